@@ -1,0 +1,1 @@
+//! Decides what Firebreak does, and never acts.

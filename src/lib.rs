@@ -1,0 +1,1 @@
+//! Firebreak, an operator for emergencies of ML serving.

@@ -1,0 +1,2 @@
+//! Firebreak's one binary.
+fn main() {}
