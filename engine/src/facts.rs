@@ -1,0 +1,232 @@
+//! What was observed, and nothing that was derived from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::expression::FieldValue;
+use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
+use crate::incident::IncidentState;
+use crate::path::FieldPath;
+use crate::verdict::Verdict;
+
+/// What one signal says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// It has values.
+    Known {
+        /// The fields of the signal's kind, but `expected` and `missing`, which the engine adds.
+        values: BTreeMap<String, FieldValue>,
+    },
+    /// It has none.
+    Unknown {
+        /// In one word, such as `Forbidden`.
+        reason: String,
+        /// For people: what is missing and what to do.
+        detail: String,
+    },
+}
+
+/// Everything that a decision about an Incident starts from.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which Incident.
+    pub incident: IncidentId,
+    /// Its state as recorded.
+    pub state: IncidentState,
+    /// What a person wants.
+    pub intent: PersonIntent,
+    /// The policy, as far as it can be used.
+    pub policy: PolicyFact,
+    /// What the signals say.
+    pub signals: BTreeMap<String, Reading>,
+    /// The value of `expected` before the trouble, per signal.
+    pub baselines: BTreeMap<String, i64>,
+    /// The clocks of the rules cannot be trusted: too long nobody watched.
+    pub clocks_broken: bool,
+    /// How long ago the targets of steps in force were last listed.
+    pub listing_age: Option<SignedDuration>,
+    /// The live reads that were asked for so far.
+    pub looked: BTreeMap<Look, LookResult>,
+    /// What became of the effects of the last decision.
+    pub outcomes: BTreeMap<ChangeId, Outcome>,
+    /// What became of the report.
+    pub report: Option<Result<String, String>>,
+}
+
+/// What a person wants of an Incident.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PersonIntent {
+    /// `spec.response: Withdrawn`.
+    pub withdrawn: bool,
+    /// The Incident is being deleted.
+    pub deleting: bool,
+    /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.
+    pub abandon: bool,
+}
+
+/// The policy of an Incident, as far as it can be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyFact {
+    /// It is there, Accepted, and its claim names this Incident.
+    Usable {
+        /// Uid.
+        uid: String,
+        /// Name.
+        name: String,
+        /// Generation.
+        generation: i64,
+        /// The ServiceAccount that it names.
+        service_account: String,
+    },
+    /// It is gone, suspended, not Accepted, or in Observe with changes in force.
+    Unavailable {
+        /// For people.
+        why: String,
+    },
+    /// Its claim names another Incident.
+    Claimed {
+        /// The Incident that has the claim, empty if there is none.
+        by: String,
+        /// Whether this Incident was made by the controller for a claim that is lost.
+        superseded: bool,
+    },
+}
+
+/// A live read that a decision needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Look {
+    /// List what the targets of this step describe now.
+    Step(String),
+    /// Read this object.
+    Object(TargetId),
+}
+
+/// What a live read showed.
+#[derive(Clone, Debug)]
+pub enum LookResult {
+    /// The objects that the targets describe, and those the step has changed already.
+    Listed(Vec<Target>),
+    /// The object.
+    Found(Box<Target>),
+    /// There is no such object any more.
+    Gone,
+    /// The answer was no (401, 403, unknown kind): rights or a CRD are missing.
+    Refused {
+        /// For people.
+        why: String,
+    },
+    /// There was no answer that says anything.
+    Failed {
+        /// For people.
+        why: String,
+    },
+}
+
+/// One live object, with what its kind's profile finds in it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Which object.
+    pub id: TargetId,
+    /// The version that was read.
+    pub version: ResourceVersion,
+    /// The whole object as the API server sent it.
+    pub object: Arc<Value>,
+    /// Whether the step's `where` wants it.
+    pub matched: Verdict,
+    /// Why `where` is Unknown.
+    pub match_problem: Option<String>,
+    /// The object or its namespace is annotated as exempt.
+    pub exempt: bool,
+    /// The owner that must be changed instead, as `Kind/name`.
+    pub owned_by: Option<String>,
+    /// Another controller rewrites what we would change; why and what to do.
+    pub slots: Slots,
+    /// Whether the object has finished rolling out, and why not.
+    pub rollout: (Verdict, String),
+}
+
+/// The fields that an action may change in one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slots {
+    /// The fields.
+    pub fields: Vec<Slot>,
+    /// What pins the pods to accelerators and cannot be released.
+    pub pins: Vec<String>,
+}
+
+/// One field that an action may change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// What the field means.
+    pub role: Role,
+    /// Where it is.
+    pub path: FieldPath,
+    /// Why the present value must not be lent: it is out of the profile's bounds.
+    pub out_of_bounds: Option<String>,
+}
+
+/// What a field means to an action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// Request or limit of an accelerator.
+    Accelerator,
+    /// Whether quantization is on.
+    QuantizationEnabled,
+    /// The quantization.
+    QuantizationPrecision,
+    /// Placement on accelerator nodes, and what remains of the field without it.
+    Placement {
+        /// The value without the accelerator part; none if the field goes.
+        released: Option<Value>,
+    },
+}
+
+/// What became of one effect.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// 200, with the object as it is now.
+    Done(Arc<Value>),
+    /// 400, 403, 404, 422: the server says no.
+    Refused {
+        /// The code.
+        code: u16,
+        /// What it said.
+        why: String,
+        /// The fields it named.
+        fields: Vec<String>,
+    },
+    /// 409 or 429: try again.
+    Later {
+        /// Whether another write came first (409).
+        conflict: bool,
+        /// Retry-After.
+        after: Option<SignedDuration>,
+    },
+    /// Anything else: it may have been applied or not.
+    Unclear {
+        /// For people.
+        why: String,
+    },
+}
+
+/// The readings that are known, in the shape of an expression's variables.
+pub fn known(signals: &BTreeMap<String, Reading>) -> BTreeMap<String, BTreeMap<String, FieldValue>> {
+    signals
+        .iter()
+        .filter_map(|(name, reading)| match reading {
+            Reading::Known { values } => Some((name.clone(), values.clone())),
+            Reading::Unknown { .. } => None,
+        })
+        .collect()
+}
+
+/// A set of live reads.
+pub type Looks = BTreeSet<Look>;
+
+/// When something is due, with the moment of the decision to compare it to.
+pub fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_none_or(|at| at <= now)
+}

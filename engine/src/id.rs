@@ -1,0 +1,158 @@
+//! Identities: of objects, of their versions, and of changes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// An object, for good: another object of the same name has another `uid`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TargetId {
+    /// Group and version, such as `apps/v1`.
+    #[cfg_attr(feature = "schema", schemars(length(max = 317)))]
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub kind: String,
+    /// Namespace; empty for an object of the cluster.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub namespace: String,
+    /// Name.
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
+    pub name: String,
+    /// The uid that the API server gave it.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub uid: String,
+}
+
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+/// A resourceVersion that makes a write conditional. The empty one, `0` and
+/// null make a patch unconditional on the server, so they cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResourceVersion(String);
+
+/// The text would make a write unconditional.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no resourceVersion that could guard a write")]
+pub struct NotAGuard(String);
+
+impl ResourceVersion {
+    /// As the API wants it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ResourceVersion {
+    type Error = NotAGuard;
+    fn try_from(text: String) -> Result<Self, NotAGuard> {
+        if text.is_empty() || text.bytes().all(|byte| byte == b'0') {
+            Err(NotAGuard(text))
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl From<ResourceVersion> for String {
+    fn from(version: ResourceVersion) -> Self {
+        version.0
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ResourceVersion {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ResourceVersion".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "maxLength": 64})
+    }
+}
+
+/// The identity of one change: of one step of one incident on one object. The
+/// same question gives the same answer on every controller, so it also serves
+/// as the id of the loan in the object's undo record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct ChangeId(#[cfg_attr(feature = "schema", schemars(length(max = 64)))] String);
+
+impl ChangeId {
+    /// The id of what `step` of the incident with this uid does to the object
+    /// with uid `target`.
+    pub fn of(incident: &str, step: &str, target: &str) -> Self {
+        Self(digest(&[incident, step, target])[..16].to_owned())
+    }
+
+    /// As it stands in status and record.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 over the parts, in hexadecimal; a part cannot run into the next.
+pub(crate) fn digest(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The incident that owns a loan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncidentId {
+    /// Namespace of the Incident.
+    pub namespace: String,
+    /// Name of the Incident.
+    pub name: String,
+    /// Its uid, which a second Incident of that name does not share.
+    pub uid: String,
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.name, self.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_guards_nothing_cannot_be_built() {
+        for text in ["", "0", "00"] {
+            assert!(ResourceVersion::try_from(text.to_owned()).is_err());
+        }
+        assert!(ResourceVersion::try_from("48213".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn ids_depend_on_every_part() {
+        let id = ChangeId::of("i", "step", "uid");
+        assert_eq!(id, ChangeId::of("i", "step", "uid"));
+        assert_ne!(id, ChangeId::of("i", "ste", "puid"));
+    }
+}

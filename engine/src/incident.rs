@@ -1,0 +1,368 @@
+//! What is known about one emergency: the state that a decision starts from
+//! and the one that it leaves, as it stands in the Incident's status.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, ChangeState};
+use crate::policy::{Severity, StepSpec};
+use crate::verdict::Verdict;
+
+/// The engine's part of an Incident's status. Everything else in the status is
+/// derived from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentState {
+    /// How severe it is now; absent while no rule holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// The reason of the rule that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub severity_reason: Option<String>,
+    /// The policy whose response this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicySnapshot>,
+    /// When the controller first saw the Incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
+    /// When the fault became visible: the start of the clock of the rule that opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
+    /// When it first had a severity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classified_at: Option<Timestamp>,
+    /// When the first change was intended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_action_at: Option<Timestamp>,
+    /// When a step was first verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mitigated_at: Option<Timestamp>,
+    /// When it was closed. Nothing happens after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Timestamp>,
+    /// Why it was closed, or why it is being closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<Closing>,
+    /// What is read, as of the last change of this status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    pub signals: Vec<SignalStatus>,
+    /// Why the severity is what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub rules: Vec<RuleStatus>,
+    /// The steps, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    pub steps: Vec<StepStatus>,
+    /// Plan, journal and report table in one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
+    pub changes: Vec<Change>,
+    /// Why a person is needed; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// What happened, the newest 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
+    pub timeline: Vec<TimelineEntry>,
+    /// The report, once it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStatus>,
+}
+
+impl IncidentState {
+    /// Whether anything may still have to be put back or unfenced, so that the
+    /// Incident must not disappear.
+    pub fn owes_anything(&self) -> bool {
+        self.changes.iter().any(|change| change.state.is_outstanding() || change.fence.is_some())
+    }
+
+    /// Changes in force right now.
+    pub fn in_force(&self) -> usize {
+        self.changes.iter().filter(|change| change.state.is_in_force()).count()
+    }
+
+    /// The status of a step, if it has one.
+    pub fn step(&self, name: &str) -> Option<&StepStatus> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// The changes of a step.
+    pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a Change> {
+        self.changes.iter().filter(move |change| change.step == step)
+    }
+}
+
+/// The policy as it was when the response last looked at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PolicySnapshot {
+    /// Name.
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
+    pub name: String,
+    /// Uid.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub uid: String,
+    /// Generation.
+    pub generation: i64,
+    /// The ServiceAccount, pinned at the first effect.
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
+    pub service_account: String,
+}
+
+/// Why an Incident is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Closing {
+    /// No rule held for `recovery.for`.
+    Recovered,
+    /// A person set `response: Withdrawn`.
+    Withdrawn,
+    /// The Incident is being deleted.
+    Deleted,
+    /// No rule ever held.
+    NotClassified,
+    /// The policy's claim names another Incident.
+    Superseded,
+}
+
+impl Closing {
+    /// The name, for conditions and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "Recovered",
+            Self::Withdrawn => "Withdrawn",
+            Self::Deleted => "Deleted",
+            Self::NotClassified => "NotClassified",
+            Self::Superseded => "Superseded",
+        }
+    }
+}
+
+/// Whether a signal is known, and what it said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SignalStatus {
+    /// The name of the signal.
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub name: String,
+    /// Known or Unknown.
+    pub state: SignalState,
+    /// Its values, or why there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub summary: String,
+}
+
+/// Whether a signal can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum SignalState {
+    /// It has values.
+    Known,
+    /// It has none, so nothing that needs it is true or false.
+    Unknown,
+}
+
+/// The truth of one severity rule and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RuleStatus {
+    /// The rule.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: String,
+    /// Its level.
+    pub level: Severity,
+    /// What `when` says now.
+    pub truth: Verdict,
+    /// What it said when it was last known, and the clock since then; Unknown
+    /// stops the clock for a while.
+    pub known: Verdict,
+    /// The start of the clock of `known`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Since when it is Unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<Timestamp>,
+    /// Whether the rule holds: true for `for`, and not yet `until`.
+    #[serde(default)]
+    pub holds: bool,
+    /// The numbers that it read, as of the last change of this status, or why it is Unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub evidence: String,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum StepState {
+    /// It has not begun; the reason says why.
+    #[default]
+    Pending,
+    /// Changes are being made.
+    Applying,
+    /// All changes are made; not (or no longer) verified.
+    Applied,
+    /// It helped.
+    Verified,
+    /// A target failed.
+    Failed,
+    /// It is not for this severity, or not any more.
+    Skipped,
+    /// A person is needed.
+    Held,
+    /// Being put back.
+    Reverting,
+    /// Everything is put back.
+    Returned,
+}
+
+/// One step of the response.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The name of the step.
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub name: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub message: Option<String>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was first verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// When everything was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// What became of its targets.
+    #[serde(default)]
+    pub targets: TargetCounts,
+    /// The step as it was when it began: it is finished, verified and put back
+    /// by this, whatever becomes of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<StepSpec>,
+}
+
+/// What became of the targets of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TargetCounts {
+    /// Objects that the targets describe, those left alone included.
+    #[serde(default)]
+    pub matched: u32,
+    /// Objects that need no change.
+    #[serde(default)]
+    pub nothing_to_do: u32,
+    /// Changes that are or were in force.
+    #[serde(default)]
+    pub applied: u32,
+    /// Changes in force that were verified.
+    #[serde(default)]
+    pub verified: u32,
+    /// Changes that were given up.
+    #[serde(default)]
+    pub failed: u32,
+    /// Changes that were put back.
+    #[serde(default)]
+    pub reverted: u32,
+    /// Changes that somebody else has taken over.
+    #[serde(default)]
+    pub ceded: u32,
+}
+
+/// Why a person is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// In one word.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: String,
+    /// For what, and what moves it on.
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub message: String,
+    /// Whether new changes are stopped by it. When not, it is only said.
+    #[serde(default)]
+    pub stops: bool,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What kind of thing, in CamelCase; also the reason of the Event.
+    #[serde(rename = "type")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub type_: String,
+    /// What, for people.
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub message: String,
+}
+
+/// Where the report is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReportStatus {
+    /// The ConfigMap with report.md; empty when it could not be written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
+    pub name: String,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub problem: Option<String>,
+}
+
+/// Counts what became of the changes of a step.
+pub fn count<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+    matched: u32,
+    nothing_to_do: u32,
+) -> TargetCounts {
+    let mut counts = TargetCounts { matched, nothing_to_do, ..TargetCounts::default() };
+    for change in changes {
+        match change.state {
+            ChangeState::Applied => counts.applied += 1,
+            ChangeState::Verified => {
+                counts.applied += 1;
+                counts.verified += 1;
+            }
+            ChangeState::Reverting => counts.applied += 1,
+            ChangeState::Failed => counts.failed += 1,
+            ChangeState::Reverted => {
+                counts.applied += 1;
+                counts.reverted += 1;
+            }
+            ChangeState::Ceded => counts.ceded += 1,
+            ChangeState::Planned
+            | ChangeState::Intended
+            | ChangeState::Unclear
+            | ChangeState::Kept
+            | ChangeState::Skipped
+            | ChangeState::Held => {}
+        }
+    }
+    counts
+}

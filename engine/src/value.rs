@@ -1,0 +1,158 @@
+//! When two values are the same value, whatever their spelling.
+
+use serde_json::Value;
+
+use crate::path::FieldPath;
+
+/// Whether `left` and `right` mean the same at `path`. Absent and `null` are
+/// the same; numbers compare by value; quantities (below `limits` and
+/// `requests`) by amount, so `"16384Mi"` is `"16Gi"` and `4` is `"4"`; the rest
+/// compares canonically.
+pub fn same(path: &FieldPath, left: Option<&Value>, right: Option<&Value>) -> bool {
+    match (left.filter(|v| !v.is_null()), right.filter(|v| !v.is_null())) {
+        (None, None) => true,
+        (Some(left), Some(right)) if left == right => true,
+        (Some(left), Some(right)) if path.is_quantity() => match (quantity(left), quantity(right)) {
+            (Some(left), Some(right)) => left == right,
+            _ => false,
+        },
+        (Some(left), Some(right)) => canonical_eq(left, right),
+        _ => false,
+    }
+}
+
+/// The amount of a quantity in billionths, if the value is one. Kubernetes
+/// itself keeps no finer ones. Source of the suffixes: the API's documentation
+/// of `Quantity`.
+pub fn quantity(value: &Value) -> Option<i128> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let nanos = decimal_nanos(number)?;
+    let scale = |factor: i128| nanos.checked_mul(factor);
+    let divide = |divisor: i128| (nanos % divisor == 0).then_some(nanos / divisor);
+    match suffix {
+        "" => Some(nanos),
+        "n" => divide(1_000_000_000),
+        "u" => divide(1_000_000),
+        "m" => divide(1000),
+        "k" => scale(1000),
+        "M" => scale(1_000_000),
+        "G" => scale(1_000_000_000),
+        "T" => scale(1_000_000_000_000),
+        "P" => scale(1_000_000_000_000_000),
+        "E" => scale(1_000_000_000_000_000_000),
+        "Ki" => scale(1 << 10),
+        "Mi" => scale(1 << 20),
+        "Gi" => scale(1 << 30),
+        "Ti" => scale(1 << 40),
+        "Pi" => scale(1 << 50),
+        "Ei" => scale(1 << 60),
+        exponent => {
+            let digits = exponent.strip_prefix(['e', 'E'])?;
+            let power: i32 = digits.parse().ok().filter(|power| (-9..=18).contains(power))?;
+            let factor = 10_i128.checked_pow(power.unsigned_abs())?;
+            if power < 0 { divide(factor) } else { scale(factor) }
+        }
+    }
+}
+
+/// A plain decimal number in billionths.
+fn decimal_nanos(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if digits.len() > 24
+        || fraction.len() > 9
+        || (whole.is_empty() && fraction.is_empty())
+        || !plain(whole)
+        || !plain(fraction)
+    {
+        return None;
+    }
+    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let fraction: i128 = format!("{fraction:0<9}").parse().ok()?;
+    let nanos = whole.checked_mul(1_000_000_000)?.checked_add(fraction)?;
+    Some(if negative { -nanos } else { nanos })
+}
+
+/// Whether the value is a quantity of nothing, or is not there.
+pub fn is_zero(value: Option<&Value>) -> bool {
+    value.is_none_or(|value| value.is_null() || quantity(value) == Some(0))
+}
+
+fn canonical_eq(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(l, r)| canonical_eq(l, r))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(key, l)| right.get(key).is_some_and(|r| canonical_eq(l, r)))
+        }
+        _ => left == right,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn quantities_compare_by_amount_and_only_where_they_are_quantities() {
+        let memory: FieldPath = "/spec/resources/limits/memory".parse().unwrap();
+        let gpu: FieldPath = "/spec/resources/requests/nvidia.com~1gpu".parse().unwrap();
+        let other: FieldPath = "/spec/version".parse().unwrap();
+        assert!(same(&memory, Some(&json!("16384Mi")), Some(&json!("16Gi"))));
+        assert!(same(&gpu, Some(&json!(4)), Some(&json!("4"))));
+        assert!(!same(&gpu, Some(&json!("4")), None));
+        assert!(!same(&other, Some(&json!("16384Mi")), Some(&json!("16Gi"))));
+        assert!(!same(&other, Some(&json!("1")), Some(&json!(1))));
+    }
+
+    #[test]
+    fn every_suffix_is_read() {
+        let equal = [
+            ("1", "1000m"),
+            ("1k", "1e3"),
+            ("1Gi", "1024Mi"),
+            ("0.5Ki", "512"),
+            ("1500u", "1.5m"),
+            ("1E", "1e18"),
+            ("2e-3", "2m"),
+        ];
+        for (left, right) in equal {
+            assert!(quantity(&json!(left)).is_some(), "{left}");
+            assert_eq!(quantity(&json!(left)), quantity(&json!(right)), "{left} {right}");
+        }
+        for text in ["", "banana", "1.2.3", "Ki", "1 Gi", "--1", "1e99", "0x1"] {
+            assert_eq!(quantity(&json!(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn absent_and_null_are_the_same() {
+        let path: FieldPath = "/spec/replicas".parse().unwrap();
+        assert!(same(&path, Some(&Value::Null), None));
+    }
+
+    #[test]
+    fn zero_has_many_spellings() {
+        assert!(
+            is_zero(None)
+                && is_zero(Some(&json!("0")))
+                && is_zero(Some(&json!(0)))
+                && is_zero(Some(&json!("0m")))
+        );
+        assert!(!is_zero(Some(&json!("1"))) && !is_zero(Some(&json!("four"))));
+    }
+}
