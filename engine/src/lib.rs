@@ -5,13 +5,23 @@
 //! `decide` turns facts into changes. A change is recorded before it is
 //! performed, and the object itself remembers how to undo it (`undo`).
 
+pub mod action;
 pub mod change;
+pub mod decide;
+pub mod detect;
+pub mod effect;
 pub mod expression;
 pub mod facts;
 pub mod id;
 pub mod incident;
+pub mod ownership;
 pub mod path;
 pub mod period;
+pub mod phase;
 pub mod policy;
+pub mod rules;
+pub mod severity;
+pub mod undo;
 pub mod value;
 pub mod verdict;
+pub mod why;

@@ -93,6 +93,12 @@ impl TryFrom<String> for Period {
     }
 }
 
+impl From<SignedDuration> for Period {
+    fn from(length: SignedDuration) -> Self {
+        Self(length)
+    }
+}
+
 impl From<Period> for String {
     fn from(period: Period) -> Self {
         period.to_string()

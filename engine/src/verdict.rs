@@ -13,3 +13,14 @@ pub enum Verdict {
     /// Nobody knows.
     Unknown,
 }
+
+impl Verdict {
+    /// Kleene's and.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::False, _) | (_, Self::False) => Self::False,
+            (Self::True, Self::True) => Self::True,
+            _ => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What to do about one Incident, given everything that was observed.
+//!
+//! [`decide`] is total: it never fails, never waits, and never asks for the
+//! time. It returns the Incident's next state, which must be recorded before
+//! the effects may be performed, and it may ask for live reads first.
+
+mod climb;
+mod close;
+mod plan;
+mod settle;
+mod verify;
+mod withdraw;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::change::cut;
+use crate::effect::{Act, Effect};
+use crate::facts::{Facts, Look, LookResult, Looks, PolicyFact, Target};
+use crate::id::{ChangeId, TargetId};
+use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
+use crate::policy::Mode;
+use crate::rules::{Rules, Step, begun_step};
+use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
+use crate::undo::GuardedPatch;
+use crate::why::WhyNot;
+
+/// Entries that the timeline keeps.
+const TIMELINE: usize = 100;
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// Live reads that the decision still needs. While there are any, nothing
+    /// else in it counts.
+    pub look: Looks,
+    /// The state to record before anything is performed.
+    pub next: IncidentState,
+    /// What to perform once `next` is recorded.
+    pub effects: Vec<Effect>,
+    /// What happened just now; it is in `next.timeline` too.
+    pub happened: Vec<TimelineEntry>,
+    /// When to decide again though nothing moves.
+    pub wake_at: Option<Timestamp>,
+    /// Everything that is not done, and why.
+    pub why: Vec<WhyNot>,
+    /// The report is to be written from `next` now.
+    pub report: bool,
+    /// Expressions that failed.
+    pub rule_errors: Vec<String>,
+}
+
+/// Decides. `rules` is the policy if it can be used.
+pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut round = Round::new(facts, rules, now);
+    if facts.state.resolved_at.is_some() {
+        return round.finish();
+    }
+    round.open();
+    round.classify();
+    let course = round.course();
+    round.settle(&course);
+    match course {
+        Course::Withdraw(closing) => round.withdraw(closing),
+        Course::Stand(held) => round.next.held = Some(held),
+        Course::Observe => round.publish_plan(),
+        Course::Wait => round.wait_for_a_rule(),
+        Course::Climb => round.climb(),
+    }
+    round.finish()
+}
+
+/// Where the response goes in this round.
+enum Course {
+    /// Everything back, then close.
+    Withdraw(Closing),
+    /// Nothing is applied and nothing is withdrawn until a person acts.
+    Stand(Held),
+    /// Publish the plan.
+    Observe,
+    /// No rule holds (any more, or yet).
+    Wait,
+    /// On with the ladder.
+    Climb,
+}
+
+/// One decision in the making.
+struct Round<'a> {
+    facts: &'a Facts,
+    rules: Option<&'a Rules>,
+    now: Timestamp,
+    /// The begun steps by their own definition, then those of the live policy.
+    ladder: Vec<Step>,
+    assessment: Assessment,
+    next: IncidentState,
+    look: Looks,
+    effects: Vec<Effect>,
+    happened: Vec<TimelineEntry>,
+    wake_at: Option<Timestamp>,
+    why: Vec<WhyNot>,
+    report: bool,
+}
+
+impl<'a> Round<'a> {
+    fn new(facts: &'a Facts, rules: Option<&'a Rules>, now: Timestamp) -> Self {
+        Self {
+            facts,
+            rules,
+            now,
+            ladder: ladder(&facts.state, rules),
+            assessment: Assessment::default(),
+            next: facts.state.clone(),
+            look: Looks::new(),
+            effects: Vec::new(),
+            happened: Vec::new(),
+            wake_at: None,
+            why: Vec::new(),
+            report: false,
+        }
+    }
+
+    /// The first sight of the Incident, and the policy as it is now.
+    fn open(&mut self) {
+        if self.next.opened_at.is_none() {
+            self.next.opened_at = Some(self.now);
+            self.happen("Opened", "Incident opened");
+        }
+        if let PolicyFact::Usable { uid, name, generation, service_account } = &self.facts.policy {
+            let old = self.next.policy.take();
+            let pinned = old.as_ref().filter(|_| self.next.first_action_at.is_some());
+            if let Some(old) = &old
+                && old.generation != *generation
+            {
+                self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
+            }
+            self.next.policy = Some(PolicySnapshot {
+                uid: uid.clone(),
+                name: name.clone(),
+                generation: *generation,
+                service_account: pinned.map_or(service_account, |old| &old.service_account).clone(),
+            });
+        }
+    }
+
+    /// Rules to truth to severity.
+    fn classify(&mut self) {
+        let Some(rules) = self.rules else { return };
+        self.assessment = assess(&Observed {
+            rules,
+            previous: &self.facts.state.rules,
+            signals: &self.facts.signals,
+            baselines: &self.facts.baselines,
+            incident_open: true,
+            clocks_broken: self.facts.clocks_broken,
+            now: self.now,
+        });
+        self.next.rules.clone_from(&self.assessment.rules);
+        self.next.signals.clone_from(&self.assessment.signals);
+        self.wake(self.assessment.wake_at);
+        let current = self.next.severity.zip(self.next.severity_reason.clone());
+        let level = severity::level(&self.assessment.rules, current.clone());
+        if level != current {
+            match &level {
+                Some((level, reason)) => self.happen("Classified", &format!("severity {level}: {reason}")),
+                None => self.happen("SeverityCleared", "no rule holds"),
+            }
+        }
+        if level.is_some() && self.next.classified_at.is_none() {
+            self.next.classified_at = Some(self.now);
+            self.next.detected_at =
+                self.assessment.rules.iter().filter(|rule| rule.holds).filter_map(|r| r.since).min();
+        }
+        (self.next.severity, self.next.severity_reason) = level.unzip();
+    }
+
+    fn course(&mut self) -> Course {
+        let intent = self.facts.intent;
+        if intent.deleting {
+            return Course::Withdraw(Closing::Deleted);
+        }
+        if intent.withdrawn {
+            return Course::Withdraw(Closing::Withdrawn);
+        }
+        if let Some(closing) = self.next.closing {
+            return Course::Withdraw(closing);
+        }
+        match &self.facts.policy {
+            PolicyFact::Claimed { superseded: true, .. } => return Course::Withdraw(Closing::Superseded),
+            PolicyFact::Claimed { by, superseded: false } => return Course::Stand(claimed(by)),
+            PolicyFact::Unavailable { why } => return Course::Stand(unavailable(why)),
+            PolicyFact::Usable { .. } => {}
+        }
+        let Some(rules) = self.rules else {
+            return Course::Stand(unavailable("the policy cannot be read"));
+        };
+        if self.has_recovered(rules) {
+            let held_once = self.next.classified_at.is_some();
+            return Course::Withdraw(if held_once { Closing::Recovered } else { Closing::NotClassified });
+        }
+        match rules.mode {
+            Mode::Observe if self.next.owes_anything() => {
+                Course::Stand(unavailable("the policy was set to Observe"))
+            }
+            Mode::Observe => Course::Observe,
+            Mode::Enforce if self.next.severity.is_none() => Course::Wait,
+            Mode::Enforce => Course::Climb,
+        }
+    }
+
+    /// Whether no rule has held for `recovery.for`, and `recovery.when` is true.
+    fn has_recovered(&mut self, rules: &Rules) -> bool {
+        let quiet = self.assessment.quiet_since().or(if rules.severity.is_empty() {
+            self.next.opened_at
+        } else {
+            None
+        });
+        let Some(quiet) = quiet else { return false };
+        let due = quiet + rules.recovery_for;
+        if due > self.now {
+            self.wake(Some(due));
+            return false;
+        }
+        match &rules.recovery_when {
+            Some(when) => when.evaluate(&self.assessment.values).verdict == crate::verdict::Verdict::True,
+            None => true,
+        }
+    }
+
+    /// A rule held and holds no longer, or none held yet: nothing new starts.
+    fn wait_for_a_rule(&mut self) {
+        self.next.held = None;
+        if self.next.classified_at.is_none() && self.facts.state.opened_at.is_some() {
+            let wait = "no rule of the policy holds, so nothing is applied; it closes after recovery.for. \
+                        Look at status.rules, or delete the Incident";
+            self.next.held =
+                Some(Held { reason: "NotClassified".to_owned(), message: wait.to_owned(), stops: false });
+        }
+        self.watch_steps();
+    }
+
+    /// Derives what can be derived and packs up.
+    fn finish(mut self) -> Decision {
+        let state = &self.facts.state;
+        self.refresh_steps();
+        let start = self.next.timeline.len().saturating_sub(TIMELINE);
+        self.next.timeline.drain(..start);
+        let mut worded = self.next.clone();
+        keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);
+        if worded == *state {
+            self.next = worded;
+        }
+        Decision {
+            look: self.look,
+            next: self.next,
+            effects: self.effects,
+            happened: self.happened,
+            wake_at: self.wake_at,
+            why: self.why,
+            report: self.report,
+            rule_errors: self.assessment.rule_errors,
+        }
+    }
+
+    // What the parts of a decision share.
+
+    fn happen(&mut self, type_: &str, message: &str) {
+        let entry = TimelineEntry { at: self.now, type_: type_.to_owned(), message: cut(message, 1024) };
+        self.next.timeline.push(entry.clone());
+        self.happened.push(entry);
+    }
+
+    fn wake(&mut self, at: Option<Timestamp>) {
+        self.wake_at = earliest(self.wake_at, at);
+    }
+
+    fn wake_in(&mut self, after: SignedDuration) {
+        self.wake(Some(self.now + after));
+    }
+
+    /// The live read of an object, or None while it has to be asked for.
+    fn look_at(&mut self, target: &TargetId) -> Option<&'a LookResult> {
+        self.looked(Look::Object(target.clone()))
+    }
+
+    fn looked(&mut self, look: Look) -> Option<&'a LookResult> {
+        let found = self.facts.looked.get(&look);
+        if found.is_none() {
+            self.look.insert(look);
+        }
+        found
+    }
+
+    fn step(&self, name: &str) -> Option<&Step> {
+        self.ladder.iter().find(|step| step.name == name)
+    }
+
+    fn effect(&mut self, change: ChangeId, target: TargetId, act: Act, patch: GuardedPatch) {
+        self.effects.push(Effect { change, target, act, patch });
+    }
+
+    fn not_done(&mut self, step: &str, target: Option<&Target>, reason: &str, message: &str) {
+        self.why.push(WhyNot {
+            step: step.to_owned(),
+            target: target.map(|target| target.id.clone()),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    /// Says why a step has not begun.
+    fn pending(&mut self, step: &str, reason: &str, message: &str) {
+        self.not_done(step, None, reason, message);
+        let status = self.step_status(step);
+        status.reason = Some(reason.to_owned());
+        status.message = Some(cut(message, 1024));
+    }
+}
+
+/// The begun steps as they were when they began, and the others as the policy has them.
+fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
+    let shapes = rules.map(Rules::shapes).unwrap_or_default();
+    let begun = |name: &str| {
+        let definition = state.step(name)?.definition.as_ref()?;
+        begun_step(definition, &shapes)
+    };
+    let live = rules.map(|rules| rules.steps.as_slice()).unwrap_or_default();
+    let mut ladder: Vec<Step> = state
+        .steps
+        .iter()
+        .filter(|status| !live.iter().any(|step| step.name == status.name))
+        .filter_map(|status| begun(&status.name))
+        .collect();
+    ladder.extend(live.iter().map(|step| begun(&step.name).unwrap_or_else(|| step.clone())));
+    ladder
+}
+
+fn unavailable(why: &str) -> Held {
+    Held {
+        reason: "PolicyUnavailable".to_owned(),
+        message: format!(
+            "{why}: nothing is applied and nothing is withdrawn by itself. Restore the policy, or put everything back \
+             with `firebreak withdraw`"
+        ),
+        stops: true,
+    }
+}
+
+fn claimed(by: &str) -> Held {
+    let holder = if by.is_empty() {
+        "no Incident has the policy's claim yet".to_owned()
+    } else {
+        format!("Incident {by} is the open one of this policy; withdraw or delete it, or delete this one")
+    };
+    Held { reason: "AnotherIncident".to_owned(), message: holder, stops: true }
+}
+
+/// A step that is not in the status yet counts as Pending.
+pub(crate) fn is_begun(state: &IncidentState, step: &str) -> bool {
+    state.step(step).is_some_and(|status| status.definition.is_some() && status.state != StepState::Skipped)
+}

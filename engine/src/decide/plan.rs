@@ -1,0 +1,203 @@
+//! From live objects to planned changes, or the reason why there is none.
+
+use super::Round;
+use crate::action::{Plan, cpu_fallback};
+use crate::change::{Change, ChangeState};
+use crate::facts::{Look, LookResult, Target};
+use crate::id::ChangeId;
+use crate::incident::StepStatus;
+use crate::rules::{Action, Step};
+use crate::undo;
+use crate::verdict::Verdict;
+
+/// The most changes that one Incident's journal holds.
+pub(super) const JOURNAL: usize = 300;
+/// The largest journal entry, in bytes.
+const ENTRY: usize = 4096;
+
+/// What a listing of a step's targets means.
+#[derive(Default)]
+pub(super) struct Plans {
+    /// Objects that the targets describe.
+    pub matched: u32,
+    /// Objects that need no change.
+    pub nothing_to_do: u32,
+    /// Changes to make, each with the object that it was planned on.
+    pub changes: Vec<(Change, Target)>,
+    /// Changes that must not be made; their entry says why.
+    pub refused: Vec<Change>,
+}
+
+impl Round<'_> {
+    /// Plans a step on what its targets describe now. None while the listing
+    /// has to be asked for, or when it failed: then the step says why.
+    pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {
+        let listed = match self.looked(Look::Step(step.name.clone()))? {
+            LookResult::Listed(targets) => targets,
+            LookResult::Refused { why } => {
+                self.pending(&step.name, "CannotListTargets", why);
+                self.wake_in(super::climb::RELIST_IDLE);
+                return None;
+            }
+            LookResult::Failed { why } => {
+                self.pending(&step.name, "TargetsUnknown", why);
+                self.wake_in(super::climb::RELIST_BUSY);
+                return None;
+            }
+            LookResult::Found(_) | LookResult::Gone => return None,
+        };
+        let mut plans = Plans::default();
+        for target in listed {
+            if target.matched == Verdict::True
+                || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
+            {
+                plans.matched += 1;
+            }
+            self.plan_target(step, target, &mut plans);
+        }
+        Some(plans)
+    }
+
+    fn plan_target(&mut self, step: &Step, target: &Target, plans: &mut Plans) {
+        let known = self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid);
+        if known.is_some_and(|change| !matches!(change.state, ChangeState::Planned | ChangeState::Skipped)) {
+            return; // it has joined already, or it was undone by hand and never returns
+        }
+        match target.matched {
+            Verdict::True => {}
+            Verdict::False => return,
+            Verdict::Unknown => {
+                let why = target.match_problem.clone().unwrap_or_else(|| "where is Unknown".to_owned());
+                return self.not_done(&step.name, Some(target), "WhereUnknown", &why);
+            }
+        }
+        let change = |fields| {
+            let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
+            match known {
+                Some(known) => Change { fields, ..known.clone() },
+                None => Change::planned(id, &step.name, target.id.clone(), fields),
+            }
+        };
+        match self.consider(step, target) {
+            Plan::Change(fields) => plans.changes.push((change(fields), target.clone())),
+            Plan::NothingToDo(why) => {
+                plans.nothing_to_do += 1;
+                self.not_done(&step.name, Some(target), "NothingToDo", &why);
+            }
+            Plan::Refused { reason, message } => {
+                let mut skipped = change(Vec::new());
+                skipped.stand(ChangeState::Skipped, reason, message.clone());
+                self.not_done(&step.name, Some(target), reason, &message);
+                plans.refused.push(skipped);
+            }
+        }
+    }
+
+    /// What the step means for this object, once everything that speaks against
+    /// touching it at all was asked.
+    pub(super) fn consider(&self, step: &Step, target: &Target) -> Plan {
+        let refused = |reason, message: String| Plan::Refused { reason, message };
+        if target.exempt {
+            return refused("Exempt", format!("it or its namespace is annotated {}", undo::EXEMPT));
+        }
+        if let Some(owner) = &target.owned_by {
+            return refused(
+                "OwnedByController",
+                format!("{owner} would rewrite it; make {owner} the target instead"),
+            );
+        }
+        let record = match undo::record(&target.object) {
+            Ok(record) => record,
+            Err(undo::BadRecord::Unreadable(_)) => {
+                return refused(
+                    "RecordUnreadable",
+                    format!(
+                        "the annotation {} does not parse; look at it, then `firebreak undo --forget` drops it",
+                        undo::UNDO
+                    ),
+                );
+            }
+            Err(error @ undo::BadRecord::OfAnotherObject(_)) => {
+                return refused("RecordOfAnotherObject", error.to_string());
+            }
+        };
+        let ours = self.facts.incident.to_string();
+        let loans = record.map(|record| record.loans).unwrap_or_default();
+        if let Some(loan) = loans.iter().find(|loan| loan.incident != ours) {
+            return refused(
+                "HeldBy",
+                format!(
+                    "Incident {} has changed it; it is tried again when that is over, or after `firebreak undo`",
+                    loan.incident
+                ),
+            );
+        }
+        let plan = match &step.action {
+            Action::CpuFallback { quantization, placement, .. } => {
+                cpu_fallback(target, quantization.as_deref(), *placement)
+            }
+        };
+        let Plan::Change(fields) = plan else { return plan };
+        let lent = |path: &crate::path::FieldPath| {
+            loans.iter().find(|loan| loan.step != step.name && loan.fields.iter().any(|f| f.path == *path))
+        };
+        if let Some(loan) = fields.iter().find_map(|field| lent(&field.path)) {
+            return refused("ChangedByAnotherStep", format!("step {} has changed the same field", loan.step));
+        }
+        let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
+        let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
+        if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
+            return refused("CannotRecord", error.to_string());
+        }
+        let size = serde_json::to_string(&change).map_or(usize::MAX, |text| text.len());
+        if size > ENTRY {
+            return refused(
+                "EntryTooLarge",
+                format!("its journal entry would be {size} bytes; at most {ENTRY} are allowed"),
+            );
+        }
+        Plan::Change(fields)
+    }
+
+    /// The plan of every step for this level, without any effect (mode Observe).
+    pub(super) fn publish_plan(&mut self) {
+        self.next.held = None;
+        let Some(level) = self.next.severity else { return };
+        let fresh = self.facts.listing_age.is_some_and(|age| age < super::climb::RELIST_IDLE);
+        self.wake_in(super::climb::RELIST_IDLE);
+        if fresh {
+            return;
+        }
+        let mut planned = Vec::new();
+        for step in self.ladder.clone() {
+            if !step.is_for(level) {
+                self.pending(&step.name, "OtherSeverity", &format!("it is not for {level}"));
+                continue;
+            }
+            let Some(plans) = self.plan(&step) else {
+                planned.extend(self.next.changes_of(&step.name).cloned());
+                continue;
+            };
+            planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
+            let status = self.step_status(&step.name);
+            status.targets.matched = plans.matched;
+            status.targets.nothing_to_do = plans.nothing_to_do;
+            self.pending(
+                &step.name,
+                "Observe",
+                "the policy is in Observe: this is the plan, and nothing is changed",
+            );
+        }
+        planned.truncate(JOURNAL);
+        self.next.changes = planned;
+    }
+
+    /// The status of a step, made if there is none.
+    pub(super) fn step_status(&mut self, name: &str) -> &mut StepStatus {
+        let position = self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
+            self.next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
+            self.next.steps.len() - 1
+        });
+        &mut self.next.steps[position]
+    }
+}

@@ -1,0 +1,143 @@
+//! Whether a step helped, and what others did to its targets meanwhile.
+
+use super::Round;
+use crate::change::{Change, ChangeState};
+use crate::facts::LookResult;
+use crate::rules::{Check, Step};
+use crate::undo;
+use crate::verdict::Verdict;
+
+impl Round<'_> {
+    /// Asks the checks of a step whose targets were listed in this round.
+    pub(super) fn verify(&mut self, step: &Step) {
+        let Some(verify) = &step.verify else { return };
+        let changes: Vec<Change> = self.next.changes_of(&step.name).cloned().collect();
+        let open = changes.iter().any(|change| change.state.is_open_intent());
+        let in_force: Vec<&Change> = changes
+            .iter()
+            .filter(|c| matches!(c.state, ChangeState::Applied | ChangeState::Verified))
+            .collect();
+        if open || in_force.is_empty() {
+            return;
+        }
+        let mut passed = Verdict::True;
+        let mut missing = Vec::new();
+        for check in &verify.checks {
+            let (verdict, text) = self.ask(check, step, &in_force);
+            if verdict != Verdict::True {
+                missing.push(text);
+            }
+            passed = passed.and(verdict);
+        }
+        match passed {
+            Verdict::True => self.verified(step),
+            Verdict::False => self.not_verified(step, "VerifyFailed", &missing.join("; ")),
+            Verdict::Unknown if self.is_verified(&step.name) => {}
+            Verdict::Unknown => self.not_verified(step, "VerifyUnknown", &missing.join("; ")),
+        }
+    }
+
+    fn ask(&self, check: &Check, step: &Step, in_force: &[&Change]) -> (Verdict, String) {
+        match check {
+            Check::Rollout => {
+                for change in in_force {
+                    let (verdict, text) = match self.listed(&step.name, &change.target.uid) {
+                        Some(target) => target.rollout.clone(),
+                        None => (Verdict::Unknown, "it was not listed".to_owned()),
+                    };
+                    if verdict != Verdict::True {
+                        return (verdict, format!("rollout of {}: {text}", change.target));
+                    }
+                }
+                (Verdict::True, String::new())
+            }
+            Check::Cel(condition) => {
+                let found = condition.evaluate(&self.assessment.values);
+                (found.verdict, found.why.unwrap_or_else(|| format!("{} is false", condition.source())))
+            }
+            Check::Unreadable(why) => (Verdict::Unknown, why.clone()),
+        }
+    }
+
+    fn verified(&mut self, step: &Step) {
+        if self.is_verified(&step.name) {
+            return;
+        }
+        let now = self.now;
+        for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
+            if change.state == ChangeState::Applied {
+                change.state = ChangeState::Verified;
+            }
+        }
+        self.next.mitigated_at.get_or_insert(now);
+        self.step_status(&step.name).verified_at.get_or_insert(now);
+        self.happen("StepVerified", &format!("step {} helped: every check passed", step.name));
+    }
+
+    fn not_verified(&mut self, step: &Step, reason: &str, missing: &str) {
+        let was_verified = self.is_verified(&step.name);
+        for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
+            if change.state == ChangeState::Verified {
+                change.state = ChangeState::Applied;
+            }
+        }
+        if was_verified {
+            self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
+        }
+        let text = crate::change::cut(missing, 1024);
+        let status = self.step_status(&step.name);
+        status.reason = Some(reason.to_owned());
+        status.message = Some(text);
+    }
+
+    /// What somebody else did to changed objects: their value is theirs at once.
+    pub(super) fn notice_drift(&mut self, step: &Step) {
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            if change.step != step.name
+                || !matches!(change.state, ChangeState::Applied | ChangeState::Verified)
+            {
+                continue;
+            }
+            let target = match self.listed(&step.name, &change.target.uid) {
+                Some(target) => target.clone(),
+                // Not listed may only mean that its labels no longer match.
+                None => match self.look_at(&self.next.changes[index].target.clone()) {
+                    Some(LookResult::Found(target)) => (**target).clone(),
+                    Some(LookResult::Gone) => {
+                        self.happen("Ceded", &format!("{} is gone", self.next.changes[index].target));
+                        self.next.changes[index].stand(
+                            ChangeState::Ceded,
+                            "ObjectGone",
+                            "the object was deleted",
+                        );
+                        continue;
+                    }
+                    Some(LookResult::Refused { .. } | LookResult::Failed { .. } | LookResult::Listed(_))
+                    | None => continue,
+                },
+            };
+            let mut change = self.next.changes[index].clone();
+            if undo::loan(&target.object, &change.id, &self.facts.incident).is_none() {
+                self.happen(
+                    "RecordGone",
+                    &format!("{} was put back or taken over by somebody else", change.target),
+                );
+                self.put_back(&mut change, &target);
+            } else if undo::cede_changed(&target.object, &mut change.fields) {
+                let ceded: Vec<String> = change
+                    .fields
+                    .iter()
+                    .filter_map(|field| {
+                        field.ceded_to.as_ref().map(|owner| format!("{} ({owner})", field.path))
+                    })
+                    .collect();
+                self.happen(
+                    "Ceded",
+                    &format!("{}: somebody else's value stands: {}", change.target, ceded.join(", ")),
+                );
+            }
+            self.next.changes[index] = change;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Who owns which field, read from `managedFields`, and how ownership goes back.
+//!
+//! Our update takes a field out of its owner's entry, and the owner's next
+//! server-side apply of a new value would conflict with us. So the owners are
+//! noted when a loan is taken, and after the last loan is returned one guarded
+//! write gives each field of our entry back to them.
+
+use serde_json::{Map, Value, json};
+
+use crate::change::FieldChange;
+use crate::path::{FieldPath, Segment};
+use crate::undo::MANAGER;
+
+/// Everybody who owns `path`, as `manager/operation` joined by commas.
+pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
+    let keys = keys(path);
+    let owners: Vec<String> = entries(object)
+        .filter(|entry| entry.get("subresource").is_none() && owns(&entry["fieldsV1"], &keys))
+        .map(name)
+        .filter(|name| !name.starts_with(&format!("{MANAGER}/")))
+        .collect();
+    (!owners.is_empty()).then(|| owners.join(","))
+}
+
+/// Who wrote the value that stands at `path`, for people; us included.
+pub fn writer(object: &Value, path: &FieldPath) -> String {
+    let keys = keys(path);
+    let writer = entries(object).find(|entry| owns(&entry["fieldsV1"], &keys)).map(name);
+    writer.unwrap_or_else(|| "somebody unknown".to_owned())
+}
+
+/// The managedFields with our entries given back to the owners that `fields`
+/// name; fields that nobody owned are dropped. None if nothing is ours, or if
+/// nothing would remain: an empty list would give everything to
+/// `before-first-apply`, which conflicts with every later apply.
+pub fn handed_back(object: &Value, fields: &[FieldChange]) -> Option<Value> {
+    let (ours, mut others): (Vec<Value>, Vec<Value>) = entries(object).cloned().partition(is_ours);
+    if ours.is_empty() {
+        return None;
+    }
+    for member in ours.iter().flat_map(|entry| members(&entry["fieldsV1"])) {
+        for owner in
+            fields.iter().filter(|field| covers(&member, &keys(&field.path))).filter_map(|f| f.owner.as_ref())
+        {
+            for owner in owner.split(',') {
+                give(&mut others, owner, &member, object, &ours[0]);
+            }
+        }
+    }
+    (!others.is_empty()).then(|| Value::Array(others))
+}
+
+fn entries(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn is_ours(entry: &Value) -> bool {
+    entry["manager"] == MANAGER && entry["operation"] == "Update" && entry.get("subresource").is_none()
+}
+
+fn name(entry: &Value) -> String {
+    let text = |key: &str| entry[key].as_str().unwrap_or("unknown").to_owned();
+    format!("{}/{}", text("manager"), text("operation"))
+}
+
+/// A path in the spelling of FieldsV1.
+fn keys(path: &FieldPath) -> Vec<String> {
+    path.segments()
+        .iter()
+        .map(|segment| match segment {
+            Segment::Key(key) => format!("f:{key}"),
+            Segment::Element { key, value } => format!("k:{}", json!({ key: value })),
+        })
+        .collect()
+}
+
+/// Whether the set owns the path: it or an atomic ancestor is a member.
+fn owns(set: &Value, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
+    match set.get(first) {
+        Some(next) if next.as_object().is_some_and(Map::is_empty) => true,
+        Some(next) => owns(next, rest),
+        None => false,
+    }
+}
+
+/// The paths of a set: its leaves, and the inner nodes marked with `.`.
+fn members(set: &Value) -> Vec<Vec<String>> {
+    fn walk(set: &Value, here: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+        let Some(map) = set.as_object() else { return };
+        if map.is_empty() || map.contains_key(".") {
+            found.push(here.clone());
+        }
+        for (key, next) in map.iter().filter(|(key, _)| *key != ".") {
+            here.push(key.clone());
+            walk(next, here, found);
+            here.pop();
+        }
+    }
+    let mut found = Vec::new();
+    walk(set, &mut Vec::new(), &mut found);
+    found.retain(|path| !path.is_empty());
+    found
+}
+
+/// Whether a member of our entry is there because of the changed field: it is
+/// the field, an atomic ancestor of it, or a part of its value.
+fn covers(member: &[String], field: &[String]) -> bool {
+    let common = member.len().min(field.len());
+    member[..common] == field[..common]
+}
+
+fn give(entries: &mut Vec<Value>, owner: &str, member: &[String], object: &Value, ours: &Value) {
+    let position =
+        entries.iter().position(|entry| name(entry) == owner && entry.get("subresource").is_none());
+    let position = position.unwrap_or_else(|| {
+        let (manager, operation) = owner.rsplit_once('/').unwrap_or((owner, "Update"));
+        entries.push(json!({
+            "manager": manager, "operation": operation, "apiVersion": object["apiVersion"],
+            "time": ours["time"], "fieldsType": "FieldsV1", "fieldsV1": {},
+        }));
+        entries.len() - 1
+    });
+    let mut at = &mut entries[position]["fieldsV1"];
+    for key in member {
+        at = &mut at[key.as_str()];
+        if at.is_null() {
+            *at = json!({});
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object() -> Value {
+        json!({"apiVersion": "apps/v1", "metadata": {"managedFields": [
+            {"manager": "flux", "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1":
+                {"f:spec": {"f:replicas": {}, "f:nodeSelector": {}, "f:containers": {"k:{\"name\":\"main\"}": {".": {}, "f:image": {}}}}}},
+            {"manager": "firebreak", "operation": "Update", "apiVersion": "apps/v1", "time": "t", "fieldsV1":
+                {"f:spec": {"f:containers": {"k:{\"name\":\"main\"}": {"f:limits": {"f:gpu": {}}}}}}},
+        ]}})
+    }
+
+    fn field(path: &str, owner: Option<&str>) -> FieldChange {
+        FieldChange {
+            path: path.parse().unwrap(),
+            before: None,
+            after: None,
+            created: None,
+            owner: owner.map(str::to_owned),
+            ceded_to: None,
+        }
+    }
+
+    #[test]
+    fn an_atomic_ancestor_owns_what_is_below_it() {
+        let owner_of = |path: &str| owner(&object(), &path.parse().unwrap());
+        assert_eq!(owner_of("/spec/nodeSelector/gpu").as_deref(), Some("flux/Apply"));
+        assert_eq!(owner_of("/spec/containers/[name=main]/image").as_deref(), Some("flux/Apply"));
+        assert_eq!(owner_of("/spec/containers/[name=other]/image"), None);
+        assert_eq!(
+            owner_of("/spec/containers/[name=main]/limits/gpu"),
+            None,
+            "our own entry is no former owner"
+        );
+    }
+
+    #[test]
+    fn our_fields_go_back_to_their_owners() {
+        let fields = [field("/spec/containers/[name=main]/limits/gpu", Some("flux/Apply,hpa/Update"))];
+        let entries = handed_back(&object(), &fields).unwrap();
+        let gpu = "/fieldsV1/f:spec/f:containers/k:{\"name\":\"main\"}/f:limits/f:gpu";
+        assert_eq!(entries.as_array().unwrap().len(), 2);
+        assert_eq!(entries[0].pointer(gpu), Some(&json!({})));
+        assert_eq!(entries[1]["manager"], "hpa");
+        assert_eq!(entries[1].pointer(gpu), Some(&json!({})));
+    }
+
+    #[test]
+    fn fields_that_nobody_owned_are_dropped_and_the_list_is_never_empty() {
+        let entries =
+            handed_back(&object(), &[field("/spec/containers/[name=main]/limits/gpu", None)]).unwrap();
+        assert_eq!(entries.as_array().unwrap().len(), 1);
+        let mut alone = object();
+        alone["metadata"]["managedFields"].as_array_mut().unwrap().remove(0);
+        assert_eq!(handed_back(&alone, &[]), None);
+    }
+}

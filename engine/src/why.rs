@@ -1,0 +1,16 @@
+//! Why something was not done, in words for people.
+
+use crate::id::TargetId;
+
+/// One thing that was not done, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhyNot {
+    /// The step.
+    pub step: String,
+    /// The object; none if it is about the whole step.
+    pub target: Option<TargetId>,
+    /// In one word.
+    pub reason: String,
+    /// For people: what is so, and what would change it.
+    pub message: String,
+}
