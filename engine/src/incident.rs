@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, ChangeState};
+use crate::change::{Change, ChangeState, cut};
 use crate::policy::{Severity, StepSpec};
 use crate::verdict::Verdict;
 
@@ -21,6 +21,9 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub severity_reason: Option<String>,
+    /// How severe it was at its worst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_severity: Option<Severity>,
     /// The policy whose response this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySnapshot>,
@@ -302,6 +305,13 @@ pub struct Held {
     /// Whether new changes are stopped by it. When not, it is only said.
     #[serde(default)]
     pub stops: bool,
+}
+
+impl Held {
+    /// A reason to ask a person; the message is cut to what the schema allows.
+    pub fn new(reason: &str, message: &str, stops: bool) -> Self {
+        Self { reason: reason.to_owned(), message: cut(message, 1024), stops }
+    }
 }
 
 /// One thing that happened.

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::change::FieldChange;
+use crate::change::{FieldChange, cut};
 use crate::path::{FieldPath, Segment};
 use crate::undo::MANAGER;
 
@@ -26,7 +26,7 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
 pub fn writer(object: &Value, path: &FieldPath) -> String {
     let keys = keys(path);
     let writer = entries(object).find(|entry| owns(&entry["fieldsV1"], &keys)).map(name);
-    writer.unwrap_or_else(|| "somebody unknown".to_owned())
+    writer.map_or_else(|| "somebody unknown".to_owned(), |writer| cut(&writer, 256))
 }
 
 /// The managedFields with our entries given back to the owners that `fields`
@@ -47,7 +47,7 @@ pub fn handed_back(object: &Value, fields: &[FieldChange]) -> Option<Value> {
             }
         }
     }
-    (!others.is_empty()).then(|| Value::Array(others))
+    if others.is_empty() { None } else { Some(Value::Array(others)) }
 }
 
 fn entries(object: &Value) -> impl Iterator<Item = &Value> {

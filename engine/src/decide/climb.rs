@@ -168,7 +168,7 @@ impl Round<'_> {
                 present + new
             );
             self.not_done(&step.name, None, "TooManyTargets", &message);
-            self.next.held = Some(Held { reason: "TooManyTargets".to_owned(), message, stops: true });
+            self.next.held = Some(Held::new("TooManyTargets", &message, true));
             return false;
         }
         for (mut change, target) in plans.changes.into_iter().take(BATCH) {
@@ -264,7 +264,7 @@ impl Round<'_> {
                     first.target,
                     first.message.clone().unwrap_or_default()
                 );
-                return Some(Held { reason: "StepFailed".to_owned(), message, stops: true });
+                return Some(Held::new("StepFailed", &message, true));
             }
             let unknown =
                 |change: &&Change| change.state == ChangeState::Held || self.is_overdue(change, &step);
@@ -275,7 +275,7 @@ impl Round<'_> {
                     change.target,
                     change.message.clone().unwrap_or_default()
                 );
-                return Some(Held { reason: "OutcomeUnknown".to_owned(), message, stops: true });
+                return Some(Held::new("OutcomeUnknown", &message, true));
             }
         }
         self.next.held.take()
@@ -292,8 +292,7 @@ impl Round<'_> {
             if self.facts.state.held.as_ref().is_none_or(|held| held.reason != "LadderUsedUp") {
                 self.happen("LadderUsedUp", message);
             }
-            self.next.held =
-                Some(Held { reason: "LadderUsedUp".to_owned(), message: message.to_owned(), stops: true });
+            self.next.held = Some(Held::new("LadderUsedUp", message, true));
             return;
         }
         let patience =
@@ -307,7 +306,7 @@ impl Round<'_> {
             let why: Vec<String> =
                 self.why.iter().map(|why| format!("{}: {}", why.step, why.message)).take(3).collect();
             let message = format!("nothing is in force although a rule holds. {}", why.join("; "));
-            self.next.held = Some(Held { reason: "NothingInForce".to_owned(), message, stops: false });
+            self.next.held = Some(Held::new("NothingInForce", &message, false));
         }
     }
 

@@ -22,7 +22,6 @@ impl Round<'_> {
                 }
             }
         }
-        self.next.severity = None;
         self.next.resolved_at = Some(self.now);
         self.happen("Resolved", &format!("closed: {}", closing.name()));
     }

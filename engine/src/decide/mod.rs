@@ -170,6 +170,7 @@ impl<'a> Round<'a> {
                 self.assessment.rules.iter().filter(|rule| rule.holds).filter_map(|r| r.since).min();
         }
         (self.next.severity, self.next.severity_reason) = level.unzip();
+        self.next.worst_severity = self.next.severity.into_iter().chain(self.next.worst_severity).min();
     }
 
     fn course(&mut self) -> Course {
@@ -231,8 +232,7 @@ impl<'a> Round<'a> {
         if self.next.classified_at.is_none() && self.facts.state.opened_at.is_some() {
             let wait = "no rule of the policy holds, so nothing is applied; it closes after recovery.for. \
                         Look at status.rules, or delete the Incident";
-            self.next.held =
-                Some(Held { reason: "NotClassified".to_owned(), message: wait.to_owned(), stops: false });
+            self.next.held = Some(Held::new("NotClassified", wait, false));
         }
         self.watch_steps();
     }
@@ -316,7 +316,7 @@ impl<'a> Round<'a> {
 }
 
 /// The begun steps as they were when they began, and the others as the policy has them.
-fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
+pub fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
     let shapes = rules.map(Rules::shapes).unwrap_or_default();
     let begun = |name: &str| {
         let definition = state.step(name)?.definition.as_ref()?;
@@ -334,14 +334,14 @@ fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
 }
 
 fn unavailable(why: &str) -> Held {
-    Held {
-        reason: "PolicyUnavailable".to_owned(),
-        message: format!(
+    Held::new(
+        "PolicyUnavailable",
+        &format!(
             "{why}: nothing is applied and nothing is withdrawn by itself. Restore the policy, or put everything back \
              with `firebreak withdraw`"
         ),
-        stops: true,
-    }
+        true,
+    )
 }
 
 fn claimed(by: &str) -> Held {
@@ -350,7 +350,7 @@ fn claimed(by: &str) -> Held {
     } else {
         format!("Incident {by} is the open one of this policy; withdraw or delete it, or delete this one")
     };
-    Held { reason: "AnotherIncident".to_owned(), message: holder, stops: true }
+    Held::new("AnotherIncident", &holder, true)
 }
 
 /// A step that is not in the status yet counts as Pending.

@@ -2,10 +2,11 @@
 
 use super::Round;
 use crate::action::{Plan, cpu_fallback};
-use crate::change::{Change, ChangeState};
+use crate::change::{Change, ChangeState, FieldChange};
 use crate::facts::{Look, LookResult, Target};
 use crate::id::ChangeId;
 use crate::incident::StepStatus;
+use crate::path::FieldPath;
 use crate::rules::{Action, Step};
 use crate::undo;
 use crate::verdict::Verdict;
@@ -14,6 +15,8 @@ use crate::verdict::Verdict;
 pub(super) const JOURNAL: usize = 300;
 /// The largest journal entry, in bytes.
 const ENTRY: usize = 4096;
+/// The longest path, and the longest list of owners, in bytes; the schema's bound.
+const LONGEST: usize = 512;
 
 /// What a listing of a step's targets means.
 #[derive(Default)]
@@ -138,11 +141,20 @@ impl Round<'_> {
             }
         };
         let Plan::Change(fields) = plan else { return plan };
-        let lent = |path: &crate::path::FieldPath| {
+        let lent = |path: &FieldPath| {
             loans.iter().find(|loan| loan.step != step.name && loan.fields.iter().any(|f| f.path == *path))
         };
         if let Some(loan) = fields.iter().find_map(|field| lent(&field.path)) {
             return refused("ChangedByAnotherStep", format!("step {} has changed the same field", loan.step));
+        }
+        let too_long = |field: &FieldChange| {
+            field.path.to_string().len().max(field.owner.as_ref().map_or(0, String::len)) > LONGEST
+        };
+        if let Some(field) = fields.iter().find(|field| too_long(field)) {
+            return refused(
+                "CannotRecord",
+                format!("{}: path or owners are longer than {LONGEST} bytes", field.path),
+            );
         }
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());

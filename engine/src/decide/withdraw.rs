@@ -52,10 +52,10 @@ impl Round<'_> {
     fn return_change(&mut self, change: &mut Change) {
         match self.facts.outcomes.get(&change.id) {
             Some(Outcome::Done(object)) if change.state == ChangeState::Reverting => {
-                return match undo::version(object) {
-                    Some(version) => self.returned_or_on(change, object, version),
-                    None => {}
-                };
+                if let Some(version) = undo::version(object) {
+                    self.returned_or_on(change, object, version);
+                }
+                return;
             }
             Some(outcome) if change.state == ChangeState::Reverting => self.hear_refusal(change, outcome),
             _ => {}
@@ -209,7 +209,7 @@ impl Round<'_> {
             change.target,
             change.message.clone().unwrap_or_default()
         );
-        self.next.held = Some(Held { reason: "CannotPutBack".to_owned(), message, stops: false });
+        self.next.held = Some(Held::new("CannotPutBack", &message, false));
     }
 }
 

@@ -1,0 +1,76 @@
+//! Why an expression is refused.
+
+use super::check::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, MAX_NESTING};
+use super::kind::Kind;
+
+/// Why an expression is refused: one line that says what is wrong and what to do, and reads on
+/// from the name of the field that holds the expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionError {
+    /// Length in bytes.
+    #[error("has {0} bytes, at most {MAX_BYTES} are allowed; make it shorter")]
+    TooLong(usize),
+    /// Line, column and what the parser says.
+    #[error("is not CEL: line {0}, column {1}: {2}")]
+    Syntax(isize, isize, String),
+    /// The parsed tree has too many levels.
+    #[error("is nested more than {MAX_DEPTH} levels deep; make it simpler")]
+    TooDeep,
+    /// Name, and the names that exist.
+    #[error("there is no `{0}` here; there are: {1}")]
+    UnknownVariable(String, String),
+    /// Call as it was written, and the calls that exist.
+    #[error("there is no function `{0}`; there are: {1}")]
+    UnknownFunction(String, String),
+    /// Name of the signal, and the declared names.
+    #[error("signals.{0} is not declared; declared are: {1}")]
+    UnknownSignal(String, String),
+    /// Signal, field, and the fields that the signal has.
+    #[error("signals.{0} has no field {1}; it has: {2}")]
+    UnknownField(String, String, String),
+    /// `signals` in another form than that of a field.
+    #[error("signals can only be read as signals.<name>.<field>; write the names out")]
+    NotAField,
+    /// Signal and field that is used without a key.
+    #[error("signals.{0}.{1} has one value per key; write signals.{0}.{1}[\"<key>\"]")]
+    NeedsKey(String, String),
+    /// Signal and field that is used with a key.
+    #[error("signals.{0}.{1} is one number; leave out what follows it")]
+    TakesNoKey(String, String),
+    /// `has()` on signals.
+    #[error("has() does not work on signals; leave it out: a missing value is Unknown by itself")]
+    HasOnSignals,
+    /// Operator between integers.
+    #[error("`{0}` on Ints drops the rest; multiply instead, or convert both with double()")]
+    IntegerDivision(String),
+    /// Operator or function, and the kinds that it is used on.
+    #[error("`{0}` does not work on {1}; convert with int(), double() or string()")]
+    Operands(String, String),
+    /// Too many comprehensions inside each other.
+    #[error("has more than {MAX_NESTING} of all, exists, map and filter inside each other")]
+    TooManyNested,
+    /// A comprehension over something that is computed.
+    #[error("all, exists, map and filter only work on a field or on a list that is written out")]
+    ComputedRange,
+    /// Name of a comprehension's variable that hides another one.
+    #[error("the name `{0}` is taken; choose another one for the elements")]
+    NameTaken(String),
+    /// Number of elements.
+    #[error("has a list of {0} elements, at most {MAX_ELEMENTS} are allowed")]
+    TooManyElements(usize),
+    /// `matches()` in a form that could be slow.
+    #[error(
+        "matches() takes a literal pattern without {{}} and does not work inside all, exists, \
+         map and filter; use contains, startsWith or endsWith there"
+    )]
+    SlowPattern,
+    /// The pattern of `matches()`.
+    #[error("matches() cannot use the pattern {0:?}; correct it or make it simpler")]
+    BadPattern(String),
+    /// What it is instead of a Boolean.
+    #[error("must be a Boolean, is {0}")]
+    NotBoolean(Kind),
+    /// Number that all values were set to, and what happened.
+    #[error("does not work when all signal values are {0}: {1}; guard that part")]
+    Fails(i32, String),
+}

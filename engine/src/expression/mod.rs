@@ -1,0 +1,174 @@
+//! The conditions that users write, in CEL.
+//!
+//! There are two kinds: a [`Condition`] is about `signals` (severity rules, `when` of steps and
+//! of recovery, `cel` checks), an [`ObjectCondition`] is about one `object` (`healthy` of a
+//! signal, `where` of targets). Both are parsed and checked once, when a policy is read, and
+//! then evaluated at every event: about 1 µs, plus the conversion of what is read of the object.
+//!
+//! - `check` refuses what would surprise the user or could run for long, because a running
+//!   evaluation cannot be stopped. It bounds the number of steps, not the size of each: comparing
+//!   whole lists in two comprehensions inside each other can still take seconds.
+//! - `evaluate` runs an accepted expression and turns the outcome into an [`Evaluation`].
+//!
+//! Evaluation is three-valued. A value that is missing is an absent key, reading it is an error
+//! in CEL, and CEL's `&&` and `||` answer despite an error on either side if the other side
+//! decides. That is Kleene's logic with "error" as Unknown, so CEL's own operators are used as
+//! they are; what is left to do is to tell missing data from a mistake in the expression.
+//!
+//! Left out: optional syntax (`a.?b`, it would turn Unknown into a default unnoticed), messages
+//! (`Type{…}`), extension libraries, and time. Reasons never contain values of an object, which
+//! may be a Secret; they name types and fields. CEL gives the keys of a map in no defined order,
+//! so an expression should not depend on it.
+
+mod check;
+mod error;
+mod evaluate;
+mod kind;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
+
+use check::{Checked, Scope, check};
+pub use error::ExpressionError;
+pub use kind::Kind;
+
+/// What kind of value a field of a signal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A count.
+    Int,
+    /// A ratio or a measured value.
+    Double,
+    /// Counts by name, read with a key: `allocatable["nvidia.com/gpu"]`.
+    IntMap,
+}
+
+/// The fields that a declared signal gives to expressions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignalShape {
+    /// Kind of value by name of the field.
+    pub fields: BTreeMap<&'static str, FieldKind>,
+}
+
+/// The value of a field in a reading. A missing value is an absent key, never a number; a
+/// Double that is NaN counts as missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FieldValue {
+    /// A count.
+    Int(i64),
+    /// A ratio or a measured value.
+    Double(f64),
+    /// Counts by name.
+    Map(BTreeMap<String, i64>),
+}
+
+/// What an expression gave, and if that is Unknown, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// The truth, or Unknown.
+    pub verdict: Verdict,
+    /// Why the verdict is Unknown, in one line.
+    pub why: Option<String>,
+    /// Unknown because the expression itself failed (`RuleError`), not because data is missing.
+    pub rule_error: bool,
+}
+
+impl Evaluation {
+    fn known(truth: bool) -> Self {
+        Self { verdict: truth.into(), why: None, rule_error: false }
+    }
+
+    fn missing(why: String) -> Self {
+        Self { verdict: Verdict::Unknown, why: Some(why), rule_error: false }
+    }
+
+    fn failed(why: String) -> Self {
+        Self { verdict: Verdict::Unknown, why: Some(why), rule_error: true }
+    }
+}
+
+/// An expression over `signals`. Cheap to clone; equal when the texts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition(Arc<Checked>);
+
+impl Condition {
+    /// Parses and checks an expression over the declared signals.
+    ///
+    /// An expression that is accepted has given a Boolean on complete made-up readings, so that
+    /// what can go wrong later is missing data or an overflow.
+    ///
+    /// # Errors
+    ///
+    /// When the expression is not CEL, or one of the checks refuses it.
+    pub fn parse(source: &str, signals: &BTreeMap<String, SignalShape>) -> Result<Self, ExpressionError> {
+        let checked = check(source, Scope::Signals(signals))?;
+        evaluate::rehearse(&checked)?;
+        Ok(Self(Arc::new(checked)))
+    }
+
+    /// The text that it was parsed from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Names of the signals that it reads.
+    #[must_use]
+    pub fn reads(&self) -> &BTreeSet<String> {
+        &self.0.signals
+    }
+
+    /// Evaluates it on the signals whose reading is known; the others are absent.
+    #[must_use]
+    pub fn evaluate(&self, signals: &Readings) -> Evaluation {
+        evaluate::over_signals(&self.0, signals)
+    }
+}
+
+/// Values by signal and field.
+pub type Readings = BTreeMap<String, BTreeMap<String, FieldValue>>;
+
+/// The variables of an [`ObjectCondition`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectScope {
+    /// `object`, for `healthy` of a signal.
+    Object,
+    /// `object` and `healthy`, for `where` of targets.
+    ObjectAndHealthy,
+}
+
+/// An expression over one Kubernetes object. Cheap to clone; equal when the texts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectCondition(Arc<Checked>);
+
+impl ObjectCondition {
+    /// Parses and checks an expression over the variables of the scope.
+    ///
+    /// # Errors
+    ///
+    /// When the expression is not CEL, or one of the checks refuses it.
+    pub fn parse(source: &str, scope: ObjectScope) -> Result<Self, ExpressionError> {
+        Ok(Self(Arc::new(check(source, Scope::Object(scope))?)))
+    }
+
+    /// The text that it was parsed from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Evaluates it on an object. `healthy` that is absent or Unknown is a missing value.
+    #[must_use]
+    pub fn evaluate(&self, object: &serde_json::Value, healthy: Option<Verdict>) -> Evaluation {
+        evaluate::over_object(&self.0, object, healthy)
+    }
+}
