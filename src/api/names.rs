@@ -11,10 +11,6 @@ pub const VERSION: &str = "v1alpha1";
 /// Who we are in managedFields, as the reporter of Events and in `app.kubernetes.io/managed-by`.
 pub const FIELD_MANAGER: &str = "firebreak";
 
-/// The ServiceAccount that a policy uses unless it names another, and the only
-/// one that the operator may impersonate as it is installed.
-pub const RESPONDER: &str = "firebreak-responder";
-
 /// Label on created objects, with [`FIELD_MANAGER`] as its value.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
