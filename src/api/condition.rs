@@ -5,6 +5,7 @@
 //! when: that is decided where the status is translated.
 
 use firebreak_engine::change::cut;
+use firebreak_engine::phase::ConditionFact;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -65,8 +66,8 @@ named! {
 }
 
 named! {
-    /// Why a condition stands as it does. A held Incident takes its reason from
-    /// the engine instead, and a closed one the name of its closing.
+    /// Why a condition of a policy stands as it does. Those of an Incident are
+    /// the engine's: `firebreak_engine::phase::conditions`.
     Reason {
         /// Accepted: the policy can be used.
         Valid,
@@ -90,28 +91,10 @@ named! {
         SignalUnknown,
         /// Stalled: a rule failed on live values.
         RuleError,
-        /// Ready: rules that held when an Incident was ended by a person open nothing until they were False once.
+        /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
         WaitingForFalse,
-        /// Stalled, Reconciling: there is nothing to say.
-        AsIntended,
-        /// Ready, Reconciling: the response is going on.
-        InProgress,
-        /// Classified: a rule holds.
-        RuleHolds,
-        /// Classified: no rule holds or has held.
-        NoRuleHolds,
-        /// Mitigated, Verified: the checks of a step passed.
-        ChecksPassed,
-        /// Mitigated, Verified: no step has passed its checks.
-        NotVerified,
-        /// Returned: nothing was changed.
-        NothingChanged,
-        /// Returned: changes are in force, or nobody can tell yet.
-        ChangesInForce,
-        /// Returned: every change was put back, ceded or kept.
-        LoansEnded,
-        /// Resolved: it is open.
-        Open,
+        /// Stalled: there is nothing to do for a person.
+        NoPersonNeeded,
     }
 }
 
@@ -139,26 +122,14 @@ pub struct Condition {
     pub message: String,
 }
 
-/// What a condition should say now; since when is not its business.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Says {
+/// What a condition of a policy says.
+pub fn says(
     type_: ConditionType,
     status: Verdict,
-    reason: String,
-    message: String,
-}
-
-impl Says {
-    /// A condition for a reason of ours.
-    pub fn new(type_: ConditionType, status: Verdict, reason: Reason, message: impl Into<String>) -> Self {
-        Self::because(type_, status, reason.name(), message)
-    }
-
-    /// A condition for a reason that the engine gave.
-    pub fn because(type_: ConditionType, status: Verdict, reason: &str, message: impl Into<String>) -> Self {
-        let message = cut(&message.into(), LONGEST_MESSAGE);
-        Self { type_, status, reason: reason.to_owned(), message }
-    }
+    reason: Reason,
+    message: impl Into<String>,
+) -> ConditionFact {
+    ConditionFact { type_: type_.name(), status, reason: reason.name().to_owned(), message: message.into() }
 }
 
 /// The conditions after `new` was said about `generation`: those of `old` that
@@ -167,24 +138,24 @@ impl Says {
 /// equal lists.
 pub fn merge(
     old: &[Condition],
-    new: impl IntoIterator<Item = Says>,
+    new: impl IntoIterator<Item = ConditionFact>,
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
     let mut merged = old.to_vec();
-    for Says { type_, status, reason, message } in new {
-        let before = merged.iter().position(|condition| condition.type_ == type_.name());
+    for ConditionFact { type_, status, reason, message } in new {
+        let before = merged.iter().position(|condition| condition.type_ == type_);
         let since = before
             .map(|at| &merged[at])
             .filter(|condition| condition.status == status)
             .map_or(now, |condition| condition.last_transition_time);
         let condition = Condition {
-            type_: type_.name().to_owned(),
+            type_: type_.to_owned(),
             status,
             observed_generation: Some(generation),
             last_transition_time: since,
             reason,
-            message,
+            message: cut(&message, LONGEST_MESSAGE),
         };
         match before {
             Some(at) => merged[at] = condition,
@@ -200,14 +171,16 @@ pub fn merge(
 
 #[cfg(test)]
 mod tests {
+    use firebreak_engine::incident::IncidentState;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn ready(status: Verdict, reason: Reason, message: &str) -> Says {
-        Says::new(ConditionType::Ready, status, reason, message)
+    fn ready(status: Verdict, reason: Reason, message: &str) -> ConditionFact {
+        says(ConditionType::Ready, status, reason, message)
     }
 
     #[test]
@@ -223,13 +196,13 @@ mod tests {
 
     #[test]
     fn saying_the_same_again_changes_nothing() {
-        let says = [
-            Says::new(ConditionType::Accepted, Verdict::True, Reason::Valid, ""),
+        let same = [
+            says(ConditionType::Accepted, Verdict::True, Reason::Valid, ""),
             ready(Verdict::True, Reason::Watching, "a"),
         ];
-        let first = merge(&[], says.clone(), 1, at(0));
+        let first = merge(&[], same.clone(), 1, at(0));
         assert_eq!(first[0].type_, "Ready");
-        assert_eq!(merge(&first, says, 1, at(60)), first);
+        assert_eq!(merge(&first, same, 1, at(60)), first);
     }
 
     #[test]
@@ -246,6 +219,13 @@ mod tests {
             merge(std::slice::from_ref(&foreign), [ready(Verdict::True, Reason::Watching, "")], 1, at(1));
         assert_eq!(merged.len(), 2);
         assert_eq!(merged[1], foreign);
+    }
+
+    #[test]
+    fn every_condition_of_an_incident_has_a_documented_type() {
+        for fact in firebreak_engine::phase::conditions(&IncidentState::default()) {
+            assert!(ConditionType::ALL.iter().any(|type_| type_.name() == fact.type_), "{}", fact.type_);
+        }
     }
 
     #[test]

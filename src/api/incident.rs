@@ -2,6 +2,7 @@
 //! the engine's [`IncidentState`] and what is derived from it for people.
 
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::phase::Phase;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,7 @@ pub struct IncidentStatus {
     /// Where it stands, in one word. Derived from the rest and never read back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Steps that are done, of all that are for this severity, such as `1/2`.
+    /// How many steps have begun, of how many, such as `1/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub progress: Option<String>,
@@ -111,36 +112,45 @@ pub struct IncidentStatus {
     pub state: IncidentState,
 }
 
-/// Where an Incident stands, in one word, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
-    /// Nothing has been done yet.
-    Open,
-    /// Changes are being made.
-    Remediating,
-    /// Changes are made; whether they help is being checked.
-    Verifying,
-    /// A step helped; waiting for the cause to go away.
-    Monitoring,
-    /// Changes are being put back.
-    Reverting,
-    /// A person is needed.
-    Held,
-    /// Closed.
-    Resolved,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-impl Phase {
-    /// The name, for metrics and messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "Open",
-            Self::Remediating => "Remediating",
-            Self::Verifying => "Verifying",
-            Self::Monitoring => "Monitoring",
-            Self::Reverting => "Reverting",
-            Self::Held => "Held",
-            Self::Resolved => "Resolved",
-        }
+    use super::*;
+
+    #[test]
+    fn a_status_reads_and_writes_as_one_flat_object() {
+        let written = json!({
+            "apiVersion": "firebreak.dev/v1alpha1",
+            "kind": "Incident",
+            "metadata": {"name": "gpu-outage", "namespace": "llm-serving"},
+            "spec": {"policyRef": {"name": "gpu-cluster-failure"}, "response": "Withdrawn"},
+            "status": {
+                "observedGeneration": 2,
+                "phase": "Reverting",
+                "changesInForce": 1,
+                "severity": "P0",
+                "openedAt": "2026-03-01T10:00:00.5Z",
+                "changes": [{
+                    "id": "a",
+                    "step": "cpu-fallback",
+                    "target": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "n", "name": "d", "uid": "u"},
+                    "state": "Reverting",
+                    "round": 1,
+                    "base": "7",
+                    "fields": [{"path": "/spec/x", "before": {"deep": [null, 1, 2.5]}, "after": 0}]
+                }]
+            }
+        });
+        let incident: Incident = serde_json::from_value(written.clone()).unwrap();
+        let status = incident.status.as_ref().unwrap();
+        assert_eq!(status.state.in_force(), 1);
+        assert_eq!(serde_json::to_value(&incident).unwrap(), written);
+    }
+
+    #[test]
+    fn an_empty_status_is_a_status() {
+        let status: IncidentStatus = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(status, IncidentStatus::default());
     }
 }

@@ -119,3 +119,47 @@ pub struct Expected {
     /// How many.
     pub value: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::policy::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_into_the_spec_of_the_engine() {
+        let policy: RemediationPolicy = serde_saphyr::from_str(
+            r#"
+apiVersion: firebreak.dev/v1alpha1
+kind: RemediationPolicy
+metadata: {name: gpu-cluster-failure, namespace: llm-serving}
+spec:
+  mode: Enforce
+  signals:
+  - {name: gpuNodes, expect: 8, nodes: {selector: {matchLabels: {nvidia.com/gpu: "true"}}}}
+  severity:
+  - {level: P0, reason: GpuClusterFailure, when: "signals.gpuNodes.ready == 0", for: 30s}
+  steps:
+  - name: cpu-fallback
+    action:
+      cpuFallback: {targets: {apiVersion: apps/v1, kind: Deployment, namespaces: {all: true}}, quantization: int8}
+    verify: {checks: [{rollout: {}}]}
+"#,
+        )
+        .unwrap();
+        let spec = &policy.spec.policy;
+        assert_eq!((spec.mode, spec.service_account_name.as_str()), (Mode::Enforce, "firebreak-responder"));
+        assert_eq!(spec.signals[0].expect, Some(8));
+        assert_eq!(spec.steps[0].name, "cpu-fallback");
+        let again: RemediationPolicy =
+            serde_json::from_value(serde_json::to_value(&policy).unwrap()).unwrap();
+        assert_eq!(again, policy);
+    }
+
+    #[test]
+    fn an_empty_spec_changes_nothing_as_the_default_responder() {
+        let spec: RemediationPolicySpec = serde_json::from_str("{}").unwrap();
+        assert_eq!(spec.policy.mode, Mode::Observe);
+        assert_eq!(spec.policy.service_account_name, "firebreak-responder");
+    }
+}

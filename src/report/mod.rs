@@ -52,7 +52,7 @@ pub fn config_map(subject: &Subject<'_>) -> Value {
             "name": name(&subject.incident.name),
             "namespace": subject.incident.namespace,
             "labels": {
-                names::MANAGED_BY: names::FIELD_MANAGER,
+                names::MANAGED_BY: names::MANAGER,
                 names::INCIDENT: subject.incident.uid,
             },
         },
