@@ -1,0 +1,236 @@
+//! Conditions: what is true of a policy or an Incident, why, and since when.
+//!
+//! `Ready`, `Reconciling` and `Stalled` mean what kstatus says, so that GitOps
+//! tools and `kubectl wait` understand them. Leaves out which condition is set
+//! when: that is decided where the status is translated.
+
+use firebreak_engine::change::cut;
+use firebreak_engine::phase::ConditionFact;
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The longest message in bytes; the schema allows as many characters.
+const LONGEST_MESSAGE: usize = 4096;
+
+/// A plain enum whose variants are written as they are spelled.
+macro_rules! named {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order in which they are documented.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// As it stands in the API.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// What a condition is about.
+    ConditionType {
+        /// kstatus. A policy: it is watching. An Incident: it is Resolved.
+        Ready,
+        /// kstatus: work is going on and nobody needs to do anything.
+        Reconciling,
+        /// kstatus: a person is needed; the message says for what, and which command moves it on.
+        Stalled,
+        /// Policy: the expressions compile and the steps make sense.
+        Accepted,
+        /// Policy: the ServiceAccount may do all that the policy asks for.
+        Authorized,
+        /// Incident: it has a severity.
+        Classified,
+        /// Incident: a step was verified, so the emergency is under control.
+        Mitigated,
+        /// Incident: the newest verified step is still verified.
+        Verified,
+        /// Incident: no change is in force or might be.
+        Returned,
+        /// Incident: it is closed.
+        Resolved,
+    }
+}
+
+named! {
+    /// Why a condition of a policy stands as it does. Those of an Incident are
+    /// the engine's: `firebreak_engine::phase::conditions`.
+    Reason {
+        /// Accepted: the policy can be used.
+        Valid,
+        /// Accepted, Ready, Stalled: the policy has faults; the message names the field of each.
+        Invalid,
+        /// Authorized: nothing is missing.
+        Allowed,
+        /// Authorized, Ready, Stalled: the message lists what the ServiceAccount lacks.
+        Forbidden,
+        /// Authorized: the API server has not been asked, or gave no answer.
+        NotAsked,
+        /// Ready, Reconciling: the first readings have not arrived.
+        Starting,
+        /// Ready: signals are read and rules evaluated.
+        Watching,
+        /// Ready: signals are read; an Incident is open.
+        Responding,
+        /// Ready: `spec.suspend` is set.
+        Suspended,
+        /// Ready: signals cannot be read; the message names them.
+        SignalUnknown,
+        /// Stalled: a rule failed on live values.
+        RuleError,
+        /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
+        WaitingForFalse,
+        /// Stalled: there is nothing to do for a person.
+        NoPersonNeeded,
+    }
+}
+
+/// One condition. Bounded, unlike the type of the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 63))]
+    pub type_: String,
+    /// True, False or Unknown.
+    pub status: Verdict,
+    /// The generation of the object that it speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the status last moved.
+    pub last_transition_time: Timestamp,
+    /// Why, in one word.
+    #[schemars(length(min = 1, max = 63))]
+    pub reason: String,
+    /// The same for people.
+    #[serde(default)]
+    #[schemars(length(max = 4096))]
+    pub message: String,
+}
+
+/// What a condition of a policy says.
+pub fn says(
+    type_: ConditionType,
+    status: Verdict,
+    reason: Reason,
+    message: impl Into<String>,
+) -> ConditionFact {
+    ConditionFact { type_: type_.name(), status, reason: reason.name().to_owned(), message: message.into() }
+}
+
+/// The conditions after `new` was said about `generation`: those of `old` that
+/// `new` does not mention stay, and `lastTransitionTime` moves only where
+/// `status` moves. Sorted as [`ConditionType`] is, so that equal conditions are
+/// equal lists.
+pub fn merge(
+    old: &[Condition],
+    new: impl IntoIterator<Item = ConditionFact>,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut merged = old.to_vec();
+    for ConditionFact { type_, status, reason, message } in new {
+        let before = merged.iter().position(|condition| condition.type_ == type_);
+        let since = before
+            .map(|at| &merged[at])
+            .filter(|condition| condition.status == status)
+            .map_or(now, |condition| condition.last_transition_time);
+        let condition = Condition {
+            type_: type_.to_owned(),
+            status,
+            observed_generation: Some(generation),
+            last_transition_time: since,
+            reason,
+            message: cut(&message, LONGEST_MESSAGE),
+        };
+        match before {
+            Some(at) => merged[at] = condition,
+            None => merged.push(condition),
+        }
+    }
+    let rank = |condition: &Condition| {
+        ConditionType::ALL.iter().position(|type_| type_.name() == condition.type_).unwrap_or(usize::MAX)
+    };
+    merged.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.type_.cmp(&b.type_)));
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::incident::IncidentState;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn ready(status: Verdict, reason: Reason, message: &str) -> ConditionFact {
+        says(ConditionType::Ready, status, reason, message)
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let first = merge(&[], [ready(Verdict::False, Reason::Starting, "a")], 1, at(0));
+        let second = merge(&first, [ready(Verdict::False, Reason::Forbidden, "b")], 2, at(5));
+        assert_eq!(second[0].last_transition_time, at(0));
+        assert_eq!((second[0].reason.as_str(), second[0].message.as_str()), ("Forbidden", "b"));
+        assert_eq!(second[0].observed_generation, Some(2));
+        let third = merge(&second, [ready(Verdict::True, Reason::Watching, "c")], 2, at(9));
+        assert_eq!(third[0].last_transition_time, at(9));
+    }
+
+    #[test]
+    fn saying_the_same_again_changes_nothing() {
+        let same = [
+            says(ConditionType::Accepted, Verdict::True, Reason::Valid, ""),
+            ready(Verdict::True, Reason::Watching, "a"),
+        ];
+        let first = merge(&[], same.clone(), 1, at(0));
+        assert_eq!(first[0].type_, "Ready");
+        assert_eq!(merge(&first, same, 1, at(60)), first);
+    }
+
+    #[test]
+    fn conditions_that_are_not_mentioned_stay() {
+        let foreign = Condition {
+            type_: "SomebodyElses".to_owned(),
+            status: Verdict::True,
+            observed_generation: None,
+            last_transition_time: at(0),
+            reason: "Theirs".to_owned(),
+            message: String::new(),
+        };
+        let merged =
+            merge(std::slice::from_ref(&foreign), [ready(Verdict::True, Reason::Watching, "")], 1, at(1));
+        assert_eq!(merged.len(), 2);
+        assert_eq!(merged[1], foreign);
+    }
+
+    #[test]
+    fn every_condition_of_an_incident_has_a_documented_type() {
+        for fact in firebreak_engine::phase::conditions(&IncidentState::default()) {
+            assert!(ConditionType::ALL.iter().any(|type_| type_.name() == fact.type_), "{}", fact.type_);
+        }
+    }
+
+    #[test]
+    fn a_message_is_cut_to_what_the_schema_allows() {
+        let merged = merge(&[], [ready(Verdict::True, Reason::Watching, &"ä".repeat(5000))], 1, at(0));
+        assert!(merged[0].message.len() <= LONGEST_MESSAGE);
+    }
+}

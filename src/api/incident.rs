@@ -1,0 +1,156 @@
+//! The kind `Incident`: one emergency from detection to report. Its status is
+//! the engine's [`IncidentState`] and what is derived from it for people.
+
+use firebreak_engine::incident::IncidentState;
+use firebreak_engine::phase::Phase;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+
+/// What a person, or the policy, says about one emergency.
+// The rules that compare with the old object sit on the spec and not on the
+// fields, because a rule on a field is not asked when the field is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "firebreak.dev",
+    version = "v1alpha1",
+    kind = "Incident",
+    plural = "incidents",
+    namespaced,
+    status = "IncidentStatus",
+    derive = "PartialEq",
+    shortname = "inc",
+    category = "firebreak",
+    doc = "One emergency from detection to report. Deleting it puts back first what it changed.",
+    validation = Rule::new("self.metadata.name.size() <= 63")
+        .message("metadata.name must be at most 63 characters"),
+    printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Steps", type_ = "string", json_path = ".status.progress"),
+    printcolumn(name = "Changes", type_ = "integer", json_path = ".status.changesInForce"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".status.policy.name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.severityReason", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "has(self.policyRef) == has(oldSelf.policyRef) && (!has(self.policyRef) || self.policyRef.name == oldSelf.policyRef.name)"
+    )
+    .message("policyRef is immutable: open a new Incident for another policy")
+    .reason(Reason::FieldValueForbidden),
+    validation = Rule::new(
+        "!has(oldSelf.response) || oldSelf.response != 'Withdrawn' || (has(self.response) && self.response == 'Withdrawn')"
+    )
+    .message("response: Withdrawn is final: open a new Incident to respond again")
+    .reason(Reason::FieldValueForbidden)
+)]
+pub struct IncidentSpec {
+    /// The policy whose response this is. Immutable. Left out: of the policies whose rules hold the most severe, then by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<PolicyRef>,
+    /// What is the matter, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub summary: Option<String>,
+    /// What a person wants done. Absent is Active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Response>,
+}
+
+/// A policy of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRef {
+    /// The name of the RemediationPolicy.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+}
+
+/// What a person wants done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Response {
+    /// Respond as the policy says.
+    #[default]
+    Active,
+    /// Put everything back now and close. It cannot be taken back.
+    Withdrawn,
+}
+
+/// Where an Incident stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentStatus {
+    /// The generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where it stands, in one word. Derived from the rest and never read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// How many steps have begun, of how many, such as `1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub progress: Option<String>,
+    /// How many changes are in force.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 300))]
+    pub changes_in_force: u32,
+    /// Ready, Reconciling, Stalled, Classified, Mitigated, Verified, Returned, Resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Everything that a decision starts from.
+    #[serde(flatten)]
+    pub state: IncidentState,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_reads_and_writes_as_one_flat_object() {
+        let written = json!({
+            "apiVersion": "firebreak.dev/v1alpha1",
+            "kind": "Incident",
+            "metadata": {"name": "gpu-outage", "namespace": "llm-serving"},
+            "spec": {"policyRef": {"name": "gpu-cluster-failure"}, "response": "Withdrawn"},
+            "status": {
+                "observedGeneration": 2,
+                "phase": "Reverting",
+                "changesInForce": 1,
+                "severity": "P0",
+                "openedAt": "2026-03-01T10:00:00.5Z",
+                "changes": [{
+                    "id": "a",
+                    "step": "cpu-fallback",
+                    "target": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "n", "name": "d", "uid": "u"},
+                    "state": "Reverting",
+                    "round": 1,
+                    "base": "7",
+                    "fields": [{"path": "/spec/x", "before": {"deep": [null, 1, 2.5]}, "after": 0}]
+                }]
+            }
+        });
+        let incident: Incident = serde_json::from_value(written.clone()).unwrap();
+        let status = incident.status.as_ref().unwrap();
+        assert_eq!(status.state.in_force(), 1);
+        assert_eq!(serde_json::to_value(&incident).unwrap(), written);
+    }
+
+    #[test]
+    fn an_empty_status_is_a_status() {
+        let status: IncidentStatus = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(status, IncidentStatus::default());
+    }
+}

@@ -1,0 +1,18 @@
+//! What users write and read: the custom resources, their conditions, and the
+//! names that Firebreak leaves on other objects.
+//!
+//! Only shapes: nothing here calls anything. The insides of spec and status
+//! are the engine's plain data, so that no type exists twice.
+
+pub mod condition;
+pub mod incident;
+mod manifests;
+pub mod names;
+pub mod policy;
+
+pub use condition::{Condition, ConditionType, Reason};
+pub use incident::{Incident, IncidentSpec, IncidentStatus, PolicyRef, Response};
+pub use manifests::{crds, files, manifests};
+pub use policy::{
+    ActiveIncident, Expected, RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus,
+};

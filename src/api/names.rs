@@ -1,0 +1,23 @@
+//! Every annotation, label and finalizer that Firebreak writes or obeys, in one
+//! place. Those that stand on targets are the engine's, which builds the patches.
+
+pub use firebreak_engine::undo::{EXEMPT, FENCE, INCIDENT, MANAGER, UNDO};
+
+/// Label on created objects, with [`MANAGER`] as its value. They carry [`INCIDENT`] too.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Label on Incidents: the name of their policy. From these the status of a
+/// policy is rebuilt that was deleted and created again.
+pub const POLICY: &str = "firebreak.dev/policy";
+
+/// Annotation on Incidents that the controller created: the nonce under which
+/// the policy's `status.activeIncident` claimed the name beforehand.
+pub const NONCE: &str = "firebreak.dev/nonce";
+
+/// Annotation on an Incident that is being deleted: `"true"` lets go of what
+/// cannot be put back. The records stay on the objects.
+pub const ABANDON: &str = "firebreak.dev/abandon";
+
+/// Finalizer on an Incident from before its first change until no loan and no
+/// fence is outstanding.
+pub const FINALIZER: &str = "firebreak.dev/loans";

@@ -1,0 +1,75 @@
+//! Text of others in Markdown: names, messages and values are shown, never
+//! interpreted, and stay within their table cell.
+
+use firebreak_engine::change::cut;
+use serde_json::Value;
+
+/// The longest value that is shown, in bytes.
+const LONGEST_VALUE: usize = 200;
+
+/// Text for people, on one line and without any markup of its own.
+pub fn text(raw: &str) -> String {
+    let mut escaped = String::with_capacity(raw.len());
+    for character in raw.chars() {
+        match character {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            control if control.is_control() => escaped.push(' '),
+            plain => escaped.push(plain),
+        }
+    }
+    escaped
+}
+
+/// Text as it is, such as a path or a value: a code span.
+pub fn code(raw: &str) -> String {
+    // In a table the pipe is escaped even in code, and there is no way to write
+    // a backslash before it.
+    if raw.is_empty() || raw.contains("\\|") || raw.contains(char::is_control) {
+        return text(raw);
+    }
+    let longest = raw.split(|character| character != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if raw.starts_with('`') || raw.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", raw.replace('|', "\\|"))
+}
+
+/// A value as JSON, so that the text `"4"` and the number `4` differ. A long one is cut.
+pub fn value(value: Option<&Value>) -> String {
+    value.map_or_else(|| "_not set_".to_owned(), |value| code(&cut(&value.to_string(), LONGEST_VALUE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_cannot_leave_its_cell_or_bring_markup() {
+        assert_eq!(
+            text("a|b\nc `d` <img src=x> [l](http://x)"),
+            "a\\|b c \\`d\\` \\<img src=x\\> \\[l\\](http://x)"
+        );
+        assert_eq!(text("a\\|b"), "a\\\\\\|b");
+    }
+
+    #[test]
+    fn code_is_fenced_by_more_backticks_than_it_has() {
+        assert_eq!(code("plain"), "`plain`");
+        assert_eq!(code("a`b"), "``a`b``");
+        assert_eq!(code("``a"), "``` ``a ```");
+        assert_eq!(code("a|b"), "`a\\|b`");
+        assert_eq!(code("a\\|b"), "a\\\\\\|b");
+    }
+
+    #[test]
+    fn values_keep_their_type_and_are_cut() {
+        assert_eq!(value(Some(&json!("4"))), "`\"4\"`");
+        assert_eq!(value(Some(&json!(4))), "`4`");
+        assert_eq!(value(None), "_not set_");
+        assert_eq!(value(Some(&json!("two\nlines"))), "`\"two\\nlines\"`");
+        assert!(value(Some(&json!("x".repeat(5000)))).len() < 210);
+    }
+}

@@ -1,0 +1,195 @@
+use firebreak_engine::change::{Change, ChangeState, FieldChange};
+use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
+use firebreak_engine::incident::{
+    Closing, Held, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState, StepStatus,
+    TargetCounts, TimelineEntry,
+};
+use firebreak_engine::policy::Severity;
+use firebreak_engine::verdict::Verdict;
+
+use super::*;
+
+/// So many seconds after the fault became visible.
+fn at(second: i64) -> Timestamp {
+    "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(second)
+}
+
+fn incident() -> IncidentId {
+    IncidentId { namespace: "llm-serving".into(), name: "gpu-outage".into(), uid: "0b9c-1".into() }
+}
+
+fn report(state: &IncidentState, summary: Option<&str>, second: i64) -> String {
+    markdown(&Subject { incident: &incident(), summary, state, now: at(second) })
+}
+
+fn model(name: &str) -> TargetId {
+    TargetId {
+        api_version: "inference.llm-d.io/v1alpha1".into(),
+        kind: "LLMDeployment".into(),
+        namespace: "llm-serving".into(),
+        name: name.into(),
+        uid: format!("uid-{name}"),
+    }
+}
+
+fn field(path: &str, before: Option<Value>, after: Option<Value>) -> FieldChange {
+    FieldChange { path: path.parse().unwrap(), before, after, created: None, owner: None, ceded_to: None }
+}
+
+/// CPU fallback of one model, in force.
+fn fallback(name: &str) -> Change {
+    let mut gpu = field("/spec/resources/limits/nvidia.com~1gpu", Some(json!("4")), Some(json!("0")));
+    gpu.owner = Some("flux/Apply".into());
+    let precision = field("/spec/model/quantization/precision", None, Some(json!("int8")));
+    let id = ChangeId::of("0b9c-1", "cpu-fallback", name);
+    let mut change = Change::planned(id, "cpu-fallback", model(name), vec![gpu, precision]);
+    change.intend(ResourceVersion::try_from("7".to_owned()).unwrap(), at(40));
+    change.applied(at(41));
+    change
+}
+
+fn entry(second: i64, type_: &str, message: &str) -> TimelineEntry {
+    TimelineEntry { at: at(second), type_: type_.into(), message: message.into() }
+}
+
+/// An Incident in which two of three models run without GPU.
+fn open() -> IncidentState {
+    let mut skipped = fallback("pinned");
+    skipped.stand(ChangeState::Skipped, "PinnedToAccelerator", "placement cannot be released");
+    IncidentState {
+        severity: Some(Severity::P0),
+        severity_reason: Some("GpuClusterFailure".into()),
+        policy: Some(PolicySnapshot {
+            name: "gpu-cluster-failure".into(),
+            uid: "p".into(),
+            generation: 3,
+            service_account: "firebreak-responder".into(),
+        }),
+        detected_at: Some(at(0)),
+        opened_at: Some(at(30)),
+        classified_at: Some(at(30)),
+        first_action_at: Some(at(40)),
+        mitigated_at: Some(at(200)),
+        signals: vec![SignalStatus {
+            name: "gpuNodes".into(),
+            state: SignalState::Known,
+            summary: "total 0, expected 8, ready 0".into(),
+        }],
+        rules: vec![RuleStatus {
+            reason: "GpuClusterFailure".into(),
+            level: Severity::P0,
+            truth: Verdict::True,
+            known: Verdict::True,
+            since: Some(at(0)),
+            unknown_since: None,
+            holds: true,
+            evidence: "gpuNodes.ready = 0, gpuNodes.expected = 8".into(),
+        }],
+        steps: vec![StepStatus {
+            name: "cpu-fallback".into(),
+            state: StepState::Verified,
+            started_at: Some(at(40)),
+            targets: TargetCounts { matched: 3, applied: 2, verified: 2, ..TargetCounts::default() },
+            ..StepStatus::default()
+        }],
+        changes: vec![fallback("chat"), fallback("search"), skipped],
+        timeline: vec![
+            entry(30, "Opened", "Incident opened"),
+            entry(30, "Classified", "severity P0: GpuClusterFailure"),
+            entry(41, "StepApplied", "cpu-fallback: 2 objects changed"),
+            entry(200, "StepVerified", "cpu-fallback helped"),
+        ],
+        ..IncidentState::default()
+    }
+}
+
+/// The same, withdrawn: one model put back, one ceded to GitOps.
+fn closed() -> IncidentState {
+    let mut state = open();
+    state.severity = None;
+    state.severity_reason = None;
+    state.closing = Some(Closing::Recovered);
+    state.resolved_at = Some(at(1200));
+    state.rules[0].truth = Verdict::False;
+    state.rules[0].holds = false;
+    state.changes[0].returned();
+    state.changes[1].fields[0].ceded_to = Some("flux/Apply".into());
+    state.changes[1].returned();
+    state.timeline.push(entry(1200, "Resolved", "1 change put back, 1 ceded"));
+    state
+}
+
+#[test]
+fn the_report_of_a_closed_incident_names_every_change_and_its_end() {
+    insta::assert_snapshot!(report(&closed(), Some("GPU nodes lost in zone b"), 1201));
+}
+
+#[test]
+fn the_report_of_an_open_incident_says_what_a_person_is_needed_for() {
+    let mut state = open();
+    state.mitigated_at = None;
+    state.changes[1].stand(ChangeState::Held, "OutcomeUnknown", "three answers were lost");
+    state.held = Some(Held {
+        reason: "OutcomeUnknown".into(),
+        message: "look at LLMDeployment llm-serving/search".into(),
+        stops: true,
+    });
+    insta::assert_snapshot!(report(&state, None, 600));
+}
+
+#[test]
+fn an_incident_about_which_nothing_is_known_has_a_report() {
+    insta::assert_snapshot!(report(&IncidentState::default(), Some(""), 0));
+}
+
+#[test]
+fn values_of_others_do_not_break_the_tables() {
+    let mut state = closed();
+    let hostile = "a | b\n## `Injected` <script>|\\|";
+    state.changes[0].fields[0].before = Some(json!(hostile));
+    state.changes[0].fields[0].after = Some(json!({"long": "x".repeat(10_000)}));
+    state.changes[1].fields[0].ceded_to = Some(hostile.into());
+    state.timeline[0].message = hostile.into();
+    let report = report(&state, Some(hostile), 1201);
+    assert!(!report.lines().any(|line| line.starts_with("## `Injected`")));
+    for row in report.lines().filter(|line| line.starts_with("| cpu-fallback | LLMDeployment")) {
+        let separators = row.replace("\\\\", "").replace("\\|", "").matches('|').count();
+        assert!([4, 8].contains(&separators), "{row}");
+        assert!(row.len() < 1000);
+    }
+}
+
+#[test]
+fn the_largest_report_fits_into_a_config_map() {
+    let mut state = closed();
+    let long = "|".repeat(1024);
+    let mut change = state.changes[1].clone();
+    change.message = Some(long.clone());
+    change.fields = vec![change.fields[0].clone(); 64];
+    state.changes = vec![change.clone(); 300];
+    change.stand(ChangeState::Skipped, "Why", long.clone());
+    state.changes.extend(vec![change; 300]);
+    state.timeline = vec![entry(0, "Type", &long.replace('|', "\u{1F525}")); 100];
+    state.steps[0].message = Some(long.clone());
+    state.steps = vec![state.steps[0].clone(); 64];
+    state.rules[0].evidence = "|".repeat(512);
+    state.rules = vec![state.rules[0].clone(); 16];
+    state.signals[0].summary = "|".repeat(512);
+    state.signals = vec![state.signals[0].clone(); 32];
+    let report = report(&state, Some(&long), 1201);
+    assert!(report.len() > 500_000 && report.len() <= LONGEST, "{}", report.len());
+    assert!(report.contains("more rows do not fit") && report.contains("## Lessons Learned"));
+}
+
+#[test]
+fn the_config_map_is_named_and_labelled_after_the_incident() {
+    let state = closed();
+    let map = config_map(&Subject { incident: &incident(), summary: None, state: &state, now: at(1201) });
+    assert_eq!(map["metadata"]["name"], "gpu-outage-report");
+    assert_eq!(map["metadata"]["namespace"], "llm-serving");
+    assert_eq!(map["metadata"]["labels"]["app.kubernetes.io/managed-by"], "firebreak");
+    assert_eq!(map["metadata"]["labels"]["firebreak.dev/incident"], "0b9c-1");
+    assert!(
+        map["data"]["report.md"].as_str().unwrap().starts_with("# Incident Report: llm-serving/gpu-outage\n")
+    );
+}
