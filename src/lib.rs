@@ -1,4 +1,33 @@
-//! Firebreak, an operator for emergencies of ML serving.
+//! Firebreak, an operator for emergencies of ML serving: emergency changes are loans.
+//!
+//! # Map
+//! - [`settings`] reads flags and environment; nothing else does.
+//! - [`startup`] goes from settings to a running operator, or to a client verb.
+//! - [`api`] has the kinds that users write and read.
+//! - [`observe`] folds watches into readings.
+//! - [`workloads`] knows where each kind keeps what an emergency changes.
+//! - [`controller`] holds the two loops: policies open Incidents, Incidents respond.
+//! - [`actuator`] reads targets live and writes to them.
+//! - [`report`] turns an Incident into Markdown.
+//! - [`kubernetes`] speaks to a cluster: clients, identities, lease, events, kinds.
+//! - [`telemetry`] says what the process does: logs, numbers, health.
+//! - [`cli`] holds the client verbs.
+//!
+//! What to do is decided in the crate `firebreak_engine`, which knows no cluster and no clock.
+//!
+//! # Walls
+//! Only `settings` reads flags and environment. Only `actuator` writes to targets, and only after it
+//! asked [`kubernetes::lease::Leadership::leads`]. Only `record` writes a status. Whatever belongs to a
+//! tenant is read and written with a client of [`kubernetes::impersonate`].
 
+pub mod actuator;
 pub mod api;
+pub mod cli;
+pub mod controller;
+pub mod kubernetes;
+pub mod observe;
 pub mod report;
+pub mod settings;
+pub mod startup;
+pub mod telemetry;
+pub mod workloads;

@@ -1,2 +1,21 @@
-//! Firebreak's one binary.
-fn main() {}
+//! Firebreak's one binary: the operator, and the verbs of the command line.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use firebreak::settings::{Settings, Stop};
+
+fn main() -> ExitCode {
+    match Settings::read() {
+        Ok(settings) => firebreak::startup::run(settings),
+        Err(Stop::Help(text)) => {
+            // A reader that went away (`| head`) is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Usage(text)) => {
+            eprintln!("firebreak: {text}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -93,7 +93,7 @@ named! {
         RuleError,
         /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
         WaitingForFalse,
-        /// Stalled: there is nothing to do for a person.
+        /// Stalled, Reconciling: there is nothing to do for a person.
         NoPersonNeeded,
     }
 }

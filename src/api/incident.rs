@@ -42,11 +42,9 @@ use super::condition::Condition;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new(
-        "has(self.policyRef) == has(oldSelf.policyRef) && (!has(self.policyRef) || self.policyRef.name == oldSelf.policyRef.name)"
-    )
-    .message("policyRef is immutable: open a new Incident for another policy")
-    .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("self.policyRef.name == oldSelf.policyRef.name")
+        .message("policyRef is immutable: open a new Incident for another policy")
+        .reason(Reason::FieldValueForbidden),
     validation = Rule::new(
         "!has(oldSelf.response) || oldSelf.response != 'Withdrawn' || (has(self.response) && self.response == 'Withdrawn')"
     )
@@ -54,9 +52,8 @@ use super::condition::Condition;
     .reason(Reason::FieldValueForbidden)
 )]
 pub struct IncidentSpec {
-    /// The policy whose response this is. Immutable. Left out: of the policies whose rules hold the most severe, then by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy_ref: Option<PolicyRef>,
+    /// The policy whose response this is. Immutable.
+    pub policy_ref: PolicyRef,
     /// What is the matter, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -67,7 +64,7 @@ pub struct IncidentSpec {
 }
 
 /// A policy of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRef {
     /// The name of the RemediationPolicy.

@@ -1,0 +1,56 @@
+//! The only map from an error to what happens next.
+//!
+//! "Not yet" is never an error. What ends up here could not be completed and is
+//! tried again; what a user has to know is in a condition already.
+
+use std::time::Duration;
+
+use crate::kubernetes::impersonate::ImpersonateError;
+use crate::kubernetes::retry;
+
+/// Why a pass over one object ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else wrote the object first: start over from what is there now.
+    #[error("somebody else wrote it first")]
+    Conflict,
+    /// This process no longer leads; whoever does goes on.
+    #[error("this process does not lead any more")]
+    NotLeading,
+    /// The API server said no, or nothing.
+    #[error("{}", retry::explain(.0))]
+    Api(Box<kube::Error>),
+    /// The ServiceAccount cannot be used.
+    #[error(transparent)]
+    Identity(#[from] ImpersonateError),
+    /// A bug: an object that we made does not encode.
+    #[error("cannot encode: {0}; this is a bug, please report it")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.code == 409 => Self::Conflict,
+            _ => Self::Api(Box::new(error)),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the object is gone, so that there is nothing to try again.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status) if status.code == 404))
+    }
+
+    /// When to try again, after this many failures in a row.
+    pub fn retry_after(&self, failures: u32) -> Duration {
+        match self {
+            Self::Conflict => Duration::from_millis(20) * failures.min(10),
+            Self::NotLeading => Duration::from_secs(1),
+            Self::Api(_) | Self::Identity(_) | Self::Encode(_) => {
+                Duration::from_millis(500) * 2_u32.pow(failures.min(6))
+            }
+        }
+    }
+}

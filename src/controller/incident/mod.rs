@@ -1,0 +1,203 @@
+//! One Incident: observe → translate → decide (look, decide again) → record → act.
+
+pub mod act;
+pub mod observe;
+pub mod record;
+pub mod report;
+pub mod translate;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use firebreak_engine::decide::{Decision, decide};
+use firebreak_engine::facts::{Facts, PolicyFact};
+use firebreak_engine::rules::Rules;
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, ResourceExt};
+use tokio::time::Instant;
+
+use self::observe::Account;
+use super::error::Error;
+use super::queue::{Key, Name};
+use super::{Operator, notices};
+use crate::api::{Incident, RemediationPolicy};
+use crate::kubernetes::impersonate::ServiceAccountRef;
+
+/// Live reads that lead to a decision: a read may call for another one, but
+/// not for ever.
+const LOOKS: usize = 6;
+/// Decisions in one pass; then others have their turn.
+const ROUNDS: usize = 30;
+
+/// What this process remembers of an Incident between two passes. Nothing in it
+/// is needed for anything to be right.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// When the targets of its steps were last listed.
+    listed: Option<Instant>,
+    /// Whether its clocks were assessed in this process.
+    assessed: bool,
+}
+
+/// Looks at one Incident and does what is to be done. Returns when to look again.
+///
+/// # Errors
+/// The pass could not be completed; nothing is lost by trying again.
+pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
+    let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
+    let Some(mut incident) = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? else {
+        operator.forget_incident(name);
+        return Ok(None);
+    };
+    let mut outcomes = BTreeMap::new();
+    let mut report = None;
+    for _ in 0..ROUNDS {
+        let Some(situation) = observe_policy(operator, &incident).await? else { return Ok(None) };
+        let now = Timestamp::now();
+        let mut facts = facts(operator, &incident, &situation, now);
+        facts.outcomes = std::mem::take(&mut outcomes);
+        facts.report = report.take();
+        let account = account(operator, &incident, situation.rules.as_deref()).await;
+        let decision = decide_with_looks(operator, &account, &incident, &situation, &mut facts).await;
+        let happened = decision.happened.clone();
+        let recorded = record::record(&api, incident, decision, now).await?;
+        notices::incident(operator, recorded.incident(), &happened);
+        if !recorded.decision().effects.is_empty()
+            && let Ok(client) = &account
+        {
+            outcomes = act::act(&operator.context, client, &recorded).await?;
+            notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
+        }
+        if recorded.decision().report {
+            report = Some(
+                report::write(operator, &account, recorded.incident(), &recorded.decision().next, now).await,
+            );
+        }
+        let (decision, recorded_incident) = recorded.into_parts();
+        incident = recorded_incident;
+        if outcomes.is_empty() && report.is_none() {
+            record::release(&api, &incident, &decision.next).await?;
+            operator.note_incident(&incident);
+            return Ok(decision.wake_at.map(|at| until(at, now)));
+        }
+    }
+    Ok(Some(Duration::ZERO))
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    // A moment later, so that the clock has passed it for certain.
+    Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(5)
+}
+
+/// The policy as it stands for this Incident.
+struct Situation {
+    policy: Option<RemediationPolicy>,
+    rules: Option<std::sync::Arc<Rules>>,
+    fact: PolicyFact,
+}
+
+/// None while the claim is about to be filled in.
+async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
+    let namespace = incident.namespace().unwrap_or_default();
+    let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
+    let mut policy = operator.policy(&name);
+    let is_ours =
+        policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Ours);
+    if !is_ours {
+        // What the watch showed may be old, and whether the claim is lost must not be a guess.
+        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
+        policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
+        if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
+        {
+            return Ok(None);
+        }
+    }
+    let rules = policy.as_ref().map(|policy| operator.rules(policy));
+    let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
+    let why = why.unwrap_or_default();
+    let usable = rules.and_then(|rules| rules.as_ref().as_ref().ok().cloned());
+    let fact = translate::policy(policy.as_ref(), usable.as_deref().ok_or(why.as_str()), incident);
+    Ok(Some(Situation { rules: usable, policy, fact }))
+}
+
+fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
+    let memory = operator.memory(&incident.uid().unwrap_or_default());
+    let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
+    let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
+    let expected =
+        situation.policy.as_ref().and_then(|policy| policy.status.as_ref()).map(|status| &status.expected);
+    Facts {
+        incident: translate::identity(incident),
+        state: translate::state(incident),
+        intent: translate::intent(incident),
+        policy: situation.fact.clone(),
+        signals: situation
+            .rules
+            .as_ref()
+            .map(|rules| observe::signals(operator, &policy, rules))
+            .unwrap_or_default(),
+        baselines: expected.into_iter().flatten().map(|entry| (entry.signal.clone(), entry.value)).collect(),
+        clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
+        listing_age: age,
+        looked: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
+        report: None,
+    }
+}
+
+async fn decide_with_looks(
+    operator: &Operator,
+    account: &Account,
+    incident: &Incident,
+    situation: &Situation,
+    facts: &mut Facts,
+) -> Decision {
+    let rules = match facts.policy {
+        PolicyFact::Usable { .. } => situation.rules.as_deref(),
+        PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
+    };
+    let uid = incident.uid().unwrap_or_default();
+    for _ in 0..LOOKS {
+        let decision = decide(facts, rules, Timestamp::now());
+        if decision.look.is_empty() {
+            operator.remember(&uid, |memory| memory.assessed = true);
+            return decision;
+        }
+        let lists = decision.look.iter().any(|look| matches!(look, firebreak_engine::facts::Look::Step(_)));
+        let namespace = incident.namespace().unwrap_or_default();
+        facts
+            .looked
+            .extend(observe::look(operator, account, &namespace, &facts.state, rules, decision.look).await);
+        if lists {
+            operator.remember(&uid, |memory| memory.listed = Some(Instant::now()));
+        }
+    }
+    // What is still not known is not acted on; the next pass reads again.
+    let mut decision = decide(facts, rules, Timestamp::now());
+    decision.effects.clear();
+    decision.next = facts.state.clone();
+    decision.happened.clear();
+    decision.report = false;
+    decision
+}
+
+/// The client of the ServiceAccount: the pinned one once something was changed.
+async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>) -> Account {
+    let state = incident.status.as_ref().map(|status| &status.state);
+    let pinned =
+        state.filter(|state| state.first_action_at.is_some()).and_then(|state| state.policy.as_ref());
+    let recorded = state.and_then(|state| state.policy.as_ref()).map(|policy| policy.service_account.clone());
+    let name = pinned
+        .map(|policy| policy.service_account.clone())
+        .or_else(|| rules.map(|rules| rules.service_account.clone()))
+        .or(recorded)
+        .ok_or_else(|| "the policy and with it the ServiceAccount is not known".to_owned())?;
+    let account = ServiceAccountRef::new(&incident.namespace().unwrap_or_default(), &name);
+    let account = account.map_err(|error| error.to_string())?;
+    operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
+}
+
+/// What makes an Incident due.
+pub fn key(incident: &Incident) -> Key {
+    Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
+}

@@ -1,0 +1,195 @@
+//! Gathers what a decision about an Incident starts from, and performs the live
+//! reads that it asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firebreak_engine::decide::ladder;
+use firebreak_engine::facts::{Look, LookResult, Reading, Target};
+use firebreak_engine::id::TargetId;
+use firebreak_engine::incident::IncidentState;
+use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
+use firebreak_engine::rules::{Rules, Step};
+use futures::{StreamExt, stream};
+use kube::Client;
+use serde_json::Value;
+
+use crate::actuator::live_read::{self, Read};
+use crate::controller::Operator;
+use crate::controller::queue::Name;
+use crate::kubernetes::discovery::{ResolveError, ServedKind};
+use crate::observe::selector_text;
+use crate::workloads;
+
+/// Live reads in flight.
+const IN_FLIGHT: usize = 32;
+
+/// The client that acts as the ServiceAccount, or why there is none.
+pub type Account = Result<Client, String>;
+
+/// What the signals of a policy say.
+pub fn signals(operator: &Operator, policy: &Name, rules: &Rules) -> BTreeMap<String, Reading> {
+    let reading = |name: &String| operator.hub.reading(&policy.into(), name);
+    rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
+}
+
+/// Performs live reads, several at a time.
+pub async fn look(
+    operator: &Operator,
+    account: &Account,
+    namespace: &str,
+    state: &IncidentState,
+    rules: Option<&Rules>,
+    looks: impl IntoIterator<Item = Look>,
+) -> Vec<(Look, LookResult)> {
+    let client = match account {
+        Ok(client) => client,
+        Err(why) => {
+            let refused = || LookResult::Refused { why: why.clone() };
+            return looks.into_iter().map(|look| (look, refused())).collect();
+        }
+    };
+    let steps = ladder(state, rules);
+    let reader = Reader { operator, client, namespace, state, steps: &steps };
+    stream::iter(looks)
+        .map(|look| async {
+            let result = match &look {
+                Look::Step(name) => reader.step(name).await,
+                Look::Object(target) => reader.object(target).await,
+            };
+            (look, result)
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .collect()
+        .await
+}
+
+struct Reader<'a> {
+    operator: &'a Operator,
+    client: &'a Client,
+    namespace: &'a str,
+    state: &'a IncidentState,
+    steps: &'a [Step],
+}
+
+impl Reader<'_> {
+    async fn object(&self, id: &TargetId) -> LookResult {
+        let kind = match self.resolve(&id.api_version, &id.kind).await {
+            Ok(kind) => kind,
+            Err(result) => return result,
+        };
+        let step =
+            self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
+        match live_read::object(self.client, &kind, id).await {
+            Read::Found(object) => match self.target(object, step, &BTreeSet::new()) {
+                Ok(target) => LookResult::Found(Box::new(target)),
+                Err(why) => LookResult::Failed { why },
+            },
+            Read::Gone => LookResult::Gone,
+            Read::Refused(why) => LookResult::Refused { why },
+            Read::Failed(why) => LookResult::Failed { why },
+        }
+    }
+
+    async fn step(&self, name: &str) -> LookResult {
+        let Some(step) = self.steps.iter().find(|step| step.name == name) else {
+            return LookResult::Failed { why: format!("there is no step {name} any more") };
+        };
+        match self.listed(step).await {
+            Ok(targets) => LookResult::Listed(targets),
+            Err(result) => result,
+        }
+    }
+
+    async fn listed(&self, step: &Step) -> Result<Vec<Target>, LookResult> {
+        let scope = &step.targets().scope;
+        let kind = self.resolve(&scope.api_version, &scope.kind).await?;
+        let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
+        let mut objects = Vec::new();
+        for namespace in namespaces(scope.namespaces.as_ref(), self.namespace) {
+            match live_read::list(self.client, &kind, &namespace, &labels).await {
+                Read::Found(found) => objects.extend(found),
+                Read::Gone => {}
+                Read::Refused(why) => return Err(LookResult::Refused { why }),
+                Read::Failed(why) => return Err(LookResult::Failed { why }),
+            }
+        }
+        objects.retain(|object| is_named(scope, object));
+        let exempt = self.exempt_namespaces(&objects).await?;
+        let targets = objects.into_iter().filter_map(|object| {
+            self.target(object, Some(step), &exempt)
+                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
+                .ok()
+        });
+        let known: BTreeSet<&str> =
+            self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
+        let wanted = |target: &Target| {
+            target.matched != firebreak_engine::verdict::Verdict::False
+                || known.contains(target.id.uid.as_str())
+        };
+        Ok(targets.filter(wanted).collect())
+    }
+
+    /// The namespaces of these objects that are exempt. One that cannot be read
+    /// might be, so nothing in the listing is touched then.
+    async fn exempt_namespaces(&self, objects: &[Arc<Value>]) -> Result<BTreeSet<String>, LookResult> {
+        let names: BTreeSet<&str> =
+            objects.iter().filter_map(|object| object.pointer("/metadata/namespace")?.as_str()).collect();
+        if names.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let kind = self.resolve("v1", "Namespace").await?;
+        let mut exempt = BTreeSet::new();
+        for name in names {
+            match live_read::named(self.client, &kind, name).await {
+                Read::Found(namespace) => {
+                    if workloads::is_exempt(&namespace) {
+                        exempt.insert(name.to_owned());
+                    }
+                }
+                Read::Gone => {}
+                Read::Refused(why) => {
+                    let why = format!("whether namespace {name} is exempt cannot be read: {why}");
+                    return Err(LookResult::Refused { why });
+                }
+                Read::Failed(why) => return Err(LookResult::Failed { why }),
+            }
+        }
+        Ok(exempt)
+    }
+
+    fn target(
+        &self,
+        object: Arc<Value>,
+        step: Option<&Step>,
+        exempt: &BTreeSet<String>,
+    ) -> Result<Target, String> {
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let profile = self.operator.profiles.find(text("apiVersion"), text("kind")).cloned();
+        let condition = step.map(|step| &step.targets().where_);
+        workloads::target(profile.as_deref(), object, condition, None, exempt)
+    }
+
+    async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {
+        self.operator.context.discovery.resolve(api_version, kind).await.map_err(|error| match error {
+            ResolveError::NotFound { .. } | ResolveError::Malformed(_) => {
+                LookResult::Refused { why: error.to_string() }
+            }
+            ResolveError::Unreachable { .. } => LookResult::Failed { why: error.to_string() },
+        })
+    }
+}
+
+/// Where to list: empty text means the whole cluster.
+pub fn namespaces(spec: Option<&NamespacesSpec>, own: &str) -> Vec<String> {
+    match spec {
+        None => vec![own.to_owned()],
+        Some(spec) if spec.all => vec![String::new()],
+        Some(spec) => spec.names.clone(),
+    }
+}
+
+fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
+}

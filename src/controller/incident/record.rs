@@ -1,0 +1,105 @@
+//! Writes an Incident's status, before anything is performed.
+//!
+//! # Guarantees
+//! Only this file makes a [`Recorded`], and nothing can be performed without
+//! one. The status goes as a whole with the resourceVersion that the decision
+//! was made on, so two controllers are serialised by the Incident itself. The
+//! finalizer is there before the first intent is recorded, and that status
+//! write carries the version that adding it returned.
+
+use firebreak_engine::decide::Decision;
+use firebreak_engine::incident::IncidentState;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::translate;
+use crate::api::{Incident, names};
+use crate::controller::error::Error;
+
+/// A decision whose next state is recorded.
+pub struct Recorded {
+    decision: Decision,
+    incident: Incident,
+}
+
+impl Recorded {
+    /// The decision.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The Incident as it is now.
+    pub fn incident(&self) -> &Incident {
+        &self.incident
+    }
+
+    /// Takes both apart.
+    pub fn into_parts(self) -> (Decision, Incident) {
+        (self.decision, self.incident)
+    }
+}
+
+/// Records a decision.
+///
+/// # Errors
+/// Somebody else wrote the Incident, or the API server did not take it.
+/// Nothing may be performed then.
+pub async fn record(
+    api: &Api<Incident>,
+    mut incident: Incident,
+    decision: Decision,
+    now: Timestamp,
+) -> Result<Recorded, Error> {
+    if decision.next.owes_anything() && !has_finalizer(&incident) {
+        incident = set_finalizer(api, &incident, Finalizer::Added).await?;
+    }
+    let status = translate::status(&incident, &decision.next, now);
+    if incident.status.as_ref() != Some(&status) {
+        incident.status = Some(status);
+        let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+        incident = api.replace_status(&incident.name_any(), &params, &incident).await?;
+    }
+    Ok(Recorded { decision, incident })
+}
+
+/// Lets the Incident go when nothing is outstanding any more.
+///
+/// # Errors
+/// Somebody else wrote the Incident, or the API server did not take it.
+pub async fn release(api: &Api<Incident>, incident: &Incident, state: &IncidentState) -> Result<(), Error> {
+    let is_over = incident.metadata.deletion_timestamp.is_some() || state.resolved_at.is_some();
+    if is_over && !state.owes_anything() && has_finalizer(incident) {
+        set_finalizer(api, incident, Finalizer::Removed).await?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finalizer {
+    Added,
+    Removed,
+}
+
+fn has_finalizer(incident: &Incident) -> bool {
+    incident.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER)
+}
+
+async fn set_finalizer(
+    api: &Api<Incident>,
+    incident: &Incident,
+    wanted: Finalizer,
+) -> Result<Incident, Error> {
+    let mut finalizers: Vec<&str> =
+        incident.finalizers().iter().map(String::as_str).filter(|name| *name != names::FINALIZER).collect();
+    if wanted == Finalizer::Added {
+        finalizers.push(names::FINALIZER);
+    }
+    let patch = json!({"metadata": {
+        "finalizers": finalizers,
+        "resourceVersion": incident.resource_version(),
+    }});
+    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+    Ok(api.patch(&incident.name_any(), &params, &Patch::Merge(&patch)).await?)
+}

@@ -1,0 +1,213 @@
+//! What this process remembers between passes. Losing it costs a little work
+//! and never correctness.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use firebreak_engine::facts::Reading;
+use firebreak_engine::rules::Rules;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::queue::{Key, Name};
+use super::seen::Seen;
+use super::{Operator, incident, policy};
+use crate::api::{Incident, RemediationPolicy};
+use crate::kubernetes::lease::Standing;
+
+/// A longer gap in the lease means that nobody watched, so clocks start anew.
+const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long the first readings may take before their absence is worth a word.
+const FIRST_READINGS: Duration = Duration::from_secs(10);
+
+/// The parsed rules of a policy, or its faults.
+pub type Parsed = Arc<Result<Arc<Rules>, Vec<String>>>;
+
+/// What is remembered of a policy.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyMemory {
+    /// Whether its clocks were assessed in this process.
+    pub assessed: bool,
+    /// What its ServiceAccount may do.
+    pub access: Option<policy::watch::Checked>,
+    /// When its signals were first asked for.
+    subscribed: Option<Instant>,
+    /// Its rules, by uid and generation.
+    rules: Option<(Option<String>, Option<i64>, Parsed)>,
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Default)]
+pub struct Memories {
+    incidents: Mutex<BTreeMap<String, incident::Memory>>,
+    policies: Mutex<BTreeMap<Name, PolicyMemory>>,
+    failures: Mutex<BTreeMap<Key, u32>>,
+    started: Mutex<Option<Timestamp>>,
+}
+
+impl Memories {
+    /// A pass was completed.
+    pub fn succeeded(&self, key: &Key) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// A pass was not completed. How often in a row.
+    pub fn failed(&self, key: &Key) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+impl Operator {
+    /// The parsed rules of a policy, parsed once per generation.
+    pub fn rules(&self, policy: &RemediationPolicy) -> Parsed {
+        let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
+        let (uid, generation) = (policy.uid(), policy.metadata.generation);
+        let mut policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = policies.entry(name).or_default();
+        if let Some((known_uid, known, rules)) = &memory.rules
+            && *known_uid == uid
+            && *known == generation
+        {
+            return Arc::clone(rules);
+        }
+        let parsed: Parsed = Arc::new(parse(self, policy));
+        memory.rules = Some((uid, generation, Arc::clone(&parsed)));
+        parsed
+    }
+
+    /// The policy of this name as last seen, if it decodes.
+    pub fn policy(&self, name: &Name) -> Option<RemediationPolicy> {
+        match self.policies.get(name)? {
+            Seen::Object(policy) => Some(policy.as_ref().clone()),
+            Seen::Undecodable { .. } => None,
+        }
+    }
+
+    /// The Incident of this name as last seen, if it decodes.
+    pub fn incident(&self, name: &Name) -> Option<Arc<Incident>> {
+        match self.incidents.get(name)? {
+            Seen::Object(incident) => Some(incident),
+            Seen::Undecodable { .. } => None,
+        }
+    }
+
+    /// The Incidents that name this policy, closed ones included.
+    pub fn incidents_of(&self, policy: &Name) -> Vec<Arc<Incident>> {
+        let mut all = self.incidents.of_namespace(&policy.namespace);
+        all.retain(|incident| incident.spec.policy_ref.name == policy.name);
+        all
+    }
+
+    /// What is remembered of an Incident.
+    pub fn memory(&self, uid: &str) -> incident::Memory {
+        let incidents = self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+        incidents.get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Remembers something of an Incident.
+    pub fn remember(&self, uid: &str, edit: impl FnOnce(&mut incident::Memory)) {
+        let mut incidents = self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+        edit(incidents.entry(uid.to_owned()).or_default());
+    }
+
+    /// What is remembered of a policy.
+    pub fn policy_memory(&self, name: &Name) -> PolicyMemory {
+        let policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Remembers something of a policy.
+    pub fn remember_policy(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory)) {
+        let mut policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        edit(policies.entry(name.clone()).or_default());
+    }
+
+    /// Whether the first readings of a policy's signals are still on their way:
+    /// for a short while that is no reason to call them Unknown.
+    pub fn is_starting(&self, name: &Name, rules: &Rules) -> bool {
+        let mut since = None;
+        self.remember_policy(name, |memory| {
+            since = Some(*memory.subscribed.get_or_insert_with(Instant::now))
+        });
+        let fresh = since.is_some_and(|since| since.elapsed() < FIRST_READINGS);
+        fresh
+            && incident::observe::signals(self, name, rules)
+                .values()
+                .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced"))
+    }
+
+    /// A policy is gone: its watches end, its Incidents have to know.
+    pub fn forget_policy(&self, name: &Name) {
+        self.hub.unsubscribe(&name.into());
+        self.context.metrics.signals(&name.to_string(), &[]);
+        self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// An Incident is gone.
+    pub fn forget_incident(&self, name: &Name) {
+        if let Some(uid) = self.incident(name).and_then(|incident| incident.uid()) {
+            self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+        }
+        self.incidents.remove(name);
+    }
+
+    /// What we wrote is newer than what the watch has shown so far.
+    pub fn note_policy(&self, policy: &RemediationPolicy) {
+        let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
+        self.policies.put(name, Seen::Object(Arc::new(policy.clone())));
+    }
+
+    /// What we wrote is newer than what the watch has shown so far.
+    pub fn note_incident(&self, incident: &Incident) {
+        let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
+        self.incidents.put(name, Seen::Object(Arc::new(incident.clone())));
+        self.count_incidents();
+    }
+
+    /// Shows how many Incidents are open.
+    pub fn count_incidents(&self) {
+        let mut counts: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+        let mut in_force = 0;
+        for (_, incident) in self.incidents.all() {
+            let Some(status) = &incident.status else { continue };
+            in_force += i64::from(status.changes_in_force);
+            if status.state.resolved_at.is_none() {
+                let severity =
+                    status.state.severity.map_or_else(|| "none".to_owned(), |level| level.to_string());
+                *counts.entry((severity, status.phase.map_or("Open", |phase| phase.name()))).or_default() +=
+                    1;
+            }
+        }
+        self.context
+            .metrics
+            .incidents(counts.iter().map(|((severity, phase), count)| (severity.as_str(), *phase, *count)));
+        self.context.metrics.changes_outstanding.set(in_force);
+    }
+
+    /// Whether too long nobody watched before this process did.
+    pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
+        let started =
+            *self.memories.started.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        match self.context.leadership.standing() {
+            Standing::Leading { term, .. } => {
+                term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)
+            }
+            Standing::Unknown | Standing::Standby { .. } => true,
+        }
+    }
+}
+
+fn parse(operator: &Operator, policy: &RemediationPolicy) -> Result<Arc<Rules>, Vec<String>> {
+    let texts = |faults: Vec<firebreak_engine::rules::Fault>| {
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let rules = Rules::parse(&policy.spec.policy).map_err(texts)?;
+    let faults = policy::translate::check_profiles(&rules, &operator.profiles);
+    if faults.is_empty() { Ok(Arc::new(rules)) } else { Err(faults) }
+}

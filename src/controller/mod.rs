@@ -1,0 +1,199 @@
+//! The control loops: policies are watched and open Incidents; Incidents
+//! respond.
+//!
+//! # Flow
+//! Watches of our own two kinds fill the shelves and the queue; readings that
+//! change make their policy due. Workers take the most urgent key and run its
+//! pass. Only a leader runs passes; a standby keeps its shelves warm.
+
+pub mod error;
+pub mod incident;
+pub mod memory;
+pub mod notices;
+pub mod policy;
+pub mod queue;
+pub mod seen;
+pub mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use kube::Client;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::memory::Memories;
+use self::queue::{Key, Queue};
+use self::seen::Shelf;
+use crate::api::{Incident, RemediationPolicy};
+use crate::kubernetes::discovery::{Discovery, ResolveError};
+use crate::kubernetes::events::Events;
+use crate::kubernetes::impersonate::Impersonation;
+use crate::kubernetes::lease::Leadership;
+use crate::observe::{Changes, ErrorCounter, Hub, Resolve, Served, Unresolved};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::{Metrics, ReconcileResult};
+use crate::workloads::{ProfileError, Profiles};
+
+/// Passes that run at once.
+const WORKERS: usize = 8;
+
+/// What the control loops are given. Everything in it is cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Acts as the operator itself.
+    pub client: Client,
+    /// Makes clients that act as a ServiceAccount.
+    pub impersonation: Impersonation,
+    /// Resolves kinds.
+    pub discovery: Discovery,
+    /// Where to put Events.
+    pub events: Events,
+    /// To be asked right before every write.
+    pub leadership: Leadership,
+    /// Where to announce caches, and that they are filled.
+    pub health: Health,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// The name of this process.
+    pub identity: String,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Where to watch policies and incidents; empty means everywhere.
+    pub watch_namespaces: Vec<String>,
+    /// Cancelled when no new work may be started.
+    pub stop: CancellationToken,
+    /// Where writes are spawned that have to finish before the Lease is given back.
+    pub tasks: TaskTracker,
+}
+
+/// Why the control loops ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A built-in profile is wrong.
+    #[error("{0}; this is a bug, please report it")]
+    Profiles(#[from] ProfileError),
+}
+
+/// Everything that the passes share.
+pub struct Operator {
+    /// What the loops were given.
+    pub context: Context,
+    /// Where kinds keep their fields.
+    pub profiles: Arc<Profiles>,
+    /// The watches of signals.
+    pub hub: Hub,
+    /// What is due.
+    pub queue: Queue,
+    /// Policies as last seen.
+    pub policies: Shelf<RemediationPolicy>,
+    /// Incidents as last seen.
+    pub incidents: Shelf<Incident>,
+    memories: Memories,
+}
+
+/// Runs the control loops until [`Context::stop`].
+///
+/// # Errors
+/// When they cannot go on.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let profiles = Arc::new(Profiles::built_in()?);
+    let (hub, moved) = hub(&context, Arc::clone(&profiles));
+    let operator = Arc::new(Operator {
+        profiles,
+        hub,
+        queue: Queue::default(),
+        policies: Shelf::default(),
+        incidents: Shelf::default(),
+        memories: Memories::default(),
+        context,
+    });
+    let stop = operator.context.stop.clone();
+    let watching = watches::run(Arc::clone(&operator), moved);
+    let working = futures::future::join_all((0..WORKERS).map(|_| work(Arc::clone(&operator))));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = watching => {}
+        _ = working => {}
+    }
+    Ok(())
+}
+
+/// The watches of signals, with what they need of the rest.
+fn hub(context: &Context, profiles: Arc<Profiles>) -> (Hub, Changes) {
+    let discovery = context.discovery.clone();
+    let resolve: Resolve = Arc::new(move |api_version, kind| {
+        let discovery = discovery.clone();
+        async move {
+            match discovery.resolve(&api_version, &kind).await {
+                Ok(found) => Ok(Served { resource: found.resource, namespaced: found.namespaced }),
+                Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
+                    Err(Unresolved::NoSuchKind(error.to_string()))
+                }
+                Err(error @ ResolveError::Unreachable { .. }) => Err(Unresolved::Trouble(error.to_string())),
+            }
+        }
+        .boxed()
+    });
+    let metrics = Arc::clone(&context.metrics);
+    let errors: ErrorCounter =
+        Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
+    Hub::new(profiles, resolve, errors)
+}
+
+/// One worker: the most urgent key, again and again, while this process leads.
+async fn work(operator: Arc<Operator>) {
+    let mut leadership = operator.context.leadership.clone();
+    loop {
+        leadership.gained().await;
+        let key = operator.queue.next().await;
+        if !leadership.leads() {
+            operator.queue.nudge(key.clone(), 0);
+            operator.queue.done(&key);
+            continue;
+        }
+        // On its own task and tracked: at shutdown a pass that has begun is finished.
+        let pass = operator.context.tasks.spawn(run_pass(Arc::clone(&operator), key.clone()));
+        if pass.await.is_err() {
+            tracing::error!(?key, "a pass ended unexpectedly");
+            operator.queue.due_at(key.clone(), 1, Instant::now() + Duration::from_secs(5));
+        }
+        operator.queue.done(&key);
+    }
+}
+
+async fn run_pass(operator: Arc<Operator>, key: Key) {
+    let start = Instant::now();
+    let (controller, urgency, result) = match &key {
+        Key::Policy(name) => ("policy", 1, policy::pass(&operator, name).await),
+        Key::Incident(name) => {
+            let urgency =
+                operator.incident(name).map_or(1, |incident| incident::translate::urgency(&incident));
+            ("incident", urgency, incident::pass(&operator, name).await)
+        }
+    };
+    let outcome = match result {
+        Ok(wake) => {
+            operator.memories.succeeded(&key);
+            if let Some(after) = wake {
+                operator.queue.due_at(key, urgency, Instant::now() + after);
+            }
+            if wake.is_some() { ReconcileResult::RequeueAfter } else { ReconcileResult::Success }
+        }
+        Err(error) if error.is_gone() => ReconcileResult::Success,
+        Err(error) => {
+            let failures = operator.memories.failed(&key);
+            let after = error.retry_after(failures);
+            if failures > 3 {
+                tracing::warn!(?key, %error, failures, "a pass could not be completed; it is tried again");
+            } else {
+                tracing::debug!(?key, %error, "a pass could not be completed; it is tried again");
+            }
+            operator.queue.due_at(key, urgency, Instant::now() + after);
+            ReconcileResult::Error
+        }
+    };
+    operator.context.metrics.reconciled(controller, outcome, start.elapsed());
+}

@@ -1,0 +1,199 @@
+//! The claim: at most one open Incident acts for a policy.
+//!
+//! # Flow
+//! The controller claims a name with a nonce in the policy's status, creates
+//! the Incident with the nonce as annotation, and fills in its uid. A person's
+//! Incident is claimed with name and uid in one write.
+//!
+//! # Guarantees
+//! Every step is a guarded write, so two controllers cannot both succeed. A
+//! claim with a uid is cleared only after a live read has shown that its
+//! Incident is gone, is another one or is closed.
+
+use firebreak_engine::detect::Detection;
+use firebreak_engine::incident::Closing;
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+
+use super::record::{self, Recorded};
+use crate::api::{ActiveIncident, Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
+use crate::controller::Operator;
+use crate::controller::error::Error;
+use crate::controller::queue::Name;
+use crate::kubernetes::retry;
+
+/// Who acts for a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody.
+    None,
+    /// An Incident that is about to be created, or was just created.
+    Announced {
+        /// Its name.
+        name: String,
+        /// Its nonce.
+        nonce: String,
+    },
+    /// An open Incident.
+    Held {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// An Incident that is closed or gone: the claim is to be cleared.
+    Over {
+        /// Whether it closed because no rule held any more. If not, a person
+        /// ended it, and the rules that held then open nothing until they were False.
+        recovered: bool,
+    },
+}
+
+/// Reads whose the claim is. A claim that looks as if it were over is looked at live.
+///
+/// # Errors
+/// The API server gives no answer, so it is not known.
+pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Claim, Error> {
+    let active = policy.status.as_ref().and_then(|status| status.active_incident.clone());
+    let Some(active) = active else {
+        return Ok(match by_hand(operator, name) {
+            Some(incident) => {
+                Claim::Held { name: incident.name_any(), uid: incident.uid().unwrap_or_default() }
+            }
+            None => Claim::None,
+        });
+    };
+    let Some(uid) = active.uid else {
+        return Ok(Claim::Announced { name: active.name, nonce: active.nonce.unwrap_or_default() });
+    };
+    let held = Claim::Held { name: active.name.clone(), uid: uid.clone() };
+    let seen = operator.incident(&Name::new(name.namespace.clone(), active.name.clone()));
+    if seen.is_some_and(|incident| incident.uid().as_ref() == Some(&uid) && !is_closed(&incident)) {
+        return Ok(held);
+    }
+    let api = incidents(operator, &name.namespace);
+    let live = retry::read(|| api.get_opt(&active.name)).await?;
+    Ok(match live.filter(|incident| incident.uid().as_ref() == Some(&uid)) {
+        Some(incident) if is_closed(&incident) => Claim::Over { recovered: recovered(&incident) },
+        Some(_) => held,
+        None => Claim::Over { recovered: false },
+    })
+}
+
+/// The oldest open Incident that a person applied for this policy.
+fn by_hand(operator: &Operator, policy: &Name) -> Option<std::sync::Arc<Incident>> {
+    let mut open = operator.incidents_of(policy);
+    open.retain(|incident| {
+        !is_closed(incident)
+            && incident.metadata.deletion_timestamp.is_none()
+            && !incident.annotations().contains_key(names::NONCE)
+    });
+    open.into_iter().min_by_key(|incident| (incident.creation_timestamp(), incident.name_any()))
+}
+
+/// Claims a new Incident, creates it and fills in its uid.
+///
+/// # Errors
+/// A write was refused or lost; the next pass goes on from what is there.
+pub async fn open(operator: &Operator, recorded: Recorded, detection: &Detection) -> Result<(), Error> {
+    let Some(opening) = &detection.open else { return Ok(()) };
+    let policy = recorded.into_policy();
+    let name = incident_name(&policy.name_any(), Timestamp::now());
+    let nonce = format!("{:016x}{:016x}", rand(), rand());
+    let active = ActiveIncident { name, nonce: Some(nonce), uid: None };
+    tracing::info!(
+        policy = policy.name_any(),
+        incident = active.name,
+        reason = opening.reason,
+        "opens an Incident"
+    );
+    let claimed = record::claim(operator, policy, active).await?;
+    complete(operator, claimed, detection).await
+}
+
+/// Creates the announced Incident if it is not there, and fills in its uid. An
+/// announcement that nobody wants any more is cleared.
+///
+/// # Errors
+/// A write was refused or lost; the next pass goes on from what is there.
+pub async fn complete(operator: &Operator, recorded: Recorded, detection: &Detection) -> Result<(), Error> {
+    let policy = recorded.into_policy();
+    let status = policy.status.clone().unwrap_or_default();
+    let Some(ActiveIncident { name, nonce: Some(nonce), uid: None }) = status.active_incident else {
+        return Ok(());
+    };
+    let namespace = policy.namespace().unwrap_or_default();
+    let api = incidents(operator, &namespace);
+    let existing = retry::read(|| api.get_opt(&name)).await?;
+    let incident = match existing {
+        Some(incident) if incident.annotations().get(names::NONCE) == Some(&nonce) => Some(incident),
+        Some(_) => None,
+        None if !detection.assessment.holds() => None,
+        None => create(&api, &policy, &name, &nonce, detection).await?,
+    };
+    let active = incident.and_then(|incident| incident.uid()).map(|uid| ActiveIncident {
+        name,
+        nonce: Some(nonce),
+        uid: Some(uid),
+    });
+    match active {
+        Some(active) => record::claim(operator, policy, active).await.map(drop),
+        None => record::unclaim(operator, policy).await,
+    }
+}
+
+async fn create(
+    api: &Api<Incident>,
+    policy: &RemediationPolicy,
+    name: &str,
+    nonce: &str,
+    detection: &Detection,
+) -> Result<Option<Incident>, Error> {
+    let rule = detection.assessment.rules.iter().find(|rule| rule.holds);
+    let summary = rule.map(|rule| format!("{}: {}", rule.reason, rule.evidence));
+    let mut incident = Incident::new(
+        name,
+        IncidentSpec { policy_ref: PolicyRef { name: policy.name_any() }, summary, response: None },
+    );
+    incident.metadata.namespace = policy.namespace();
+    incident.labels_mut().insert(names::POLICY.to_owned(), policy.name_any());
+    incident.labels_mut().insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
+    incident.annotations_mut().insert(names::NONCE.to_owned(), nonce.to_owned());
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, &incident).await {
+        Ok(incident) => Ok(Some(incident)),
+        // Somebody else has taken the name: the claim is given up and made anew.
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let existing = api.get_opt(name).await?;
+            Ok(existing.filter(|incident| {
+                incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)
+            }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `<policy>-<yyyymmdd-hhmmss>` in UTC.
+fn incident_name(policy: &str, now: Timestamp) -> String {
+    format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
+}
+
+/// A number that nobody else has; it only has to differ.
+fn rand() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(Timestamp::now().as_nanosecond())
+}
+
+/// Whether an Incident is closed.
+pub fn is_closed(incident: &Incident) -> bool {
+    incident.status.as_ref().is_some_and(|status| status.state.resolved_at.is_some())
+}
+
+fn recovered(incident: &Incident) -> bool {
+    incident.status.as_ref().is_some_and(|status| status.state.closing == Some(Closing::Recovered))
+}
+
+fn incidents(operator: &Operator, namespace: &str) -> Api<Incident> {
+    Api::namespaced(operator.context.client.clone(), namespace)
+}

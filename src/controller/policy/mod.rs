@@ -1,0 +1,127 @@
+//! One policy: observe → detect → record → open.
+
+pub mod access;
+pub mod claim;
+pub mod record;
+pub mod translate;
+pub mod watch;
+
+use std::time::Duration;
+
+use firebreak_engine::detect::{Detection, PolicyFacts, detect};
+use firebreak_engine::rules::Rules;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use self::claim::Claim;
+use self::translate::Standing;
+use super::error::Error;
+use super::queue::Name;
+use super::seen::Seen;
+use super::{Operator, incident};
+use crate::api::RemediationPolicy;
+
+/// Looks at one policy. Returns when to look again.
+///
+/// # Errors
+/// The pass could not be completed; nothing is lost by trying again.
+pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
+    let policy = match operator.policies.get(name) {
+        Some(Seen::Object(policy)) => policy,
+        Some(Seen::Undecodable { raw, why }) => {
+            operator.hub.unsubscribe(&name.into());
+            record::undecodable(operator, name, &raw, &why).await?;
+            return Ok(None);
+        }
+        None => {
+            operator.forget_policy(name);
+            return Ok(None);
+        }
+    };
+    let rules = operator.rules(&policy);
+    let now = Timestamp::now();
+    let standing = match rules.as_ref() {
+        Ok(rules) => watch::standing(operator, name, &policy, rules).await,
+        Err(faults) => {
+            operator.hub.unsubscribe(&name.into());
+            Standing::invalid(faults.clone())
+        }
+    };
+    let claim = claim::observe(operator, name, &policy).await?;
+    let Ok(rules) = rules.as_ref() else {
+        record::record(operator, &policy, &standing, None, &claim, now).await?;
+        return Ok(standing.check_again);
+    };
+    if operator.is_starting(name, rules) {
+        // The first readings are on their way, and the hub says when they are there.
+        return Ok(Some(Duration::from_secs(1)));
+    }
+    let detection = run_detection(operator, name, &policy, rules, &claim, now);
+    operator.remember_policy(name, |memory| memory.assessed = true);
+    let recorded = record::record(operator, &policy, &standing, Some(&detection), &claim, now).await?;
+    for incident in operator.incidents_of(name) {
+        operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
+    }
+    match claim {
+        Claim::None if detection.open.is_some() => claim::open(operator, recorded, &detection).await?,
+        Claim::Announced { .. } => claim::complete(operator, recorded, &detection).await?,
+        Claim::None | Claim::Held { .. } | Claim::Over { .. } => {}
+    }
+    let wake = detection.wake_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    Ok([wake.map(|wake| wake + Duration::from_millis(5)), standing.check_again].into_iter().flatten().min())
+}
+
+fn run_detection(
+    operator: &Operator,
+    name: &Name,
+    policy: &RemediationPolicy,
+    rules: &Rules,
+    claim: &Claim,
+    now: Timestamp,
+) -> Detection {
+    let signals = incident::observe::signals(operator, name, rules);
+    show_signals(operator, name, &signals);
+    let status = policy.status.clone().unwrap_or_default();
+    let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
+    let assessed = operator.policy_memory(name).assessed;
+    detect(
+        &PolicyFacts {
+            previous: &status.rules,
+            signals: &signals,
+            baselines: &baselines,
+            waiting_for: &status.waiting_for,
+            incident_open: matches!(claim, Claim::Held { .. } | Claim::Announced { .. }),
+            clocks_broken: !assessed && operator.clocks_are_broken(now),
+        },
+        rules,
+        now,
+    )
+}
+
+/// The values as metrics.
+fn show_signals(
+    operator: &Operator,
+    name: &Name,
+    signals: &std::collections::BTreeMap<String, firebreak_engine::facts::Reading>,
+) {
+    use firebreak_engine::expression::FieldValue;
+    use firebreak_engine::facts::Reading;
+    let mut shown = Vec::new();
+    for (signal, reading) in signals {
+        let Reading::Known { values } = reading else { continue };
+        for (field, value) in values {
+            match value {
+                #[expect(clippy::cast_precision_loss, reason = "counts of objects are far below 2^52")]
+                FieldValue::Int(number) => shown.push((signal.as_str(), field.as_str(), *number as f64)),
+                FieldValue::Double(number) => shown.push((signal.as_str(), field.as_str(), *number)),
+                FieldValue::Map(_) => {}
+            }
+        }
+    }
+    operator.context.metrics.signals(&name.to_string(), &shown);
+}
+
+/// The typed API of the policies of a namespace, as the operator.
+pub fn api(operator: &Operator, policy: &RemediationPolicy) -> Api<RemediationPolicy> {
+    Api::namespaced(operator.context.client.clone(), &policy.namespace().unwrap_or_default())
+}

@@ -1,0 +1,178 @@
+//! The only writer of a policy's status: whole, and guarded by the version that
+//! was read.
+
+use firebreak_engine::detect::Detection;
+use firebreak_engine::severity::keep_texts;
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::claim::Claim;
+use super::translate::{self, Standing};
+use crate::api::condition::{ConditionType, Reason, merge, says};
+use crate::api::{ActiveIncident, Expected, RemediationPolicy, RemediationPolicyStatus, names};
+use crate::controller::Operator;
+use crate::controller::error::Error;
+use crate::controller::queue::Name;
+
+/// A policy whose status is recorded: only then may an Incident be opened.
+#[derive(Debug)]
+pub struct Recorded(RemediationPolicy);
+
+impl Recorded {
+    /// The policy as it is now.
+    pub fn into_policy(self) -> RemediationPolicy {
+        self.0
+    }
+}
+
+/// Records what is known of a policy; nothing is written when nothing changed.
+///
+/// # Errors
+/// Somebody else wrote it, or the API server did not take it.
+pub async fn record(
+    operator: &Operator,
+    policy: &RemediationPolicy,
+    standing: &Standing,
+    detection: Option<&Detection>,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Recorded, Error> {
+    let old = policy.status.clone().unwrap_or_default();
+    let generation = policy.metadata.generation.unwrap_or_default();
+    let rules = operator.rules(policy);
+    let facts =
+        translate::conditions(rules.as_ref().as_ref().ok().map(AsRef::as_ref), standing, detection, claim);
+    let mut next = RemediationPolicyStatus {
+        observed_generation: Some(generation),
+        conditions: merge(&old.conditions, facts, generation, now),
+        active_incident: active(&old, claim),
+        ..old.clone()
+    };
+    if let Some(detection) = detection {
+        take_in(&mut next, &old, detection, claim);
+    }
+    if next == old {
+        return Ok(Recorded(policy.clone()));
+    }
+    write(operator, policy, next).await.map(Recorded)
+}
+
+fn take_in(
+    next: &mut RemediationPolicyStatus,
+    old: &RemediationPolicyStatus,
+    detection: &Detection,
+    claim: &Claim,
+) {
+    let found = &detection.assessment;
+    next.rules.clone_from(&found.rules);
+    next.signals.clone_from(&found.signals);
+    next.waiting_for.clone_from(&detection.waiting_for);
+    if matches!(claim, Claim::Over { recovered: false }) {
+        // Else a response that a person has ended would come straight back.
+        let held = found.rules.iter().filter(|rule| rule.truth != Verdict::False || rule.holds);
+        next.waiting_for.extend(held.map(|rule| rule.reason.clone()));
+        next.waiting_for.sort();
+        next.waiting_for.dedup();
+    }
+    next.expected = found
+        .baselines
+        .iter()
+        .map(|(signal, value)| Expected { signal: signal.clone(), value: *value })
+        .collect();
+    let (mut rules, mut signals) = (next.rules.clone(), next.signals.clone());
+    keep_texts(&old.rules, &mut rules, &old.signals, &mut signals);
+    if rules == old.rules && signals == old.signals {
+        (next.rules, next.signals) = (rules, signals);
+    }
+}
+
+fn active(old: &RemediationPolicyStatus, claim: &Claim) -> Option<ActiveIncident> {
+    match claim {
+        Claim::None | Claim::Over { .. } => None,
+        Claim::Announced { .. } => old.active_incident.clone(),
+        Claim::Held { name, uid } => {
+            let known = old.active_incident.clone().filter(|active| active.uid.as_ref() == Some(uid));
+            Some(known.unwrap_or_else(|| ActiveIncident {
+                name: name.clone(),
+                nonce: None,
+                uid: Some(uid.clone()),
+            }))
+        }
+    }
+}
+
+/// Writes the claim.
+///
+/// # Errors
+/// Somebody else wrote the policy, or the API server did not take it.
+pub async fn claim(
+    operator: &Operator,
+    policy: RemediationPolicy,
+    active: ActiveIncident,
+) -> Result<Recorded, Error> {
+    let status = RemediationPolicyStatus {
+        active_incident: Some(active),
+        ..policy.status.clone().unwrap_or_default()
+    };
+    write(operator, &policy, status).await.map(Recorded)
+}
+
+/// Clears a claim that nobody came to.
+///
+/// # Errors
+/// Somebody else wrote the policy, or the API server did not take it.
+pub async fn unclaim(operator: &Operator, policy: RemediationPolicy) -> Result<(), Error> {
+    let status =
+        RemediationPolicyStatus { active_incident: None, ..policy.status.clone().unwrap_or_default() };
+    write(operator, &policy, status).await.map(drop)
+}
+
+async fn write(
+    operator: &Operator,
+    policy: &RemediationPolicy,
+    status: RemediationPolicyStatus,
+) -> Result<RemediationPolicy, Error> {
+    let mut next = policy.clone();
+    next.status = Some(status);
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    let written = super::api(operator, policy).replace_status(&policy.name_any(), &params, &next).await?;
+    operator.note_policy(&written);
+    Ok(written)
+}
+
+/// Tells a policy that does not decode what is wrong with it.
+///
+/// # Errors
+/// Somebody else wrote it, or the API server did not take it.
+pub async fn undecodable(
+    operator: &Operator,
+    name: &Name,
+    raw: &DynamicObject,
+    why: &str,
+) -> Result<(), Error> {
+    let generation = raw.metadata.generation.unwrap_or_default();
+    let old = raw.data.pointer("/status/conditions").cloned().unwrap_or_default();
+    let old = serde_json::from_value::<Vec<_>>(old).unwrap_or_default();
+    let text = format!("the policy cannot be read: {why}; correct the field and apply it again");
+    let facts = [
+        says(ConditionType::Ready, Verdict::False, Reason::Invalid, text.clone()),
+        says(ConditionType::Stalled, Verdict::True, Reason::Invalid, text.clone()),
+        says(ConditionType::Accepted, Verdict::False, Reason::Invalid, text),
+    ];
+    let conditions = merge(&old, facts, generation, Timestamp::now());
+    if conditions == old {
+        return Ok(());
+    }
+    let mut next = raw.clone();
+    next.data["status"]["conditions"] = json!(conditions);
+    let resource = kube::core::ApiResource::erase::<RemediationPolicy>(&());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(operator.context.client.clone(), &name.namespace, &resource);
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    api.replace_status(&name.name, &params, &next).await?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Keeps a policy's watches and knows what its ServiceAccount may do.
+
+use std::time::Duration;
+
+use firebreak_engine::rules::Rules;
+use kube::{Client, ResourceExt};
+use tokio::time::Instant;
+
+use super::access::{rights, used};
+use super::translate::{Access, Standing};
+use crate::api::RemediationPolicy;
+use crate::controller::Operator;
+use crate::controller::queue::Name;
+use crate::kubernetes::access::lacking;
+use crate::kubernetes::discovery::ResolveError;
+use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::retry;
+
+/// How often the rights are asked for when nothing suggests a change.
+const EVERY: Duration = Duration::from_secs(600);
+/// How soon they are asked for again while something is missing.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What was last found out about the rights of a policy's ServiceAccount.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    generation: i64,
+    at: Instant,
+    access: Access,
+}
+
+/// Subscribes to the policy's signals and says how it stands.
+pub async fn standing(
+    operator: &Operator,
+    name: &Name,
+    policy: &RemediationPolicy,
+    rules: &Rules,
+) -> Standing {
+    let account = match ServiceAccountRef::new(&name.namespace, &rules.service_account) {
+        Ok(account) => account,
+        Err(error) => return Standing::invalid(vec![format!("spec.serviceAccountName: {error}")]),
+    };
+    let client = match operator.context.impersonation.client(&account).await {
+        Ok(client) => client,
+        Err(error) => {
+            operator.hub.unsubscribe(&name.into());
+            let access = Access::Lacking(error.to_string());
+            return Standing { faults: Vec::new(), access, check_again: Some(SOON) };
+        }
+    };
+    operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
+    let generation = policy.metadata.generation.unwrap_or_default();
+    let known = operator.policy_memory(name).access.filter(|checked| {
+        let patience = if checked.access == Access::Complete { EVERY } else { SOON };
+        checked.generation == generation && checked.at.elapsed() < patience
+    });
+    let checked = match known {
+        Some(checked) => checked,
+        None => {
+            let access = ask(operator, &client, rules, name, &policy.name_any()).await;
+            let checked = Checked { generation, at: Instant::now(), access };
+            operator.remember_policy(name, |memory| memory.access = Some(checked.clone()));
+            checked
+        }
+    };
+    let patience = if checked.access == Access::Complete { EVERY } else { SOON };
+    let check_again = Some(patience.saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+    Standing { faults: Vec::new(), access: checked.access, check_again }
+}
+
+async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
+    let mut needed = Vec::new();
+    let mut absent = Vec::new();
+    for used in used(rules, &name.namespace) {
+        match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
+            Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
+            Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
+                absent.push(error.to_string())
+            }
+            Err(error @ ResolveError::Unreachable { .. }) => return Access::Unknown(error.to_string()),
+        }
+    }
+    match lacking(client, needed).await {
+        Ok(missing) if missing.is_empty() && absent.is_empty() => Access::Complete,
+        Ok(missing) => {
+            let account = format!("ServiceAccount {}/{} may not", name.namespace, rules.service_account);
+            let rights: Vec<String> = missing.iter().map(|right| format!("{account} {right}")).collect();
+            tracing::debug!(policy, missing = rights.len(), "rights are missing");
+            Access::Lacking(absent.into_iter().chain(rights).collect::<Vec<_>>().join("; "))
+        }
+        Err(error) => Access::Unknown(retry::explain(&error)),
+    }
+}

@@ -1,0 +1,159 @@
+//! What the caller of a client may do, asked of the server before anything is tried.
+//!
+//! The question is a SelfSubjectAccessReview through the client itself: a SubjectAccessReview by the
+//! operator would not know the groups that the ServiceAccount's rights may be bound to. The answer
+//! is for the status; every request is checked by the server again.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::retry;
+
+/// Questions in flight at once.
+const CONCURRENT: usize = 8;
+
+/// One thing that somebody may or may not do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    /// `get`, `list`, `patch`, …
+    pub verb: String,
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The plural, with a subresource as `deployments/scale`.
+    pub resource: String,
+    /// Left out for cluster-scoped kinds, and to ask for all namespaces.
+    pub namespace: Option<String>,
+    /// Left out to ask for all names.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => f.write_str(" (cluster-wide)"),
+        }
+    }
+}
+
+/// Those of the rights that the client's user lacks, sorted, each once.
+///
+/// # Errors
+/// When the server cannot be asked; then nothing is known.
+pub async fn lacking(
+    client: &Client,
+    needed: impl IntoIterator<Item = Right>,
+) -> Result<Vec<Right>, kube::Error> {
+    let needed: BTreeSet<Right> = needed.into_iter().collect();
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answers: Vec<Option<Right>> = stream::iter(needed)
+        .map(|right| {
+            let reviews = reviews.clone();
+            async move {
+                let allowed = is_allowed(&reviews, &right).await?;
+                Ok::<_, kube::Error>((!allowed).then_some(right))
+            }
+        })
+        .buffered(CONCURRENT)
+        .try_collect()
+        .await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+async fn is_allowed(reviews: &Api<SelfSubjectAccessReview>, right: &Right) -> Result<bool, kube::Error> {
+    let question = question(right);
+    // A review changes nothing, so it may be repeated although it is a POST.
+    let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await }).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+fn question(right: &Right) -> SelfSubjectAccessReview {
+    let (resource, subresource) = match right.resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (right.resource.as_str(), None),
+    };
+    SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                verb: Some(right.verb.clone()),
+                group: Some(right.group.clone()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                namespace: right.namespace.clone(),
+                name: right.name.clone(),
+                ..ResourceAttributes::default()
+            }),
+            non_resource_attributes: None,
+        },
+        ..SelfSubjectAccessReview::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    fn right(verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> Right {
+        Right {
+            verb: verb.into(),
+            group: group.into(),
+            resource: resource.into(),
+            namespace: namespace.map(Into::into),
+            name: None,
+        }
+    }
+
+    /// A server that allows everything but `patch`.
+    fn server() -> Client {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            let question = request.into_body().collect_bytes().await?;
+            let mut review: serde_json::Value = serde_json::from_slice(&question)?;
+            let verb = review["spec"]["resourceAttributes"]["verb"].clone();
+            review["status"] = serde_json::json!({ "allowed": verb != "patch" });
+            Ok::<_, tower::BoxError>(Response::new(Body::from(review.to_string().into_bytes())))
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn only_what_is_lacking_is_named_once_and_in_words() {
+        let needed = [
+            right("list", "", "nodes", None),
+            right("patch", "inference.llm-d.io", "llmdeployments", Some("team-b")),
+            right("patch", "", "nodes", None),
+            right("patch", "", "nodes", None),
+        ];
+        let lacking = lacking(&server(), needed).await.unwrap();
+        let text: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            ["patch nodes (cluster-wide)", "patch llmdeployments.inference.llm-d.io in namespace team-b"]
+        );
+    }
+
+    #[test]
+    fn a_subresource_is_asked_for_as_such() {
+        let attributes = question(&right("patch", "apps", "deployments/scale", Some("llm")))
+            .spec
+            .resource_attributes
+            .unwrap();
+        assert_eq!(attributes.resource.as_deref(), Some("deployments"));
+        assert_eq!(attributes.subresource.as_deref(), Some("scale"));
+    }
+}

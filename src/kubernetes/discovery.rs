@@ -1,0 +1,290 @@
+//! Which resource serves a kind, whether it lives in namespaces, and what it can do.
+//!
+//! The server is asked for one group version at a time, and the answer is kept for a while. That a
+//! kind does not exist is an answer too: it is typed, and kept only briefly, so that a policy works
+//! soon after somebody installs the CRD that it needs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use kube::core::GroupVersion;
+use kube::core::discovery::{ApiCapabilities, ApiResource, Scope};
+use tokio::time::Instant;
+
+use super::retry;
+
+/// How long a resource that was found is believed to be served.
+const FOUND_FOR: Duration = Duration::from_secs(600);
+/// How long a kind that was missing is believed to be missing.
+const ABSENT_FOR: Duration = Duration::from_secs(10);
+/// Group versions that are remembered. Policies name them, so the memory must be bounded.
+const MAX_REMEMBERED: usize = 256;
+
+/// A kind that the cluster serves.
+#[derive(Clone, Debug)]
+pub struct ServedKind {
+    /// What kube's dynamic API needs.
+    pub resource: ApiResource,
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// `get`, `list`, `watch`, `patch`, …
+    pub verbs: Vec<String>,
+    /// `status`, `scale`, …
+    pub subresources: Vec<String>,
+}
+
+impl ServedKind {
+    /// Whether the resource has a verb.
+    #[must_use]
+    pub fn can(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|known| known == verb)
+    }
+
+    /// Whether the resource has a subresource.
+    #[must_use]
+    pub fn has(&self, subresource: &str) -> bool {
+        self.subresources.iter().any(|known| known == subresource)
+    }
+}
+
+/// Why a kind could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The cluster does not serve it: the CRD is not installed, or not in this version.
+    #[error("the cluster serves no {kind} in {api_version}; is its CRD installed?")]
+    NotFound {
+        /// As asked for.
+        api_version: String,
+        /// As asked for.
+        kind: String,
+    },
+    /// The text is no `group/version`.
+    #[error("{0:?} is not an apiVersion")]
+    Malformed(String),
+    /// The cluster could not be asked, so nothing is known.
+    #[error("cannot ask the API server for the kinds of {api_version}: {}", retry::explain(source))]
+    Unreachable {
+        /// As asked for.
+        api_version: String,
+        /// What went wrong.
+        source: Box<kube::Error>,
+    },
+}
+
+/// Resolves kinds and remembers the answers. Cheap to clone.
+#[derive(Clone)]
+pub struct Discovery {
+    client: Client,
+    remembered: Arc<Mutex<BTreeMap<String, Remembered>>>,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    at: Instant,
+    /// Empty when the group version is not served at all.
+    kinds: Arc<Vec<ServedKind>>,
+}
+
+impl Remembered {
+    /// The answer for a kind, unless it is too old to be given.
+    fn answer(&self, kind: &str) -> Option<Option<ServedKind>> {
+        let found = self.kinds.iter().find(|served| served.resource.kind == kind);
+        let believed = if found.is_some() { FOUND_FOR } else { ABSENT_FOR };
+        (self.at.elapsed() < believed).then(|| found.cloned())
+    }
+}
+
+impl Discovery {
+    /// Asks over this client. Every authenticated user may.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, remembered: Arc::default() }
+    }
+
+    /// Finds the resource that serves a kind.
+    ///
+    /// # Errors
+    /// [`ResolveError::NotFound`] when the cluster does not serve it, another one when it cannot be told.
+    pub async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, ResolveError> {
+        let group_version = parse(api_version)?;
+        let remembered = self.lock().get(api_version).cloned();
+        let answer = match remembered.and_then(|remembered| remembered.answer(kind)) {
+            Some(answer) => answer,
+            None => {
+                let kinds = self.ask(api_version, &group_version).await?;
+                kinds.into_iter().find(|served| served.resource.kind == kind)
+            }
+        };
+        answer.ok_or_else(|| ResolveError::NotFound {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        })
+    }
+
+    /// Drops what is remembered of a group version, because a request to it was answered with 404.
+    pub fn forget(&self, api_version: &str) {
+        self.lock().remove(api_version);
+    }
+
+    async fn ask(
+        &self,
+        api_version: &str,
+        group_version: &GroupVersion,
+    ) -> Result<Vec<ServedKind>, ResolveError> {
+        let asked =
+            retry::read(|| async { kube::discovery::pinned_group(&self.client, group_version).await }).await;
+        let kinds = match asked {
+            Ok(group) => group.versioned_resources(&group_version.version).into_iter().map(served).collect(),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 404 => Vec::new(),
+            Err(error) => {
+                return Err(ResolveError::Unreachable {
+                    api_version: api_version.to_owned(),
+                    source: Box::new(error),
+                });
+            }
+        };
+        self.remember(api_version, &kinds);
+        Ok(kinds)
+    }
+
+    fn remember(&self, api_version: &str, kinds: &[ServedKind]) {
+        let mut remembered = self.lock();
+        if remembered.len() >= MAX_REMEMBERED && !remembered.contains_key(api_version) {
+            let oldest = remembered.iter().min_by_key(|(_, entry)| entry.at);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                remembered.remove(&oldest);
+            }
+        }
+        let entry = Remembered { at: Instant::now(), kinds: Arc::new(kinds.to_vec()) };
+        remembered.insert(api_version.to_owned(), entry);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Checks the characters too, because both halves become part of a URL.
+fn parse(api_version: &str) -> Result<GroupVersion, ResolveError> {
+    let malformed = || ResolveError::Malformed(api_version.to_owned());
+    let harmless = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-./".contains(&byte);
+    if !api_version.bytes().all(harmless) || api_version.contains("..") {
+        return Err(malformed());
+    }
+    let parsed: GroupVersion = api_version.parse().map_err(|_| malformed())?;
+    if parsed.version.is_empty() || api_version.starts_with('/') || api_version.starts_with('.') {
+        return Err(malformed());
+    }
+    Ok(parsed)
+}
+
+fn served((resource, capabilities): (ApiResource, ApiCapabilities)) -> ServedKind {
+    ServedKind {
+        resource,
+        namespaced: capabilities.scope == Scope::Namespaced,
+        verbs: capabilities.operations,
+        subresources: capabilities
+            .subresources
+            .into_iter()
+            .map(|(subresource, _)| subresource.plural)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    struct Server {
+        code: Arc<AtomicU16>,
+        asked: Arc<AtomicUsize>,
+        discovery: Discovery,
+    }
+
+    /// A server of `apps/v1` that answers with a code that the test sets.
+    fn server(code: u16) -> Server {
+        let code = Arc::new(AtomicU16::new(code));
+        let asked: Arc<AtomicUsize> = Arc::default();
+        let (answers, counts) = (Arc::clone(&code), Arc::clone(&asked));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            counts.fetch_add(1, Ordering::SeqCst);
+            let code = answers.load(Ordering::SeqCst);
+            async move {
+                let body = if code == 200 {
+                    json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [
+                        {"name": "deployments", "singularName": "", "namespaced": true, "kind": "Deployment",
+                         "verbs": ["get", "list", "patch"]},
+                        {"name": "deployments/scale", "singularName": "", "namespaced": true, "kind": "Scale",
+                         "group": "autoscaling", "version": "v1", "verbs": ["get", "patch"]},
+                    ]})
+                    .to_string()
+                } else {
+                    "404 page not found\n".to_owned()
+                };
+                let mut response = Response::new(Body::from(body.into_bytes()));
+                *response.status_mut() = StatusCode::from_u16(code)?;
+                Ok::<_, tower::BoxError>(response)
+            }
+        });
+        Server { code, asked, discovery: Discovery::new(Client::new(service, "default")) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_is_resolved_once_and_then_remembered() {
+        let server = server(200);
+        for _ in 0..3 {
+            let found = server.discovery.resolve("apps/v1", "Deployment").await.unwrap();
+            assert_eq!(found.resource.plural, "deployments");
+            assert!(found.namespaced && found.can("patch") && found.has("scale"));
+            assert!(!found.can("delete"));
+        }
+        assert_eq!(server.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_group_is_not_found_and_works_soon_after_it_appears() {
+        let server = server(404);
+        let error = server.discovery.resolve("apps/v1", "Deployment").await.unwrap_err();
+        assert!(matches!(error, ResolveError::NotFound { .. }), "{error}");
+
+        server.code.store(200, Ordering::SeqCst);
+        assert!(server.discovery.resolve("apps/v1", "Deployment").await.is_err());
+        assert_eq!(server.asked.load(Ordering::SeqCst), 1, "absence is remembered briefly");
+
+        tokio::time::advance(ABSENT_FOR).await;
+        assert!(server.discovery.resolve("apps/v1", "Deployment").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_kind_in_a_known_group_is_asked_for_again() {
+        let server = server(200);
+        server.discovery.resolve("apps/v1", "Deployment").await.unwrap();
+        tokio::time::advance(ABSENT_FOR).await;
+        let error = server.discovery.resolve("apps/v1", "Rocket").await.unwrap_err();
+        assert!(matches!(error, ResolveError::NotFound { .. }), "{error}");
+        assert_eq!(server.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_says_nothing_about_the_kind() {
+        let server = server(503);
+        let error = server.discovery.resolve("apps/v1", "Deployment").await.unwrap_err();
+        assert!(matches!(error, ResolveError::Unreachable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_api_version_that_would_leave_its_place_in_the_url_is_refused() {
+        let server = server(200);
+        for text in ["", "apps/v1/x", "../v1", "apps/..", "apps/v1?x=y", "/v1", "a%2fb/v1", "apps/"] {
+            let error = server.discovery.resolve(text, "Deployment").await.unwrap_err();
+            assert!(matches!(error, ResolveError::Malformed(_)), "{text}: {error}");
+        }
+        assert_eq!(server.asked.load(Ordering::SeqCst), 0);
+    }
+}

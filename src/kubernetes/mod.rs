@@ -1,0 +1,13 @@
+//! How the process speaks to a cluster: connections, identities, the lease, events, what kinds exist.
+//!
+//! Nothing here knows policies or incidents. Reading for a decision is `observe`, writing to targets
+//! is `actuator`; both use the clients made here.
+
+pub mod access;
+pub mod client;
+pub mod discovery;
+pub mod events;
+pub mod impersonate;
+pub mod lease;
+mod metered;
+pub mod retry;

@@ -1,0 +1,73 @@
+//! What a failed request means for what is known.
+
+use kube::Error;
+use kube::core::Status;
+
+/// Why a watch could not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The API server says that there is nothing to see: nothing is known from now on.
+    Blind {
+        /// In one word.
+        reason: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// The version to go on from is too old: list again.
+    Expired,
+    /// No answer that says anything; what was seen last counts until it is too old.
+    Trouble(String),
+}
+
+impl Failure {
+    /// What an error of a list or of an opening means.
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::Api(status) => Self::of_status(status),
+            other => Self::Trouble(explain(other)),
+        }
+    }
+
+    /// What an error in the middle of a watch, or in an answer, means.
+    pub(super) fn of_status(status: &Status) -> Self {
+        let blind = |reason| Self::Blind { reason, detail: say(status) };
+        match status.code {
+            401 => blind("Unauthorized"),
+            403 => blind("Forbidden"),
+            404 => blind("KindNotFound"),
+            410 => Self::Expired,
+            408 | 409 | 429 => Self::Trouble(say(status)),
+            400..=499 => blind("Refused"),
+            _ => Self::Trouble(say(status)),
+        }
+    }
+
+    /// In one word, for the metric.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Blind { reason, .. } => reason,
+            Self::Expired => "Expired",
+            Self::Trouble(_) => "Unreachable",
+        }
+    }
+}
+
+fn say(status: &Status) -> String {
+    if status.message.is_empty() {
+        format!("the API server answered {}", status.code)
+    } else {
+        status.message.clone()
+    }
+}
+
+/// The innermost cause: kube's own text repeats the causes and prints debug output.
+fn explain(error: &Error) -> String {
+    let mut last: &(dyn std::error::Error + 'static) = match error {
+        Error::Service(source) => source.as_ref(),
+        other => other,
+    };
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}

@@ -1,0 +1,256 @@
+//! Who reads what: policies subscribe signals, signals share watches.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use firebreak_engine::facts::Reading;
+use firebreak_engine::policy::SignalSpec;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::core::ApiResource;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::fold::{Counts, Judge};
+use super::source::{ObjectsKey, Source, WatchKey, unknown};
+use super::standing::Standing;
+use super::watch::{Scope, Served, Signals, Unresolved, Watch};
+use crate::workloads::Profiles;
+
+/// Finds the resource of an apiVersion and kind. Asked before each list and each opening of a watch, so
+/// it should remember answers, absence only briefly.
+pub type Resolve =
+    Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>;
+
+/// Told of each error: kind of signal (`nodes`, `objects`) and, in one word, what happened.
+pub type ErrorCounter = Arc<dyn Fn(&'static str, &'static str) + Send + Sync>;
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// The watches of all policies. Cheap to clone; the last clone ends them.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+/// The policies of which a reading changed, each once however often it did.
+pub struct Changes(Arc<Pending>);
+
+struct Inner {
+    profiles: Arc<Profiles>,
+    resolve: Resolve,
+    errors: ErrorCounter,
+    pending: Arc<Pending>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct Pending {
+    policies: Mutex<BTreeSet<PolicyKey>>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    policies: BTreeMap<PolicyKey, BTreeMap<String, Subscription>>,
+    watches: BTreeMap<WatchKey, Shared>,
+}
+
+/// One signal of one policy.
+struct Subscription {
+    /// What it reads; or why it cannot be read at all.
+    source: Result<Source, Reading>,
+    last: Reading,
+}
+
+struct Shared {
+    standing: Arc<Mutex<Standing>>,
+    readers: BTreeSet<(PolicyKey, String)>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Hub {
+    /// A hub without watches.
+    pub fn new(profiles: Arc<Profiles>, resolve: Resolve, errors: ErrorCounter) -> (Self, Changes) {
+        let pending = Arc::new(Pending::default());
+        let inner =
+            Inner { profiles, resolve, errors, pending: Arc::clone(&pending), state: Mutex::default() };
+        (Self(Arc::new(inner)), Changes(pending))
+    }
+
+    /// Reads these signals for a policy as the ServiceAccount `account` (any text that names it),
+    /// whose client is given. Replaces what the policy subscribed before; watches that stay the same
+    /// go on. Must be called within a tokio runtime.
+    pub fn subscribe(&self, policy: &PolicyKey, account: &str, client: &Client, signals: &[SignalSpec]) {
+        let mut state = self.state();
+        let mut subscriptions = BTreeMap::new();
+        for watch in state.watches.values_mut() {
+            watch.readers.retain(|(reader, _)| reader != policy);
+        }
+        for signal in signals {
+            let source = Source::of(policy, account, &self.0.profiles, signal);
+            if let Ok(source) = &source {
+                for key in &source.watches {
+                    let watch = match state.watches.entry(key.clone()) {
+                        Entry::Occupied(shared) => shared.into_mut(),
+                        Entry::Vacant(place) => place.insert(self.start(key, client, &source.judge)),
+                    };
+                    watch.readers.insert((policy.clone(), signal.name.clone()));
+                }
+            }
+            let last = read(&source, &state.watches);
+            subscriptions.insert(signal.name.clone(), Subscription { source, last });
+        }
+        state.watches.retain(|_, watch| !watch.readers.is_empty());
+        state.policies.insert(policy.clone(), subscriptions);
+    }
+
+    /// Ends what the policy subscribed, and the watches that nobody else reads.
+    pub fn unsubscribe(&self, policy: &PolicyKey) {
+        let mut state = self.state();
+        state.policies.remove(policy);
+        for watch in state.watches.values_mut() {
+            watch.readers.retain(|(reader, _)| reader != policy);
+        }
+        state.watches.retain(|_, watch| !watch.readers.is_empty());
+        lock(&self.0.pending.policies).remove(policy);
+    }
+
+    /// What a signal says now.
+    pub fn reading(&self, policy: &PolicyKey, signal: &str) -> Reading {
+        let state = self.state();
+        match state.policies.get(policy).and_then(|signals| signals.get(signal)) {
+            Some(subscription) => read(&subscription.source, &state.watches),
+            None => unknown("NotSynced", "it has not been read yet"),
+        }
+    }
+
+    /// Objects of the signal that cannot be read and so count nowhere, for people.
+    pub fn unreadable(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
+        let state = self.state();
+        let source = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
+        let mut total = 0;
+        let mut example = String::new();
+        for key in &source.watches {
+            let mut standing = lock(&state.watches.get(key)?.standing);
+            if let Some((count, problem)) = standing.fold().and_then(|fold| fold.unreadable()) {
+                total += count;
+                example = problem.to_owned();
+            }
+        }
+        (total > 0)
+            .then(|| format!("{total} objects cannot be read and are not counted; one of them: {example}"))
+    }
+
+    /// How many watches there are.
+    pub fn watches(&self) -> usize {
+        self.state().watches.len()
+    }
+
+    fn start(&self, key: &WatchKey, client: &Client, judge: &Judge) -> Shared {
+        let standing = Arc::new(Mutex::new(Standing::new()));
+        let (errors, signal_kind) = (Arc::clone(&self.0.errors), judge.signal_kind());
+        let scope = Scope {
+            client: client.clone(),
+            resolve: self.resolver(key.objects.as_ref()),
+            namespace: key.namespace.clone(),
+            selector: key.selector.clone(),
+            judge: judge.clone(),
+        };
+        // The hub owns the watch, so the watch must not own the hub.
+        let (hub, key) = (Arc::downgrade(&self.0), key.clone());
+        let signals = Signals {
+            changed: Box::new(move || changed(&hub, &key)),
+            error: Box::new(move |what| errors(signal_kind, what)),
+        };
+        let watch = Watch::new(scope, signals, Arc::clone(&standing));
+        let task = AbortOnDropHandle::new(tokio::spawn(watch.run()));
+        Shared { standing, readers: BTreeSet::new(), _task: task }
+    }
+
+    fn resolver(
+        &self,
+        objects: Option<&ObjectsKey>,
+    ) -> Box<dyn Fn() -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync> {
+        match objects {
+            None => Box::new(|| {
+                let resource = ApiResource::erase::<Node>(&());
+                std::future::ready(Ok(Served { resource, namespaced: false })).boxed()
+            }),
+            Some(objects) => {
+                let (api_version, kind) = (objects.api_version.clone(), objects.kind.clone());
+                let resolve = Arc::clone(&self.0.resolve);
+                Box::new(move || resolve(api_version.clone(), kind.clone()))
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
+    }
+}
+
+impl Changes {
+    /// The next policy of which a reading changed.
+    pub async fn next(&mut self) -> PolicyKey {
+        loop {
+            let next = lock(&self.0.policies).pop_first();
+            match next {
+                Some(policy) => return policy,
+                None => self.0.wake.notified().await,
+            }
+        }
+    }
+}
+
+/// Compares what the readers of a watch were told last with what it says now.
+fn changed(hub: &Weak<Inner>, key: &WatchKey) {
+    let Some(hub) = hub.upgrade() else { return };
+    let mut state = lock(&hub.state);
+    let State { policies, watches } = &mut *state;
+    let Some(watch) = watches.get(key) else { return };
+    for (policy, signal) in &watch.readers {
+        let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));
+        let Some(subscription) = subscription else { continue };
+        let now = read(&subscription.source, watches);
+        if now != subscription.last {
+            subscription.last = now;
+            lock(&hub.pending.policies).insert(policy.clone());
+            hub.pending.wake.notify_one();
+        }
+    }
+}
+
+/// Known only if every watch of the signal knows its scope.
+fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) -> Reading {
+    let source = match source {
+        Ok(source) => source,
+        Err(reading) => return reading.clone(),
+    };
+    let mut counts = Counts::default();
+    for key in &source.watches {
+        let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
+        match &*lock(&watch.standing) {
+            Standing::Known { fold, .. } => counts.absorb(fold.counts()),
+            Standing::Unknown { reason, detail } => {
+                return match &key.namespace {
+                    Some(namespace) => unknown(reason, &format!("in namespace {namespace}: {detail}")),
+                    None => unknown(reason, detail),
+                };
+            }
+        }
+    }
+    Reading::Known { values: source.judge.values(&counts) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

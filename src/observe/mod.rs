@@ -1,0 +1,38 @@
+//! What the signals say: watches that fold into readings.
+//!
+//! # Flow
+//! Policies subscribe their signals at the [`Hub`]. Each signal is read by one
+//! watch or, if it names several namespaces, by one per namespace; policies
+//! that ask for the same as the same ServiceAccount share a watch. A watch
+//! lists, follows, and keeps a small digest of each object (`fold`), from which
+//! a reading is counted. Whoever subscribed is told when a reading changed.
+//!
+//! # Guarantees
+//! What was not seen is Unknown, never a number: before the first list, when
+//! the API server says no, and when no watch was answered for two minutes. A
+//! scope that cannot be listed whole is Unknown, never narrowed. An object that
+//! cannot be read costs itself only. Heartbeats end in the fold. A watch that
+//! fails backs off alone and comes back by itself.
+//!
+//! # Caveats
+//! Objects are not kept, so two signals that judge the same objects by
+//! different expressions have two watches.
+
+mod failure;
+mod fold;
+mod hub;
+mod nodes;
+mod objects;
+mod selector;
+mod source;
+mod standing;
+mod watch;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use hub::{Changes, ErrorCounter, Hub, PolicyKey, Resolve};
+pub use selector::selector_text;
+pub use watch::{Served, Unresolved};

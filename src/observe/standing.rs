@@ -1,0 +1,135 @@
+//! What one watch knows now.
+//!
+//! ```text
+//! NotSynced ── listed and followed ──► Known ── no answer for 2 min ──► Stale
+//!     │                                │  ▲                              │
+//!     └────────── API server says no ──┴──┼── listed and followed ───────┤
+//!                       ▼                 │                              │
+//!                  Forbidden, … ──────────┴──────────────────────────────┘
+//! ```
+//!
+//! Whatever made it unknown, what was seen before is dropped, and only a new
+//! list makes it known again: a reading is never put together from before and
+//! after a gap.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::fold::Fold;
+
+/// What was seen counts this long without another answer. Watches ask for half of it, so that one
+/// unanswered opening is no gap.
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(120);
+
+/// What one watch knows.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Everything in its scope.
+    Known {
+        /// The objects.
+        fold: Fold,
+        /// When an opening of the watch was last answered.
+        answered_at: Instant,
+    },
+    /// Nothing.
+    Unknown {
+        /// In one word.
+        reason: &'static str,
+        /// For people.
+        detail: String,
+    },
+}
+
+impl Standing {
+    /// Before the first list.
+    pub(super) fn new() -> Self {
+        Self::Unknown { reason: "NotSynced", detail: "it has not been read yet".to_owned() }
+    }
+
+    /// The opening of the watch was answered, after a list or in continuation.
+    pub(super) fn opened(&mut self, listed: Option<Fold>, now: Instant) {
+        match (self, listed) {
+            (this, Some(fold)) => *this = Self::Known { fold, answered_at: now },
+            (Self::Known { answered_at, .. }, None) => *answered_at = now,
+            // It became unknown meanwhile; only a list helps.
+            (Self::Unknown { .. }, None) => {}
+        }
+    }
+
+    /// The watch could not go on.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        match (self, failure) {
+            (this, Failure::Blind { reason, detail }) => {
+                *this = Self::Unknown { reason, detail: detail.clone() };
+            }
+            (Self::Unknown { reason: "NotSynced", detail }, Failure::Trouble(trouble)) => {
+                *detail = format!("it has not been read yet: {trouble}");
+            }
+            (Self::Known { .. } | Self::Unknown { .. }, Failure::Trouble(_) | Failure::Expired) => {}
+        }
+    }
+
+    /// When what is known becomes too old.
+    pub(super) fn stale_at(&self) -> Option<Instant> {
+        match self {
+            Self::Known { answered_at, .. } => Some(*answered_at + STALE_AFTER),
+            Self::Unknown { .. } => None,
+        }
+    }
+
+    /// Forgets what is too old; true if it was.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let stale = self.stale_at().is_some_and(|at| at <= now);
+        if stale {
+            let detail = format!("the API server has not answered for {} s", STALE_AFTER.as_secs());
+            *self = Self::Unknown { reason: "Stale", detail };
+        }
+        stale
+    }
+
+    /// The objects, if they are known.
+    pub(super) fn fold(&mut self) -> Option<&mut Fold> {
+        match self {
+            Self::Known { fold, .. } => Some(fold),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fold::Judge;
+    use super::*;
+
+    fn reason(standing: &Standing) -> &str {
+        match standing {
+            Standing::Known { .. } => "Known",
+            Standing::Unknown { reason, .. } => reason,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_list_ends_a_gap() {
+        let fold = || Some(Fold::new(Judge::Nodes));
+        let start = Instant::now();
+        let mut standing = Standing::new();
+        standing.opened(None, start);
+        assert_eq!(reason(&standing), "NotSynced");
+        standing.opened(fold(), start);
+        standing.failed(&Failure::Trouble("reset".to_owned()));
+        standing.failed(&Failure::Expired);
+        assert_eq!(reason(&standing), "Known");
+        standing.opened(None, start + STALE_AFTER / 2);
+        assert!(!standing.expire(start + STALE_AFTER));
+        assert!(standing.expire(start + STALE_AFTER + STALE_AFTER / 2));
+        standing.opened(None, start + STALE_AFTER * 2);
+        assert_eq!(reason(&standing), "Stale");
+        standing.failed(&Failure::Blind { reason: "Forbidden", detail: String::new() });
+        standing.failed(&Failure::Trouble("reset".to_owned()));
+        assert_eq!(reason(&standing), "Forbidden");
+        standing.opened(fold(), start + STALE_AFTER * 2);
+        assert_eq!(reason(&standing), "Known");
+    }
+}

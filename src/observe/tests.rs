@@ -1,0 +1,424 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firebreak_engine::expression::FieldValue;
+use firebreak_engine::facts::Reading;
+use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec};
+use futures::FutureExt;
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fake::{Answer, Fake, NODES};
+use super::{Changes, Hub, PolicyKey, Served, Unresolved};
+use crate::workloads::Profiles;
+
+const SERVING: &str = "/apis/inference.llm-d.io/v1alpha1/namespaces/serving/llmdeployments";
+const STAGING: &str = "/apis/inference.llm-d.io/v1alpha1/namespaces/staging/llmdeployments";
+const ACCOUNT: &str = "serving/firebreak-responder";
+
+struct World {
+    fake: Fake,
+    hub: Hub,
+    changes: Changes,
+    errors: Arc<Mutex<BTreeMap<(&'static str, &'static str), usize>>>,
+    /// Whether the CRD is installed.
+    served: Arc<Mutex<bool>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let served = Arc::new(Mutex::new(true));
+        let errors: Arc<Mutex<BTreeMap<_, usize>>> = Arc::default();
+        let (asked, counted) = (Arc::clone(&served), Arc::clone(&errors));
+        let resolve = move |api_version: String, kind: String| {
+            let answer = if *asked.lock().unwrap() {
+                let gvk = kube::core::GroupVersionKind::try_from(kube::core::TypeMeta { api_version, kind });
+                let namespaced = true;
+                Ok(Served { resource: ApiResource::from_gvk(&gvk.unwrap()), namespaced })
+            } else {
+                Err(Unresolved::NoSuchKind(format!("the cluster serves no {kind} in {api_version}")))
+            };
+            std::future::ready(answer).boxed()
+        };
+        let count = move |signal, error| *counted.lock().unwrap().entry((signal, error)).or_default() += 1;
+        let profiles = Arc::new(Profiles::built_in().unwrap());
+        let (hub, changes) = Hub::new(profiles, Arc::new(resolve), Arc::new(count));
+        Self { fake: Fake::new(), hub, changes, errors, served }
+    }
+
+    fn subscribe(&self, name: &str, signals: &[SignalSpec]) -> PolicyKey {
+        let policy = PolicyKey { namespace: "serving".to_owned(), name: name.to_owned() };
+        self.hub.subscribe(&policy, ACCOUNT, &self.fake.client(), signals);
+        policy
+    }
+
+    fn field(&self, policy: &PolicyKey, field: &str) -> Option<FieldValue> {
+        match self.hub.reading(policy, "s") {
+            Reading::Known { values } => values.get(field).cloned(),
+            Reading::Unknown { .. } => None,
+        }
+    }
+
+    fn int(&self, policy: &PolicyKey, field: &str) -> i64 {
+        match self.field(policy, field) {
+            Some(FieldValue::Int(value)) => value,
+            other => panic!("{field} is {other:?}: {:?}", self.hub.reading(policy, "s")),
+        }
+    }
+
+    fn reason(&self, policy: &PolicyKey) -> String {
+        match self.hub.reading(policy, "s") {
+            Reading::Known { .. } => "Known".to_owned(),
+            Reading::Unknown { reason, .. } => reason,
+        }
+    }
+
+    /// Waits, with a limit far beyond any pause, until the signal says this.
+    async fn until(&mut self, policy: &PolicyKey, reason: &str) {
+        while self.reason(policy) != reason {
+            let next = timeout(Duration::from_secs(300), self.changes.next()).await;
+            next.unwrap_or_else(|_| panic!("still {}", self.reason(policy)));
+        }
+    }
+
+    /// The policies that are told within a second.
+    async fn told(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(policy) = timeout(Duration::from_secs(1), self.changes.next()).await {
+            told.push(policy.name);
+        }
+        told
+    }
+}
+
+fn nodes() -> SignalSpec {
+    SignalSpec { name: "s".to_owned(), expect: None, nodes: Some(NodesSpec::default()), objects: None }
+}
+
+fn models(namespaces: Option<&[&str]>) -> SignalSpec {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let objects = ObjectsSpec {
+        api_version: "inference.llm-d.io/v1alpha1".to_owned(),
+        kind: "LLMDeployment".to_owned(),
+        selector: None,
+        names: Vec::new(),
+        namespaces: namespaces.map(|list| NamespacesSpec { all: false, names: names(list) }),
+        healthy: None,
+    };
+    SignalSpec { name: "s".to_owned(), expect: None, nodes: None, objects: Some(objects) }
+}
+
+fn node(name: &str, ready: &str) -> Value {
+    json!({"metadata": {"name": name, "uid": format!("uid-{name}")},
+           "status": {"conditions": [{"type": "Ready", "status": ready}], "allocatable": {"nvidia.com/gpu": "8"}}})
+}
+
+fn model(name: &str, phase: Value) -> Value {
+    json!({"metadata": {"name": name, "uid": format!("uid-{name}")}, "status": {"phase": phase}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_unknown_until_it_was_listed_and_followed() {
+    let mut world = World::new();
+    for index in 0..3 {
+        world.fake.put(NODES, &format!("n{index}"), node(&format!("n{index}"), "True"));
+    }
+    let policy = world.subscribe("p", &[nodes()]);
+    assert_eq!(world.reason(&policy), "NotSynced");
+    world.until(&policy, "Known").await;
+    assert_eq!((world.int(&policy, "total"), world.int(&policy, "ready")), (3, 3));
+    let watches = world.fake.requests("watch=true");
+    assert!(
+        watches[0].contains("timeoutSeconds=60") && watches[0].contains("resourceVersion=4"),
+        "{watches:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_and_deletions_arrive_and_heartbeats_tell_nobody() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    world.fake.put(NODES, "b", node("b", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.told().await;
+
+    world.fake.put(NODES, "a", node("a", "Unknown"));
+    assert_eq!(world.told().await, ["p"]);
+    assert_eq!(world.int(&policy, "notReady"), 1);
+
+    for _ in 0..10 {
+        world.fake.put(NODES, "a", node("a", "Unknown"));
+    }
+    assert_eq!(world.told().await, Vec::<String>::new());
+
+    world.fake.delete(NODES, "a");
+    assert_eq!(world.told().await, ["p"]);
+    assert_eq!((world.int(&policy, "total"), world.int(&policy, "notReady")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_are_told_once() {
+    let mut world = World::new();
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    for index in 0..1000 {
+        world.fake.put(NODES, &format!("n{index}"), node(&format!("n{index}"), "True"));
+    }
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.told().await, ["p"]);
+    assert_eq!(world.int(&policy, "total"), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_list_comes_in_pages() {
+    let mut world = World::new();
+    for index in 0..1201 {
+        world.fake.put(NODES, &format!("n{index}"), node(&format!("n{index}"), "True"));
+    }
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "total"), 1201);
+    assert_eq!(world.fake.lists(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_is_unknown_at_once_and_ends_without_a_restart() {
+    for (code, reason) in [(401, "Unauthorized"), (403, "Forbidden"), (404, "KindNotFound")] {
+        let mut world = World::new();
+        world.fake.put(NODES, "a", node("a", "True"));
+        world.fake.answer(Answer::Code(code));
+        let policy = world.subscribe("p", &[nodes()]);
+        world.until(&policy, reason).await;
+        sleep(Duration::from_secs(300)).await;
+        assert_eq!(world.reason(&policy), reason);
+        world.fake.answer(Answer::Normal);
+        let allowed = Instant::now();
+        world.until(&policy, "Known").await;
+        assert!(allowed.elapsed() <= Duration::from_secs(31));
+        assert_eq!(world.int(&policy, "total"), 1);
+
+        world.fake.answer(Answer::Code(code));
+        world.fake.hang_up();
+        let refused = Instant::now();
+        world.until(&policy, reason).await;
+        assert!(refused.elapsed() <= Duration::from_secs(31));
+        assert!(world.errors.lock().unwrap()[&("nodes", reason)] > 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_retry_is_quick_and_later_ones_are_half_a_minute_apart() {
+    let mut world = World::new();
+    world.fake.answer(Answer::Code(403));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Forbidden").await;
+    sleep(Duration::from_millis(600)).await;
+    assert!(world.fake.lists() >= 2);
+    sleep(Duration::from_secs(600)).await;
+    assert!((20..=60).contains(&world.fake.lists()), "{}", world.fake.lists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_list_but_not_watch_does_not_flicker() {
+    let mut world = World::new();
+    world.fake.answer(Answer::WatchCode(403));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Forbidden").await;
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(world.told().await, Vec::<String>::new());
+    assert_eq!(world.reason(&policy), "Forbidden");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_installed_later_is_found() {
+    let mut world = World::new();
+    *world.served.lock().unwrap() = false;
+    let policy = world.subscribe("p", &[models(None)]);
+    world.until(&policy, "KindNotFound").await;
+    world.fake.put(SERVING, "m", model("m", json!("Ready")));
+    *world.served.lock().unwrap() = true;
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_server_is_stale_after_two_minutes_and_known_again_when_it_answers() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.fake.answer(Answer::Silence);
+    let frozen = Instant::now();
+    world.fake.put(NODES, "a", node("a", "False"));
+    sleep(Duration::from_secs(119)).await;
+    assert_eq!(world.int(&policy, "ready"), 1);
+    world.until(&policy, "Stale").await;
+    assert!(frozen.elapsed() <= Duration::from_secs(121), "{:?}", frozen.elapsed());
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.reason(&policy), "Stale");
+
+    world.fake.answer(Answer::Normal);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "ready"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_frozen_watch_is_opened_again_and_nobody_is_told() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.told().await;
+    // Frozen over the moment at which the server would have ended the watch.
+    world.fake.answer(Answer::Silence);
+    sleep(Duration::from_secs(62)).await;
+    world.fake.answer(Answer::Normal);
+    world.fake.put(NODES, "b", node("b", "True"));
+    assert_eq!(world.told().await, Vec::<String>::new());
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.int(&policy, "total"), 2);
+    assert_eq!(world.fake.lists(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_watch_is_opened_every_minute_from_its_last_version() {
+    let mut world = World::new();
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.fake.put(NODES, "a", node("a", "True"));
+    sleep(Duration::from_secs(605)).await;
+    let watches = world.fake.requests("watch=true");
+    assert_eq!(watches.len(), 11);
+    assert!(watches[10].contains("resourceVersion=2"), "{}", watches[10]);
+    assert_eq!(world.fake.lists(), 1);
+    assert_eq!(world.reason(&policy), "Known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_gone_is_listed_anew_without_a_gap() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.told().await;
+    world.fake.compact();
+    world.fake.hang_up();
+    world.fake.put(NODES, "b", node("b", "True"));
+    for _ in 0..20 {
+        assert_eq!(world.reason(&policy), "Known");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.int(&policy, "total"), 2);
+    assert_eq!(world.fake.lists(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_server_is_known_until_it_is_stale() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.fake.answer(Answer::Code(500));
+    world.fake.hang_up();
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(world.reason(&policy), "Known");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.reason(&policy), "Stale");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_among_good_ones_costs_itself_only() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    world.fake.put(
+        NODES,
+        "b",
+        json!({"metadata": {"name": "b", "uid": "uid-b"}, "status": {"conditions": "fine"}}),
+    );
+    world.fake.put(NODES, "c", json!(["not", "an", "object"]));
+    world.fake.put(NODES, "d", node("d", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "ready"), 2);
+    let unreadable = world.hub.unreadable(&policy, "s").unwrap();
+    assert!(unreadable.starts_with("2 objects"), "{unreadable}");
+    assert_eq!(world.errors.lock().unwrap()[&("nodes", "Unreadable")], 2);
+    world.fake.put(NODES, "b", json!({"metadata": {"name": "b", "uid": "uid-b"}, "status": 3}));
+    world.fake.put(NODES, "a", node("a", "False"));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.int(&policy, "ready"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn policies_share_a_watch_and_the_last_one_ends_it() {
+    let mut world = World::new();
+    let first = world.subscribe("first", &[nodes()]);
+    let second = world.subscribe("second", &[nodes()]);
+    world.until(&first, "Known").await;
+    world.told().await;
+    assert_eq!((world.hub.watches(), world.fake.open_watches()), (1, 1));
+    world.fake.put(NODES, "a", node("a", "True"));
+    assert_eq!(world.told().await, ["first", "second"]);
+
+    world.hub.unsubscribe(&first);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.fake.open_watches(), 1);
+    assert_eq!((world.reason(&first).as_str(), world.int(&second, "total")), ("NotSynced", 1));
+    world.hub.unsubscribe(&second);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((world.hub.watches(), world.fake.open_watches()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_account_has_a_watch_of_its_own_and_subscribing_again_keeps_what_is_the_same() {
+    let mut world = World::new();
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.subscribe("p", &[nodes(), SignalSpec { name: "t".to_owned(), ..models(None) }]);
+    assert_eq!((world.hub.watches(), world.reason(&policy).as_str()), (2, "Known"));
+    world.hub.subscribe(&policy, "serving/another", &world.fake.client(), &[nodes()]);
+    assert_eq!((world.hub.watches(), world.reason(&policy).as_str()), (1, "NotSynced"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_are_added_up_and_one_that_is_unknown_makes_all_unknown() {
+    let mut world = World::new();
+    world.fake.put(SERVING, "a", model("a", json!("Ready")));
+    world.fake.put(STAGING, "b", model("b", json!("Failed")));
+    let policy = world.subscribe("p", &[models(Some(&["serving", "staging"]))]);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.hub.watches(), 2);
+    assert_eq!(world.int(&policy, "total"), 2);
+    let counts = (world.int(&policy, "healthy"), world.int(&policy, "unhealthy"));
+    assert_eq!(counts, (1, 1));
+    assert_eq!(world.field(&policy, "healthyRatio"), Some(FieldValue::Double(0.5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_of_unknown_health_leaves_the_total() {
+    let mut world = World::new();
+    world.fake.put(SERVING, "a", model("a", json!("Ready")));
+    world.fake.put(SERVING, "b", json!({"metadata": {"name": "b", "uid": "u"}, "status": "broken"}));
+    let policy = world.subscribe("p", &[models(None)]);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "total"), 2);
+    for field in ["healthy", "unhealthy", "healthyRatio"] {
+        assert_eq!(world.field(&policy, field), None);
+    }
+    world.fake.delete(SERVING, "b");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.int(&policy, "unhealthy"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_makes_no_sense_is_unknown_and_watches_nothing() {
+    let world = World::new();
+    let both = SignalSpec { nodes: Some(NodesSpec::default()), ..models(None) };
+    let policy = world.subscribe("p", &[both]);
+    assert_eq!((world.reason(&policy).as_str(), world.hub.watches()), ("BadSignal", 0));
+    world.subscribe("p", &[models(Some(&[]))]);
+    assert_eq!((world.reason(&policy).as_str(), world.hub.watches()), ("BadScope", 0));
+}

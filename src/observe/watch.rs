@@ -1,0 +1,327 @@
+//! One watch: list, follow, go on, for ever.
+//!
+//! # Flow
+//! Resolve the kind, list in pages, open a watch from the list's version; when
+//! it ends open the next one from the last version seen. A watch asks for 60 s
+//! and is given up by our own clock a little later: a quiet one cannot be told
+//! from a frozen one in any other way. An attempt that failed is made again
+//! after a jittered pause that doubles up to half a minute.
+//!
+//! # Guarantees
+//! The list counts only once the watch after it was answered, so a ServiceAccount
+//! that may list and not watch never flickers. Items are read one by one from
+//! the raw answer. No object outlives the event that brought it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::future::BoxFuture;
+use futures::{Stream, TryStreamExt};
+use kube::Client;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::{ApiResource, DynamicObject, Request, Resource};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::failure::Failure;
+use super::fold::{Fold, Judge};
+use super::standing::Standing;
+
+/// What a watch asks for.
+const WATCH_FOR: Duration = Duration::from_secs(60);
+/// When it is given up, because it should have ended.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(65);
+/// How long the opening of a watch may take.
+const OPEN_WITHIN: Duration = Duration::from_secs(15);
+/// How long one page of a list may take.
+const PAGE_WITHIN: Duration = Duration::from_secs(30);
+/// A watch that ends sooner did not go well, whatever it says: the next one has to wait.
+const SHORTEST: Duration = Duration::from_secs(5);
+const PAGE: u32 = 500;
+
+/// A resource that the cluster serves.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Where it is.
+    pub resource: ApiResource,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+}
+
+/// Why a kind has no resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// The cluster does not serve the kind.
+    NoSuchKind(String),
+    /// The cluster could not be asked.
+    Trouble(String),
+}
+
+/// What a watch reads, and where.
+pub(super) struct Scope {
+    /// Acts as the ServiceAccount.
+    pub client: Client,
+    /// Finds the resource; asked again before each list.
+    pub resolve: Box<dyn Fn() -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>,
+    /// None is the whole cluster.
+    pub namespace: Option<String>,
+    /// As the API wants it; empty for everything.
+    pub selector: String,
+    /// What is looked at in each object.
+    pub judge: Judge,
+}
+
+/// What a watch tells the hub.
+pub(super) struct Signals {
+    /// What is known may have changed.
+    pub changed: Box<dyn Fn() + Send + Sync>,
+    /// Something went wrong; in one word.
+    pub error: Box<dyn Fn(&'static str) + Send + Sync>,
+}
+
+/// A watch and what it knows.
+pub(super) struct Watch {
+    scope: Scope,
+    signals: Signals,
+    standing: Arc<Mutex<Standing>>,
+    opened: Notify,
+}
+
+/// The last version seen; none before a list.
+type Position = Option<String>;
+
+type Event = Result<WatchEvent<Box<RawValue>>, kube::Error>;
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(default)]
+    metadata: PageMeta,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: String,
+}
+
+impl Watch {
+    /// A watch that writes what it knows to `standing`.
+    pub(super) fn new(scope: Scope, signals: Signals, standing: Arc<Mutex<Standing>>) -> Self {
+        Self { scope, signals, standing, opened: Notify::new() }
+    }
+
+    /// Watches for ever; dropping the future ends it.
+    pub(super) async fn run(self) {
+        tokio::join!(self.follow_for_ever(), self.expire_for_ever());
+    }
+
+    async fn follow_for_ever(&self) {
+        let mut position: Position = None;
+        let mut pauses = pauses();
+        loop {
+            let began = Instant::now();
+            match self.attempt(&mut position).await {
+                Ok(()) if began.elapsed() >= SHORTEST => {
+                    pauses = self::pauses();
+                    continue;
+                }
+                Ok(()) => {}
+                Err(failure) => self.failed(&failure, &mut position),
+            }
+            // The pauses have no end.
+            sleep(pauses.next().unwrap_or(SHORTEST)).await;
+        }
+    }
+
+    /// Forgets what is too old even while a request hangs.
+    async fn expire_for_ever(&self) {
+        loop {
+            let stale_at = self.update(|standing| standing.stale_at());
+            match stale_at {
+                None => self.opened.notified().await,
+                Some(at) => {
+                    sleep_until(at).await;
+                    if self.update(|standing| standing.expire(Instant::now())) {
+                        (self.signals.error)("Stale");
+                        (self.signals.changed)();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, position: &mut Position) -> Result<(), Failure> {
+        if self.update(|standing| standing.fold().is_none()) {
+            *position = None;
+        }
+        let url = self.url().await?;
+        let (listed, version) = match position.clone() {
+            Some(version) => (None, version),
+            None => {
+                let (fold, version) = self.list(&url).await?;
+                (Some(fold), version)
+            }
+        };
+        let give_up_at = Instant::now() + GIVE_UP_AFTER;
+        let events = within(OPEN_WITHIN, "the watch", self.open(&url, &version)).await?;
+        // Only now: a list whose watch does not open is dropped, and what is known is still as of before.
+        *position = Some(version);
+        self.update(|standing| standing.opened(listed, Instant::now()));
+        self.opened.notify_one();
+        (self.signals.changed)();
+        self.follow(events, position, give_up_at).await
+    }
+
+    async fn url(&self) -> Result<String, Failure> {
+        let resolve = async {
+            (self.scope.resolve)().await.map_err(|error| match error {
+                Unresolved::NoSuchKind(detail) => Failure::Blind { reason: "KindNotFound", detail },
+                Unresolved::Trouble(detail) => Failure::Trouble(detail),
+            })
+        };
+        let served = within(PAGE_WITHIN, "the question for the kind", resolve).await?;
+        if !served.namespaced && self.scope.namespace.is_some() {
+            let kind = &served.resource.kind;
+            let detail = format!("a {kind} lives in no namespace; say namespaces: {{all: true}}");
+            return Err(Failure::Blind { reason: "NotNamespaced", detail });
+        }
+        Ok(DynamicObject::url_path(&served.resource, self.scope.namespace.as_deref()))
+    }
+
+    async fn list(&self, url: &str) -> Result<(Fold, String), Failure> {
+        let mut fold = Fold::new(self.scope.judge.clone());
+        let mut params = ListParams::default().limit(PAGE);
+        if !self.scope.selector.is_empty() {
+            params = params.labels(&self.scope.selector);
+        }
+        loop {
+            let mut request = Request::new(url).list(&params).map_err(unsendable)?;
+            request.extensions_mut().insert("list");
+            let send =
+                async { self.scope.client.request_text(request).await.map_err(|error| Failure::of(&error)) };
+            let text = within(PAGE_WITHIN, "the list", send).await?;
+            let page: Page<'_> = serde_json::from_str(&text)
+                .map_err(|error| Failure::Trouble(format!("the list cannot be read: {error}")))?;
+            for item in page.items.unwrap_or_default() {
+                if !fold.put(item.get()).readable {
+                    (self.signals.error)("Unreadable");
+                }
+            }
+            if page.metadata.next.is_empty() {
+                let version = page.metadata.resource_version;
+                // From an empty version the server would begin anywhere.
+                let versionless = || Failure::Trouble("the list has no version".to_owned());
+                return (!version.is_empty()).then_some((fold, version)).ok_or_else(versionless);
+            }
+            params.continue_token = Some(page.metadata.next);
+        }
+    }
+
+    async fn open(&self, url: &str, version: &str) -> Result<impl Stream<Item = Event> + use<>, Failure> {
+        let mut params = WatchParams::default().timeout(WATCH_FOR.as_secs() as u32);
+        if !self.scope.selector.is_empty() {
+            params = params.labels(&self.scope.selector);
+        }
+        let mut request = Request::new(url).watch(&params, version).map_err(unsendable)?;
+        request.extensions_mut().insert("watch");
+        self.scope.client.request_events(request).await.map_err(|error| Failure::of(&error))
+    }
+
+    async fn follow(
+        &self,
+        events: impl Stream<Item = Event>,
+        position: &mut Position,
+        give_up_at: Instant,
+    ) -> Result<(), Failure> {
+        let mut events = std::pin::pin!(events);
+        while let Ok(event) = timeout_at(give_up_at, events.try_next()).await {
+            match event {
+                Ok(Some(event)) => self.take(event, position)?,
+                Ok(None) => return Ok(()),
+                Err(kube::Error::SerdeError(error)) => {
+                    // It is not known which object that was about.
+                    *position = None;
+                    return Err(Failure::Trouble(format!("an event cannot be read: {error}")));
+                }
+                Err(error) => return Err(Failure::of(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, event: WatchEvent<Box<RawValue>>, position: &mut Position) -> Result<(), Failure> {
+        let put = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                self.update(|standing| standing.fold().map(|fold| fold.put(object.get())))
+            }
+            WatchEvent::Deleted(object) => {
+                let removed = self.update(|standing| standing.fold().map(|fold| fold.remove(object.get())));
+                removed.transpose().map_err(|problem| {
+                    *position = None;
+                    Failure::Trouble(format!("a deleted object cannot be read: {problem}"))
+                })?
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                *position = Some(bookmark.metadata.resource_version);
+                None
+            }
+            WatchEvent::Error(status) => return Err(Failure::of_status(&status)),
+        };
+        if let Some(put) = put {
+            if !put.readable {
+                (self.signals.error)("Unreadable");
+            }
+            if put.version.is_some() {
+                *position = put.version;
+            }
+            if put.changed {
+                (self.signals.changed)();
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, failure: &Failure, position: &mut Position) {
+        tracing::debug!(?failure, namespace = self.scope.namespace, "a watch could not go on");
+        if *failure == Failure::Expired {
+            *position = None;
+        }
+        (self.signals.error)(failure.kind());
+        self.update(|standing| standing.failed(failure));
+        (self.signals.changed)();
+    }
+
+    fn update<T>(&self, with: impl FnOnce(&mut Standing) -> T) -> T {
+        with(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An answer that does not come is trouble.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, answer).await.unwrap_or_else(|_| Err(Failure::Trouble(format!("{what} was not answered"))))
+}
+
+fn pauses() -> ExponentialBackoff {
+    // Jitter adds up to as much again: 0.25 s at first, 30 s at most.
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn unsendable(error: kube::core::request::Error) -> Failure {
+    Failure::Blind { reason: "Refused", detail: error.to_string() }
+}

@@ -1,0 +1,175 @@
+//! What the process was asked to do: the only reader of flags and environment.
+//!
+//! Everything else gets its settings as arguments, so that a test can give it others. Values are
+//! checked here once and carried in types that cannot hold a wrong one where that is cheap.
+
+mod duration;
+mod verbs;
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+
+pub use duration::parse as parse_duration;
+pub use verbs::{
+    CheckArgs, Command, ControllerArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, Output, PlanArgs,
+    PlanSource, UndoArgs,
+};
+
+use crate::kubernetes::client::ClusterChoice;
+use crate::telemetry::logs::LogFormat;
+
+/// Everything that the command line and the environment say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Which cluster to speak to.
+    pub cluster: ClusterChoice,
+    /// How to log.
+    pub logs: LogSettings,
+    /// What to do.
+    pub command: Command,
+}
+
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Left out: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
+    /// What to log, in the syntax of `RUST_LOG`.
+    pub filter: String,
+}
+
+/// The command line asks for help, or cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Text that was asked for; exit 0.
+    Help(String),
+    /// What is wrong and what to do next; exit 2.
+    Usage(String),
+}
+
+/// Puts emergency changes on ML serving workloads, and takes them back.
+///
+/// Also runs as `kubectl firebreak` when installed as kubectl-firebreak.
+#[derive(Parser)]
+#[command(name = "firebreak", version, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 success, 1 the answer is no or the work failed, 2 usage error.")]
+struct CommandLine {
+    #[command(flatten)]
+    everywhere: Everywhere,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+struct Everywhere {
+    /// The kubeconfig file to use [default: the files in KUBECONFIG, the Pod's own ServiceAccount, ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// The kubeconfig context to use [default: the current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// How log lines are written [default: text on a terminal, else json]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What is logged: a level or a filter such as info,kube=debug [default: info for controller, else warn]
+    #[arg(long, global = true, env = "RUST_LOG", hide_env_values = true, value_name = "FILTER")]
+    log_level: Option<String>,
+}
+
+/// What is read from the environment and is no default of a flag.
+#[derive(Debug, Default)]
+struct Environment {
+    kubeconfig: Option<OsString>,
+    pod_name: Option<String>,
+}
+
+impl Settings {
+    /// Reads the command line and the environment of this process.
+    ///
+    /// # Errors
+    /// When help is asked for, or when the command line cannot be understood.
+    pub fn read() -> Result<Self, Stop> {
+        let environment = Environment {
+            kubeconfig: std::env::var_os("KUBECONFIG"),
+            pod_name: std::env::var("POD_NAME").ok(),
+        };
+        Self::parse(std::env::args_os().collect(), environment)
+    }
+
+    fn parse(args: Vec<OsString>, environment: Environment) -> Result<Self, Stop> {
+        let program = program(args.first());
+        let parsed = CommandLine::command()
+            .bin_name(program)
+            .try_get_matches_from(args)
+            .and_then(|matches| CommandLine::from_arg_matches(&matches))
+            .map_err(|error| stop(&error, program))?;
+        let Everywhere { kubeconfig, context, log_format, log_level } = parsed.everywhere;
+        let mut command = parsed.command;
+        let mut usual_level = "warn";
+        if let Command::Controller(controller) = &mut command {
+            controller.identity = identity(environment.pod_name);
+            usual_level = "info";
+        }
+        let named = kubeconfig.map(|file| vec![file]);
+        let from_environment = || {
+            let list = environment.kubeconfig.unwrap_or_default();
+            let files = std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty());
+            files.collect()
+        };
+        Ok(Self {
+            cluster: ClusterChoice { kubeconfigs: named.unwrap_or_else(from_environment), context },
+            logs: LogSettings {
+                format: log_format,
+                filter: log_level.unwrap_or_else(|| usual_level.to_owned()),
+            },
+            command,
+        })
+    }
+}
+
+/// A Pod's name belongs to one process at a time. Without one, a name that nobody else has.
+fn identity(pod_name: Option<String>) -> String {
+    pod_name
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("firebreak-{:016x}", RandomState::new().hash_one(0)))
+}
+
+fn program(first: Option<&OsString>) -> &'static str {
+    let stem = first.and_then(|first| Path::new(first).file_stem());
+    if stem.is_some_and(|stem| stem == "kubectl-firebreak") { "kubectl firebreak" } else { "firebreak" }
+}
+
+fn stop(error: &clap::Error, program: &str) -> Stop {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Help(error.to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Usage(error.to_string()),
+        _ => Stop::Usage(one_line(&error.to_string(), program)),
+    }
+}
+
+/// clap explains an error over several lines. Everything but the usage goes into one, and the usage
+/// becomes the command that shows it.
+fn one_line(text: &str, program: &str) -> String {
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    // The usage line names the verb only when clap got that far: its words in lower case.
+    let words = usage.unwrap_or(program).split_whitespace();
+    let command: Vec<&str> =
+        words.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())).collect();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage: ") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    format!("{said}; see `{} --help`", command.join(" "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Settings, Stop> {
+    parse_in(line, Environment::default())
+}
+
+fn parse_in(line: &str, environment: Environment) -> Result<Settings, Stop> {
+    Settings::parse(line.split(' ').map(OsString::from).collect(), environment)
+}
+
+fn usage(line: &str) -> String {
+    match parse(line) {
+        Err(Stop::Usage(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn clap_finds_no_fault_in_the_definition() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn the_controller_has_usable_defaults() {
+    let settings = parse("firebreak controller --namespace ops").unwrap();
+    let Command::Controller(controller) = settings.command else {
+        panic!("{:?}", settings.command);
+    };
+    assert_eq!(controller.namespace, "ops");
+    assert_eq!(controller.lease_duration, Duration::from_secs(15));
+    assert_eq!(controller.listen.to_string(), "0.0.0.0:8080");
+    assert!(controller.watch_namespaces.is_empty() && !controller.no_leader_election);
+    assert!(controller.identity.starts_with("firebreak-"), "{}", controller.identity);
+}
+
+#[test]
+fn the_identity_is_the_pods_name_unless_that_is_empty() {
+    let named = |pod_name: &str| {
+        let environment = Environment { pod_name: Some(pod_name.into()), ..Environment::default() };
+        match parse_in("firebreak controller", environment).unwrap().command {
+            Command::Controller(controller) => controller.identity,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(named("firebreak-0"), "firebreak-0");
+    assert_ne!(named(""), named(""));
+}
+
+#[test]
+fn the_flag_wins_over_the_list_of_files_in_the_environment() {
+    let environment = || Environment { kubeconfig: Some("/a::/b".into()), ..Environment::default() };
+    let files = |line| parse_in(line, environment()).unwrap().cluster.kubeconfigs;
+    assert_eq!(files("firebreak get"), [PathBuf::from("/a"), PathBuf::from("/b")]);
+    assert_eq!(files("firebreak get --kubeconfig /c"), [PathBuf::from("/c")]);
+    assert_eq!(files("firebreak --kubeconfig /c get"), [PathBuf::from("/c")]);
+}
+
+#[test]
+fn verbs_take_what_kubectl_takes() {
+    for line in [
+        "firebreak crds",
+        "firebreak check -f a.yaml b.yaml -f c.yaml",
+        "firebreak plan gpu -n llm -o json",
+        "firebreak plan -f policy.yaml",
+        "firebreak get",
+        "firebreak get -A -o wide",
+        "firebreak get gpu-outage -n llm -o yaml --context prod",
+        "firebreak watch gpu-outage",
+        "firebreak withdraw gpu-outage -n llm",
+        "firebreak undo Deployment/router --forget",
+        "firebreak undo llmdeployments.inference.llm-d.io/chat",
+        "firebreak report gpu-outage --log-level debug",
+        "kubectl-firebreak get",
+        "firebreak controller --watch-namespaces a,b --lease-duration 2s --listen 127.0.0.1:0 --no-leader-election",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
+    for line in [
+        "firebreak get --colour",
+        "firebreak gte",
+        "firebreak get gpu -A",
+        "firebreak get -A -n llm",
+        "firebreak get ../nodes",
+        "firebreak plan",
+        "firebreak plan gpu -f policy.yaml",
+        "firebreak check",
+        "firebreak undo router",
+        "firebreak undo /router",
+        "firebreak watch",
+        "firebreak controller --lease-duration 100ms",
+        "firebreak controller --lease-duration soon",
+        "firebreak controller --watch-namespaces a,,b",
+        "firebreak controller --namespace A",
+    ] {
+        let text = usage(line);
+        assert!(!text.contains('\n'), "{line}: {text}");
+        assert!(text.ends_with("--help`"), "{line}: {text}");
+    }
+    assert_eq!(
+        usage("firebreak get --colour"),
+        "unexpected argument '--colour' found; see `firebreak get --help`"
+    );
+    assert!(usage("kubectl-firebreak watch").ends_with("see `kubectl firebreak watch --help`"));
+}
+
+#[test]
+fn help_is_no_error_and_shows_an_example() {
+    let Err(Stop::Help(text)) = parse("firebreak undo --help") else {
+        panic!("no help");
+    };
+    assert!(text.contains("firebreak undo deployment/router -n llm-serving"), "{text}");
+    let Err(Stop::Help(text)) = parse("kubectl-firebreak get --help") else {
+        panic!("no help");
+    };
+    assert!(text.contains("Usage: kubectl firebreak get"), "{text}");
+}
+
+#[test]
+fn a_plan_is_for_a_policy_or_a_file() {
+    let source = |line| match parse(line).unwrap().command {
+        Command::Plan(plan) => plan,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(source("firebreak plan gpu").source(), Some(PlanSource::Policy("gpu")));
+    let file = source("firebreak plan -f p.yaml");
+    assert_eq!(file.source(), Some(PlanSource::File(Path::new("p.yaml"))));
+}

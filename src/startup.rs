@@ -1,0 +1,281 @@
+//! From settings to a running operator, and to its orderly end.
+//!
+//! # Flow
+//! Client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends by
+//! itself: no new work; what is in flight may finish; the last events; the Lease is given back.
+//!
+//! # Guarantees
+//! The Lease is given back only after everything that acts has ended. If that takes too long it is
+//! left to expire, because a write might still be under way.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli;
+use crate::controller;
+use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
+use crate::kubernetes::discovery::Discovery;
+use crate::kubernetes::events::Events;
+use crate::kubernetes::impersonate::Impersonation;
+use crate::kubernetes::lease::{Election, Leadership, LeaseTimes};
+use crate::settings::{Command, ControllerArgs, Settings};
+use crate::telemetry::health::{self, Health};
+use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
+
+/// The Lease in the operator's namespace.
+const LEASE: &str = "firebreak";
+/// How long work in flight may take to finish. With the release it fits into the 30 s that a Pod
+/// is given by default.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long the release of the Lease and the last events may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// More threads than this only cost memory: the work is waiting for the API server.
+const MAX_THREADS: usize = 4;
+
+/// Does what the settings say, and returns what the process exits with.
+#[must_use]
+pub fn run(settings: Settings) -> ExitCode {
+    if let Err(error) = logs::start(settings.logs.format, &settings.logs.filter) {
+        complain(&error);
+        return ExitCode::from(2);
+    }
+    let runtime = match runtime(&settings.command) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match settings.command {
+            Command::Controller(args) => match operate(&settings.cluster, args).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => {
+                    tracing::error!("{failure}");
+                    ExitCode::FAILURE
+                }
+            },
+            Command::Crds
+            | Command::Check(_)
+            | Command::Plan(_)
+            | Command::Get(_)
+            | Command::Watch(_)
+            | Command::Withdraw(_)
+            | Command::Undo(_)
+            | Command::Report(_) => match cli::run(settings).await {
+                Ok(cli::Answer::Yes) => ExitCode::SUCCESS,
+                Ok(cli::Answer::No) => ExitCode::FAILURE,
+                Err(error) => {
+                    complain(&error);
+                    ExitCode::FAILURE
+                }
+            },
+        }
+    })
+}
+
+/// One line on stderr, whatever the error's text looks like.
+fn complain(error: &dyn std::error::Error) {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    eprintln!("firebreak: {}", lines.join(" "));
+}
+
+fn runtime(command: &Command) -> io::Result<Runtime> {
+    let mut builder = if matches!(command, Command::Controller(_)) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(cores.min(MAX_THREADS));
+        builder
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+/// Why the operator could not start, or ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("cannot listen on {address}: {source}; choose another --listen")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("cannot register metrics: {0}; this is a bug, please report it")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] io::Error),
+    #[error("the controller ended: {0}")]
+    Controller(#[from] controller::Error),
+    #[error("{0} ended without being asked to; the log says why, if it could")]
+    Part(&'static str),
+    #[error("work in flight did not end within {} s; the lease is left to expire", DRAIN.as_secs())]
+    NotDrained,
+    #[error("stopped at once by a second signal; the lease is left to expire")]
+    SecondSignal,
+}
+
+async fn operate(cluster: &ClusterChoice, args: ControllerArgs) -> Result<(), Failure> {
+    // First, so that a signal that arrives during the start is not lost.
+    let mut signals = Signals::install().map_err(Failure::Signals)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let client = client::connect(cluster, Arc::clone(&metrics)).await?;
+    let ends = Ends::default();
+
+    let (election, leadership) = if args.no_leader_election {
+        (None, Leadership::without_election())
+    } else {
+        let times = LeaseTimes::lasting(args.lease_duration);
+        let (election, leadership) =
+            Election::new(client.clone(), &args.namespace, LEASE, args.identity.clone(), times);
+        (Some(election), leadership)
+    };
+    let health = Health::new(leadership.clone());
+    let served = health::serve(args.listen, Arc::clone(&metrics), health.clone(), ends.server.clone());
+    let (_, server) = served.await.map_err(|source| Failure::Listen { address: args.listen, source })?;
+    let (events, writer) = Events::new(client.clone(), args.identity.clone());
+
+    let server = tokio::spawn(server);
+    let writer = tokio::spawn(writer.run(ends.events.clone()));
+    let shown = tokio::spawn(show_leadership(leadership.clone(), Arc::clone(&metrics)));
+    let stop = ends.election.clone();
+    let election = tokio::spawn(async move {
+        match election {
+            Some(election) => election.run(stop).await,
+            None => stop.cancelled().await,
+        }
+    });
+    let tasks = TaskTracker::new();
+    let controller = tokio::spawn(controller::run(controller::Context {
+        impersonation: Impersonation::new(client.clone()),
+        discovery: Discovery::new(client.clone()),
+        client,
+        events,
+        leadership,
+        health,
+        metrics,
+        identity: args.identity,
+        namespace: args.namespace,
+        watch_namespaces: args.watch_namespaces,
+        stop: ends.work.clone(),
+        tasks: tasks.clone(),
+    }));
+    let parts = Parts { controller, tasks, election, writer, server, ends };
+    let result = parts.supervise(&mut signals).await;
+    shown.abort();
+    result
+}
+
+/// Mirrors the leadership into its metric.
+async fn show_leadership(mut leadership: Leadership, metrics: Arc<Metrics>) {
+    loop {
+        metrics.leading(LEASE, leadership.leads());
+        leadership.changed().await;
+    }
+}
+
+/// Who is told to end, in this order.
+#[derive(Default)]
+struct Ends {
+    work: CancellationToken,
+    events: CancellationToken,
+    election: CancellationToken,
+    server: CancellationToken,
+}
+
+type Task<T> = tokio::task::JoinHandle<T>;
+
+/// What runs.
+struct Parts {
+    controller: Task<Result<(), controller::Error>>,
+    /// What the controller started and has to finish: writes in flight.
+    tasks: TaskTracker,
+    election: Task<()>,
+    writer: Task<()>,
+    server: Task<io::Result<()>>,
+    ends: Ends,
+}
+
+impl Parts {
+    /// Waits for a signal, or for a part that ends by itself, and then ends everything in order.
+    async fn supervise(mut self, signals: &mut Signals) -> Result<(), Failure> {
+        let mut controller_ended = false;
+        let why = tokio::select! {
+            () = signals.next() => {
+                tracing::info!("asked to stop; work in flight is finished first");
+                Ok(())
+            }
+            ended = &mut self.controller => {
+                controller_ended = true;
+                match ended {
+                    Ok(Ok(())) | Err(_) => Err(Failure::Part("the controller")),
+                    Ok(Err(error)) => Err(error.into()),
+                }
+            }
+            _ = &mut self.election => Err(Failure::Part("the leader election")),
+            _ = &mut self.writer => Err(Failure::Part("the writer of events")),
+            _ = &mut self.server => Err(Failure::Part("the metrics server")),
+        };
+        let ended = tokio::select! {
+            ended = self.end(controller_ended) => ended,
+            () = signals.next() => Err(Failure::SecondSignal),
+        };
+        why.and(ended)
+    }
+
+    async fn end(&mut self, controller_ended: bool) -> Result<(), Failure> {
+        self.ends.work.cancel();
+        let controller = &mut self.controller;
+        let tasks = &self.tasks;
+        let drained = timeout(DRAIN, async {
+            if !controller_ended {
+                // Its own failure was logged where it happened; what counts here is that it ended.
+                let _ = controller.await;
+            }
+            tasks.close();
+            tasks.wait().await;
+        });
+        drained.await.map_err(|_| Failure::NotDrained)?;
+
+        self.ends.events.cancel();
+        self.ends.election.cancel();
+        finish(&mut self.election).await;
+        finish(&mut self.writer).await;
+        self.ends.server.cancel();
+        Ok(())
+    }
+}
+
+/// Waits for a part that was told to end, but not for ever.
+async fn finish(part: &mut Task<()>) {
+    if !part.is_finished() && timeout(FAREWELL, part).await.is_err() {
+        tracing::warn!("a part of the operator did not end in time");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

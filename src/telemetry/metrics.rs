@@ -1,0 +1,280 @@
+//! The numbers on `/metrics`.
+//!
+//! Every label value comes from a closed set, from the policies in the cluster, or (the resource of
+//! an API request) from a list that is cut off: a hostile object must not be able to grow the
+//! registry. The names of the `controller_runtime_*` and `leader_election_*` families are those that
+//! dashboards for other operators already read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets,
+};
+
+/// Distinct `resource` values of [`Metrics::api_request`]; the rest is counted as `other`.
+const MAX_RESOURCES: usize = 100;
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    incidents: IntGaugeVec,
+    signal: GaugeVec,
+    /// Which `(signal, field)` each policy shows now, so that they can be taken away again.
+    signals_shown: Mutex<BTreeMap<String, BTreeSet<(String, String)>>>,
+    api_requests: IntCounterVec,
+    resources_seen: Mutex<BTreeSet<String>>,
+    reconciles: IntCounterVec,
+    reconcile_seconds: HistogramVec,
+    leading: IntGaugeVec,
+    /// `firebreak_time_to_open_seconds`: from the rule's first reading to the Incident.
+    pub time_to_open: Histogram,
+    /// `firebreak_time_to_first_action_seconds`: from the Incident's opening to the first write.
+    pub time_to_first_action: Histogram,
+    /// `firebreak_time_to_mitigate_seconds`: from the Incident's opening to mitigation.
+    pub time_to_mitigate: Histogram,
+    /// `firebreak_steps_total{action,outcome}`.
+    pub steps: IntCounterVec,
+    /// `firebreak_changes_outstanding`: loans that were not returned yet.
+    pub changes_outstanding: IntGauge,
+    /// `firebreak_signal_errors_total{kind}`.
+    pub signal_errors: IntCounterVec,
+}
+
+/// How one pass of a controller ended, in the words of controller-runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconcileResult {
+    /// Done, nothing scheduled.
+    Success,
+    /// Done, and due again at a known time.
+    RequeueAfter,
+    /// Failed, and tried again.
+    Error,
+}
+
+impl ReconcileResult {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::RequeueAfter => "requeue_after",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes the registry with all families in it.
+    ///
+    /// # Errors
+    /// Only when two families in this file have the same name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let all = Families { registry: Registry::new() };
+        let seconds_to_days = exponential_buckets(0.01, 3.0, 14)?;
+        Ok(Self {
+            incidents: all.gauges(
+                "firebreak_incidents",
+                "Incidents that are not closed.",
+                &["severity", "phase"],
+            )?,
+            signal: all.register(GaugeVec::new(
+                Opts::new("firebreak_signal", "The latest known value of a policy's signal."),
+                &["policy", "signal", "field"],
+            )?)?,
+            signals_shown: Mutex::default(),
+            api_requests: all.counters(
+                "firebreak_api_requests_total",
+                "Requests to the Kubernetes API server.",
+                &["verb", "resource", "code"],
+            )?,
+            resources_seen: Mutex::default(),
+            reconciles: all.counters(
+                "controller_runtime_reconcile_total",
+                "Passes of a controller over one object.",
+                &["controller", "result"],
+            )?,
+            reconcile_seconds: all.register(HistogramVec::new(
+                HistogramOpts::new(
+                    "controller_runtime_reconcile_time_seconds",
+                    "Time of one pass of a controller over one object.",
+                )
+                .buckets(exponential_buckets(0.001, 2.5, 12)?),
+                &["controller"],
+            )?)?,
+            leading: all.gauges(
+                "leader_election_master_status",
+                "1 while this process holds the lease.",
+                &["name"],
+            )?,
+            time_to_open: all.histogram(
+                "firebreak_time_to_open_seconds",
+                "From the first reading that a rule holds for to the open Incident.",
+                &seconds_to_days,
+            )?,
+            time_to_first_action: all.histogram(
+                "firebreak_time_to_first_action_seconds",
+                "From the opening of an Incident to its first write on a target.",
+                &seconds_to_days,
+            )?,
+            time_to_mitigate: all.histogram(
+                "firebreak_time_to_mitigate_seconds",
+                "From the opening of an Incident to its mitigation.",
+                &seconds_to_days,
+            )?,
+            steps: all.counters("firebreak_steps_total", "Steps that ended.", &["action", "outcome"])?,
+            changes_outstanding: all.register(IntGauge::new(
+                "firebreak_changes_outstanding",
+                "Emergency changes that are in force.",
+            )?)?,
+            signal_errors: all.counters(
+                "firebreak_signal_errors_total",
+                "Readings of a signal that failed.",
+                &["kind"],
+            )?,
+            registry: all.registry,
+        })
+    }
+
+    /// Counts one answer, or the lack of one, of the API server.
+    pub fn api_request(&self, verb: &str, resource: &str, code: &str) {
+        let resource = self.bounded(resource);
+        self.api_requests.with_label_values(&[verb, resource, code]).inc();
+    }
+
+    /// Counts one pass of a controller.
+    pub fn reconciled(&self, controller: &'static str, result: ReconcileResult, took: Duration) {
+        self.reconciles.with_label_values(&[controller, result.label()]).inc();
+        self.reconcile_seconds.with_label_values(&[controller]).observe(took.as_secs_f64());
+    }
+
+    /// Shows whether this process holds the lease of this name.
+    pub fn leading(&self, lease: &str, leads: bool) {
+        self.leading.with_label_values(&[lease]).set(i64::from(leads));
+    }
+
+    /// Replaces the counts of open Incidents by severity and phase.
+    pub fn incidents<'a>(&self, counts: impl IntoIterator<Item = (&'a str, &'a str, usize)>) {
+        self.incidents.reset();
+        for (severity, phase, count) in counts {
+            self.incidents
+                .with_label_values(&[severity, phase])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Replaces the values that one policy's signals show; an empty list takes the policy away.
+    pub fn signals(&self, policy: &str, values: &[(&str, &str, f64)]) {
+        let mut shown = self.signals_shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let now: BTreeSet<(String, String)> =
+            values.iter().map(|(signal, field, _)| ((*signal).to_owned(), (*field).to_owned())).collect();
+        let before =
+            if now.is_empty() { shown.remove(policy) } else { shown.insert(policy.to_owned(), now.clone()) };
+        for (signal, field) in before.unwrap_or_default().difference(&now) {
+            // It can only be missing already, and then nothing is left to take away.
+            let _ = self.signal.remove_label_values(&[policy, signal, field]);
+        }
+        for (signal, field, value) in values {
+            self.signal.with_label_values(&[policy, signal, field]).set(*value);
+        }
+    }
+
+    /// Everything in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// When a family cannot be encoded.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    fn bounded<'a>(&self, resource: &'a str) -> &'a str {
+        let mut seen = self.resources_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(resource) {
+            resource
+        } else if seen.len() < MAX_RESOURCES {
+            seen.insert(resource.to_owned());
+            resource
+        } else {
+            "other"
+        }
+    }
+}
+
+/// Makes families and puts each into the registry.
+struct Families {
+    registry: Registry,
+}
+
+impl Families {
+    fn register<C>(&self, family: C) -> Result<C, prometheus::Error>
+    where
+        C: prometheus::core::Collector + Clone + 'static,
+    {
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counters(&self, name: &str, text: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, text), labels)?)
+    }
+
+    fn gauges(&self, name: &str, text: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, text), labels)?)
+    }
+
+    fn histogram(&self, name: &str, text: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, text).buckets(buckets.to_vec()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_flood_of_resource_names_is_counted_as_other() {
+        let metrics = Metrics::new().unwrap();
+        for number in 0..500 {
+            metrics.api_request("get", &format!("things{number}"), "404");
+        }
+        let text = rendered(&metrics);
+        let lines = text.matches("firebreak_api_requests_total{").count();
+        assert_eq!(lines, MAX_RESOURCES + 1);
+        assert!(text.contains("resource=\"other\",verb=\"get\"} 400"), "{text}");
+    }
+
+    #[test]
+    fn a_signal_that_a_policy_no_longer_has_is_no_longer_shown() {
+        let metrics = Metrics::new().unwrap();
+        metrics.signals("serving/gpu", &[("nodes", "ready", 3.0), ("pods", "ready", 9.0)]);
+        metrics.signals("serving/gpu", &[("nodes", "ready", 2.0)]);
+        let text = rendered(&metrics);
+        assert!(text.contains("signal=\"nodes\"} 2"), "{text}");
+        assert!(!text.contains("signal=\"pods\""), "{text}");
+
+        metrics.signals("serving/gpu", &[]);
+        assert!(!rendered(&metrics).contains("serving/gpu"));
+    }
+
+    #[test]
+    fn families_that_dashboards_know_keep_their_names() {
+        let metrics = Metrics::new().unwrap();
+        metrics.reconciled("incident", ReconcileResult::Success, Duration::from_millis(3));
+        metrics.leading("firebreak", true);
+        let text = rendered(&metrics);
+        for line in [
+            "controller_runtime_reconcile_total{controller=\"incident\",result=\"success\"} 1",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"incident\"} 1",
+            "leader_election_master_status{name=\"firebreak\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

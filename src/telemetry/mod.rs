@@ -1,0 +1,7 @@
+//! What the process says about itself: logs, numbers, health.
+//!
+//! Nothing here decides anything, and nothing here writes to the cluster.
+
+pub mod health;
+pub mod logs;
+pub mod metrics;

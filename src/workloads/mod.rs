@@ -1,0 +1,19 @@
+//! Where each kind keeps what an emergency changes, and how it shows that it is well.
+//!
+//! A kind is described by data, its [`Profile`]; the code here applies a
+//! profile to one object that was read. Pure: no client, no clock, no writes.
+//! What is done with the fields found is decided in the engine.
+
+mod health;
+mod owner;
+mod profile;
+mod rollout;
+mod slots;
+mod target;
+
+pub use health::healthy;
+pub use owner::{Owner, controlling_owner};
+pub use profile::{Profile, ProfileError, Profiles};
+pub use rollout::rollout;
+pub use slots::slots;
+pub use target::{is_exempt, target};

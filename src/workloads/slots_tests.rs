@@ -1,0 +1,313 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::super::Profiles;
+use super::*;
+
+const GPU: &str = "nvidia.com/gpu";
+
+fn model(spec: Value) -> Slots {
+    let profiles = Profiles::built_in().unwrap();
+    let profile = profiles.find("inference.llm-d.io/v1alpha1", "LLMDeployment").unwrap();
+    slots(profile, &json!({"metadata": {"name": "m"}, "spec": spec}))
+}
+
+fn deployment(pod: Value) -> Slots {
+    let profiles = Profiles::built_in().unwrap();
+    slots(profiles.find("apps/v1", "Deployment").unwrap(), &json!({"spec": {"template": {"spec": pod}}}))
+}
+
+/// A Deployment's pod with one GPU and more fields.
+fn gpu_pod(more: Value) -> Slots {
+    let mut pod = json!({"containers": [{"name": "vllm", "resources": {"limits": {GPU: "1"}}}]});
+    let more = more.as_object().unwrap().clone();
+    pod.as_object_mut().unwrap().extend(more);
+    deployment(pod)
+}
+
+fn paths(slots: &Slots) -> Vec<String> {
+    slots.fields.iter().map(|slot| slot.path.to_string()).collect()
+}
+
+fn accelerator_paths(slots: &Slots) -> Vec<String> {
+    let accelerators = slots.fields.iter().filter(|slot| slot.role == Role::Accelerator);
+    accelerators.map(|slot| slot.path.to_string()).collect()
+}
+
+fn released(slots: &Slots) -> Vec<(String, Option<Value>)> {
+    let placement = slots.fields.iter().filter_map(|slot| match &slot.role {
+        Role::Placement { released } => Some((slot.path.to_string(), released.clone())),
+        Role::Accelerator | Role::QuantizationEnabled | Role::QuantizationPrecision => None,
+    });
+    placement.collect()
+}
+
+fn problems(slots: &Slots) -> Vec<&str> {
+    slots.fields.iter().filter_map(|slot| slot.out_of_bounds.as_deref()).collect()
+}
+
+#[test]
+fn a_model_gives_both_maps_and_both_quantization_fields_though_they_are_absent() {
+    let slots = model(json!({"resources": {"limits": {GPU: "2", "memory": "16384Mi"}}}));
+    assert_eq!(
+        paths(&slots),
+        [
+            "/spec/resources/limits/nvidia.com~1gpu",
+            "/spec/resources/requests/nvidia.com~1gpu",
+            "/spec/model/quantization/enabled",
+            "/spec/model/quantization/precision",
+        ]
+    );
+    assert_eq!(problems(&slots), Vec::<&str>::new());
+}
+
+#[test]
+fn a_limit_may_be_a_number_or_a_text_and_may_be_zero() {
+    for amount in [json!("2"), json!(2), json!("0"), json!(0), json!("2000m"), json!("1k")] {
+        let slots = model(json!({"resources": {"requests": {GPU: amount}}}));
+        assert_eq!(accelerator_paths(&slots).len(), 2, "{amount}");
+        assert_eq!(problems(&slots), Vec::<&str>::new(), "{amount}");
+    }
+}
+
+#[test]
+fn an_amount_out_of_bounds_is_not_lent() {
+    for amount in [
+        json!("-1"),
+        json!("1025"),
+        json!("500m"),
+        json!("four"),
+        json!(true),
+        json!({}),
+        json!([2]),
+        json!(""),
+    ] {
+        let slots = model(json!({"resources": {"limits": {GPU: amount}}}));
+        assert_eq!(problems(&slots), ["is not a whole number from 0 to 1024"], "{amount}");
+    }
+}
+
+#[test]
+fn two_accelerators_give_two_pairs() {
+    let slots = model(json!({"resources": {"limits": {GPU: "2"}, "requests": {"nvidia.com/mig-1g.5gb": 1}}}));
+    assert_eq!(accelerator_paths(&slots).len(), 4);
+}
+
+#[test]
+fn without_accelerators_there_is_nothing_to_lend() {
+    for spec in [
+        json!({}),
+        json!({"resources": {"limits": {"memory": "16384Mi", "nvidia.com/gpu.shared.x": "1"}}}),
+        json!({"resources": {"limits": {GPU: null}}}),
+        json!({"resources": "two", "nodeSelector": {"nvidia.com/gpu": "true"}}),
+        json!({"resources": {"limits": [GPU]}, "runtimeClassName": "nvidia"}),
+        json!([1, 2]),
+    ] {
+        assert_eq!(model(spec.clone()), Slots::default(), "{spec}");
+    }
+}
+
+#[test]
+fn a_map_of_another_shape_beside_the_accelerator_is_not_written() {
+    let slots = model(json!({"resources": {"limits": {GPU: "1"}, "requests": "none"}, "model": "llama"}));
+    assert_eq!(
+        problems(&slots),
+        [
+            "cannot be set: /spec/resources/requests is not a map",
+            "cannot be set: /spec/model is not a map",
+            "cannot be set: /spec/model is not a map"
+        ]
+    );
+}
+
+#[test]
+fn quantization_out_of_bounds_is_not_lent() {
+    let with = |quantization: Value| {
+        model(json!({"resources": {"limits": {GPU: 1}}, "model": {"quantization": quantization}}))
+    };
+    assert_eq!(problems(&with(json!({"enabled": false, "precision": "fp16"}))).len(), 0);
+    assert_eq!(problems(&with(json!({"enabled": null, "precision": null}))).len(), 0);
+    assert_eq!(problems(&with(json!({"enabled": "yes", "precision": 8}))).len(), 2);
+    assert_eq!(problems(&with(json!({"precision": "ü".repeat(63)}))).len(), 0);
+    assert_eq!(problems(&with(json!({"precision": "x".repeat(64)}))).len(), 1);
+}
+
+#[test]
+fn only_containers_with_accelerators_give_slots_wherever_they_stand() {
+    let slots = deployment(json!({
+        "initContainers": [{"name": "warm", "resources": {"requests": {"amd.com/gpu": 1}}}],
+        "containers": [
+            {"name": "sidecar", "resources": {"limits": {"cpu": "1"}}},
+            {"name": "vllm", "resources": {"limits": {GPU: "4"}, "requests": {GPU: "4"}}},
+            {"name": "bare"},
+        ],
+    }));
+    assert_eq!(
+        paths(&slots),
+        [
+            "/spec/template/spec/containers/[name=vllm]/resources/limits/nvidia.com~1gpu",
+            "/spec/template/spec/containers/[name=vllm]/resources/requests/nvidia.com~1gpu",
+            "/spec/template/spec/initContainers/[name=warm]/resources/limits/amd.com~1gpu",
+            "/spec/template/spec/initContainers/[name=warm]/resources/requests/amd.com~1gpu",
+        ]
+    );
+}
+
+#[test]
+fn a_container_that_cannot_be_addressed_pins_the_target() {
+    let gpu = json!({"limits": {GPU: 1}});
+    let slots = deployment(
+        json!({"containers": [{"name": "a", "resources": gpu}, {"name": "a", "resources": gpu}, {"resources": gpu}]}),
+    );
+    assert_eq!((slots.fields.len(), slots.pins.len()), (2, 2));
+}
+
+#[test]
+fn placement_slots_are_only_those_that_ask_for_accelerators() {
+    let slots = gpu_pod(json!({
+        "nodeSelector": {"nvidia.com/gpu.product": "A100", "zone": "b", "cloud.google.com/gke-accelerator": "t4"},
+        "runtimeClassName": "nvidia-cdi",
+    }));
+    let at = |field: &str| (format!("/spec/template/spec/{field}"), None);
+    assert_eq!(
+        released(&slots),
+        [
+            at("nodeSelector/cloud.google.com~1gke-accelerator"),
+            at("nodeSelector/nvidia.com~1gpu.product"),
+            at("runtimeClassName")
+        ]
+    );
+    assert_eq!(released(&gpu_pod(json!({"nodeSelector": {"zone": "b"}, "runtimeClassName": "gvisor"}))), []);
+}
+
+fn affinity(terms: Value) -> Option<Option<Value>> {
+    let required = json!({"nodeSelectorTerms": terms});
+    let slots = gpu_pod(
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}),
+    );
+    let found = released(&slots);
+    assert!(found.len() <= 1);
+    found.into_iter().next().map(|(_, released)| released)
+}
+
+#[test]
+fn an_affinity_loses_its_accelerator_requirements_only() {
+    let gpu = json!({"key": "nvidia.com/gpu.product", "operator": "In", "values": ["A100"]});
+    let zone = json!({"key": "zone", "operator": "In", "values": ["b"]});
+    let other = json!({"matchExpressions": [zone], "matchFields": []});
+    let released = affinity(json!([{"matchExpressions": [gpu, zone]}, other]));
+    assert_eq!(released, Some(Some(json!({"nodeSelectorTerms": [{"matchExpressions": [zone]}, other]}))));
+    assert_eq!(affinity(json!([other])), None);
+}
+
+#[test]
+fn a_term_of_accelerators_only_means_any_node_and_so_does_every_alternative() {
+    let gpu = json!({"key": "nvidia.com/gpu.present", "operator": "Exists"});
+    let zone = json!({"key": "zone", "operator": "In", "values": ["b"]});
+    assert_eq!(affinity(json!([{"matchExpressions": [zone]}, {"matchExpressions": [gpu]}])), Some(None));
+    let fields = json!([{"key": "metadata.name", "operator": "In", "values": ["n1"]}]);
+    let released = affinity(json!([{"matchExpressions": [gpu], "matchFields": fields}]));
+    assert_eq!(released, Some(Some(json!({"nodeSelectorTerms": [{"matchFields": fields}]}))));
+}
+
+#[test]
+fn a_requirement_that_keeps_away_from_accelerators_stays() {
+    for operator in ["NotIn", "DoesNotExist"] {
+        let away = json!({"key": "nvidia.com/gpu.product", "operator": operator, "values": ["T4"]});
+        assert_eq!(affinity(json!([{"matchExpressions": [away]}])), None);
+    }
+    assert_eq!(affinity(json!("anywhere")), None);
+    assert_eq!(affinity(json!([null, 3, {"matchExpressions": "x"}])), None);
+}
+
+#[test]
+fn what_cannot_be_released_is_a_pin() {
+    assert_eq!(gpu_pod(json!({"nodeName": "", "resourceClaims": []})).pins.len(), 0);
+    assert_eq!(gpu_pod(json!({"nodeName": "gpu-1"})).pins.len(), 1);
+    assert_eq!(gpu_pod(json!({"resourceClaims": [{"name": "gpu"}]})).pins.len(), 1);
+    let cpu = json!([{"name": "web"}]);
+    assert_eq!(deployment(json!({"containers": cpu, "nodeName": "n"})), Slots::default());
+    let claims_only = deployment(json!({"containers": cpu, "resourceClaims": [{"name": "gpu"}]}));
+    assert_eq!((claims_only.fields.len(), claims_only.pins.len()), (0, 1));
+}
+
+#[test]
+fn a_name_too_long_to_record_is_not_lent() {
+    let name = format!("nvidia.com/mig-{}", "x".repeat(600));
+    assert_eq!(problems(&model(json!({"resources": {"limits": {name: "1"}}}))).len(), 2);
+}
+
+#[test]
+fn a_huge_list_is_no_problem() {
+    let container = |index: i32| json!({"name": format!("c{index}"), "resources": {"limits": {GPU: 1}}});
+    let slots = deployment(json!({"containers": (0..20_000).map(container).collect::<Vec<_>>()}));
+    assert_eq!(slots.fields.len(), 40_000);
+}
+
+/// JSON in which the names that matter turn up in places where they do not belong.
+fn anything() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec![
+        GPU,
+        "limits",
+        "requests",
+        "resources",
+        "containers",
+        "name",
+        "spec",
+        "template",
+        "model",
+        "quantization",
+        "enabled",
+        "precision",
+        "nodeSelector",
+        "affinity",
+        "nodeAffinity",
+        "matchExpressions",
+        "key",
+        "operator",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+        "nodeSelectorTerms",
+        "In",
+        "runtimeClassName",
+        "nvidia",
+        "metadata",
+        "status",
+        "resourceClaims",
+        "nodeName",
+        "ownerReferences",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        name.clone().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(8, 128, 6, move |inner| {
+        let map = prop::collection::btree_map(name.clone().prop_map(str::to_owned), inner.clone(), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(Value::from),
+            map.prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_object_makes_it_panic_and_every_path_can_be_read_back(spec in anything(), resources in anything(), pod in anything()) {
+        let profiles = Profiles::built_in().unwrap();
+        let objects = [
+            json!({"spec": spec}),
+            json!({"spec": {"resources": resources, "model": spec, "template": {"spec": pod}}}),
+            json!({"spec": {"template": {"spec": {"containers": pod}}}}),
+            spec,
+        ];
+        for profile in profiles.iter() {
+            for object in &objects {
+                for slot in slots(profile, object).fields {
+                    prop_assert_eq!(slot.path.to_string().parse(), Ok(slot.path));
+                }
+            }
+        }
+    }
+}

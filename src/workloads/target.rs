@@ -1,0 +1,211 @@
+//! One object as the API server sent it, made into the engine's target.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use firebreak_engine::expression::ObjectCondition;
+use firebreak_engine::facts::{Slots, Target};
+use firebreak_engine::id::{ResourceVersion, TargetId};
+use firebreak_engine::undo::EXEMPT;
+use firebreak_engine::verdict::Verdict;
+use serde_json::Value;
+
+use super::owner::controlling_owner;
+use super::profile::Profile;
+use super::rollout::rollout;
+use super::slots::slots;
+
+/// What the profile of its kind finds in one object.
+///
+/// `healthy` replaces the profile's own expression. Without `where_` the
+/// object is wanted when it is not healthy. `exempt_namespaces` are those
+/// annotated `firebreak.dev/exempt: "true"`. Objects in a list carry no kind
+/// of their own, then it is the profile's.
+///
+/// # Errors
+/// A text for people if the object has no usable name, uid, version or kind.
+/// That is about this one object; the others of its list are as good as before.
+pub fn target(
+    profile: Option<&Profile>,
+    object: Arc<Value>,
+    where_: Option<&ObjectCondition>,
+    healthy: Option<&ObjectCondition>,
+    exempt_namespaces: &BTreeSet<String>,
+) -> Result<Target, String> {
+    let id = identify(profile, &object)?;
+    let version = text(&object, "/metadata/resourceVersion").unwrap_or_default();
+    let version = ResourceVersion::try_from(version).map_err(|error| format!("{id}: {error}"))?;
+    let (matched, match_problem) = is_wanted(profile, &object, where_, healthy);
+    let exempt = exempt_namespaces.contains(&id.namespace) || is_exempt(&object);
+    let no_profile = || (Verdict::Unknown, format!("nothing is known about the rollout of a {}", id.kind));
+    Ok(Target {
+        version,
+        matched,
+        match_problem,
+        exempt,
+        owned_by: controlling_owner(&object).map(|owner| owner.to_string()),
+        slots: profile.map_or_else(Slots::default, |profile| slots(profile, &object)),
+        rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
+        id,
+        object,
+    })
+}
+
+/// Whether an object or a Namespace is annotated as exempt.
+pub fn is_exempt(object: &Value) -> bool {
+    let annotations = object.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    annotations.and_then(|annotations| annotations.get(EXEMPT)).and_then(Value::as_str) == Some("true")
+}
+
+fn identify(profile: Option<&Profile>, object: &Value) -> Result<TargetId, String> {
+    let kind = text(object, "/kind").or_else(|| profile.map(|profile| profile.kind.clone()));
+    let api_version =
+        text(object, "/apiVersion").or_else(|| profile.map(|profile| profile.api_version.clone()));
+    let name = text(object, "/metadata/name");
+    let called = name.as_deref().unwrap_or("without a name");
+    let missing = |what: &str| format!("the object {called} has no {what}");
+    Ok(TargetId {
+        api_version: api_version.ok_or_else(|| missing("apiVersion"))?,
+        kind: kind.ok_or_else(|| missing("kind"))?,
+        namespace: text(object, "/metadata/namespace").unwrap_or_default(),
+        uid: text(object, "/metadata/uid").ok_or_else(|| missing("uid"))?,
+        name: name.clone().ok_or_else(|| missing("name"))?,
+    })
+}
+
+fn is_wanted(
+    profile: Option<&Profile>,
+    object: &Value,
+    where_: Option<&ObjectCondition>,
+    healthy: Option<&ObjectCondition>,
+) -> (Verdict, Option<String>) {
+    let (health, problem) = match healthy.or(profile.map(|profile| &profile.healthy)) {
+        Some(condition) => {
+            let evaluation = condition.evaluate(object, None);
+            (evaluation.verdict, evaluation.why)
+        }
+        None => (Verdict::Unknown, Some("nothing says when an object of this kind is healthy".to_owned())),
+    };
+    match where_ {
+        Some(condition) => {
+            let evaluation = condition.evaluate(object, Some(health));
+            (evaluation.verdict, evaluation.why)
+        }
+        None => match health {
+            Verdict::True => (Verdict::False, None),
+            Verdict::False => (Verdict::True, None),
+            Verdict::Unknown => (Verdict::Unknown, problem),
+        },
+    }
+}
+
+fn text(object: &Value, pointer: &str) -> Option<String> {
+    let text = object.pointer(pointer)?.as_str()?;
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Profiles;
+    use super::*;
+    use firebreak_engine::expression::ObjectScope;
+    use serde_json::json;
+
+    fn object() -> Value {
+        json!({
+            "metadata": {"name": "llama", "namespace": "serving", "uid": "u-1", "resourceVersion": "7", "generation": 1},
+            "spec": {"resources": {"limits": {"nvidia.com/gpu": "2"}}},
+            "status": {"phase": "Failed"},
+        })
+    }
+
+    fn with(edit: impl FnOnce(&mut Value)) -> Value {
+        let mut object = object();
+        edit(&mut object);
+        object
+    }
+
+    fn read(object: Value, where_: Option<&str>, healthy: Option<&str>) -> Result<Target, String> {
+        let profiles = Profiles::built_in().unwrap();
+        let profile = profiles.find("inference.llm-d.io/v1alpha1", "LLMDeployment").unwrap();
+        let where_ = where_.map(|text| ObjectCondition::parse(text, ObjectScope::ObjectAndHealthy).unwrap());
+        let healthy = healthy.map(|text| ObjectCondition::parse(text, ObjectScope::Object).unwrap());
+        let exempt = BTreeSet::from(["quiet".to_owned()]);
+        target(Some(profile), Arc::new(object), where_.as_ref(), healthy.as_ref(), &exempt)
+    }
+
+    #[test]
+    fn an_object_from_a_list_becomes_a_target_of_the_profiles_kind() {
+        let target = read(object(), None, None).unwrap();
+        assert_eq!(target.id.to_string(), "LLMDeployment serving/llama");
+        assert_eq!(target.id.api_version, "inference.llm-d.io/v1alpha1");
+        assert_eq!(target.version.as_str(), "7");
+        assert_eq!(target.slots.fields.len(), 4);
+        assert_eq!((target.exempt, target.owned_by), (false, None));
+        assert_eq!((target.matched, target.match_problem), (Verdict::True, None));
+        assert_eq!(target.rollout.0, Verdict::False);
+    }
+
+    #[test]
+    fn a_healthy_object_is_not_wanted_and_one_of_unknown_health_is_unknown() {
+        let ready = with(|object| object["status"]["phase"] = json!("Ready"));
+        assert_eq!(read(ready, None, None).unwrap().matched, Verdict::False);
+        let strange = read(with(|object| object["status"] = json!("Ready")), None, None).unwrap();
+        assert_eq!(strange.matched, Verdict::Unknown);
+        assert!(strange.match_problem.is_some());
+    }
+
+    #[test]
+    fn where_and_healthy_replace_the_defaults() {
+        let matched = |where_, healthy| read(object(), where_, healthy).unwrap().matched;
+        assert_eq!(matched(Some("object.metadata.name == 'llama'"), None), Verdict::True);
+        assert_eq!(matched(Some("healthy"), None), Verdict::False);
+        assert_eq!(matched(Some("!healthy"), Some("object.status.phase == 'Failed'")), Verdict::False);
+        let unknown = read(object(), Some("object.spec.nothing == 1"), None).unwrap();
+        assert_eq!(unknown.matched, Verdict::Unknown);
+        assert!(unknown.match_problem.is_some());
+    }
+
+    #[test]
+    fn an_object_is_exempt_by_its_own_or_its_namespaces_annotation() {
+        let annotated =
+            |value: Value| with(|object| object["metadata"]["annotations"] = json!({EXEMPT: value}));
+        assert!(read(annotated(json!("true")), None, None).unwrap().exempt);
+        assert!(!read(annotated(json!("false")), None, None).unwrap().exempt);
+        assert!(!read(annotated(json!(true)), None, None).unwrap().exempt);
+        let quiet = with(|object| object["metadata"]["namespace"] = json!("quiet"));
+        assert!(read(quiet, None, None).unwrap().exempt);
+    }
+
+    #[test]
+    fn a_controlling_owner_is_named_whether_it_has_a_profile_or_not() {
+        for kind in ["LLMDeployment", "Rocket"] {
+            let owner = json!({"apiVersion": "x/v1", "kind": kind, "name": "top", "controller": true});
+            let owned = with(|object| object["metadata"]["ownerReferences"] = json!([owner]));
+            assert_eq!(read(owned, None, None).unwrap().owned_by, Some(format!("{kind}/top")));
+        }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_identified_or_guarded_is_an_error_that_names_it() {
+        for (field, value) in [("name", json!("")), ("uid", json!(4)), ("resourceVersion", json!("0"))] {
+            let error = read(with(|object| object["metadata"][field] = value), None, None).unwrap_err();
+            assert!(error.contains(field) || error.contains("llama"), "{error}");
+        }
+        for garbage in [Value::Null, json!([]), json!("x"), json!({"metadata": 3})] {
+            assert!(read(garbage, None, None).is_err());
+        }
+    }
+
+    #[test]
+    fn without_a_profile_nothing_is_guessed() {
+        let object = with(|object| {
+            object["kind"] = json!("Rocket");
+            object["apiVersion"] = json!("x/v1");
+        });
+        let target = target(None, Arc::new(object), None, None, &BTreeSet::new()).unwrap();
+        assert_eq!(target.slots, Slots::default());
+        assert_eq!((target.matched, target.rollout.0), (Verdict::Unknown, Verdict::Unknown));
+        assert!(target.match_problem.is_some());
+    }
+}
