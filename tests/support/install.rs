@@ -44,11 +44,7 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
 
 /// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
 /// Returns the cluster-scoped objects, which do not go with a namespace.
-pub async fn once_per_operator(
-    client: &Client,
-    namespace: &str,
-    watched: &[&str],
-) -> Vec<Value> {
+pub async fn once_per_operator(client: &Client, namespace: &str, watched: &[&str]) -> Vec<Value> {
     let mut cluster_scoped = Vec::new();
     for (file, shipped) in shipped().unwrap_or_else(|why| panic!("{why}")) {
         let kind = shipped["kind"].as_str().unwrap_or_default().to_owned();
@@ -122,10 +118,7 @@ fn server_side_apply(testbed: &Testbed, flag: &str, path: &Path) -> Result<(), S
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 /// The documents of a YAML text, empty ones left out.
 pub fn documents(yaml: &str) -> Vec<Value> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(yaml)
-        .unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
+    let all: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
     all.into_iter().filter(|document| !document.is_null()).collect()
 }
 
@@ -39,10 +39,7 @@ pub fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> 
 }
 
 fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
-    document
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| panic!("no {pointer} in {document}"))
+    document.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {document}"))
 }
 
 /// The kind, the namespace and the name that a document gives itself.
@@ -63,8 +60,7 @@ pub async fn apply(client: &Client, manager: &str, document: &Value) -> kube::Re
 /// Creates the object as the manager.
 pub async fn create(client: &Client, manager: &str, document: &Value) -> kube::Result<DynamicObject> {
     let (resource, namespace, _) = identity(document);
-    let object: DynamicObject =
-        serde_json::from_value(document.clone()).map_err(kube::Error::SerdeError)?;
+    let object: DynamicObject = serde_json::from_value(document.clone()).map_err(kube::Error::SerdeError)?;
     let by = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
     api(client, &resource, namespace.as_deref()).create(&by, &object).await
 }

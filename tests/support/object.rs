@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
@@ -16,7 +17,6 @@ use kube::{
         watcher::{self, watch_object},
     },
 };
-use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
 use super::manifest;
@@ -93,7 +93,11 @@ impl Object {
 
     /// Waits until the object satisfies the predicate, and returns it as it was then.
     /// On failure the message has the object as it was last seen.
-    pub async fn wait_until(&self, wish: &str, predicate: impl FnMut(&DynamicObject) -> bool) -> DynamicObject {
+    pub async fn wait_until(
+        &self,
+        wish: &str,
+        predicate: impl FnMut(&DynamicObject) -> bool,
+    ) -> DynamicObject {
         self.wait_within(PATIENCE, wish, predicate).await
     }
 
@@ -195,7 +199,8 @@ impl Object {
     pub async fn wait_for_event(&self, reason: &str) -> String {
         let about = watcher::Config::default().fields(&self.regarding());
         let seen = async {
-            let mut events = pin!(watcher::watcher(self.events_api(), about).default_backoff().applied_objects());
+            let mut events =
+                pin!(watcher::watcher(self.events_api(), about).default_backoff().applied_objects());
             while let Some(event) = events.next().await {
                 let Ok(event) = event else { continue };
                 if event.reason.as_deref() == Some(reason) {

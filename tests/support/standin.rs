@@ -14,11 +14,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
-    runtime::{
-        Controller,
-        controller::Action,
-        watcher,
-    },
+    runtime::{Controller, controller::Action, watcher},
 };
 use serde_json::{Map, Value, json};
 use tokio::task::AbortHandle;
@@ -192,7 +188,8 @@ fn status(model: &DynamicObject, deployment: &Deployment) -> Value {
     let status = deployment.status.clone().unwrap_or_default();
     let count = |number: Option<i32>| i64::from(number.unwrap_or_default());
     let is_observed = status.observed_generation >= deployment.metadata.generation;
-    let is_rolled_out = count(status.updated_replicas) >= wanted && count(status.replicas) == count(status.updated_replicas);
+    let is_rolled_out =
+        count(status.updated_replicas) >= wanted && count(status.replicas) == count(status.updated_replicas);
     let serving = count(status.available_replicas);
     let phase = match serving {
         _ if is_observed && is_rolled_out && serving >= wanted => "Ready",

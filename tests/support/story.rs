@@ -15,7 +15,7 @@ const LINES: usize = 80;
 
 /// The Incidents and policies of the namespaces, the last calls and the last log lines of the operators.
 pub(super) async fn tell(client: &Client, namespaces: &[String], belongings: &Belongings) -> String {
-    let mut story = String::from("\n=== The story of this test\n");
+    let mut story = String::new();
     for kind in ["RemediationPolicy", "Incident"] {
         let resource = manifest::resource("firebreak.dev/v1alpha1", kind);
         for namespace in namespaces {
@@ -32,14 +32,20 @@ pub(super) async fn tell(client: &Client, namespaces: &[String], belongings: &Be
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
         section(&mut story, &format!("Log of {}", process.name()), &log);
     }
-    story
+    if story.is_empty() { story } else { format!("\n=== The story of this test\n{story}") }
 }
 
 fn describe(story: &mut String, kind: &str, object: &DynamicObject) {
     let namespace = object.namespace().unwrap_or_default();
     let status = &object.data["status"];
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let _ = writeln!(story, "\n--- {kind} {namespace}/{}: {} {}", object.name_any(), word(&status["severity"]), word(&status["phase"]));
+    let _ = writeln!(
+        story,
+        "\n--- {kind} {namespace}/{}: {} {}",
+        object.name_any(),
+        word(&status["severity"]),
+        word(&status["phase"])
+    );
     for condition in list(&status["conditions"]) {
         let [type_, truth, reason, message] =
             ["type", "status", "reason", "message"].map(|field| word(&condition[field]));

@@ -68,18 +68,11 @@ impl Testbed {
 
         let mut line = String::new();
         let stdout = process.stdout.take().ok_or("testbed without stdout")?;
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .map_err(|error| format!("testbed up: {error}"))?;
-        let description: Description = serde_json::from_str(&line)
-            .map_err(|error| format!("testbed up printed {line:?}: {error}"))?;
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| format!("testbed up: {error}"))?;
+        let description: Description =
+            serde_json::from_str(&line).map_err(|error| format!("testbed up printed {line:?}: {error}"))?;
 
-        let testbed = Self {
-            tools,
-            dir,
-            kubeconfig: description.kubeconfig,
-            _process: process,
-        };
+        let testbed = Self { tools, dir, kubeconfig: description.kubeconfig, _process: process };
         install::once_per_cluster(&testbed)?;
         Ok(testbed)
     }
@@ -87,10 +80,9 @@ impl Testbed {
     /// How the administrator reaches the cluster.
     pub async fn config(&self) -> Config {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("the testbed's kubeconfig");
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .expect("the testbed's kubeconfig is complete");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("the testbed's kubeconfig is complete");
         // A test wants to see the answer that came, not the fifteenth one.
         config.default_retry = false;
         config

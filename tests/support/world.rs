@@ -73,16 +73,22 @@ impl World {
         };
         for namespace in [&world.a, &world.b, &world.operator_namespace] {
             world
-                .must_create("harness", &json!({
-                    "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
-                }))
+                .must_create(
+                    "harness",
+                    &json!({
+                        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+                    }),
+                )
                 .await;
         }
         world
-            .must_create("harness", &json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": "firebreak-responder", "namespace": world.a},
-            }))
+            .must_create(
+                "harness",
+                &json!({
+                    "apiVersion": "v1", "kind": "ServiceAccount",
+                    "metadata": {"name": "firebreak-responder", "namespace": world.a},
+                }),
+            )
             .await;
         world
     }
@@ -96,12 +102,8 @@ impl World {
 
     /// A plan for an operator of this world; `start` runs it.
     pub async fn operator(&self) -> Plan<'_> {
-        let made = install::once_per_operator(
-            &self.client,
-            &self.operator_namespace,
-            &[&self.a, &self.b],
-        )
-        .await;
+        let made =
+            install::once_per_operator(&self.client, &self.operator_namespace, &[&self.a, &self.b]).await;
         let objects = made.iter().map(|document| Object::of(&self.client, document));
         self.belongings().objects.extend(objects);
         Plan::new(self)

@@ -2,11 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{
-    nodes::POOL,
-    object::condition,
-    world::World,
-};
+use crate::support::{nodes::POOL, object::condition, world::World};
 
 /// A model that needs one GPU of the world's own nodes.
 fn model(world: &World, namespace: &str, name: &str) -> String {
@@ -62,11 +58,14 @@ async fn a_model_without_gpus_replaces_pods_on_failed_nodes() {
     nodes.fail().await;
     chat.wait_until("not Ready", |object| object.data["status"]["phase"] == "Pending").await;
 
-    chat.merge("alice", json!({"spec": {
-        "nodeSelector": null,
-        "resources": {"requests": {"nvidia.com/gpu": "0"}, "limits": {"nvidia.com/gpu": "0"}},
-        "model": {"quantization": {"enabled": true, "precision": "int8"}},
-    }}))
+    chat.merge(
+        "alice",
+        json!({"spec": {
+            "nodeSelector": null,
+            "resources": {"requests": {"nvidia.com/gpu": "0"}, "limits": {"nvidia.com/gpu": "0"}},
+            "model": {"quantization": {"enabled": true, "precision": "int8"}},
+        }}),
+    )
     .await;
 
     chat.wait_until("Ready on CPU", |object| {

@@ -36,7 +36,7 @@ async fn create(world: &World, name: &str) {
 
 /// The watch from now on, of everything that tests make here.
 fn params() -> WatchParams {
-    WatchParams::default().fields("metadata.name!=kube-root-ca.crt")
+    WatchParams { bookmarks: false, ..WatchParams::default().fields("metadata.name!=kube-root-ca.crt") }
 }
 
 fn name(event: &WatchEvent<ConfigMap>) -> String {

@@ -141,7 +141,11 @@ impl fmt::Display for Exchange {
         let mark = if query.is_empty() { "" } else { "?" };
         let code = |code: Option<u16>| code.map_or("-".to_owned(), |code| code.to_string());
         let (server, client) = (code(self.server), code(self.client));
-        write!(f, "{number:>4} {:>8.3}s {server:>3} {client:>3} {method} {path}{mark}{query}", at.as_secs_f64())?;
+        write!(
+            f,
+            "{number:>4} {:>8.3}s {server:>3} {client:>3} {method} {path}{mark}{query}",
+            at.as_secs_f64()
+        )?;
         if let Some(user) = user {
             write!(f, " as {user}")?;
         }

@@ -135,7 +135,11 @@ impl Rule {
     }
 
     /// For the first so many matching calls.
-    pub fn first(count: usize, matches: impl Fn(&Call) -> bool + Send + Sync + 'static, fault: Fault) -> Self {
+    pub fn first(
+        count: usize,
+        matches: impl Fn(&Call) -> bool + Send + Sync + 'static,
+        fault: Fault,
+    ) -> Self {
         Self { hits: 1..=count, ..Self::each(matches, fault) }
     }
 

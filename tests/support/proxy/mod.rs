@@ -38,13 +38,13 @@ use kube::client::ConfigExt;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
+use self::{answer::Body, stream::Interferences};
 pub use self::{
     call::{Call, Exchange},
     fault::{Fault, Matched, Moment, Refusal, Rule},
     record::Record,
     stream::{Delivery, InForce},
 };
-use self::{answer::Body, stream::Interferences};
 
 /// How long an operator that has seen a reply may live when it writes nothing more.
 const LAST_BREATH: Duration = Duration::from_millis(300);
@@ -54,7 +54,8 @@ const LAST_BREATH: Duration = Duration::from_millis(300);
 #[error("the proxy breaks the connection")]
 pub struct Broken;
 
-type Forward = dyn Fn(Request<Full<Bytes>>) -> BoxFuture<'static, Result<Response<Incoming>, String>> + Send + Sync;
+type Forward =
+    dyn Fn(Request<Full<Bytes>>) -> BoxFuture<'static, Result<Response<Incoming>, String>> + Send + Sync;
 
 /// The proxy. It ends when this is dropped.
 pub struct Proxy {
@@ -256,7 +257,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             return Err(Broken);
         }
         Some(
-            Fault::LoseReply | Fault::CutReply | Fault::AnswerAfter(_) | Fault::SilenceAfter
+            Fault::LoseReply
+            | Fault::CutReply
+            | Fault::AnswerAfter(_)
+            | Fault::SilenceAfter
             | Fault::Kill(Moment::ReplyLost | Moment::ReplySeen),
         )
         | None => {}
@@ -284,8 +288,13 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         }
         Some(Fault::Kill(Moment::ReplySeen)) => condemn(&shared),
         Some(
-            Fault::DropRequest | Fault::Answer(_) | Fault::Silence | Fault::Gone | Fault::Delay(_)
-            | Fault::First(_) | Fault::Kill(Moment::BeforeSend),
+            Fault::DropRequest
+            | Fault::Answer(_)
+            | Fault::Silence
+            | Fault::Gone
+            | Fault::Delay(_)
+            | Fault::First(_)
+            | Fault::Kill(Moment::BeforeSend),
         )
         | None => {}
     }
