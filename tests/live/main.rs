@@ -7,3 +7,4 @@
 mod support;
 
 mod harness;
+mod s1_gpu_loss;

@@ -124,10 +124,19 @@ impl World {
         SilentNodes::start(self, count).await
     }
 
+    /// The documents of a YAML text, in which `${a}` and `${b}` stand for the namespaces and
+    /// `${pool}` for the value of the label and taint of the world's GPU nodes.
+    fn documents(&self, yaml: &str) -> Vec<Value> {
+        let names = [("${a}", &self.a), ("${b}", &self.b), ("${pool}", &self.id)];
+        manifest::documents(
+            &names.iter().fold(yaml.to_owned(), |text, (mark, name)| text.replace(mark, name)),
+        )
+    }
+
     /// Server-side apply of all documents by the manager; panics at a conflict.
     pub async fn apply(&self, manager: &str, yaml: &str) -> Vec<Object> {
         let mut applied = Vec::new();
-        for document in manifest::documents(yaml) {
+        for document in self.documents(yaml) {
             let object = Object::of(&self.client, &document);
             let done = manifest::apply(&self.client, manager, &document).await;
             done.unwrap_or_else(|error| panic!("apply {object} as {manager}: {error}"));
@@ -138,7 +147,7 @@ impl World {
 
     /// Server-side apply of one document by the manager.
     pub async fn try_apply(&self, manager: &str, yaml: &str) -> kube::Result<DynamicObject> {
-        let documents = manifest::documents(yaml);
+        let documents = self.documents(yaml);
         assert_eq!(documents.len(), 1, "one document");
         manifest::apply(&self.client, manager, &documents[0]).await
     }
@@ -146,7 +155,7 @@ impl World {
     /// Creates all documents as the manager, by POST.
     pub async fn create(&self, manager: &str, yaml: &str) -> Vec<Object> {
         let mut created = Vec::new();
-        for document in manifest::documents(yaml) {
+        for document in self.documents(yaml) {
             created.push(self.must_create(manager, &document).await);
         }
         created

@@ -4,25 +4,20 @@ use serde_json::json;
 
 use crate::support::{nodes::POOL, object::condition, world::World};
 
-/// A model that needs one GPU of the world's own nodes.
-fn model(world: &World, namespace: &str, name: &str) -> String {
-    let pool = &world.id;
-    format!(
-        r#"
+/// A model whose replicas need a GPU of the world's own nodes each.
+const MODEL: &str = r#"
 apiVersion: inference.llm-d.io/v1alpha1
 kind: LLMDeployment
-metadata: {{name: {name}, namespace: {namespace}}}
+metadata: {name: chat, namespace: "${a}"}
 spec:
   replicas: 2
-  model: {{modelUri: "hf://example/{name}"}}
+  model: {modelUri: "hf://example/chat"}
   resources:
-    requests: {{cpu: "1", nvidia.com/gpu: "1"}}
-    limits: {{nvidia.com/gpu: "1"}}
-  nodeSelector: {{{POOL}: {pool}}}
-  tolerations: [{{key: {POOL}, value: {pool}}}]
-"#
-    )
-}
+    requests: {cpu: "1", nvidia.com/gpu: "1"}
+    limits: {nvidia.com/gpu: "1"}
+  nodeSelector: {nvidia.com/gpu.pool: "${pool}"}
+  tolerations: [{key: nvidia.com/gpu.pool, value: "${pool}"}]
+"#;
 
 #[tokio::test]
 async fn the_cluster_answers_kubectl() {
@@ -36,7 +31,7 @@ async fn a_model_is_ready_until_its_nodes_fail_and_again_when_they_recover() {
     let world = World::new("nodes-fail").await;
     let nodes = world.gpu_nodes(2).await;
     let _stand_in = world.stand_in();
-    world.apply("flux", &model(&world, &world.a, "chat")).await;
+    world.apply("flux", MODEL).await;
     let chat = world.llm_deployment(&world.a, "chat");
     chat.wait_until("Ready", |object| object.data["status"]["phase"] == "Ready").await;
 
@@ -52,8 +47,8 @@ async fn a_model_without_gpus_replaces_pods_on_failed_nodes() {
     let world = World::new("cpu-pods").await;
     let nodes = world.gpu_nodes(1).await;
     let _stand_in = world.stand_in();
-    world.apply("flux", &model(&world, &world.b, "chat")).await;
-    let chat = world.llm_deployment(&world.b, "chat");
+    world.apply("flux", MODEL).await;
+    let chat = world.llm_deployment(&world.a, "chat");
     chat.wait_until("Ready", |object| object.data["status"]["phase"] == "Ready").await;
     nodes.fail().await;
     chat.wait_until("not Ready", |object| object.data["status"]["phase"] == "Pending").await;
@@ -73,7 +68,7 @@ async fn a_model_without_gpus_replaces_pods_on_failed_nodes() {
         status["phase"] == "Ready" && status["observedGeneration"] == json!(object.metadata.generation)
     })
     .await;
-    let deployment = world.deployment(&world.b, "chat").get().await;
+    let deployment = world.deployment(&world.a, "chat").get().await;
     let arguments = &deployment.data["spec"]["template"]["spec"]["containers"][0]["args"];
     assert_eq!(arguments, &json!(["--model=hf://example/chat", "--quantization=int8"]));
 }
@@ -91,7 +86,7 @@ async fn silent_machines_become_unknown_and_come_back() {
 async fn a_noisy_owner_keeps_writing_status() {
     let world = World::new("noisy").await;
     let mut stand_in = world.stand_in();
-    world.apply("flux", &model(&world, &world.a, "chat")).await;
+    world.apply("flux", MODEL).await;
     stand_in.be_noisy(&world.a, &["chat"]);
     let chat = world.llm_deployment(&world.a, "chat");
     chat.wait_until("written often", |object| object.data["status"]["tick"].as_u64() > Some(5)).await;
@@ -111,7 +106,7 @@ async fn deleted_nodes_are_gone() {
 async fn events_and_conditions_can_be_read() {
     let world = World::new("events").await;
     let _stand_in = world.stand_in();
-    world.apply("flux", &model(&world, &world.a, "chat")).await;
+    world.apply("flux", MODEL).await;
     let deployment = world.deployment(&world.a, "chat");
     deployment.wait_until("scaled", |object| condition(object, "Progressing") == Some("True")).await;
     deployment.wait_for_event("ScalingReplicaSet").await;
