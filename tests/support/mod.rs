@@ -9,6 +9,7 @@ pub mod nodes;
 pub mod object;
 pub mod operator;
 pub mod proxy;
+pub mod rights;
 pub mod standin;
 mod story;
 pub mod testbed;

@@ -58,6 +58,7 @@ impl<'w> Plan<'w> {
     /// Starts it. Does not wait until it is ready.
     pub async fn start(self) -> Operator {
         let world = self.world;
+        world.install().await;
         let proxy = Proxy::start(&testbed().config().await).await;
         let files = world.files().join(&self.name);
         fs::create_dir_all(&files).expect("the testbed's directory is writable");

@@ -101,12 +101,16 @@ impl World {
     }
 
     /// A plan for an operator of this world; `start` runs it.
-    pub async fn operator(&self) -> Plan<'_> {
-        let made =
-            install::once_per_operator(&self.client, &self.operator_namespace, &[&self.a, &self.b]).await;
+    pub fn operator(&self) -> Plan<'_> {
+        Plan::new(self)
+    }
+
+    /// Gives operators of this world what a customer's operator gets.
+    pub(super) async fn install(&self) {
+        let watched = [self.a.as_str(), &self.b];
+        let made = install::once_per_operator(&self.client, &self.operator_namespace, &watched).await;
         let objects = made.iter().map(|document| Object::of(&self.client, document));
         self.belongings().objects.extend(objects);
-        Plan::new(self)
     }
 
     /// The stand-in for the operator of LLMDeployments, for both namespaces.
@@ -166,46 +170,6 @@ impl World {
         let done = manifest::create(&self.client, manager, document).await;
         done.unwrap_or_else(|error| panic!("create {object} as {manager}: {error}"));
         object
-    }
-
-    /// Lets `firebreak-responder` do this in the whole cluster.
-    pub async fn grant_everywhere(&self, rules: &[Rule<'_>]) {
-        let name = format!("{}-responder", self.id);
-        let role = self.role("ClusterRole", &name, None, rules);
-        let binding = self.binding("ClusterRole", &name, None);
-        for document in [role, binding] {
-            manifest::apply(&self.client, "harness", &document).await.expect("rights");
-            self.belongings().objects.push(Object::of(&self.client, &document));
-        }
-    }
-
-    /// Lets `firebreak-responder` do this in one namespace, and nothing that it could do there before.
-    pub async fn grant(&self, namespace: &str, rules: &[Rule<'_>]) {
-        let role = self.role("Role", "responder", Some(namespace), rules);
-        let binding = self.binding("Role", "responder", Some(namespace));
-        for document in [role, binding] {
-            manifest::apply(&self.client, "harness", &document).await.expect("rights");
-        }
-    }
-
-    fn role(&self, kind: &str, name: &str, namespace: Option<&str>, rules: &[Rule<'_>]) -> Value {
-        let rules: Vec<Value> = rules
-            .iter()
-            .map(|rule| json!({"apiGroups": [rule.group], "resources": rule.resources, "verbs": rule.verbs}))
-            .collect();
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
-            "metadata": metadata(name, namespace), "rules": rules,
-        })
-    }
-
-    fn binding(&self, role: &str, name: &str, namespace: Option<&str>) -> Value {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{role}Binding"),
-            "metadata": metadata(name, namespace),
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": "firebreak-responder", "namespace": self.a}],
-        })
     }
 
     /// A token of a ServiceAccount, good for longer than any test.
@@ -292,20 +256,6 @@ impl World {
 
     pub(super) fn belongings(&self) -> MutexGuard<'_, Belongings> {
         self.belongings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a role allows.
-pub struct Rule<'a> {
-    pub group: &'a str,
-    pub resources: &'a [&'a str],
-    pub verbs: &'a [&'a str],
-}
-
-fn metadata(name: &str, namespace: Option<&str>) -> Value {
-    match namespace {
-        Some(namespace) => json!({"name": name, "namespace": namespace}),
-        None => json!({"name": name}),
     }
 }
 

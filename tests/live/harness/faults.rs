@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::support::{
     proxy::{Call, Fault, Moment, Proxy, Rule},
+    rights,
     testbed::testbed,
-    world::{self, World},
+    world::World,
 };
 
 /// A proxy, and ConfigMaps behind it as the responder sees them.
@@ -28,7 +29,7 @@ struct Scene {
 impl Scene {
     async fn set(name: &str) -> Self {
         let world = World::new(name).await;
-        let everything = world::Rule { group: "", resources: &["configmaps"], verbs: &["*"] };
+        let everything = rights::Rule { group: "", resources: &["configmaps"], verbs: &["*"] };
         world.grant(&world.a, &[everything]).await;
         let proxy = Proxy::start(&testbed().config().await).await;
         let mut config = kube::Config::new(proxy.url().parse().expect("an address"));

@@ -12,13 +12,14 @@ use serde_json::json;
 
 use crate::support::{
     proxy::{Delivery, Fault, Proxy, Rule},
+    rights,
     testbed::testbed,
-    world::{self, World},
+    world::World,
 };
 
 async fn scene(name: &str) -> (World, Proxy, Api<ConfigMap>) {
     let world = World::new(name).await;
-    let reading = world::Rule { group: "", resources: &["configmaps"], verbs: &["list", "watch"] };
+    let reading = rights::Rule { group: "", resources: &["configmaps"], verbs: &["list", "watch"] };
     world.grant(&world.a, &[reading]).await;
     let proxy = Proxy::start(&testbed().config().await).await;
     let mut config = kube::Config::new(proxy.url().parse().expect("an address"));

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     object::{Object, Snapshot, condition},
-    world::{Rule, World},
+    rights::Rule,
+    world::World,
 };
 
 const WORKLOADS: &str = include_str!("workloads.yaml");
@@ -82,7 +83,7 @@ async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_put_back() {
     }
     let gateway_before = gateway.snapshot().await;
 
-    let _operator = world.operator().await.start().await;
+    let _operator = world.operator().start().await;
     let policies = world.apply("flux", POLICIES).await;
     for policy in &policies {
         policy.wait_for_condition("Ready", "True").await;
