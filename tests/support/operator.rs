@@ -164,7 +164,10 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.kill();
+        // After a failure the world tells how it was doing, and then kills it.
+        if !std::thread::panicking() {
+            self.kill();
+        }
     }
 }
 
@@ -207,6 +210,18 @@ impl Process {
 
     fn try_wait(&self) -> Option<ExitStatus> {
         self.running().as_mut()?.try_wait().expect("a child can be waited for")
+    }
+
+    /// How it is doing, for a person.
+    pub(super) fn state(&self) -> String {
+        match &mut *self.running() {
+            None => "killed".to_owned(),
+            Some(child) => match child.try_wait() {
+                Ok(Some(status)) => format!("ended by itself, {status}"),
+                Ok(None) => "running".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        }
     }
 
     pub(super) fn name(&self) -> &str {

@@ -14,7 +14,12 @@ use super::{manifest, world::Belongings};
 const LINES: usize = 80;
 
 /// The Incidents and policies of the namespaces, the last calls and the last log lines of the operators.
-pub(super) async fn tell(client: &Client, namespaces: &[String], belongings: &Belongings) -> String {
+pub(super) async fn tell(
+    client: &Client,
+    namespaces: &[String],
+    belongings: &Belongings,
+    states: &[String],
+) -> String {
     let mut story = String::new();
     for kind in ["RemediationPolicy", "Incident"] {
         let resource = manifest::resource("firebreak.dev/v1alpha1", kind);
@@ -25,12 +30,13 @@ pub(super) async fn tell(client: &Client, namespaces: &[String], belongings: &Be
             }
         }
     }
-    for (process, record) in belongings.processes.iter().zip(&belongings.records) {
+    let operators = belongings.processes.iter().zip(&belongings.records).zip(states);
+    for ((process, record), state) in operators {
         let calls: Vec<String> = record.all().iter().map(ToString::to_string).collect();
         section(&mut story, &format!("Calls of {}", process.name()), &calls);
         let log = process.log();
         let log: Vec<String> = log.lines().map(str::to_owned).collect();
-        section(&mut story, &format!("Log of {}", process.name()), &log);
+        section(&mut story, &format!("Log of {}, which is {state}", process.name()), &log);
     }
     if story.is_empty() { story } else { format!("\n=== The story of this test\n{story}") }
 }

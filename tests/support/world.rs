@@ -271,7 +271,9 @@ impl Drop for World {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         let belongings = std::mem::take(&mut *self.belongings());
+        let mut states = Vec::new();
         for process in &belongings.processes {
+            states.push(process.state());
             process.kill();
         }
         let namespaces = [self.a.clone(), self.b.clone(), self.operator_namespace.clone()];
@@ -281,7 +283,7 @@ impl Drop for World {
             let work = async {
                 let client = testbed().client().await;
                 if failed {
-                    eprintln!("{}", story::tell(&client, &namespaces, &belongings).await);
+                    eprintln!("{}", story::tell(&client, &namespaces, &belongings, &states).await);
                 }
                 delete(&client, &namespaces, &belongings.objects).await;
             };
