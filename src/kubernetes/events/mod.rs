@@ -260,8 +260,8 @@ mod tests {
                 ..ObjectReference::default()
             },
             event_type: EventType::Normal,
-            reason: "Applied",
-            action: "Scale",
+            reason: "Applied".to_owned(),
+            action: "Scale".to_owned(),
             note: note.to_owned(),
         }
     }

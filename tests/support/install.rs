@@ -1,0 +1,126 @@
+//! What a cluster needs before an operator can run in it, from the same files
+//! that a customer installs.
+//!
+//! A customer has one operator; here every test has its own. The ClusterRoles
+//! are shared, everything else of `deploy/` is made once per operator, with its
+//! namespace in the place of `firebreak-system`. Nothing is granted beyond that:
+//! an operator that needs more than `deploy/` gives fails here as it would there.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::{
+    manifest,
+    testbed::{Testbed, repository},
+};
+
+/// The namespace that the manifests in `deploy/` are written for.
+const SHIPPED_NAMESPACE: &str = "firebreak-system";
+
+/// The stand-in's CRD, our CRDs and our ClusterRoles.
+pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
+    let repository = repository();
+    server_side_apply(testbed, "-f", &repository.join("examples/llm-d/stand-in/crd.yaml"))?;
+    if repository.join("deploy/crds").exists() {
+        server_side_apply(testbed, "-k", &repository.join("deploy/crds"))?;
+    }
+    for (file, document) in shipped()? {
+        if document["kind"] == "ClusterRole" {
+            // The file has other documents too, which must not be applied as they are.
+            let role = testbed.dir.join("clusterrole.json");
+            fs::write(&role, document.to_string()).map_err(|error| format!("{file}: {error}"))?;
+            server_side_apply(testbed, "-f", &role)?;
+        }
+    }
+    let all = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
+    run(testbed.kubectl().args(all))
+}
+
+/// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
+/// Returns the cluster-scoped objects, which do not go with a namespace.
+pub async fn once_per_operator(client: &Client, namespace: &str, watched: &[&str]) -> Vec<Value> {
+    let mut cluster_scoped = Vec::new();
+    for (file, shipped) in shipped().unwrap_or_else(|why| panic!("{why}")) {
+        let kind = shipped["kind"].as_str().unwrap_or_default().to_owned();
+        let own = match kind.as_str() {
+            "ServiceAccount" | "Role" | "RoleBinding" => renamed(&shipped, namespace),
+            "ClusterRoleBinding" | "ValidatingAdmissionPolicy" => {
+                suffixed(renamed(&shipped, namespace), namespace)
+            }
+            "ValidatingAdmissionPolicyBinding" => {
+                let mut binding = suffixed(renamed(&shipped, namespace), namespace);
+                let policy = &binding["spec"]["policyName"];
+                binding["spec"]["policyName"] = suffix(policy, namespace);
+                // Each operator has its own copy of the policy, which names its user.
+                binding["spec"]["matchResources"]["namespaceSelector"] = json!({"matchExpressions": [
+                    {"key": "kubernetes.io/metadata.name", "operator": "In", "values": watched}
+                ]});
+                binding
+            }
+            _ => continue,
+        };
+        manifest::apply(client, "harness", &own)
+            .await
+            .unwrap_or_else(|error| panic!("{file}: {kind}: {error}"));
+        if own["metadata"].get("namespace").is_none() {
+            cluster_scoped.push(own);
+        }
+    }
+    cluster_scoped
+}
+
+/// The documents in `deploy/*.yaml`, each with the name of its file.
+fn shipped() -> Result<Vec<(String, Value)>, String> {
+    let directory = repository().join("deploy");
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&directory).map_err(|error| format!("deploy: {error}"))?;
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| path.file_stem().is_some_and(|stem| stem != "kustomization"))
+        .collect();
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let name = file.display().to_string();
+        all.extend(manifest::documents(&text).into_iter().map(|document| (name.clone(), document)));
+    }
+    Ok(all)
+}
+
+/// The document with this namespace wherever it says the shipped one, also inside
+/// of expressions (`system:serviceaccount:firebreak-system:firebreak`).
+fn renamed(document: &Value, namespace: &str) -> Value {
+    let text = document.to_string().replace(SHIPPED_NAMESPACE, namespace);
+    serde_json::from_str(&text).expect("a namespace needs no escapes")
+}
+
+fn suffixed(mut document: Value, suffix_: &str) -> Value {
+    document["metadata"]["name"] = suffix(&document["metadata"]["name"], suffix_);
+    document
+}
+
+fn suffix(name: &Value, suffix: &str) -> Value {
+    json!(format!("{}-{suffix}", name.as_str().unwrap_or_default()))
+}
+
+fn server_side_apply(testbed: &Testbed, flag: &str, path: &Path) -> Result<(), String> {
+    run(testbed.kubectl().args(["apply", "--server-side", "--field-manager=harness", flag]).arg(path))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}

@@ -1,0 +1,16 @@
+//! What live tests are made of: a cluster, a world for each test, operators behind
+//! proxies that record and break, nodes that fail, and an owner of models.
+#![allow(dead_code, reason = "a library for tests, of which each uses a part")]
+
+mod guardian;
+mod install;
+pub mod manifest;
+pub mod nodes;
+pub mod object;
+pub mod operator;
+pub mod proxy;
+pub mod rights;
+pub mod standin;
+mod story;
+pub mod testbed;
+pub mod world;

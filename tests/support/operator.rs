@@ -1,0 +1,252 @@
+//! The real operator as a process of its own, with the rights of `deploy/` and
+//! behind a recording proxy.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::{guardian, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
+
+/// How an operator is to be run.
+#[must_use]
+pub struct Plan<'w> {
+    world: &'w World,
+    name: String,
+    flags: Vec<String>,
+}
+
+/// An operator that runs, or did. Dropping it kills it.
+pub struct Operator {
+    /// Between it and the API server.
+    pub proxy: Proxy,
+    process: Arc<Process>,
+}
+
+/// What is needed to run it again, and what runs.
+pub(super) struct Process {
+    name: String,
+    flags: Vec<String>,
+    kubeconfig: PathBuf,
+    log: PathBuf,
+    running: Mutex<Option<Child>>,
+}
+
+impl<'w> Plan<'w> {
+    pub(super) fn new(world: &'w World) -> Self {
+        Self { world, name: "firebreak-0".to_owned(), flags: Vec::new() }
+    }
+
+    /// Another name of the pod, which is the identity in the lease.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// A further flag of `firebreak controller`.
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Starts it. Does not wait until it is ready.
+    pub async fn start(self) -> Operator {
+        let world = self.world;
+        world.install().await;
+        let proxy = Proxy::start(&testbed().config().await).await;
+        let files = world.files().join(&self.name);
+        fs::create_dir_all(&files).expect("the testbed's directory is writable");
+        let kubeconfig = files.join("kubeconfig");
+        let token = world.token(&world.operator_namespace, "firebreak").await;
+        fs::write(&kubeconfig, kubeconfig_text(&proxy.url(), &token)).expect("a kubeconfig");
+
+        let mut flags: Vec<String> = [
+            "controller",
+            "--namespace",
+            &world.operator_namespace,
+            "--watch-namespaces",
+            &format!("{},{}", world.a, world.b),
+            "--listen",
+            "127.0.0.1:0",
+        ]
+        .map(str::to_owned)
+        .into();
+        flags.extend(self.flags);
+        let process = Arc::new(Process {
+            name: self.name,
+            flags,
+            kubeconfig,
+            log: files.join("log"),
+            running: Mutex::default(),
+        });
+        process.start();
+        // A killed operator must not be kept alive by the proxy that kills it, hence weak.
+        let victim = Arc::downgrade(&process);
+        proxy.on_kill(move || {
+            if let Some(process) = victim.upgrade() {
+                process.kill();
+            }
+        });
+        let operator = Operator { proxy, process };
+        world.remember(&operator);
+        operator
+    }
+}
+
+impl Operator {
+    /// Kills it at once (SIGKILL).
+    pub fn kill(&self) {
+        self.proxy.close();
+        self.process.kill();
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub async fn stop(&self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.until(PATIENCE, "ended after SIGTERM", || self.process.try_wait()).await
+    }
+
+    /// Starts it again under its name, with its proxy and its log. Kills it first if it runs.
+    pub fn restart(&self) {
+        self.kill();
+        self.proxy.open();
+        self.process.start();
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        let mut running = self.process.running();
+        let ended = |child: &mut Child| child.try_wait().expect("a child can be waited for").is_some();
+        running.as_mut().is_some_and(|child| !ended(child))
+    }
+
+    /// Waits until it was killed by a fault or has ended by itself.
+    pub async fn until_dead(&self) {
+        self.until(PATIENCE, "dead", || (!self.is_running()).then_some(())).await;
+    }
+
+    /// All that it has logged, over all its lives.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Where it serves metrics and health: what its log says about the address it listens at.
+    pub async fn url(&self) -> String {
+        let address = self.until(PATIENCE, "listening", || listening(&self.log())).await;
+        format!("http://{address}")
+    }
+
+    /// Asks every few milliseconds, since a process and its log offer nothing to wait for.
+    async fn until<T>(&self, patience: Duration, wish: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = answer() {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(patience, found)
+            .await
+            .unwrap_or_else(|_| panic!("operator {}: not {wish} within {patience:?}", self.process.name))
+    }
+
+    pub(super) fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.process)
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // After a failure the world tells how it was doing, and then kills it.
+        if !std::thread::panicking() {
+            self.kill();
+        }
+    }
+}
+
+impl Process {
+    fn running(&self) -> MutexGuard<'_, Option<Child>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self) {
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_firebreak"))
+            .args(&self.flags)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("POD_NAME", &self.name)
+            .env("RUST_LOG", "info,firebreak=debug")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("the operator's binary");
+        guardian::kill_at_the_end(&child);
+        *self.running() = Some(child);
+    }
+
+    pub(super) fn kill(&self) {
+        if let Some(mut child) = self.running().take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+            guardian::ended(&child);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = &*self.running() {
+            // The child has not been waited for, so the id is still its own.
+            let _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+
+    fn try_wait(&self) -> Option<ExitStatus> {
+        self.running().as_mut()?.try_wait().expect("a child can be waited for")
+    }
+
+    /// How it is doing, for a person.
+    pub(super) fn state(&self) -> String {
+        match &mut *self.running() {
+            None => "killed".to_owned(),
+            Some(child) => match child.try_wait() {
+                Ok(Some(status)) => format!("ended by itself, {status}"),
+                Ok(None) => "running".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn log(&self) -> String {
+        fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+}
+
+/// The last address after a word that begins with "listen", on any line.
+fn listening(log: &str) -> Option<String> {
+    let line = log.lines().rfind(|line| line.contains("listen") && line.contains("127.0.0.1:"))?;
+    let address = &line[line.find("127.0.0.1:")?..];
+    let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+    Some(address[..end.unwrap_or(address.len())].to_owned())
+}
+
+fn kubeconfig_text(server: &str, token: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": server}}],
+        "users": [{"name": "firebreak", "user": {"token": token}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "firebreak"}}],
+    })
+    .to_string()
+}

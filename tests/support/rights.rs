@@ -1,0 +1,61 @@
+//! What the ServiceAccount of a policy, `firebreak-responder` in the first namespace, may do.
+
+use serde_json::{Value, json};
+
+use super::{manifest, object::Object, world::World};
+
+/// What a role allows.
+pub struct Rule<'a> {
+    pub group: &'a str,
+    pub resources: &'a [&'a str],
+    pub verbs: &'a [&'a str],
+}
+
+impl World {
+    /// Lets `firebreak-responder` do this in the whole cluster.
+    pub async fn grant_everywhere(&self, rules: &[Rule<'_>]) {
+        let name = format!("{}-responder", self.id);
+        let role = self.role("ClusterRole", &name, None, rules);
+        let binding = self.binding("ClusterRole", &name, None);
+        for document in [role, binding] {
+            manifest::apply(&self.client, "harness", &document).await.expect("rights");
+            self.belongings().objects.push(Object::of(&self.client, &document));
+        }
+    }
+
+    /// Lets `firebreak-responder` do this in one namespace, and nothing that it could do there before.
+    pub async fn grant(&self, namespace: &str, rules: &[Rule<'_>]) {
+        let role = self.role("Role", "responder", Some(namespace), rules);
+        let binding = self.binding("Role", "responder", Some(namespace));
+        for document in [role, binding] {
+            manifest::apply(&self.client, "harness", &document).await.expect("rights");
+        }
+    }
+
+    fn role(&self, kind: &str, name: &str, namespace: Option<&str>, rules: &[Rule<'_>]) -> Value {
+        let rules: Vec<Value> = rules
+            .iter()
+            .map(|rule| json!({"apiGroups": [rule.group], "resources": rule.resources, "verbs": rule.verbs}))
+            .collect();
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
+            "metadata": metadata(name, namespace), "rules": rules,
+        })
+    }
+
+    fn binding(&self, role: &str, name: &str, namespace: Option<&str>) -> Value {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{role}Binding"),
+            "metadata": metadata(name, namespace),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": "firebreak-responder", "namespace": self.a}],
+        })
+    }
+}
+
+fn metadata(name: &str, namespace: Option<&str>) -> Value {
+    match namespace {
+        Some(namespace) => json!({"name": name, "namespace": namespace}),
+        None => json!({"name": name}),
+    }
+}

@@ -1,0 +1,122 @@
+//! The control plane of the test binary: started by the first test, gone with
+//! the binary.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::Deserialize;
+
+use super::{guardian, install};
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Testbed {
+    /// Where the tools are: `testbed`, `kubectl` and others.
+    pub tools: PathBuf,
+    /// Where the control plane keeps its files, and where tests may put theirs.
+    pub dir: PathBuf,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// Its standard input is the pipe whose end means the end of the cluster.
+    _process: Child,
+}
+
+/// What `testbed up` prints when the cluster is usable.
+#[derive(Deserialize)]
+struct Description {
+    kubeconfig: PathBuf,
+}
+
+static TESTBED: OnceLock<Result<Testbed, String>> = OnceLock::new();
+
+/// The control plane of this binary. The first caller starts it, the others wait.
+///
+/// It belongs to no runtime: each test has its own, and makes its own clients.
+pub fn testbed() -> &'static Testbed {
+    match TESTBED.get_or_init(Testbed::start) {
+        Ok(testbed) => testbed,
+        Err(why) => panic!("no control plane: {why}"),
+    }
+}
+
+impl Testbed {
+    fn start() -> Result<Self, String> {
+        let tools = tools()?;
+        let dir = tempfile::Builder::new()
+            .prefix("firebreak-live-")
+            .tempdir()
+            .map_err(|error| format!("temporary directory: {error}"))?
+            .keep();
+        guardian::remove_at_the_end(&dir);
+
+        let mut process = Command::new(tools.join("testbed"))
+            .args(["up", "--until-stdin-closes", "--nodes=6", "--dir"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", tools.join("testbed").display()))?;
+        guardian::kill_at_the_end(&process);
+
+        let mut line = String::new();
+        let stdout = process.stdout.take().ok_or("testbed without stdout")?;
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| format!("testbed up: {error}"))?;
+        let description: Description =
+            serde_json::from_str(&line).map_err(|error| format!("testbed up printed {line:?}: {error}"))?;
+
+        let testbed = Self { tools, dir, kubeconfig: description.kubeconfig, _process: process };
+        install::once_per_cluster(&testbed)?;
+        Ok(testbed)
+    }
+
+    /// How the administrator reaches the cluster.
+    pub async fn config(&self) -> Config {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("the testbed's kubeconfig");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("the testbed's kubeconfig is complete");
+        // A test wants to see the answer that came, not the fifteenth one.
+        config.default_retry = false;
+        config
+    }
+
+    /// A client of the administrator, for the runtime of the caller.
+    pub async fn client(&self) -> Client {
+        Client::try_from(self.config().await).expect("a client from the testbed's kubeconfig")
+    }
+
+    /// A `kubectl` of the cluster's version, as the administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(self.tools.join("kubectl"));
+        kubectl.arg("--kubeconfig").arg(&self.kubeconfig);
+        kubectl
+    }
+}
+
+/// The top of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The directory of the built testbed: `FIREBREAK_TESTBED`, or what its build script says.
+fn tools() -> Result<PathBuf, String> {
+    if let Some(tools) = std::env::var_os("FIREBREAK_TESTBED") {
+        return Ok(tools.into());
+    }
+    let output = Command::new(repository().join("testbed/build.sh"))
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("testbed/build.sh: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("testbed/build.sh: {}", output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}

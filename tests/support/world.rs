@@ -1,0 +1,315 @@
+//! What one test has for itself in the shared cluster.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, ListParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    install, manifest,
+    nodes::{Nodes, SilentNodes},
+    object::Object,
+    operator::{Operator, Plan, Process},
+    proxy::Record,
+    standin::StandIn,
+    story,
+    testbed::testbed,
+};
+
+/// How long the deletion of a world may take. What is left then goes with the cluster.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+static WORLDS: AtomicUsize = AtomicUsize::new(0);
+
+/// Two namespaces, a namespace for operators, and whatever else the test asks for.
+/// All of it is deleted when this is dropped, and its story is printed if the test failed.
+pub struct World {
+    /// The administrator's client, for the runtime of the test.
+    pub client: Client,
+    /// Unique in the cluster, begins with the name that the test gave.
+    pub id: String,
+    /// The namespace of the policies, with the ServiceAccount `firebreak-responder`.
+    pub a: String,
+    /// Another namespace.
+    pub b: String,
+    pub operator_namespace: String,
+    belongings: Mutex<Belongings>,
+}
+
+/// What has to be cleaned up, and what the story is told from.
+#[derive(Default)]
+pub(super) struct Belongings {
+    /// Cluster-scoped objects.
+    pub objects: Vec<Object>,
+    pub processes: Vec<Arc<Process>>,
+    pub records: Vec<Record>,
+}
+
+impl World {
+    /// Makes the namespaces. The name is short, of lower case letters, digits and dashes.
+    pub async fn new(name: &str) -> Self {
+        let testbed = testbed();
+        let client = testbed.client().await;
+        let id = format!("{name}-{}", WORLDS.fetch_add(1, Ordering::SeqCst));
+        let world = Self {
+            client,
+            a: format!("{id}-a"),
+            b: format!("{id}-b"),
+            operator_namespace: format!("{id}-operator"),
+            id,
+            belongings: Mutex::default(),
+        };
+        for namespace in [&world.a, &world.b, &world.operator_namespace] {
+            world
+                .must_create(
+                    "harness",
+                    &json!({
+                        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+                    }),
+                )
+                .await;
+        }
+        world
+            .must_create(
+                "harness",
+                &json!({
+                    "apiVersion": "v1", "kind": "ServiceAccount",
+                    "metadata": {"name": "firebreak-responder", "namespace": world.a},
+                }),
+            )
+            .await;
+        world
+    }
+
+    /// A directory for files of this test. It goes with the cluster.
+    pub fn files(&self) -> PathBuf {
+        let files = testbed().dir.join("worlds").join(&self.id);
+        fs::create_dir_all(&files).expect("the testbed's directory is writable");
+        files
+    }
+
+    /// A plan for an operator of this world; `start` runs it.
+    pub fn operator(&self) -> Plan<'_> {
+        Plan::new(self)
+    }
+
+    /// Gives operators of this world what a customer's operator gets.
+    pub(super) async fn install(&self) {
+        let watched = [self.a.as_str(), &self.b];
+        let made = install::once_per_operator(&self.client, &self.operator_namespace, &watched).await;
+        let objects = made.iter().map(|document| Object::of(&self.client, document));
+        self.belongings().objects.extend(objects);
+    }
+
+    /// The stand-in for the operator of LLMDeployments, for both namespaces.
+    pub fn stand_in(&self) -> StandIn {
+        StandIn::start(&self.client, &[&self.a, &self.b])
+    }
+
+    /// So many simulated nodes with 8 GPUs each, for this world alone.
+    pub async fn gpu_nodes(&self, count: usize) -> Nodes {
+        Nodes::create(self, count).await
+    }
+
+    /// The same, with machines that can fall silent.
+    pub async fn silent_gpu_nodes(&self, count: usize) -> SilentNodes {
+        SilentNodes::start(self, count).await
+    }
+
+    /// The documents of a YAML text, in which `${a}` and `${b}` stand for the namespaces and
+    /// `${pool}` for the value of the label and taint of the world's GPU nodes.
+    fn documents(&self, yaml: &str) -> Vec<Value> {
+        let names = [("${a}", &self.a), ("${b}", &self.b), ("${pool}", &self.id)];
+        manifest::documents(
+            &names.iter().fold(yaml.to_owned(), |text, (mark, name)| text.replace(mark, name)),
+        )
+    }
+
+    /// Server-side apply of all documents by the manager; panics at a conflict.
+    pub async fn apply(&self, manager: &str, yaml: &str) -> Vec<Object> {
+        let mut applied = Vec::new();
+        for document in self.documents(yaml) {
+            let object = Object::of(&self.client, &document);
+            let done = manifest::apply(&self.client, manager, &document).await;
+            done.unwrap_or_else(|error| panic!("apply {object} as {manager}: {error}"));
+            applied.push(object);
+        }
+        applied
+    }
+
+    /// Server-side apply of one document by the manager.
+    pub async fn try_apply(&self, manager: &str, yaml: &str) -> kube::Result<DynamicObject> {
+        let documents = self.documents(yaml);
+        assert_eq!(documents.len(), 1, "one document");
+        manifest::apply(&self.client, manager, &documents[0]).await
+    }
+
+    /// Creates all documents as the manager, by POST.
+    pub async fn create(&self, manager: &str, yaml: &str) -> Vec<Object> {
+        let mut created = Vec::new();
+        for document in self.documents(yaml) {
+            created.push(self.must_create(manager, &document).await);
+        }
+        created
+    }
+
+    async fn must_create(&self, manager: &str, document: &Value) -> Object {
+        let object = Object::of(&self.client, document);
+        let done = manifest::create(&self.client, manager, document).await;
+        done.unwrap_or_else(|error| panic!("create {object} as {manager}: {error}"));
+        object
+    }
+
+    /// A token of a ServiceAccount, good for longer than any test.
+    pub async fn token(&self, namespace: &str, account: &str) -> String {
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [], "expirationSeconds": 3 * 3600},
+        });
+        let request: TokenRequest = serde_json::from_value(request).expect("a token request");
+        Api::<ServiceAccount>::namespaced(self.client.clone(), namespace)
+            .create_token_request(account, &PostParams::default(), &request)
+            .await
+            .unwrap_or_else(|error| panic!("token of ServiceAccount {namespace}/{account}: {error}"))
+            .status
+            .expect("a token request has a status")
+            .token
+    }
+
+    /// The handle of an object of any kind.
+    pub fn object(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Object {
+        Object::new(&self.client, api_version, kind, Some(namespace), name)
+    }
+
+    pub fn llm_deployment(&self, namespace: &str, name: &str) -> Object {
+        self.object("inference.llm-d.io/v1alpha1", "LLMDeployment", namespace, name)
+    }
+
+    pub fn deployment(&self, namespace: &str, name: &str) -> Object {
+        self.object("apps/v1", "Deployment", namespace, name)
+    }
+
+    pub fn policy(&self, name: &str) -> Object {
+        self.object("firebreak.dev/v1alpha1", "RemediationPolicy", &self.a, name)
+    }
+
+    pub fn incident(&self, name: &str) -> Object {
+        self.object("firebreak.dev/v1alpha1", "Incident", &self.a, name)
+    }
+
+    /// Waits until the policy has an open Incident.
+    pub async fn incident_of(&self, policy: &Object) -> Object {
+        let named = |object: &DynamicObject| {
+            let name = object.data["status"]["activeIncident"]["name"].as_str();
+            name.map(str::to_owned)
+        };
+        let policy = policy.wait_until("has an Incident", |object| named(object).is_some()).await;
+        let incident = self.incident(&named(&policy).expect("it was there"));
+        incident.wait_until("exists", |_| true).await;
+        incident
+    }
+
+    /// All objects of a kind in a namespace.
+    pub async fn list(&self, api_version: &str, kind: &str, namespace: &str) -> Vec<DynamicObject> {
+        let resource = manifest::resource(api_version, kind);
+        manifest::api(&self.client, &resource, Some(namespace))
+            .list(&ListParams::default())
+            .await
+            .unwrap_or_else(|error| panic!("{kind} in {namespace}: {error}"))
+            .items
+    }
+
+    /// Runs `kubectl` as the administrator and returns what it printed; panics if it fails.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        let mut command = testbed().kubectl();
+        command.args(arguments);
+        let output = run(command).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {}: {stderr}", arguments.join(" "));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a client verb of `firebreak` as the administrator.
+    pub async fn firebreak(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firebreak"));
+        command.env("KUBECONFIG", &testbed().kubeconfig).args(arguments);
+        run(command).await
+    }
+
+    pub(super) fn remember(&self, operator: &Operator) {
+        let mut belongings = self.belongings();
+        belongings.processes.push(operator.process());
+        belongings.records.push(operator.proxy.record());
+    }
+
+    pub(super) fn belongings(&self) -> MutexGuard<'_, Belongings> {
+        self.belongings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without blocking the runtime: proxies and stand-ins live in it.
+async fn run(command: std::process::Command) -> std::process::Output {
+    let mut command = tokio::process::Command::from(command);
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    command.output().await.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+impl Drop for World {
+    /// A thread with a runtime of its own: the test's runtime may be on its way out.
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        let belongings = std::mem::take(&mut *self.belongings());
+        let mut states = Vec::new();
+        for process in &belongings.processes {
+            states.push(process.state());
+            process.kill();
+        }
+        let namespaces = [self.a.clone(), self.b.clone(), self.operator_namespace.clone()];
+        let farewell = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime");
+            let work = async {
+                let client = testbed().client().await;
+                if failed {
+                    eprintln!("{}", story::tell(&client, &namespaces, &belongings, &states).await);
+                }
+                delete(&client, &namespaces, &belongings.objects).await;
+            };
+            runtime.block_on(async {
+                let _ = tokio::time::timeout(FAREWELL, work).await;
+            });
+        });
+        let _ = farewell.join();
+    }
+}
+
+/// Asks for the deletion of everything, and does not wait for it.
+async fn delete(client: &Client, namespaces: &[String], objects: &[Object]) {
+    let incidents = manifest::resource("firebreak.dev/v1alpha1", "Incident");
+    for namespace in namespaces {
+        // Nobody is left who would take the finalizers off.
+        let api = manifest::api(client, &incidents, Some(namespace));
+        for incident in api.list(&ListParams::default()).await.into_iter().flatten() {
+            let name = incident.metadata.name.unwrap_or_default();
+            Object::new(client, "firebreak.dev/v1alpha1", "Incident", Some(namespace), &name)
+                .try_merge("harness", json!({"metadata": {"finalizers": null}}))
+                .await;
+        }
+        Object::new(client, "v1", "Namespace", None, namespace).try_delete().await;
+    }
+    for object in objects {
+        object.try_delete().await;
+    }
+}
