@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::expression::FieldValue;
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
-use crate::incident::IncidentState;
+use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
 use crate::verdict::Verdict;
 
@@ -44,6 +44,8 @@ pub struct Facts {
     pub signals: BTreeMap<String, Reading>,
     /// The value of `expected` before the trouble, per signal.
     pub baselines: BTreeMap<String, i64>,
+    /// The rules as the policy's status has them: the clocks of a new Incident go on from there.
+    pub policy_rules: Vec<RuleStatus>,
     /// The clocks of the rules cannot be trusted: too long nobody watched.
     pub clocks_broken: bool,
     /// How long ago the targets of steps in force were last listed.
@@ -210,6 +212,18 @@ pub enum Outcome {
         /// For people.
         why: String,
     },
+}
+
+impl Outcome {
+    /// The name, for logs: the objects themselves never go there.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "Done",
+            Self::Refused { .. } => "Refused",
+            Self::Later { .. } => "Later",
+            Self::Unclear { .. } => "Unclear",
+        }
+    }
 }
 
 /// The readings that are known, in the shape of an expression's variables.

@@ -144,9 +144,10 @@ impl<'a> Round<'a> {
     /// Rules to truth to severity.
     fn classify(&mut self) {
         let Some(rules) = self.rules else { return };
+        let state = &self.facts.state;
         self.assessment = assess(&Observed {
             rules,
-            previous: &self.facts.state.rules,
+            previous: if state.rules.is_empty() { &self.facts.policy_rules } else { &state.rules },
             signals: &self.facts.signals,
             baselines: &self.facts.baselines,
             incident_open: true,

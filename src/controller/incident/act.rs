@@ -36,7 +36,7 @@ pub async fn act(
     let mut heard = BTreeMap::new();
     for outcome in outcomes {
         let (act, change, outcome) = outcome?;
-        tracing::debug!(act = act.name(), %change, ?outcome, "performed");
+        tracing::debug!(act = act.name(), %change, outcome = outcome.name(), "performed");
         if act != Act::Amend {
             heard.insert(change, outcome);
         }

@@ -124,8 +124,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     let memory = operator.memory(&incident.uid().unwrap_or_default());
     let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
     let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
-    let expected =
-        situation.policy.as_ref().and_then(|policy| policy.status.as_ref()).map(|status| &status.expected);
+    let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     Facts {
         incident: translate::identity(incident),
         state: translate::state(incident),
@@ -136,7 +135,12 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .as_ref()
             .map(|rules| observe::signals(operator, &policy, rules))
             .unwrap_or_default(),
-        baselines: expected.into_iter().flatten().map(|entry| (entry.signal.clone(), entry.value)).collect(),
+        baselines: status
+            .into_iter()
+            .flat_map(|status| &status.expected)
+            .map(|entry| (entry.signal.clone(), entry.value))
+            .collect(),
+        policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
         listing_age: age,
         looked: BTreeMap::new(),

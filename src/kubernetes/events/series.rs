@@ -189,8 +189,8 @@ mod tests {
         Notice {
             regarding: ObjectReference { name: Some("router".into()), ..ObjectReference::default() },
             event_type: EventType::Warning,
-            reason: "Held",
-            action: "Hold",
+            reason: "Held".to_owned(),
+            action: "Hold".to_owned(),
             note: note.to_owned(),
         }
     }
