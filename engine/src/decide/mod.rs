@@ -11,6 +11,8 @@ mod settle;
 mod verify;
 mod withdraw;
 
+pub use withdraw::cede_refused;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::change::cut;

@@ -215,7 +215,7 @@ impl Round<'_> {
 
 /// The server finds the old value invalid by now: the group is whoever's rule
 /// refused it. Without a field in the answer nothing tells the groups apart.
-fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
+pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
     let rule = format!("the API server, which refused the old value ({why})");
     let names = |path: &str, cause: &str| {
         let plain: String =
