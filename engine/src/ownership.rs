@@ -29,6 +29,13 @@ pub fn writer(object: &Value, path: &FieldPath) -> String {
     writer.map_or_else(|| "somebody unknown".to_owned(), |writer| cut(&writer, 256))
 }
 
+/// Whether our own entry owns `path`: the value that stands there came with one
+/// of our writes, a webhook's and the server's defaults included.
+pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
+    let keys = keys(path);
+    entries(object).any(|entry| is_ours(entry) && owns(&entry["fieldsV1"], &keys))
+}
+
 /// The managedFields with our entries given back to the owners that `fields`
 /// name; fields that nobody owned are dropped. None if nothing is ours, or if
 /// nothing would remain: an empty list would give everything to
