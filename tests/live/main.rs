@@ -25,5 +25,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod drill;
 mod harness;
 mod s1_gpu_loss;
+mod s2_drift;
+mod s5_crash;
+mod s6_answers;

@@ -130,7 +130,7 @@ impl World {
 
     /// The documents of a YAML text, in which `${a}` and `${b}` stand for the namespaces and
     /// `${pool}` for the value of the label and taint of the world's GPU nodes.
-    fn documents(&self, yaml: &str) -> Vec<Value> {
+    pub fn documents(&self, yaml: &str) -> Vec<Value> {
         let names = [("${a}", &self.a), ("${b}", &self.b), ("${pool}", &self.id)];
         manifest::documents(
             &names.iter().fold(yaml.to_owned(), |text, (mark, name)| text.replace(mark, name)),
