@@ -27,7 +27,9 @@ mod support;
 
 mod drill;
 mod harness;
+mod s12_malformed;
 mod s1_gpu_loss;
 mod s2_drift;
 mod s5_crash;
 mod s6_answers;
+mod s8_unknown;
