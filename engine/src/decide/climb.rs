@@ -34,6 +34,7 @@ impl Round<'_> {
     pub(super) fn climb(&mut self) {
         let Some(level) = self.next.severity else { return };
         self.next.held = None;
+        self.finish_returns();
         for step in self.begun() {
             self.tend(&step, true);
         }
@@ -48,6 +49,7 @@ impl Round<'_> {
 
     /// Tends the steps that have begun, and lets nothing join them.
     pub(super) fn watch_steps(&mut self) {
+        self.finish_returns();
         for step in self.begun() {
             self.tend(&step, false);
         }

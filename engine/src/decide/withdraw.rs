@@ -49,6 +49,18 @@ impl Round<'_> {
         }
     }
 
+    /// Goes on with what began to go back although nothing is withdrawn: somebody
+    /// else has ended the loan, and field ownership is still to be handed back.
+    pub(super) fn finish_returns(&mut self) {
+        for index in 0..self.next.changes.len() {
+            if self.next.changes[index].state == ChangeState::Reverting {
+                let mut change = self.next.changes[index].clone();
+                self.return_change(&mut change);
+                self.next.changes[index] = change;
+            }
+        }
+    }
+
     fn return_change(&mut self, change: &mut Change) {
         match self.facts.outcomes.get(&change.id) {
             Some(Outcome::Done(object)) if change.state == ChangeState::Reverting => {
