@@ -22,13 +22,8 @@ pub fn message_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a str {
 
 /// A person is needed for this reason.
 pub fn is_stalled(object: &DynamicObject, reason: &str) -> bool {
-    stall_of(object) == Some(reason)
-}
-
-/// Why a person is needed, if one is.
-pub fn stall_of(object: &DynamicObject) -> Option<&str> {
     let stalled = condition_of(object, "Stalled");
-    (stalled["status"] == "True").then(|| stalled["reason"].as_str().unwrap_or_default())
+    stalled["status"] == "True" && stalled["reason"] == reason
 }
 
 /// Nothing happens any more.

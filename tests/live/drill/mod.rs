@@ -12,7 +12,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 pub use self::{
-    incident::{change_of, closed, has_fallen, is_stalled, message_of, stall_of},
+    incident::{change_of, closed, has_fallen, is_stalled, message_of},
     models::Models,
     writes::{SpecWrites, is_apply, is_return, spec_writes, touches},
 };

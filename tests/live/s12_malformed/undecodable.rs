@@ -62,19 +62,20 @@ async fn one_object_with_metadata_that_nobody_can_read_costs_the_others_nothing(
             "manager": "mallory", "operation": "Update", "apiVersion": "inference.llm-d.io/v1alpha1",
             "time": END_OF_TIME, "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}},
         }]);
-        drill
-            .world
-            .kubectl(&[
-                "patch",
-                "llmdeployment",
-                object.name(),
-                "--namespace",
-                &drill.world.a,
-                "--type=merge",
-                "--patch",
-                &json!({"metadata": {"managedFields": entry}}).to_string(),
-            ])
-            .await;
+        let patch = json!({"metadata": {"managedFields": entry}}).to_string();
+        let patch = [
+            "patch",
+            "llmdeployment",
+            object.name(),
+            "--namespace",
+            &drill.world.a,
+            "--type=merge",
+            "-p",
+            &patch,
+        ];
+        let show = ["--output=json", "--show-managed-fields"];
+        let patched = drill.world.kubectl(&[&patch[..], &show[..]].concat()).await;
+        assert!(patched.contains(END_OF_TIME), "{object}: the server has repaired it: {patched}");
     }
     let operator = drill.world.operator().start().await;
     // The models are a signal too, so that they are watched.
