@@ -5,32 +5,30 @@ use serde_json::json;
 
 use super::Response;
 use crate::{
-    drill::{self, Drill, Models, change_of, heartbeats, is_stalled, message_of, models, targets},
+    drill::{
+        self, Drill, Models, change_of, heartbeats, is_stalled, message_of, models, policy_manifest, targets,
+    },
     support::object::condition,
 };
 
 #[tokio::test]
-async fn an_unknown_kind_of_target_is_named_and_the_other_step_goes_on() {
-    let response = Response::prepare_with("s12-kind", |spec| {
-        let mut unknown = spec["steps"][0].clone();
-        unknown["name"] = json!("unicorns");
-        unknown["action"]["cpuFallback"]["targets"] =
-            json!({"apiVersion": "example.com/v1", "kind": "Unicorn", "where": "true"});
-        spec["steps"].as_array_mut().expect("a list").insert(0, unknown);
-    })
-    .await;
+async fn an_unknown_kind_of_target_is_named_and_the_good_policy_beside_it_responds() {
+    let response = Response::prepare("s12-kind").await;
+    let mut unknown = policy_manifest(|spec| {
+        *targets(spec) = json!({"apiVersion": "example.com/v1", "kind": "Unicorn", "where": "true"});
+    });
+    unknown["metadata"]["name"] = json!("unicorns");
+    let unknown = response.drill.world.apply("mallory", &unknown.to_string()).await.remove(0);
+    let refused = unknown.wait_for_condition("Accepted", "False").await;
+    for type_ in ["Accepted", "Ready", "Stalled"] {
+        let message = message_of(&refused, type_);
+        for word in ["spec.steps[0].action.cpuFallback.targets", "example.com/v1", "Unicorn"] {
+            assert!(message.contains(word), "{unknown}: {type_}: no {word} in {message:?}");
+        }
+    }
     let incident = response.drill.respond(&response.policy).await;
-    let seen = incident.get().await;
-    let step = &seen.data["status"]["steps"][0];
-    assert_eq!(
-        (&step["name"], &step["state"]),
-        (&json!("unicorns"), &json!("Pending")),
-        "{incident}: {step}"
-    );
-    assert!(step["reason"].is_string(), "{incident}: {step}");
-    let message = step["message"].as_str().unwrap_or_default();
-    assert!(message.contains("Unicorn"), "{incident}: the kind is not named: {message:?}");
     response.end(&incident, &Models::of(Vec::new()).await).await;
+    response.drill.assert_one_resolved_incident().await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::start;
+use super::{assert_nothing_opens, start, wait_until_blind};
 use crate::{
     drill::{Drill, closed, has_fallen, heartbeats},
     support::{object::Object, operator::Operator, rights::Rule},
@@ -28,18 +28,12 @@ async fn begin(name: &str) -> (Drill, Operator) {
     (drill, operator)
 }
 
-fn expected(policy: &Value) -> &Value {
-    &policy["status"]["expected"]
-}
-
 /// The Incident goes on, and so does the fallback.
-async fn assert_not_over(operator: &Operator, policy: &Object, incident: &Object, model: &Object) {
+async fn assert_not_over(operator: &Operator, incident: &Object, model: &Object) {
     heartbeats(operator, 8).await;
     let seen = incident.get().await;
     assert!(!closed(&seen), "{incident}: closed because its nodes are gone");
     assert_eq!(seen.data["status"]["severity"], "P0", "{incident}");
-    let policy_seen = policy.get().await.data;
-    assert_eq!(expected(&policy_seen), &json!([{"signal": "gpuNodes", "value": 4}]), "{policy}");
     assert!(has_fallen(&model.get().await.data), "{model}: put back");
 }
 
@@ -54,7 +48,9 @@ async fn nodes_that_are_deleted_during_the_emergency_do_not_look_like_recovery()
     incident.wait_for_condition("Mitigated", "True").await;
 
     nodes.delete().await;
-    assert_not_over(&operator, &policy, &incident, &models.objects[0]).await;
+    assert_not_over(&operator, &incident, &models.objects[0]).await;
+    let expected = policy.get().await.data["status"]["expected"].clone();
+    assert_eq!(expected, json!([{"signal": "gpuNodes", "value": 4}]), "{policy}");
 
     // As many machines as before.
     drill.world.gpu_nodes(4).await;
@@ -63,23 +59,37 @@ async fn nodes_that_are_deleted_during_the_emergency_do_not_look_like_recovery()
 }
 
 #[tokio::test]
-async fn nodes_that_vanish_at_once_are_an_emergency() {
+async fn nodes_that_vanish_at_once_are_an_emergency_until_a_person_expects_fewer() {
     let (drill, operator) = begin("s8-vanish").await;
     let models = drill.models(1).await;
     let nodes = drill.world.gpu_nodes(4).await;
-    let policy = drill.policy_with(watches_nodes).await;
+    let expects = |expect: i64| {
+        move |spec: &mut Value| {
+            watches_nodes(spec);
+            spec["signals"][0]["expect"] = json!(expect);
+            spec["severity"][0]["when"] = json!("signals.gpuNodes.ready * 2 < signals.gpuNodes.expected");
+        }
+    };
+    let policy = drill.policy_with(expects(4)).await;
     nodes.delete().await;
     let incident = drill.world.incident_of(&policy).await;
     incident.wait_for_condition("Mitigated", "True").await;
-    assert_not_over(&operator, &policy, &incident, &models.objects[0]).await;
+    assert_not_over(&operator, &incident, &models.objects[0]).await;
 
-    // A person accepts that there are no machines any more.
-    policy.merge("alice", json!({"spec": {"signals": [{
-        "name": "gpuNodes", "expect": 0, "nodes": {"selector": {"matchLabels": {"nvidia.com/gpu.pool": drill.world.id}}},
-    }], "severity": [{
-        "level": "P0", "reason": "GpuClusterFailure",
-        "when": "signals.gpuNodes.ready * 2 < signals.gpuNodes.expected",
-    }]}})).await;
+    drill.apply_policy(expects(0)).await;
     incident.wait_for_condition("Resolved", "True").await;
     models.assert_put_back().await;
+}
+
+#[tokio::test]
+async fn no_nodes_of_nobody_knows_how_many_are_unknown() {
+    let (drill, operator) = begin("s8-empty").await;
+    let models = drill.models(1).await;
+    let policy = drill.apply_policy(watches_nodes).await;
+    wait_until_blind(&policy, "gpuNodes", "EmptyScope", "EmptyScope").await;
+    assert_nothing_opens(&drill, &operator, &policy).await;
+    models.assert_untouched(0).await;
+
+    drill.world.gpu_nodes(4).await;
+    policy.wait_for_condition("Ready", "True").await;
 }
