@@ -196,14 +196,14 @@ impl<'a> Round<'a> {
         let Some(rules) = self.rules else {
             return Course::Stand(unavailable("the policy cannot be read"));
         };
+        if rules.mode == Mode::Observe && self.next.owes_anything() {
+            return Course::Stand(unavailable("the policy was set to Observe"));
+        }
         if self.has_recovered(rules) {
             let held_once = self.next.classified_at.is_some();
             return Course::Withdraw(if held_once { Closing::Recovered } else { Closing::NotClassified });
         }
         match rules.mode {
-            Mode::Observe if self.next.owes_anything() => {
-                Course::Stand(unavailable("the policy was set to Observe"))
-            }
             Mode::Observe => Course::Observe,
             Mode::Enforce if self.next.severity.is_none() => Course::Wait,
             Mode::Enforce => Course::Climb,
