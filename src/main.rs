@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Stop::Usage(text)) => {
-            eprintln!("firebreak: {text}");
+            eprintln!("{}", text.trim_end());
             ExitCode::from(2)
         }
     }

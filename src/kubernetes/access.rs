@@ -34,11 +34,24 @@ pub struct Right {
     pub name: Option<String>,
 }
 
+impl Right {
+    fn split(&self) -> (&str, Option<&str>) {
+        match self.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource)),
+            None => (&self.resource, None),
+        }
+    }
+}
+
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
+        let (resource, subresource) = self.split();
+        write!(f, "{} {resource}", self.verb)?;
         if !self.group.is_empty() {
             write!(f, ".{}", self.group)?;
+        }
+        if let Some(subresource) = subresource {
+            write!(f, "/{subresource}")?;
         }
         if let Some(name) = &self.name {
             write!(f, " {name}")?;
@@ -82,17 +95,14 @@ async fn is_allowed(reviews: &Api<SelfSubjectAccessReview>, right: &Right) -> Re
 }
 
 fn question(right: &Right) -> SelfSubjectAccessReview {
-    let (resource, subresource) = match right.resource.split_once('/') {
-        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-        None => (right.resource.as_str(), None),
-    };
+    let (resource, subresource) = right.split();
     SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
                 verb: Some(right.verb.clone()),
                 group: Some(right.group.clone()),
                 resource: Some(resource.to_owned()),
-                subresource,
+                subresource: subresource.map(str::to_owned),
                 namespace: right.namespace.clone(),
                 name: right.name.clone(),
                 ..ResourceAttributes::default()
@@ -149,10 +159,9 @@ mod tests {
 
     #[test]
     fn a_subresource_is_asked_for_as_such() {
-        let attributes = question(&right("patch", "apps", "deployments/scale", Some("llm")))
-            .spec
-            .resource_attributes
-            .unwrap();
+        let scale = right("patch", "apps", "deployments/scale", Some("llm"));
+        assert_eq!(scale.to_string(), "patch deployments.apps/scale in namespace llm");
+        let attributes = question(&scale).spec.resource_attributes.unwrap();
         assert_eq!(attributes.resource.as_deref(), Some("deployments"));
         assert_eq!(attributes.subresource.as_deref(), Some("scale"));
     }

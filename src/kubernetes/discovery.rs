@@ -174,7 +174,11 @@ fn parse(api_version: &str) -> Result<GroupVersion, ResolveError> {
         return Err(malformed());
     }
     let parsed: GroupVersion = api_version.parse().map_err(|_| malformed())?;
-    if parsed.version.is_empty() || api_version.starts_with('/') || api_version.starts_with('.') {
+    if parsed.version.is_empty()
+        || parsed.version.contains('/')
+        || api_version.starts_with('/')
+        || api_version.starts_with('.')
+    {
         return Err(malformed());
     }
     Ok(parsed)

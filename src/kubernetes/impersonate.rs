@@ -113,7 +113,7 @@ pub enum ImpersonateError {
     /// The operator lacks the right.
     #[error(
         "Firebreak may not impersonate ServiceAccount {account}: the operator's ClusterRole needs verb impersonate on \
-         serviceaccounts with {name} in resourceNames (chart value responder.serviceAccountNames)",
+         serviceaccounts with {name} in resourceNames",
         name = account.name
     )]
     NotAllowed {

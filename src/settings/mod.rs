@@ -169,15 +169,15 @@ fn one_line(text: &str, program: &str) -> String {
     let words = usage.unwrap_or(program).split_whitespace();
     let command: Vec<&str> =
         words.take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())).collect();
-    let said: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage: ") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
+    let said: Vec<String> = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .take_while(|said| !said.starts_with("Usage: ") && !said.starts_with("For more"))
+        .filter(|said| !said.is_empty())
         .collect();
-    let said = said.join(" ");
+    let said = said.join("; ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
-    format!("{said}; see `{} --help`", command.join(" "))
+    format!("firebreak: {said}; see `{} --help`", command.join(" "))
 }
 
 #[cfg(test)]

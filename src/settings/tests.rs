@@ -114,9 +114,10 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         assert!(text.ends_with("--help`"), "{line}: {text}");
     }
     assert_eq!(
-        usage("firebreak get --colour"),
-        "unexpected argument '--colour' found; see `firebreak get --help`"
+        usage("firebreak watch"),
+        "firebreak: the following required arguments were not provided: <INCIDENT>; see `firebreak watch --help`"
     );
+    assert_eq!(usage("firebreak gte"), "firebreak: unrecognized subcommand 'gte'; see `firebreak --help`");
     assert!(usage("kubectl-firebreak watch").ends_with("see `kubectl firebreak watch --help`"));
 }
 

@@ -1,6 +1,6 @@
 //! Readings and objects as values of CEL.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
@@ -102,10 +102,11 @@ pub(super) fn object_value<'v>(json: &'v Json, part: &Part, bound_maps: bool) ->
     })
 }
 
-/// A map, for which CEL asks for a `HashMap`.
+/// A map.
+#[expect(clippy::disallowed_types, reason = "CEL takes no other map; an expression only looks up keys in it")]
 pub(super) fn map<'v>(entries: impl IntoIterator<Item = (&'v String, Boxed<'v>)>) -> Boxed<'v> {
     let entries = entries.into_iter().map(|(name, value)| (CelMapKey::from(name.as_str()), value));
-    Box::new(CelMap::from(entries.collect::<HashMap<_, _>>()))
+    Box::new(CelMap::from(entries.collect::<std::collections::HashMap<_, _>>()))
 }
 
 /// A list or map has too many items.

@@ -73,8 +73,7 @@ impl<'a> Borrower<'a> {
                 cede_refused(&mut change, &why, &fields);
             }
             if is_there(object) {
-                undo::cede_changed(object, &mut change.fields);
-                undo::return_patch(object, &loan.id, &change.fields).map(Some)
+                undo::three_way_patch(object, &loan.id, &mut change.fields).map(Some)
             } else {
                 // An earlier send was done and its answer lost, or somebody else was faster.
                 undo::cede_unreturned(object, &mut change.fields);

@@ -10,7 +10,7 @@
 //! claim with a uid is cleared only after a live read has shown that its
 //! Incident is gone, is another one or is closed.
 
-use firebreak_engine::detect::Detection;
+use firebreak_engine::detect::{Detection, Opening};
 use firebreak_engine::incident::Closing;
 use jiff::Timestamp;
 use kube::api::PostParams;
@@ -92,24 +92,11 @@ fn by_hand(operator: &Operator, policy: &Name) -> Option<std::sync::Arc<Incident
     open.into_iter().min_by_key(|incident| (incident.creation_timestamp(), incident.name_any()))
 }
 
-/// Claims a new Incident, creates it and fills in its uid.
-///
-/// # Errors
-/// A write was refused or lost; the next pass goes on from what is there.
-pub async fn open(operator: &Operator, recorded: Recorded, detection: &Detection) -> Result<(), Error> {
-    let Some(opening) = &detection.open else { return Ok(()) };
-    let policy = recorded.into_policy();
+/// The name and nonce under which a new Incident is announced.
+pub fn announce(policy: &RemediationPolicy, opening: &Opening) -> ActiveIncident {
     let name = incident_name(&policy.name_any(), Timestamp::now());
-    let nonce = format!("{:016x}{:016x}", rand(), rand());
-    let active = ActiveIncident { name, nonce: Some(nonce), uid: None };
-    tracing::info!(
-        policy = policy.name_any(),
-        incident = active.name,
-        reason = opening.reason,
-        "opens an Incident"
-    );
-    let claimed = record::claim(operator, policy, active).await?;
-    complete(operator, claimed, detection).await
+    tracing::info!(policy = policy.name_any(), incident = name, reason = opening.reason, "opens an Incident");
+    ActiveIncident { name, nonce: Some(format!("{:016x}{:016x}", rand(), rand())), uid: None }
 }
 
 /// Creates the announced Incident if it is not there, and fills in its uid. An
@@ -123,24 +110,25 @@ pub async fn complete(operator: &Operator, recorded: Recorded, detection: &Detec
     let Some(ActiveIncident { name, nonce: Some(nonce), uid: None }) = status.active_incident else {
         return Ok(());
     };
-    let namespace = policy.namespace().unwrap_or_default();
-    let api = incidents(operator, &namespace);
-    let existing = retry::read(|| api.get_opt(&name)).await?;
-    let incident = match existing {
-        Some(incident) if incident.annotations().get(names::NONCE) == Some(&nonce) => Some(incident),
-        Some(_) => None,
-        None if !detection.assessment.holds() => None,
-        None => create(&api, &policy, &name, &nonce, detection).await?,
+    let api = incidents(operator, &policy.namespace().unwrap_or_default());
+    let incident = if detection.assessment.holds() {
+        create(&api, &policy, &name, &nonce, detection).await?
+    } else {
+        announced(&api, &name, &nonce).await?
     };
     let active = incident.and_then(|incident| incident.uid()).map(|uid| ActiveIncident {
         name,
         nonce: Some(nonce),
         uid: Some(uid),
     });
-    match active {
-        Some(active) => record::claim(operator, policy, active).await.map(drop),
-        None => record::unclaim(operator, policy).await,
-    }
+    record::claim(operator, policy, active).await
+}
+
+/// The Incident that was announced, if it was created.
+async fn announced(api: &Api<Incident>, name: &str, nonce: &str) -> Result<Option<Incident>, Error> {
+    let existing = retry::read(|| api.get_opt(name)).await?;
+    Ok(existing
+        .filter(|incident| incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)))
 }
 
 async fn create(
@@ -159,11 +147,13 @@ async fn create(
     incident.metadata.namespace = policy.namespace();
     incident.labels_mut().insert(names::POLICY.to_owned(), policy.name_any());
     incident.labels_mut().insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
+    // From the start, so that the first intent need not wait for a write that adds it.
+    incident.finalizers_mut().push(names::FINALIZER.to_owned());
     incident.annotations_mut().insert(names::NONCE.to_owned(), nonce.to_owned());
     let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &incident).await {
         Ok(incident) => Ok(Some(incident)),
-        // Somebody else has taken the name: the claim is given up and made anew.
+        // An earlier try of ours was lost, or somebody has taken the name: then the claim is given up.
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let existing = api.get_opt(name).await?;
             Ok(existing.filter(|incident| {

@@ -62,10 +62,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     for incident in operator.incidents_of(name) {
         operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
     }
-    match claim {
-        Claim::None if detection.open.is_some() => claim::open(operator, recorded, &detection).await?,
-        Claim::Announced { .. } => claim::complete(operator, recorded, &detection).await?,
-        Claim::None | Claim::Held { .. } | Claim::Over { .. } => {}
+    if matches!(claim, Claim::None | Claim::Announced { .. }) {
+        claim::complete(operator, recorded, &detection).await?;
     }
     let wake = detection.wake_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     Ok([wake.map(|wake| wake + Duration::from_millis(5)), standing.check_again].into_iter().flatten().min())

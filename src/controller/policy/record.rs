@@ -10,7 +10,7 @@ use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::claim::Claim;
+use super::claim::{Claim, announce};
 use super::translate::{self, Standing};
 use crate::api::condition::{ConditionType, Reason, merge, says};
 use crate::api::{ActiveIncident, Expected, RemediationPolicy, RemediationPolicyStatus, names};
@@ -44,12 +44,19 @@ pub async fn record(
     let old = policy.status.clone().unwrap_or_default();
     let generation = policy.metadata.generation.unwrap_or_default();
     let rules = operator.rules(policy);
-    let facts =
-        translate::conditions(rules.as_ref().as_ref().ok().map(AsRef::as_ref), standing, detection, claim);
+    let active = active(policy, claim, detection);
+    let claim = &match &active {
+        Some(ActiveIncident { name, nonce: Some(nonce), uid: None }) => {
+            Claim::Announced { name: name.clone(), nonce: nonce.clone() }
+        }
+        Some(_) | None => claim.clone(),
+    };
+    let rules = rules.as_ref().as_ref().ok().map(AsRef::as_ref);
+    let facts = translate::conditions(rules, standing, detection, claim);
     let mut next = RemediationPolicyStatus {
         observed_generation: Some(generation),
         conditions: merge(&old.conditions, facts, generation, now),
-        active_incident: active(&old, claim),
+        active_incident: active,
         ..old.clone()
     };
     if let Some(detection) = detection {
@@ -90,12 +97,21 @@ fn take_in(
     }
 }
 
-fn active(old: &RemediationPolicyStatus, claim: &Claim) -> Option<ActiveIncident> {
+/// The claim to record: with a rule that asks for an Incident it announces one.
+fn active(
+    policy: &RemediationPolicy,
+    claim: &Claim,
+    detection: Option<&Detection>,
+) -> Option<ActiveIncident> {
+    let old = policy.status.as_ref().and_then(|status| status.active_incident.clone());
     match claim {
-        Claim::None | Claim::Over { .. } => None,
-        Claim::Announced { .. } => old.active_incident.clone(),
+        Claim::None => {
+            detection.and_then(|detection| detection.open.as_ref()).map(|opening| announce(policy, opening))
+        }
+        Claim::Over { .. } => None,
+        Claim::Announced { .. } => old,
         Claim::Held { name, uid } => {
-            let known = old.active_incident.clone().filter(|active| active.uid.as_ref() == Some(uid));
+            let known = old.filter(|active| active.uid.as_ref() == Some(uid));
             Some(known.unwrap_or_else(|| ActiveIncident {
                 name: name.clone(),
                 nonce: None,
@@ -105,29 +121,17 @@ fn active(old: &RemediationPolicyStatus, claim: &Claim) -> Option<ActiveIncident
     }
 }
 
-/// Writes the claim.
+/// Writes the claim with its uid, or clears one that nobody came to.
 ///
 /// # Errors
 /// Somebody else wrote the policy, or the API server did not take it.
 pub async fn claim(
     operator: &Operator,
     policy: RemediationPolicy,
-    active: ActiveIncident,
-) -> Result<Recorded, Error> {
-    let status = RemediationPolicyStatus {
-        active_incident: Some(active),
-        ..policy.status.clone().unwrap_or_default()
-    };
-    write(operator, &policy, status).await.map(Recorded)
-}
-
-/// Clears a claim that nobody came to.
-///
-/// # Errors
-/// Somebody else wrote the policy, or the API server did not take it.
-pub async fn unclaim(operator: &Operator, policy: RemediationPolicy) -> Result<(), Error> {
+    active: Option<ActiveIncident>,
+) -> Result<(), Error> {
     let status =
-        RemediationPolicyStatus { active_incident: None, ..policy.status.clone().unwrap_or_default() };
+        RemediationPolicyStatus { active_incident: active, ..policy.status.clone().unwrap_or_default() };
     write(operator, &policy, status).await.map(drop)
 }
 

@@ -22,63 +22,33 @@
 //! # Errors
 //! None reach the caller: an attempt that fails is logged and tried again until time is up.
 
+mod claim;
 mod standing;
+mod times;
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::retry;
+use claim::Claim;
 use standing::Publisher;
 pub use standing::{Leadership, Standing, Term};
+pub use times::LeaseTimes;
 
 /// Attempts to give the Lease back at shutdown.
 const RELEASE_ATTEMPTS: usize = 3;
-
-/// The times of an election. They belong together, so only the first can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTimes {
-    duration: Duration,
-    renew_deadline: Duration,
-    retry: Duration,
-}
-
-impl LeaseTimes {
-    /// The times that follow from how long a Lease outlives its last renewal: a leader gives up after
-    /// 2/3 of it, and attempts are 2/15 of it apart.
-    #[must_use]
-    pub fn lasting(duration: Duration) -> Self {
-        Self { duration, renew_deadline: duration * 2 / 3, retry: duration * 2 / 15 }
-    }
-
-    /// One attempt may take half the deadline, so that a lost reply leaves time for a second.
-    fn attempt(self) -> Duration {
-        self.renew_deadline / 2
-    }
-}
 
 /// A candidate for one Lease.
 pub struct Election {
     leases: Api<Lease>,
     name: String,
-    identity: String,
     times: LeaseTimes,
     publisher: Publisher,
-    /// The `acquireTime` of this process's claim: it tells our own writes from a namesake's.
-    claim: Option<MicroTime>,
-    /// What was seen last of somebody else's Lease, and when it was first seen like that.
-    watched: Option<(String, Instant)>,
+    claim: Claim,
     terms: u64,
-    /// The last renewal that was not ours.
-    previous_renewal: Option<Timestamp>,
-    /// Whether a Lease under our name is ours to continue.
-    name_is_ours: bool,
 }
 
 /// A Lease that was just written by this process.
@@ -90,10 +60,20 @@ struct Held {
 /// What one look at the Lease, or one write, came to.
 enum Attempt {
     Held(Box<Held>),
-    /// Somebody else holds it, or was faster.
+    /// Somebody else holds it, or was faster; empty while it is not known who.
     Beaten {
         holder: String,
     },
+}
+
+impl Attempt {
+    fn outrun() -> Self {
+        Self::Beaten { holder: String::new() }
+    }
+
+    fn held(lease: Lease, sent: Instant) -> Self {
+        Self::Held(Box::new(Held { lease, sent }))
+    }
 }
 
 impl Election {
@@ -110,14 +90,10 @@ impl Election {
         let election = Self {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
-            identity,
             times,
             publisher,
-            claim: None,
-            watched: None,
+            claim: Claim::new(identity, times.duration),
             terms: 0,
-            previous_renewal: None,
-            name_is_ours: true,
         };
         (election, leadership)
     }
@@ -133,16 +109,15 @@ impl Election {
         loop {
             let held = self.acquire().await;
             let valid_until = held.sent + self.times.renew_deadline;
-            tracing::info!(lease = self.name, identity = self.identity, "leading");
+            let identity = self.claim.identity();
+            tracing::info!(lease = self.name, identity, "leading");
             self.terms += 1;
-            let term = Term { number: self.terms, previous_renewal: self.previous_renewal };
+            let term = Term { number: self.terms, previous_renewal: self.claim.previous_renewal() };
             self.publisher.lead(term, valid_until);
             let why = self.keep(held).await;
             self.publisher.standby("");
             tracing::warn!(lease = self.name, why, "no longer leading");
-            // The next term is a new claim, and what was seen before says nothing about its time.
-            self.claim = None;
-            self.watched = None;
+            self.claim.end();
         }
     }
 
@@ -166,49 +141,26 @@ impl Election {
 
     async fn attempt(&mut self) -> Result<Attempt, kube::Error> {
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
-            // If it was there a moment ago, somebody deleted it, and its holder does not know yet.
-            let deleted_lately = self.watched.as_ref();
-            if deleted_lately.is_some_and(|(_, since)| since.elapsed() <= self.times.duration) {
-                return Ok(beaten());
-            }
-            return self.create().await;
+            return if self.claim.may_create() { self.create().await } else { Ok(Attempt::outrun()) };
         };
-        let spec = lease.spec.get_or_insert_default();
-        let holder = spec.holder_identity.clone().unwrap_or_default();
-        let ours = self.is_ours(spec);
-        if !ours {
-            self.previous_renewal = spec.renew_time.as_ref().map(|at| at.0);
-        }
-        let own_name = holder == self.identity && (self.name_is_ours || ours);
-        if !own_name && !holder.is_empty() && !self.has_expired(&lease) {
+        if let Err(holder) = self.claim.may_take(&lease) {
             return Ok(Attempt::Beaten { holder });
         }
-        self.take(lease, &holder).await
+        lease.spec = Some(self.claim.spec(lease.spec.take()));
+        self.put(&lease).await
     }
 
     async fn create(&mut self) -> Result<Attempt, kube::Error> {
-        self.previous_renewal = None;
         let lease = Lease {
             metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
-            spec: Some(LeaseSpec { lease_transitions: Some(0), ..self.filled(LeaseSpec::default()) }),
+            spec: Some(self.claim.spec(None)),
         };
         let sent = Instant::now();
         match self.leases.create(&PostParams::default(), &lease).await {
-            Ok(lease) => Ok(held(lease, sent)),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(beaten()),
+            Ok(lease) => Ok(Attempt::held(lease, sent)),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Attempt::outrun()),
             Err(error) => Err(error),
         }
-    }
-
-    async fn take(&mut self, mut lease: Lease, holder: &str) -> Result<Attempt, kube::Error> {
-        let spec = lease.spec.take().unwrap_or_default();
-        let transitions = spec.lease_transitions.unwrap_or(0);
-        let changed = i32::from(holder != self.identity);
-        lease.spec = Some(LeaseSpec {
-            lease_transitions: Some(transitions.saturating_add(changed)),
-            ..self.filled(spec)
-        });
-        self.put(&lease).await
     }
 
     /// Renews until that is no longer possible, and says why.
@@ -230,7 +182,7 @@ impl Election {
     async fn renew_until_answered(&mut self, lease: &mut Lease) -> Result<Instant, &'static str> {
         loop {
             if let Some(spec) = lease.spec.as_mut() {
-                spec.renew_time = Some(now());
+                spec.renew_time = Some(claim::now());
             }
             match timeout(self.times.attempt(), self.put(lease)).await {
                 Ok(Ok(Attempt::Held(held))) => {
@@ -252,18 +204,11 @@ impl Election {
     /// the reply to an earlier renewal was lost, or somebody labelled the object.
     async fn reread(&mut self, lease: &mut Lease) -> Result<(), &'static str> {
         match timeout(self.times.attempt(), self.leases.get_opt(&self.name)).await {
-            Ok(Ok(Some(newer))) if newer.spec.as_ref().is_some_and(|spec| self.is_ours(spec)) => {
+            Ok(Ok(Some(newer))) if newer.spec.as_ref().is_some_and(|spec| self.claim.wrote(spec)) => {
                 *lease = newer;
                 Ok(())
             }
-            Ok(Ok(Some(newer))) => {
-                let holder = newer.spec.and_then(|spec| spec.holder_identity);
-                if holder.as_deref() == Some(&self.identity) {
-                    self.name_is_ours = false;
-                    return Err("another process uses this identity");
-                }
-                Err("somebody else holds the lease")
-            }
+            Ok(Ok(Some(newer))) => Err(self.claim.lost_to(newer.spec.as_ref())),
             Ok(Ok(None)) => Err("the lease was deleted"),
             Ok(Err(_)) | Err(_) => {
                 sleep(self.times.retry).await;
@@ -275,7 +220,7 @@ impl Election {
     /// Gives the Lease back if it is ours, so that a successor need not wait for it to expire.
     async fn release(&mut self) {
         for _ in 0..RELEASE_ATTEMPTS {
-            if self.claim.is_none() {
+            if !self.claim.is_made() {
                 return;
             }
             match timeout(self.times.attempt(), self.try_release()).await {
@@ -294,11 +239,11 @@ impl Election {
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
             return Ok(true);
         };
-        let Some(spec) = lease.spec.as_mut().filter(|spec| self.is_ours(spec)) else {
+        let Some(spec) = lease.spec.as_mut().filter(|spec| self.claim.wrote(spec)) else {
             return Ok(true);
         };
         spec.holder_identity = Some(String::new());
-        spec.renew_time = Some(now());
+        spec.renew_time = Some(claim::now());
         Ok(matches!(self.put(&lease).await?, Attempt::Held(_)))
     }
 
@@ -306,62 +251,14 @@ impl Election {
         let sent = Instant::now();
         let params = PostParams::default();
         match self.leases.replace(&self.name, &params, lease).await {
-            Ok(lease) => Ok(held(lease, sent)),
+            Ok(lease) => Ok(Attempt::held(lease, sent)),
             // 404: it was deleted meanwhile, which a fresh look sorts out like a conflict.
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(beaten()),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(Attempt::outrun())
+            }
             Err(error) => Err(error),
         }
     }
-
-    /// The spec as this process claims it.
-    fn filled(&mut self, spec: LeaseSpec) -> LeaseSpec {
-        let now = now();
-        let claim = self.claim.get_or_insert_with(|| now.clone()).clone();
-        let seconds = self.times.duration.as_millis().div_ceil(1000).max(1);
-        LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
-            acquire_time: Some(claim),
-            renew_time: Some(now),
-            ..spec
-        }
-    }
-
-    fn is_ours(&self, spec: &LeaseSpec) -> bool {
-        self.claim.is_some()
-            && spec.acquire_time == self.claim
-            && spec.holder_identity.as_deref() == Some(&self.identity)
-    }
-
-    /// Whether the object has not changed for as long as its holder may be silent, by our own clock.
-    fn has_expired(&mut self, lease: &Lease) -> bool {
-        let version = lease.metadata.resource_version.as_deref().unwrap_or("");
-        let since = match &self.watched {
-            Some((seen, since)) if seen == version => *since,
-            Some(_) | None => {
-                let now = Instant::now();
-                self.watched = Some((version.to_owned(), now));
-                now
-            }
-        };
-        let theirs = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
-        let theirs = Duration::from_secs(theirs.unwrap_or(0).try_into().unwrap_or(0));
-        since.elapsed() > theirs.max(self.times.duration)
-    }
-}
-
-/// The wall clock as precise as the API stores it, so that what comes back compares equal.
-fn now() -> MicroTime {
-    let now = Timestamp::now();
-    MicroTime(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
-}
-
-fn held(lease: Lease, sent: Instant) -> Attempt {
-    Attempt::Held(Box::new(Held { lease, sent }))
-}
-
-fn beaten() -> Attempt {
-    Attempt::Beaten { holder: String::new() }
 }
 
 #[cfg(test)]

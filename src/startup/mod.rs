@@ -8,15 +8,14 @@
 //! The Lease is given back only after everything that acts has ended. If that takes too long it is
 //! left to expire, because a write might still be under way.
 
+mod shutdown;
+
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
+use shutdown::{DRAIN, Ends, Parts, Signals};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
@@ -33,11 +32,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// The Lease in the operator's namespace.
 const LEASE: &str = "firebreak";
-/// How long work in flight may take to finish. With the release it fits into the 30 s that a Pod
-/// is given by default.
-const DRAIN: Duration = Duration::from_secs(20);
-/// How long the release of the Lease and the last events may take.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// More threads than this only cost memory: the work is waiting for the API server.
 const MAX_THREADS: usize = 4;
 
@@ -179,103 +173,5 @@ async fn show_leadership(mut leadership: Leadership, metrics: Arc<Metrics>) {
     loop {
         metrics.leading(LEASE, leadership.leads());
         leadership.changed().await;
-    }
-}
-
-/// Who is told to end, in this order.
-#[derive(Default)]
-struct Ends {
-    work: CancellationToken,
-    events: CancellationToken,
-    election: CancellationToken,
-    server: CancellationToken,
-}
-
-type Task<T> = tokio::task::JoinHandle<T>;
-
-/// What runs.
-struct Parts {
-    controller: Task<Result<(), controller::Error>>,
-    /// What the controller started and has to finish: writes in flight.
-    tasks: TaskTracker,
-    election: Task<()>,
-    writer: Task<()>,
-    server: Task<io::Result<()>>,
-    ends: Ends,
-}
-
-impl Parts {
-    /// Waits for a signal, or for a part that ends by itself, and then ends everything in order.
-    async fn supervise(mut self, signals: &mut Signals) -> Result<(), Failure> {
-        let mut controller_ended = false;
-        let why = tokio::select! {
-            () = signals.next() => {
-                tracing::info!("asked to stop; work in flight is finished first");
-                Ok(())
-            }
-            ended = &mut self.controller => {
-                controller_ended = true;
-                match ended {
-                    Ok(Ok(())) | Err(_) => Err(Failure::Part("the controller")),
-                    Ok(Err(error)) => Err(error.into()),
-                }
-            }
-            _ = &mut self.election => Err(Failure::Part("the leader election")),
-            _ = &mut self.writer => Err(Failure::Part("the writer of events")),
-            _ = &mut self.server => Err(Failure::Part("the metrics server")),
-        };
-        let ended = tokio::select! {
-            ended = self.end(controller_ended) => ended,
-            () = signals.next() => Err(Failure::SecondSignal),
-        };
-        why.and(ended)
-    }
-
-    async fn end(&mut self, controller_ended: bool) -> Result<(), Failure> {
-        self.ends.work.cancel();
-        let controller = &mut self.controller;
-        let tasks = &self.tasks;
-        let drained = timeout(DRAIN, async {
-            if !controller_ended {
-                // Its own failure was logged where it happened; what counts here is that it ended.
-                let _ = controller.await;
-            }
-            tasks.close();
-            tasks.wait().await;
-        });
-        drained.await.map_err(|_| Failure::NotDrained)?;
-
-        self.ends.events.cancel();
-        self.ends.election.cancel();
-        finish(&mut self.election).await;
-        finish(&mut self.writer).await;
-        self.ends.server.cancel();
-        Ok(())
-    }
-}
-
-/// Waits for a part that was told to end, but not for ever.
-async fn finish(part: &mut Task<()>) {
-    if !part.is_finished() && timeout(FAREWELL, part).await.is_err() {
-        tracing::warn!("a part of the operator did not end in time");
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

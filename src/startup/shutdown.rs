@@ -1,0 +1,115 @@
+//! The orderly end: who is told in which order, and what is waited for.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Failure;
+use crate::controller;
+
+/// How long work in flight may take to finish. With the release it fits into the 30 s that a Pod
+/// is given by default.
+pub(super) const DRAIN: Duration = Duration::from_secs(20);
+/// How long the release of the Lease and the last events may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Who is told to end, in this order.
+#[derive(Default)]
+pub(super) struct Ends {
+    pub(super) work: CancellationToken,
+    pub(super) events: CancellationToken,
+    pub(super) election: CancellationToken,
+    pub(super) server: CancellationToken,
+}
+
+type Task<T> = tokio::task::JoinHandle<T>;
+
+/// What runs.
+pub(super) struct Parts {
+    pub(super) controller: Task<Result<(), controller::Error>>,
+    /// What the controller started and has to finish: writes in flight.
+    pub(super) tasks: TaskTracker,
+    pub(super) election: Task<()>,
+    pub(super) writer: Task<()>,
+    pub(super) server: Task<io::Result<()>>,
+    pub(super) ends: Ends,
+}
+
+impl Parts {
+    /// Waits for a signal, or for a part that ends by itself, and then ends everything in order.
+    pub(super) async fn supervise(mut self, signals: &mut Signals) -> Result<(), Failure> {
+        let mut controller_ended = false;
+        let why = tokio::select! {
+            () = signals.next() => {
+                tracing::info!("asked to stop; work in flight is finished first");
+                Ok(())
+            }
+            ended = &mut self.controller => {
+                controller_ended = true;
+                match ended {
+                    Ok(Ok(())) | Err(_) => Err(Failure::Part("the controller")),
+                    Ok(Err(error)) => Err(error.into()),
+                }
+            }
+            _ = &mut self.election => Err(Failure::Part("the leader election")),
+            _ = &mut self.writer => Err(Failure::Part("the writer of events")),
+            _ = &mut self.server => Err(Failure::Part("the metrics server")),
+        };
+        let ended = tokio::select! {
+            ended = self.end(controller_ended) => ended,
+            () = signals.next() => Err(Failure::SecondSignal),
+        };
+        why.and(ended)
+    }
+
+    async fn end(&mut self, controller_ended: bool) -> Result<(), Failure> {
+        self.ends.work.cancel();
+        let controller = &mut self.controller;
+        let tasks = &self.tasks;
+        let drained = timeout(DRAIN, async {
+            if !controller_ended {
+                // Its own failure was logged where it happened; what counts here is that it ended.
+                let _ = controller.await;
+            }
+            tasks.close();
+            tasks.wait().await;
+        });
+        drained.await.map_err(|_| Failure::NotDrained)?;
+
+        self.ends.events.cancel();
+        self.ends.election.cancel();
+        finish(&mut self.election).await;
+        finish(&mut self.writer).await;
+        self.ends.server.cancel();
+        Ok(())
+    }
+}
+
+/// Waits for a part that was told to end, but not for ever.
+async fn finish(part: &mut Task<()>) {
+    if !part.is_finished() && timeout(FAREWELL, part).await.is_err() {
+        tracing::warn!("a part of the operator did not end in time");
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
