@@ -199,6 +199,21 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     GuardedPatch::between(object, &new)
 }
 
+/// The patch that ends a loan three-way: fields whose value is somebody else's now,
+/// or that do not fit any more, are ceded and left alone, the others go back.
+///
+/// # Errors
+/// The object has no version.
+pub fn three_way_patch(
+    object: &Value,
+    id: &ChangeId,
+    fields: &mut [FieldChange],
+) -> Result<GuardedPatch, Unwritable> {
+    cede_changed(object, fields);
+    cede_misfits(object, fields);
+    return_patch(object, id, fields)
+}
+
 /// The patch that puts back the fields that are still ours and drops the loan.
 /// Fields that are ceded are left alone.
 ///

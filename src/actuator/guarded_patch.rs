@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use firebreak_engine::effect::Effect;
 use firebreak_engine::facts::Outcome;
-use firebreak_engine::undo::MANAGER;
+use firebreak_engine::id::TargetId;
+use firebreak_engine::undo::{GuardedPatch, MANAGER};
 use http::Request;
 use http::header::{HeaderMap, RETRY_AFTER};
 use jiff::SignedDuration;
@@ -22,12 +22,10 @@ use super::requests;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::retry;
 
-/// Sends the patch of an effect.
-pub async fn send(client: &Client, kind: &ServedKind, effect: &Effect) -> Outcome {
+/// Sends a patch to the object that it was made for.
+pub async fn send(client: &Client, kind: &ServedKind, target: &TargetId, patch: &GuardedPatch) -> Outcome {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let target = &effect.target;
-    let request =
-        requests(kind, &target.namespace).patch(&target.name, &params, &Patch::Merge(effect.patch.body()));
+    let request = requests(kind, &target.namespace).patch(&target.name, &params, &Patch::Merge(patch.body()));
     let request = match request {
         Ok(mut request) => {
             request.extensions_mut().insert("patch");

@@ -41,10 +41,10 @@ pub async fn object(client: &Client, kind: &ServedKind, target: &TargetId) -> Re
     }
 }
 
-/// Reads an object of the cluster by its name, such as a namespace.
-pub async fn named(client: &Client, kind: &ServedKind, name: &str) -> Read<Value> {
+/// Reads an object by its name. One of the cluster, such as a namespace, is in the empty namespace.
+pub async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &str) -> Read<Value> {
     let read = retry::read(|| async {
-        let request = requests(kind, "").get(name, &GetParams::default());
+        let request = requests(kind, namespace).get(name, &GetParams::default());
         client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await
     });
     match read.await {

@@ -1,6 +1,30 @@
-//! PLACEHOLDER: the client verbs go here, one file per verb.
+//! The client verbs, one file per verb.
+//!
+//! A verb acts as the user of the kubeconfig and decides nothing by itself:
+//! rules are evaluated, plans are made and objects are put back by the same
+//! code that the operator runs. What a verb was asked for goes to standard
+//! output; what only helps to understand it, and errors, go to standard error.
 
-use crate::settings::Settings;
+mod check;
+mod connection;
+mod crds;
+mod error;
+mod follow;
+mod get;
+mod plan;
+mod report;
+mod screen;
+mod time;
+mod tree;
+mod undo;
+mod watch;
+mod withdraw;
+
+pub use error::Error;
+
+use self::connection::Connection;
+use self::screen::Screen;
+use crate::settings::{Command, Settings};
 
 /// What a verb found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,19 +35,26 @@ pub enum Answer {
     No,
 }
 
-/// Why a verb could not do its work; exit 1. One line that says what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The verb is not written yet.
-    #[error("this verb is not built yet; use `kubectl get incidents` meanwhile")]
-    NotBuilt,
-}
-
 /// Does what a verb other than `controller` asks for.
 ///
 /// # Errors
 /// When the work failed.
-#[allow(clippy::unused_async)]
-pub async fn run(_settings: Settings) -> Result<Answer, Error> {
-    Err(Error::NotBuilt)
+pub async fn run(settings: Settings) -> Result<Answer, Error> {
+    let Settings { cluster, logs: _, plain, command } = settings;
+    let screen = Screen::new(plain);
+    match command {
+        Command::Controller(_) => Err(Error::failed(
+            "`controller` is no client verb",
+            "it is run by the binary itself",
+            "this is a bug, please report it",
+        )),
+        Command::Crds => crds::run(&screen),
+        Command::Check(args) => check::run(&screen, &args),
+        Command::Plan(args) => plan::run(&screen, &cluster, &args).await,
+        Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Withdraw(args) => withdraw::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Undo(args) => undo::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Report(args) => report::run(&screen, &Connection::open(&cluster).await?, &args).await,
+    }
 }

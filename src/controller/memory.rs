@@ -76,7 +76,8 @@ impl Operator {
         {
             return Arc::clone(rules);
         }
-        let parsed: Parsed = Arc::new(parse(self, policy));
+        let parsed = policy::translate::rules(&policy.spec.policy, &self.profiles);
+        let parsed: Parsed = Arc::new(parsed.map(Arc::new));
         memory.rules = Some((uid, generation, Arc::clone(&parsed)));
         parsed
     }
@@ -137,7 +138,7 @@ impl Operator {
         });
         let fresh = since.is_some_and(|since| since.elapsed() < FIRST_READINGS);
         fresh
-            && incident::observe::signals(self, name, rules)
+            && incident::observe::signals(&self.hub, &name.into(), rules)
                 .values()
                 .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced"))
     }
@@ -201,13 +202,4 @@ impl Operator {
             Standing::Unknown | Standing::Standby { .. } => true,
         }
     }
-}
-
-fn parse(operator: &Operator, policy: &RemediationPolicy) -> Result<Arc<Rules>, Vec<String>> {
-    let texts = |faults: Vec<firebreak_engine::rules::Fault>| {
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let rules = Rules::parse(&policy.spec.policy).map_err(texts)?;
-    let faults = policy::translate::check_profiles(&rules, &operator.profiles);
-    if faults.is_empty() { Ok(Arc::new(rules)) } else { Err(faults) }
 }

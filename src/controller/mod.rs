@@ -100,7 +100,10 @@ pub struct Operator {
 /// When they cannot go on.
 pub async fn run(context: Context) -> Result<(), Error> {
     let profiles = Arc::new(Profiles::built_in()?);
-    let (hub, moved) = hub(&context, Arc::clone(&profiles));
+    let metrics = Arc::clone(&context.metrics);
+    let errors: ErrorCounter =
+        Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
+    let (hub, moved) = hub(context.discovery.clone(), Arc::clone(&profiles), errors);
     let operator = Arc::new(Operator {
         profiles,
         hub,
@@ -121,9 +124,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// The watches of signals, with what they need of the rest.
-fn hub(context: &Context, profiles: Arc<Profiles>) -> (Hub, Changes) {
-    let discovery = context.discovery.clone();
+/// The watches of signals, which find their kinds by this discovery.
+pub fn hub(discovery: Discovery, profiles: Arc<Profiles>, errors: ErrorCounter) -> (Hub, Changes) {
     let resolve: Resolve = Arc::new(move |api_version, kind| {
         let discovery = discovery.clone();
         async move {
@@ -137,9 +139,6 @@ fn hub(context: &Context, profiles: Arc<Profiles>) -> (Hub, Changes) {
         }
         .boxed()
     });
-    let metrics = Arc::clone(&context.metrics);
-    let errors: ErrorCounter =
-        Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
     Hub::new(profiles, resolve, errors)
 }
 

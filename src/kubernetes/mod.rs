@@ -8,6 +8,7 @@ pub mod client;
 pub mod discovery;
 pub mod events;
 pub mod impersonate;
+pub mod kinds;
 pub mod lease;
 mod metered;
 pub mod retry;

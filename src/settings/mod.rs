@@ -29,6 +29,8 @@ pub struct Settings {
     pub cluster: ClusterChoice,
     /// How to log.
     pub logs: LogSettings,
+    /// Neither colour nor redrawing, even on a terminal: `NO_COLOR` is set, or it can do no more than text.
+    pub plain: bool,
     /// What to do.
     pub command: Command,
 }
@@ -86,6 +88,8 @@ struct Everywhere {
 struct Environment {
     kubeconfig: Option<OsString>,
     pod_name: Option<String>,
+    no_color: Option<OsString>,
+    term: Option<OsString>,
 }
 
 impl Settings {
@@ -97,6 +101,8 @@ impl Settings {
         let environment = Environment {
             kubeconfig: std::env::var_os("KUBECONFIG"),
             pod_name: std::env::var("POD_NAME").ok(),
+            no_color: std::env::var_os("NO_COLOR"),
+            term: std::env::var_os("TERM"),
         };
         Self::parse(std::env::args_os().collect(), environment)
     }
@@ -115,6 +121,8 @@ impl Settings {
             controller.identity = identity(environment.pod_name);
             usual_level = "info";
         }
+        let plain = environment.no_color.is_some_and(|value| !value.is_empty())
+            || environment.term.is_some_and(|term| term == "dumb");
         let named = kubeconfig.map(|file| vec![file]);
         let from_environment = || {
             let list = environment.kubeconfig.unwrap_or_default();
@@ -127,6 +135,7 @@ impl Settings {
                 format: log_format,
                 filter: log_level.unwrap_or_else(|| usual_level.to_owned()),
             },
+            plain,
             command,
         })
     }

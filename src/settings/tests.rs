@@ -59,6 +59,16 @@ fn the_flag_wins_over_the_list_of_files_in_the_environment() {
 }
 
 #[test]
+fn no_color_and_a_dumb_terminal_mean_plain_text() {
+    let plain = |no_color: Option<&str>, term: Option<&str>| {
+        let (no_color, term) = (no_color.map(Into::into), term.map(Into::into));
+        parse_in("firebreak get", Environment { no_color, term, ..Environment::default() }).unwrap().plain
+    };
+    assert!(!plain(None, Some("xterm")) && !plain(Some(""), None));
+    assert!(plain(Some("1"), None) && plain(None, Some("dumb")));
+}
+
+#[test]
 fn verbs_take_what_kubectl_takes() {
     for line in [
         "firebreak crds",

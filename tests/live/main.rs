@@ -25,6 +25,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
 mod drill;
 mod harness;
 mod membership;

@@ -111,17 +111,9 @@ impl Round<'_> {
 
     /// Starts a step if it can start. Whether it (or a live read for it) is under way.
     fn start(&mut self, step: &Step) -> bool {
-        if let Some(when) = &step.when {
-            let found = when.evaluate(&self.assessment.values);
-            let (reason, text) = match found.verdict {
-                Verdict::True => ("", String::new()),
-                Verdict::False => ("WhenFalse", format!("its condition is false: {}", when.source())),
-                Verdict::Unknown => ("WhenUnknown", found.why.unwrap_or_default()),
-            };
-            if found.verdict != Verdict::True {
-                self.pending(&step.name, reason, &text);
-                return false;
-            }
+        if let Some((reason, text)) = self.closed_by_when(step) {
+            self.pending(&step.name, reason, &text);
+            return false;
         }
         let asked = self.look.len();
         let Some(plans) = self.plan(step) else { return self.look.len() > asked };
@@ -156,18 +148,34 @@ impl Round<'_> {
         true
     }
 
-    /// Intends the planned changes, unless a guardrail speaks against it.
-    fn begin_changes(&mut self, step: &Step, plans: Plans) -> bool {
-        self.record_refused(plans.refused);
-        let new = plans.changes.len();
+    /// Why the step's own condition keeps it from starting; none if it does not.
+    pub(super) fn closed_by_when(&self, step: &Step) -> Option<(&'static str, String)> {
+        let when = step.when.as_ref()?;
+        let found = when.evaluate(&self.assessment.values);
+        match found.verdict {
+            Verdict::True => None,
+            Verdict::False => Some(("WhenFalse", format!("its condition is false: {}", when.source()))),
+            Verdict::Unknown => Some(("WhenUnknown", found.why.unwrap_or_default())),
+        }
+    }
+
+    /// Why so many new changes are more than the guardrail allows; none if they are not.
+    pub(super) fn too_many(&self, step: &Step, new: usize) -> Option<String> {
         let present = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
         let most = self.rules.map_or(0, |rules| rules.max_targets);
-        if new > 0 && present + new > most {
-            let message = format!(
+        (new > 0 && present + new > most).then(|| {
+            format!(
                 "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `firebreak withdraw`",
                 step.name,
                 present + new
-            );
+            )
+        })
+    }
+
+    /// Intends the planned changes, unless a guardrail speaks against it.
+    fn begin_changes(&mut self, step: &Step, plans: Plans) -> bool {
+        self.record_refused(plans.refused);
+        if let Some(message) = self.too_many(step, plans.changes.len()) {
             self.not_done(&step.name, None, "TooManyTargets", &message);
             self.next.held = Some(Held::new("TooManyTargets", &message, true));
             return false;

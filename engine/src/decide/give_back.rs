@@ -92,9 +92,7 @@ impl Round<'_> {
     }
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
-        undo::cede_changed(object, &mut change.fields);
-        undo::cede_misfits(object, &mut change.fields);
-        match undo::return_patch(object, &change.id, &change.fields) {
+        match undo::three_way_patch(object, &change.id, &mut change.fields) {
             Ok(patch) => {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
@@ -162,7 +160,7 @@ fn finish(change: &mut Change) {
 
 /// The server finds the old value invalid by now: the group is whoever's rule
 /// refused it. Without a field in the answer nothing tells the groups apart.
-fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
+pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
     let rule = format!("the API server, which refused the old value ({why})");
     let names = |path: &str, cause: &str| {
         let plain: String =

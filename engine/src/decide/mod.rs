@@ -12,6 +12,8 @@ mod settle;
 mod verify;
 mod withdraw;
 
+pub use give_back::cede_refused;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::change::{Change, cut};

@@ -190,15 +190,16 @@ impl Round<'_> {
                 planned.extend(self.next.changes_of(&step.name).cloned());
                 continue;
             };
+            if let Some(message) = self.too_many(&step, plans.changes.len()) {
+                self.not_done(&step.name, None, "TooManyTargets", &message);
+            }
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
             let status = self.step_status(&step.name);
             status.targets.matched = plans.matched;
             status.targets.nothing_to_do = plans.nothing_to_do;
-            self.pending(
-                &step.name,
-                "Observe",
-                "the policy is in Observe: this is the plan, and nothing is changed",
-            );
+            let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
+            let (reason, text) = self.closed_by_when(&step).unwrap_or(("Observe", observe));
+            self.pending(&step.name, reason, &text);
         }
         planned.truncate(JOURNAL);
         self.next.changes = planned;

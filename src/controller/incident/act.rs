@@ -51,7 +51,7 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<
 async fn send(context: &Context, account: &Client, effect: &Effect) -> Outcome {
     let target = &effect.target;
     match context.discovery.resolve(&target.api_version, &target.kind).await {
-        Ok(kind) => guarded_patch::send(account, &kind, effect).await,
+        Ok(kind) => guarded_patch::send(account, &kind, target, &effect.patch).await,
         Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
-use self::observe::Account;
+use self::observe::{Account, Kinds};
 use super::error::Error;
 use super::queue::{Key, Name};
 use super::{Operator, notices};
@@ -58,7 +58,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         facts.outcomes = std::mem::take(&mut outcomes);
         facts.report = report.take();
         let account = account(operator, &incident, situation.rules.as_deref()).await;
-        let decision = decide_with_looks(operator, &account, &incident, &situation, &mut facts).await;
+        let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
@@ -133,7 +133,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
         signals: situation
             .rules
             .as_ref()
-            .map(|rules| observe::signals(operator, &policy, rules))
+            .map(|rules| observe::signals(&operator.hub, &(&policy).into(), rules))
             .unwrap_or_default(),
         baselines: status
             .into_iter()
@@ -149,7 +149,8 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     }
 }
 
-async fn decide_with_looks(
+/// Decides, and remembers what the decision has looked at.
+async fn decide_and_remember(
     operator: &Operator,
     account: &Account,
     incident: &Incident,
@@ -160,21 +161,43 @@ async fn decide_with_looks(
         PolicyFact::Usable { .. } => situation.rules.as_deref(),
         PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
     };
-    let uid = incident.uid().unwrap_or_default();
+    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &operator.profiles };
+    let looked = decide_with_looks(kinds, account, rules, facts).await;
+    operator.remember(&incident.uid().unwrap_or_default(), |memory| {
+        memory.assessed |= looked.is_complete;
+        memory.listed = looked.listed.or(memory.listed);
+    });
+    looked.decision
+}
+
+/// A decision, and the live reads that went into it.
+pub struct Looked {
+    /// The decision.
+    pub decision: Decision,
+    /// Whether everything that it asked for was read. If not, it does nothing.
+    pub is_complete: bool,
+    /// When the targets of a step were last listed for it.
+    pub listed: Option<Instant>,
+}
+
+/// Decides, and performs the live reads that the decision asks for as `account`.
+pub async fn decide_with_looks(
+    kinds: Kinds<'_>,
+    account: &Account,
+    rules: Option<&Rules>,
+    facts: &mut Facts,
+) -> Looked {
+    let mut listed = None;
     for _ in 0..LOOKS {
         let decision = decide(facts, rules, Timestamp::now());
         if decision.look.is_empty() {
-            operator.remember(&uid, |memory| memory.assessed = true);
-            return decision;
+            return Looked { decision, is_complete: true, listed };
         }
         let lists = decision.look.iter().any(|look| matches!(look, firebreak_engine::facts::Look::Step(_)));
-        let namespace = incident.namespace().unwrap_or_default();
-        facts
-            .looked
-            .extend(observe::look(operator, account, &namespace, &facts.state, rules, decision.look).await);
-        if lists {
-            operator.remember(&uid, |memory| memory.listed = Some(Instant::now()));
-        }
+        let namespace = &facts.incident.namespace;
+        let looked = observe::look(kinds, account, namespace, &facts.state, rules, decision.look).await;
+        facts.looked.extend(looked);
+        listed = lists.then(Instant::now).or(listed);
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = decide(facts, rules, Timestamp::now());
@@ -182,7 +205,7 @@ async fn decide_with_looks(
     decision.next = facts.state.clone();
     decision.happened.clear();
     decision.report = false;
-    decision
+    Looked { decision, is_complete: false, listed }
 }
 
 /// The client of the ServiceAccount: the pinned one once something was changed.

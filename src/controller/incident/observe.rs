@@ -15,11 +15,9 @@ use kube::Client;
 use serde_json::Value;
 
 use crate::actuator::live_read::{self, Read};
-use crate::controller::Operator;
-use crate::controller::queue::Name;
-use crate::kubernetes::discovery::{ResolveError, ServedKind};
-use crate::observe::selector_text;
-use crate::workloads;
+use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
+use crate::observe::{Hub, PolicyKey, selector_text};
+use crate::workloads::{self, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
@@ -27,15 +25,24 @@ const IN_FLIGHT: usize = 32;
 /// The client that acts as the ServiceAccount, or why there is none.
 pub type Account = Result<Client, String>;
 
+/// Which resources serve kinds, and where kinds keep their fields.
+#[derive(Clone, Copy)]
+pub struct Kinds<'a> {
+    /// Which resource serves a kind.
+    pub discovery: &'a Discovery,
+    /// Where a kind keeps its fields.
+    pub profiles: &'a Profiles,
+}
+
 /// What the signals of a policy say.
-pub fn signals(operator: &Operator, policy: &Name, rules: &Rules) -> BTreeMap<String, Reading> {
-    let reading = |name: &String| operator.hub.reading(&policy.into(), name);
+pub fn signals(hub: &Hub, policy: &PolicyKey, rules: &Rules) -> BTreeMap<String, Reading> {
+    let reading = |name: &String| hub.reading(policy, name);
     rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
 }
 
 /// Performs live reads, several at a time.
 pub async fn look(
-    operator: &Operator,
+    kinds: Kinds<'_>,
     account: &Account,
     namespace: &str,
     state: &IncidentState,
@@ -50,7 +57,7 @@ pub async fn look(
         }
     };
     let steps = ladder(state, rules);
-    let reader = Reader { operator, client, namespace, state, steps: &steps };
+    let reader = Reader { kinds, client, namespace, state, steps: &steps };
     stream::iter(looks)
         .map(|look| async {
             let result = match &look {
@@ -65,7 +72,7 @@ pub async fn look(
 }
 
 struct Reader<'a> {
-    operator: &'a Operator,
+    kinds: Kinds<'a>,
     client: &'a Client,
     namespace: &'a str,
     state: &'a IncidentState,
@@ -141,7 +148,7 @@ impl Reader<'_> {
         let kind = self.resolve("v1", "Namespace").await?;
         let mut exempt = BTreeSet::new();
         for name in names {
-            match live_read::named(self.client, &kind, name).await {
+            match live_read::named(self.client, &kind, "", name).await {
                 Read::Found(namespace) => {
                     if workloads::is_exempt(&namespace) {
                         exempt.insert(name.to_owned());
@@ -165,13 +172,13 @@ impl Reader<'_> {
         exempt: &BTreeSet<String>,
     ) -> Result<Target, String> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        let profile = self.operator.profiles.find(text("apiVersion"), text("kind")).cloned();
+        let profile = self.kinds.profiles.find(text("apiVersion"), text("kind")).cloned();
         let condition = step.map(|step| &step.targets().where_);
         workloads::target(profile.as_deref(), object, condition, None, exempt)
     }
 
     async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {
-        self.operator.context.discovery.resolve(api_version, kind).await.map_err(|error| match error {
+        self.kinds.discovery.resolve(api_version, kind).await.map_err(|error| match error {
             ResolveError::NotFound { .. } | ResolveError::Malformed(_) => {
                 LookResult::Refused { why: error.to_string() }
             }

@@ -77,7 +77,7 @@ fn run_detection(
     claim: &Claim,
     now: Timestamp,
 ) -> Detection {
-    let signals = incident::observe::signals(operator, name, rules);
+    let signals = incident::observe::signals(&operator.hub, &name.into(), rules);
     show_signals(operator, name, &signals);
     let status = policy.status.clone().unwrap_or_default();
     let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use firebreak_engine::detect::Detection;
 use firebreak_engine::incident::SignalState;
 use firebreak_engine::phase::ConditionFact;
+use firebreak_engine::policy::PolicySpec;
 use firebreak_engine::rules::{Fault, Rules, SignalKind};
 use firebreak_engine::verdict::Verdict;
 
@@ -43,6 +44,17 @@ impl Standing {
     pub fn invalid(faults: Vec<String>) -> Self {
         Self { faults, access: Access::NotAsked, check_again: None }
     }
+}
+
+/// The rules of a policy.
+///
+/// # Errors
+/// Its faults, each with its field.
+pub fn rules(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<String>> {
+    let texts = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let rules = Rules::parse(spec).map_err(texts)?;
+    let faults = check_profiles(&rules, profiles);
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
 /// The faults that only the profiles show, in the words of the engine's.

@@ -1,0 +1,160 @@
+//! The least rights that the ServiceAccount of some policies needs, as YAML to apply.
+//!
+//! Offline nobody says which resource serves a kind: for kinds of Kubernetes and
+//! those with a profile the plural follows from the kind; for others it is a
+//! guess, and a comment says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firebreak_engine::policy::default_service_account;
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+
+use crate::cli::Error;
+use crate::controller::policy::access::Used;
+use crate::workloads::Profiles;
+
+/// Verbs in the order in which people write them.
+const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch"];
+
+/// A ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Account {
+    /// Its namespace, that of its policies.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a ServiceAccount has to be given.
+#[derive(Clone, Debug, Default)]
+pub struct Grant {
+    /// The policies that use it.
+    pub policies: BTreeSet<String>,
+    /// Whether their namespace is only assumed.
+    pub assumed: bool,
+    /// What they use.
+    pub used: Vec<Used>,
+}
+
+/// A resource, as a rule names it.
+type Resource = (String, String);
+/// What may be done with each resource in each namespace; the empty one is the whole cluster.
+type Rights = BTreeMap<String, BTreeMap<Resource, BTreeSet<&'static str>>>;
+
+/// ServiceAccounts, roles and bindings for all of them.
+pub fn manifests(grants: &BTreeMap<Account, Grant>) -> Result<String, Error> {
+    let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
+    let mut text = String::new();
+    for (account, grant) in grants {
+        let (rights, guesses) = rights(&grant.used, &profiles);
+        let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
+        text.push_str(&format!(
+            "---\n# The least that ServiceAccount {}/{} needs for policy {}.\n",
+            account.namespace,
+            account.name,
+            policies.join(", ")
+        ));
+        if grant.assumed {
+            text.push_str("# No namespace is in the file, so this assumes the namespace default.\n");
+        }
+        for guess in guesses {
+            text.push_str(&format!("# {guess}\n"));
+        }
+        if account.name != default_service_account() {
+            text.push_str(&format!(
+                "# The operator's ClusterRole must name {} in resourceNames, or it may not impersonate it.\n",
+                account.name
+            ));
+        }
+        let documents = documents(account, &rights);
+        let yaml: Result<Vec<String>, Error> = documents
+            .iter()
+            .map(|document| {
+                serde_saphyr::to_string(document).map_err(|error| Error::bug("cannot write YAML", error))
+            })
+            .collect();
+        text.push_str(&yaml?.join("---\n"));
+    }
+    Ok(text)
+}
+
+/// What may be done where, and a word about each plural that is a guess.
+fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
+    let (mut rights, mut guesses) = (Rights::new(), BTreeSet::new());
+    for used in used {
+        let (group, version) = used.api_version.split_once('/').unwrap_or(("", &used.api_version));
+        let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &used.kind)).plural;
+        let is_known = !group.contains('.')
+            || group.ends_with(".k8s.io")
+            || profiles.find(&used.api_version, &used.kind).is_some();
+        if !is_known {
+            guesses.insert(format!(
+                "{plural}.{group} is a guess from the kind {}; `kubectl api-resources` knows better.",
+                used.kind
+            ));
+        }
+        for namespace in &used.namespaces {
+            let resources = rights.entry(namespace.clone()).or_default();
+            resources.entry((group.to_owned(), plural.clone())).or_default().extend(used.verbs);
+        }
+    }
+    // What is given in the whole cluster need not be given again in a namespace.
+    let everywhere = rights.get("").cloned().unwrap_or_default();
+    for (_, resources) in rights.iter_mut().filter(|(namespace, _)| !namespace.is_empty()) {
+        for (resource, verbs) in resources.iter_mut() {
+            verbs.retain(|verb| !everywhere.get(resource).is_some_and(|given| given.contains(verb)));
+        }
+        resources.retain(|_, verbs| !verbs.is_empty());
+    }
+    rights.retain(|_, resources| !resources.is_empty());
+    (rights, guesses)
+}
+
+fn documents(account: &Account, rights: &Rights) -> Vec<Value> {
+    let mut documents = vec![json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": account.name, "namespace": account.namespace},
+    })];
+    // One namespace may have roles of responders of several others.
+    let name = format!("{}.{}", account.name, account.namespace);
+    for (namespace, resources) in rights {
+        let (kind, metadata) = if namespace.is_empty() {
+            ("ClusterRole", json!({"name": name}))
+        } else {
+            ("Role", json!({"name": name, "namespace": namespace}))
+        };
+        documents.push(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
+            "metadata": metadata, "rules": rules(namespace, resources),
+        }));
+        documents.push(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
+            "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}],
+        }));
+    }
+    documents
+}
+
+/// One rule for each group and set of verbs.
+fn rules(namespace: &str, resources: &BTreeMap<Resource, BTreeSet<&'static str>>) -> Vec<Value> {
+    let mut rules: BTreeMap<(&str, bool, Vec<&str>), Vec<&str>> = BTreeMap::new();
+    for ((group, resource), verbs) in resources {
+        let ordered = VERBS.iter().copied().filter(|verb| verbs.contains(verb)).collect();
+        // In a Role the right to a namespace is that to its own, and can be narrowed to it by name.
+        let own = !namespace.is_empty() && group.is_empty() && resource == "namespaces";
+        rules.entry((group, own, ordered)).or_default().push(resource);
+    }
+    rules
+        .into_iter()
+        .map(|((group, own, verbs), resources)| {
+            let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+            if own {
+                rule["resourceNames"] = json!([namespace]);
+            }
+            rule
+        })
+        .collect()
+}

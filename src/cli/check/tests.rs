@@ -1,0 +1,140 @@
+use super::*;
+
+const POLICY: &str = r#"
+apiVersion: firebreak.dev/v1alpha1
+kind: RemediationPolicy
+metadata: {name: gpu-cluster-failure, namespace: llm-serving}
+spec:
+  mode: Enforce
+  signals:
+  - {name: gpuNodes, expect: 8, nodes: {selector: {matchLabels: {nvidia.com/gpu: "true"}}}}
+  - name: models
+    objects: {apiVersion: inference.llm-d.io/v1alpha1, kind: LLMDeployment, namespaces: {all: true}}
+  - name: rockets
+    objects: {apiVersion: space.example.com/v1, kind: Rocket, healthy: "true"}
+  severity:
+  - {level: P0, reason: GpuClusterFailure, when: "signals.gpuNodes.ready == 0", for: 30s}
+  steps:
+  - name: cpu-fallback
+    action:
+      cpuFallback:
+        targets: {apiVersion: inference.llm-d.io/v1alpha1, kind: LLMDeployment, namespaces: {all: true}}
+    verify: {checks: [{rollout: {}}]}
+  - name: gateways
+    action:
+      cpuFallback:
+        targets: {apiVersion: apps/v1, kind: Deployment, namespaces: {names: [gateways, llm-serving]}}
+"#;
+
+/// The faults of all objects in a text, and what was granted.
+fn check(yaml: &str) -> (Vec<String>, BTreeMap<Account, Grant>) {
+    let checker = Checker::new().unwrap();
+    let mut grants = BTreeMap::new();
+    let documents = documents::parse(yaml).unwrap();
+    let faults = documents.iter().filter_map(|document| checker.check(document, &mut grants)).flatten();
+    (faults.collect(), grants)
+}
+
+fn faults(yaml: &str) -> Vec<String> {
+    check(yaml).0
+}
+
+#[test]
+fn a_good_policy_has_no_fault_and_needs_these_rights() {
+    let (faults, grants) = check(POLICY);
+    assert_eq!(faults, Vec::<String>::new());
+    insta::assert_snapshot!(rights::manifests(&grants).unwrap());
+}
+
+#[test]
+fn every_fault_is_named_with_its_field() {
+    let table = [
+        ("mode: Enforce", "mode: Enforced", "spec.mode: Enforced is none of Observe, Enforce"),
+        (
+            "mode: Enforce",
+            "mode: Enforce\n  setps: []",
+            "spec.setps: unknown field; known are guardrails, mode,",
+        ),
+        ("for: 30s", "for: 30 s", "spec.severity[0].for: \"30 s\" does not fit"),
+        ("expect: 8", "expect: -1", "spec.signals[0].expect: must be from 0 to 1000000"),
+        ("expect: 8", "expect: many", "spec.signals[0].expect: must be of type integer, not a string"),
+        ("gpu: \"true\"", "gpu: true", "must be of type string, not a boolean; put it in quotes"),
+        ("name: gpuNodes", "name: gpu-nodes", "spec.signals[0].name: \"gpu-nodes\" does not fit"),
+        ("level: P0", "level: P9", "spec.severity[0].level: P9 is none of P0, P1, P2, P3"),
+        ("level: P0, ", "", "spec.severity[0].level: is missing"),
+        ("ready == 0", "raedy == 0", "spec.severity[0].when:"),
+        ("{rollout: {}}", "{rollout: {after: 3s}}", "checks[0].rollout.after: unknown field; there is none"),
+        ("{rollout: {}}", "{}", "spec.steps[0].verify.checks[0]: exactly one of"),
+        ("[{rollout: {}}]", "[]", "spec.steps[0].verify.checks: has 0 entries; at least 1"),
+        (
+            ", healthy: \"true\"",
+            "",
+            "spec.signals[2].objects.healthy: space.example.com/v1 Rocket has no profile",
+        ),
+        (
+            "gpu-cluster-failure",
+            "a-name-of-a-policy-of-forty-one-characters",
+            "metadata.name: has 42 characters",
+        ),
+        ("gpu-cluster-failure", "GPU", "metadata.name: must be lower case"),
+        ("name: gpu-cluster-failure, ", "", "metadata.name: is missing"),
+        ("namespace: llm-serving", "namespcae: llm-serving", "metadata.namespcae: unknown field"),
+        ("v1alpha1\nkind", "v1\nkind", "apiVersion: must be firebreak.dev/v1alpha1"),
+        ("kind: RemediationPolicy", "kind: RemediationPolicies", "kind: firebreak.dev has no"),
+        ("\nspec:", "\nspecs: {}\nspec:", "specs: unknown field"),
+    ];
+    for (good, bad, expected) in table {
+        assert!(POLICY.contains(good), "{good}");
+        let found = faults(&POLICY.replacen(good, bad, 1));
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{bad}: {found:?}");
+    }
+}
+
+#[test]
+fn a_policy_with_a_fault_is_granted_nothing() {
+    let (faults, grants) = check(&POLICY.replace("mode: Enforce", "mode: Enforced"));
+    assert_eq!((faults.len(), grants.len()), (1, 0));
+}
+
+#[test]
+fn all_documents_are_checked_and_others_are_passed_over() {
+    let incident = |name: &str| {
+        format!(
+            "apiVersion: firebreak.dev/v1alpha1\nkind: Incident\nmetadata: {{name: {name}}}\n\
+             spec: {{policyRef: {{name: p}}, response: Gone}}\n"
+        )
+    };
+    let yaml = format!(
+        "---\n---\nkind: ConfigMap\napiVersion: v1\n---\n{}---\nkind: List\napiVersion: v1\nitems:\n- {}",
+        incident("a"),
+        incident(&"b".repeat(64)).trim_end().replace('\n', "\n  ")
+    );
+    assert_eq!(
+        faults(&yaml),
+        [
+            "spec.response: Gone is none of Active, Withdrawn",
+            "spec.response: Gone is none of Active, Withdrawn",
+            "metadata.name: has 64 characters; at most 63 are allowed",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_yaml_is_a_fault_with_its_line() {
+    for text in ["a: [", "a: 1\na: 2", "a: b: c"] {
+        let problem = documents::parse(text).unwrap_err();
+        assert!(problem.starts_with("not YAML: ") && problem.contains("line"), "{problem}");
+    }
+}
+
+#[test]
+fn an_empty_policy_is_one() {
+    let checked = |spec: &str| {
+        let policy = format!(
+            "apiVersion: firebreak.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: p}}\nspec: {spec}"
+        );
+        faults(&policy)
+    };
+    assert_eq!(checked("{}"), Vec::<String>::new(), "a policy may be empty");
+    assert_eq!(checked("null"), ["spec: must be of type object, not null"]);
+}

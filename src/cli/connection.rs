@@ -1,0 +1,63 @@
+//! The cluster as the user of the kubeconfig, and the Incidents in it.
+
+use std::sync::Arc;
+
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+
+use super::error::Error;
+use crate::api::Incident;
+use crate::kubernetes::client::{self, ClusterChoice};
+use crate::kubernetes::discovery::Discovery;
+use crate::kubernetes::retry;
+use crate::settings::NamespaceArgs;
+use crate::telemetry::metrics::Metrics;
+
+/// A cluster, as the user.
+pub struct Connection {
+    /// Acts as the user.
+    pub client: Client,
+    /// Resolves kinds.
+    pub discovery: Discovery,
+}
+
+impl Connection {
+    /// Makes the client. Sends nothing yet.
+    pub async fn open(cluster: &ClusterChoice) -> Result<Self, Error> {
+        let metrics = Metrics::new().map_err(|error| Error::bug("cannot count requests", error))?;
+        let client = client::connect(cluster, Arc::new(metrics)).await?;
+        Ok(Self { discovery: Discovery::new(client.clone()), client })
+    }
+
+    /// The namespace that was asked for, or that of the context.
+    pub fn namespace(&self, args: &NamespaceArgs) -> String {
+        args.namespace.clone().unwrap_or_else(|| self.client.default_namespace().to_owned())
+    }
+
+    /// The Incidents of a namespace.
+    pub fn incidents(&self, namespace: &str) -> Api<Incident> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The Incidents of a namespace, or of all, as they come from the server.
+    pub fn raw_incidents(&self, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<Incident>(&());
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+
+    /// An Incident as it is now.
+    pub async fn incident(&self, namespace: &str, name: &str) -> Result<Incident, Error> {
+        self.find_incident(namespace, name).await?.ok_or_else(|| Error::no_incident(namespace, name))
+    }
+
+    /// An Incident as it is now, if there is one.
+    pub async fn find_incident(&self, namespace: &str, name: &str) -> Result<Option<Incident>, Error> {
+        let api = self.incidents(namespace);
+        retry::read(|| api.get_opt(name))
+            .await
+            .map_err(|error| Error::request(format!("cannot read Incident {namespace}/{name}"), &error))
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a verb could not do its work, in one line that says what to do next.
+
+use crate::kubernetes::client::ConnectError;
+use crate::kubernetes::retry;
+
+/// Why a verb could not do its work; exit 1.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cluster to speak to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Something did not work.
+    #[error("{what}: {why}; {next}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// Why it did not work.
+        why: String,
+        /// What to do next.
+        next: String,
+    },
+    /// What says already what to do next.
+    #[error("{0}")]
+    Said(String),
+    /// The output could not be written.
+    #[error("cannot write to standard output: {0}; free some space or write elsewhere")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Something did not work, and this can be done about it.
+    pub fn failed(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), why: why.into(), next: next.into() }
+    }
+
+    /// A request was refused or not answered.
+    pub fn request(what: impl Into<String>, error: &kube::Error) -> Self {
+        Self::failed(what, retry::explain(error), what_next(error))
+    }
+
+    /// There is no such Incident.
+    pub fn no_incident(namespace: &str, name: &str) -> Self {
+        Self::failed(
+            format!("there is no Incident {name} in namespace {namespace}"),
+            "it was never opened, or is deleted",
+            "`firebreak get -A` shows those that are there",
+        )
+    }
+
+    /// A bug of ours.
+    pub fn bug(what: &str, why: impl ToString) -> Self {
+        Self::failed(what, why.to_string(), "this is a bug, please report it")
+    }
+}
+
+fn what_next(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            401 => "log in to the cluster again, or choose another --context",
+            403 => "ask whoever runs the cluster for this right, or choose another --context",
+            // The object itself is asked for with `get_opt`, so it is its kind that is missing.
+            404 => {
+                "install the kinds of Firebreak with `firebreak crds | kubectl apply --server-side -f -`, or choose another --context"
+            }
+            409 => "somebody else writes it all the time; try again",
+            400..=499 => "correct that and try again",
+            _ => "the API server has trouble; try again a little later",
+        },
+        kube::Error::SerdeError(_) => {
+            "it was written by another version of Firebreak; use that version, or look at it with `-o yaml`"
+        }
+        kube::Error::Auth(_) => "check the credentials in the kubeconfig",
+        _ => "check that the cluster runs, --kubeconfig and --context",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_what_to_do_next() {
+        let refused = kube::Error::Api(Box::new(Status {
+            code: 403,
+            ..Status::failure("incidents.firebreak.dev is forbidden", "Forbidden")
+        }));
+        assert_eq!(
+            Error::request("cannot list Incidents", &refused).to_string(),
+            "cannot list Incidents: incidents.firebreak.dev is forbidden; ask whoever runs the cluster for this \
+             right, or choose another --context"
+        );
+        let missing = Error::no_incident("a", "x").to_string();
+        assert!(missing.contains("no Incident x in namespace a"), "{missing}");
+    }
+}

@@ -1,0 +1,347 @@
+//! The plan, as data and as lines for people.
+
+use firebreak_engine::change::{Change, ChangeState, FieldChange};
+use firebreak_engine::decide::Decision;
+use firebreak_engine::id::TargetId;
+use firebreak_engine::incident::{RuleStatus, SignalState, SignalStatus, StepStatus};
+use firebreak_engine::policy::{Mode, Severity};
+use firebreak_engine::rules::Rules;
+use firebreak_engine::verdict::Verdict;
+use firebreak_engine::why::WhyNot;
+use kube::ResourceExt;
+use serde::Serialize;
+
+use crate::api::RemediationPolicy;
+use crate::cli::screen::{Line, Style};
+use crate::cli::tree::field_line;
+
+/// What a policy would do now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    policy: About,
+    /// What the signals say now.
+    signals: Vec<SignalStatus>,
+    /// What the rules say now.
+    rules: Vec<RuleStatus>,
+    /// The level that holds now; none when no rule holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<Severity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity_reason: Option<String>,
+    /// What is assumed where no rule holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assumption: Option<String>,
+    steps: Vec<PlannedStep>,
+}
+
+/// The policy, and who reads for it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    namespace: String,
+    name: String,
+    mode: Mode,
+    suspend: bool,
+    read_as: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_incident: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlannedStep {
+    name: String,
+    action: &'static str,
+    matched: u32,
+    nothing_to_do: u32,
+    changes: Vec<PlannedChange>,
+    not_done: Vec<NotDone>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct PlannedChange {
+    target: TargetId,
+    fields: Vec<FieldChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct NotDone {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<TargetId>,
+    reason: String,
+    message: String,
+}
+
+impl About {
+    /// What is to be said about a policy.
+    pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str) -> Self {
+        let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
+        Self {
+            namespace: namespace.to_owned(),
+            name: policy.name_any(),
+            mode: policy.spec.policy.mode,
+            suspend: policy.spec.policy.suspend,
+            read_as: read_as.to_owned(),
+            open_incident: active.map(|active| active.name.clone()),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan that a decision left. `now` is what holds, `then` has the plan: another one when
+    /// something had to be assumed.
+    pub fn new(
+        policy: About,
+        rules: &Rules,
+        now: &Decision,
+        then: &Decision,
+        assumption: Option<String>,
+    ) -> Self {
+        let action = |name: &str| {
+            let step = rules.steps.iter().find(|step| step.name == name);
+            step.map_or("", |step| step.action.name())
+        };
+        Self {
+            policy,
+            signals: now.next.signals.clone(),
+            rules: now.next.rules.clone(),
+            severity: now.next.severity,
+            severity_reason: now.next.severity_reason.clone(),
+            assumption,
+            steps: then.next.steps.iter().map(|step| planned(step, action(&step.name), then)).collect(),
+        }
+    }
+
+    /// The plan for people.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = self.policy.lines();
+        lines.push(Line::styled(Style::Strong, "Signals"));
+        lines.extend(self.signals.iter().map(signal_line));
+        lines.push(Line::styled(Style::Strong, "Rules"));
+        lines.extend(self.rules.iter().map(rule_line));
+        match (&self.assumption, self.severity) {
+            (Some(assumption), _) => lines.push(Line::styled(Style::Busy, assumption)),
+            (None, Some(level)) => {
+                let reason = self.severity_reason.as_deref().unwrap_or_default();
+                lines.push(Line::styled(Style::Bad, format!("{level} {reason} holds")));
+            }
+            (None, None) => {}
+        }
+        for step in &self.steps {
+            step.lines(&mut lines);
+        }
+        lines.push(Line::styled(Style::Faint, "This is a plan: nothing was changed."));
+        lines
+    }
+}
+
+fn planned(step: &StepStatus, action: &'static str, decision: &Decision) -> PlannedStep {
+    let is_planned = |change: &&Change| change.state == ChangeState::Planned;
+    // That nothing is done because it is a plan goes without saying.
+    let about_it = |why: &&WhyNot| why.step == step.name && why.reason != "Observe";
+    PlannedStep {
+        name: step.name.clone(),
+        action,
+        matched: step.targets.matched,
+        nothing_to_do: step.targets.nothing_to_do,
+        changes: decision
+            .next
+            .changes_of(&step.name)
+            .filter(is_planned)
+            .map(|change| PlannedChange { target: change.target.clone(), fields: change.fields.clone() })
+            .collect(),
+        not_done: decision
+            .why
+            .iter()
+            .filter(about_it)
+            .map(|why| NotDone {
+                target: why.target.clone(),
+                reason: why.reason.clone(),
+                message: why.message.clone(),
+            })
+            .collect(),
+    }
+}
+
+impl About {
+    fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![
+            Line::of("Policy ")
+                .add(Style::Strong, format!("{}/{}", self.namespace, self.name))
+                .and(format!(", {:?}, read as {}", self.mode, self.read_as)),
+        ];
+        if self.suspend {
+            lines
+                .push(Line::styled(Style::Busy, "  It is suspended: by itself it would do nothing of this."));
+        }
+        if self.mode == Mode::Observe {
+            lines.push(Line::of("  It is in Observe: it would publish this plan and change nothing."));
+        }
+        if let Some(incident) = &self.open_incident {
+            lines.push(Line::styled(
+                Style::Busy,
+                format!(
+                    "  Incident {incident} is open: `firebreak get {incident} -n {}` shows what it has done. This is what a new \
+                     one would find",
+                    self.namespace
+                ),
+            ));
+        }
+        lines
+    }
+}
+
+fn signal_line(signal: &SignalStatus) -> Line {
+    let style = match signal.state {
+        SignalState::Known => Style::Plain,
+        SignalState::Unknown => Style::Bad,
+    };
+    Line::of(format!("  {}  ", signal.name))
+        .add(style, format!("{:?}", signal.state))
+        .and(format!("  {}", signal.summary))
+}
+
+fn rule_line(rule: &RuleStatus) -> Line {
+    let style = match rule.truth {
+        Verdict::True | Verdict::Unknown => Style::Bad,
+        Verdict::False => Style::Plain,
+    };
+    let holds = if rule.holds { ", holds" } else { "" };
+    Line::of(format!("  {} {}  ", rule.level, rule.reason))
+        .add(style, format!("{:?}{holds}", rule.truth))
+        .add(Style::Faint, format!("  {}", rule.evidence))
+}
+
+impl PlannedStep {
+    fn lines(&self, lines: &mut Vec<Line>) {
+        let summary = format!(
+            "  {}: {} to change, {} matched, {} with nothing to do",
+            self.action,
+            self.changes.len(),
+            self.matched,
+            self.nothing_to_do
+        );
+        lines.push(Line::of("Step ").add(Style::Strong, &self.name).and(summary));
+        for why in self.not_done.iter().filter(|why| why.target.is_none()) {
+            lines.push(
+                Line::of("  ")
+                    .add(Style::Busy, format!("not now: {}", why.reason))
+                    .and(format!(": {}", why.message)),
+            );
+        }
+        for change in &self.changes {
+            lines.push(Line::of(format!("  {}", change.target)));
+            lines.extend(change.fields.iter().map(|field| Line::of("    ").join(field_line(field))));
+        }
+        for why in &self.not_done {
+            let Some(target) = &why.target else { continue };
+            lines.push(
+                Line::of(format!("  {target}  "))
+                    .add(Style::Faint, format!("left alone: {}: {}", why.reason, why.message)),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::id::ChangeId;
+    use firebreak_engine::incident::IncidentState;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn target(name: &str) -> TargetId {
+        TargetId {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: "llm-serving".to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+        }
+    }
+
+    fn decision() -> Decision {
+        let field = |path: &str, before: Value, after: Option<Value>| FieldChange {
+            path: path.parse().unwrap(),
+            before: Some(before),
+            after,
+            created: None,
+            owner: Some("flux/Apply".to_owned()),
+            ceded_to: None,
+        };
+        let id = ChangeId::of("i", "cpu-fallback", "uid-chat");
+        let fields = vec![
+            field("/spec/replicas", json!("4"), Some(json!("0"))),
+            field("/spec/template/spec/runtimeClassName", json!("nvidia"), None),
+        ];
+        let why = |step: &str, target: Option<TargetId>, reason: &str, message: &str| WhyNot {
+            step: step.to_owned(),
+            target,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        let mut next = IncidentState {
+            severity: Some(Severity::P0),
+            severity_reason: Some("GpuClusterFailure".to_owned()),
+            changes: vec![Change::planned(id, "cpu-fallback", target("chat"), fields)],
+            ..IncidentState::default()
+        };
+        for name in ["cpu-fallback", "later"] {
+            next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
+        }
+        next.steps[0].targets.matched = 2;
+        next.steps[0].targets.nothing_to_do = 1;
+        next.signals.push(SignalStatus {
+            name: "gpuNodes".to_owned(),
+            state: SignalState::Known,
+            summary: "ready 0, total 4".to_owned(),
+        });
+        Decision {
+            next,
+            why: vec![
+                why("cpu-fallback", Some(target("web")), "NothingToDo", "it asks for no accelerator"),
+                why("cpu-fallback", None, "Observe", "this is the plan"),
+                why("later", None, "OtherSeverity", "it is not for P0"),
+            ],
+            ..Decision::default()
+        }
+    }
+
+    fn about() -> About {
+        About {
+            namespace: "llm-serving".to_owned(),
+            name: "gpu-cluster-failure".to_owned(),
+            mode: Mode::Enforce,
+            suspend: true,
+            read_as: "ServiceAccount llm-serving/firebreak-responder".to_owned(),
+            open_incident: Some("gpu-outage".to_owned()),
+        }
+    }
+
+    fn rules() -> Rules {
+        let spec = json!({"steps": [{
+            "name": "cpu-fallback",
+            "action": {"cpuFallback": {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}},
+        }]});
+        Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_plan_names_every_field_and_every_reason() {
+        let plan = Plan::new(about(), &rules(), &decision(), &decision(), None);
+        insta::assert_snapshot!(crate::cli::screen::plain(&plan.lines()));
+    }
+
+    #[test]
+    fn a_plan_is_data_too() {
+        let plan = Plan::new(about(), &rules(), &decision(), &decision(), Some("no rule holds".to_owned()));
+        let data = serde_json::to_value(&plan).unwrap();
+        assert_eq!(data["policy"]["openIncident"], "gpu-outage");
+        assert_eq!(data["steps"][0]["changes"][0]["fields"][0]["after"], "0");
+        assert_eq!(data["steps"][0]["notDone"][0]["reason"], "NothingToDo");
+        assert_eq!(data["steps"][1]["notDone"][0]["target"], Value::Null);
+        assert_eq!(data["assumption"], "no rule holds");
+    }
+}

@@ -1,0 +1,215 @@
+//! The operator's decision on an Incident that exists only here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebreak_engine::decide::Decision;
+use firebreak_engine::facts::{Facts, PersonIntent, PolicyFact, Reading};
+use firebreak_engine::id::IncidentId;
+use firebreak_engine::incident::{IncidentState, RuleStatus};
+use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
+use firebreak_engine::rules::Rules;
+use firebreak_engine::verdict::Verdict;
+use kube::ResourceExt;
+
+use super::answer::{About, Plan};
+use crate::api::RemediationPolicy;
+use crate::cli::Error;
+use crate::cli::connection::Connection;
+use crate::controller;
+use crate::controller::incident::decide_with_looks;
+use crate::controller::incident::observe::{self, Account, Kinds};
+use crate::observe::PolicyKey;
+use crate::workloads::Profiles;
+
+/// How long the first readings may take; a signal that is not there by then is Unknown.
+const READINGS: Duration = Duration::from_secs(15);
+
+/// What a plan is made for.
+pub struct Subject<'a> {
+    /// The cluster.
+    pub connection: &'a Connection,
+    /// Where kinds keep their fields.
+    pub profiles: Profiles,
+    /// The policy, with the status of the one in the cluster.
+    pub policy: RemediationPolicy,
+    /// Where it is, or would be.
+    pub namespace: String,
+    /// Who reads.
+    pub account: Account,
+    /// The same for people.
+    pub read_as: String,
+}
+
+/// Plans for the level that holds now. When no rule holds, as if one did.
+pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
+    let spec = in_observe(&subject.policy.spec.policy);
+    let rules = parse(&spec)?;
+    let signals = signals(subject, &spec, &rules).await?;
+    let now = decide(subject, &rules, signals.clone()).await;
+    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as);
+    if now.next.severity.is_some() {
+        return Ok(Plan::new(about, &rules, &now, &now, None));
+    }
+    let (as_if, assumption) = as_if_held(&spec, &now.next.rules);
+    let rules = parse(&as_if)?;
+    let then = decide(subject, &rules, signals).await;
+    Ok(Plan::new(about, &rules, &now, &then, Some(assumption)))
+}
+
+fn parse(spec: &PolicySpec) -> Result<Rules, Error> {
+    Rules::parse(spec).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Error::failed("the policy cannot be used", faults.join("; "), "correct that")
+    })
+}
+
+fn in_observe(spec: &PolicySpec) -> PolicySpec {
+    PolicySpec { mode: Mode::Observe, suspend: false, ..spec.clone() }
+}
+
+/// The policy as if a rule held now, and what is assumed: that the first rule that is true has been
+/// true for long enough; or else, that there is an emergency for which all steps are.
+fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
+    let mut spec = spec.clone();
+    if let Some(rule) = rules.iter().find(|rule| rule.truth == Verdict::True) {
+        let mut wait = String::new();
+        for waiting in spec.severity.iter_mut().filter(|other| other.reason == rule.reason) {
+            wait = waiting.for_.take().map(|for_| format!(" for {for_}")).unwrap_or_default();
+        }
+        let text = format!(
+            "no rule holds yet: {} {} is True, and holds when it has been so{wait}. This is what happens then",
+            rule.level, rule.reason
+        );
+        return (spec, text);
+    }
+    spec.severity = vec![SeverityRuleSpec {
+        level: Severity::P0,
+        reason: "Assumed".to_owned(),
+        when: "true".to_owned(),
+        for_: None,
+        until: None,
+    }];
+    for step in &mut spec.steps {
+        step.severities.clear();
+    }
+    let text =
+        "no rule holds: nothing would be done now. This is what each step would do if a rule for it held";
+    (spec, text.to_owned())
+}
+
+/// Reads the signals as the operator does. What has no reading in time is Unknown.
+async fn signals(
+    subject: &Subject<'_>,
+    spec: &PolicySpec,
+    rules: &Rules,
+) -> Result<BTreeMap<String, Reading>, Error> {
+    let client = subject.account.as_ref().map_err(|why| Error::bug("cannot read signals", why))?;
+    let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
+    let profiles = Arc::new(subject.profiles.clone());
+    let discovery = subject.connection.discovery.clone();
+    let (hub, mut moved) = controller::hub(discovery, profiles, Arc::new(|_, _| {}));
+    hub.subscribe(&policy, &subject.read_as, client, &spec.signals);
+    let is_pending =
+        |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
+    let all_read = async {
+        while observe::signals(&hub, &policy, rules).values().any(is_pending) {
+            moved.next().await;
+        }
+    };
+    // Too late is an answer too: the reading itself says what is wrong.
+    let _ = tokio::time::timeout(READINGS, all_read).await;
+    Ok(observe::signals(&hub, &policy, rules))
+}
+
+/// What the operator would decide about a new Incident of the policy.
+async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, Reading>) -> Decision {
+    let policy = &subject.policy;
+    let status = policy.status.as_ref();
+    let mut facts = Facts {
+        incident: IncidentId {
+            namespace: subject.namespace.clone(),
+            name: "plan".to_owned(),
+            uid: "00000000-0000-0000-0000-000000000000".to_owned(),
+        },
+        state: IncidentState::default(),
+        intent: PersonIntent::default(),
+        policy: PolicyFact::Usable {
+            uid: policy.uid().unwrap_or_default(),
+            name: policy.name_any(),
+            generation: policy.metadata.generation.unwrap_or_default(),
+            service_account: rules.service_account.clone(),
+        },
+        signals,
+        baselines: status
+            .into_iter()
+            .flat_map(|status| &status.expected)
+            .map(|entry| (entry.signal.clone(), entry.value))
+            .collect(),
+        policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
+        clocks_broken: false,
+        listing_age: None,
+        looked: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
+        report: None,
+    };
+    let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };
+    decide_with_looks(kinds, &subject.account, Some(rules), &mut facts).await.decision
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec() -> PolicySpec {
+        serde_json::from_value(json!({
+            "mode": "Enforce", "suspend": true,
+            "signals": [{"name": "nodes", "nodes": {}}],
+            "severity": [
+                {"level": "P0", "reason": "Lost", "when": "signals.nodes.ready == 0", "for": "30s"},
+                {"level": "P2", "reason": "Degraded", "when": "signals.nodes.ready < 3", "for": "2m"},
+            ],
+            "steps": [{
+                "name": "fallback", "severities": ["P1"],
+                "action": {"cpuFallback": {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}},
+            }],
+        }))
+        .unwrap()
+    }
+
+    fn rule(level: Severity, reason: &str, truth: Verdict) -> RuleStatus {
+        RuleStatus {
+            reason: reason.to_owned(),
+            level,
+            truth,
+            known: truth,
+            since: None,
+            unknown_since: None,
+            holds: false,
+            evidence: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_true_is_assumed_to_hold() {
+        let rules =
+            [rule(Severity::P0, "Lost", Verdict::Unknown), rule(Severity::P2, "Degraded", Verdict::True)];
+        let (as_if, text) = as_if_held(&in_observe(&spec()), &rules);
+        assert_eq!(as_if.severity[1].for_, None);
+        assert!(as_if.severity[0].for_.is_some());
+        assert_eq!(as_if.steps, spec().steps, "only the steps for that level");
+        assert!(text.contains("P2 Degraded is True, and holds when it has been so for 2m"), "{text}");
+    }
+
+    #[test]
+    fn when_no_rule_is_true_every_step_is_planned_and_nothing_is_enforced() {
+        let (as_if, text) = as_if_held(&in_observe(&spec()), &[rule(Severity::P0, "Lost", Verdict::False)]);
+        assert_eq!((as_if.mode, as_if.suspend), (Mode::Observe, false));
+        let rules = Rules::parse(&as_if).unwrap();
+        assert!(rules.steps.iter().all(|step| step.is_for(Severity::P0)));
+        assert!(text.contains("no rule holds"), "{text}");
+    }
+}

@@ -1,0 +1,147 @@
+//! `firebreak plan`: what a policy would do to which object now, and why not.
+//!
+//! # Flow
+//! The policy from the cluster or a file; its signals as the operator reads
+//! them; the operator's own decision on an Incident that exists in memory only,
+//! in mode Observe; the plan that this leaves in the Incident, printed.
+//!
+//! # Guarantees
+//! Nothing is written: the decision has no effects in Observe, and nobody would
+//! perform them.
+
+mod answer;
+mod decide;
+
+use firebreak_engine::policy::PolicySpec;
+use kube::{Api, ResourceExt};
+
+use self::answer::Plan;
+use self::decide::{Subject, plan};
+use super::check::documents;
+use super::connection::Connection;
+use super::screen::{Screen, note};
+use super::{Answer, Error};
+use crate::api::{RemediationPolicy, RemediationPolicyStatus};
+use crate::controller::incident::observe::Account;
+use crate::controller::policy::translate;
+use crate::kubernetes::client::ClusterChoice;
+use crate::kubernetes::impersonate::{ImpersonateError, Impersonation, ServiceAccountRef};
+use crate::kubernetes::retry;
+use crate::settings::{Output, PlanArgs, PlanSource};
+use crate::workloads::Profiles;
+
+/// Prints what a policy would do now.
+pub async fn run(screen: &Screen, cluster: &ClusterChoice, args: &PlanArgs) -> Result<Answer, Error> {
+    // A file that is wrong needs no cluster to be so.
+    let from_file = match args.source() {
+        Some(PlanSource::File(file)) => Some(documents::policy(file)?),
+        Some(PlanSource::Policy(_)) | None => None,
+    };
+    let connection = Connection::open(cluster).await?;
+    let (policy, namespace) = match (from_file, args.source()) {
+        (Some(policy), _) => in_cluster(&connection, policy, args).await?,
+        (None, Some(PlanSource::Policy(name))) => {
+            let namespace = connection.namespace(&args.namespace);
+            (read(&connection, &namespace, name).await?, namespace)
+        }
+        (None, Some(PlanSource::File(_)) | None) => {
+            return Err(Error::bug("there is nothing to plan for", "no policy was named"));
+        }
+    };
+    let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
+    let called = format!("{namespace}/{}", policy.name_any());
+    if let Err(faults) = translate::rules(&policy.spec.policy, &profiles) {
+        let next = "correct that; `firebreak check -f FILE` shows more";
+        return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
+    }
+    let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
+    let subject = Subject { connection: &connection, profiles, policy, namespace, account, read_as };
+    let plan = plan(&subject).await?;
+    print(screen, &plan, args.output)?;
+    Ok(Answer::Yes)
+}
+
+fn print(screen: &Screen, plan: &Plan, output: Output) -> Result<(), Error> {
+    match output {
+        Output::Table | Output::Wide => screen.lines(&plan.lines()),
+        Output::Json | Output::Yaml => screen.data(plan, output),
+    }
+}
+
+async fn read(connection: &Connection, namespace: &str, name: &str) -> Result<RemediationPolicy, Error> {
+    let api: Api<RemediationPolicy> = Api::namespaced(connection.client.clone(), namespace);
+    let found = retry::read(|| api.get_opt(name)).await;
+    let found =
+        found.map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))?;
+    found.ok_or_else(|| {
+        Error::failed(
+            format!("cannot plan for {name}"),
+            format!("there is no RemediationPolicy {name} in namespace {namespace}"),
+            "name its namespace with -n; `kubectl get rpol -A` lists all",
+        )
+    })
+}
+
+/// A policy of a file at its place in the cluster: what the policy of that name has seen so far
+/// (how many there should be, and since when rules are true) counts for it too.
+async fn in_cluster(
+    connection: &Connection,
+    mut policy: RemediationPolicy,
+    args: &PlanArgs,
+) -> Result<(RemediationPolicy, String), Error> {
+    let named = args.namespace.namespace.clone();
+    if let (Some(own), Some(named)) = (policy.namespace(), &named)
+        && own != *named
+    {
+        return Err(Error::failed(
+            format!("cannot plan for {}", policy.name_any()),
+            format!("the file says namespace {own}, and -n says {named}"),
+            "leave one of them out",
+        ));
+    }
+    let namespace =
+        policy.namespace().or(named).unwrap_or_else(|| connection.client.default_namespace().to_owned());
+    let api: Api<RemediationPolicy> = Api::namespaced(connection.client.clone(), &namespace);
+    let name = policy.name_any();
+    let status = match retry::read(|| api.get_opt(&name)).await {
+        Ok(live) => live.and_then(|live| live.status),
+        // Without rights on policies, or without their kind, a plan is still possible.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => None,
+        Err(error) => {
+            return Err(Error::request(format!("cannot read policy {namespace}/{name}"), &error));
+        }
+    };
+    policy.status = status.map(|status: RemediationPolicyStatus| status);
+    Ok((policy, namespace))
+}
+
+/// Who reads: the policy's ServiceAccount, or the user if he may not act as it.
+async fn account(
+    connection: &Connection,
+    namespace: &str,
+    spec: &PolicySpec,
+) -> Result<(Account, String), Error> {
+    let account = ServiceAccountRef::new(namespace, &spec.service_account_name).map_err(|error| {
+        Error::failed("cannot plan", error.to_string(), "correct spec.serviceAccountName")
+    })?;
+    match Impersonation::new(connection.client.clone()).client(&account).await {
+        Ok(client) => {
+            note(&format!("reads as ServiceAccount {account}, as the operator does"));
+            Ok((Ok(client), format!("ServiceAccount {account}")))
+        }
+        Err(error @ (ImpersonateError::NotAllowed { .. } | ImpersonateError::SomebodyElse { .. })) => {
+            let why = match error {
+                ImpersonateError::NotAllowed { .. } => "you may not impersonate it".to_owned(),
+                other => other.to_string(),
+            };
+            note(&format!(
+                "reads as you and not as ServiceAccount {account} ({why}): the operator may see less or more"
+            ));
+            Ok((Ok(connection.client.clone()), "the user".to_owned()))
+        }
+        Err(ImpersonateError::Unproven { source, .. }) => {
+            Err(Error::request(format!("cannot read as ServiceAccount {account}"), &source))
+        }
+        Err(error @ ImpersonateError::Header { .. }) => Err(Error::bug("cannot plan", error)),
+    }
+}

@@ -1,0 +1,184 @@
+//! Standard output: styled lines for people, plain ones for a pipe, and data.
+//!
+//! Texts of others (names, messages, values) are shown and never obeyed:
+//! control characters, which could steer a terminal, become spaces.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::error::Error;
+use crate::settings::Output;
+
+/// What a piece of text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Nothing special.
+    Plain,
+    /// A heading or a name.
+    Strong,
+    /// Less important.
+    Faint,
+    /// It is as it should be.
+    Good,
+    /// Work is going on.
+    Busy,
+    /// A person should look at it.
+    Bad,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Strong => "\x1b[1m",
+            Self::Faint => "\x1b[2m",
+            Self::Good => "\x1b[32m",
+            Self::Busy => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+        }
+    }
+}
+
+/// One line for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line(Vec<(Style, String)>);
+
+impl Line {
+    /// A line of plain text.
+    pub fn of(text: impl AsRef<str>) -> Self {
+        Self::default().and(text)
+    }
+
+    /// A line in this style.
+    pub fn styled(style: Style, text: impl AsRef<str>) -> Self {
+        Self::default().add(style, text)
+    }
+
+    /// Adds plain text.
+    pub fn and(self, text: impl AsRef<str>) -> Self {
+        self.add(Style::Plain, text)
+    }
+
+    /// Adds text in a style.
+    pub fn add(mut self, style: Style, text: impl AsRef<str>) -> Self {
+        let harmless = |c: char| if c.is_control() { ' ' } else { c };
+        self.0.push((style, text.as_ref().chars().map(harmless).collect()));
+        self
+    }
+
+    /// Adds another line's text.
+    pub fn join(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The line, cut to `width` characters.
+    fn render(&self, colour: bool, width: usize) -> String {
+        let mut left = width;
+        let mut out = String::new();
+        for (style, text) in &self.0 {
+            let part: String = text.chars().take(left).collect();
+            left -= part.chars().count();
+            match style.code() {
+                code if colour && !code.is_empty() && !part.is_empty() => {
+                    out.push_str(code);
+                    out.push_str(&part);
+                    out.push_str("\x1b[0m");
+                }
+                _ => out.push_str(&part),
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+}
+
+/// The lines as plain text.
+#[cfg(test)]
+pub fn plain(lines: &[Line]) -> String {
+    lines.iter().map(|line| line.render(false, usize::MAX) + "\n").collect()
+}
+
+/// Standard output.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// Whether it is a terminal that can do more than text.
+    pub is_terminal: bool,
+}
+
+impl Screen {
+    /// Standard output of this process; `plain` says to treat a terminal like a file.
+    pub fn new(plain: bool) -> Self {
+        Self { is_terminal: !plain && io::stdout().is_terminal() }
+    }
+
+    /// Writes lines, in colour on a terminal.
+    pub fn lines(&self, lines: &[Line]) -> Result<(), Error> {
+        let text: String =
+            lines.iter().map(|line| line.render(self.is_terminal, usize::MAX) + "\n").collect();
+        self.text(&text)
+    }
+
+    /// Writes the lines in the place of `above` lines that were written before, cut to the window.
+    /// Returns how many there are now.
+    pub fn redraw(&self, lines: &[Line], above: usize) -> Result<usize, Error> {
+        let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
+        let shown = &lines[..lines.len().min(usize::from(height).saturating_sub(1))];
+        let mut text = if above > 0 { format!("\x1b[{above}A\x1b[J") } else { String::new() };
+        for line in shown {
+            text.push_str(&line.render(true, usize::from(width)));
+            text.push('\n');
+        }
+        self.text(&text)?;
+        Ok(shown.len())
+    }
+
+    /// Writes text as it is.
+    pub fn text(&self, text: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that went away (`| head`) has all that it wants.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Error::Output),
+        }
+    }
+
+    /// Writes data, as JSON or else as YAML.
+    pub fn data(&self, data: &impl Serialize, output: Output) -> Result<(), Error> {
+        let text = match output {
+            Output::Json => serde_json::to_string_pretty(data).map_err(|error| error.to_string()),
+            Output::Yaml | Output::Table | Output::Wide => {
+                serde_saphyr::to_string(data).map_err(|error| error.to_string())
+            }
+        };
+        let text = text.map_err(|error| Error::bug("cannot write the data", error))?;
+        self.text(&format!("{}\n", text.trim_end()))
+    }
+}
+
+/// One line on standard error that is no error: what helps to understand the answer.
+pub fn note(text: &str) {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Nobody to tell it to is no reason to fail.
+    let _ = writeln!(io::stderr(), "firebreak: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_before_it_is_coloured() {
+        let line = Line::of("step ").add(Style::Good, "Verified").and("  ");
+        assert_eq!(line.render(false, 100), "step Verified");
+        assert_eq!(line.render(false, 8), "step Ver");
+        assert_eq!(line.render(true, 8), "step \x1b[32mVer\x1b[0m");
+    }
+
+    #[test]
+    fn texts_of_others_cannot_steer_the_terminal() {
+        let line = Line::of("a\x1b[2Jb\r\nc");
+        assert_eq!(line.render(true, 100), "a [2Jb  c");
+    }
+}

@@ -1,0 +1,223 @@
+//! One Incident as a tree: what is so, its steps, their targets, and how it came to be so.
+
+use firebreak_engine::change::{Change, ChangeState, FieldChange};
+use firebreak_engine::incident::{IncidentState, StepState, StepStatus, TimelineEntry};
+use firebreak_engine::phase::Phase;
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use super::screen::{Line, Style};
+use super::time::{age, clock};
+use crate::api::Incident;
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Detail {
+    /// Every field of every change.
+    pub fields: bool,
+    /// So many of the newest entries of the timeline.
+    pub timeline: usize,
+}
+
+/// The Incident as lines.
+pub fn tree(incident: &Incident, detail: Detail, now: Timestamp) -> Vec<Line> {
+    let mut lines = head(incident, now);
+    let Some(status) = &incident.status else {
+        lines.push(Line::of("  no controller has looked at it yet: is the operator running?"));
+        return lines;
+    };
+    let state = &status.state;
+    if !state.rules.is_empty() {
+        lines.push(Line::styled(Style::Strong, "Rules"));
+    }
+    for rule in &state.rules {
+        let since = rule.since.map(|since| format!(" for {}", age(since, now))).unwrap_or_default();
+        let holds = if rule.holds { ", holds" } else { "" };
+        let style = if rule.truth == Verdict::Unknown { Style::Bad } else { Style::Plain };
+        lines.push(
+            Line::of(format!("  {} {}  ", rule.level, rule.reason))
+                .add(style, format!("{:?}{since}{holds}", rule.truth))
+                .add(Style::Faint, format!("  {}", rule.evidence)),
+        );
+    }
+    if !state.steps.is_empty() {
+        lines.push(Line::styled(Style::Strong, "Steps"));
+    }
+    for (at, step) in state.steps.iter().enumerate() {
+        step_lines(&mut lines, state, step, at + 1 == state.steps.len(), detail);
+    }
+    let entries = &state.timeline[state.timeline.len().saturating_sub(detail.timeline)..];
+    if !entries.is_empty() {
+        lines.push(Line::styled(Style::Strong, "Timeline"));
+    }
+    lines.extend(entries.iter().map(|entry| Line::of("  ").join(happened(entry, now))));
+    lines
+}
+
+/// One entry of the timeline.
+pub fn happened(entry: &TimelineEntry, now: Timestamp) -> Line {
+    let style = match entry.type_.as_str() {
+        "ChangeFailed" | "VerifyLost" | "LadderUsedUp" | "OwnershipNotHandedBack" | "FenceLeft" => Style::Bad,
+        "StepVerified" | "Resolved" | "Closed" => Style::Good,
+        _ => Style::Plain,
+    };
+    Line::styled(Style::Faint, format!("{}  ", clock(entry.at, now)))
+        .add(style, format!("{:<18} ", entry.type_))
+        .and(&entry.message)
+}
+
+/// Where an Incident stands, in one word, with what that means.
+pub fn phase(incident: &Incident) -> (Style, &'static str) {
+    let phase = incident.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Open);
+    let style = match phase {
+        Phase::Open => Style::Plain,
+        Phase::Remediating | Phase::Verifying | Phase::Reverting => Style::Busy,
+        Phase::Monitoring | Phase::Resolved => Style::Good,
+        Phase::Held => Style::Bad,
+    };
+    (style, phase.name())
+}
+
+fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
+    let (style, phase) = phase(incident);
+    let name = format!("{}/{}", incident.namespace().unwrap_or_default(), incident.name_any());
+    let state = incident.status.as_ref().map(|status| status.state.clone()).unwrap_or_default();
+    let mut title = Line::of("Incident ").add(Style::Strong, name).and("  ");
+    if let Some(level) = state.severity {
+        title = title.and(format!("{level} {}  ", state.severity_reason.as_deref().unwrap_or_default()));
+    }
+    let mut lines = vec![title.add(style, phase)];
+    if let Some(summary) = &incident.spec.summary {
+        lines.push(Line::of(format!("  {summary}")));
+    }
+    let policy = state.policy.as_ref().map_or_else(
+        || format!("  policy {}", incident.spec.policy_ref.name),
+        |policy| {
+            let account = &policy.service_account;
+            format!("  policy {}, generation {}, as ServiceAccount {account}", policy.name, policy.generation)
+        },
+    );
+    lines.push(Line::of(policy));
+    let moments = [
+        ("opened", state.opened_at),
+        ("first change", state.first_action_at),
+        ("mitigated", state.mitigated_at),
+        ("closed", state.resolved_at),
+    ];
+    let moments: Vec<String> = moments
+        .into_iter()
+        .filter_map(|(what, at)| at.map(|at| format!("{what} {} ago", age(at, now))))
+        .collect();
+    if !moments.is_empty() {
+        lines.push(Line::of(format!("  {}", moments.join(", "))));
+    }
+    if let Some(held) = state.held.as_ref().filter(|_| state.resolved_at.is_none()) {
+        lines.push(Line::of("  ").add(Style::Bad, format!("needs a person: {}", held.reason)));
+        lines.push(Line::of(format!("  {}", held.message)));
+    }
+    if let Some(report) = &state.report {
+        lines.push(match &report.problem {
+            Some(problem) => Line::of("  ").add(Style::Bad, format!("no report: {problem}")),
+            None => Line::of(format!("  report in ConfigMap {}", report.name)),
+        });
+    }
+    lines
+}
+
+fn step_lines(lines: &mut Vec<Line>, state: &IncidentState, step: &StepStatus, last: bool, detail: Detail) {
+    let (branch, trunk) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    let mut line = Line::of(branch)
+        .add(Style::Strong, &step.name)
+        .and("  ")
+        .add(step_style(step.state), format!("{:?}", step.state));
+    if step.targets.matched > 0 {
+        line = line.and(format!("  {}", counts(step)));
+    }
+    if let Some(reason) = &step.reason {
+        line = line.and(format!("  {reason}"));
+    }
+    if let Some(message) = &step.message {
+        line = line.add(Style::Faint, format!("  {message}"));
+    }
+    lines.push(line);
+    let changes: Vec<&Change> = state.changes_of(&step.name).collect();
+    for (at, change) in changes.iter().enumerate() {
+        let (twig, below) = if at + 1 == changes.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        lines.push(Line::of(format!("{trunk}{twig}")).join(change_line(change)));
+        if detail.fields {
+            let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
+            lines.extend(change.fields.iter().map(field));
+        }
+    }
+}
+
+fn counts(step: &StepStatus) -> String {
+    let targets = &step.targets;
+    let parts = [
+        ("matched", targets.matched),
+        ("with nothing to do", targets.nothing_to_do),
+        ("applied", targets.applied),
+        ("verified", targets.verified),
+        ("failed", targets.failed),
+        ("reverted", targets.reverted),
+        ("ceded", targets.ceded),
+    ];
+    let said = parts.into_iter().filter(|(_, number)| *number > 0);
+    said.map(|(what, number)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// One change: the object, where it stands, and why.
+pub fn change_line(change: &Change) -> Line {
+    let mut line = Line::of(format!("{}  ", change.target))
+        .add(change_style(change.state), format!("{:?}", change.state));
+    if let Some(reason) = &change.reason {
+        line = line.and(format!("  {reason}"));
+    }
+    if let Some(message) = &change.message {
+        line = line.add(Style::Faint, format!("  {message}"));
+    }
+    line
+}
+
+/// One field: before and after.
+pub fn field_line(field: &FieldChange) -> Line {
+    let line = Line::of(format!("{}  ", field.path))
+        .add(Style::Faint, value(field.before.as_ref()))
+        .and(" → ")
+        .and(value(field.after.as_ref()));
+    match &field.ceded_to {
+        Some(owner) => line.add(Style::Busy, format!("  (now {owner}'s)")),
+        None => line,
+    }
+}
+
+/// A value as JSON, so that the text `"4"` and the number `4` differ.
+pub fn value(value: Option<&Value>) -> String {
+    value.map_or_else(
+        || "(not set)".to_owned(),
+        |value| firebreak_engine::change::cut(&value.to_string(), 200),
+    )
+}
+
+fn step_style(state: StepState) -> Style {
+    match state {
+        StepState::Pending | StepState::Skipped => Style::Plain,
+        StepState::Applying | StepState::Applied | StepState::Reverting => Style::Busy,
+        StepState::Verified | StepState::Returned => Style::Good,
+        StepState::Failed | StepState::Held => Style::Bad,
+    }
+}
+
+/// What the state of a change means for whoever looks at it.
+pub fn change_style(state: ChangeState) -> Style {
+    match state {
+        ChangeState::Planned | ChangeState::Skipped | ChangeState::Kept => Style::Plain,
+        ChangeState::Intended | ChangeState::Unclear | ChangeState::Reverting | ChangeState::Ceded => {
+            Style::Busy
+        }
+        ChangeState::Applied | ChangeState::Verified | ChangeState::Reverted => Style::Good,
+        ChangeState::Failed | ChangeState::Held => Style::Bad,
+    }
+}

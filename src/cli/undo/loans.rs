@@ -1,0 +1,172 @@
+//! The writes of `undo`: each made from a live read and guarded by its version,
+//! and made anew from a new read until it is clear that it was done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebreak_engine::change::{Change, FieldChange};
+use firebreak_engine::decide::cede_refused;
+use firebreak_engine::facts::Outcome;
+use firebreak_engine::id::TargetId;
+use firebreak_engine::undo::{self, GuardedPatch, Loan, Unwritable};
+use kube::Client;
+use serde_json::Value;
+
+use crate::actuator::guarded_patch;
+use crate::actuator::live_read::{self, Read};
+use crate::cli::Error;
+use crate::kubernetes::discovery::ServedKind;
+
+/// Others may write the object at the same time, and answers may be lost.
+const TRIES: u32 = 20;
+
+/// An object with something on loan.
+pub struct Borrower<'a> {
+    client: &'a Client,
+    kind: ServedKind,
+    target: TargetId,
+}
+
+/// What became of field ownership.
+pub enum HandedBack {
+    /// It is back with its owners.
+    Done,
+    /// None was ours.
+    NothingToDo,
+    /// The server did not take it; the fields themselves are not concerned.
+    Refused(String),
+}
+
+/// A 422: why, and the fields that it is about.
+struct Invalid {
+    why: String,
+    fields: Vec<String>,
+}
+
+/// How a write ended.
+enum Written {
+    /// The server took it.
+    Done,
+    /// A live read showed that it was not, or no longer, needed.
+    NotNeeded,
+}
+
+impl<'a> Borrower<'a> {
+    /// The object with this uid, seen in this version of its kind.
+    pub fn new(client: &'a Client, kind: ServedKind, target: TargetId) -> Self {
+        Self { client, kind, target }
+    }
+
+    /// Returns a loan: what is still as the loan set it goes back, anything else is left.
+    /// The fields tell which.
+    pub async fn give_back(&self, loan: &Loan) -> Result<Vec<FieldChange>, Error> {
+        let mut change =
+            Change::planned(loan.id.clone(), &loan.step, self.target.clone(), loan.fields.clone());
+        let is_there = |object: &Value| {
+            let record = undo::record(object).ok().flatten();
+            record.is_some_and(|record| {
+                record.loans.iter().any(|other| other.id == loan.id && other.incident == loan.incident)
+            })
+        };
+        self.write(|object, invalid| {
+            if let Some(Invalid { why, fields }) = invalid {
+                cede_refused(&mut change, &why, &fields);
+            }
+            if is_there(object) {
+                undo::three_way_patch(object, &loan.id, &mut change.fields).map(Some)
+            } else {
+                // An earlier send was done and its answer lost, or somebody else was faster.
+                undo::cede_unreturned(object, &mut change.fields);
+                Ok(None)
+            }
+        })
+        .await?;
+        Ok(change.fields)
+    }
+
+    /// Drops the record, readable or not, and leaves the values alone.
+    pub async fn forget(&self) -> Result<(), Error> {
+        self.write(|object, _| {
+            let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(undo::INCIDENT));
+            let is_there = undo::annotation(object, undo::UNDO).is_some() || label.is_some();
+            if is_there { undo::forget_patch(object).map(Some) } else { Ok(None) }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Hands ownership of these fields back, and removes the fence.
+    pub async fn hand_back(&self, fields: &[FieldChange]) -> Result<HandedBack, Error> {
+        let written = self
+            .write(|object, _| match undo::record(object) {
+                // A controller has lent something anew meanwhile, and will hand all of it back.
+                Ok(Some(_)) => Ok(None),
+                Ok(None) | Err(_) => undo::hand_back_patch(object, fields),
+            })
+            .await;
+        match written {
+            Ok(Written::Done) => Ok(HandedBack::Done),
+            Ok(Written::NotNeeded) => Ok(HandedBack::NothingToDo),
+            Err(Error::Failed { why, .. }) => Ok(HandedBack::Refused(why)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the patches that `next` makes of live reads, until one was taken or `next` makes none.
+    async fn write(
+        &self,
+        mut next: impl FnMut(&Value, Option<Invalid>) -> Result<Option<GuardedPatch>, Unwritable>,
+    ) -> Result<Written, Error> {
+        let failed =
+            |why: String, next: &str| Error::failed(format!("cannot write {}", self.target), why, next);
+        let (mut invalid, mut last) = (None, String::new());
+        for tried in 0..TRIES {
+            let object = self.read().await?;
+            let patch = next(&object, invalid.take())
+                .map_err(|error| failed(error.to_string(), "put it back by hand, then use --forget"))?;
+            let Some(patch) = patch else { return Ok(Written::NotNeeded) };
+            let pause = match guarded_patch::send(self.client, &self.kind, &self.target, &patch).await {
+                Outcome::Done(_) => return Ok(Written::Done),
+                Outcome::Refused { code: 422, why, fields } => {
+                    last.clone_from(&why);
+                    invalid = Some(Invalid { why, fields });
+                    Duration::ZERO
+                }
+                Outcome::Refused { code: 403, why, .. } => {
+                    return Err(failed(why, "ask whoever runs the cluster for the right to patch it"));
+                }
+                Outcome::Refused { why, .. } => return Err(failed(why, "correct that and try again")),
+                Outcome::Later { conflict: true, .. } => {
+                    "somebody else writes it all the time".clone_into(&mut last);
+                    Duration::from_millis(10 * u64::from(tried))
+                }
+                Outcome::Later { conflict: false, after } => {
+                    "the API server asks to try again later".clone_into(&mut last);
+                    let asked = after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
+                    asked.clamp(Duration::from_millis(200), Duration::from_secs(5))
+                }
+                // Whether it was done is seen at the next read.
+                Outcome::Unclear { why } => {
+                    last = why;
+                    Duration::from_millis(200)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+        Err(failed(last, "try again a little later"))
+    }
+
+    async fn read(&self) -> Result<Arc<Value>, Error> {
+        let failed =
+            |why: String, next: &str| Error::failed(format!("cannot read {}", self.target), why, next);
+        match live_read::object(self.client, &self.kind, &self.target).await {
+            Read::Found(object) => Ok(object),
+            Read::Gone => Err(failed(
+                "it was deleted, or replaced by another of its name".to_owned(),
+                "there is nothing to put back any more",
+            )),
+            Read::Refused(why) => Err(failed(why, "ask whoever runs the cluster for the right to get it")),
+            Read::Failed(why) => Err(failed(why, "try again a little later")),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `firebreak undo`: puts one object back by its own record, with neither
+//! controller nor Incident, as the user.
+
+mod loans;
+
+use firebreak_engine::change::FieldChange;
+use firebreak_engine::id::TargetId;
+use firebreak_engine::undo::{self, FENCE, INCIDENT, Loan, UNDO};
+use serde_json::Value;
+
+use self::loans::{Borrower, HandedBack};
+use super::connection::Connection;
+use super::screen::{Line, Screen, Style, note};
+use super::tree::value;
+use super::{Answer, Error};
+use crate::actuator::live_read::{self, Read};
+use crate::api::names;
+use crate::controller::policy::claim::is_closed;
+use crate::kubernetes::discovery::ServedKind;
+use crate::kubernetes::kinds;
+use crate::settings::{ObjectName, UndoArgs};
+
+/// Puts an object back, or with `--forget` only drops its record.
+pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> Result<Answer, Error> {
+    let namespace = connection.namespace(&args.namespace);
+    let (kind, object) = find(connection, &args.object, &namespace).await?;
+    let target = identify(&object).ok_or_else(|| {
+        Error::bug(&format!("cannot identify {}/{}", args.object.kind, args.object.name), "it has no uid")
+    })?;
+    if args.forget {
+        return forget(screen, connection, kind, target, &object).await;
+    }
+    let record =
+        undo::record(&object).map_err(|error| Error::Said(format!("cannot undo {target}: {error}")))?;
+    let loans = record.map(|record| record.loans).unwrap_or_default();
+    if loans.is_empty() {
+        return Err(Error::failed(
+            format!("{target} has no undo record"),
+            format!("there is no annotation {UNDO} on it"),
+            "nothing is to be put back; `firebreak get -A` shows what is in force",
+        ));
+    }
+    warn_if_open(connection, &loans).await;
+    put_back(screen, connection, target, loans).await
+}
+
+async fn put_back(
+    screen: &Screen,
+    connection: &Connection,
+    target: TargetId,
+    loans: Vec<Loan>,
+) -> Result<Answer, Error> {
+    screen.lines(&[Line::styled(Style::Strong, target.to_string())])?;
+    let mut fields = Vec::new();
+    let mut last = None;
+    // The newest first, as a withdrawal does.
+    for loan in loans.iter().rev() {
+        let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
+        screen.lines(&[Line::of(format!("  lent to Incident {incident}, step {}", loan.step))])?;
+        // Its paths are meant in the version of the kind in which it was taken.
+        let kind = connection.discovery.resolve(&loan.api_version, &target.kind).await;
+        let kind = kind.map_err(|error| {
+            Error::failed(
+                format!("cannot undo {target}"),
+                error.to_string(),
+                "install that kind again, or use --forget",
+            )
+        })?;
+        let target = TargetId { api_version: loan.api_version.clone(), ..target.clone() };
+        let borrower = Borrower::new(&connection.client, kind, target);
+        let returned = borrower.give_back(loan).await?;
+        screen.lines(&returned.iter().map(field_line).collect::<Vec<_>>())?;
+        fields.extend(returned);
+        last = Some(borrower);
+    }
+    if let Some(borrower) = last {
+        say_ownership(screen, borrower.hand_back(&fields).await?)?;
+    }
+    let left = fields.iter().filter(|field| field.ceded_to.is_some()).count();
+    let back = fields.len() - left;
+    let left = if left == 0 {
+        String::new()
+    } else {
+        format!(", {left} left because somebody else has set it since")
+    };
+    screen.lines(&[Line::of("  ").add(Style::Good, format!("{back} field(s) put back{left}"))])?;
+    Ok(Answer::Yes)
+}
+
+async fn forget(
+    screen: &Screen,
+    connection: &Connection,
+    kind: ServedKind,
+    target: TargetId,
+    object: &Value,
+) -> Result<Answer, Error> {
+    let has =
+        |place: &str, key: &str| object.get("metadata").and_then(|meta| meta.get(place)?.get(key)).is_some();
+    if !has("annotations", UNDO) && !has("labels", INCIDENT) && !has("annotations", FENCE) {
+        return Err(Error::failed(
+            format!("{target} has no undo record"),
+            "Firebreak has left nothing on it",
+            "there is nothing to forget",
+        ));
+    }
+    let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+    warn_if_open(connection, &loans).await;
+    let fields: Vec<FieldChange> = loans.into_iter().flat_map(|loan| loan.fields).collect();
+    let borrower = Borrower::new(&connection.client, kind, target.clone());
+    borrower.forget().await?;
+    screen.lines(&[
+        Line::styled(Style::Strong, target.to_string()).and(": the record is dropped, these values stay")
+    ])?;
+    let kept = |field: &FieldChange| {
+        Line::of(format!("  {}  {}", field.path, value(field.after.as_ref())))
+            .add(Style::Faint, format!("  (before the emergency: {})", value(field.before.as_ref())))
+    };
+    screen.lines(&fields.iter().map(kept).collect::<Vec<_>>())?;
+    say_ownership(screen, borrower.hand_back(&fields).await?)?;
+    Ok(Answer::Yes)
+}
+
+/// The object that is meant. A kind's name may stand for several kinds: the one whose object has a record.
+async fn find(
+    connection: &Connection,
+    wanted: &ObjectName,
+    namespace: &str,
+) -> Result<(ServedKind, Value), Error> {
+    let called = format!("{}/{}", wanted.kind, wanted.name);
+    let found = kinds::find(&connection.client, &wanted.kind).await;
+    let found = found.map_err(|error| Error::request(format!("cannot find the kind of {called}"), &error))?;
+    if found.is_empty() {
+        return Err(Error::failed(
+            format!("cannot find {called}"),
+            format!("the cluster has no kind {}", wanted.kind),
+            "`kubectl api-resources` lists the kinds",
+        ));
+    }
+    let mut first = None;
+    for kind in found {
+        let read = live_read::named(&connection.client, &kind, namespace, &wanted.name).await;
+        match read {
+            Read::Found(object) if undo::annotation(&object, UNDO).is_some() => return Ok((kind, object)),
+            Read::Found(object) => first = first.or(Some((kind, object))),
+            Read::Gone => {}
+            Read::Refused(why) | Read::Failed(why) => {
+                if first.is_none() {
+                    let next = "ask whoever runs the cluster for the right to get and patch it, or choose another --context";
+                    return Err(Error::failed(format!("cannot read {called}"), why, next));
+                }
+            }
+        }
+    }
+    first.ok_or_else(|| {
+        Error::failed(
+            format!("cannot find {called}"),
+            format!("there is no such object in namespace {namespace}"),
+            "name its namespace with -n",
+        )
+    })
+}
+
+fn identify(object: &Value) -> Option<TargetId> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some(TargetId {
+        api_version: text("/apiVersion")?,
+        kind: text("/kind")?,
+        namespace: text("/metadata/namespace").unwrap_or_default(),
+        name: text("/metadata/name")?,
+        uid: text("/metadata/uid")?,
+    })
+}
+
+/// A controller that still works on an Incident of these loans is no obstacle, but worth a word.
+async fn warn_if_open(connection: &Connection, loans: &[Loan]) {
+    let mut incidents: Vec<&str> = loans.iter().map(|loan| loan.incident.as_str()).collect();
+    incidents.dedup();
+    for incident in incidents {
+        let parts: Vec<&str> = incident.split('/').collect();
+        let &[namespace, name, uid] = parts.as_slice() else { continue };
+        match connection.find_incident(namespace, name).await {
+            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(uid) && !is_closed(&found) => {
+                note(&format!(
+                    "Incident {namespace}/{name} is still open: its controller will see this as put back by hand (Reverted \
+                 or Ceded) and not do it again; `firebreak withdraw {name} -n {namespace}` puts everything back"
+                ))
+            }
+            Ok(_) => {}
+            Err(error) => {
+                note(&format!("it is not known whether Incident {namespace}/{name} is still open: {error}"))
+            }
+        }
+    }
+}
+
+fn field_line(field: &FieldChange) -> Line {
+    let before = value(field.before.as_ref());
+    match &field.ceded_to {
+        None => Line::of("    ").add(Style::Good, "put back  ").and(format!(
+            "{}  {} → {before}",
+            field.path,
+            value(field.after.as_ref())
+        )),
+        Some(owner) => Line::of("    ")
+            .add(Style::Busy, "left      ")
+            .and(format!("{}  it is now that of {owner}", field.path))
+            .add(Style::Faint, format!("  (before the emergency: {before})")),
+    }
+}
+
+fn say_ownership(screen: &Screen, handed_back: HandedBack) -> Result<(), Error> {
+    match handed_back {
+        HandedBack::Done => screen.lines(&[Line::of("  field ownership is back with its owners")]),
+        HandedBack::NothingToDo => Ok(()),
+        HandedBack::Refused(why) => {
+            note(&format!(
+                "the fields are still owned by the manager {}: {why}; a server-side apply of them by their owner needs --force-conflicts once",
+                names::MANAGER
+            ));
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_says_what_became_of_it() {
+        let field = |ceded_to: Option<&str>| FieldChange {
+            path: "/spec/replicas".parse().unwrap(),
+            before: Some(json!(3)),
+            after: None,
+            created: None,
+            owner: None,
+            ceded_to: ceded_to.map(str::to_owned),
+        };
+        let text =
+            super::super::screen::plain(&[field_line(&field(None)), field_line(&field(Some("hpa/Update")))]);
+        insta::assert_snapshot!(text);
+    }
+}

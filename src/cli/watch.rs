@@ -1,0 +1,31 @@
+//! `firebreak watch`: follows an Incident until it is closed.
+
+use super::connection::Connection;
+use super::follow::{End, until_closed};
+use super::screen::{Screen, note};
+use super::{Answer, Error};
+use crate::settings::IncidentArgs;
+
+/// Shows how an Incident goes on. Yes when it is Resolved in the end.
+pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) -> Result<Answer, Error> {
+    let namespace = connection.namespace(&args.namespace);
+    let name = &args.incident;
+    let incident = connection.incident(&namespace, name).await?;
+    let quiet = "nothing has changed for 30s; it is still being watched, Ctrl-C ends that";
+    match until_closed(screen, connection, incident, quiet).await? {
+        End::Resolved => Ok(Answer::Yes),
+        End::Gone => {
+            note(&format!(
+                "Incident {namespace}/{name} was deleted; what it had changed was put back before, unless it was \
+                 let go with firebreak.dev/abandon"
+            ));
+            Ok(Answer::No)
+        }
+        End::Interrupted => {
+            note(&format!(
+                "the response goes on without this command; `firebreak withdraw {name} -n {namespace}` ends it"
+            ));
+            Ok(Answer::No)
+        }
+    }
+}

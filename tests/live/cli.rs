@@ -1,0 +1,135 @@
+//! The client verbs against a real cluster; `undo` has its own file, S13.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::drill::{Drill, policy_manifest};
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a verb in the namespace of the drill, which must succeed, and returns what it printed.
+async fn run(drill: &Drill, arguments: &[&str]) -> String {
+    let done = drill.world.firebreak(&[arguments, &["-n", &drill.world.a]].concat()).await;
+    assert!(done.status.success(), "{arguments:?}: {}{}", stdout(&done), stderr(&done));
+    stdout(&done)
+}
+
+async fn plan(drill: &Drill) -> Value {
+    serde_json::from_str(&run(drill, &["plan", "drill", "-o", "json"]).await).expect("JSON")
+}
+
+#[tokio::test]
+async fn a_plan_names_every_field_and_changes_nothing() {
+    let drill = Drill::new("cli-plan").await;
+    let models = drill.models(2).await;
+    let policy = drill.apply_policy(|_| {}).await;
+    let version = policy.snapshot().await.version;
+
+    // No rule holds: it is said, and the steps are planned as if one did.
+    let quiet = plan(&drill).await;
+    assert_eq!(quiet["severity"], Value::Null, "{quiet:#}");
+    assert!(quiet["assumption"].as_str().expect("it is said").contains("no rule holds"), "{quiet:#}");
+    assert_eq!(quiet["steps"][0]["changes"].as_array().map(Vec::len), Some(2), "{quiet:#}");
+
+    drill.ring().await;
+    let planned = plan(&drill).await;
+    assert_eq!((&planned["severity"], &planned["severityReason"]), (&json!("P0"), &json!("AlarmRings")));
+    assert_eq!(planned.get("assumption"), None, "{planned:#}");
+    let account = format!("ServiceAccount {}/firebreak-responder", drill.world.a);
+    assert_eq!(planned["policy"]["readAs"], json!(account));
+    let changes = planned["steps"][0]["changes"].as_array().expect("changes");
+    assert_eq!(changes.len(), 2, "{planned:#}");
+    let field = |path: &str| {
+        let fields = changes[0]["fields"].as_array().expect("fields");
+        fields.iter().find(|field| field["path"] == path).unwrap_or_else(|| panic!("{path}: {planned:#}"))
+    };
+    let gpu = field("/spec/resources/limits/nvidia.com~1gpu");
+    assert_eq!((&gpu["before"], &gpu["after"]), (&json!("1"), &json!("0")));
+    let text = run(&drill, &["plan", "drill"]).await;
+    assert!(text.contains("/spec/resources/limits/nvidia.com~1gpu  \"1\" → \"0\""), "{text}");
+
+    // The same from a file, and what the ServiceAccount may not see is Unknown with the reason.
+    let file = drill.world.files().join("policy.yaml");
+    let manifest = policy_manifest(|spec| spec["signals"][0]["objects"]["namespaces"] = json!({"all": true}));
+    let manifest = manifest.to_string().replace("${a}", &drill.world.a).replace("${b}", &drill.world.b);
+    std::fs::write(&file, manifest).expect("a file");
+    let blind = run(&drill, &["plan", "-f", file.to_str().expect("text")]).await;
+    assert!(blind.contains("Unknown  Forbidden: "), "{blind}");
+
+    for number in 0..2 {
+        models.assert_untouched(number).await;
+    }
+    assert_eq!(policy.snapshot().await.version, version, "{policy} was written");
+    assert!(drill.incidents().await.is_empty());
+}
+
+#[tokio::test]
+async fn withdraw_waits_until_everything_is_back_and_may_be_repeated() {
+    let drill = Drill::new("cli-withdraw").await;
+    let models = drill.models(2).await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    let name = incident.name();
+
+    let raw: Value = serde_json::from_str(&run(&drill, &["get", name, "-o", "json"]).await).expect("JSON");
+    assert_eq!((&raw["kind"], &raw["status"]["changesInForce"]), (&json!("Incident"), &json!(2)));
+    let table = run(&drill, &["get"]).await;
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let heading = lines.next().expect("a heading");
+    assert_eq!(heading, ["NAME", "SEVERITY", "PHASE", "STEPS", "CHANGES", "POLICY", "AGE"]);
+    assert_eq!(lines.next().expect("a row")[..6], [name, "P0", "Monitoring", "1/1", "2", "drill"], "{table}");
+    let tree = run(&drill, &["get", name]).await;
+    assert!(tree.contains("LLMDeployment") && tree.contains("model-1  Verified"), "{tree}");
+    let early = run(&drill, &["report", name]).await;
+    assert!(early.starts_with("# Incident Report") && early.contains("not over yet"), "{early}");
+
+    let said = run(&drill, &["withdraw", name]).await;
+    assert!(said.contains("WithdrawalStarted") && said.contains("→ Resolved"), "{said}");
+    models.assert_put_back().await;
+    incident.wait_until("reported", |incident| incident.data["status"]["report"]["name"].is_string()).await;
+    let report = run(&drill, &["report", name]).await;
+    assert!(report.contains("a person withdrew the response"), "{report}");
+
+    // All of it once more, and the report also when the Incident is gone.
+    for verb in ["withdraw", "watch"] {
+        run(&drill, &[verb, name]).await;
+    }
+    incident.delete().await;
+    incident.wait_until_gone().await;
+    assert_eq!(run(&drill, &["report", name]).await, report);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said_in_one_line() {
+    let drill = Drill::new("cli-errors").await;
+    let namespace = drill.world.a.as_str();
+    let table: &[(&[&str], &str)] = &[
+        (&["get", "none", "-n", namespace], "there is no Incident none"),
+        (&["watch", "none", "-n", namespace], "there is no Incident none"),
+        (&["withdraw", "none", "-n", namespace], "there is no Incident none"),
+        (&["report", "none", "-n", namespace], "there is no Incident none"),
+        (&["plan", "none", "-n", namespace], "there is no RemediationPolicy none"),
+        (&["undo", "rocket/none", "-n", namespace], "no kind rocket"),
+        (&["undo", "cm/alarm", "-n", namespace], "has no undo record"),
+        (&["undo", "cm/alarm", "--forget", "-n", namespace], "nothing to forget"),
+        (&["get", "--kubeconfig", "/does/not/exist"], "/does/not/exist"),
+        (&["get", "--context", "nowhere"], "nowhere"),
+        (&["check", "-f", "/does/not/exist"], "/does/not/exist"),
+        (&["plan", "-f", "/does/not/exist"], "/does/not/exist"),
+    ];
+    for (arguments, expected) in table {
+        let failed = drill.world.firebreak(arguments).await;
+        let said = stderr(&failed);
+        assert_eq!(failed.status.code(), Some(1), "{arguments:?}: {said}");
+        assert_eq!((said.lines().count(), stdout(&failed).as_str()), (1, ""), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
