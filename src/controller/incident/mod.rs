@@ -125,9 +125,12 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
     let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
+    let state = translate::state(incident);
+    // The clocks of a new Incident are its policy's, which this process may have kept from the start.
+    let kept_clocks = memory.assessed || state.rules.is_empty() && operator.policy_memory(&policy).assessed;
     Facts {
         incident: translate::identity(incident),
-        state: translate::state(incident),
+        state,
         intent: translate::intent(incident),
         policy: situation.fact.clone(),
         signals: situation
@@ -141,7 +144,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .map(|entry| (entry.signal.clone(), entry.value))
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
-        clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
+        clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
         listing_age: age,
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
