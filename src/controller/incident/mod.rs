@@ -9,7 +9,7 @@ pub mod translate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use firebreak_engine::decide::{Decision, decide};
+use firebreak_engine::decide::{Decision, as_closed, decide};
 use firebreak_engine::facts::{Facts, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
@@ -69,9 +69,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
         }
         if recorded.decision().report {
-            report = Some(
-                report::write(operator, &account, recorded.incident(), &recorded.decision().next, now).await,
-            );
+            let told = as_closed(&recorded.decision().next, now);
+            report = Some(report::write(operator, &account, recorded.incident(), &told, now).await);
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
