@@ -149,13 +149,12 @@ impl Cluster {
 It stays up until Ctrl-C. In another terminal:
 
   export KUBECONFIG={kubeconfig} PATH={tools}:$PATH
-  kubectl get rpol,inc,llmd -A                         policies, Incidents, models
-  kubectl describe inc -n {NAMESPACE}                 the Incident: steps, every change, timeline
-  kubectl get events -n {NAMESPACE}
+  kubectl get rpol,inc,llmd -A             # policies, Incidents, models
+  kubectl describe inc -n {NAMESPACE}      # steps, every change, timeline
   kubectl get cm -n {NAMESPACE} -l firebreak.dev/incident -o jsonpath='{{.items[*].data.report\\.md}}'
 
-  testbed nodes-down --dir {dir} --group {GROUP}       the GPU nodes die again
-  kubectl get llmd -n {NAMESPACE} chat -o yaml        with the undo record in its annotations
+  testbed nodes-down --dir {dir} --group {GROUP}      # the GPU nodes die again
+  kubectl get llmd -n {NAMESPACE} chat -o yaml        # soon with the undo record
   testbed nodes-up --dir {dir} --group {GROUP}
 
   tail -f {log}"

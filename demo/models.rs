@@ -98,7 +98,7 @@ impl Model {
         } else {
             fallen.generation() == self.generation()
         };
-        if right { Ok(()) } else { Err(format!("{} should not be {spec} now", self.name()).into()) }
+        if right { Ok(()) } else { Err(format!("the fallback of {} went wrong: {spec}", self.name()).into()) }
     }
 
     /// What is not as it was, one line each: spec, metadata, and who owns the fields.

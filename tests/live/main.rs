@@ -25,5 +25,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod examples;
 mod harness;
 mod s1_gpu_loss;
