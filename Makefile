@@ -18,7 +18,7 @@ demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep)
 
 test: ## Run all tests: unit, engine, and live ones on a real control plane
-	@testbed=$$(testbed/build.sh) && FIREBREAK_TESTBED=$$testbed cargo test --locked --workspace
+	@testbed=$$(testbed/build.sh) && FIREBREAK_TESTBED=$$testbed cargo test --locked --workspace --no-fail-fast
 
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
