@@ -101,6 +101,10 @@ pub struct Change {
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
+    /// Since when nothing of it is left on the object but traces: field
+    /// ownership that is being handed back, and a fence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned_at: Option<Timestamp>,
     /// The resourceVersion that the intended write carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<ResourceVersion>,
@@ -170,6 +174,7 @@ impl Change {
             sent_at: None,
             retry_at: None,
             applied_at: None,
+            returned_at: None,
             base: None,
             fence: None,
             fields,
@@ -186,6 +191,8 @@ impl Change {
             self.tries = 0;
             self.conflicts = 0;
             self.joined_at = Some(now);
+            self.applied_at = None;
+            self.returned_at = None;
             self.fence = None;
         }
         self.base = Some(base);
@@ -211,6 +218,21 @@ impl Change {
             self.conflicts = 0;
         }
         self.state = ChangeState::Reverting;
+        self.sending(base, now);
+    }
+
+    /// The record is off the object; what is left are traces.
+    pub fn record_is_gone(&mut self, now: Timestamp) {
+        if self.returned_at.is_none() {
+            self.returned_at = Some(now);
+            self.tries = 0;
+            self.conflicts = 0;
+            self.retry_at = None;
+        }
+    }
+
+    /// A write that carries `base` and moves no state is about to be sent.
+    pub fn sending(&mut self, base: ResourceVersion, now: Timestamp) {
         self.base = Some(base);
         self.sent_at = Some(now);
         self.retry_at = None;
@@ -227,6 +249,7 @@ impl Change {
             })
             .collect();
         self.retry_at = None;
+        self.fence = None;
         if ceded.is_empty() {
             self.state = ChangeState::Reverted;
             self.explain(None);
@@ -234,6 +257,12 @@ impl Change {
             self.state = ChangeState::Ceded;
             self.explain(Some(("ValueOfAnother", ceded.join("; "))));
         }
+    }
+
+    /// The object is gone, and with it everything that was lent to it.
+    pub fn object_gone(&mut self) {
+        self.fence = None;
+        self.stand(ChangeState::Ceded, "ObjectGone", "the object was deleted");
     }
 
     /// The change ends, or stands still, in `state` for this reason.

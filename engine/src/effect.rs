@@ -1,7 +1,19 @@
 //! What to do: a closed list of writes, each guarded by a version.
 
-use crate::id::{ChangeId, TargetId};
+use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::undo::GuardedPatch;
+
+/// The identity of one write. Its answer speaks for it and for no other write
+/// of the same change, so a slow answer cannot be taken for that of a newer one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId {
+    /// The change it belongs to.
+    pub change: ChangeId,
+    /// What it is for.
+    pub act: Act,
+    /// The version that guards it.
+    pub base: ResourceVersion,
+}
 
 /// One write to one target.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +26,13 @@ pub struct Effect {
     pub act: Act,
     /// The bytes.
     pub patch: GuardedPatch,
+}
+
+impl Effect {
+    /// Under which its outcome is reported.
+    pub fn id(&self) -> EffectId {
+        EffectId { change: self.change.clone(), act: self.act, base: self.patch.base().clone() }
+    }
 }
 
 /// What a write is for.

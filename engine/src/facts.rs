@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::effect::EffectId;
 use crate::expression::FieldValue;
-use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
+use crate::id::{IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
 use crate::verdict::Verdict;
@@ -53,7 +54,7 @@ pub struct Facts {
     /// The live reads that were asked for so far.
     pub looked: BTreeMap<Look, LookResult>,
     /// What became of the effects of the last decision.
-    pub outcomes: BTreeMap<ChangeId, Outcome>,
+    pub outcomes: BTreeMap<EffectId, Outcome>,
     /// What became of the report.
     pub report: Option<Result<String, String>>,
 }

@@ -13,9 +13,9 @@ use crate::undo::MANAGER;
 
 /// Everybody who owns `path`, as `manager/operation` joined by commas.
 pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
-    let keys = keys(path);
-    let owners: Vec<String> = entries(object)
-        .filter(|entry| entry.get("subresource").is_none() && owns(&entry["fieldsV1"], &keys))
+    let entries = entries(object).filter(|entry| entry.get("subresource").is_none());
+    let owners: Vec<String> = closest(entries, path)
+        .into_iter()
         .map(name)
         .filter(|name| !name.starts_with(&format!("{MANAGER}/")))
         .collect();
@@ -24,9 +24,15 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
 
 /// Who wrote the value that stands at `path`, for people; us included.
 pub fn writer(object: &Value, path: &FieldPath) -> String {
-    let keys = keys(path);
-    let writer = entries(object).find(|entry| owns(&entry["fieldsV1"], &keys)).map(name);
+    let writer = closest(entries(object), path).into_iter().next().map(name);
     writer.map_or_else(|| "somebody unknown".to_owned(), |writer| cut(&writer, 256))
+}
+
+/// Whether our own entry owns `path`: the value that stands there came with one
+/// of our writes, a webhook's and the server's defaults included.
+pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
+    let keys = keys(path);
+    entries(object).any(|entry| is_ours(entry) && depth(&entry["fieldsV1"], &keys).is_some())
 }
 
 /// The managedFields with our entries given back to the owners that `fields`
@@ -74,14 +80,25 @@ fn keys(path: &FieldPath) -> Vec<String> {
         .collect()
 }
 
-/// Whether the set owns the path: it or an atomic ancestor is a member.
-fn owns(set: &Value, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else { return true };
-    match set.get(first) {
-        Some(next) if next.as_object().is_some_and(Map::is_empty) => true,
-        Some(next) => owns(next, rest),
-        None => false,
+/// The entries that own the path most closely. A member without members of its own
+/// is an atomic map, which owns everything below it, or a map of which only the
+/// existence is owned: it counts where nobody owns anything closer.
+fn closest<'a>(entries: impl Iterator<Item = &'a Value>, path: &FieldPath) -> Vec<&'a Value> {
+    let keys = keys(path);
+    let owning: Vec<(usize, &Value)> =
+        entries.filter_map(|entry| Some((depth(&entry["fieldsV1"], &keys)?, entry))).collect();
+    let closest = owning.iter().map(|(depth, _)| *depth).max();
+    owning.into_iter().filter(|(depth, _)| Some(*depth) == closest).map(|(_, entry)| entry).collect()
+}
+
+/// How far down the path the set owns it: it or an atomic ancestor is a member.
+fn depth(set: &Value, path: &[String]) -> Option<usize> {
+    let Some((first, rest)) = path.split_first() else { return Some(0) };
+    let next = set.get(first)?;
+    if next.as_object().is_some_and(Map::is_empty) {
+        return Some(1);
     }
+    depth(next, rest).map(|below| below + 1)
 }
 
 /// The paths of a set: its leaves, and the inner nodes marked with `.`.
@@ -165,6 +182,19 @@ mod tests {
             None,
             "our own entry is no former owner"
         );
+    }
+
+    #[test]
+    fn who_owns_only_a_map_does_not_own_what_others_put_into_it() {
+        let mut object = object();
+        let entries = &mut object["metadata"]["managedFields"];
+        entries[0]["fieldsV1"]["f:spec"]["f:quantization"] = json!({});
+        entries[1]["fieldsV1"]["f:spec"]["f:quantization"] = json!({"f:precision": {}});
+        let precision: FieldPath = "/spec/quantization/precision".parse().unwrap();
+        assert_eq!(writer(&object, &precision), "firebreak/Update");
+        assert_eq!(owner(&object, &precision), None);
+        let other: FieldPath = "/spec/quantization/enabled".parse().unwrap();
+        assert_eq!(owner(&object, &other).as_deref(), Some("flux/Apply"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The pattern that the API server checks, in the schema of every duration.
@@ -103,6 +103,12 @@ impl From<Period> for String {
     fn from(period: Period) -> Self {
         period.to_string()
     }
+}
+
+/// The moment that is `length` after `at`. Times come from status, which anybody
+/// with the right may edit, so a sum beyond the calendar is its end and no panic.
+pub fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
+    at.checked_add(length).unwrap_or(if length.is_negative() { Timestamp::MIN } else { Timestamp::MAX })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::change::cut;
 use crate::expression::{Condition, FieldValue};
 use crate::facts::Reading;
 use crate::incident::{RuleStatus, SignalState, SignalStatus};
+use crate::period::after;
 use crate::policy::Severity;
 use crate::rules::{Rules, SeverityRule, Signal, SignalKind};
 use crate::verdict::Verdict;
@@ -59,6 +60,11 @@ impl Assessment {
     /// clock. None while any rule is true, held or Unknown.
     pub fn quiet_since(&self) -> Option<Timestamp> {
         quiet_since(&self.rules)
+    }
+
+    /// Whether every rule is known not to hold.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet_since().is_some()
     }
 
     /// Whether a rule holds.
@@ -197,8 +203,10 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
         status.since = Some(now);
     }
     let due = match truth {
-        Verdict::True if !status.holds => status.since.map(|since| since + rule.for_),
-        Verdict::Unknown => status.unknown_since.map(|since| since + UNKNOWN_GRACE).filter(|due| *due > now),
+        Verdict::True if !status.holds => status.since.map(|since| after(since, rule.for_)),
+        Verdict::Unknown => {
+            status.unknown_since.map(|since| after(since, UNKNOWN_GRACE)).filter(|due| *due > now)
+        }
         Verdict::True | Verdict::False => None,
     };
     found.wake_at = earliest(found.wake_at, due);
@@ -210,7 +218,7 @@ fn run_clock(status: &mut RuleStatus, now: Timestamp) {
     match status.truth {
         Verdict::Unknown => {
             let since = *status.unknown_since.get_or_insert(now);
-            if now.duration_since(since) > UNKNOWN_GRACE {
+            if now.duration_since(since) >= UNKNOWN_GRACE {
                 status.known = Verdict::Unknown;
                 status.since = None;
             }
@@ -219,7 +227,7 @@ fn run_clock(status: &mut RuleStatus, now: Timestamp) {
             let paused =
                 status.unknown_since.take().map_or(SignedDuration::ZERO, |since| now.duration_since(since));
             status.since = match status.since {
-                Some(since) if status.known == truth => Some(since + paused),
+                Some(since) if status.known == truth && paused < UNKNOWN_GRACE => Some(after(since, paused)),
                 _ => Some(now),
             };
             status.known = truth;

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use firebreak_engine::effect::Effect;
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::undo::MANAGER;
+use http::Request;
+use http::header::{HeaderMap, RETRY_AFTER};
 use jiff::SignedDuration;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
+use kube::client::Body;
 use kube::core::Status;
 use serde_json::Value;
 
@@ -33,21 +36,44 @@ pub async fn send(client: &Client, kind: &ServedKind, effect: &Effect) -> Outcom
         // Nothing was sent, but the caller need not rely on that.
         Err(error) => return Outcome::Unclear { why: error.to_string() },
     };
-    match client.request::<Value>(request).await {
-        Ok(object) => Outcome::Done(Arc::new(object)),
-        Err(kube::Error::Api(status)) => outcome(&status),
+    match exchange(client, request.map(Body::from)).await {
+        Ok(outcome) => outcome,
         Err(error) => Outcome::Unclear { why: retry::explain(&error) },
     }
 }
 
+/// Not `client.request`, which drops the headers, and with them how long to wait.
+async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, kube::Error> {
+    let answer = client.send(request).await?;
+    let (code, asked) = (answer.status(), asked_to_wait(answer.headers()));
+    let body = answer.into_body().collect_bytes().await?;
+    if code.is_success() {
+        let object = serde_json::from_slice::<Value>(&body).map_err(kube::Error::SerdeError)?;
+        return Ok(Outcome::Done(Arc::new(object)));
+    }
+    // Not every answer is the API server's own: a proxy in between may say something else.
+    let status = serde_json::from_slice(&body).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(&body);
+        Status::failure(text.trim(), "Unreadable").with_code(code.as_u16())
+    });
+    Ok(outcome(&status, asked))
+}
+
+/// The header Retry-After, as the API server writes it.
+fn asked_to_wait(headers: &HeaderMap) -> Option<SignedDuration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse::<u16>().ok()?;
+    Some(SignedDuration::from_secs(seconds.into()))
+}
+
 /// What an answer of the API server means for an intent.
-fn outcome(status: &Status) -> Outcome {
+fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
     let why = status.message.clone();
     match status.code {
         409 => Outcome::Later { conflict: true, after: None },
         429 => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-            Outcome::Later { conflict: false, after: Some(SignedDuration::from_secs(seconds.into())) }
+            let told = SignedDuration::from_secs(seconds.into());
+            Outcome::Later { conflict: false, after: Some(told.max(asked.unwrap_or_default())) }
         }
         400 | 401 | 403 | 404 | 405 | 410 | 413 | 415 | 422 => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -66,7 +92,7 @@ mod tests {
     use super::*;
 
     fn answered(code: u16) -> Outcome {
-        outcome(&Status { code, ..Status::failure("no", "Reason") })
+        outcome(&Status { code, ..Status::failure("no", "Reason") }, None)
     }
 
     #[test]
@@ -79,5 +105,22 @@ mod tests {
         }
         assert!(matches!(answered(409), Outcome::Later { conflict: true, .. }));
         assert!(matches!(answered(429), Outcome::Later { conflict: false, .. }));
+    }
+
+    #[test]
+    fn a_throttled_write_waits_as_long_as_the_header_says() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(asked_to_wait(&headers), None);
+        headers.insert(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT".parse().unwrap());
+        assert_eq!(asked_to_wait(&headers), None);
+        headers.insert(RETRY_AFTER, "7".parse().unwrap());
+        let seven = Some(SignedDuration::from_secs(7));
+        assert_eq!(asked_to_wait(&headers), seven);
+        let Outcome::Later { after, .. } =
+            outcome(&Status { code: 429, ..Status::failure("no", "Slow") }, seven)
+        else {
+            panic!("429 is tried again")
+        };
+        assert_eq!(after, seven);
     }
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use firebreak_engine::decide::Decision;
-use firebreak_engine::effect::Act;
+use firebreak_engine::effect::{Act, EffectId};
 use firebreak_engine::facts::Outcome;
-use firebreak_engine::id::ChangeId;
 use firebreak_engine::incident::TimelineEntry;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
@@ -72,11 +71,11 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
 pub fn effects(
     operator: &Operator,
     decision: &Decision,
-    outcomes: &BTreeMap<ChangeId, Outcome>,
+    outcomes: &BTreeMap<EffectId, Outcome>,
     incident: &Incident,
 ) {
     for effect in &decision.effects {
-        if !matches!(outcomes.get(&effect.change), Some(Outcome::Done(_))) {
+        if !matches!(outcomes.get(&effect.id()), Some(Outcome::Done(_))) {
             continue;
         }
         let (reason, verb) = match effect.act {

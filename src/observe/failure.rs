@@ -34,7 +34,10 @@ impl Failure {
         match status.code {
             401 => blind("Unauthorized"),
             403 => blind("Forbidden"),
-            404 => blind("KindNotFound"),
+            404 => {
+                let detail = format!("the cluster does not serve this kind: {}", say(status));
+                Self::Blind { reason: "KindNotFound", detail }
+            }
             410 => Self::Expired,
             408 | 409 | 429 => Self::Trouble(say(status)),
             400..=499 => blind("Refused"),

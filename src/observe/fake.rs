@@ -24,6 +24,10 @@ pub(super) enum Answer {
     Code(u16),
     /// Watches with this code, lists as ever.
     WatchCode(u16),
+    /// Requests whose URL contains the text with this code, others as ever.
+    CodeIn(&'static str, u16),
+    /// As ever, but so much later.
+    Slow(Duration),
     /// Not at all; open watches stay open and say nothing.
     Silence,
 }
@@ -132,12 +136,20 @@ impl Fake {
             world.requests.push(url.clone());
             world.answer
         };
+        if let Answer::Slow(delay) = answer {
+            tokio::time::sleep(delay).await;
+        }
         match answer {
             Answer::Silence => std::future::pending().await,
             Answer::Code(code) => Ok(refuse(code)),
             Answer::WatchCode(code) if watch => Ok(refuse(code)),
-            Answer::Normal | Answer::WatchCode(_) if watch => Ok(self.watch(&uri)),
-            Answer::Normal | Answer::WatchCode(_) => Ok(self.list(&uri)),
+            Answer::CodeIn(text, code) if url.contains(text) => Ok(refuse(code)),
+            Answer::Normal | Answer::WatchCode(_) | Answer::CodeIn(..) | Answer::Slow(_) if watch => {
+                Ok(self.watch(&uri))
+            }
+            Answer::Normal | Answer::WatchCode(_) | Answer::CodeIn(..) | Answer::Slow(_) => {
+                Ok(self.list(&uri))
+            }
         }
     }
 

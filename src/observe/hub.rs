@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::core::ApiResource;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fold::{Counts, Judge};
@@ -20,8 +21,8 @@ use super::standing::Standing;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::workloads::Profiles;
 
-/// Finds the resource of an apiVersion and kind. Asked before each list and each opening of a watch, so
-/// it should remember answers, absence only briefly.
+/// Finds the resource of an apiVersion and kind. Asked at each opening of a watch, so it should remember
+/// answers, absence only briefly.
 pub type Resolve =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>;
 
@@ -238,7 +239,10 @@ fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) 
     let mut counts = Counts::default();
     for key in &source.watches {
         let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
-        match &*lock(&watch.standing) {
+        let mut standing = lock(&watch.standing);
+        // Not left to the watch alone, which may be late.
+        standing.expire(Instant::now());
+        match &*standing {
             Standing::Known { fold, .. } => counts.absorb(fold.counts()),
             Standing::Unknown { reason, detail } => {
                 return match &key.namespace {

@@ -48,14 +48,15 @@ impl Standing {
         Self::Unknown { reason: "NotSynced", detail: "it has not been read yet".to_owned() }
     }
 
-    /// The opening of the watch was answered, after a list or in continuation.
-    pub(super) fn opened(&mut self, listed: Option<Fold>, now: Instant) {
+    /// The opening of the watch was answered, after a list or in continuation. False if it became
+    /// unknown meanwhile, so that only a list helps.
+    pub(super) fn opened(&mut self, listed: Option<Fold>, now: Instant) -> bool {
         match (self, listed) {
             (this, Some(fold)) => *this = Self::Known { fold, answered_at: now },
             (Self::Known { answered_at, .. }, None) => *answered_at = now,
-            // It became unknown meanwhile; only a list helps.
-            (Self::Unknown { .. }, None) => {}
+            (Self::Unknown { .. }, None) => return false,
         }
+        true
     }
 
     /// The watch could not go on.
@@ -115,9 +116,9 @@ mod tests {
         let fold = || Some(Fold::new(Judge::Nodes));
         let start = Instant::now();
         let mut standing = Standing::new();
-        standing.opened(None, start);
+        assert!(!standing.opened(None, start));
         assert_eq!(reason(&standing), "NotSynced");
-        standing.opened(fold(), start);
+        assert!(standing.opened(fold(), start));
         standing.failed(&Failure::Trouble("reset".to_owned()));
         standing.failed(&Failure::Expired);
         assert_eq!(reason(&standing), "Known");

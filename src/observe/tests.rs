@@ -275,8 +275,8 @@ async fn one_frozen_watch_is_opened_again_and_nobody_is_told() {
     // Frozen over the moment at which the server would have ended the watch.
     world.fake.answer(Answer::Silence);
     sleep(Duration::from_secs(62)).await;
-    world.fake.answer(Answer::Normal);
     world.fake.put(NODES, "b", node("b", "True"));
+    world.fake.answer(Answer::Normal);
     assert_eq!(world.told().await, Vec::<String>::new());
     sleep(Duration::from_secs(5)).await;
     assert_eq!(world.int(&policy, "total"), 2);
@@ -395,6 +395,12 @@ async fn namespaces_are_added_up_and_one_that_is_unknown_makes_all_unknown() {
     let counts = (world.int(&policy, "healthy"), world.int(&policy, "unhealthy"));
     assert_eq!(counts, (1, 1));
     assert_eq!(world.field(&policy, "healthyRatio"), Some(FieldValue::Double(0.5)));
+
+    world.fake.answer(Answer::CodeIn("namespaces/staging", 403));
+    world.fake.hang_up();
+    world.until(&policy, "Forbidden").await;
+    let Reading::Unknown { detail, .. } = world.hub.reading(&policy, "s") else { panic!("it is known") };
+    assert_eq!(detail, "in namespace staging: the server says 403");
 }
 
 #[tokio::test(start_paused = true)]
@@ -421,4 +427,42 @@ async fn a_signal_that_makes_no_sense_is_unknown_and_watches_nothing() {
     assert_eq!((world.reason(&policy).as_str(), world.hub.watches()), ("BadSignal", 0));
     world.subscribe("p", &[models(Some(&[]))]);
     assert_eq!((world.reason(&policy).as_str(), world.hub.watches()), ("BadScope", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_after_two_minutes_is_no_answer() {
+    let mut world = World::new();
+    world.fake.put(NODES, "a", node("a", "True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    // Each opening takes longer than we wait for it, until the last of those within two minutes.
+    world.fake.answer(Answer::Slow(Duration::from_secs(14)));
+    world.fake.hang_up();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.reason(&policy), "Known");
+    world.fake.answer(Answer::Slow(Duration::from_secs(16)));
+    world.fake.hang_up();
+    world.until(&policy, "Stale").await;
+    world.fake.answer(Answer::Normal);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_makes_unknown_and_does_not_end_the_watch() {
+    let mut world = World::new();
+    let panics = Arc::new(Mutex::new(true));
+    let still = Arc::clone(&panics);
+    let profiles = Arc::new(Profiles::built_in().unwrap());
+    let resolve = move |_: String, _: String| {
+        assert!(!*still.lock().unwrap(), "on purpose");
+        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&());
+        std::future::ready(Ok(Served { resource, namespaced: true })).boxed()
+    };
+    (world.hub, world.changes) = Hub::new(profiles, Arc::new(resolve), Arc::new(|_, _| {}));
+    let policy = world.subscribe("p", &[models(None)]);
+    world.until(&policy, "InternalError").await;
+    *panics.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
+    panics.clear_poison();
+    world.until(&policy, "Known").await;
 }

@@ -12,12 +12,13 @@
 //! that may list and not watch never flickers. Items are read one by one from
 //! the raw answer. No object outlives the event that brought it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
-use futures::{Stream, TryStreamExt};
+use futures::{FutureExt, Stream, TryStreamExt};
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, DynamicObject, Request, Resource};
@@ -40,6 +41,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(15);
 const PAGE_WITHIN: Duration = Duration::from_secs(30);
 /// A watch that ends sooner did not go well, whatever it says: the next one has to wait.
 const SHORTEST: Duration = Duration::from_secs(5);
+const AFTER_PANIC: Duration = Duration::from_secs(30);
 const PAGE: u32 = 500;
 
 /// A resource that the cluster serves.
@@ -64,7 +66,7 @@ pub enum Unresolved {
 pub(super) struct Scope {
     /// Acts as the ServiceAccount.
     pub client: Client,
-    /// Finds the resource; asked again before each list.
+    /// Finds the resource; asked again at each attempt.
     pub resolve: Box<dyn Fn() -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>,
     /// None is the whole cluster.
     pub namespace: Option<String>,
@@ -119,7 +121,15 @@ impl Watch {
 
     /// Watches for ever; dropping the future ends it.
     pub(super) async fn run(self) {
-        tokio::join!(self.follow_for_ever(), self.expire_for_ever());
+        loop {
+            let watching = async { tokio::join!(self.follow_for_ever(), self.expire_for_ever()) };
+            // A panic must not leave behind a reading that never changes again.
+            if AssertUnwindSafe(watching).catch_unwind().await.is_err() {
+                let detail = "reading it ended unexpectedly; the operator's log says where".to_owned();
+                self.failed(&Failure::Blind { reason: "InternalError", detail }, &mut None);
+                sleep(AFTER_PANIC).await;
+            }
+        }
     }
 
     async fn follow_for_ever(&self) {
@@ -150,8 +160,9 @@ impl Watch {
                     sleep_until(at).await;
                     if self.update(|standing| standing.expire(Instant::now())) {
                         (self.signals.error)("Stale");
-                        (self.signals.changed)();
                     }
+                    // A reader may have found it stale a moment before; the others are told here.
+                    (self.signals.changed)();
                 }
             }
         }
@@ -173,7 +184,9 @@ impl Watch {
         let events = within(OPEN_WITHIN, "the watch", self.open(&url, &version)).await?;
         // Only now: a list whose watch does not open is dropped, and what is known is still as of before.
         *position = Some(version);
-        self.update(|standing| standing.opened(listed, Instant::now()));
+        if !self.update(|standing| standing.opened(listed, Instant::now())) {
+            return Err(Failure::Trouble("the answer came too late".to_owned()));
+        }
         self.opened.notify_one();
         (self.signals.changed)();
         self.follow(events, position, give_up_at).await
@@ -269,7 +282,7 @@ impl Watch {
                 })?
             }
             WatchEvent::Bookmark(bookmark) => {
-                *position = Some(bookmark.metadata.resource_version);
+                *position = Some(bookmark.metadata.resource_version).filter(|version| !version.is_empty());
                 None
             }
             WatchEvent::Error(status) => return Err(Failure::of_status(&status)),

@@ -25,6 +25,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod drill;
 mod examples;
 mod harness;
+mod membership;
+mod observe;
+mod policy_unavailable;
+mod s12_malformed;
+mod s13_undo;
+mod s14_steady;
+mod s15_rights;
 mod s1_gpu_loss;
+mod s2_drift;
+mod s5_crash;
+mod s6_answers;
+mod s8_unknown;
+mod withdrawal;

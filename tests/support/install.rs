@@ -76,7 +76,7 @@ pub async fn once_per_operator(client: &Client, namespace: &str, watched: &[&str
 }
 
 /// The documents in `deploy/*.yaml`, each with the name of its file.
-fn shipped() -> Result<Vec<(String, Value)>, String> {
+pub fn shipped() -> Result<Vec<(String, Value)>, String> {
     let directory = repository().join("deploy");
     if !directory.exists() {
         return Ok(Vec::new());

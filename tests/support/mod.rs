@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "a library for tests, of which each uses a part")]
 
 mod guardian;
-mod install;
+pub mod install;
 pub mod manifest;
 pub mod nodes;
 pub mod object;

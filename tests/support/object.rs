@@ -48,6 +48,8 @@ impl fmt::Display for Object {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     pub uid: String,
+    /// The resourceVersion, which moves with every write that changes anything.
+    pub version: String,
     pub generation: i64,
     pub spec: Value,
     pub labels: BTreeMap<String, String>,
@@ -249,6 +251,7 @@ impl Snapshot {
         });
         Self {
             uid: object.uid().unwrap_or_default(),
+            version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
             spec: object.data["spec"].clone(),
             labels: object.labels().clone(),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{manifest, object::Object, world::World};
 
 /// What a role allows.
+#[derive(Clone)]
 pub struct Rule<'a> {
     pub group: &'a str,
     pub resources: &'a [&'a str],

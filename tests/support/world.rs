@@ -130,7 +130,7 @@ impl World {
 
     /// The documents of a YAML text, in which `${a}` and `${b}` stand for the namespaces and
     /// `${pool}` for the value of the label and taint of the world's GPU nodes.
-    fn documents(&self, yaml: &str) -> Vec<Value> {
+    pub fn documents(&self, yaml: &str) -> Vec<Value> {
         let names = [("${a}", &self.a), ("${b}", &self.b), ("${pool}", &self.id)];
         manifest::documents(
             &names.iter().fold(yaml.to_owned(), |text, (mark, name)| text.replace(mark, name)),
@@ -233,12 +233,17 @@ impl World {
 
     /// Runs `kubectl` as the administrator and returns what it printed; panics if it fails.
     pub async fn kubectl(&self, arguments: &[&str]) -> String {
-        let mut command = testbed().kubectl();
-        command.args(arguments);
-        let output = run(command).await;
+        let output = self.kubectl_answer(arguments).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {}: {stderr}", arguments.join(" "));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `kubectl` as the administrator and returns what became of it.
+    pub async fn kubectl_answer(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = testbed().kubectl();
+        command.args(arguments);
+        run(command).await
     }
 
     /// Runs a client verb of `firebreak` as the administrator.

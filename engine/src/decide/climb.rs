@@ -8,6 +8,7 @@ use super::{Round, is_begun};
 use crate::change::{Change, ChangeState};
 use crate::facts::Target;
 use crate::incident::{Held, StepState, StepStatus, count};
+use crate::period::after;
 use crate::policy::Severity;
 use crate::rules::Step;
 use crate::verdict::Verdict;
@@ -172,6 +173,9 @@ impl Round<'_> {
             return false;
         }
         for (mut change, target) in plans.changes.into_iter().take(BATCH) {
+            if self.is_being_written(&target.id) {
+                continue; // it joins when the answer to that write is there
+            }
             if self.next.changes.len() >= JOURNAL
                 && !self.next.changes.iter().any(|known| known.id == change.id)
             {
@@ -230,7 +234,7 @@ impl Round<'_> {
             Some(verify) => (verify.within, format!("step {name} is being verified")),
             None => (step.settle, format!("step {name} may still help")),
         };
-        match begun.map(|begun| begun + patience).filter(|due| *due > self.now) {
+        match begun.map(|begun| after(begun, patience)).filter(|due| *due > self.now) {
             Some(due) => {
                 self.wake(Some(due));
                 Turn::Wait(waits)
@@ -240,8 +244,7 @@ impl Round<'_> {
     }
 
     pub(super) fn is_verified(&self, step: &str) -> bool {
-        let mut in_force = self.next.changes_of(step).filter(|change| change.state.is_in_force()).peekable();
-        in_force.peek().is_some() && in_force.all(|change| change.state == ChangeState::Verified)
+        stands_verified(self.next.changes_of(step))
     }
 
     fn has_failed(&self, step: &Step) -> bool {
@@ -299,7 +302,7 @@ impl Round<'_> {
             self.ladder.iter().find(|step| step.is_for(level)).map(|step| step.timeout).unwrap_or_default();
         let Some(classified) = self.next.classified_at else { return };
         if self.next.in_force() == 0 && self.begun().is_empty() {
-            let due = classified + patience;
+            let due = after(classified, patience);
             if due > self.now {
                 return self.wake(Some(due));
             }
@@ -347,7 +350,6 @@ impl Round<'_> {
 fn step_state(status: &StepStatus, changes: &[&Change], closing: bool) -> StepState {
     let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
     let outstanding = changes.iter().any(|change| change.state.is_outstanding());
-    let mut in_force = changes.iter().filter(|change| change.state.is_in_force()).peekable();
     match () {
         () if status.definition.is_none() => StepState::Pending,
         () if closing && outstanding => StepState::Reverting,
@@ -355,9 +357,14 @@ fn step_state(status: &StepStatus, changes: &[&Change], closing: bool) -> StepSt
         () if any(ChangeState::Failed) => StepState::Failed,
         () if any(ChangeState::Held) => StepState::Held,
         () if changes.iter().any(|change| change.state.is_open_intent()) => StepState::Applying,
-        () if in_force.peek().is_some() && in_force.all(|change| change.state == ChangeState::Verified) => {
-            StepState::Verified
-        }
+        () if stands_verified(changes.iter().copied()) => StepState::Verified,
         () => StepState::Applied,
     }
+}
+
+/// Whether everything of a step that stands on the objects was verified.
+fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
+    let mut standing =
+        changes.filter(|c| matches!(c.state, ChangeState::Applied | ChangeState::Verified)).peekable();
+    standing.peek().is_some() && standing.all(|change| change.state == ChangeState::Verified)
 }

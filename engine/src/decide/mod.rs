@@ -6,6 +6,7 @@
 
 mod climb;
 mod close;
+mod give_back;
 mod plan;
 mod settle;
 mod verify;
@@ -13,11 +14,12 @@ mod withdraw;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::change::cut;
-use crate::effect::{Act, Effect};
-use crate::facts::{Facts, Look, LookResult, Looks, PolicyFact, Target};
-use crate::id::{ChangeId, TargetId};
+use crate::change::{Change, cut};
+use crate::effect::{Act, Effect, EffectId};
+use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
+use crate::id::TargetId;
 use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
+use crate::period::after;
 use crate::policy::Mode;
 use crate::rules::{Rules, Step, begun_step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
@@ -196,14 +198,14 @@ impl<'a> Round<'a> {
         let Some(rules) = self.rules else {
             return Course::Stand(unavailable("the policy cannot be read"));
         };
+        if rules.mode == Mode::Observe && self.next.owes_anything() {
+            return Course::Stand(unavailable("the policy was set to Observe"));
+        }
         if self.has_recovered(rules) {
             let held_once = self.next.classified_at.is_some();
             return Course::Withdraw(if held_once { Closing::Recovered } else { Closing::NotClassified });
         }
         match rules.mode {
-            Mode::Observe if self.next.owes_anything() => {
-                Course::Stand(unavailable("the policy was set to Observe"))
-            }
             Mode::Observe => Course::Observe,
             Mode::Enforce if self.next.severity.is_none() => Course::Wait,
             Mode::Enforce => Course::Climb,
@@ -212,13 +214,14 @@ impl<'a> Round<'a> {
 
     /// Whether no rule has held for `recovery.for`, and `recovery.when` is true.
     fn has_recovered(&mut self, rules: &Rules) -> bool {
-        let quiet = self.assessment.quiet_since().or(if rules.severity.is_empty() {
+        let quiet = if rules.severity.is_empty() {
             self.next.opened_at
         } else {
-            None
-        });
+            // Rules may have been quiet for days before a person opened it.
+            self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
+        };
         let Some(quiet) = quiet else { return false };
-        let due = quiet + rules.recovery_for;
+        let due = after(quiet, rules.recovery_for);
         if due > self.now {
             self.wake(Some(due));
             return false;
@@ -232,7 +235,7 @@ impl<'a> Round<'a> {
     /// A rule held and holds no longer, or none held yet: nothing new starts.
     fn wait_for_a_rule(&mut self) {
         self.next.held = None;
-        if self.next.classified_at.is_none() && self.facts.state.opened_at.is_some() {
+        if self.next.classified_at.is_none() {
             let wait = "no rule of the policy holds, so nothing is applied; it closes after recovery.for. \
                         Look at status.rules, or delete the Incident";
             self.next.held = Some(Held::new("NotClassified", wait, false));
@@ -275,8 +278,8 @@ impl<'a> Round<'a> {
         self.wake_at = earliest(self.wake_at, at);
     }
 
-    fn wake_in(&mut self, after: SignedDuration) {
-        self.wake(Some(self.now + after));
+    fn wake_in(&mut self, length: SignedDuration) {
+        self.wake(Some(after(self.now, length)));
     }
 
     /// The live read of an object, or None while it has to be asked for.
@@ -296,8 +299,21 @@ impl<'a> Round<'a> {
         self.ladder.iter().find(|step| step.name == name)
     }
 
-    fn effect(&mut self, change: ChangeId, target: TargetId, act: Act, patch: GuardedPatch) {
-        self.effects.push(Effect { change, target, act, patch });
+    fn effect(&mut self, change: &Change, act: Act, patch: GuardedPatch) {
+        let (id, target) = (change.id.clone(), change.target.clone());
+        self.effects.push(Effect { change: id, target, act, patch });
+    }
+
+    /// Whether this decision writes the object already: a second write with the
+    /// same guard could only fail. The answer to the first brings the next decision.
+    fn is_being_written(&self, target: &TargetId) -> bool {
+        self.effects.iter().any(|effect| effect.target.uid == target.uid)
+    }
+
+    /// The answer to the newest write of this kind for this change.
+    fn answer(&self, change: &Change, act: Act) -> Option<&'a Outcome> {
+        let id = EffectId { change: change.id.clone(), act, base: change.base.clone()? };
+        self.facts.outcomes.get(&id)
     }
 
     fn not_done(&mut self, step: &str, target: Option<&Target>, reason: &str, message: &str) {

@@ -13,6 +13,7 @@
 //! [`LATE_REQUEST`] ago.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::{Course, Round};
 use crate::action::Plan;
@@ -20,9 +21,9 @@ use crate::change::{Change, ChangeState};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target, is_due};
 use crate::id::digest;
+use crate::period::{Period, after};
 use crate::rules::Step;
 use crate::undo;
-use crate::value::same;
 
 /// After this no request can still be on its way: clients give up after 30 s
 /// and the server after 60 s.
@@ -31,73 +32,122 @@ pub(super) const LATE_REQUEST: SignedDuration = SignedDuration::from_secs(120);
 const UNKNOWN_ROUNDS: u8 = 3;
 /// Targets that are tried again at once after the first conflict; halved with each further one.
 const CONFLICT_BATCH: usize = 16;
+/// When those whose turn it was not after a conflict are looked at again.
+const NEXT_TURN: SignedDuration = SignedDuration::from_millis(50);
+/// How long to wait at least after a live read that failed.
+const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
+/// The longest Retry-After that is believed.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
+/// The reason of an intent whose fence the server refuses: its late requests must be waited out.
+const FENCE_REFUSED: &str = "FenceRefused";
 
 impl Round<'_> {
-    /// Settles every open intent as far as this round can.
+    /// Settles everything that is under way, as far as this round can: open
+    /// intents, and the traces of loans that somebody else has ended.
     pub(super) fn settle(&mut self, course: &Course) {
         let withdrawing = matches!(course, Course::Withdraw(_));
-        let may_send = matches!(course, Course::Climb);
-        let worst = self.next.changes.iter().filter(|c| c.state.is_open_intent()).map(|c| c.conflicts).max();
-        let mut conflicting = (CONFLICT_BATCH >> worst.unwrap_or(0).min(8)).max(1);
+        let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             let mut change = self.next.changes[index].clone();
-            if !change.state.is_open_intent() {
-                continue;
-            }
-            self.hear(&mut change);
             if change.state.is_open_intent() {
-                let gives_up = self.gives_up(&change, withdrawing);
-                let waits = !is_due(change.retry_at, self.now) && !withdrawing;
-                let has_turn = change.conflicts == 0 || conflicting > 0;
-                if waits || !has_turn {
-                    self.wake(change.retry_at.or(Some(self.now)));
-                } else if change.state != ChangeState::Held || withdrawing {
-                    conflicting -= usize::from(change.conflicts > 0);
-                    self.resolve(&mut change, gives_up, may_send);
-                }
+                self.settle_intent(&mut change, course, &mut turns);
+            } else if change.state == ChangeState::Reverting && !withdrawing {
+                self.give_back(&mut change);
             }
             self.next.changes[index] = change;
         }
     }
 
+    /// How many targets that met a conflict are tried again at once: fewer each
+    /// time, down to one, so that the gap between read and write gets short.
+    fn turns_after_conflicts(&self) -> usize {
+        let open = self.next.changes.iter().filter(|change| change.state.is_open_intent());
+        let worst = open.map(|change| change.conflicts).max().unwrap_or(0);
+        (CONFLICT_BATCH >> worst.min(8)).max(1)
+    }
+
+    fn settle_intent(&mut self, change: &mut Change, course: &Course, turns: &mut usize) {
+        self.hear(change);
+        if !change.state.is_open_intent() {
+            return;
+        }
+        let withdrawing = matches!(course, Course::Withdraw(_));
+        let may_send = matches!(course, Course::Climb);
+        let gives_up = self.gives_up(change, withdrawing);
+        if change.state == ChangeState::Held && gives_up.is_none() {
+            return; // until a person decides
+        }
+        let begins_to_withdraw = withdrawing && self.facts.state.closing.is_none();
+        if !is_due(change.retry_at, self.now) && !begins_to_withdraw {
+            return self.wake(change.retry_at);
+        }
+        if may_send && change.conflicts > 0 {
+            if *turns == 0 {
+                return self.wake_in(NEXT_TURN);
+            }
+            *turns -= 1;
+        }
+        self.resolve(change, gives_up, may_send);
+    }
+
     /// Takes in what the last effect answered.
     fn hear(&mut self, change: &mut Change) {
-        let Some(outcome) = self.facts.outcomes.get(&change.id) else { return };
+        if let Some(outcome) = self.answer(change, Act::Fence) {
+            self.hear_about_fence(change, outcome);
+        }
+        let Some(outcome) = self.answer(change, Act::Apply) else { return };
         match outcome {
             Outcome::Done(object) => {
-                if undo::loan(object, &change.id, &self.facts.incident).is_some() {
-                    self.applied(change, object);
-                }
+                undo::adopt_stored(object, &mut change.fields);
+                self.applied(change, object);
             }
             Outcome::Refused { code, why, .. } => {
-                change.tries = change.tries.saturating_add(1);
-                change.retry_at = Some(self.now + backoff(change));
+                change.state = ChangeState::Intended;
+                self.try_later(change, SignedDuration::ZERO);
                 change.explain(Some(("Refused", format!("the API server answered {code}: {why}"))));
             }
             Outcome::Later { conflict: true, .. } => {
-                change.conflicts = change.conflicts.saturating_add(1);
-                change.retry_at = Some(self.now + jitter(change, 20 * i64::from(change.conflicts.min(20))));
+                change.state = ChangeState::Intended;
+                self.met_a_conflict(change);
                 change.explain(Some(("Conflict", "somebody else wrote the object in between".to_owned())));
             }
             Outcome::Later { conflict: false, after } => {
-                change.tries = change.tries.saturating_add(1);
-                let wait = after.unwrap_or_default().max(backoff(change));
-                change.retry_at = Some(self.now + wait);
-                change
-                    .explain(Some(("Throttled", "the API server asked to try again later (429)".to_owned())));
+                change.state = ChangeState::Intended;
+                self.try_later(change, after.unwrap_or_default());
+                let throttled = "the API server asked to try again later (429)";
+                change.explain(Some(("Throttled", throttled.to_owned())));
             }
             Outcome::Unclear { why } => {
-                change.tries = change.tries.saturating_add(1);
-                if change.state != ChangeState::Held {
-                    change.state = ChangeState::Unclear;
-                }
-                change.retry_at = Some(self.now + backoff(change));
-                change.explain(Some((
-                    "OutcomeUnknown",
-                    format!("the answer does not say whether it was applied: {why}"),
-                )));
+                change.state = ChangeState::Unclear;
+                self.try_later(change, SignedDuration::ZERO);
+                let unknown = format!("the answer does not say whether it was applied: {why}");
+                change.explain(Some(("OutcomeUnknown", unknown)));
             }
         }
+    }
+
+    /// Whatever became of the fence, a live read tells; only a no is remembered.
+    fn hear_about_fence(&mut self, change: &mut Change, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) => {}
+            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
+            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
+            Outcome::Refused { .. } => change.reason = Some(FENCE_REFUSED.to_owned()),
+        }
+    }
+
+    /// Counts a try that did not help and waits before the next.
+    pub(super) fn try_later(&self, change: &mut Change, at_least: SignedDuration) {
+        change.tries = change.tries.saturating_add(1);
+        change.retry_at = Some(after(self.now, at_least.min(LONGEST_WAIT).max(backoff(change))));
+    }
+
+    /// Counts a write that came too late and waits a moment.
+    pub(super) fn met_a_conflict(&self, change: &mut Change) {
+        change.conflicts = change.conflicts.saturating_add(1);
+        let wait = jitter(change, 20 * i64::from(change.conflicts.min(20)));
+        change.retry_at = Some(after(self.now, wait));
     }
 
     /// Why the intent is to be abandoned, if it is.
@@ -112,12 +162,12 @@ impl Round<'_> {
         if change.fence.is_some() {
             return Some(last);
         }
-        let step = self.step(&change.step)?;
-        if change.joined_at.is_some_and(|joined| joined + step.timeout <= self.now) {
-            return Some(format!(
-                "it was not applied within {}: {last}",
-                crate::period::Period::from(step.timeout)
-            ));
+        let Some(step) = self.step(&change.step) else {
+            return Some("its step cannot be read any more".to_owned());
+        };
+        if self.is_overdue(change, step) {
+            let limit = Period::from(step.timeout);
+            return Some(format!("it was not applied within {limit}: {last}"));
         }
         let answered = change.state == ChangeState::Intended;
         (answered && change.tries > step.retries).then_some(last)
@@ -127,25 +177,20 @@ impl Round<'_> {
         let Some(found) = self.look_at(&change.target) else { return };
         let target = match found {
             LookResult::Found(target) => target,
-            LookResult::Gone => {
-                change.fence = None;
-                return change.stand(
-                    ChangeState::Skipped,
-                    "ObjectGone",
-                    "the object was deleted before it was changed",
-                );
-            }
+            LookResult::Gone => return change.object_gone(),
             LookResult::Refused { why } | LookResult::Failed { why } => {
                 change.explain(Some(("CannotRead", format!("whether it was applied cannot be read: {why}"))));
-                change.retry_at = Some(self.now + backoff(change).max(SignedDuration::from_secs(2)));
+                change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
             LookResult::Listed(_) => return,
         };
-        if undo::loan(&target.object, &change.id, &self.facts.incident).is_some() {
+        let moved = change.base.as_ref() != Some(&target.version);
+        let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
+        if has_record || (moved && undo::was_applied(&target.object, &change.fields)) {
+            undo::adopt_stored(&target.object, &mut change.fields);
             return self.applied(change, &target.object);
         }
-        let moved = change.base.as_ref() != Some(&target.version);
         match (gives_up, moved) {
             (Some(why), true) => self.abandon(change, &why),
             (Some(why), false) => self.fence(change, target, &why),
@@ -155,19 +200,12 @@ impl Round<'_> {
         }
     }
 
-    /// The object carries our record.
-    fn applied(&mut self, change: &mut Change, object: &serde_json::Value) {
-        let mut corrected = false;
-        for field in &mut change.fields {
-            let stored = field.path.read(object);
-            if !same(&field.path, stored, field.after.as_ref()) {
-                field.after = stored.cloned();
-                corrected = true;
-            }
-        }
+    /// It took effect, as the object shows. If the record is off it again, who
+    /// took it off has taken the change over.
+    fn applied(&mut self, change: &mut Change, object: &Value) {
         change.applied(self.now);
-        if corrected && let Ok(patch) = undo::amend_patch(object, change) {
-            self.effect(change.id.clone(), change.target.clone(), Act::Amend, patch);
+        if undo::loan(object, &change.id, &self.facts.incident).is_some() {
+            undo::cede_changed(object, &mut change.fields);
         }
     }
 
@@ -177,10 +215,16 @@ impl Round<'_> {
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.target));
             return change.stand(ChangeState::Held, "OutcomeUnknown", why);
         }
-        let Ok(patch) = undo::apply_patch(&target.object, change, &self.facts.incident) else { return };
-        change.sent_at = Some(self.now);
-        change.retry_at = None;
-        self.effect(change.id.clone(), change.target.clone(), Act::Apply, patch);
+        if self.is_being_written(&change.target) {
+            return;
+        }
+        match undo::apply_patch(&target.object, change, &self.facts.incident) {
+            Ok(patch) => {
+                change.sending(target.version.clone(), self.now);
+                self.effect(change, Act::Apply, patch);
+            }
+            Err(error) => self.fence(change, target, &error.to_string()),
+        }
     }
 
     /// Every older request is dead, so the change is planned anew on the object
@@ -199,11 +243,16 @@ impl Round<'_> {
 
     /// Records the intent, to be sent once it is recorded.
     pub(super) fn intend(&mut self, change: &mut Change, target: &Target) {
-        change.intend(target.version.clone(), self.now);
-        match undo::apply_patch(&target.object, change, &self.facts.incident) {
+        if self.is_being_written(&change.target) {
+            return;
+        }
+        let mut intended = change.clone();
+        intended.intend(target.version.clone(), self.now);
+        match undo::apply_patch(&target.object, &intended, &self.facts.incident) {
             Ok(patch) => {
+                *change = intended;
                 self.next.first_action_at.get_or_insert(self.now);
-                self.effect(change.id.clone(), change.target.clone(), Act::Apply, patch);
+                self.effect(change, Act::Apply, patch);
             }
             Err(error) => change.stand(ChangeState::Skipped, "CannotRecord", error.to_string()),
         }
@@ -211,22 +260,24 @@ impl Round<'_> {
 
     /// Moves the object's version, so that a late request finds it changed.
     fn fence(&mut self, change: &mut Change, target: &Target, why: &str) {
-        let refused = change.fence.is_some() && change.reason.as_deref() == Some("Refused");
-        if refused {
-            let safe = change.sent_at.unwrap_or(self.now) + LATE_REQUEST;
+        if change.reason.as_deref() == Some(FENCE_REFUSED) {
+            let safe = after(change.sent_at.unwrap_or(self.now), LATE_REQUEST);
             if safe <= self.now {
                 change.fence = None;
                 return self.abandon(change, why);
             }
             return self.wake(Some(safe));
         }
+        if self.is_being_written(&change.target) {
+            return;
+        }
         let nonce = format!("{}-{}", change.id, target.version.as_str());
         let Ok(patch) = undo::fence_patch(&target.object, &nonce) else { return };
-        change.fence = Some(nonce);
-        change.retry_at = None;
         let reason = change.reason.clone().unwrap_or_else(|| "GivenUp".to_owned());
+        change.fence = Some(nonce);
+        change.sending(target.version.clone(), self.now);
         change.explain(Some((&reason, why.to_owned())));
-        self.effect(change.id.clone(), change.target.clone(), Act::Fence, patch);
+        self.effect(change, Act::Fence, patch);
     }
 
     /// No request of the intent can take effect any more.
@@ -242,7 +293,7 @@ impl Round<'_> {
     /// Whether an open intent is older than its step allows.
     pub(super) fn is_overdue(&self, change: &Change, step: &Step) -> bool {
         change.state.is_open_intent()
-            && change.joined_at.is_some_and(|joined| joined + step.timeout <= self.now)
+            && change.joined_at.is_some_and(|joined| after(joined, step.timeout) <= self.now)
     }
 }
 

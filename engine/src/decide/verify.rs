@@ -2,10 +2,16 @@
 
 use super::Round;
 use crate::change::{Change, ChangeState};
-use crate::facts::LookResult;
+use crate::effect::Act;
+use crate::facts::{LookResult, Outcome, Target};
+use crate::path::FieldPath;
 use crate::rules::{Check, Step};
 use crate::undo;
+use crate::value::same;
 use crate::verdict::Verdict;
+
+/// The reason of a change whose record the server does not let us correct.
+const NOT_AMENDED: &str = "RecordNotCorrected";
 
 impl Round<'_> {
     /// Asks the checks of a step whose targets were listed in this round.
@@ -123,7 +129,7 @@ impl Round<'_> {
                     "RecordGone",
                     &format!("{} was put back or taken over by somebody else", change.target),
                 );
-                self.put_back(&mut change, &target);
+                self.put_back(&mut change, &target.object, &target.version);
             } else if undo::cede_changed(&target.object, &mut change.fields) {
                 let ceded: Vec<String> = change
                     .fields
@@ -136,8 +142,29 @@ impl Round<'_> {
                     "Ceded",
                     &format!("{}: somebody else's value stands: {}", change.target, ceded.join(", ")),
                 );
+            } else {
+                self.amend(&mut change, &target);
             }
             self.next.changes[index] = change;
+        }
+    }
+
+    /// Corrects the record where the server stored another value than was sent.
+    fn amend(&mut self, change: &mut Change, target: &Target) {
+        if let Some(Outcome::Refused { why, .. }) = self.answer(change, Act::Amend) {
+            change.explain(Some((NOT_AMENDED, format!("the record cannot be corrected: {why}"))));
+        }
+        let Some(loan) = undo::loan(&target.object, &change.id, &self.facts.incident) else { return };
+        let says =
+            |path: &FieldPath| loan.fields.iter().find(|f| f.path == *path).and_then(|f| f.after.as_ref());
+        let is_right = change.fields.iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
+        let is_refused = change.reason.as_deref() == Some(NOT_AMENDED);
+        if is_right || is_refused || self.is_being_written(&change.target) {
+            return;
+        }
+        if let Ok(patch) = undo::amend_patch(&target.object, change) {
+            change.sending(target.version.clone(), self.now);
+            self.effect(change, Act::Amend, patch);
         }
     }
 }

@@ -1,19 +1,8 @@
-//! The way back: every change in force is returned, ceded, or stays outstanding
-//! until it can be.
-//!
-//! # Flow
-//! Live read; record ours and value still ours: intent, then one guarded patch
-//! puts `before` back and drops the record; another value: the field is ceded
-//! and left alone. Then field ownership is handed back by a second write. A
-//! change stays Reverting until both are done.
+//! The end of a response: everything back, whatever the reason, then closed.
 
 use super::Round;
-use super::settle::backoff;
 use crate::change::{Change, ChangeState};
-use crate::effect::Act;
-use crate::facts::{LookResult, Outcome, Target, is_due};
 use crate::incident::{Closing, Held};
-use crate::undo;
 
 impl Round<'_> {
     /// Puts everything back, then closes.
@@ -32,10 +21,9 @@ impl Round<'_> {
         self.next.held = None;
         for index in 0..self.next.changes.len() {
             let mut change = self.next.changes[index].clone();
-            if change.state.is_in_force() {
-                self.return_change(&mut change);
-            } else if change.fence.is_some() && !change.state.is_outstanding() {
-                self.unfence(&mut change);
+            let only_fenced = change.fence.is_some() && !change.state.is_outstanding();
+            if change.state.is_in_force() || only_fenced {
+                self.give_back(&mut change);
             }
             self.next.changes[index] = change;
         }
@@ -46,136 +34,6 @@ impl Round<'_> {
             self.say_what_is_outstanding();
         } else {
             self.close(closing);
-        }
-    }
-
-    fn return_change(&mut self, change: &mut Change) {
-        match self.facts.outcomes.get(&change.id) {
-            Some(Outcome::Done(object)) if change.state == ChangeState::Reverting => {
-                if let Some(version) = undo::version(object) {
-                    self.returned_or_on(change, object, version);
-                }
-                return;
-            }
-            Some(outcome) if change.state == ChangeState::Reverting => self.hear_refusal(change, outcome),
-            _ => {}
-        }
-        if !is_due(change.retry_at, self.now) {
-            return self.wake(change.retry_at);
-        }
-        let Some(found) = self.look_at(&change.target) else { return };
-        match found {
-            LookResult::Found(target) => self.put_back(change, target),
-            LookResult::Gone => change.stand(ChangeState::Ceded, "ObjectGone", "the object was deleted"),
-            LookResult::Refused { why } | LookResult::Failed { why } => self.postpone(change, why),
-            LookResult::Listed(_) => {}
-        }
-    }
-
-    fn hear_refusal(&mut self, change: &mut Change, outcome: &Outcome) {
-        match outcome {
-            Outcome::Refused { code: 422, why, fields } => {
-                cede_refused(change, why, fields);
-                change.retry_at = None;
-            }
-            Outcome::Refused { code, why, .. } => {
-                change.tries = change.tries.saturating_add(1);
-                self.postpone(change, &format!("the API server answered {code}: {why}"));
-            }
-            Outcome::Later { conflict: true, .. } => change.conflicts = change.conflicts.saturating_add(1),
-            Outcome::Later { conflict: false, after } => {
-                change.tries = change.tries.saturating_add(1);
-                change.retry_at = Some(self.now + after.unwrap_or_default().max(backoff(change)));
-            }
-            Outcome::Unclear { .. } => change.tries = change.tries.saturating_add(1),
-            Outcome::Done(_) => {}
-        }
-    }
-
-    /// Not now, but never forgotten.
-    fn postpone(&mut self, change: &mut Change, why: &str) {
-        change.explain(Some(("CannotPutBack", why.to_owned())));
-        change.retry_at = Some(self.now + backoff(change));
-        change.tries = change.tries.saturating_add(1).min(6);
-        self.wake(change.retry_at);
-    }
-
-    /// One step further on the way back, from the object as it is now.
-    pub(super) fn put_back(&mut self, change: &mut Change, target: &Target) {
-        self.returned_or_on(change, &target.object, target.version.clone());
-    }
-
-    fn returned_or_on(
-        &mut self,
-        change: &mut Change,
-        object: &serde_json::Value,
-        version: crate::id::ResourceVersion,
-    ) {
-        if undo::loan(object, &change.id, &self.facts.incident).is_some() {
-            undo::cede_changed(object, &mut change.fields);
-            let Ok(patch) = undo::return_patch(object, &change.id, &change.fields) else { return };
-            change.begin_return(version, self.now);
-            return self.effect(change.id.clone(), change.target.clone(), Act::Return, patch);
-        }
-        undo::cede_unreturned(object, &mut change.fields);
-        let gave_up = change.state == ChangeState::Reverting && self.cannot_hand_back(change);
-        let others = self.next.changes.iter().any(|other| {
-            other.id != change.id && other.target.uid == change.target.uid && other.state.is_in_force()
-        });
-        if others || gave_up {
-            change.fence = None;
-            return change.returned();
-        }
-        match undo::hand_back_patch(object, &change.fields) {
-            Ok(Some(patch)) => {
-                change.begin_return(version, self.now);
-                self.effect(change.id.clone(), change.target.clone(), Act::HandBack, patch);
-            }
-            Ok(None) | Err(_) => {
-                change.fence = None;
-                change.returned();
-            }
-        }
-    }
-
-    /// Field ownership is worth some tries, but it never holds up Resolved.
-    fn cannot_hand_back(&mut self, change: &Change) -> bool {
-        let refused = matches!(self.facts.outcomes.get(&change.id), Some(Outcome::Refused { .. }));
-        if refused || change.tries > 5 || change.conflicts > 50 {
-            self.happen(
-                "OwnershipNotHandedBack",
-                &format!("{}: field ownership stays with firebreak", change.target),
-            );
-            return true;
-        }
-        false
-    }
-
-    /// Removes a fence that is left on an object.
-    fn unfence(&mut self, change: &mut Change) {
-        if let Some(Outcome::Refused { why, .. }) = self.facts.outcomes.get(&change.id) {
-            self.happen(
-                "FenceLeft",
-                &format!("{}: the annotation {} stays: {why}", change.target, undo::FENCE),
-            );
-            change.fence = None;
-            return;
-        }
-        let Some(found) = self.look_at(&change.target) else { return };
-        match found {
-            LookResult::Found(target) => match undo::hand_back_patch(&target.object, &change.fields) {
-                Ok(Some(patch)) => {
-                    self.effect(change.id.clone(), change.target.clone(), Act::HandBack, patch)
-                }
-                Ok(None) | Err(_) => change.fence = None,
-            },
-            LookResult::Gone => change.fence = None,
-            LookResult::Refused { why } | LookResult::Failed { why } => {
-                change.retry_at = Some(self.now + backoff(change));
-                change.explain(Some(("CannotPutBack", format!("the fence cannot be removed: {why}"))));
-                self.wake(change.retry_at);
-            }
-            LookResult::Listed(_) => {}
         }
     }
 
@@ -211,26 +69,4 @@ impl Round<'_> {
         );
         self.next.held = Some(Held::new("CannotPutBack", &message, false));
     }
-}
-
-/// The server finds the old value invalid by now: the group is whoever's rule
-/// refused it. Without a field in the answer nothing tells the groups apart.
-fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
-    let rule = format!("the API server, which refused the old value ({why})");
-    let names = |path: &str, cause: &str| {
-        let plain: String =
-            path.chars().filter(|c| !"[]=".contains(*c)).collect::<String>().replace('/', ".");
-        let last = cause.rsplit(['.', '[']).next().unwrap_or(cause).trim_end_matches(']');
-        !last.is_empty() && plain.contains(last)
-    };
-    let named: Vec<(String, String)> = change
-        .fields
-        .iter()
-        .filter(|field| {
-            field.ceded_to.is_none() && causes.iter().any(|cause| names(&field.path.to_string(), cause))
-        })
-        .map(|field| (field.path.group(), rule.clone()))
-        .collect();
-    let all: Vec<_> = change.fields.iter().map(|field| (field.path.group(), rule.clone())).collect();
-    undo::cede_groups(&mut change.fields, if named.is_empty() { &all } else { &named });
 }

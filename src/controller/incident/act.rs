@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::effect::{Act, Effect};
+use firebreak_engine::effect::{Effect, EffectId};
 use firebreak_engine::facts::Outcome;
-use firebreak_engine::id::ChangeId;
 use futures::{StreamExt, stream};
 use kube::Client;
 
@@ -18,7 +17,7 @@ use crate::kubernetes::discovery::ResolveError;
 const IN_FLIGHT: usize = 32;
 
 /// Performs every effect once, as the ServiceAccount, and says what became of
-/// each. The corrections of records are best effort and tell nothing.
+/// each.
 ///
 /// # Errors
 /// This process stopped leading: what was not sent is left to whoever leads.
@@ -26,34 +25,27 @@ pub async fn act(
     context: &Context,
     account: &Client,
     recorded: &Recorded,
-) -> Result<BTreeMap<ChangeId, Outcome>, Error> {
-    let outcomes: Vec<Result<(Act, ChangeId, Outcome), Error>> =
-        stream::iter(recorded.decision().effects.clone())
-            .map(|effect| perform(context, account, effect))
-            .buffer_unordered(IN_FLIGHT)
-            .collect()
-            .await;
+) -> Result<BTreeMap<EffectId, Outcome>, Error> {
+    let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(recorded.decision().effects.clone())
+        .map(|effect| perform(context, account, effect))
+        .buffer_unordered(IN_FLIGHT)
+        .collect()
+        .await;
     let mut heard = BTreeMap::new();
     for outcome in outcomes {
-        let (act, change, outcome) = outcome?;
-        tracing::debug!(act = act.name(), %change, outcome = outcome.name(), "performed");
-        if act != Act::Amend {
-            heard.insert(change, outcome);
-        }
+        let (id, outcome) = outcome?;
+        tracing::debug!(act = id.act.name(), change = %id.change, outcome = outcome.name(), "performed");
+        heard.insert(id, outcome);
     }
     Ok(heard)
 }
 
-async fn perform(
-    context: &Context,
-    account: &Client,
-    effect: Effect,
-) -> Result<(Act, ChangeId, Outcome), Error> {
+async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
     if !context.leadership.leads() {
         return Err(Error::NotLeading);
     }
     let outcome = send(context, account, &effect).await;
-    Ok((effect.act, effect.change, outcome))
+    Ok((effect.id(), outcome))
 }
 
 async fn send(context: &Context, account: &Client, effect: &Effect) -> Outcome {

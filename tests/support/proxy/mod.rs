@@ -177,7 +177,17 @@ impl Proxy {
 
     /// Waits for an exchange that satisfies the predicate, those so far included.
     pub async fn wait_for(&self, wish: &str, predicate: impl Fn(&Exchange) -> bool) -> Exchange {
-        self.shared.record.wait_for(wish, predicate).await
+        self.wait_for_nth(1, wish, predicate).await
+    }
+
+    /// Waits until so many exchanges satisfy the predicate, and returns the last of them.
+    pub async fn wait_for_nth(
+        &self,
+        nth: usize,
+        wish: &str,
+        predicate: impl Fn(&Exchange) -> bool,
+    ) -> Exchange {
+        self.shared.record.wait_for_nth(nth, wish, predicate).await
     }
 }
 

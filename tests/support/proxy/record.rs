@@ -60,12 +60,18 @@ impl Record {
         self.exchanges().clone()
     }
 
-    pub(super) async fn wait_for(&self, wish: &str, predicate: impl Fn(&Exchange) -> bool) -> Exchange {
+    /// Waits until so many exchanges satisfy the predicate, and returns the last of them.
+    pub(super) async fn wait_for_nth(
+        &self,
+        nth: usize,
+        wish: &str,
+        predicate: impl Fn(&Exchange) -> bool,
+    ) -> Exchange {
         let mut changes = self.changes.subscribe();
         let found = async {
             loop {
                 changes.mark_unchanged();
-                if let Some(exchange) = self.exchanges().iter().find(|each| predicate(each)) {
+                if let Some(exchange) = self.exchanges().iter().filter(|each| predicate(each)).nth(nth - 1) {
                     return exchange.clone();
                 }
                 // The sender lives in self, so this cannot fail.

@@ -1,0 +1,184 @@
+//! The way back of one change: it is returned, ceded, or stays outstanding
+//! until it can be.
+//!
+//! # Flow
+//! Live read; record ours and value still ours: intent, then one guarded patch
+//! puts `before` back and drops the record; another value: the field is ceded
+//! and left alone. Once the record is off the object, a second write takes our
+//! traces off: field ownership goes back to its owners, the fence goes. A change
+//! stays Reverting until both are done.
+//!
+//! # Guarantees
+//! A value is put back only in a write that is guarded by the version of a read
+//! in which it was still ours. An object that cannot be read stays outstanding.
+
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use super::Round;
+use crate::change::{Change, ChangeState, FieldChange};
+use crate::effect::Act;
+use crate::facts::{LookResult, Outcome, is_due};
+use crate::id::ResourceVersion;
+use crate::period::after;
+use crate::undo;
+
+/// How long the traces may take when the step is not known any more.
+const TRACES: SignedDuration = SignedDuration::from_secs(300);
+/// Answers that did not help before that counts.
+const ENOUGH_TRIES: u8 = 3;
+
+impl Round<'_> {
+    /// One step further on the way back.
+    pub(super) fn give_back(&mut self, change: &mut Change) {
+        if self.is_being_written(&change.target) {
+            return;
+        }
+        self.hear_of_traces(change);
+        if let Some(outcome) = self.answer(change, Act::Return) {
+            if let Outcome::Done(object) = outcome
+                && let Some(version) = undo::version(object)
+            {
+                return self.put_back(change, object, &version);
+            }
+            self.hear_of_return(change, outcome);
+        }
+        let begins = change.state != ChangeState::Reverting && change.returned_at.is_none();
+        if !begins && !is_due(change.retry_at, self.now) {
+            return self.wake(change.retry_at);
+        }
+        let Some(found) = self.look_at(&change.target) else { return };
+        match found {
+            LookResult::Found(target) => self.put_back(change, &target.object, &target.version),
+            LookResult::Gone if change.state.is_in_force() => change.object_gone(),
+            LookResult::Gone => change.fence = None,
+            LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
+            LookResult::Listed(_) => {}
+        }
+    }
+
+    fn hear_of_return(&mut self, change: &mut Change, outcome: &Outcome) {
+        match outcome {
+            Outcome::Refused { code: 422, why, fields } => cede_refused(change, why, fields),
+            Outcome::Refused { code, why, .. } => {
+                self.cannot_put_back(change, &format!("the API server answered {code}: {why}"));
+            }
+            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
+            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
+            Outcome::Done(_) => {}
+        }
+    }
+
+    /// Not now, but never forgotten.
+    fn cannot_put_back(&mut self, change: &mut Change, why: &str) {
+        self.try_later(change, SignedDuration::ZERO);
+        change.explain(Some(("CannotPutBack", why.to_owned())));
+        self.wake(change.retry_at);
+    }
+
+    /// One step further, from the object as it is now.
+    pub(super) fn put_back(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        let lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
+        if change.state.is_in_force() && change.returned_at.is_none() {
+            if lent {
+                return self.return_loan(change, object, version);
+            }
+            undo::cede_unreturned(object, &mut change.fields);
+            change.state = ChangeState::Reverting;
+        }
+        change.record_is_gone(self.now);
+        self.take_traces_off(change, object, version);
+    }
+
+    fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        undo::cede_changed(object, &mut change.fields);
+        undo::cede_misfits(object, &mut change.fields);
+        match undo::return_patch(object, &change.id, &change.fields) {
+            Ok(patch) => {
+                change.begin_return(version.clone(), self.now);
+                self.effect(change, Act::Return, patch);
+            }
+            Err(error) => self.cannot_put_back(change, &error.to_string()),
+        }
+    }
+
+    /// Hands field ownership back and removes the fence, with the last change of the object.
+    fn take_traces_off(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        let on_object = |other: &&Change| other.target.uid == change.target.uid && other.id != change.id;
+        let others: Vec<&Change> = self.next.changes.iter().filter(on_object).collect();
+        let is_last = !others.iter().any(|other| other.state.is_in_force());
+        let fields: Vec<FieldChange> =
+            others.iter().flat_map(|other| &other.fields).chain(&change.fields).cloned().collect();
+        let patch = if is_last && !self.has_given_up_traces(change) {
+            undo::hand_back_patch(object, &fields).ok().flatten()
+        } else {
+            None
+        };
+        let Some(patch) = patch else { return finish(change) };
+        if !is_due(change.retry_at, self.now) {
+            return self.wake(change.retry_at);
+        }
+        change.sending(version.clone(), self.now);
+        self.effect(change, Act::HandBack, patch);
+    }
+
+    fn hear_of_traces(&mut self, change: &mut Change) {
+        match self.answer(change, Act::HandBack) {
+            None | Some(Outcome::Done(_) | Outcome::Refused { .. }) => {}
+            Some(Outcome::Later { conflict: true, .. }) => self.met_a_conflict(change),
+            Some(Outcome::Later { conflict: false, after }) => {
+                self.try_later(change, after.unwrap_or_default());
+            }
+            Some(Outcome::Unclear { .. }) => self.try_later(change, SignedDuration::ZERO),
+        }
+    }
+
+    /// Traces are worth some tries, but they never hold up Resolved.
+    fn has_given_up_traces(&mut self, change: &Change) -> bool {
+        let patience = self.step(&change.step).map_or(TRACES, |step| step.timeout);
+        let since = change.returned_at.unwrap_or(self.now);
+        let why = match self.answer(change, Act::HandBack) {
+            Some(Outcome::Refused { code, why, .. }) => format!("the API server answered {code}: {why}"),
+            _ if after(since, patience) <= self.now && change.tries.max(change.conflicts) >= ENOUGH_TRIES => {
+                "somebody else writes the object all the time".to_owned()
+            }
+            _ => return false,
+        };
+        let what =
+            format!("{}: field ownership or the annotation {} stays: {why}", change.target, undo::FENCE);
+        self.happen("TracesLeft", &what);
+        true
+    }
+}
+
+/// Nothing of the change is left to be taken off.
+fn finish(change: &mut Change) {
+    change.fence = None;
+    if change.state == ChangeState::Reverting {
+        change.returned();
+    }
+}
+
+/// The server finds the old value invalid by now: the group is whoever's rule
+/// refused it. Without a field in the answer nothing tells the groups apart.
+fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
+    let rule = format!("the API server, which refused the old value ({why})");
+    let names = |path: &str, cause: &str| {
+        let plain: String =
+            path.chars().filter(|c| !"[]=".contains(*c)).collect::<String>().replace('/', ".");
+        let last = cause.rsplit(['.', '[']).next().unwrap_or(cause).trim_end_matches(']');
+        !last.is_empty() && plain.contains(last)
+    };
+    let named: Vec<(String, String)> = change
+        .fields
+        .iter()
+        .filter(|field| {
+            field.ceded_to.is_none() && causes.iter().any(|cause| names(&field.path.to_string(), cause))
+        })
+        .map(|field| (field.path.group(), rule.clone()))
+        .collect();
+    change.retry_at = None;
+    let all: Vec<_> = change.fields.iter().map(|field| (field.path.group(), rule.clone())).collect();
+    undo::cede_groups(&mut change.fields, if named.is_empty() { &all } else { &named });
+}

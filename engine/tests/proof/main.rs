@@ -1,0 +1,8 @@
+//! Proves `decide`: against stories, against faults, and against its own mutants.
+
+mod faults;
+mod mutants;
+mod server;
+mod stories;
+mod workload;
+mod world;

@@ -1,0 +1,137 @@
+//! Protocols that are broken on purpose: a proof that does not catch them proves nothing.
+
+use firebreak_engine::change::ChangeState;
+use firebreak_engine::decide::{Decision, decide};
+use firebreak_engine::effect::Act;
+use firebreak_engine::facts::{Facts, LookResult};
+use firebreak_engine::rules::Rules;
+use jiff::Timestamp;
+
+use crate::faults::{Driver, run};
+use crate::world::Decide;
+
+/// The first seed that catches the mutant.
+fn caught_by(mutant: Decide, driver: Driver) -> Option<(u64, String)> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..3000).find_map(|seed| run(seed, mutant, driver).err().map(|story| (seed, story)));
+    let _ = std::panic::take_hook();
+    found
+}
+
+fn assert_caught(name: &str, mutant: Decide, driver: Driver) {
+    let (seed, story) = caught_by(mutant, driver).unwrap_or_else(|| panic!("{name} was not caught"));
+    println!("{name}: seed {seed}: {}", story.lines().next().unwrap_or_default());
+}
+
+/// An intent that is to be given up is given up without a fence.
+fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    let fenced: Vec<_> =
+        decision.effects.iter().filter(|e| e.act == Act::Fence).map(|e| e.change.clone()).collect();
+    decision.effects.retain(|effect| effect.act != Act::Fence);
+    for change in decision.next.changes.iter_mut().filter(|change| fenced.contains(&change.id)) {
+        change.fence = None;
+        change.stand(ChangeState::Skipped, "Withdrawn", "given up");
+    }
+    decision
+}
+
+/// An unknown answer is taken for a no, and the change counts as not made.
+fn unknown_is_no(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    for change in decision.next.changes.iter_mut().filter(|change| change.state == ChangeState::Unclear) {
+        change.stand(ChangeState::Failed, "Failed", "no answer");
+    }
+    decision.effects.retain(|effect| {
+        decision.next.changes.iter().any(|c| c.id == effect.change && c.state != ChangeState::Failed)
+    });
+    decision
+}
+
+/// A value is put back without looking whether it is still ours.
+fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for (look, found) in &mut facts.looked {
+        let (firebreak_engine::facts::Look::Object(target), LookResult::Found(read)) = (look, found) else {
+            continue;
+        };
+        let Some(change) = facts.state.changes.iter().find(|change| change.target == *target) else {
+            continue;
+        };
+        if !change.state.is_in_force() {
+            continue;
+        }
+        let mut object = (*read.object).clone();
+        for field in &change.fields {
+            let _ = field.path.write(&mut object, field.after.clone());
+        }
+        read.object = object.into();
+    }
+    decide(&facts, rules, now)
+}
+
+/// A change is journalled as returned when the request was sent, not when it is seen to be back.
+fn forgets_returns(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    let sent: Vec<_> =
+        decision.effects.iter().filter(|e| e.act == Act::Return).map(|e| e.change.clone()).collect();
+    for change in decision.next.changes.iter_mut().filter(|change| sent.contains(&change.id)) {
+        change.returned();
+    }
+    decision
+}
+
+/// A conflict is taken for the echo of our own write.
+fn conflict_is_applied(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    for change in &mut decision.next.changes {
+        if change.state == ChangeState::Intended && change.reason.as_deref() == Some("Conflict") {
+            change.applied(now);
+        }
+    }
+    decision
+}
+
+/// The incident is closed while something is still in force.
+fn closes_early(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    if decision.next.closing.is_some() {
+        decision.next.resolved_at = Some(now);
+    }
+    decision
+}
+
+/// Field ownership is not handed back.
+fn keeps_ownership(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    let sent: Vec<_> =
+        decision.effects.iter().filter(|e| e.act == Act::HandBack).map(|e| e.change.clone()).collect();
+    decision.effects.retain(|effect| effect.act != Act::HandBack);
+    for change in decision.next.changes.iter_mut().filter(|change| sent.contains(&change.id)) {
+        change.returned();
+    }
+    decision
+}
+
+#[test]
+fn every_mutant_of_the_decision_is_caught() {
+    let mutants: [(&str, Decide); 7] = [
+        ("without a fence", without_fence),
+        ("unknown is no", unknown_is_no),
+        ("returns blindly", returns_blindly),
+        ("forgets returns", forgets_returns),
+        ("conflict is applied", conflict_is_applied),
+        ("closes early", closes_early),
+        ("keeps ownership", keeps_ownership),
+    ];
+    for (name, mutant) in mutants {
+        assert_caught(name, mutant, Driver::Sound);
+    }
+}
+
+#[test]
+fn every_mutant_of_the_driver_is_caught() {
+    assert_caught("acts although the record failed", decide, Driver::ActsUnrecorded);
+    assert_caught("reads the version just before the write", decide, Driver::GuardsLate);
+    assert_caught("sends without a guard", decide, Driver::Unguarded);
+}

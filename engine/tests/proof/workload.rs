@@ -1,0 +1,95 @@
+//! The one kind of workload in these proofs, and what a profile would find in it.
+
+use std::sync::Arc;
+
+use firebreak_engine::expression::ObjectCondition;
+use firebreak_engine::facts::{Role, Slot, Slots, Target};
+use firebreak_engine::id::{ResourceVersion, TargetId};
+use firebreak_engine::path::FieldPath;
+use firebreak_engine::undo;
+use firebreak_engine::verdict::Verdict;
+use serde_json::{Value, json};
+
+pub const LIMIT: &str = "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu";
+pub const REQUEST: &str = "/spec/template/spec/containers/[name=main]/resources/requests/nvidia.com~1gpu";
+pub const SELECTOR: &str = "/spec/template/spec/nodeSelector/gpu";
+pub const PRECISION: &str = "/spec/model/quantization/precision";
+
+/// A model server with this many GPUs.
+pub fn model_server(name: &str, gpus: u32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "serving", "labels": {"app": name}},
+        "spec": {
+            "replicas": 2,
+            "model": {"uri": "s3://models/a"},
+            "template": {"spec": {
+                "nodeSelector": {"gpu": "true", "disk": "ssd"},
+                "containers": [
+                    {"name": "proxy", "image": "proxy:1"},
+                    {"name": "main", "image": "vllm:1", "resources": {
+                        "limits": {"nvidia.com/gpu": gpus.to_string(), "memory": "16Gi"},
+                        "requests": {"nvidia.com/gpu": gpus.to_string()}}},
+                ],
+            }},
+        },
+        "status": {"phase": "Ready", "observedGeneration": 1},
+    })
+}
+
+pub fn path(text: &str) -> FieldPath {
+    text.parse().unwrap()
+}
+
+pub fn id_of(object: &Value) -> TargetId {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+    TargetId {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+        uid: text("/metadata/uid"),
+    }
+}
+
+pub fn is_healthy(object: &Value) -> Verdict {
+    match object.pointer("/status/phase").and_then(Value::as_str) {
+        Some("Ready") => Verdict::True,
+        Some(_) => Verdict::False,
+        None => Verdict::Unknown,
+    }
+}
+
+/// What the translation makes of a live object.
+pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Target {
+    let slot = |role, text: &str| Slot { role, path: path(text), out_of_bounds: None };
+    let fields = vec![
+        slot(Role::Accelerator, LIMIT),
+        slot(Role::Accelerator, REQUEST),
+        slot(Role::Placement { released: None }, SELECTOR),
+        slot(Role::QuantizationPrecision, PRECISION),
+    ];
+    let matched = condition.map(|condition| condition.evaluate(object, Some(is_healthy(object))));
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let observed = object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation");
+    let rolled_out = observed && is_healthy(object) == Verdict::True;
+    Target {
+        id: id_of(object),
+        version: ResourceVersion::try_from(version).unwrap(),
+        object: object.clone(),
+        matched: matched.as_ref().map_or(Verdict::Unknown, |found| found.verdict),
+        match_problem: matched.and_then(|found| found.why),
+        exempt: undo::annotation(object, undo::EXEMPT) == Some("true"),
+        owned_by: None,
+        slots: Slots {
+            fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
+            pins: Vec::new(),
+        },
+        rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),
+    }
+}
+
+fn exists(object: &Value, path: &FieldPath) -> bool {
+    let text = path.to_string();
+    text == PRECISION || path.read(object).is_some() || text == LIMIT || text == REQUEST
+}

@@ -1,0 +1,37 @@
+//! What an Incident says.
+
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+/// The journal entry of the object with this name; null if there is none.
+pub fn change_of<'a>(incident: &'a DynamicObject, name: &str) -> &'a Value {
+    let changes = incident.data["status"]["changes"].as_array().map_or(&[][..], Vec::as_slice);
+    changes.iter().find(|change| change["target"]["name"] == name).unwrap_or(&Value::Null)
+}
+
+/// The condition as it stands; null if there is none.
+fn condition_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a Value {
+    let conditions = object.data["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    conditions.iter().find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
+}
+
+/// The message of a condition, empty if there is none.
+pub fn message_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a str {
+    condition_of(object, type_)["message"].as_str().unwrap_or_default()
+}
+
+/// A person is needed for this reason.
+pub fn is_stalled(object: &DynamicObject, reason: &str) -> bool {
+    let stalled = condition_of(object, "Stalled");
+    stalled["status"] == "True" && stalled["reason"] == reason
+}
+
+/// Nothing happens any more.
+pub fn closed(object: &DynamicObject) -> bool {
+    condition_of(object, "Resolved")["status"] == "True"
+}
+
+/// A model that runs without GPUs.
+pub fn has_fallen(model: &Value) -> bool {
+    model["spec"]["resources"]["limits"]["nvidia.com/gpu"] == "0"
+}

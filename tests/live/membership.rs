@@ -1,0 +1,120 @@
+//! Which objects a step changes: those that join late too, and those not that somebody has
+//! reason to keep out.
+
+use serde_json::json;
+
+use crate::{
+    drill::{self, Drill, Models, change_of, models},
+    support::object::Object,
+};
+
+/// The Incident says that the object was left alone, why in one word, and this for people.
+async fn assert_skipped(incident: &Object, object: &Object, reason: &str, words: &str) {
+    let seen = incident
+        .wait_until(&format!("{object} is Skipped"), |incident| {
+            change_of(incident, object.name())["state"] == "Skipped"
+        })
+        .await;
+    let change = change_of(&seen, object.name());
+    assert_eq!(change["reason"], reason, "{incident}: {object}: {change}");
+    let message = change["message"].as_str().unwrap_or_default();
+    assert!(message.contains(words), "{incident}: {object}: no {words} in {message:?}");
+}
+
+#[tokio::test]
+async fn a_target_that_comes_late_joins_and_is_put_back_with_the_others() {
+    let drill = Drill::new("joiner").await;
+    let first = drill.models_named(&["first"]).await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    first.wait_until_fallen().await;
+
+    let late = drill.models_named(&["late"]).await;
+    late.wait_until_fallen().await;
+    incident
+        .wait_until("late is Verified", |incident| change_of(incident, "late")["state"] == "Verified")
+        .await;
+
+    drill.recover(&incident).await;
+    first.assert_put_back().await;
+    late.assert_put_back().await;
+}
+
+#[tokio::test]
+async fn a_target_that_another_object_owns_is_left_alone_and_the_owner_is_named() {
+    let drill = Drill::new("owned").await;
+    let owner = drill.models_named(&["owner"]).await;
+    let uid = owner.before[0].uid.clone();
+    let deployment = |name: &str, owners: serde_json::Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": drill.world.a, "ownerReferences": owners},
+            "spec": {
+                // Nothing but the step writes to it.
+                "replicas": 0, "paused": true,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [
+                    {"name": "main", "image": "example.com/vllm:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
+                ]}},
+            },
+        })
+    };
+    let owners = json!([{
+        "apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "name": "owner", "uid": uid,
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let mut made = drill.world.create("llm-d-operator", &deployment("owned", owners).to_string()).await;
+    made.extend(drill.world.create("flux", &deployment("free", json!([])).to_string()).await);
+    for object in &made {
+        // Its controller has said what it has to say.
+        object
+            .wait_until("observed", |object| {
+                object.data["status"]["observedGeneration"] == json!(object.metadata.generation)
+            })
+            .await;
+    }
+    let free = made.pop().expect("two");
+    let owned = Models::of(made).await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill
+        .policy_with(|spec| {
+            let targets = drill::targets(spec);
+            targets["apiVersion"] = json!("apps/v1");
+            targets["kind"] = json!("Deployment");
+        })
+        .await;
+    let incident = drill.respond(&policy).await;
+    assert_skipped(&incident, &owned.objects[0], "OwnedByController", "LLMDeployment/owner").await;
+    assert_eq!(change_of(&incident.get().await, free.name())["state"], "Verified", "{incident}: {free}");
+    drill.recover(&incident).await;
+    owned.assert_untouched(0).await;
+    owner.assert_untouched(0).await;
+}
+
+#[tokio::test]
+async fn what_is_exempt_is_never_a_target() {
+    let drill = Drill::new("exempt").await;
+    let exempt = json!({"metadata": {"annotations": {"firebreak.dev/exempt": "true"}}});
+    let good = drill.models_named(&["good"]).await;
+    let itself = drill.models_named(&["itself"]).await.objects;
+    itself[0].merge("alice", exempt.clone()).await;
+    let mut elsewhere = models::document(&drill.world, "elsewhere");
+    elsewhere["metadata"]["namespace"] = json!(drill.world.b);
+    let elsewhere = drill.world.apply("flux", &elsewhere.to_string()).await;
+    let namespace = Object::new(&drill.world.client, "v1", "Namespace", None, &drill.world.b);
+    namespace.merge("alice", exempt).await;
+    let others = Models::of([itself, elsewhere].concat()).await;
+
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    for object in &others.objects {
+        assert_skipped(&incident, object, "Exempt", "firebreak.dev/exempt").await;
+    }
+    drill.recover(&incident).await;
+    good.assert_put_back().await;
+    for number in 0..others.objects.len() {
+        others.assert_untouched(number).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! The policy goes away while its Incident is open: nothing is applied or put back by
+//! itself, and a person can still end it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    drill::{self, Drill, Models, closed, has_fallen, heartbeats, is_stalled, message_of},
+    support::{object::Object, operator::Operator},
+};
+
+struct Response {
+    drill: Drill,
+    operator: Operator,
+    models: Models,
+    policy: Object,
+    incident: Object,
+}
+
+async fn begin(name: &str) -> Response {
+    let drill = Drill::new(name).await;
+    let models = drill.models(2).await;
+    let plan = drill.world.operator();
+    let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    models.wait_until_fallen().await;
+    Response { drill, operator, models, policy, incident }
+}
+
+impl Response {
+    /// Held for a person, whatever the signals say.
+    async fn assert_stands(&self) {
+        let incident = &self.incident;
+        let held = incident.wait_until("Held", |incident| is_stalled(incident, "PolicyUnavailable")).await;
+        assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
+        let message = message_of(&held, "Stalled");
+        for word in ["drill", "withdraw"] {
+            assert!(message.contains(word), "{incident}: no {word} in {message:?}");
+        }
+        self.drill.hush().await;
+        heartbeats(&self.operator, 8).await;
+        assert!(!closed(&incident.get().await), "{incident}: closed without its policy");
+        for model in &self.models.objects {
+            assert!(has_fallen(&model.get().await.data), "{model}: put back without the policy");
+        }
+    }
+
+    async fn assert_can_be_withdrawn(&self) {
+        self.incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
+        self.incident.wait_for_condition("Resolved", "True").await;
+        self.models.assert_put_back().await;
+    }
+}
+
+/// What is done to the policy makes it unusable.
+async fn stands_and_can_be_withdrawn(name: &str, patch: Value) {
+    let response = begin(name).await;
+    response.policy.merge("alice", patch).await;
+    response.assert_stands().await;
+    response.assert_can_be_withdrawn().await;
+}
+
+#[tokio::test]
+async fn a_suspended_policy_leaves_its_incident_to_a_person() {
+    stands_and_can_be_withdrawn("suspended", json!({"spec": {"suspend": true}})).await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_accepted_any_more_leaves_its_incident_to_a_person() {
+    let rule = json!([{"level": "P0", "reason": "AlarmRings", "when": "signals.nothing.total > 0"}]);
+    stands_and_can_be_withdrawn("unaccepted", json!({"spec": {"severity": rule}})).await;
+}
+
+#[tokio::test]
+async fn a_deleted_policy_leaves_its_incident_to_a_person() {
+    let response = begin("policy-gone").await;
+    response.policy.delete().await;
+    response.policy.wait_until_gone().await;
+    response.assert_stands().await;
+    response.assert_can_be_withdrawn().await;
+}
+
+#[tokio::test]
+async fn a_policy_of_the_old_name_takes_the_incident_back() {
+    let response = begin("policy-back").await;
+    response.policy.delete().await;
+    response.policy.wait_until_gone().await;
+    response.assert_stands().await;
+    let policy = response.drill.policy().await;
+    let incident = &response.incident;
+    incident.wait_for_condition("Resolved", "True").await;
+    response.models.assert_put_back().await;
+    policy.wait_until("has no claim", |policy| policy.data["status"].get("activeIncident").is_none()).await;
+    assert_eq!(response.drill.incidents().await.len(), 1, "{incident} is the only one");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_resumed_goes_on() {
+    let response = begin("resumed").await;
+    response.policy.merge("alice", json!({"spec": {"suspend": true}})).await;
+    response.assert_stands().await;
+    response.policy.merge("alice", json!({"spec": {"suspend": false}})).await;
+    response.incident.wait_for_condition("Resolved", "True").await;
+    response.models.assert_put_back().await;
+}
+
+#[tokio::test]
+async fn a_suspended_policy_opens_nothing() {
+    let drill = Drill::new("suspended-open").await;
+    let models = drill.models(1).await;
+    let plan = drill.world.operator();
+    let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
+    let policy = drill.apply_policy(|spec| spec["suspend"] = json!(true)).await;
+    policy.wait_until("seen", |policy| !message_of(policy, "Ready").is_empty()).await;
+    drill.ring().await;
+    heartbeats(&operator, 8).await;
+    assert!(drill.incidents().await.is_empty(), "{policy}: opened an Incident");
+    models.assert_untouched(0).await;
+}

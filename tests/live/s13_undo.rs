@@ -1,0 +1,108 @@
+//! The object itself remembers how to undo what was done to it: neither the operator nor
+//! the Incident is needed.
+
+use std::process::Output;
+
+use serde_json::json;
+
+use crate::{
+    drill::{Drill, Models, models},
+    support::object::Object,
+};
+
+/// Models that have fallen back, and nobody left who would put them back.
+async fn abandoned(name: &str) -> (Drill, Models) {
+    let drill = Drill::new(name).await;
+    let models = drill.models(2).await;
+    let operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    models.wait_until_fallen().await;
+    operator.stop().await;
+    incident.merge("alice", json!({"metadata": {"finalizers": null}})).await;
+    incident.delete().await;
+    incident.wait_until_gone().await;
+    policy.delete().await;
+    (drill, models)
+}
+
+async fn undo(drill: &Drill, model: &Object, more: &[&str]) -> Output {
+    let target = format!("llmdeployment/{}", model.name());
+    drill.world.firebreak(&[&["undo", &target, "--namespace", &drill.world.a], more].concat()).await
+}
+
+fn text(output: &Output) -> String {
+    let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{} {}", part(&output.stdout), part(&output.stderr))
+}
+
+#[tokio::test]
+async fn undo_puts_an_object_back_without_operator_and_incident() {
+    let (drill, models) = abandoned("s13-undo").await;
+    for model in &models.objects {
+        let done = undo(&drill, model, &[]).await;
+        assert!(done.status.success(), "undo {model}: {}", text(&done));
+    }
+    models.assert_put_back().await;
+
+    // Once more there is nothing to do, which is said and does no harm.
+    let model = &models.objects[0];
+    let version = model.snapshot().await.version;
+    let again = undo(&drill, model, &[]).await;
+    assert_eq!(again.status.code(), Some(1), "undo {model} again: {}", text(&again));
+    assert_eq!(model.snapshot().await.version, version, "{model} was written again");
+}
+
+#[tokio::test]
+async fn undo_leaves_alone_what_somebody_else_has_changed_and_says_so() {
+    let (drill, models) = abandoned("s13-theirs").await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    model.merge("kubectl-edit", json!({"spec": {"resources": {"limits": {"nvidia.com/gpu": "3"}}}})).await;
+    let done = undo(&drill, model, &[]).await;
+    assert!(text(&done).contains("kubectl-edit"), "undo {model}: nobody is named: {}", text(&done));
+    let mut expected = before.spec.clone();
+    expected["resources"]["limits"]["nvidia.com/gpu"] = json!("3");
+    expected["resources"]["requests"]["nvidia.com/gpu"] = json!("0");
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, expected, "{model}: spec");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+#[tokio::test]
+async fn undo_forget_drops_the_record_and_changes_nothing_else() {
+    let (drill, models) = abandoned("s13-forget").await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    let done = undo(&drill, model, &["--forget"]).await;
+    assert!(done.status.success(), "undo {model} --forget: {}", text(&done));
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, models::fallen_spec(&before.spec), "{model}: spec");
+    assert_eq!(after.generation, before.generation + 1, "{model}: generation");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+#[tokio::test]
+async fn undo_forget_drops_a_record_that_does_not_parse() {
+    let drill = Drill::new("s13-broken").await;
+    let models = drill.models(1).await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    model.merge("mallory", json!({"metadata": {"annotations": {"firebreak.dev/undo": "{"}}})).await;
+    let refused = undo(&drill, model, &[]).await;
+    assert_eq!(refused.status.code(), Some(1), "undo {model}: {}", text(&refused));
+    assert!(text(&refused).contains("--forget"), "undo {model}: no way out in {}", text(&refused));
+    let done = undo(&drill, model, &["--forget"]).await;
+    assert!(done.status.success(), "undo {model} --forget: {}", text(&done));
+    let after = model.snapshot().await;
+    assert_eq!((&after.spec, after.generation), (&before.spec, before.generation), "{model}");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+#[tokio::test]
+async fn undo_of_what_does_not_exist_fails_in_one_line() {
+    let drill = Drill::new("s13-none").await;
+    let arguments = ["undo", "llmdeployment/none", "--namespace", &drill.world.a];
+    let failed = drill.world.firebreak(&arguments).await;
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed));
+    let stderr = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    assert!(stderr.contains("none"), "the object is not named: {stderr}");
+}

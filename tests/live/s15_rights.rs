@@ -1,0 +1,191 @@
+//! The operator can do what `deploy/` says and nothing more. That it can do its work with
+//! that is shown by every other test, in which it has nothing else.
+
+use std::collections::BTreeSet;
+
+use kube::{Api, Client, config::AuthInfo};
+use serde_json::{Value, json};
+
+use crate::{
+    drill::Drill,
+    support::{install, testbed::testbed},
+};
+
+/// A verb on a resource of a group, and the name of the object if it is for one alone.
+type Right = (String, String, String, String);
+
+/// The client of whoever has the token.
+async fn client(token: String) -> Client {
+    let mut config = testbed().config().await;
+    config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
+    Client::try_from(config).expect("a client")
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let list = value.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn rights<'a>(rules: impl IntoIterator<Item = &'a Value>) -> BTreeSet<Right> {
+    let mut all = BTreeSet::new();
+    for rule in rules {
+        let mut names = texts(&rule["resourceNames"]);
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for name in &names {
+                    for verb in texts(&rule["verbs"]) {
+                        all.insert((verb, group.clone(), resource.clone(), name.clone()));
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What the owner of the token may do in the namespace, but for asking what it may do.
+async fn granted(client: &Client, namespace: &str) -> BTreeSet<Right> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    });
+    let request = http::Request::post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
+        .header("Content-Type", "application/json")
+        .body(review.to_string().into_bytes())
+        .expect("a request");
+    let answer: Value = client.request(request).await.expect("everybody may ask");
+    let rules = answer["status"]["resourceRules"].as_array().expect("a list");
+    let reviews = ["authorization.k8s.io", "authentication.k8s.io"];
+    rights(rules).into_iter().filter(|(_, group, _, _)| !reviews.contains(&group.as_str())).collect()
+}
+
+/// What the roles of this kind in `deploy/` allow.
+fn shipped(kind: &str) -> BTreeSet<Right> {
+    let documents = install::shipped().expect("deploy/ can be read");
+    let roles = documents.into_iter().map(|(_, document)| document).filter(|role| role["kind"] == kind);
+    roles.flat_map(|role| rights(role["rules"].as_array().expect("rules"))).collect()
+}
+
+#[tokio::test]
+async fn the_operator_may_do_exactly_what_deploy_says() {
+    let drill = Drill::new("s15-exactly").await;
+    let operator = drill.world.operator().start().await;
+    let home = &drill.world.operator_namespace;
+    let itself = client(drill.world.token(home, "firebreak").await).await;
+    let everywhere = shipped("ClusterRole");
+    assert_eq!(granted(&itself, &drill.world.a).await, everywhere, "in the namespace of policies");
+    let at_home = everywhere.union(&shipped("Role")).cloned().collect();
+    assert_eq!(granted(&itself, home).await, at_home, "in its own namespace");
+    assert!(operator.is_running(), "the operator ended by itself");
+}
+
+/// Asked from outside, in words that do not depend on how the roles are written.
+#[tokio::test]
+async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
+    let drill = Drill::new("s15-never").await;
+    let _operator = drill.world.operator().start().await;
+    let (a, home) = (drill.world.a.as_str(), drill.world.operator_namespace.as_str());
+    let user = format!("system:serviceaccount:{home}:firebreak");
+    let may = async |question: &[&str]| {
+        let question = [&["auth", "can-i", "--as", &user], question].concat();
+        let asked = drill.world.kubectl_answer(&question).await;
+        String::from_utf8_lossy(&asked.stdout).trim() == "yes"
+    };
+    let mut wrong = Vec::new();
+    for never in [
+        "list pods",
+        "get pods",
+        "list nodes",
+        "get secrets",
+        "list secrets",
+        "create pods",
+        "create pods/exec",
+        "patch deployments.apps",
+        "patch llmdeployments.inference.llm-d.io",
+        "list llmdeployments.inference.llm-d.io",
+        "impersonate users",
+        "impersonate groups",
+        "impersonate serviceaccounts",
+        "impersonate serviceaccounts/default",
+        "create serviceaccounts/token",
+        "bind clusterroles.rbac.authorization.k8s.io",
+        "escalate clusterroles.rbac.authorization.k8s.io",
+        "create rolebindings.rbac.authorization.k8s.io",
+        "update remediationpolicies.firebreak.dev",
+        "delete incidents.firebreak.dev",
+        "get configmaps",
+        "create configmaps",
+        "update leases.coordination.k8s.io",
+        "get namespaces",
+        "list events.events.k8s.io",
+    ] {
+        let question: Vec<&str> = never.split(' ').chain(["--namespace", a]).collect();
+        if may(&question).await {
+            wrong.push(format!("may {never} in {a}"));
+        }
+    }
+    for never in ["get secrets", "list pods", "update configmaps", "delete leases.coordination.k8s.io"] {
+        let question: Vec<&str> = never.split(' ').chain(["--namespace", home]).collect();
+        if may(&question).await {
+            wrong.push(format!("may {never} in {home}"));
+        }
+    }
+    let responder = ["impersonate", "serviceaccounts/firebreak-responder", "--namespace", a];
+    if !may(&responder).await {
+        wrong.push("may not impersonate firebreak-responder, so the questions are asked wrongly".to_owned());
+    }
+    assert!(wrong.is_empty(), "{user}: {wrong:#?}");
+}
+
+#[tokio::test]
+async fn another_service_account_cannot_be_impersonated() {
+    let drill = Drill::new("s15-as").await;
+    let _operator = drill.world.operator().start().await;
+    let token = drill.world.token(&drill.world.operator_namespace, "firebreak").await;
+    let as_user = async |user: String| {
+        let mut config = testbed().config().await;
+        config.auth_info =
+            AuthInfo { token: Some(token.clone().into()), impersonate: Some(user), ..AuthInfo::default() };
+        let client = Client::try_from(config).expect("a client");
+        let maps = Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(client, &drill.world.a);
+        maps.list(&kube::api::ListParams::default()).await
+    };
+    let responder = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);
+    as_user(responder).await.expect("the responder may list ConfigMaps");
+    for other in [format!("system:serviceaccount:{}:default", drill.world.a), "system:admin".to_owned()] {
+        match as_user(other.clone()).await {
+            Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{other}: {}", status.message),
+            answer => panic!("impersonating {other} was answered {answer:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_is_made_as_the_responder_and_asks_for_nothing_that_is_forbidden() {
+    let drill = Drill::new("s15-response").await;
+    let models = drill.models(2).await;
+    let operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    drill.recover(&incident).await;
+    models.assert_put_back().await;
+    let responder = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);
+    let home = &drill.world.operator_namespace;
+    for each in operator.proxy.calls() {
+        assert_ne!(each.client, Some(403), "forbidden: {each}");
+        let target = &each.call.target;
+        let is_its_own = match target.resource.as_str() {
+            "" => true, // discovery
+            "remediationpolicies" | "incidents" | "events" => true,
+            "leases" | "configmaps" => target.namespace == *home,
+            _ => false,
+        };
+        match &each.call.user {
+            Some(user) => assert_eq!(*user, responder, "{each}"),
+            None => assert!(is_its_own, "not as the responder: {each}"),
+        }
+    }
+}
