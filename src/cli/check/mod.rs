@@ -39,7 +39,10 @@ pub fn run(screen: &Screen, args: &CheckArgs) -> Result<Answer, Error> {
             Ok(documents) => documents,
             Err(problem) => {
                 faults += 1;
-                screen.lines(&[verdict(&file.display().to_string(), &[problem.clone()]), fault(&problem)])?;
+                screen.lines(&[
+                    verdict(&file.display().to_string(), std::slice::from_ref(&problem)),
+                    fault(&problem),
+                ])?;
                 continue;
             }
         };
