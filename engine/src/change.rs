@@ -101,8 +101,7 @@ pub struct Change {
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
-    /// Since when nothing of it is left on the object but traces: field
-    /// ownership that is being handed back, and a fence.
+    /// Since when only traces of it are left on the object: field ownership and the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,
     /// The resourceVersion that the intended write carries.

@@ -27,6 +27,7 @@ mod support;
 
 mod cli;
 mod drill;
+mod examples;
 mod harness;
 mod membership;
 mod observe;

@@ -1,7 +1,25 @@
 //! The end: report, then Resolved.
 
+use jiff::Timestamp;
+
 use super::Round;
-use crate::incident::{Closing, ReportStatus};
+use crate::incident::{Closing, IncidentState, ReportStatus, TimelineEntry};
+
+/// The entry of the timeline that says why it closed.
+const RESOLVED: &str = "Resolved";
+
+/// The state as it stands once it is closed. The report tells this, because it is written just before.
+pub fn as_closed(state: &IncidentState, now: Timestamp) -> IncidentState {
+    let mut closed = state.clone();
+    closed.resolved_at = Some(now);
+    let message = closed.closing.map(text).unwrap_or_default();
+    closed.timeline.push(TimelineEntry { at: now, type_: RESOLVED.to_owned(), message });
+    closed
+}
+
+fn text(closing: Closing) -> String {
+    format!("closed: {}", closing.name())
+}
 
 impl Round<'_> {
     /// Everything is back: the report is written first, so that it is there when
@@ -23,6 +41,6 @@ impl Round<'_> {
             }
         }
         self.next.resolved_at = Some(self.now);
-        self.happen("Resolved", &format!("closed: {}", closing.name()));
+        self.happen(RESOLVED, &text(closing));
     }
 }

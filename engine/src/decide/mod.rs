@@ -28,6 +28,8 @@ use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
 use crate::undo::GuardedPatch;
 use crate::why::WhyNot;
 
+pub use close::as_closed;
+
 /// Entries that the timeline keeps.
 const TIMELINE: usize = 100;
 
@@ -47,7 +49,7 @@ pub struct Decision {
     pub wake_at: Option<Timestamp>,
     /// Everything that is not done, and why.
     pub why: Vec<WhyNot>,
-    /// The report is to be written from `next` now.
+    /// The report is to be written now, from [`as_closed`] of `next`.
     pub report: bool,
     /// Expressions that failed.
     pub rule_errors: Vec<String>,

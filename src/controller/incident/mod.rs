@@ -9,7 +9,7 @@ pub mod translate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use firebreak_engine::decide::{Decision, decide};
+use firebreak_engine::decide::{Decision, as_closed, decide};
 use firebreak_engine::facts::{Facts, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
@@ -69,9 +69,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
         }
         if recorded.decision().report {
-            report = Some(
-                report::write(operator, &account, recorded.incident(), &recorded.decision().next, now).await,
-            );
+            let told = as_closed(&recorded.decision().next, now);
+            report = Some(report::write(operator, &account, recorded.incident(), &told, now).await);
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
@@ -125,9 +124,12 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
     let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
+    let state = translate::state(incident);
+    // The clocks of a new Incident are its policy's, which this process may have kept from the start.
+    let kept_clocks = memory.assessed || state.rules.is_empty() && operator.policy_memory(&policy).assessed;
     Facts {
         incident: translate::identity(incident),
-        state: translate::state(incident),
+        state,
         intent: translate::intent(incident),
         policy: situation.fact.clone(),
         signals: situation
@@ -141,7 +143,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .map(|entry| (entry.signal.clone(), entry.value))
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
-        clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
+        clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
         listing_age: age,
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),

@@ -154,6 +154,9 @@ async fn assert_report(world: &World, incident: &Object) {
     let report = world.object("v1", "ConfigMap", &world.a, name).get().await;
     let text = report.data["data"]["report.md"].as_str().expect("report.md");
     assert!(text.contains("GpuClusterFailure"), "{text}");
+    assert!(text.contains("**Resolved**") && !text.contains("not yet"), "the end is missing:\n{text}");
+    let status = &incident.data["status"];
+    assert_ne!(status["detectedAt"], status["openedAt"], "the rule's own wait is not counted");
     for change in incident.data["status"]["changes"].as_array().expect("changes") {
         let target = change["target"]["name"].as_str().expect("a name");
         assert!(text.contains(target), "{target} is not in the report:\n{text}");

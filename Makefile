@@ -1,0 +1,30 @@
+# The ways in. Needed: Rust (rustup takes the version of rust-toolchain.toml), Go 1.26, make.
+# Nothing here needs Docker, a cluster or root.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check generate
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The dev profile, because it is built in a fraction of the time and shared with the tests.
+demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
+	@echo "Building what is missing. The first time takes about 15 minutes on two cores:"
+	@echo "Kubernetes for the testbed about 9, Firebreak about 5. After that it takes seconds."
+	@testbed=$$(testbed/build.sh) \
+		&& cargo build --locked --bin firebreak --example demo \
+		&& echo \
+		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep)
+
+test: ## Run all tests: unit, engine, and live ones on a real control plane
+	@testbed=$$(testbed/build.sh) && FIREBREAK_TESTBED=$$testbed cargo test --locked --workspace --no-fail-fast
+
+check: ## Check formats, lints, and that generated files are up to date
+	cargo fmt --all --check
+	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --quiet --lib committed_definitions
+
+generate: ## Write the CRDs anew from src/api
+	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
