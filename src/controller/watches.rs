@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::queue::{Key, Name};
 use super::seen::{Seen, Shelf};
-use super::{Operator, incident, policy};
+use super::{Operator, incident};
 use crate::observe::Changes;
 
 /// Watches until it is dropped. `moved` names policies whose readings changed.
@@ -24,7 +24,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
         |operator, name, _| {
             operator.queue.nudge(Key::Policy(name.clone()), 1);
             for incident in operator.incidents_of(name) {
-                operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
+                incident::nudge(operator, &incident);
             }
         },
     );
@@ -37,11 +37,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
             match seen {
                 Some(Seen::Object(incident)) => {
                     let policy = Name::new(name.namespace.clone(), incident.spec.policy_ref.name.clone());
-                    if !policy::claim::is_closed(incident) || incident.metadata.deletion_timestamp.is_some() {
-                        operator
-                            .queue
-                            .nudge(Key::Incident(name.clone()), incident::translate::urgency(incident));
-                    }
+                    incident::nudge(operator, incident);
                     operator.queue.nudge(Key::Policy(policy), 1);
                 }
                 Some(Seen::Undecodable { why, .. }) => {
@@ -69,9 +65,7 @@ async fn readings(operator: &Operator, mut moved: Changes) {
         let key = moved.next().await;
         let name = Name::new(key.namespace, key.name);
         for incident in operator.incidents_of(&name) {
-            if !policy::claim::is_closed(&incident) {
-                operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
-            }
+            incident::nudge(operator, &incident);
         }
         operator.queue.nudge(Key::Policy(name), 1);
     }

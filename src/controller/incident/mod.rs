@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use self::observe::{Account, Kinds};
 use super::error::Error;
+use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
@@ -229,7 +230,15 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// What makes an Incident due.
-pub fn key(incident: &Incident) -> Key {
+/// Makes an Incident due. One that is closed and let go is not looked at again: nothing about it
+/// can change any more, and a policy collects many of them.
+pub fn nudge(operator: &Operator, incident: &Incident) {
+    if !is_closed(incident) || record::has_finalizer(incident) {
+        operator.queue.nudge(key(incident), translate::urgency(incident));
+    }
+}
+
+/// The name of an Incident in the queue.
+fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
 }

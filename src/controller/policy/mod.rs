@@ -60,7 +60,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     operator.remember_policy(name, |memory| memory.assessed = true);
     let recorded = record::record(operator, &policy, &standing, Some(&detection), &claim, now).await?;
     for incident in operator.incidents_of(name) {
-        operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
+        incident::nudge(operator, &incident);
     }
     if matches!(claim, Claim::None | Claim::Announced { .. }) {
         claim::complete(operator, recorded, &detection).await?;
