@@ -10,7 +10,7 @@ use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kube::Client;
 use serde_json::Value;
 
@@ -71,6 +71,9 @@ pub async fn look(
         .await
 }
 
+/// Objects, and the exempt ones of their namespaces.
+type Place = (Vec<Arc<Value>>, BTreeSet<String>);
+
 struct Reader<'a> {
     kinds: Kinds<'a>,
     client: &'a Client,
@@ -112,18 +115,15 @@ impl Reader<'_> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
         let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
-        let mut objects = Vec::new();
-        for namespace in namespaces(scope.namespaces.as_ref(), self.namespace) {
-            match live_read::list(self.client, &kind, &namespace, &labels).await {
-                Read::Found(found) => objects.extend(found),
-                Read::Gone => {}
-                Read::Refused(why) => return Err(LookResult::Refused { why }),
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
-            }
-        }
-        objects.retain(|object| is_named(scope, object));
-        let exempt = self.exempt_namespaces(&objects).await?;
-        let targets = objects.into_iter().filter_map(|object| {
+        let places: Vec<Place> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
+            .map(|namespace| self.place(scope, &kind, &labels, namespace).boxed())
+            .buffered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let (objects, exempt): (Vec<_>, Vec<_>) = places.into_iter().unzip();
+        let objects = objects.into_iter().flatten();
+        let exempt = exempt.into_iter().flatten().collect();
+        let targets = objects.filter_map(|object| {
             self.target(object, Some(step), &exempt)
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
                 .ok()
@@ -137,32 +137,63 @@ impl Reader<'_> {
         Ok(targets.filter(wanted).collect())
     }
 
-    /// The namespaces of these objects that are exempt. One that cannot be read
-    /// might be, so nothing in the listing is touched then.
-    async fn exempt_namespaces(&self, objects: &[Arc<Value>]) -> Result<BTreeSet<String>, LookResult> {
-        let names: BTreeSet<&str> =
-            objects.iter().filter_map(|object| object.pointer("/metadata/namespace")?.as_str()).collect();
-        if names.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let kind = self.resolve("v1", "Namespace").await?;
-        let mut exempt = BTreeSet::new();
-        for name in names {
-            match live_read::named(self.client, &kind, "", name).await {
-                Read::Found(namespace) => {
-                    if workloads::is_exempt(&namespace) {
-                        exempt.insert(name.to_owned());
-                    }
-                }
-                Read::Gone => {}
-                Read::Refused(why) => {
-                    let why = format!("whether namespace {name} is exempt cannot be read: {why}");
-                    return Err(LookResult::Refused { why });
-                }
+    /// The objects of one namespace, or of the whole cluster, and which of their
+    /// namespaces are exempt. A namespace that is known beforehand is read while
+    /// its objects are listed, since the first change waits for both.
+    async fn place(
+        &self,
+        scope: &TargetsSpec,
+        kind: &ServedKind,
+        labels: &str,
+        namespace: String,
+    ) -> Result<Place, LookResult> {
+        let list = async {
+            let mut objects = match live_read::list(self.client, kind, &namespace, labels).await {
+                Read::Found(objects) => objects,
+                Read::Gone => Vec::new(),
+                Read::Refused(why) => return Err(LookResult::Refused { why }),
                 Read::Failed(why) => return Err(LookResult::Failed { why }),
-            }
+            };
+            objects.retain(|object| is_named(scope, object));
+            Ok(objects)
+        };
+        if !kind.namespaced || namespace.is_empty() {
+            let objects = list.await?;
+            let exempt = self.exempt_namespaces(&objects).await?;
+            return Ok((objects, exempt));
         }
-        Ok(exempt)
+        let (objects, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
+        let objects = objects?;
+        // Of a namespace without targets it does not matter, nor that it cannot be read.
+        let exempt = !objects.is_empty() && is_exempt?;
+        Ok((objects, exempt.then_some(namespace).into_iter().collect()))
+    }
+
+    /// The namespaces of these objects that are exempt.
+    async fn exempt_namespaces(&self, objects: &[Arc<Value>]) -> Result<BTreeSet<String>, LookResult> {
+        let name = |object: &Arc<Value>| Some(object.pointer("/metadata/namespace")?.as_str()?.to_owned());
+        let names: BTreeSet<String> = objects.iter().filter_map(name).collect();
+        stream::iter(names)
+            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
+            .buffered(IN_FLIGHT)
+            .try_filter_map(|name| std::future::ready(Ok(name)))
+            .try_collect()
+            .await
+    }
+
+    /// Whether a namespace is exempt. One that cannot be read might be, so
+    /// nothing in the listing is touched then.
+    async fn is_exempt(&self, name: &str) -> Result<bool, LookResult> {
+        let kind = self.resolve("v1", "Namespace").await?;
+        match live_read::named(self.client, &kind, "", name).await {
+            Read::Found(namespace) => Ok(workloads::is_exempt(&namespace)),
+            Read::Gone => Ok(false),
+            Read::Refused(why) => {
+                let why = format!("whether namespace {name} is exempt cannot be read: {why}");
+                Err(LookResult::Refused { why })
+            }
+            Read::Failed(why) => Err(LookResult::Failed { why }),
+        }
     }
 
     fn target(
