@@ -17,6 +17,7 @@ use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use self::observe::{Account, Kinds};
+use self::translate::Claim;
 use super::error::Error;
 use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
@@ -46,9 +47,17 @@ pub struct Memory {
 /// The pass could not be completed; nothing is lost by trying again.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let Some(mut incident) = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? else {
-        operator.forget_incident(name);
-        return Ok(None);
+    let mut incident = match operator.incident(name).filter(|incident| incident.status.is_none()) {
+        // Just created: what the watch showed will do, because whatever is decided about it is
+        // recorded, guarded by the version that was seen, before anything is done.
+        Some(created) => created.as_ref().clone(),
+        None => match crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? {
+            Some(incident) => incident,
+            None => {
+                operator.forget_incident(name);
+                return Ok(None);
+            }
+        },
     };
     let mut outcomes = BTreeMap::new();
     let mut report = None;
@@ -101,16 +110,17 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
     let namespace = incident.namespace().unwrap_or_default();
     let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
     let mut policy = operator.policy(&name);
-    let is_ours =
-        policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Ours);
-    if !is_ours {
+    let claim = |policy: Option<&RemediationPolicy>| {
+        policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
+    };
+    if claim(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
         let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
         policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
-        if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
-        {
-            return Ok(None);
-        }
+    }
+    if claim(policy.as_ref()) == Claim::Soon {
+        // The write that fills it in makes this Incident due again.
+        return Ok(None);
     }
     let rules = policy.as_ref().map(|policy| operator.rules(policy));
     let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
