@@ -35,12 +35,15 @@ impl Round<'_> {
             return;
         }
         self.hear_of_traces(change);
-        if let Some(outcome) = self.answer(change, Act::Return) {
-            if let Outcome::Done(object) = outcome
+        for act in [Act::HandBack, Act::Return] {
+            // The reply has the object as it is stored, which is as good as a read.
+            if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
                 return self.put_back(change, object, &version);
             }
+        }
+        if let Some(outcome) = self.answer(change, Act::Return) {
             self.hear_of_return(change, outcome);
         }
         let begins = change.state != ChangeState::Reverting && change.returned_at.is_none();
