@@ -111,16 +111,15 @@ impl Round<'_> {
                 continue;
             }
             left += 1;
-            match &turn {
-                Turn::Next => {}
-                Turn::Wait(why) => {
-                    self.pending(&step.name, "WaitsForEarlierStep", why);
-                    continue;
-                }
-                Turn::Mitigated => {
-                    self.pending(&step.name, "NotNeeded", "an earlier step was verified");
-                    continue;
-                }
+            let waits = match &turn {
+                Turn::Next => None,
+                Turn::Wait(why) => Some(("WaitsForEarlierStep", why.clone())),
+                Turn::Mitigated => Some(("NotNeeded", "an earlier step was verified".to_owned())),
+            };
+            if let Some(waits) = waits {
+                let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
+                self.pending(&step.name, reason, &text);
+                continue;
             }
             if self.start(&step) {
                 return;

@@ -2,7 +2,5 @@
 
 mod faults;
 mod mutants;
-mod server;
 mod stories;
 mod workload;
-mod world;
