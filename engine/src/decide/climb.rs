@@ -226,6 +226,12 @@ impl Round<'_> {
             self.next.held = Some(Held::new("TooManyTargets", &message, true).of_step(&step.name));
             return false;
         }
+        let full = plans.refused.iter().find(|change| change.reason.as_deref() == Some("JournalFull"));
+        if let Some(full) = full.cloned() {
+            // Its own entry may find no room either.
+            let status = self.step_status(&step.name);
+            (status.reason, status.message) = (full.reason, full.message);
+        }
         let mut begun: Vec<Change> = Vec::new();
         for (mut change, target) in plans.changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {

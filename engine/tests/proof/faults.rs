@@ -587,7 +587,7 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
 
 #[test]
 fn no_fault_breaks_an_invariant() {
-    let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
     let mut landed = 0;
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,6 +1,7 @@
 //! Proves `decide`: against stories, against faults, and against its own mutants.
 
 mod faults;
+mod journal;
 mod mutants;
 mod stories;
 mod workload;
