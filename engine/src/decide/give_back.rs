@@ -46,8 +46,7 @@ impl Round<'_> {
         if let Some(outcome) = self.answer(change, Act::Return) {
             self.hear_of_return(change, outcome);
         }
-        let begins = change.state != ChangeState::Reverting && change.returned_at.is_none();
-        if !begins && !is_due(change.retry_at, self.now) {
+        if !is_due(change.retry_at, self.now) {
             return self.wake(change.retry_at);
         }
         let Some(found) = self.look_at(&change.target) else { return };

@@ -1,7 +1,7 @@
 //! From live objects to planned changes, or the reason why there is none.
 
 use super::climb::RELIST_IDLE;
-use super::{Round, journal};
+use super::{Round, is_begun, journal};
 use crate::action::{Plan, cpu_fallback};
 use crate::change::{Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
@@ -192,6 +192,9 @@ impl Round<'_> {
             let status = self.step_status(&step.name);
             status.targets.matched = plans.matched;
             status.targets.nothing_to_do = plans.nothing_to_do;
+            if is_begun(&self.next, &step.name) {
+                continue;
+            }
             let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
             let (reason, text) = self.closed_by_when(&step).unwrap_or(("Observe", observe));
             self.pending(&step.name, reason, &text);
