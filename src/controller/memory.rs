@@ -105,6 +105,13 @@ impl Operator {
         all
     }
 
+    /// Makes the Incidents of this policy due that are not closed.
+    pub fn nudge_incidents_of(&self, policy: &Name) {
+        for incident in self.incidents_of(policy) {
+            incident::nudge(self, &incident);
+        }
+    }
+
     /// What is remembered of an Incident.
     pub fn memory(&self, uid: &str) -> incident::Memory {
         let incidents = self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,16 +165,16 @@ impl Operator {
         self.incidents.remove(name);
     }
 
-    /// What we wrote is newer than what the watch has shown so far.
+    /// What we wrote may be newer than what the watch has shown so far.
     pub fn note_policy(&self, policy: &RemediationPolicy) {
         let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
-        self.policies.put(name, Seen::Object(Arc::new(policy.clone())));
+        self.policies.note(name, policy.clone());
     }
 
-    /// What we wrote is newer than what the watch has shown so far.
+    /// What we wrote may be newer than what the watch has shown so far.
     pub fn note_incident(&self, incident: &Incident) {
         let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
-        self.incidents.put(name, Seen::Object(Arc::new(incident.clone())));
+        self.incidents.note(name, incident.clone());
         self.count_incidents();
     }
 

@@ -95,6 +95,29 @@ async fn a_policy_of_the_old_name_takes_the_incident_back() {
 }
 
 #[tokio::test]
+async fn a_policy_that_is_made_anew_in_the_emergency_keeps_its_incident() {
+    let Response { drill, operator, models, policy, incident } = begin("policy-anew").await;
+    policy.delete().await;
+    policy.wait_until_gone().await;
+    let policy = drill.policy().await;
+    let uid = incident.get().await.metadata.uid;
+    policy
+        .wait_until("claimed again", |policy| {
+            policy.data["status"]["activeIncident"]["uid"].as_str() == uid.as_deref()
+        })
+        .await;
+    heartbeats(&operator, 4).await;
+    assert!(!closed(&incident.get().await), "{incident}: closed although the alarm still rings");
+    for model in &models.objects {
+        assert!(has_fallen(&model.get().await.data), "{model}: put back in the emergency");
+    }
+    assert_eq!(drill.incidents().await.len(), 1, "{incident} is the only one");
+    let resolved = drill.recover(&incident).await;
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
+    models.assert_put_back().await;
+}
+
+#[tokio::test]
 async fn a_policy_that_is_resumed_goes_on() {
     let response = begin("resumed").await;
     response.policy.merge("alice", json!({"spec": {"suspend": true}})).await;

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 
 use crate::api::condition;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, Response, names};
+use crate::controller::policy::claim::had_claim;
 
 /// Who the Incident is.
 pub fn identity(incident: &Incident) -> IncidentId {
@@ -77,7 +78,9 @@ pub fn policy(
         let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
         return PolicyFact::Claimed {
             by: active.map(|active| active.name.clone()).unwrap_or_default(),
-            superseded: incident.annotations().contains_key(names::NONCE),
+            // A policy that was made anew has no claim yet, and takes back the Incident that had its claim.
+            superseded: incident.annotations().contains_key(names::NONCE)
+                && (active.is_some() || !had_claim(incident)),
         };
     }
     match rules {

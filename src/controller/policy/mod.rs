@@ -38,6 +38,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             return Ok(None);
         }
     };
+    if !operator.incidents.is_primed() {
+        // One that is open already must be seen before another one may be opened.
+        return Ok(Some(Duration::from_millis(100)));
+    }
     let rules = operator.rules(&policy);
     let now = Timestamp::now();
     let standing = match rules.as_ref() {
@@ -59,9 +63,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     let detection = run_detection(operator, name, &policy, rules, &claim, now);
     operator.remember_policy(name, |memory| memory.assessed = true);
     let recorded = record::record(operator, &policy, &standing, Some(&detection), &claim, now).await?;
-    for incident in operator.incidents_of(name) {
-        incident::nudge(operator, &incident);
-    }
+    operator.nudge_incidents_of(name);
     if matches!(claim, Claim::None | Claim::Announced { .. }) {
         claim::complete(operator, recorded, &detection).await?;
     }
