@@ -10,6 +10,8 @@
 //! claim with a uid is cleared only after a live read has shown that its
 //! Incident is gone, is another one or is closed.
 
+use std::sync::Arc;
+
 use firebreak_engine::detect::{Detection, Opening};
 use firebreak_engine::incident::Closing;
 use jiff::Timestamp;
@@ -57,7 +59,9 @@ pub enum Claim {
 pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Claim, Error> {
     let active = policy.status.as_ref().and_then(|status| status.active_incident.clone());
     let Some(active) = active else {
-        return Ok(match by_hand(operator, name) {
+        let is_new = policy.status.as_ref().is_none_or(|status| status.observed_generation.is_none());
+        let survivor = if is_new { left_over(operator, name) } else { None };
+        return Ok(match survivor.or_else(|| by_hand(operator, name)) {
             Some(incident) => {
                 Claim::Held { name: incident.name_any(), uid: incident.uid().unwrap_or_default() }
             }
@@ -82,13 +86,30 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
 }
 
 /// The oldest open Incident that a person applied for this policy.
-fn by_hand(operator: &Operator, policy: &Name) -> Option<std::sync::Arc<Incident>> {
+fn by_hand(operator: &Operator, policy: &Name) -> Option<Arc<Incident>> {
+    oldest_open(operator, policy, |incident| {
+        incident.metadata.deletion_timestamp.is_none() && !incident.annotations().contains_key(names::NONCE)
+    })
+}
+
+/// The Incident that acted for the policy before its status was lost, as when the policy
+/// was deleted and created anew: one that has begun comes before one that only waited.
+fn left_over(operator: &Operator, policy: &Name) -> Option<Arc<Incident>> {
+    let has_acted = |incident: &Incident| {
+        incident.status.as_ref().is_some_and(|status| status.state.first_action_at.is_some())
+    };
+    oldest_open(operator, policy, has_acted).or_else(|| {
+        oldest_open(operator, policy, |incident| incident.annotations().contains_key(names::NONCE))
+    })
+}
+
+fn oldest_open(
+    operator: &Operator,
+    policy: &Name,
+    wanted: impl Fn(&Incident) -> bool,
+) -> Option<Arc<Incident>> {
     let mut open = operator.incidents_of(policy);
-    open.retain(|incident| {
-        !is_closed(incident)
-            && incident.metadata.deletion_timestamp.is_none()
-            && !incident.annotations().contains_key(names::NONCE)
-    });
+    open.retain(|incident| !is_closed(incident) && wanted(incident));
     open.into_iter().min_by_key(|incident| (incident.creation_timestamp(), incident.name_any()))
 }
 
