@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, PolicyFact};
+use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::observe::{Account, Kinds};
 use super::error::Error;
 use super::queue::{Key, Name};
+use super::seen::Seen;
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -60,13 +61,18 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
+        let before = translate::state(&incident);
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
+        notices::turns(operator, recorded.incident(), &before, &happened);
         if !recorded.decision().effects.is_empty()
             && let Ok(client) = &account
         {
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
+            if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
+                operator.doubt_rights(&policy_of(recorded.incident()));
+            }
         }
         if recorded.decision().report {
             let told = as_closed(&recorded.decision().next, now);
@@ -97,14 +103,17 @@ struct Situation {
 
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let namespace = incident.namespace().unwrap_or_default();
-    let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
+    let name = policy_of(incident);
+    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
+        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
+        return Ok(Some(Situation { policy: None, rules: None, fact }));
+    }
     let mut policy = operator.policy(&name);
     let is_ours =
         policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Ours);
     if !is_ours {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
+        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
         policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
         if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
         {
@@ -121,7 +130,7 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
     let memory = operator.memory(&incident.uid().unwrap_or_default());
-    let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
+    let policy = policy_of(incident);
     let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
@@ -224,6 +233,11 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     let account = ServiceAccountRef::new(&incident.namespace().unwrap_or_default(), &name);
     let account = account.map_err(|error| error.to_string())?;
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
+}
+
+/// The policy whose response an Incident is.
+fn policy_of(incident: &Incident) -> Name {
+    Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone())
 }
 
 /// What makes an Incident due.
