@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::access::{rights, used};
 use super::translate::{Access, Standing};
 use crate::api::RemediationPolicy;
-use crate::controller::{Operator, incident};
 use crate::controller::queue::Name;
+use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -53,8 +53,7 @@ pub async fn standing(
     let generation = policy.metadata.generation.unwrap_or_default();
     let memory = operator.policy_memory(name);
     let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
-    let patience =
-        |access: &Access| if *access == Access::Complete && !doubted { EVERY } else { SOON };
+    let patience = |access: &Access| if *access == Access::Complete && !doubted { EVERY } else { SOON };
     let known = memory.access.filter(|checked| {
         checked.generation == generation && checked.at.elapsed() < patience(&checked.access)
     });
@@ -70,7 +69,8 @@ pub async fn standing(
             checked
         }
     };
-    let check_again = Some(patience(&checked.access).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+    let check_again =
+        Some(patience(&checked.access).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
     Standing { faults: Vec::new(), access: checked.access, check_again }
 }
 
