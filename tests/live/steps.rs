@@ -48,14 +48,45 @@ async fn a_step_that_fails_is_held_for_a_person_and_the_next_one_does_not_start(
     let gateway = deployment(&drill).await;
     let plan = drill.world.operator();
     let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
+    operator.proxy.on(Rule::each(|call| drill::is_apply(call, "model-0"), Fault::answer(403)));
     let policy = drill
         .policy_with(|spec| {
             with_second_step(spec);
             spec["steps"][0]["retries"] = json!(1);
         })
         .await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    let held = incident.wait_until("StepFailed", |incident| is_stalled(incident, "StepFailed")).await;
+    assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
+    let message = message_of(&held, "Stalled");
+    for word in ["cpu-fallback", "model-0", "403", "firebreak withdraw"] {
+        assert!(message.contains(word), "{incident}: no {word} in {message:?}");
+    }
+    incident.wait_for_event("StepFailed").await;
+    operator.wait_for_metric("firebreak_steps_total{action=\"cpuFallback\",outcome=\"failed\"}", 1.0).await;
+    let sent = operator.proxy.calls().iter().filter(|each| drill::is_apply(&each.call, "model-0")).count();
+    assert_eq!(sent, 2, "{incident}: one try and one retry");
+    heartbeats(&operator, 5).await;
+    gateway.assert_untouched(0).await;
+
+    // The one that succeeded goes back, the other was never changed.
+    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
+    incident.wait_for_condition("Resolved", "True").await;
+    models.assert_one_put_back(1, 0).await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    let after = model.snapshot().await;
+    assert_eq!((&after.spec, after.generation), (&before.spec, before.generation), "{model}");
+    drill::models::assert_no_trace(model, before, &after);
+}
+
+#[tokio::test]
+async fn a_right_that_is_missed_in_the_middle_of_a_response_is_named() {
+    let drill = Drill::new("step-rights").await;
+    let models = drill.models(1).await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
     policy.wait_for_condition("Authorized", "True").await;
-    // The right to change models is lost after that was found out.
     let fewer: Vec<rights::Rule> = drill::rights()
         .into_iter()
         .map(|rule| match rule.resources {
@@ -65,27 +96,10 @@ async fn a_step_that_fails_is_held_for_a_person_and_the_next_one_does_not_start(
         .collect();
     drill.world.grant(&drill.world.a, &fewer).await;
     drill.ring().await;
-    let incident = drill.world.incident_of(&policy).await;
-    let held = incident.wait_until("StepFailed", |incident| is_stalled(incident, "StepFailed")).await;
-    assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
-    let message = message_of(&held, "Stalled");
-    for word in ["cpu-fallback", "model-0", "403", "firebreak withdraw"] {
-        assert!(message.contains(word), "{incident}: no {word} in {message:?}");
-    }
     let refused = policy.wait_for_condition("Authorized", "False").await;
     let lacks = message_of(&refused, "Authorized");
     assert!(lacks.contains("patch llmdeployments"), "{policy}: what is missing is not named: {lacks:?}");
-    incident.wait_for_event("StepFailed").await;
-    heartbeats(&operator, 5).await;
-    gateway.assert_untouched(0).await;
-
-    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
-    incident.wait_for_condition("Resolved", "True").await;
-    for (model, before) in models.objects.iter().zip(&models.before) {
-        let after = model.snapshot().await;
-        assert_eq!(after.spec, before.spec, "{model}: spec");
-        assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
-    }
+    models.assert_untouched(0).await;
     drill.world.grant(&drill.world.a, &drill::rights()).await;
     policy.wait_for_condition("Authorized", "True").await;
 }
