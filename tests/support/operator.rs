@@ -13,6 +13,10 @@ use std::{
 use kube::config::Kubeconfig;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{guardian, install, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
 
@@ -174,6 +178,51 @@ impl Operator {
     pub async fn url(&self) -> String {
         let address = self.until(PATIENCE, "listening", || listening(&self.log())).await;
         format!("http://{address}")
+    }
+
+    /// What it serves at a path: the code and the text. Waits until it listens.
+    pub async fn fetch(&self, path: &str) -> (u16, String) {
+        let get = format!("GET {path} HTTP/1.0\r\n\r\n");
+        let ask = async |address: &str| -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(get.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok(answer)
+        };
+        let answered = async {
+            loop {
+                // After a restart the log has the old address for a while.
+                let url = self.url().await;
+                if let Ok(answer) = ask(url.trim_start_matches("http://")).await {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, answered).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{path}: no answer within {PATIENCE:?}"));
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let text = answer.split_once("\r\n\r\n").map_or("", |(_, text)| text);
+        (code.unwrap_or_else(|| panic!("{path}: {answer}")), text.to_owned())
+    }
+
+    /// The value of a metric, written as `/metrics` has it; none if it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.fetch("/metrics").await;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Waits until a metric has this value.
+    pub async fn wait_for_metric(&self, name: &str, value: f64) {
+        let seen = async {
+            while self.metric(name).await != Some(value) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(20), seen).await.is_err() {
+            panic!("{name} is not {value}:\n{}", self.fetch("/metrics").await.1);
+        }
     }
 
     /// Asks every few milliseconds, since a process and its log offer nothing to wait for.

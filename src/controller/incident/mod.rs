@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, Look, PolicyFact};
+use firebreak_engine::facts::{Facts, Look, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
@@ -21,6 +21,7 @@ use self::translate::Claim;
 use super::error::Error;
 use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
+use super::seen::Seen;
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -70,13 +71,18 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
+        let before = translate::state(&incident);
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
+        notices::turns(operator, recorded.incident(), &before, &happened);
         if !recorded.decision().effects.is_empty()
             && let Ok(client) = &account
         {
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
+            if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
+                operator.doubt_rights(&policy_of(recorded.incident()));
+            }
         }
         if recorded.decision().report {
             let told = as_closed(&recorded.decision().next, now);
@@ -107,15 +113,18 @@ struct Situation {
 
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let namespace = incident.namespace().unwrap_or_default();
-    let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
+    let name = policy_of(incident);
+    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
+        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
+        return Ok(Some(Situation { policy: None, rules: None, fact }));
+    }
     let mut policy = operator.policy(&name);
     let claim = |policy: Option<&RemediationPolicy>| {
         policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
     };
     if claim(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
+        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
         policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
     }
     if claim(policy.as_ref()) == Claim::Soon {
@@ -132,7 +141,7 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
     let memory = operator.memory(&incident.uid().unwrap_or_default());
-    let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
+    let policy = policy_of(incident);
     let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
@@ -246,6 +255,11 @@ pub fn nudge(operator: &Operator, incident: &Incident) {
     if !is_closed(incident) || record::has_finalizer(incident) {
         operator.queue.nudge(key(incident), translate::urgency(incident));
     }
+}
+
+/// The policy whose response an Incident is.
+fn policy_of(incident: &Incident) -> Name {
+    Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone())
 }
 
 /// The name of an Incident in the queue.

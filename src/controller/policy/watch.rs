@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::Rules;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 use super::access::{rights, used};
 use super::translate::{Access, Standing};
 use crate::api::RemediationPolicy;
-use crate::controller::Operator;
 use crate::controller::queue::Name;
+use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -50,22 +51,34 @@ pub async fn standing(
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let known = operator.policy_memory(name).access.filter(|checked| {
-        let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-        checked.generation == generation && checked.at.elapsed() < patience
+    let memory = operator.policy_memory(name);
+    let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
+    let patience = |access: &Access| if *access == Access::Complete && !doubted { EVERY } else { SOON };
+    let known = memory.access.filter(|checked| {
+        checked.generation == generation && checked.at.elapsed() < patience(&checked.access)
     });
     let checked = match known {
         Some(checked) => checked,
         None => {
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
             let checked = Checked { generation, at: Instant::now(), access };
-            operator.remember_policy(name, |memory| memory.access = Some(checked.clone()));
+            operator.remember_policy(name, |memory| {
+                memory.access = Some(checked.clone());
+                memory.rights_doubted = false;
+            });
             checked
         }
     };
-    let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-    let check_again = Some(patience.saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+    let check_again =
+        Some(patience(&checked.access).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
     Standing { faults: Vec::new(), access: checked.access, check_again }
+}
+
+/// Whether the server refuses a signal, whatever was found out about rights before.
+fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
+    incident::observe::signals(&operator.hub, &name.into(), rules)
+        .values()
+        .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "Forbidden"))
 }
 
 async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
