@@ -31,6 +31,7 @@ mod examples;
 mod harness;
 mod membership;
 mod observe;
+mod opened_by_hand;
 mod policy_unavailable;
 mod s12_malformed;
 mod s13_undo;
