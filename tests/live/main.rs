@@ -32,6 +32,7 @@ mod examples;
 mod harness;
 mod membership;
 mod observe;
+mod opened_by_hand;
 mod policy_unavailable;
 mod running;
 mod s12_malformed;

@@ -1,5 +1,6 @@
 //! A write is answered badly, late or never: no second effect, and no undo is lost.
 
+mod refused;
 mod unknowable;
 
 use std::{sync::Arc, time::Duration};

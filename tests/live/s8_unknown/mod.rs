@@ -2,6 +2,7 @@
 //! why, and they recover without a restart.
 
 mod frozen;
+mod interrupted;
 mod vanished;
 
 use kube::api::DynamicObject;
