@@ -22,10 +22,12 @@ use super::queue::{Key, Name};
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::retry;
 
 /// Live reads that lead to a decision: a read may call for another one, but
-/// not for ever.
-const LOOKS: usize = 6;
+/// not for ever. Each step of a ladder may need one before it is known that it
+/// has nothing to do, and a policy has up to 32 steps.
+const LOOKS: usize = 40;
 /// Decisions in one pass; then others have their turn.
 const ROUNDS: usize = 30;
 
@@ -45,7 +47,7 @@ pub struct Memory {
 /// The pass could not be completed; nothing is lost by trying again.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let Some(mut incident) = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? else {
+    let Some(mut incident) = retry::find(&name.name, || api.get(&name.name)).await? else {
         operator.forget_incident(name);
         return Ok(None);
     };
@@ -62,6 +64,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let happened = decision.happened.clone();
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
+        if operator.context.stop.is_cancelled() {
+            // What is recorded and not sent is sent by whoever leads next.
+            return Ok(Some(Duration::ZERO));
+        }
         if !recorded.decision().effects.is_empty()
             && let Ok(client) = &account
         {
@@ -77,7 +83,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         if outcomes.is_empty() && report.is_none() {
             record::release(&api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
-            return Ok(decision.wake_at.map(|at| until(at, now)));
+            return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));
         }
     }
     Ok(Some(Duration::ZERO))
@@ -105,7 +111,15 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
     if !is_ours {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
         let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
-        policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
+        policy = match retry::find(&name.name, || api.get(&name.name)).await {
+            // It is there and does not decode: as good as none, and the Incident can still be ended.
+            Err(kube::Error::SerdeError(_)) => {
+                let why = format!("policy {} cannot be read; its conditions say why", name.name);
+                let fact = PolicyFact::Unavailable { why };
+                return Ok(Some(Situation { policy: None, rules: None, fact }));
+            }
+            found => found?,
+        };
         if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
         {
             return Ok(None);
@@ -229,4 +243,70 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
 /// What makes an Incident due.
 pub fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::facts::PersonIntent;
+    use firebreak_engine::id::IncidentId;
+    use firebreak_engine::policy::Severity;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::discovery::Discovery;
+    use crate::workloads::Profiles;
+
+    /// A server that serves no kind at all.
+    fn nothing_is_served() -> kube::Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let mut response = http::Response::new(kube::client::Body::from(Vec::new()));
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, tower::BoxError>(response)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_long_ladder_is_looked_at_to_its_end() {
+        let step = |number: usize| {
+            json!({"name": format!("step-{number}"), "action": {"cpuFallback":
+            {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}}})
+        };
+        let spec = json!({
+            "mode": "Enforce",
+            "severity": [{"level": "P0", "reason": "Always", "when": "true"}],
+            "steps": (0..32).map(step).collect::<Vec<_>>(),
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let text = |text: &str| text.to_owned();
+        let mut facts = Facts {
+            incident: IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") },
+            state: firebreak_engine::incident::IncidentState::default(),
+            intent: PersonIntent::default(),
+            policy: PolicyFact::Usable {
+                uid: text("p"),
+                name: text("p"),
+                generation: 1,
+                service_account: text("sa"),
+            },
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            clocks_broken: false,
+            listing_age: None,
+            looked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            report: None,
+        };
+        let client = nothing_is_served();
+        let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
+        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
+        let looked = decide_with_looks(kinds, &Ok(client), Some(&rules), &mut facts).await;
+        assert!(looked.is_complete);
+        let steps = &looked.decision.next.steps;
+        assert_eq!(looked.decision.next.severity, Some(Severity::P0));
+        assert!(
+            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
+        );
+    }
 }
