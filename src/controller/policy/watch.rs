@@ -13,20 +13,31 @@ use crate::controller::Operator;
 use crate::controller::queue::Name;
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
-use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
 
 /// How often the rights are asked for when nothing suggests a change.
 const EVERY: Duration = Duration::from_secs(600);
-/// How soon they are asked for again while something is missing.
+/// How soon they are asked for again while something is missing, at the earliest.
 const SOON: Duration = Duration::from_secs(10);
+/// Asking takes at most one part in so many of the time: a policy may need
+/// thousands of rights, and lack one for weeks.
+const SHARE: u32 = 50;
 
 /// What was last found out about the rights of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
 pub struct Checked {
     generation: i64,
     at: Instant,
+    took: Duration,
     access: Access,
+}
+
+impl Checked {
+    /// How long this is believed.
+    fn patience(&self) -> Duration {
+        if self.access == Access::Complete { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
+    }
 }
 
 /// Subscribes to the policy's signals and says how it stands.
@@ -44,27 +55,34 @@ pub async fn standing(
         Ok(client) => client,
         Err(error) => {
             operator.hub.unsubscribe(&name.into());
-            let access = Access::Lacking(error.to_string());
+            let access = match error {
+                // No answer says nothing about rights.
+                ImpersonateError::Unproven { .. } => Access::Unknown(error.to_string()),
+                ImpersonateError::NotAllowed { .. }
+                | ImpersonateError::SomebodyElse { .. }
+                | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
+            };
             return Standing { faults: Vec::new(), access, check_again: Some(SOON) };
         }
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let known = operator.policy_memory(name).access.filter(|checked| {
-        let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-        checked.generation == generation && checked.at.elapsed() < patience
-    });
+    let known = operator
+        .policy_memory(name)
+        .access
+        .filter(|checked| checked.generation == generation && checked.at.elapsed() < checked.patience());
     let checked = match known {
         Some(checked) => checked,
         None => {
+            let asked = Instant::now();
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
-            let checked = Checked { generation, at: Instant::now(), access };
+            let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
             operator.remember_policy(name, |memory| memory.access = Some(checked.clone()));
             checked
         }
     };
-    let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-    let check_again = Some(patience.saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+    let check_again =
+        Some(checked.patience().saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
     Standing { faults: Vec::new(), access: checked.access, check_again }
 }
 
