@@ -17,8 +17,11 @@ demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 		&& echo \
 		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep)
 
+# More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
-	@testbed=$$(testbed/build.sh) && FIREBREAK_TESTBED=$$testbed cargo test --locked --workspace --no-fail-fast
+	@testbed=$$(testbed/build.sh) \
+		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} \
+		cargo test --locked --workspace --no-fail-fast
 
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check

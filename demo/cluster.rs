@@ -105,9 +105,7 @@ impl Cluster {
         let own = self.dir.join("firebreak.kubeconfig");
         fs::write(&own, serde_json::to_string(&kubeconfig)?)?;
 
-        // Cargo puts examples into a directory below that of the binary.
-        let this = std::env::current_exe()?;
-        let binary = this.ancestors().nth(2).unwrap_or(&this).join("firebreak");
+        let binary = built().join("firebreak");
         let log = File::create(self.log())?;
         let mut command = Command::new(&binary);
         command
@@ -143,18 +141,20 @@ impl Cluster {
     pub fn how_to_look_around(&self) -> String {
         let Self { tools, dir, .. } = self;
         let (tools, dir, kubeconfig, log) = (tools.display(), dir.display(), self.kubeconfig(), self.log());
-        let (kubeconfig, log) = (kubeconfig.display(), log.display());
+        let (kubeconfig, log, built) = (kubeconfig.display(), log.display(), built());
+        let built = built.display();
         format!(
             "\
 It stays up until Ctrl-C. In another terminal:
 
-  export KUBECONFIG={kubeconfig} PATH={tools}:$PATH
+  export KUBECONFIG={kubeconfig} PATH={tools}:{built}:$PATH
   kubectl get rpol,inc,llmd -A             # policies, Incidents, models
   kubectl describe inc -n {NAMESPACE}      # steps, every change, timeline
   kubectl get cm -n {NAMESPACE} -l firebreak.dev/incident -o jsonpath='{{.items[*].data.report\\.md}}'
 
-  testbed nodes-down --dir {dir} --group {GROUP}      # the GPU nodes die again
-  kubectl get llmd -n {NAMESPACE} chat -o yaml        # soon with the undo record
+  testbed nodes-down --dir {dir} --group {GROUP}          # the GPU nodes die again
+  kubectl get llmd -n {NAMESPACE} chat -o yaml            # soon with the undo record
+  firebreak plan gpu-cluster-failure -n {NAMESPACE}       # what it would do now, and why not
   testbed nodes-up --dir {dir} --group {GROUP}
 
   tail -f {log}"
@@ -180,6 +180,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Where cargo put the binary: examples are in a directory below it.
+fn built() -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_default();
+    this.ancestors().nth(2).unwrap_or(&this).to_owned()
 }
 
 /// In a process group of its own, so that Ctrl-C at the terminal ends the demo first,

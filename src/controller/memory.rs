@@ -33,6 +33,8 @@ pub struct PolicyMemory {
     pub assessed: bool,
     /// What its ServiceAccount may do.
     pub access: Option<policy::watch::Checked>,
+    /// Whether it was refused something since that was found out.
+    pub rights_doubted: bool,
     /// When its signals were first asked for.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.
@@ -122,9 +124,7 @@ impl Operator {
     /// Makes the Incidents of this policy due that are not closed.
     pub fn nudge_incidents_of(&self, policy: &Name) {
         for incident in self.incidents_of(policy) {
-            if policy::claim::is_to_be_tended(&incident) {
-                self.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
-            }
+            incident::nudge(self, &incident);
         }
     }
 
@@ -150,6 +150,15 @@ impl Operator {
     pub fn remember_policy(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory)) {
         let mut policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
         edit(policies.entry(name.clone()).or_default());
+    }
+
+    /// The ServiceAccount of a policy was refused something: what it may do is to be asked again.
+    pub fn doubt_rights(&self, name: &Name) {
+        let mut is_news = false;
+        self.remember_policy(name, |memory| is_news = !std::mem::replace(&mut memory.rights_doubted, true));
+        if is_news {
+            self.queue.nudge(Key::Policy(name.clone()), 1);
+        }
     }
 
     /// Whether the first readings of a policy's signals are still on their way:

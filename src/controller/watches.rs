@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::queue::{Key, Name};
 use super::seen::{Kept, Seen, Shelf};
-use super::{Operator, incident, policy};
+use super::{Operator, incident};
 use crate::observe::Changes;
 
 /// Seconds that a watch asks for. One that gives nothing for longer is opened
@@ -41,11 +41,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
             match seen {
                 Some(Seen::Object(incident)) => {
                     let policy = Name::new(name.namespace.clone(), incident.spec.policy_ref.name.clone());
-                    if policy::claim::is_to_be_tended(incident) {
-                        operator
-                            .queue
-                            .nudge(Key::Incident(name.clone()), incident::translate::urgency(incident));
-                    }
+                    incident::nudge(operator, incident);
                     operator.queue.nudge(Key::Policy(policy), 1);
                 }
                 Some(Seen::Undecodable { why, .. }) => {

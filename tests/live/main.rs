@@ -25,6 +25,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod claims;
 mod cli;
 mod drill;
 mod examples;
@@ -32,6 +33,7 @@ mod harness;
 mod membership;
 mod observe;
 mod policy_unavailable;
+mod running;
 mod s12_malformed;
 mod s13_undo;
 mod s14_steady;
@@ -41,4 +43,6 @@ mod s2_drift;
 mod s5_crash;
 mod s6_answers;
 mod s8_unknown;
+mod schema;
+mod steps;
 mod withdrawal;

@@ -10,24 +10,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, PolicyFact};
+use firebreak_engine::facts::{Facts, Look, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use self::observe::{Account, Kinds};
+use self::translate::Claim;
 use super::error::Error;
+use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
+use super::seen::Seen;
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
 
 /// Live reads that lead to a decision: a read may call for another one, but
-/// not for ever. Each step of a ladder may need one before it is known that it
-/// has nothing to do, and a policy has up to 32 steps.
-const LOOKS: usize = 40;
+/// not for ever.
+const LOOKS: usize = 6;
 /// Decisions in one pass; then others have their turn.
 const ROUNDS: usize = 30;
 
@@ -35,8 +37,8 @@ const ROUNDS: usize = 30;
 /// is needed for anything to be right.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// When the targets of its steps were last listed.
-    listed: Option<Instant>,
+    /// When the targets of each of its steps were last listed.
+    listed: BTreeMap<String, Instant>,
     /// Whether its clocks were assessed in this process.
     assessed: bool,
 }
@@ -47,9 +49,17 @@ pub struct Memory {
 /// The pass could not be completed; nothing is lost by trying again.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let Some(mut incident) = retry::find(&name.name, || api.get(&name.name)).await? else {
-        operator.forget_incident(name);
-        return Ok(None);
+    let mut incident = match operator.incident(name).filter(|incident| incident.status.is_none()) {
+        // Just created: what the watch showed will do, because whatever is decided about it is
+        // recorded, guarded by the version that was seen, before anything is done.
+        Some(created) => created.as_ref().clone(),
+        None => match retry::find(&name.name, || api.get(&name.name)).await? {
+            Some(incident) => incident,
+            None => {
+                operator.forget_incident(name);
+                return Ok(None);
+            }
+        },
     };
     let mut outcomes = BTreeMap::new();
     let mut report = None;
@@ -62,8 +72,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
+        let before = translate::state(&incident);
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
+        notices::turns(operator, recorded.incident(), &before, &happened);
         if operator.context.stop.is_cancelled() {
             // What is recorded and not sent is sent by whoever leads next.
             return Ok(Some(Duration::ZERO));
@@ -73,6 +85,9 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         {
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
+            if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
+                operator.doubt_rights(&policy_of(recorded.incident()));
+            }
         }
         if recorded.decision().report {
             let told = as_closed(&recorded.decision().next, now);
@@ -103,27 +118,23 @@ struct Situation {
 
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let namespace = incident.namespace().unwrap_or_default();
-    let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
+    let name = policy_of(incident);
+    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
+        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
+        return Ok(Some(Situation { policy: None, rules: None, fact }));
+    }
     let mut policy = operator.policy(&name);
-    let is_ours =
-        policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Ours);
-    if !is_ours {
+    let claim = |policy: Option<&RemediationPolicy>| {
+        policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
+    };
+    if claim(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
-        policy = match retry::find(&name.name, || api.get(&name.name)).await {
-            // It is there and does not decode: as good as none, and the Incident can still be ended.
-            Err(kube::Error::SerdeError(_)) => {
-                let why = format!("policy {} cannot be read; its conditions say why", name.name);
-                let fact = PolicyFact::Unavailable { why };
-                return Ok(Some(Situation { policy: None, rules: None, fact }));
-            }
-            found => found?,
-        };
-        if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
-        {
-            return Ok(None);
-        }
+        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
+        policy = retry::find(&name.name, || api.get(&name.name)).await?;
+    }
+    if claim(policy.as_ref()) == Claim::Soon {
+        // The write that fills it in makes this Incident due again.
+        return Ok(None);
     }
     let rules = policy.as_ref().map(|policy| operator.rules(policy));
     let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
@@ -135,8 +146,8 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
     let memory = operator.memory(&incident.uid().unwrap_or_default());
-    let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
-    let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
+    let policy = policy_of(incident);
+    let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
     // The clocks of a new Incident are its policy's, which this process may have kept from the start.
@@ -158,7 +169,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
-        listing_age: age,
+        listing_age: memory.listed.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         report: None,
@@ -181,7 +192,7 @@ async fn decide_and_remember(
     let looked = decide_with_looks(kinds, account, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
-        memory.listed = looked.listed.or(memory.listed);
+        memory.listed.extend(looked.listed);
     });
     looked.decision
 }
@@ -192,8 +203,8 @@ pub struct Looked {
     pub decision: Decision,
     /// Whether everything that it asked for was read. If not, it does nothing.
     pub is_complete: bool,
-    /// When the targets of a step were last listed for it.
-    pub listed: Option<Instant>,
+    /// When the targets of which steps were last listed for it.
+    pub listed: BTreeMap<String, Instant>,
 }
 
 /// Decides, and performs the live reads that the decision asks for as `account`.
@@ -203,17 +214,20 @@ pub async fn decide_with_looks(
     rules: Option<&Rules>,
     facts: &mut Facts,
 ) -> Looked {
-    let mut listed = None;
+    let mut listed = BTreeMap::new();
     for _ in 0..LOOKS {
         let decision = decide(facts, rules, Timestamp::now());
         if decision.look.is_empty() {
             return Looked { decision, is_complete: true, listed };
         }
-        let lists = decision.look.iter().any(|look| matches!(look, firebreak_engine::facts::Look::Step(_)));
+        let now = Instant::now();
+        listed.extend(decision.look.iter().filter_map(|look| match look {
+            Look::Step(step) => Some((step.clone(), now)),
+            Look::Object(_) => None,
+        }));
         let namespace = &facts.incident.namespace;
         let looked = observe::look(kinds, account, namespace, &facts.state, rules, decision.look).await;
         facts.looked.extend(looked);
-        listed = lists.then(Instant::now).or(listed);
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = decide(facts, rules, Timestamp::now());
@@ -240,8 +254,21 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// What makes an Incident due.
-pub fn key(incident: &Incident) -> Key {
+/// Makes an Incident due. One that is closed and let go is not looked at again: nothing about it
+/// can change any more, and a policy collects many of them.
+pub fn nudge(operator: &Operator, incident: &Incident) {
+    if !is_closed(incident) || record::has_finalizer(incident) {
+        operator.queue.nudge(key(incident), translate::urgency(incident));
+    }
+}
+
+/// The policy whose response an Incident is.
+fn policy_of(incident: &Incident) -> Name {
+    Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone())
+}
+
+/// The name of an Incident in the queue.
+fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
 }
 
@@ -293,7 +320,7 @@ mod tests {
             baselines: BTreeMap::new(),
             policy_rules: Vec::new(),
             clocks_broken: false,
-            listing_age: None,
+            listing_age: BTreeMap::new(),
             looked: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             report: None,

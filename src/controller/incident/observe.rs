@@ -12,7 +12,7 @@ use firebreak_engine::period::after;
 use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::verdict::Verdict;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
@@ -138,57 +138,73 @@ impl Reader<'_> {
             let is_wanted = target.matched != Verdict::False || known.contains(target.id.uid.as_str());
             is_wanted.then_some(target)
         };
-        let namespaces = namespaces(scope.namespaces.as_ref(), self.namespace);
-        let lists = namespaces
-            .iter()
-            .map(|namespace| live_read::list(self.client, &kind, namespace, &labels, &wanted).boxed());
-        let lists: Vec<Read<Vec<Target>>> =
-            stream::iter(lists.collect::<Vec<_>>()).buffered(LISTS).collect().await;
-        let mut targets = Vec::new();
-        for list in lists {
-            match list {
-                Read::Found(found) => targets.extend(found),
-                Read::Gone => {}
-                Read::Refused(why) => return Err(LookResult::Refused { why }),
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
+        let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
+            .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
+            .buffered(LISTS)
+            .try_collect()
+            .await?;
+        Ok(places.into_iter().flatten().collect())
+    }
+
+    /// The wanted objects of one namespace, or of the whole cluster. A namespace
+    /// that is known beforehand is read while its objects are listed, since the
+    /// first change waits for both.
+    async fn place(
+        &self,
+        kind: &ServedKind,
+        labels: &str,
+        namespace: String,
+        wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
+    ) -> Result<Vec<Target>, LookResult> {
+        let list = async {
+            match live_read::list(self.client, kind, &namespace, labels, wanted).await {
+                Read::Found(targets) => Ok(targets),
+                Read::Gone => Ok(Vec::new()),
+                Read::Refused(why) => Err(LookResult::Refused { why }),
+                Read::Failed(why) => Err(LookResult::Failed { why }),
             }
-        }
-        let exempt = self.exempt_namespaces(&targets).await?;
+        };
+        let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
+            let targets = list.await?;
+            let exempt = self.exempt_namespaces(&targets).await?;
+            (targets, exempt)
+        } else {
+            let (targets, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
+            let targets = targets?;
+            // Of a namespace without targets it does not matter, nor that it cannot be read.
+            let is_exempt = !targets.is_empty() && is_exempt?;
+            (targets, is_exempt.then_some(namespace).into_iter().collect())
+        };
         for target in &mut targets {
             target.exempt |= exempt.contains(&target.id.namespace);
         }
         Ok(targets)
     }
 
-    /// The namespaces of these objects that are exempt. One that cannot be read
-    /// might be, so nothing in the listing is touched then.
+    /// The namespaces of these objects that are exempt.
     async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, LookResult> {
-        let names: BTreeSet<&str> = targets.iter().map(|target| target.id.namespace.as_str()).collect();
-        let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
-        if names.is_empty() {
-            return Ok(BTreeSet::new());
-        }
+        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
+        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
+            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
+            .buffered(IN_FLIGHT)
+            .try_filter_map(|name| std::future::ready(Ok(name)))
+            .try_collect()
+            .await
+    }
+
+    /// Whether a namespace is exempt. One that cannot be read might be, so
+    /// nothing in the listing is touched then.
+    async fn is_exempt(&self, name: &str) -> Result<bool, LookResult> {
         let kind = self.resolve("v1", "Namespace").await?;
-        let reads = names.iter().map(|name| live_read::named(self.client, &kind, "", name).boxed());
-        let reads: Vec<Read<Value>> =
-            stream::iter(reads.collect::<Vec<_>>()).buffered(IN_FLIGHT).collect().await;
-        let mut exempt = BTreeSet::new();
-        for (name, read) in names.into_iter().zip(reads) {
-            match read {
-                Read::Found(namespace) => {
-                    if workloads::is_exempt(&namespace) {
-                        exempt.insert(name.to_owned());
-                    }
-                }
-                Read::Gone => {}
-                Read::Refused(why) => {
-                    let why = format!("whether namespace {name} is exempt cannot be read: {why}");
-                    return Err(LookResult::Refused { why });
-                }
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
+        match live_read::named(self.client, &kind, "", name).await {
+            Read::Found(namespace) => Ok(workloads::is_exempt(&namespace)),
+            Read::Gone => Ok(false),
+            Read::Refused(why) => {
+                let why = format!("whether namespace {name} is exempt cannot be read: {why}");
+                Err(LookResult::Refused { why })
             }
+            Read::Failed(why) => Err(LookResult::Failed { why }),
         }
-        Ok(exempt)
     }
 
     fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {

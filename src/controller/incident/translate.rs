@@ -41,7 +41,8 @@ pub fn state(incident: &Incident) -> IncidentState {
 pub enum Claim {
     /// It names the uid.
     Ours,
-    /// It names our nonce; the uid is about to be filled in.
+    /// It names our nonce and the uid is about to be filled in, or nobody has looked at the
+    /// policy since it was created.
     Soon,
     /// It names another Incident, or none.
     NotOurs,
@@ -49,9 +50,10 @@ pub enum Claim {
 
 /// Whether the claim of the policy is this Incident's.
 pub fn claim(policy: &RemediationPolicy, incident: &Incident) -> Claim {
-    let Some(active) = policy.status.as_ref().and_then(|status| status.active_incident.as_ref()) else {
-        return Claim::NotOurs;
+    let Some(status) = policy.status.as_ref().filter(|status| status.observed_generation.is_some()) else {
+        return Claim::Soon;
     };
+    let Some(active) = status.active_incident.as_ref() else { return Claim::NotOurs };
     if active.uid.is_some() && active.uid == incident.uid() {
         Claim::Ours
     } else if active.uid.is_none()

@@ -10,6 +10,8 @@
 //! claim with a uid is cleared only after a live read has shown that its
 //! Incident is gone, is another one or is closed.
 
+use std::sync::Arc;
+
 use firebreak_engine::detect::{Detection, Opening};
 use firebreak_engine::incident::Closing;
 use jiff::Timestamp;
@@ -85,7 +87,7 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
 /// that had the claim of a policy of this name before that policy was made
 /// anew, then the oldest that a person applied. One that was announced and never
 /// claimed has none: it closes.
-fn unclaimed(operator: &Operator, policy: &Name) -> Option<std::sync::Arc<Incident>> {
+fn unclaimed(operator: &Operator, policy: &Name) -> Option<Arc<Incident>> {
     let mut open = operator.incidents_of(policy);
     open.retain(|incident| {
         !is_closed(incident)
@@ -182,11 +184,6 @@ fn rand() -> u64 {
 /// Whether an Incident is closed.
 pub fn is_closed(incident: &Incident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.resolved_at.is_some())
-}
-
-/// Whether passes over it have anything to do: it is open, or it is to be let go.
-pub fn is_to_be_tended(incident: &Incident) -> bool {
-    !is_closed(incident) || incident.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether it had its policy's claim at some time: only then is the policy noted in its state.

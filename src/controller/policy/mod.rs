@@ -85,7 +85,7 @@ fn run_detection(
     let status = policy.status.clone().unwrap_or_default();
     let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
     let assessed = operator.policy_memory(name).assessed;
-    detect(
+    let detection = detect(
         &PolicyFacts {
             previous: &status.rules,
             signals: &signals,
@@ -96,7 +96,10 @@ fn run_detection(
         },
         rules,
         now,
-    )
+    );
+    let errors = detection.assessment.rule_errors.len();
+    operator.context.metrics.signal_errors.with_label_values(&["rule"]).inc_by(errors as u64);
+    detection
 }
 
 /// The values as metrics.

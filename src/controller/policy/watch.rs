@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::Rules;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 use super::access::{rights, used};
 use super::translate::{Access, Standing};
 use crate::api::RemediationPolicy;
-use crate::controller::Operator;
 use crate::controller::queue::Name;
+use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
@@ -22,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(10);
 /// Asking takes at most one part in so many of the time: a policy may need
 /// thousands of rights, and lack one for weeks.
-const SHARE: u32 = 50;
+const SHARE: u32 = 10;
 
 /// What was last found out about the rights of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
@@ -34,9 +35,10 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// How long this is believed.
-    fn patience(&self) -> Duration {
-        if self.access == Access::Complete { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
+    /// How long this is believed, given whether something was refused since.
+    fn patience(&self, doubted: bool) -> Duration {
+        let is_settled = self.access == Access::Complete && !doubted;
+        if is_settled { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
     }
 }
 
@@ -67,23 +69,34 @@ pub async fn standing(
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let known = operator
-        .policy_memory(name)
-        .access
-        .filter(|checked| checked.generation == generation && checked.at.elapsed() < checked.patience());
+    let memory = operator.policy_memory(name);
+    let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
+    let known = memory.access.filter(|checked| {
+        checked.generation == generation && checked.at.elapsed() < checked.patience(doubted)
+    });
     let checked = match known {
         Some(checked) => checked,
         None => {
             let asked = Instant::now();
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
             let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
-            operator.remember_policy(name, |memory| memory.access = Some(checked.clone()));
+            operator.remember_policy(name, |memory| {
+                memory.access = Some(checked.clone());
+                memory.rights_doubted = false;
+            });
             checked
         }
     };
     let check_again =
-        Some(checked.patience().saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+        Some(checked.patience(doubted).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
     Standing { faults: Vec::new(), access: checked.access, check_again }
+}
+
+/// Whether the server refuses a signal, whatever was found out about rights before.
+fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
+    incident::observe::signals(&operator.hub, &name.into(), rules)
+        .values()
+        .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "Forbidden"))
 }
 
 async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
