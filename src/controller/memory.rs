@@ -15,7 +15,7 @@ use super::queue::{Key, Name};
 use super::seen::Seen;
 use super::{Operator, incident, policy};
 use crate::api::{Incident, RemediationPolicy};
-use crate::kubernetes::lease::Standing;
+use crate::kubernetes::lease::{Standing, Term};
 
 /// A longer gap in the lease means that nobody watched, so clocks start anew.
 const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
@@ -29,7 +29,7 @@ pub type Parsed = Arc<Result<Arc<Rules>, Vec<String>>>;
 /// What is remembered of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyMemory {
-    /// Whether its clocks were assessed in this process.
+    /// Whether its clocks were assessed in this term.
     pub assessed: bool,
     /// What its ServiceAccount may do.
     pub access: Option<policy::watch::Checked>,
@@ -47,10 +47,24 @@ pub struct Memories {
     incidents: Mutex<BTreeMap<String, incident::Memory>>,
     policies: Mutex<BTreeMap<Name, PolicyMemory>>,
     failures: Mutex<BTreeMap<Key, u32>>,
-    started: Mutex<Option<Timestamp>>,
+    /// The number of the term, and when clocks were first assessed in it.
+    term: Mutex<(u64, Option<Timestamp>)>,
 }
 
 impl Memories {
+    /// A term of leadership begins, or goes on. Of the time before it nobody knows
+    /// what the clocks missed, so they are assessed anew.
+    pub fn begin(&self, term: &Term) {
+        let mut current = self.term.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 == term.number {
+            return;
+        }
+        *current = (term.number, None);
+        self.incidents.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.values_mut().for_each(|memory| memory.assessed = false);
+    }
+
     /// A pass was completed.
     pub fn succeeded(&self, key: &Key) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -211,8 +225,7 @@ impl Operator {
 
     /// Whether too long nobody watched before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
-        let started =
-            *self.memories.started.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        let started = *self.memories.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now);
         match self.context.leadership.standing() {
             Standing::Leading { term, .. } => {
                 term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)

@@ -25,6 +25,7 @@ use super::seen::Seen;
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::retry;
 
 /// Live reads that lead to a decision: a read may call for another one, but
 /// not for ever.
@@ -52,7 +53,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         // Just created: what the watch showed will do, because whatever is decided about it is
         // recorded, guarded by the version that was seen, before anything is done.
         Some(created) => created.as_ref().clone(),
-        None => match crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? {
+        None => match retry::find(&name.name, || api.get(&name.name)).await? {
             Some(incident) => incident,
             None => {
                 operator.forget_incident(name);
@@ -75,6 +76,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
+        if operator.context.stop.is_cancelled() {
+            // What is recorded and not sent is sent by whoever leads next.
+            return Ok(Some(Duration::ZERO));
+        }
         if !recorded.decision().effects.is_empty()
             && let Ok(client) = &account
         {
@@ -93,7 +98,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         if outcomes.is_empty() && report.is_none() {
             record::release(&api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
-            return Ok(decision.wake_at.map(|at| until(at, now)));
+            return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));
         }
     }
     Ok(Some(Duration::ZERO))
@@ -125,7 +130,7 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
     if claim(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
         let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-        policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
+        policy = retry::find(&name.name, || api.get(&name.name)).await?;
     }
     if claim(policy.as_ref()) == Claim::Soon {
         // The write that fills it in makes this Incident due again.
@@ -265,4 +270,70 @@ fn policy_of(incident: &Incident) -> Name {
 /// The name of an Incident in the queue.
 fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::facts::PersonIntent;
+    use firebreak_engine::id::IncidentId;
+    use firebreak_engine::policy::Severity;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::discovery::Discovery;
+    use crate::workloads::Profiles;
+
+    /// A server that serves no kind at all.
+    fn nothing_is_served() -> kube::Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let mut response = http::Response::new(kube::client::Body::from(Vec::new()));
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, tower::BoxError>(response)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_long_ladder_is_looked_at_to_its_end() {
+        let step = |number: usize| {
+            json!({"name": format!("step-{number}"), "action": {"cpuFallback":
+            {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}}})
+        };
+        let spec = json!({
+            "mode": "Enforce",
+            "severity": [{"level": "P0", "reason": "Always", "when": "true"}],
+            "steps": (0..32).map(step).collect::<Vec<_>>(),
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let text = |text: &str| text.to_owned();
+        let mut facts = Facts {
+            incident: IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") },
+            state: firebreak_engine::incident::IncidentState::default(),
+            intent: PersonIntent::default(),
+            policy: PolicyFact::Usable {
+                uid: text("p"),
+                name: text("p"),
+                generation: 1,
+                service_account: text("sa"),
+            },
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            clocks_broken: false,
+            listing_age: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            report: None,
+        };
+        let client = nothing_is_served();
+        let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
+        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
+        let looked = decide_with_looks(kinds, &Ok(client), Some(&rules), &mut facts).await;
+        assert!(looked.is_complete);
+        let steps = &looked.decision.next.steps;
+        assert_eq!(looked.decision.next.severity, Some(Severity::P0));
+        assert!(
+            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
+        );
+    }
 }

@@ -8,9 +8,12 @@ use firebreak_engine::decide::ladder;
 use firebreak_engine::facts::{Look, LookResult, Reading, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::period::after;
 use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
+use firebreak_engine::verdict::Verdict;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
 
@@ -21,6 +24,10 @@ use crate::workloads::{self, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
+/// Lists of one step in flight.
+const LISTS: usize = 8;
+/// An operator that does not report observedGeneration has noticed a change after this, or nobody can tell.
+const OPERATORS_NOTICE_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The client that acts as the ServiceAccount, or why there is none.
 pub type Account = Result<Client, String>;
@@ -57,7 +64,7 @@ pub async fn look(
         }
     };
     let steps = ladder(state, rules);
-    let reader = Reader { kinds, client, namespace, state, steps: &steps };
+    let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
     stream::iter(looks)
         .map(|look| async {
             let result = match &look {
@@ -71,15 +78,13 @@ pub async fn look(
         .await
 }
 
-/// Objects, and the exempt ones of their namespaces.
-type Place = (Vec<Arc<Value>>, BTreeSet<String>);
-
 struct Reader<'a> {
     kinds: Kinds<'a>,
     client: &'a Client,
     namespace: &'a str,
     state: &'a IncidentState,
     steps: &'a [Step],
+    now: Timestamp,
 }
 
 impl Reader<'_> {
@@ -91,7 +96,7 @@ impl Reader<'_> {
         let step =
             self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
         match live_read::object(self.client, &kind, id).await {
-            Read::Found(object) => match self.target(object, step, &BTreeSet::new()) {
+            Read::Found(object) => match self.target(object, step) {
                 Ok(target) => LookResult::Found(Box::new(target)),
                 Err(why) => LookResult::Failed { why },
             },
@@ -114,66 +119,72 @@ impl Reader<'_> {
     async fn listed(&self, step: &Step) -> Result<Vec<Target>, LookResult> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
+        let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
+        if !kind.namespaced && !everywhere {
+            let why = format!("a {} lives in no namespace; say namespaces: {{all: true}}", scope.kind);
+            return Err(LookResult::Refused { why });
+        }
         let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
-        let places: Vec<Place> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
-            .map(|namespace| self.place(scope, &kind, &labels, namespace).boxed())
-            .buffered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        let (objects, exempt): (Vec<_>, Vec<_>) = places.into_iter().unzip();
-        let objects = objects.into_iter().flatten();
-        let exempt = exempt.into_iter().flatten().collect();
-        let targets = objects.filter_map(|object| {
-            self.target(object, Some(step), &exempt)
-                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
-                .ok()
-        });
         let known: BTreeSet<&str> =
             self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
-        let wanted = |target: &Target| {
-            target.matched != firebreak_engine::verdict::Verdict::False
-                || known.contains(target.id.uid.as_str())
+        let wanted = |object: Arc<Value>| {
+            if !is_named(scope, &object) {
+                return None;
+            }
+            let target = self
+                .target(object, Some(step))
+                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
+                .ok()?;
+            let is_wanted = target.matched != Verdict::False || known.contains(target.id.uid.as_str());
+            is_wanted.then_some(target)
         };
-        Ok(targets.filter(wanted).collect())
+        let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
+            .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
+            .buffered(LISTS)
+            .try_collect()
+            .await?;
+        Ok(places.into_iter().flatten().collect())
     }
 
-    /// The objects of one namespace, or of the whole cluster, and which of their
-    /// namespaces are exempt. A namespace that is known beforehand is read while
-    /// its objects are listed, since the first change waits for both.
+    /// The wanted objects of one namespace, or of the whole cluster. A namespace
+    /// that is known beforehand is read while its objects are listed, since the
+    /// first change waits for both.
     async fn place(
         &self,
-        scope: &TargetsSpec,
         kind: &ServedKind,
         labels: &str,
         namespace: String,
-    ) -> Result<Place, LookResult> {
+        wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
+    ) -> Result<Vec<Target>, LookResult> {
         let list = async {
-            let mut objects = match live_read::list(self.client, kind, &namespace, labels).await {
-                Read::Found(objects) => objects,
-                Read::Gone => Vec::new(),
-                Read::Refused(why) => return Err(LookResult::Refused { why }),
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
-            };
-            objects.retain(|object| is_named(scope, object));
-            Ok(objects)
+            match live_read::list(self.client, kind, &namespace, labels, wanted).await {
+                Read::Found(targets) => Ok(targets),
+                Read::Gone => Ok(Vec::new()),
+                Read::Refused(why) => Err(LookResult::Refused { why }),
+                Read::Failed(why) => Err(LookResult::Failed { why }),
+            }
         };
-        if !kind.namespaced || namespace.is_empty() {
-            let objects = list.await?;
-            let exempt = self.exempt_namespaces(&objects).await?;
-            return Ok((objects, exempt));
+        let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
+            let targets = list.await?;
+            let exempt = self.exempt_namespaces(&targets).await?;
+            (targets, exempt)
+        } else {
+            let (targets, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
+            let targets = targets?;
+            // Of a namespace without targets it does not matter, nor that it cannot be read.
+            let is_exempt = !targets.is_empty() && is_exempt?;
+            (targets, is_exempt.then_some(namespace).into_iter().collect())
+        };
+        for target in &mut targets {
+            target.exempt |= exempt.contains(&target.id.namespace);
         }
-        let (objects, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
-        let objects = objects?;
-        // Of a namespace without targets it does not matter, nor that it cannot be read.
-        let exempt = !objects.is_empty() && is_exempt?;
-        Ok((objects, exempt.then_some(namespace).into_iter().collect()))
+        Ok(targets)
     }
 
     /// The namespaces of these objects that are exempt.
-    async fn exempt_namespaces(&self, objects: &[Arc<Value>]) -> Result<BTreeSet<String>, LookResult> {
-        let name = |object: &Arc<Value>| Some(object.pointer("/metadata/namespace")?.as_str()?.to_owned());
-        let names: BTreeSet<String> = objects.iter().filter_map(name).collect();
-        stream::iter(names)
+    async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, LookResult> {
+        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
+        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
             .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
             .buffered(IN_FLIGHT)
             .try_filter_map(|name| std::future::ready(Ok(name)))
@@ -196,16 +207,26 @@ impl Reader<'_> {
         }
     }
 
-    fn target(
-        &self,
-        object: Arc<Value>,
-        step: Option<&Step>,
-        exempt: &BTreeSet<String>,
-    ) -> Result<Target, String> {
+    fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let profile = self.kinds.profiles.find(text("apiVersion"), text("kind")).cloned();
         let condition = step.map(|step| &step.targets().where_);
-        workloads::target(profile.as_deref(), object, condition, None, exempt)
+        let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
+        if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
+            let wait = OPERATORS_NOTICE_WITHIN.as_secs();
+            let why = format!("its operator does not say which change it has seen; it gets {wait} s");
+            target.rollout = (Verdict::Unknown, why);
+        }
+        Ok(target)
+    }
+
+    /// Whether the status may still speak of the object as it was before our
+    /// change: it does not say of which generation it is, and the change is young.
+    fn may_be_of_before(&self, target: &Target) -> bool {
+        let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
+        let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
+        let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
+        !says && !changes.filter_map(|change| change.applied_at).all(noticed)
     }
 
     async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {

@@ -75,7 +75,7 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
         return Ok(held);
     }
     let api = incidents(operator, &name.namespace);
-    let live = retry::read(|| api.get_opt(&active.name)).await?;
+    let live = retry::find(&active.name, || api.get(&active.name)).await?;
     Ok(match live.filter(|incident| incident.uid().as_ref() == Some(&uid)) {
         Some(incident) if is_closed(&incident) => Claim::Over { recovered: recovered(&incident) },
         Some(_) => held,
@@ -132,7 +132,7 @@ pub async fn complete(operator: &Operator, recorded: Recorded, detection: &Detec
 
 /// The Incident that was announced, if it was created.
 async fn announced(api: &Api<Incident>, name: &str, nonce: &str) -> Result<Option<Incident>, Error> {
-    let existing = retry::read(|| api.get_opt(name)).await?;
+    let existing = retry::find(name, || api.get(name)).await?;
     Ok(existing
         .filter(|incident| incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)))
 }
@@ -161,7 +161,7 @@ async fn create(
         Ok(incident) => Ok(Some(incident)),
         // An earlier try of ours was lost, or somebody has taken the name: then the claim is given up.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing = api.get_opt(name).await?;
+            let existing = retry::find(name, || api.get(name)).await?;
             Ok(existing.filter(|incident| {
                 incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)
             }))

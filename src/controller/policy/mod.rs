@@ -67,7 +67,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     if matches!(claim, Claim::None | Claim::Announced { .. }) {
         claim::complete(operator, recorded, &detection).await?;
     }
-    let wake = detection.wake_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let wake = detection.wake_at.map(left);
     Ok([wake.map(|wake| wake + Duration::from_millis(5)), standing.check_again].into_iter().flatten().min())
 }
 

@@ -14,20 +14,32 @@ use crate::controller::queue::Name;
 use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
-use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
 
 /// How often the rights are asked for when nothing suggests a change.
 const EVERY: Duration = Duration::from_secs(600);
-/// How soon they are asked for again while something is missing.
+/// How soon they are asked for again while something is missing, at the earliest.
 const SOON: Duration = Duration::from_secs(10);
+/// Asking takes at most one part in so many of the time: a policy may need
+/// thousands of rights, and lack one for weeks.
+const SHARE: u32 = 10;
 
 /// What was last found out about the rights of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
 pub struct Checked {
     generation: i64,
     at: Instant,
+    took: Duration,
     access: Access,
+}
+
+impl Checked {
+    /// How long this is believed, given whether something was refused since.
+    fn patience(&self, doubted: bool) -> Duration {
+        let is_settled = self.access == Access::Complete && !doubted;
+        if is_settled { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
+    }
 }
 
 /// Subscribes to the policy's signals and says how it stands.
@@ -45,7 +57,13 @@ pub async fn standing(
         Ok(client) => client,
         Err(error) => {
             operator.hub.unsubscribe(&name.into());
-            let access = Access::Lacking(error.to_string());
+            let access = match error {
+                // No answer says nothing about rights.
+                ImpersonateError::Unproven { .. } => Access::Unknown(error.to_string()),
+                ImpersonateError::NotAllowed { .. }
+                | ImpersonateError::SomebodyElse { .. }
+                | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
+            };
             return Standing { faults: Vec::new(), access, check_again: Some(SOON) };
         }
     };
@@ -53,15 +71,15 @@ pub async fn standing(
     let generation = policy.metadata.generation.unwrap_or_default();
     let memory = operator.policy_memory(name);
     let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
-    let patience = |access: &Access| if *access == Access::Complete && !doubted { EVERY } else { SOON };
     let known = memory.access.filter(|checked| {
-        checked.generation == generation && checked.at.elapsed() < patience(&checked.access)
+        checked.generation == generation && checked.at.elapsed() < checked.patience(doubted)
     });
     let checked = match known {
         Some(checked) => checked,
         None => {
+            let asked = Instant::now();
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
-            let checked = Checked { generation, at: Instant::now(), access };
+            let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
             operator.remember_policy(name, |memory| {
                 memory.access = Some(checked.clone());
                 memory.rights_doubted = false;
@@ -70,7 +88,7 @@ pub async fn standing(
         }
     };
     let check_again =
-        Some(patience(&checked.access).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+        Some(checked.patience(doubted).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
     Standing { faults: Vec::new(), access: checked.access, check_again }
 }
 
