@@ -101,6 +101,9 @@ pub struct Change {
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
+    /// When its step was first verified with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
     /// Since when only traces of it are left on the object: field ownership and the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,
@@ -173,6 +176,7 @@ impl Change {
             sent_at: None,
             retry_at: None,
             applied_at: None,
+            verified_at: None,
             returned_at: None,
             base: None,
             fence: None,
@@ -191,6 +195,7 @@ impl Change {
             self.conflicts = 0;
             self.joined_at = Some(now);
             self.applied_at = None;
+            self.verified_at = None;
             self.returned_at = None;
             self.fence = None;
         }
@@ -208,6 +213,12 @@ impl Change {
         self.tries = 0;
         self.retry_at = None;
         self.explain(None);
+    }
+
+    /// Every check of its step passed.
+    pub fn verified(&mut self, now: Timestamp) {
+        self.state = ChangeState::Verified;
+        self.verified_at.get_or_insert(now);
     }
 
     /// The write that puts it back and carries `base` is about to be sent.

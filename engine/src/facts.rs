@@ -49,8 +49,8 @@ pub struct Facts {
     pub policy_rules: Vec<RuleStatus>,
     /// The clocks of the rules cannot be trusted: too long nobody watched.
     pub clocks_broken: bool,
-    /// How long ago the targets of steps in force were last listed.
-    pub listing_age: Option<SignedDuration>,
+    /// How long ago the targets of each step were last listed.
+    pub listing_age: BTreeMap<String, SignedDuration>,
     /// The live reads that were asked for so far.
     pub looked: BTreeMap<Look, LookResult>,
     /// What became of the effects of the last decision.

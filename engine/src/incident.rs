@@ -305,12 +305,22 @@ pub struct Held {
     /// Whether new changes are stopped by it. When not, it is only said.
     #[serde(default)]
     pub stops: bool,
+    /// The step whose targets, when they were last listed, are the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub step: Option<String>,
 }
 
 impl Held {
     /// A reason to ask a person; the message is cut to what the schema allows.
     pub fn new(reason: &str, message: &str, stops: bool) -> Self {
-        Self { reason: reason.to_owned(), message: cut(message, 1024), stops }
+        Self { reason: reason.to_owned(), message: cut(message, 1024), stops, step: None }
+    }
+
+    /// The same, found in a listing of this step: it stands until the next one.
+    #[must_use]
+    pub fn of_step(self, step: &str) -> Self {
+        Self { step: Some(step.to_owned()), ..self }
     }
 }
 

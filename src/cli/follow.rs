@@ -47,12 +47,13 @@ pub async fn until_closed(
         return Ok(End::Resolved);
     }
     let mut states = pin!(watch_object(connection.incidents(&namespace), &name).default_backoff());
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut quiet = Some(quiet);
     let mut interrupted = false;
     loop {
         let state = tokio::select! {
             state = states.next() => state,
-            _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+            _ = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(QUIET), if quiet.is_some() => {
                 quiet.take().into_iter().for_each(note);
                 continue;
@@ -111,7 +112,7 @@ impl Shown<'_> {
 }
 
 /// What is new in an Incident, as lines. All of it when nothing was shown before.
-fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> Vec<Line> {
+pub fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> Vec<Line> {
     let state_of =
         |incident: &Incident| incident.status.as_ref().map(|status| status.state.clone()).unwrap_or_default();
     let (old, new) = (before.map(state_of).unwrap_or_default(), state_of(incident));

@@ -120,7 +120,10 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
     let decoded: Result<Incident, _> = object.clone().try_parse();
     let columns = match decoded {
         Err(error) => {
-            let why = format!("cannot be read: {error}");
+            // Around it kube only says that it tried to decode.
+            let why =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let why = format!("cannot be read: {why}");
             ["?".into(), "?".into(), "?".into(), "?".into(), raw_policy.into(), created, String::new(), why]
         }
         Ok(incident) => {

@@ -221,3 +221,6 @@ pub fn change_style(state: ChangeState) -> Style {
         ChangeState::Failed | ChangeState::Held => Style::Bad,
     }
 }
+
+#[cfg(test)]
+mod tests;

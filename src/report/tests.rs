@@ -129,11 +129,7 @@ fn the_report_of_an_open_incident_says_what_a_person_is_needed_for() {
     let mut state = open();
     state.mitigated_at = None;
     state.changes[1].stand(ChangeState::Held, "OutcomeUnknown", "three answers were lost");
-    state.held = Some(Held {
-        reason: "OutcomeUnknown".into(),
-        message: "look at LLMDeployment llm-serving/search".into(),
-        stops: true,
-    });
+    state.held = Some(Held::new("OutcomeUnknown", "look at LLMDeployment llm-serving/search", true));
     insta::assert_snapshot!(report(&state, None, 600));
 }
 

@@ -75,7 +75,7 @@ struct Everywhere {
     /// The kubeconfig context to use [default: the current one]
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
-    /// How log lines are written [default: text on a terminal, else json]
+    /// How log lines are written [default: text for verbs and on a terminal, else json]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
     /// What is logged: a level or a filter such as info,kube=debug [default: info for controller, else warn]
@@ -116,10 +116,12 @@ impl Settings {
             .map_err(|error| stop(&error, program))?;
         let Everywhere { kubeconfig, context, log_format, log_level } = parsed.everywhere;
         let mut command = parsed.command;
-        let mut usual_level = "warn";
+        // A verb says itself, and in one line, what kube would log besides.
+        let (mut usual_level, mut usual_format) =
+            ("warn,kube_client=off,kube_runtime=off", Some(LogFormat::Text));
         if let Command::Controller(controller) = &mut command {
             controller.identity = identity(environment.pod_name);
-            usual_level = "info";
+            (usual_level, usual_format) = ("info", None);
         }
         let plain = environment.no_color.is_some_and(|value| !value.is_empty())
             || environment.term.is_some_and(|term| term == "dumb");
@@ -132,7 +134,7 @@ impl Settings {
         Ok(Self {
             cluster: ClusterChoice { kubeconfigs: named.unwrap_or_else(from_environment), context },
             logs: LogSettings {
-                format: log_format,
+                format: log_format.or(usual_format),
                 filter: log_level.unwrap_or_else(|| usual_level.to_owned()),
             },
             plain,

@@ -84,6 +84,16 @@ impl Round<'_> {
             if lent {
                 return self.return_loan(change, object, version);
             }
+            if undo::record(object).is_err() {
+                let why = format!(
+                    "the undo record on it cannot be read; look at the annotation {}, then `firebreak undo --forget {}/{}` \
+                     drops it",
+                    undo::UNDO,
+                    change.target.kind,
+                    change.target.name
+                );
+                return self.cannot_put_back(change, &why);
+            }
             undo::cede_unreturned(object, &mut change.fields);
             change.state = ChangeState::Reverting;
         }

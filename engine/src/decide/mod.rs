@@ -7,8 +7,11 @@
 mod climb;
 mod close;
 mod give_back;
+mod journal;
 mod plan;
+mod progress;
 mod settle;
+mod turn;
 mod verify;
 mod withdraw;
 

@@ -1,22 +1,16 @@
 //! From live objects to planned changes, or the reason why there is none.
 
-use super::Round;
+use super::climb::RELIST_IDLE;
+use super::{Round, journal};
 use crate::action::{Plan, cpu_fallback};
-use crate::change::{Change, ChangeState, FieldChange};
+use crate::change::{Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
 use crate::id::ChangeId;
-use crate::incident::StepStatus;
 use crate::path::FieldPath;
 use crate::rules::{Action, Step};
 use crate::undo;
 use crate::verdict::Verdict;
-
-/// The most changes that one Incident's journal holds.
-pub(super) const JOURNAL: usize = 300;
-/// The largest journal entry, in bytes.
-const ENTRY: usize = 4096;
-/// The longest path, and the longest list of owners, in bytes; the schema's bound.
-const LONGEST: usize = 512;
+use crate::why::WhyNot;
 
 /// What a listing of a step's targets means.
 #[derive(Default)]
@@ -39,7 +33,7 @@ impl Round<'_> {
             LookResult::Listed(targets) => targets,
             LookResult::Refused { why } => {
                 self.pending(&step.name, "CannotListTargets", why);
-                self.wake_in(super::climb::RELIST_IDLE);
+                self.wake_in(RELIST_IDLE);
                 return None;
             }
             LookResult::Failed { why } => {
@@ -57,6 +51,16 @@ impl Round<'_> {
                 plans.matched += 1;
             }
             self.plan_target(step, target, &mut plans);
+        }
+        self.refuse_what_does_not_fit(&mut plans);
+        for refused in plans.refused.iter().filter(|c| c.reason.as_deref() == Some("JournalFull")) {
+            let message = refused.message.clone().unwrap_or_default();
+            self.why.push(WhyNot {
+                step: step.name.clone(),
+                target: Some(refused.target.clone()),
+                reason: "JournalFull".to_owned(),
+                message,
+            });
         }
         Some(plans)
     }
@@ -147,26 +151,13 @@ impl Round<'_> {
         if let Some(loan) = fields.iter().find_map(|field| lent(&field.path)) {
             return refused("ChangedByAnotherStep", format!("step {} has changed the same field", loan.step));
         }
-        let too_long = |field: &FieldChange| {
-            field.path.to_string().len().max(field.owner.as_ref().map_or(0, String::len)) > LONGEST
-        };
-        if let Some(field) = fields.iter().find(|field| too_long(field)) {
-            return refused(
-                "CannotRecord",
-                format!("{}: path or owners are longer than {LONGEST} bytes", field.path),
-            );
-        }
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
+        if let Some((reason, why)) = journal::misfit(&change) {
+            return refused(reason, why);
+        }
         if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
             return refused("CannotRecord", error.to_string());
-        }
-        let size = serde_json::to_string(&change).map_or(usize::MAX, |text| text.len());
-        if size > ENTRY {
-            return refused(
-                "EntryTooLarge",
-                format!("its journal entry would be {size} bytes; at most {ENTRY} are allowed"),
-            );
         }
         Plan::Change(fields)
     }
@@ -175,19 +166,23 @@ impl Round<'_> {
     pub(super) fn publish_plan(&mut self) {
         self.next.held = None;
         let Some(level) = self.next.severity else { return };
-        let fresh = self.facts.listing_age.is_some_and(|age| age < super::climb::RELIST_IDLE);
-        self.wake_in(super::climb::RELIST_IDLE);
-        if fresh {
-            return;
-        }
+        self.wake_in(RELIST_IDLE);
+        let is_plan = |change: &Change| matches!(change.state, ChangeState::Planned | ChangeState::Skipped);
+        let (old, ended): (Vec<Change>, Vec<Change>) =
+            std::mem::take(&mut self.next.changes).into_iter().partition(is_plan);
+        self.next.changes = ended; // what was lent once never returns
         let mut planned = Vec::new();
         for step in self.ladder.clone() {
             if !step.is_for(level) {
                 self.pending(&step.name, "OtherSeverity", &format!("it is not for {level}"));
                 continue;
             }
-            let Some(plans) = self.plan(&step) else {
-                planned.extend(self.next.changes_of(&step.name).cloned());
+            let plans = match self.is_listing_due(&step.name, RELIST_IDLE) {
+                true => self.plan(&step),
+                false => None,
+            };
+            let Some(plans) = plans else {
+                planned.extend(old.iter().filter(|change| change.step == step.name).cloned());
                 continue;
             };
             if let Some(message) = self.too_many(&step, plans.changes.len()) {
@@ -201,16 +196,6 @@ impl Round<'_> {
             let (reason, text) = self.closed_by_when(&step).unwrap_or(("Observe", observe));
             self.pending(&step.name, reason, &text);
         }
-        planned.truncate(JOURNAL);
-        self.next.changes = planned;
-    }
-
-    /// The status of a step, made if there is none.
-    pub(super) fn step_status(&mut self, name: &str) -> &mut StepStatus {
-        let position = self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
-            self.next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
-            self.next.steps.len() - 1
-        });
-        &mut self.next.steps[position]
+        self.journal(planned);
     }
 }

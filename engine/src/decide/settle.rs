@@ -15,6 +15,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::climb::RELIST_IDLE;
 use super::{Course, Round};
 use crate::action::Plan;
 use crate::change::{Change, ChangeState};
@@ -97,6 +98,9 @@ impl Round<'_> {
         }
         let Some(outcome) = self.answer(change, Act::Apply) else { return };
         match outcome {
+            Outcome::Done(object) if undo::loan(object, &change.id, &self.facts.incident).is_none() => {
+                self.record_not_kept(change);
+            }
             Outcome::Done(object) => {
                 undo::adopt_stored(object, &mut change.fields);
                 self.applied(change, object);
@@ -124,6 +128,19 @@ impl Round<'_> {
                 change.explain(Some(("OutcomeUnknown", unknown)));
             }
         }
+    }
+
+    /// The values are in force and the object does not say how to undo them. To
+    /// plan it anew would take them for the values from before.
+    fn record_not_kept(&mut self, change: &mut Change) {
+        let message = format!(
+            "the write was accepted, but something (a webhook?) removed the annotation {} that came with it. It is not \
+             put back by itself: the values from before are in status.changes of this Incident",
+            undo::UNDO
+        );
+        change.applied_at = Some(self.now);
+        self.happen("ChangeFailed", &format!("{}: {message}", change.target));
+        change.stand(ChangeState::Failed, "RecordNotKept", message);
     }
 
     /// Whatever became of the fence, a live read tells; only a no is remembered.
@@ -194,7 +211,13 @@ impl Round<'_> {
         match (gives_up, moved) {
             (Some(why), true) => self.abandon(change, &why),
             (Some(why), false) => self.fence(change, target, &why),
-            (None, _) if !may_send => {}
+            // It may land yet, or be sent again when a rule holds again; after the timeout it is given up.
+            (None, _) if !may_send => {
+                let step =
+                    self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
+                self.wake_in(RELIST_IDLE);
+                self.wake(step);
+            }
             (None, true) => self.intend_anew(change, target),
             (None, false) => self.send_again(change, target),
         }

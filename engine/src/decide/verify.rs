@@ -1,7 +1,7 @@
 //! Whether a step helped, and what others did to its targets meanwhile.
 
 use super::Round;
-use crate::change::{Change, ChangeState};
+use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target};
 use crate::path::FieldPath;
@@ -16,34 +16,48 @@ const NOT_AMENDED: &str = "RecordNotCorrected";
 impl Round<'_> {
     /// Asks the checks of a step whose targets were listed in this round.
     pub(super) fn verify(&mut self, step: &Step) {
-        let Some(verify) = &step.verify else { return };
-        let changes: Vec<Change> = self.next.changes_of(&step.name).cloned().collect();
-        let open = changes.iter().any(|change| change.state.is_open_intent());
-        let in_force: Vec<&Change> = changes
-            .iter()
-            .filter(|c| matches!(c.state, ChangeState::Applied | ChangeState::Verified))
-            .collect();
+        if step.verify.is_none() {
+            return;
+        }
+        // What joined later cannot lose what was verified without it.
+        let (still, missing) = self.ask_all(step, &self.in_state(step, &[ChangeState::Verified]));
+        if still == Verdict::False {
+            self.lose(step, &missing);
+        }
+        let open = self.next.changes_of(&step.name).any(|change| change.state.is_open_intent());
+        let in_force = self.in_state(step, &[ChangeState::Applied, ChangeState::Verified]);
         if open || in_force.is_empty() {
             return;
         }
+        let (passed, missing) = self.ask_all(step, &in_force);
+        match passed {
+            Verdict::True => self.verified(step),
+            Verdict::False | Verdict::Unknown if self.is_verified(&step.name) => {}
+            Verdict::False => self.not_verified(step, "VerifyFailed", &missing),
+            Verdict::Unknown => self.not_verified(step, "VerifyUnknown", &missing),
+        }
+    }
+
+    fn in_state(&self, step: &Step, states: &[ChangeState]) -> Vec<Change> {
+        self.next.changes_of(&step.name).filter(|change| states.contains(&change.state)).cloned().collect()
+    }
+
+    /// Whether all checks pass for these changes, and what is missing.
+    fn ask_all(&self, step: &Step, in_force: &[Change]) -> (Verdict, String) {
+        let checks = step.verify.iter().flat_map(|verify| &verify.checks).filter(|_| !in_force.is_empty());
         let mut passed = Verdict::True;
         let mut missing = Vec::new();
-        for check in &verify.checks {
-            let (verdict, text) = self.ask(check, step, &in_force);
+        for check in checks {
+            let (verdict, text) = self.ask(check, step, in_force);
             if verdict != Verdict::True {
                 missing.push(text);
             }
             passed = passed.and(verdict);
         }
-        match passed {
-            Verdict::True => self.verified(step),
-            Verdict::False => self.not_verified(step, "VerifyFailed", &missing.join("; ")),
-            Verdict::Unknown if self.is_verified(&step.name) => {}
-            Verdict::Unknown => self.not_verified(step, "VerifyUnknown", &missing.join("; ")),
-        }
+        (passed, missing.join("; "))
     }
 
-    fn ask(&self, check: &Check, step: &Step, in_force: &[&Change]) -> (Verdict, String) {
+    fn ask(&self, check: &Check, step: &Step, in_force: &[Change]) -> (Verdict, String) {
         match check {
             Check::Rollout => {
                 for change in in_force {
@@ -72,7 +86,7 @@ impl Round<'_> {
         let now = self.now;
         for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
             if change.state == ChangeState::Applied {
-                change.state = ChangeState::Verified;
+                change.verified(now);
             }
         }
         self.next.mitigated_at.get_or_insert(now);
@@ -80,20 +94,21 @@ impl Round<'_> {
         self.happen("StepVerified", &format!("step {} helped: every check passed", step.name));
     }
 
-    fn not_verified(&mut self, step: &Step, reason: &str, missing: &str) {
-        let was_verified = self.is_verified(&step.name);
+    /// A verified check turned False: the step does not help any more.
+    fn lose(&mut self, step: &Step, missing: &str) {
         for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
             if change.state == ChangeState::Verified {
                 change.state = ChangeState::Applied;
             }
         }
-        if was_verified {
-            self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
-        }
-        let text = crate::change::cut(missing, 1024);
+        self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
+        self.not_verified(step, "VerifyFailed", missing);
+    }
+
+    fn not_verified(&mut self, step: &Step, reason: &str, missing: &str) {
         let status = self.step_status(&step.name);
         status.reason = Some(reason.to_owned());
-        status.message = Some(text);
+        status.message = Some(cut(missing, 1024));
     }
 
     /// What somebody else did to changed objects: their value is theirs at once.
@@ -124,6 +139,9 @@ impl Round<'_> {
                 },
             };
             let mut change = self.next.changes[index].clone();
+            if undo::record(&target.object).is_err() {
+                continue; // whether it is ours still cannot be told; the way back says so
+            }
             if undo::loan(&target.object, &change.id, &self.facts.incident).is_none() {
                 self.happen(
                     "RecordGone",

@@ -62,8 +62,8 @@ impl Round<'_> {
         let Some(change) = self.next.changes.iter().find(stuck) else { return };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
-            "{number} object(s) cannot be put back yet, the first is {}: {}. It is tried again by itself: restore the rights of the \
-             ServiceAccount, or delete the Incident with the annotation firebreak.dev/abandon: \"true\"",
+            "{number} object(s) cannot be put back yet, the first is {}: {}. It is tried again by itself. If rights of the ServiceAccount are missing, \
+             restore them; the last way out is to delete the Incident with the annotation firebreak.dev/abandon: \"true\"",
             change.target,
             change.message.clone().unwrap_or_default()
         );

@@ -48,7 +48,7 @@ pub struct Controller {
     pub view: usize,
     pub outcomes: BTreeMap<EffectId, Outcome>,
     pub report: Option<Result<String, String>>,
-    pub listed_at: Option<Timestamp>,
+    pub listed_at: BTreeMap<String, Timestamp>,
 }
 
 pub fn incident() -> IncidentId {
@@ -114,7 +114,11 @@ impl World {
             baselines: self.baselines.clone(),
             policy_rules: self.policy_rules.clone(),
             clocks_broken: false,
-            listing_age: controller.listed_at.map(|at| self.now.duration_since(at)),
+            listing_age: controller
+                .listed_at
+                .iter()
+                .map(|(step, at)| (step.clone(), self.now.duration_since(*at)))
+                .collect(),
             looked: BTreeMap::new(),
             outcomes: controller.outcomes.clone(),
             report: controller.report.clone(),
@@ -135,8 +139,8 @@ impl World {
             }
             for look in decision.look {
                 meanwhile(self);
-                if matches!(look, Look::Step(_)) {
-                    controller.listed_at = Some(self.now);
+                if let Look::Step(step) = &look {
+                    controller.listed_at.insert(step.clone(), self.now);
                 }
                 let found = self.look(&look, &facts.state);
                 let again = facts.looked.insert(look.clone(), found);
@@ -241,7 +245,7 @@ impl World {
             view: self.recorded.len() - 1,
             outcomes: BTreeMap::new(),
             report: controller.report.clone(),
-            listed_at: controller.listed_at,
+            listed_at: controller.listed_at.clone(),
         };
         let (facts, decision) = self.decide(&mut twin, |_| {});
         assert!(decision.effects.is_empty(), "nothing moved, and yet: {:?}", decision.effects);

@@ -94,9 +94,16 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
     for step in &mut spec.steps {
         step.severities.clear();
     }
-    let text =
-        "no rule holds: nothing would be done now. This is what each step would do if a rule for it held";
-    (spec, text.to_owned())
+    let unknown: Vec<&str> =
+        rules.iter().filter(|rule| rule.truth == Verdict::Unknown).map(|rule| rule.reason.as_str()).collect();
+    let doubt = match unknown.as_slice() {
+        [] => String::new(),
+        unknown => format!(" (and of {} it is not known)", unknown.join(", ")),
+    };
+    let text = format!(
+        "no rule holds{doubt}: nothing would be done now. This is what each step would do if a rule for it held"
+    );
+    (spec, text)
 }
 
 /// Reads the signals as the operator does. What has no reading in time is Unknown.
@@ -149,7 +156,7 @@ async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, 
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: false,
-        listing_age: None,
+        listing_age: BTreeMap::new(),
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         report: None,
@@ -210,6 +217,8 @@ mod tests {
         assert_eq!((as_if.mode, as_if.suspend), (Mode::Observe, false));
         let rules = Rules::parse(&as_if).unwrap();
         assert!(rules.steps.iter().all(|step| step.is_for(Severity::P0)));
-        assert!(text.contains("no rule holds"), "{text}");
+        assert!(text.starts_with("no rule holds: "), "{text}");
+        let (_, text) = as_if_held(&in_observe(&spec()), &[rule(Severity::P0, "Lost", Verdict::Unknown)]);
+        assert!(text.contains("of Lost it is not known"), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
+use firebreak_engine::facts::{Facts, Look, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
@@ -34,8 +34,8 @@ const ROUNDS: usize = 30;
 /// is needed for anything to be right.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// When the targets of its steps were last listed.
-    listed: Option<Instant>,
+    /// When the targets of each of its steps were last listed.
+    listed: BTreeMap<String, Instant>,
     /// Whether its clocks were assessed in this process.
     assessed: bool,
 }
@@ -131,7 +131,7 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
     let memory = operator.memory(&incident.uid().unwrap_or_default());
     let policy = policy_of(incident);
-    let age = memory.listed.map(|at| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX));
+    let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
     // The clocks of a new Incident are its policy's, which this process may have kept from the start.
@@ -153,7 +153,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
-        listing_age: age,
+        listing_age: memory.listed.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         report: None,
@@ -176,7 +176,7 @@ async fn decide_and_remember(
     let looked = decide_with_looks(kinds, account, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
-        memory.listed = looked.listed.or(memory.listed);
+        memory.listed.extend(looked.listed);
     });
     looked.decision
 }
@@ -187,8 +187,8 @@ pub struct Looked {
     pub decision: Decision,
     /// Whether everything that it asked for was read. If not, it does nothing.
     pub is_complete: bool,
-    /// When the targets of a step were last listed for it.
-    pub listed: Option<Instant>,
+    /// When the targets of which steps were last listed for it.
+    pub listed: BTreeMap<String, Instant>,
 }
 
 /// Decides, and performs the live reads that the decision asks for as `account`.
@@ -198,17 +198,20 @@ pub async fn decide_with_looks(
     rules: Option<&Rules>,
     facts: &mut Facts,
 ) -> Looked {
-    let mut listed = None;
+    let mut listed = BTreeMap::new();
     for _ in 0..LOOKS {
         let decision = decide(facts, rules, Timestamp::now());
         if decision.look.is_empty() {
             return Looked { decision, is_complete: true, listed };
         }
-        let lists = decision.look.iter().any(|look| matches!(look, firebreak_engine::facts::Look::Step(_)));
+        let now = Instant::now();
+        listed.extend(decision.look.iter().filter_map(|look| match look {
+            Look::Step(step) => Some((step.clone(), now)),
+            Look::Object(_) => None,
+        }));
         let namespace = &facts.incident.namespace;
         let looked = observe::look(kinds, account, namespace, &facts.state, rules, decision.look).await;
         facts.looked.extend(looked);
-        listed = lists.then(Instant::now).or(listed);
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = decide(facts, rules, Timestamp::now());

@@ -1,0 +1,97 @@
+//! The journal's bounds, so that no status is ever written that the schema refuses.
+
+use super::Round;
+use super::plan::Plans;
+use crate::change::{Change, ChangeState, FieldChange};
+
+/// The most changes that one Incident's journal holds.
+pub(super) const CHANGES: usize = 300;
+/// The most bytes in all.
+const TOTAL: usize = 512 * 1024;
+/// The largest entry when it is planned, in bytes.
+const ENTRY: usize = 4096;
+/// What an entry grows by once it is under way: times, versions, fence.
+const GROWTH: usize = 256;
+/// The most fields of one change.
+const FIELDS: usize = 64;
+/// The longest path, and the longest list of owners, in bytes.
+const LONGEST: usize = 512;
+/// The most steps that begin: with those of the policy not more than the schema allows.
+pub(super) const STEPS: usize = 32;
+
+/// Why this change does not fit into one entry, in one word and for people.
+pub(super) fn misfit(change: &Change) -> Option<(&'static str, String)> {
+    let too_long = |field: &&FieldChange| {
+        field.path.to_string().len().max(field.owner.as_ref().map_or(0, String::len)) > LONGEST
+    };
+    if let Some(field) = change.fields.iter().find(too_long) {
+        return Some((
+            "CannotRecord",
+            format!("{}: path or owners are longer than {LONGEST} bytes", field.path),
+        ));
+    }
+    let (size, fields) = (size(change), change.fields.len());
+    if fields > FIELDS {
+        return Some((
+            "EntryTooLarge",
+            format!("{fields} fields would change; at most {FIELDS} are allowed"),
+        ));
+    }
+    (size > ENTRY).then(|| {
+        ("EntryTooLarge", format!("its journal entry would be {size} bytes; at most {ENTRY} are allowed"))
+    })
+}
+
+fn size(change: &Change) -> usize {
+    serde_json::to_string(change).map_or(usize::MAX, |text| text.len())
+}
+
+/// An entry that says only why nothing is done: the next listing says it again.
+fn is_spare(change: &Change) -> bool {
+    matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && change.fence.is_none()
+}
+
+impl Round<'_> {
+    /// Refuses the planned changes for which the journal has no room.
+    pub(super) fn refuse_what_does_not_fit(&self, plans: &mut Plans) {
+        let lasting = self.next.changes.iter().filter(|change| !is_spare(change));
+        let (mut number, mut bytes) =
+            lasting.fold((0, 0), |(number, bytes), change| (number + 1, bytes + size(change) + GROWTH));
+        for (change, target) in std::mem::take(&mut plans.changes) {
+            let more = size(&change) + GROWTH;
+            if number < CHANGES && bytes + more <= TOTAL {
+                (number, bytes) = (number + 1, bytes + more);
+                plans.changes.push((change, target));
+                continue;
+            }
+            let full = format!(
+                "the journal is full ({number} changes, {} kB): the step must have fewer targets",
+                bytes / 1024
+            );
+            let mut refused = Change { fields: Vec::new(), ..change };
+            refused.stand(ChangeState::Skipped, "JournalFull", full);
+            plans.refused.push(refused);
+        }
+    }
+
+    /// Enters these changes. What says only why nothing is done goes first when there is no room.
+    pub(super) fn journal(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match self.next.changes.iter_mut().find(|known| known.id == change.id) {
+                Some(known) => *known = change,
+                None => self.next.changes.push(change),
+            }
+        }
+        let mut number = self.next.changes.len();
+        let mut bytes: usize = self.next.changes.iter().map(|change| size(change) + GROWTH).sum();
+        for index in (0..self.next.changes.len()).rev() {
+            if number <= CHANGES && bytes <= TOTAL {
+                break;
+            }
+            if is_spare(&self.next.changes[index]) {
+                let dropped = self.next.changes.remove(index);
+                (number, bytes) = (number - 1, bytes - size(&dropped) - GROWTH);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where every step stands: derived from its changes, each time anew.
+
+use super::Round;
+use super::plan::Plans;
+use crate::change::{Change, ChangeState};
+use crate::facts::{Look, LookResult, Target};
+use crate::incident::{StepState, StepStatus, count};
+use crate::rules::Step;
+
+impl Round<'_> {
+    pub(super) fn note(&mut self, step: &Step, plans: &Plans) {
+        let counts = &mut self.step_status(&step.name).targets;
+        counts.matched = plans.matched;
+        counts.nothing_to_do = plans.nothing_to_do;
+    }
+
+    pub(super) fn is_verified(&self, step: &str) -> bool {
+        stands_verified(self.next.changes_of(step))
+    }
+
+    pub(super) fn has_failed(&self, step: &Step) -> bool {
+        self.next.changes_of(&step.name).any(|change| change.state == ChangeState::Failed)
+    }
+
+    /// Where every step stands, from its changes.
+    pub(super) fn refresh_steps(&mut self) {
+        for step in self.ladder.clone() {
+            self.step_status(&step.name);
+        }
+        let order: Vec<String> = self.ladder.iter().map(|step| step.name.clone()).collect();
+        let mut steps = std::mem::take(&mut self.next.steps);
+        steps.retain(|status| status.definition.is_some() || order.contains(&status.name));
+        steps.sort_by_key(|status| order.iter().position(|name| *name == status.name));
+        for status in &mut steps {
+            let changes: Vec<&Change> = self.next.changes_of(&status.name).collect();
+            status.targets =
+                count(changes.iter().copied(), status.targets.matched, status.targets.nothing_to_do);
+            let state = step_state(status, &changes, self.next.closing.is_some());
+            if state == StepState::Returned && status.finished_at.is_none() {
+                status.finished_at = Some(self.now);
+            }
+            if !matches!(state, StepState::Pending | StepState::Applied) {
+                (status.reason, status.message) = (None, None);
+            }
+            status.state = state;
+        }
+        self.next.steps = steps;
+    }
+
+    /// The status of a step, made if there is none.
+    pub(super) fn step_status(&mut self, name: &str) -> &mut StepStatus {
+        let position = self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
+            self.next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
+            self.next.steps.len() - 1
+        });
+        &mut self.next.steps[position]
+    }
+
+    /// The listed target with this uid, if this round has listed the step.
+    pub(super) fn listed(&self, step: &str, uid: &str) -> Option<&Target> {
+        match self.facts.looked.get(&Look::Step(step.to_owned()))? {
+            LookResult::Listed(targets) => targets.iter().find(|target| target.id.uid == uid),
+            LookResult::Found(_)
+            | LookResult::Gone
+            | LookResult::Refused { .. }
+            | LookResult::Failed { .. } => None,
+        }
+    }
+}
+
+fn step_state(status: &StepStatus, changes: &[&Change], closing: bool) -> StepState {
+    let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
+    let outstanding = changes.iter().any(|change| change.state.is_outstanding());
+    match () {
+        () if status.definition.is_none() => StepState::Pending,
+        () if closing && outstanding => StepState::Reverting,
+        () if closing => StepState::Returned,
+        () if any(ChangeState::Failed) => StepState::Failed,
+        () if any(ChangeState::Held) => StepState::Held,
+        () if changes.iter().any(|change| change.state.is_open_intent()) => StepState::Applying,
+        () if stands_verified(changes.iter().copied()) => StepState::Verified,
+        () => StepState::Applied,
+    }
+}
+
+/// Whether everything of a step that stands on the objects was verified.
+fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
+    let mut standing =
+        changes.filter(|c| matches!(c.state, ChangeState::Applied | ChangeState::Verified)).peekable();
+    standing.peek().is_some() && standing.all(|change| change.state == ChangeState::Verified)
+}

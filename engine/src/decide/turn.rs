@@ -1,0 +1,131 @@
+//! Whose turn it is on the ladder, and what a person has to know when it is nobody's.
+
+use super::Round;
+use super::settle::last_applied;
+use crate::change::{Change, ChangeState};
+use crate::incident::Held;
+use crate::period::after;
+use crate::policy::Severity;
+
+/// Whether a step that has not begun may start.
+pub(super) enum Turn {
+    /// Yes.
+    Next,
+    /// Not yet: why.
+    Wait(String),
+    /// The climb is over: a step helped.
+    Mitigated,
+}
+
+impl Round<'_> {
+    /// Whether the next step may start. What has joined an older step counts like
+    /// the rest of it: first it is applied and has its time to help.
+    pub(super) fn turn(&mut self) -> Turn {
+        let mut mitigated = false;
+        let mut wait = None;
+        for step in self.begun() {
+            let name = &step.name;
+            let changes: Vec<&Change> = self.next.changes_of(name).collect();
+            if changes.iter().any(|change| change.state.is_open_intent()) {
+                return Turn::Wait(format!("step {name} is being applied"));
+            }
+            if step.verify.is_some() && self.is_verified(name) {
+                mitigated = true;
+                continue;
+            }
+            let is_lost =
+                |change: &&&Change| change.state == ChangeState::Applied && change.verified_at.is_some();
+            let is_new =
+                |change: &&Change| change.state == ChangeState::Applied && change.verified_at.is_none();
+            let lost = changes.iter().any(|change| is_lost(&change));
+            let begun = match lost {
+                true => last_applied(changes.iter().copied().filter(is_new)),
+                false => last_applied(changes.iter().copied())
+                    .or_else(|| self.next.step(name).and_then(|status| status.started_at)),
+            };
+            let (patience, why) = match &step.verify {
+                Some(verify) => (verify.within, format!("step {name} is being verified")),
+                None => (step.settle, format!("step {name} may still help")),
+            };
+            if let Some(due) = begun.map(|begun| after(begun, patience)).filter(|due| *due > self.now) {
+                self.wake(Some(due));
+                wait = Some(why);
+            }
+        }
+        match wait {
+            _ if mitigated => Turn::Mitigated,
+            Some(why) => Turn::Wait(why),
+            None => Turn::Next,
+        }
+    }
+
+    /// What needs a person before anything new may start.
+    pub(super) fn trouble(&mut self) -> Option<Held> {
+        for step in self.begun() {
+            let failed: Vec<&Change> = self
+                .next
+                .changes_of(&step.name)
+                .filter(|change| change.state == ChangeState::Failed)
+                .collect();
+            if let Some(first) = failed.first() {
+                let message = format!(
+                    "step {}: {} target(s) failed, the first is {}: {}. Remove the cause, or put everything back with `firebreak withdraw`",
+                    step.name,
+                    failed.len(),
+                    first.target,
+                    first.message.clone().unwrap_or_default()
+                );
+                return Some(Held::new("StepFailed", &message, true));
+            }
+            let unknown =
+                |change: &&Change| change.state == ChangeState::Held || self.is_overdue(change, &step);
+            if let Some(change) = self.next.changes_of(&step.name).find(unknown) {
+                let message = format!(
+                    "step {}: nobody can tell whether {} was changed: {}. Look at the object, then put everything back with `firebreak withdraw`",
+                    step.name,
+                    change.target,
+                    change.message.clone().unwrap_or_default()
+                );
+                return Some(Held::new("OutcomeUnknown", &message, true));
+            }
+        }
+        self.next.held.take()
+    }
+
+    /// When nothing (more) can be done although a rule holds, a person has to know.
+    pub(super) fn say_what_is_missing(&mut self, left: usize, turn: &Turn, level: Severity) {
+        let Some(first) = self.ladder.iter().find(|step| step.is_for(level)) else { return };
+        if left == 0 && matches!(turn, Turn::Next) {
+            let message = "every step was tried and the rule still holds: look at the cause, then withdraw with `firebreak withdraw`";
+            if self.facts.state.held.as_ref().is_none_or(|held| held.reason != "LadderUsedUp") {
+                self.happen("LadderUsedUp", message);
+            }
+            self.next.held = Some(Held::new("LadderUsedUp", message, true));
+            return;
+        }
+        let Some(classified) = self.next.classified_at else { return };
+        if self.next.changes.iter().any(|change| change.state.is_outstanding()) {
+            return;
+        }
+        let due = after(classified, first.timeout);
+        if due > self.now {
+            return self.wake(Some(due));
+        }
+        let why: Vec<String> =
+            self.ladder.iter().filter_map(|step| self.why_nothing_of(&step.name)).collect();
+        let first_three = why.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+        let message = format!("nothing is in force although a rule holds. {first_three}");
+        self.next.held = Some(Held::new("NothingInForce", &message, false));
+    }
+
+    /// Why nothing of this step is in force.
+    fn why_nothing_of(&self, step: &str) -> Option<String> {
+        let ended = self.next.changes_of(step).find_map(|change| {
+            let message = change.message.as_ref()?;
+            Some(format!("{step}: {}: {message}", change.target))
+        });
+        let status = self.next.step(step).filter(|status| status.definition.is_none());
+        let pending = status.and_then(|status| Some(format!("{step}: {}", status.message.as_ref()?)));
+        pending.or(ended)
+    }
+}
