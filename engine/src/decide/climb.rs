@@ -211,9 +211,10 @@ impl Round<'_> {
         let most = self.rules.map_or(0, |rules| rules.max_targets);
         (new > 0 && present + new > most).then(|| {
             format!(
-                "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `firebreak withdraw`",
+                "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `{}`",
                 step.name,
-                present + new
+                present + new,
+                self.facts.incident.withdraw_command()
             )
         })
     }

@@ -88,11 +88,9 @@ impl Round<'_> {
             }
             if undo::record(object).is_err() {
                 let why = format!(
-                    "the undo record on it cannot be read; look at the annotation {}, then `firebreak undo --forget {}/{}` \
-                     drops it",
+                    "the undo record on it cannot be read; look at the annotation {}, then `{} --forget` drops it",
                     undo::UNDO,
-                    change.target.kind,
-                    change.target.name
+                    change.target.undo_command()
                 );
                 return self.cannot_put_back(change, &why);
             }

@@ -115,17 +115,13 @@ impl Round<'_> {
         }
         let record = match undo::record(&target.object) {
             Ok(record) => record,
-            Err(undo::BadRecord::Unreadable(_)) => {
-                return refused(
-                    "RecordUnreadable",
-                    format!(
-                        "the annotation {} does not parse; look at it, then `firebreak undo --forget` drops it",
-                        undo::UNDO
-                    ),
-                );
-            }
-            Err(error @ undo::BadRecord::OfAnotherObject(_)) => {
-                return refused("RecordOfAnotherObject", error.to_string());
+            Err(error) => {
+                let reason = match &error {
+                    undo::BadRecord::Unreadable(_) => "RecordUnreadable",
+                    undo::BadRecord::OfAnotherObject(_) => "RecordOfAnotherObject",
+                };
+                let forget = format!("{} --forget", target.id.undo_command());
+                return refused(reason, format!("{}; look at it, then `{forget}` drops it", error.stable()));
             }
         };
         let ours = self.facts.incident.to_string();
@@ -134,8 +130,9 @@ impl Round<'_> {
             return refused(
                 "HeldBy",
                 format!(
-                    "Incident {} has changed it; it is tried again when that is over, or after `firebreak undo`",
-                    loan.incident
+                    "Incident {} has changed it; it is tried again when that is over, or after `{}`",
+                    loan.incident,
+                    target.id.undo_command()
                 ),
             );
         }
