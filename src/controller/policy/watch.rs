@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use firebreak_engine::change::cut;
 use firebreak_engine::facts::Reading;
-use firebreak_engine::rules::Rules;
+use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ pub async fn standing(
                 | ImpersonateError::SomebodyElse { .. }
                 | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
             };
-            return Standing { faults: Vec::new(), access, check_again: Some(SOON) };
+            return Standing { access, check_again: Some(SOON), ..Standing::default() };
         }
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
@@ -89,7 +90,12 @@ pub async fn standing(
     };
     let check_again =
         Some(checked.patience(doubted).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
-    Standing { faults: Vec::new(), access: checked.access, check_again }
+    let in_doubt = |signal: &Signal| {
+        let doubt = operator.hub.in_doubt(&name.into(), &signal.name)?;
+        Some(cut(&format!("{}: {doubt}", signal.name), 512))
+    };
+    let doubts = rules.signals.iter().filter_map(in_doubt).collect();
+    Standing { faults: Vec::new(), access: checked.access, doubts, check_again }
 }
 
 /// Whether the server refuses a signal, whatever was found out about rights before.
