@@ -88,6 +88,28 @@ async fn without_rights_to_read_a_signal_nothing_opens_until_they_are_granted() 
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_judged_opens_nothing_and_is_named() {
+    let drill = Drill::new("s8-judged").await;
+    let models = drill.models(1).await;
+    drill.ring().await;
+    let operator = start(&drill).await;
+    let policy = drill
+        .apply_policy(|spec| {
+            spec["signals"][0]["objects"]["healthy"] = json!("object.data.mood == 'good'");
+        })
+        .await;
+    let blind = policy
+        .wait_until("Ready names the object", |policy| {
+            message_of(policy, "Ready").contains("whether it is healthy")
+        })
+        .await;
+    assert_eq!(condition(&blind, "Ready"), Some("False"), "{policy}");
+    assert!(message_of(&blind, "Ready").contains("mood"), "{policy}: what is missing is not named");
+    assert_nothing_opens(&drill, &operator, &policy).await;
+    models.assert_untouched(0).await;
+}
+
+#[tokio::test]
 async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again() {
     let drill = Drill::new("s8-revoked").await;
     let models = drill.models(1).await;
