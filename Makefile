@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate
+.PHONY: help demo test check bench generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ check: ## Check formats, lints, and that generated files are up to date
 	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
+
+bench: ## Measure memory, time to the first patch and requests of the release binary
+	@testbed=$$(testbed/build.sh) \
+		&& cargo build --locked --release --bin firebreak --example bench \
+		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/release/firebreak \
+		cargo run --quiet --locked --release --example bench
 
 generate: ## Write the CRDs anew from src/api
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions

@@ -246,7 +246,9 @@ impl Change {
         self.base = Some(base);
         self.sent_at = Some(now);
         self.retry_at = None;
-        self.explain(None);
+        if self.state.is_outstanding() {
+            self.explain(None); // else it says why it ended
+        }
     }
 
     /// The loan has ended: Ceded if any field is somebody else's, else Reverted.

@@ -28,6 +28,15 @@ pub struct TargetId {
     pub uid: String,
 }
 
+impl TargetId {
+    /// The command that puts the object back from its own record.
+    pub fn undo_command(&self) -> String {
+        let namespace =
+            if self.namespace.is_empty() { String::new() } else { format!(" -n {}", self.namespace) };
+        format!("firebreak undo {}/{}{namespace}", self.kind.to_ascii_lowercase(), self.name)
+    }
+}
+
 impl fmt::Display for TargetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace.is_empty() {
@@ -129,6 +138,13 @@ pub struct IncidentId {
     pub name: String,
     /// Its uid, which a second Incident of that name does not share.
     pub uid: String,
+}
+
+impl IncidentId {
+    /// The command that puts everything back and closes the Incident.
+    pub fn withdraw_command(&self) -> String {
+        format!("firebreak withdraw {} -n {}", self.name, self.namespace)
+    }
 }
 
 impl fmt::Display for IncidentId {

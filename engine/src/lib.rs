@@ -21,6 +21,7 @@ pub mod phase;
 pub mod policy;
 pub mod rules;
 pub mod severity;
+pub mod story;
 pub mod undo;
 pub mod value;
 pub mod verdict;

@@ -31,8 +31,7 @@ pub fn writer(object: &Value, path: &FieldPath) -> String {
 /// Whether our own entry owns `path`: the value that stands there came with one
 /// of our writes, a webhook's and the server's defaults included.
 pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
-    let keys = keys(path);
-    entries(object).any(|entry| is_ours(entry) && depth(&entry["fieldsV1"], &keys).is_some())
+    closest(entries(object), path).into_iter().any(is_ours)
 }
 
 /// The managedFields with our entries given back to the owners that `fields`

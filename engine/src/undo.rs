@@ -64,15 +64,21 @@ pub struct Loan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
     /// It is not what we write.
-    #[error(
-        "the annotation {UNDO} does not parse ({0}); look at it, then `firebreak undo --forget` drops it"
-    )]
+    #[error("the annotation {UNDO} does not parse ({0})")]
     Unreadable(String),
     /// Somebody copied it here.
-    #[error(
-        "the annotation {UNDO} belongs to another object (uid {0}); look at it, then `firebreak undo --forget` drops it"
-    )]
+    #[error("the annotation {UNDO} belongs to another object (uid {0})")]
     OfAnotherObject(String),
+}
+
+impl BadRecord {
+    /// The same without the parser's words: a status must not change with them.
+    pub fn stable(&self) -> String {
+        match self {
+            Self::Unreadable(_) => format!("the annotation {UNDO} does not parse"),
+            Self::OfAnotherObject(_) => self.to_string(),
+        }
+    }
 }
 
 /// Why a change cannot be written.

@@ -50,11 +50,11 @@ async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, ku
         return Ok(Outcome::Done(Arc::new(object)));
     }
     // Not every answer is the API server's own: a proxy in between may say something else.
-    let status = serde_json::from_slice(&body).unwrap_or_else(|_| {
+    let status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(&body);
-        Status::failure(text.trim(), "Unreadable").with_code(code.as_u16())
+        Status::failure(text.trim(), "Unreadable")
     });
-    Ok(outcome(&status, asked))
+    Ok(outcome(&status.with_code(code.as_u16()), asked))
 }
 
 /// The header Retry-After, as the API server writes it.
@@ -65,7 +65,7 @@ fn asked_to_wait(headers: &HeaderMap) -> Option<SignedDuration> {
 
 /// What an answer of the API server means for an intent.
 fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
-    let why = status.message.clone();
+    let why = reasons(status);
     match status.code {
         409 => Outcome::Later { conflict: true, after: None },
         429 => {
@@ -85,9 +85,57 @@ fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
     }
 }
 
+/// What the API server said. Of invalid fields not their values, which may be env or args of a
+/// container and must not get into a status: only which field, and what rule it broke.
+fn reasons(status: &Status) -> String {
+    let causes: Vec<String> = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .map(|cause| match rule(&cause.reason, &cause.message) {
+            "" => format!("{}: {}", cause.field, cause.reason),
+            rule => format!("{}: {rule}", cause.field),
+        })
+        .collect();
+    if status.code == 422 && !causes.is_empty() { causes.join("; ") } else { status.message.clone() }
+}
+
+/// What a message such as `Invalid value: "abc": must be short` says after the value.
+fn rule<'a>(reason: &str, message: &'a str) -> &'a str {
+    match reason {
+        // They tell no value.
+        "FieldValueRequired" | "FieldValueForbidden" | "FieldValueTooLong" | "FieldValueTooMany" => message,
+        "FieldValueInvalid" | "FieldValueNotSupported" | "FieldValueTypeInvalid" => {
+            message.rsplit_once(": ").map_or("", |(_, rule)| rule)
+        }
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_field_is_named_and_its_value_is_not() {
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": "x is invalid: spec.env[0].value: Invalid value: \"s3cret: x\": must be short",
+            "details": {"causes": [
+                {"reason": "FieldValueInvalid", "field": "spec.env[0].value",
+                 "message": "Invalid value: \"s3cret: x\": must be short"},
+                {"reason": "FieldValueDuplicate", "field": "spec.args[1]", "message": "Duplicate value: \"s3cret\""},
+                {"reason": "FieldValueRequired", "field": "spec.image", "message": "Required value: name it"},
+            ]},
+        }))
+        .unwrap();
+        let Outcome::Refused { why, fields, .. } = outcome(&status, None) else { panic!("422 is a no") };
+        assert_eq!(
+            why,
+            "spec.env[0].value: must be short; spec.args[1]: FieldValueDuplicate; spec.image: Required value: name it"
+        );
+        assert_eq!(fields.len(), 3);
+    }
 
     fn answered(code: u16) -> Outcome {
         outcome(&Status { code, ..Status::failure("no", "Reason") }, None)

@@ -7,12 +7,14 @@ use kube::Client;
 use kube::api::{GetParams, ListParams};
 use serde_json::Value;
 
-use super::{is, requests};
+use super::{requests, uid};
 use crate::kubernetes::discovery::ServedKind;
-use crate::kubernetes::retry;
+use crate::kubernetes::retry::{self, says_gone};
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
+/// Objects of one page of a list. One object may have more than a megabyte.
+const PAGE: u32 = 200;
+/// How often a list is begun anew because its snapshot became too old.
+const ANEW: usize = 3;
 
 /// What a live read showed.
 #[derive(Clone, Debug)]
@@ -34,8 +36,12 @@ pub async fn object(client: &Client, kind: &ServedKind, target: &TargetId) -> Re
         client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await
     });
     match read.await {
-        Ok(object) if is(&object, target) => Read::Found(Arc::new(object)),
-        Ok(_) => Read::Gone,
+        Ok(object) => match uid(&object) {
+            Some(uid) if uid == target.uid => Read::Found(Arc::new(object)),
+            Some(_) => Read::Gone,
+            // Not an answer of the API server, so it says nothing about the object.
+            None => Read::Failed("the answer has no uid".to_owned()),
+        },
         Err(kube::Error::Api(status)) if says_gone(&status, &target.name) => Read::Gone,
         Err(error) => failure(&error),
     }
@@ -54,22 +60,18 @@ pub async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &s
     }
 }
 
-/// A 404 that names the object says that it is gone; one that does not may only
-/// mean that its CRD is.
-fn says_gone(status: &kube::core::Status, name: &str) -> bool {
-    status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
-}
-
 /// Lists the objects of a kind in one namespace, or in all of them when it is
 /// empty. No resourceVersion is asked for, so the list is consistent and as new
-/// as a read of each object.
-pub async fn list(
+/// as a read of each object. Only what `keep` makes of the objects is kept, page by page.
+pub async fn list<T>(
     client: &Client,
     kind: &ServedKind,
     namespace: &str,
     labels: &str,
-) -> Read<Vec<Arc<Value>>> {
+    keep: &(dyn Fn(Arc<Value>) -> Option<T> + Sync),
+) -> Read<Vec<T>> {
     let mut items = Vec::new();
+    let mut anew = 0;
     let mut params = ListParams {
         limit: Some(PAGE),
         label_selector: (!labels.is_empty()).then(|| labels.to_owned()),
@@ -83,7 +85,10 @@ pub async fn list(
         let mut page = match page.await {
             Ok(page) => page,
             // The snapshot of the first page is too old by now: from the start.
-            Err(kube::Error::Api(status)) if status.code == 410 && params.continue_token.is_some() => {
+            Err(kube::Error::Api(status))
+                if status.code == 410 && params.continue_token.is_some() && anew < ANEW =>
+            {
+                anew += 1;
                 params.continue_token = None;
                 items.clear();
                 continue;
@@ -91,13 +96,22 @@ pub async fn list(
             Err(error) => return failure(&error),
         };
         let (api_version, kind_name) = (&kind.resource.api_version, &kind.resource.kind);
-        if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
-            // Items of a list of a built-in kind do not say what they are.
-            items.extend(found.into_iter().map(|mut item| {
-                item["apiVersion"] = Value::from(api_version.as_str());
-                item["kind"] = Value::from(kind_name.as_str());
-                Arc::new(item)
-            }));
+        match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(found)) => {
+                items.extend(found.into_iter().filter_map(|mut item| {
+                    // Items of a list of a built-in kind do not say what they are.
+                    let fields = item.as_object_mut()?;
+                    fields.insert("apiVersion".to_owned(), Value::from(api_version.as_str()));
+                    fields.insert("kind".to_owned(), Value::from(kind_name.as_str()));
+                    keep(Arc::new(item))
+                }));
+            }
+            // An empty list may be written so.
+            Some(Value::Null) => {}
+            // Not an answer of the API server: to take it for an empty list would be a guess.
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | None => {
+                return Read::Failed("the answer is not a list".to_owned());
+            }
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token.to_owned()),

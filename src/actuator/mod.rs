@@ -6,7 +6,6 @@
 pub mod guarded_patch;
 pub mod live_read;
 
-use firebreak_engine::id::TargetId;
 use kube::core::{DynamicObject, Request, Resource};
 
 use crate::kubernetes::discovery::ServedKind;
@@ -17,8 +16,7 @@ fn requests(kind: &ServedKind, namespace: &str) -> Request {
     Request::new(DynamicObject::url_path(&kind.resource, namespace))
 }
 
-/// Whether an object that was read is the one that was meant: another object
-/// of the same name has another uid.
-fn is(object: &serde_json::Value, target: &TargetId) -> bool {
-    object.pointer("/metadata/uid").and_then(serde_json::Value::as_str) == Some(&target.uid)
+/// The uid of an object that was read: another object of the same name has another one.
+fn uid(object: &serde_json::Value) -> Option<&str> {
+    object.pointer("/metadata/uid").and_then(serde_json::Value::as_str).filter(|uid| !uid.is_empty())
 }

@@ -68,7 +68,8 @@ pub struct IncidentSpec {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRef {
     /// The name of the RemediationPolicy.
-    #[schemars(length(min = 1, max = 40))]
+    // It becomes part of a URL, so nothing but a name may stand here.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
 }
 

@@ -40,7 +40,9 @@ impl From<kube::Error> for Error {
 impl Error {
     /// Whether the object is gone, so that there is nothing to try again.
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status) if status.code == 404))
+        // A 404 that names nothing may mean that the kind is not served just now, which passes.
+        matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status)
+            if status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())))
     }
 
     /// When to try again, after this many failures in a row.

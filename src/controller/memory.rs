@@ -15,7 +15,7 @@ use super::queue::{Key, Name};
 use super::seen::Seen;
 use super::{Operator, incident, policy};
 use crate::api::{Incident, RemediationPolicy};
-use crate::kubernetes::lease::Standing;
+use crate::kubernetes::lease::{Standing, Term};
 
 /// A longer gap in the lease means that nobody watched, so clocks start anew.
 const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
@@ -29,10 +29,12 @@ pub type Parsed = Arc<Result<Arc<Rules>, Vec<String>>>;
 /// What is remembered of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyMemory {
-    /// Whether its clocks were assessed in this process.
+    /// Whether its clocks were assessed in this term.
     pub assessed: bool,
     /// What its ServiceAccount may do.
     pub access: Option<policy::watch::Checked>,
+    /// Whether it was refused something since that was found out.
+    pub rights_doubted: bool,
     /// When its signals were first asked for.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.
@@ -45,10 +47,24 @@ pub struct Memories {
     incidents: Mutex<BTreeMap<String, incident::Memory>>,
     policies: Mutex<BTreeMap<Name, PolicyMemory>>,
     failures: Mutex<BTreeMap<Key, u32>>,
-    started: Mutex<Option<Timestamp>>,
+    /// The number of the term, and when clocks were first assessed in it.
+    term: Mutex<(u64, Option<Timestamp>)>,
 }
 
 impl Memories {
+    /// A term of leadership begins, or goes on. Of the time before it nobody knows
+    /// what the clocks missed, so they are assessed anew.
+    pub fn begin(&self, term: &Term) {
+        let mut current = self.term.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 == term.number {
+            return;
+        }
+        *current = (term.number, None);
+        self.incidents.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.values_mut().for_each(|memory| memory.assessed = false);
+    }
+
     /// A pass was completed.
     pub fn succeeded(&self, key: &Key) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -105,6 +121,13 @@ impl Operator {
         all
     }
 
+    /// Makes the Incidents of this policy due that are not closed.
+    pub fn nudge_incidents_of(&self, policy: &Name) {
+        for incident in self.incidents_of(policy) {
+            incident::nudge(self, &incident);
+        }
+    }
+
     /// What is remembered of an Incident.
     pub fn memory(&self, uid: &str) -> incident::Memory {
         let incidents = self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +150,15 @@ impl Operator {
     pub fn remember_policy(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory)) {
         let mut policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
         edit(policies.entry(name.clone()).or_default());
+    }
+
+    /// The ServiceAccount of a policy was refused something: what it may do is to be asked again.
+    pub fn doubt_rights(&self, name: &Name) {
+        let mut is_news = false;
+        self.remember_policy(name, |memory| is_news = !std::mem::replace(&mut memory.rights_doubted, true));
+        if is_news {
+            self.queue.nudge(Key::Policy(name.clone()), 1);
+        }
     }
 
     /// Whether the first readings of a policy's signals are still on their way:
@@ -158,16 +190,16 @@ impl Operator {
         self.incidents.remove(name);
     }
 
-    /// What we wrote is newer than what the watch has shown so far.
+    /// What we wrote may be newer than what the watch has shown so far.
     pub fn note_policy(&self, policy: &RemediationPolicy) {
         let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
-        self.policies.put(name, Seen::Object(Arc::new(policy.clone())));
+        self.policies.note(name, policy.clone());
     }
 
-    /// What we wrote is newer than what the watch has shown so far.
+    /// What we wrote may be newer than what the watch has shown so far.
     pub fn note_incident(&self, incident: &Incident) {
         let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
-        self.incidents.put(name, Seen::Object(Arc::new(incident.clone())));
+        self.incidents.note(name, incident.clone());
         self.count_incidents();
     }
 
@@ -193,8 +225,7 @@ impl Operator {
 
     /// Whether too long nobody watched before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
-        let started =
-            *self.memories.started.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        let started = *self.memories.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now);
         match self.context.leadership.standing() {
             Standing::Leading { term, .. } => {
                 term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)

@@ -146,7 +146,8 @@ pub fn hub(discovery: Discovery, profiles: Arc<Profiles>, errors: ErrorCounter) 
 async fn work(operator: Arc<Operator>) {
     let mut leadership = operator.context.leadership.clone();
     loop {
-        leadership.gained().await;
+        let term = leadership.gained().await;
+        operator.memories.begin(&term);
         let key = operator.queue.next().await;
         if !leadership.leads() {
             operator.queue.nudge(key.clone(), 0);
@@ -181,7 +182,10 @@ async fn run_pass(operator: Arc<Operator>, key: Key) {
             }
             if wake.is_some() { ReconcileResult::RequeueAfter } else { ReconcileResult::Success }
         }
-        Err(error) if error.is_gone() => ReconcileResult::Success,
+        Err(error) if error.is_gone() => {
+            operator.memories.succeeded(&key);
+            ReconcileResult::Success
+        }
         Err(error) => {
             let failures = operator.memories.failed(&key);
             let after = error.retry_after(failures);

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::decide::Decision;
+use firebreak_engine::change::{Change, ChangeState};
+use firebreak_engine::decide::{Decision, ladder};
 use firebreak_engine::effect::{Act, EffectId};
 use firebreak_engine::facts::Outcome;
-use firebreak_engine::incident::TimelineEntry;
+use firebreak_engine::id::TargetId;
+use firebreak_engine::incident::{IncidentState, StepState, TimelineEntry};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 
 use super::Operator;
-use crate::api::Incident;
+use crate::api::{Incident, names};
 use crate::kubernetes::events::{EventType, Notice};
 
 /// What happened to an Incident.
@@ -23,7 +25,7 @@ pub fn incident(operator: &Operator, incident: &Incident, happened: &[TimelineEn
             "OutcomeUnknown",
             "VerifyLost",
             "ReportNotWritten",
-            "OwnershipNotHandedBack",
+            "TracesLeft",
         ];
         operator.context.events.publish(Notice {
             regarding: incident.object_ref(&()),
@@ -58,12 +60,84 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
             }
         }
         "StepVerified" if state.mitigated_at == Some(entry.at) => {
-            metrics.steps.with_label_values(&["cpuFallback", "verified"]).inc();
             if let Some(took) = seconds(state.opened_at, state.mitigated_at) {
                 metrics.time_to_mitigate.observe(took);
             }
         }
         _ => {}
+    }
+}
+
+/// What the state itself says that no entry of the timeline does: how steps ended, that a person
+/// is needed, what was let go of.
+pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
+    let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
+    for step in ladder(now, None) {
+        let at = |state: &IncidentState| state.step(&step.name).map(|status| status.state);
+        let Some(outcome) = at(now).filter(|_| at(now) != at(before)).and_then(outcome) else { continue };
+        operator.context.metrics.steps.with_label_values(&[step.action.name(), outcome]).inc();
+    }
+    let is_told = |reason: &str| happened.iter().any(|entry| entry.type_ == reason);
+    if let Some(held) = &now.held
+        && before.held.as_ref().is_none_or(|old| old.reason != held.reason)
+        && !is_told(&held.reason)
+    {
+        operator.context.events.publish(Notice {
+            regarding: incident.object_ref(&()),
+            event_type: EventType::Warning,
+            reason: held.reason.clone(),
+            action: "AskPerson".to_owned(),
+            note: held.message.clone(),
+        });
+    }
+    for change in now.changes.iter().filter(|change| is_let_go(change)) {
+        if before.changes.iter().any(|old| old.id == change.id && is_let_go(old)) {
+            continue;
+        }
+        let name = format!("{}/{}", incident.namespace().unwrap_or_default(), incident.name_any());
+        operator.context.events.publish(Notice {
+            regarding: reference(&change.target),
+            event_type: EventType::Warning,
+            reason: "FirebreakLetGo".to_owned(),
+            action: "Abandon".to_owned(),
+            note: format!(
+                "Incident {name} is gone and has not put this back; `firebreak undo {}/{} -n {}` does, by the annotation {}",
+                change.target.kind.to_lowercase(),
+                change.target.name,
+                change.target.namespace,
+                names::UNDO
+            ),
+        });
+    }
+}
+
+/// How a step ended, if it did.
+fn outcome(state: StepState) -> Option<&'static str> {
+    match state {
+        StepState::Verified => Some("verified"),
+        StepState::Failed => Some("failed"),
+        StepState::Held => Some("held"),
+        StepState::Returned => Some("returned"),
+        StepState::Pending
+        | StepState::Applying
+        | StepState::Applied
+        | StepState::Skipped
+        | StepState::Reverting => None,
+    }
+}
+
+fn is_let_go(change: &Change) -> bool {
+    change.state == ChangeState::Ceded && change.reason.as_deref() == Some("Abandoned")
+}
+
+fn reference(target: &TargetId) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(target.api_version.clone()),
+        kind: Some(target.kind.clone()),
+        namespace: Some(target.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+        name: Some(target.name.clone()),
+        uid: Some(target.uid.clone()),
+        ..ObjectReference::default()
     }
 }
 
@@ -87,14 +161,7 @@ pub fn effects(
             Act::Amend | Act::Fence | Act::HandBack => continue,
         };
         operator.context.events.publish(Notice {
-            regarding: ObjectReference {
-                api_version: Some(effect.target.api_version.clone()),
-                kind: Some(effect.target.kind.clone()),
-                namespace: Some(effect.target.namespace.clone()).filter(|namespace| !namespace.is_empty()),
-                name: Some(effect.target.name.clone()),
-                uid: Some(effect.target.uid.clone()),
-                ..ObjectReference::default()
-            },
+            regarding: reference(&effect.target),
             event_type: EventType::Normal,
             reason: reason.to_owned(),
             action: effect.act.name().to_owned(),

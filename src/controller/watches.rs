@@ -11,9 +11,15 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::queue::{Key, Name};
-use super::seen::{Seen, Shelf};
-use super::{Operator, incident, policy};
+use super::seen::{Kept, Seen, Shelf};
+use super::{Operator, incident};
 use crate::observe::Changes;
+
+/// Seconds that a watch asks for. One that gives nothing for longer is opened
+/// again, because a quiet watch cannot be told from a frozen one.
+const WATCH_FOR: u32 = 60;
+/// Objects of one page of a list: an Incident may have more than a megabyte.
+const PAGE: u32 = 50;
 
 /// Watches until it is dropped. `moved` names policies whose readings changed.
 pub async fn run(operator: Arc<Operator>, moved: Changes) {
@@ -23,9 +29,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
         |operator| &operator.policies,
         |operator, name, _| {
             operator.queue.nudge(Key::Policy(name.clone()), 1);
-            for incident in operator.incidents_of(name) {
-                operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
-            }
+            operator.nudge_incidents_of(name);
         },
     );
     let incidents = watch(
@@ -37,11 +41,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
             match seen {
                 Some(Seen::Object(incident)) => {
                     let policy = Name::new(name.namespace.clone(), incident.spec.policy_ref.name.clone());
-                    if !policy::claim::is_closed(incident) || incident.metadata.deletion_timestamp.is_some() {
-                        operator
-                            .queue
-                            .nudge(Key::Incident(name.clone()), incident::translate::urgency(incident));
-                    }
+                    incident::nudge(operator, incident);
                     operator.queue.nudge(Key::Policy(policy), 1);
                 }
                 Some(Seen::Undecodable { why, .. }) => {
@@ -68,11 +68,7 @@ async fn readings(operator: &Operator, mut moved: Changes) {
     loop {
         let key = moved.next().await;
         let name = Name::new(key.namespace, key.name);
-        for incident in operator.incidents_of(&name) {
-            if !policy::claim::is_closed(&incident) {
-                operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
-            }
-        }
+        operator.nudge_incidents_of(&name);
         operator.queue.nudge(Key::Policy(name), 1);
     }
 }
@@ -83,7 +79,7 @@ async fn watch<K>(
     shelf: fn(&Operator) -> &Shelf<K>,
     changed: impl Fn(&Operator, &Name, Option<&Seen<K>>),
 ) where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    K: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone,
 {
     let resource = ApiResource::erase::<K>(&());
     let client = &operator.context.client;
@@ -99,8 +95,9 @@ async fn watch<K>(
     operator.context.health.cache(cache, false);
     let expected = apis.len();
     let mut primed = BTreeSet::new();
+    let watching = watcher::Config::default().timeout(WATCH_FOR).page_size(PAGE);
     let streams = apis.into_iter().enumerate().map(|(at, api)| {
-        watcher(api, watcher::Config::default()).default_backoff().map(move |event| (at, event)).boxed()
+        watcher(api, watching.clone()).default_backoff().map(move |event| (at, event)).boxed()
     });
     let events = stream::select_all(streams);
     pin_mut!(events);
@@ -116,6 +113,9 @@ async fn watch<K>(
                 let scope = operator.context.watch_namespaces.get(at);
                 forget_unlisted(operator, shelf(operator), scope, &listed[at], &changed);
                 primed.insert(at);
+                if primed.len() == expected {
+                    shelf(operator).set_primed();
+                }
                 operator.context.health.cache(cache, primed.len() == expected);
             }
             Ok(watcher::Event::Apply(object)) => take_in(operator, shelf(operator), object, &changed),
@@ -129,7 +129,7 @@ async fn watch<K>(
     }
 }
 
-fn take_in<K: Resource + DeserializeOwned + Clone>(
+fn take_in<K: Kept + DeserializeOwned + Clone>(
     operator: &Operator,
     shelf: &Shelf<K>,
     mut object: DynamicObject,

@@ -177,8 +177,18 @@ impl Impersonation {
                 prove(&client, account).await?;
                 Ok(client)
             })
-            .await?;
-        Ok(client.clone())
+            .await;
+        match client {
+            Ok(client) => Ok(client.clone()),
+            Err(error) => {
+                // Policies name ServiceAccounts, so those that cannot be used must not pile up.
+                let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+                if proven.get(account).is_some_and(|cell| !cell.initialized()) {
+                    proven.remove(account);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Forgets every ServiceAccount that is no longer used.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use kube::client::Body;
 use tower::{BoxError, Service};
 
@@ -20,6 +20,10 @@ use crate::telemetry::metrics::Metrics;
 /// The time that one request may take, its answer's body included. A stream (watch, log) has to
 /// begin within it, and may then go on.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read, in bytes: a page of objects that somebody has filled up to the
+/// API server's limit must cost a reading and not the process.
+const LARGEST: usize = 64 << 20;
 
 /// The API server gave no complete answer in time. What it did is not known.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +93,7 @@ where
         return Ok(answer.map(Either::Right));
     }
     let (head, body) = answer.into_parts();
-    let whole = body.collect().await.map_err(Into::into)?.to_bytes();
+    let whole = Limited::new(body, LARGEST).collect().await?.to_bytes();
     Ok(Response::from_parts(head, Either::Left(Full::new(whole))))
 }
 
@@ -192,6 +196,18 @@ mod tests {
         assert_eq!(before.elapsed(), DEADLINE);
         assert!(super::super::retry::is_transient(&error), "{error}");
         assert!(rendered(&metrics).contains("code=\"deadline\""));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let client = client(&metrics, || async {
+            let megabyte = Bytes::from(vec![b'x'; 1 << 20]);
+            let endless = futures::stream::repeat_with(move || Ok::<_, BoxError>(megabyte.clone()));
+            Ok(Response::new(AnyBody::from_stream(endless)))
+        });
+        let maps: Api<ConfigMap> = Api::namespaced(client, "llm");
+        assert!(maps.get("brake").await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

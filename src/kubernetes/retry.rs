@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use kube::Error;
+use kube::core::Status;
 
 /// The longest wait that a server's Retry-After can ask of a read.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -33,6 +34,29 @@ where
         .when(is_transient)
         .adjust(|error, wait| wait.map(|wait| wait.max(asked_to_wait(error))))
         .await
+}
+
+/// [`read`] of one object by its name, which may not be there.
+///
+/// # Errors
+/// The last error. Unlike with kube's `get_opt`, a 404 that does not name the object is one.
+pub async fn find<T, F, Fut>(name: &str, request: F) -> Result<Option<T>, Error>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    match read(request).await {
+        Ok(object) => Ok(Some(object)),
+        Err(Error::Api(status)) if says_gone(&status, name) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A 404 that names the object says that it is gone. One that does not may only mean that its kind is
+/// not served just now (no CRD, an API server that starts), or that something in between has answered.
+#[must_use]
+pub fn says_gone(status: &Status, name: &str) -> bool {
+    status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
 /// Whether the same request might succeed a little later.
@@ -97,7 +121,6 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Status;
     use std::cell::Cell;
 
     fn answered(code: u16) -> Error {
@@ -127,6 +150,20 @@ mod tests {
         })
         .await;
         assert_eq!(result.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn only_a_404_that_names_the_object_says_that_it_is_gone() {
+        let named: Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 404, "reason": "NotFound", "message": "no", "details": {"name": "x"},
+        }))
+        .unwrap();
+        let gone = find("x", || async { Err::<(), _>(Error::Api(named.clone().boxed())) }).await;
+        assert!(matches!(gone, Ok(None)));
+        let other = find("y", || async { Err::<(), _>(Error::Api(named.clone().boxed())) }).await;
+        assert!(other.is_err());
+        let not_served = find("x", || async { Err::<(), _>(answered(404)) }).await;
+        assert!(not_served.is_err());
     }
 
     #[test]

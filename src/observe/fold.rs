@@ -190,9 +190,11 @@ impl Fold {
         &self.counts
     }
 
-    /// How many objects cannot be read, and what is wrong with one of them.
-    pub(super) fn unreadable(&self) -> Option<(usize, &str)> {
-        let count = self.unreadable + self.nameless;
+    /// How many objects cannot be read or judged, and what is wrong with one of them.
+    pub(super) fn in_doubt(&self) -> Option<(usize, &str)> {
+        let judged = matches!(self.judge, Judge::Objects { healthy: Some(_), .. });
+        let unknown = if judged { usize::try_from(self.counts.of("unknown")).unwrap_or(0) } else { 0 };
+        let count = self.unreadable + self.nameless + unknown;
         (count > 0).then(|| (count, self.problem.as_deref().unwrap_or_default()))
     }
 
@@ -202,7 +204,15 @@ impl Fold {
             Judge::Objects { names, .. } if !names.is_empty() && !names.contains(&*identity.name) => {
                 return None;
             }
-            Judge::Objects { healthy, .. } => objects::digest(healthy.as_ref(), object).map(Digest::Object),
+            Judge::Objects { healthy, .. } => {
+                objects::digest(healthy.as_ref(), object).map(|(health, why)| {
+                    if let Some(why) = why {
+                        self.problem =
+                            Some(format!("{}: whether it is healthy is not known: {why}", identity.name));
+                    }
+                    Digest::Object(health)
+                })
+            }
         };
         Some(read.unwrap_or_else(|problem| {
             self.problem = Some(format!("{}: {problem}", identity.name));
@@ -288,9 +298,9 @@ mod tests {
         fold.put(&node("bad", json!(7)));
         fold.put("{\"metadata\":\"none\"}");
         assert_eq!(fold.counts().of("total"), 1);
-        assert_eq!(fold.unreadable().unwrap().0, 2);
+        assert_eq!(fold.in_doubt().unwrap().0, 2);
         fold.put(&node("bad", json!("True")));
-        assert_eq!((fold.counts().of("total"), fold.unreadable().unwrap().0), (2, 1));
+        assert_eq!((fold.counts().of("total"), fold.in_doubt().unwrap().0), (2, 1));
     }
 
     #[test]

@@ -134,21 +134,20 @@ impl Hub {
         }
     }
 
-    /// Objects of the signal that cannot be read and so count nowhere, for people.
-    pub fn unreadable(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
+    /// Objects of the signal that cannot be read, and so count nowhere, or cannot be judged, for people.
+    pub fn in_doubt(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
         let state = self.state();
         let source = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
         let mut total = 0;
         let mut example = String::new();
         for key in &source.watches {
             let mut standing = lock(&state.watches.get(key)?.standing);
-            if let Some((count, problem)) = standing.fold().and_then(|fold| fold.unreadable()) {
+            if let Some((count, problem)) = standing.fold().and_then(|fold| fold.in_doubt()) {
                 total += count;
                 example = problem.to_owned();
             }
         }
-        (total > 0)
-            .then(|| format!("{total} objects cannot be read and are not counted; one of them: {example}"))
+        (total > 0).then(|| format!("{total} object(s) cannot be read or judged, one of them is {example}"))
     }
 
     /// How many watches there are.

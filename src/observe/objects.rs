@@ -12,11 +12,15 @@ use serde_json::Value;
 
 use super::fold::Counts;
 
-/// What is kept of one object, given as JSON: whether it is healthy.
-pub(super) fn digest(healthy: Option<&ObjectCondition>, object: &str) -> Result<Verdict, String> {
-    let Some(healthy) = healthy else { return Ok(Verdict::Unknown) };
+/// Whether an object, given as JSON, is healthy, and why that is not known.
+pub(super) fn digest(
+    healthy: Option<&ObjectCondition>,
+    object: &str,
+) -> Result<(Verdict, Option<String>), String> {
+    let Some(healthy) = healthy else { return Ok((Verdict::Unknown, None)) };
     let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
-    Ok(healthy.evaluate(&object, None).verdict)
+    let found = healthy.evaluate(&object, None);
+    Ok((found.verdict, found.why))
 }
 
 /// Adds an object to the counts, or takes it out with `times` -1.

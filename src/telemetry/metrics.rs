@@ -36,7 +36,7 @@ pub struct Metrics {
     pub time_to_first_action: Histogram,
     /// `firebreak_time_to_mitigate_seconds`: from the Incident's opening to mitigation.
     pub time_to_mitigate: Histogram,
-    /// `firebreak_steps_total{action,outcome}`.
+    /// `firebreak_steps_total{action,outcome}`: verified, failed, held, returned.
     pub steps: IntCounterVec,
     /// `firebreak_changes_outstanding`: loans that were not returned yet.
     pub changes_outstanding: IntGauge,

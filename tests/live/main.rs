@@ -25,13 +25,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod claims;
 mod cli;
 mod drill;
 mod examples;
 mod harness;
 mod membership;
 mod observe;
+mod opened_by_hand;
 mod policy_unavailable;
+mod running;
 mod s12_malformed;
 mod s13_undo;
 mod s14_steady;
@@ -41,4 +44,6 @@ mod s2_drift;
 mod s5_crash;
 mod s6_answers;
 mod s8_unknown;
+mod schema;
+mod steps;
 mod withdrawal;

@@ -1,6 +1,7 @@
 //! The policy goes away while its Incident is open: nothing is applied or put back by
 //! itself, and a person can still end it.
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
@@ -88,10 +89,72 @@ async fn a_policy_of_the_old_name_takes_the_incident_back() {
     response.assert_stands().await;
     let policy = response.drill.policy().await;
     let incident = &response.incident;
-    incident.wait_for_condition("Resolved", "True").await;
+    let resolved = incident.wait_for_condition("Resolved", "True").await;
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}: it was not taken back");
     response.models.assert_put_back().await;
     policy.wait_until("has no claim", |policy| policy.data["status"].get("activeIncident").is_none()).await;
     assert_eq!(response.drill.incidents().await.len(), 1, "{incident} is the only one");
+}
+
+/// As when a GitOps tool deletes a policy and creates it anew in the middle of the emergency.
+#[tokio::test]
+async fn a_policy_that_is_made_anew_goes_on_where_the_old_one_was() {
+    let response = begin("policy-anew").await;
+    let Response { drill, operator, models, policy, incident } = &response;
+    policy.delete().await;
+    policy.wait_until_gone().await;
+    incident.wait_until("Held", |incident| is_stalled(incident, "PolicyUnavailable")).await;
+
+    let anew = drill.policy().await;
+    let uid = json!(incident.get().await.metadata.uid);
+    let is_claimed = |policy: &DynamicObject| policy.data["status"]["activeIncident"]["uid"] == uid;
+    anew.wait_until("claimed by the old Incident", is_claimed).await;
+    incident.wait_until("goes on", |incident| incident.data["status"]["phase"] == "Monitoring").await;
+    heartbeats(operator, 5).await;
+    for (model, before) in models.objects.iter().zip(&models.before) {
+        let seen = model.get().await;
+        assert!(has_fallen(&seen.data), "{model}: put back while the alarm rings");
+        assert_eq!(seen.metadata.generation, Some(before.generation + 1), "{model}: changed again");
+    }
+    let resolved = drill.recover(incident).await;
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
+    models.assert_put_back().await;
+    drill.assert_one_resolved_incident().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_leaves_its_incident_to_a_person() {
+    let response = begin("undecodable").await;
+    // The schema takes a time that a program cannot hold.
+    let rule = json!({
+        "reason": "AlarmRings", "level": "P0", "truth": "True", "known": "True", "since": "9999-12-31T23:59:59Z",
+    });
+    response.policy.merge_status("mallory", json!({"status": {"rules": [rule]}})).await;
+    response.assert_stands().await;
+    response.assert_can_be_withdrawn().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_made_anew_in_the_emergency_keeps_its_incident() {
+    let Response { drill, operator, models, policy, incident } = begin("policy-anew").await;
+    policy.delete().await;
+    policy.wait_until_gone().await;
+    let policy = drill.policy().await;
+    let uid = incident.get().await.metadata.uid;
+    policy
+        .wait_until("claimed again", |policy| {
+            policy.data["status"]["activeIncident"]["uid"].as_str() == uid.as_deref()
+        })
+        .await;
+    heartbeats(&operator, 4).await;
+    assert!(!closed(&incident.get().await), "{incident}: closed although the alarm still rings");
+    for model in &models.objects {
+        assert!(has_fallen(&model.get().await.data), "{model}: put back in the emergency");
+    }
+    assert_eq!(drill.incidents().await.len(), 1, "{incident} is the only one");
+    let resolved = drill.recover(&incident).await;
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
+    models.assert_put_back().await;
 }
 
 #[tokio::test]

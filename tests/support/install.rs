@@ -75,6 +75,18 @@ pub async fn once_per_operator(client: &Client, namespace: &str, watched: &[&str
     cluster_scoped
 }
 
+/// The environment that the shipped Deployment sets for the operator, as far as it is plain text.
+pub fn environment() -> Vec<(String, String)> {
+    let documents = shipped().unwrap_or_else(|why| panic!("{why}"));
+    let deployment = documents.into_iter().find(|(_, document)| document["kind"] == "Deployment");
+    let container = deployment
+        .map(|(_, document)| document["spec"]["template"]["spec"]["containers"][0].clone())
+        .unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let variables = container["env"].as_array().into_iter().flatten();
+    variables.filter_map(|variable| Some((text(&variable["name"])?, text(&variable["value"])?))).collect()
+}
+
 /// The documents in `deploy/*.yaml`, each with the name of its file.
 pub fn shipped() -> Result<Vec<(String, Value)>, String> {
     let directory = repository().join("deploy");

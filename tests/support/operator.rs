@@ -2,17 +2,23 @@
 //! behind a recording proxy.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use kube::config::Kubeconfig;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use super::{guardian, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
+use super::{guardian, install, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
 
 /// How an operator is to be run.
 #[must_use]
@@ -20,6 +26,8 @@ pub struct Plan<'w> {
     world: &'w World,
     name: String,
     flags: Vec<String>,
+    log: &'static str,
+    directly: bool,
 }
 
 /// An operator that runs, or did. Dropping it kills it.
@@ -34,13 +42,32 @@ pub(super) struct Process {
     name: String,
     flags: Vec<String>,
     kubeconfig: PathBuf,
+    filter: &'static str,
     log: PathBuf,
     running: Mutex<Option<Child>>,
 }
 
 impl<'w> Plan<'w> {
     pub(super) fn new(world: &'w World) -> Self {
-        Self { world, name: "firebreak-0".to_owned(), flags: Vec::new() }
+        Self {
+            world,
+            name: "firebreak-0".to_owned(),
+            flags: Vec::new(),
+            log: "info,firebreak=debug",
+            directly: false,
+        }
+    }
+
+    /// What it logs, in the words of `RUST_LOG`, where the usual detail would be in the way.
+    pub fn log(mut self, filter: &'static str) -> Self {
+        self.log = filter;
+        self
+    }
+
+    /// Past its proxy, which then records nothing: for measurements of time and memory.
+    pub fn directly(mut self) -> Self {
+        self.directly = true;
+        self
     }
 
     /// Another name of the pod, which is the identity in the lease.
@@ -64,7 +91,12 @@ impl<'w> Plan<'w> {
         fs::create_dir_all(&files).expect("the testbed's directory is writable");
         let kubeconfig = files.join("kubeconfig");
         let token = world.token(&world.operator_namespace, "firebreak").await;
-        fs::write(&kubeconfig, kubeconfig_text(&proxy.url(), &token)).expect("a kubeconfig");
+        let text = if self.directly {
+            direct_kubeconfig(&testbed().kubeconfig, &token)
+        } else {
+            kubeconfig_text(&json!({"server": proxy.url()}), &token)
+        };
+        fs::write(&kubeconfig, text).expect("a kubeconfig");
 
         let mut flags: Vec<String> = [
             "controller",
@@ -82,6 +114,7 @@ impl<'w> Plan<'w> {
             name: self.name,
             flags,
             kubeconfig,
+            filter: self.log,
             log: files.join("log"),
             running: Mutex::default(),
         });
@@ -136,10 +169,60 @@ impl Operator {
         self.process.log()
     }
 
+    /// The id of the process, if it was started and not killed.
+    pub fn id(&self) -> Option<u32> {
+        self.process.running().as_ref().map(Child::id)
+    }
+
     /// Where it serves metrics and health: what its log says about the address it listens at.
     pub async fn url(&self) -> String {
         let address = self.until(PATIENCE, "listening", || listening(&self.log())).await;
         format!("http://{address}")
+    }
+
+    /// What it serves at a path: the code and the text. Waits until it listens.
+    pub async fn fetch(&self, path: &str) -> (u16, String) {
+        let get = format!("GET {path} HTTP/1.0\r\n\r\n");
+        let ask = async |address: &str| -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(get.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok(answer)
+        };
+        let answered = async {
+            loop {
+                // After a restart the log has the old address for a while.
+                let url = self.url().await;
+                if let Ok(answer) = ask(url.trim_start_matches("http://")).await {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, answered).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{path}: no answer within {PATIENCE:?}"));
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let text = answer.split_once("\r\n\r\n").map_or("", |(_, text)| text);
+        (code.unwrap_or_else(|| panic!("{path}: {answer}")), text.to_owned())
+    }
+
+    /// The value of a metric, written as `/metrics` has it; none if it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.fetch("/metrics").await;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Waits until a metric has this value.
+    pub async fn wait_for_metric(&self, name: &str, value: f64) {
+        let seen = async {
+            while self.metric(name).await != Some(value) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(20), seen).await.is_err() {
+            panic!("{name} is not {value}:\n{}", self.fetch("/metrics").await.1);
+        }
     }
 
     /// Asks every few milliseconds, since a process and its log offer nothing to wait for.
@@ -178,11 +261,12 @@ impl Process {
 
     fn start(&self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_firebreak"))
+        let child = Command::new(binary())
             .args(&self.flags)
+            .envs(install::environment())
             .env("KUBECONFIG", &self.kubeconfig)
             .env("POD_NAME", &self.name)
-            .env("RUST_LOG", "info,firebreak=debug")
+            .env("RUST_LOG", self.filter)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
@@ -233,6 +317,13 @@ impl Process {
     }
 }
 
+/// The binary: the one that Cargo built with these tests, or for a program that is no test the one
+/// that `FIREBREAK_BINARY` names.
+pub(super) fn binary() -> OsString {
+    let built = option_env!("CARGO_BIN_EXE_firebreak").map(OsString::from);
+    built.or_else(|| std::env::var_os("FIREBREAK_BINARY")).expect("FIREBREAK_BINARY names the binary")
+}
+
 /// The last address after a word that begins with "listen", on any line.
 fn listening(log: &str) -> Option<String> {
     let line = log.lines().rfind(|line| line.contains("listen") && line.contains("127.0.0.1:"))?;
@@ -241,12 +332,19 @@ fn listening(log: &str) -> Option<String> {
     Some(address[..end.unwrap_or(address.len())].to_owned())
 }
 
-fn kubeconfig_text(server: &str, token: &str) -> String {
+/// The server as the administrator's kubeconfig has it, but not the administrator.
+fn direct_kubeconfig(administrator: &Path, token: &str) -> String {
+    let kubeconfig = Kubeconfig::read_from(administrator).expect("the testbed's kubeconfig");
+    let cluster = kubeconfig.clusters.into_iter().next().and_then(|named| named.cluster);
+    kubeconfig_text(&json!(cluster.expect("the testbed's kubeconfig has a cluster")), token)
+}
+
+fn kubeconfig_text(cluster: &Value, token: &str) -> String {
     json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
-        "clusters": [{"name": "proxy", "cluster": {"server": server}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "testbed",
+        "clusters": [{"name": "testbed", "cluster": cluster}],
         "users": [{"name": "firebreak", "user": {"token": token}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "firebreak"}}],
+        "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": "firebreak"}}],
     })
     .to_string()
 }

@@ -21,7 +21,7 @@ use super::{
     install, manifest,
     nodes::{Nodes, SilentNodes},
     object::Object,
-    operator::{Operator, Plan, Process},
+    operator::{self, Operator, Plan, Process},
     proxy::Record,
     standin::StandIn,
     story,
@@ -248,7 +248,7 @@ impl World {
 
     /// Runs a client verb of `firebreak` as the administrator.
     pub async fn firebreak(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firebreak"));
+        let mut command = std::process::Command::new(operator::binary());
         command.env("KUBECONFIG", &testbed().kubeconfig).args(arguments);
         run(command).await
     }

@@ -111,16 +111,15 @@ impl Round<'_> {
                 continue;
             }
             left += 1;
-            match &turn {
-                Turn::Next => {}
-                Turn::Wait(why) => {
-                    self.pending(&step.name, "WaitsForEarlierStep", why);
-                    continue;
-                }
-                Turn::Mitigated => {
-                    self.pending(&step.name, "NotNeeded", "an earlier step was verified");
-                    continue;
-                }
+            let waits = match &turn {
+                Turn::Next => None,
+                Turn::Wait(why) => Some(("WaitsForEarlierStep", why.clone())),
+                Turn::Mitigated => Some(("NotNeeded", "an earlier step was verified".to_owned())),
+            };
+            if let Some(waits) = waits {
+                let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
+                self.pending(&step.name, reason, &text);
+                continue;
             }
             if self.start(&step) {
                 return;
@@ -212,9 +211,10 @@ impl Round<'_> {
         let most = self.rules.map_or(0, |rules| rules.max_targets);
         (new > 0 && present + new > most).then(|| {
             format!(
-                "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `firebreak withdraw`",
+                "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `{}`",
                 step.name,
-                present + new
+                present + new,
+                self.facts.incident.withdraw_command()
             )
         })
     }
@@ -226,6 +226,12 @@ impl Round<'_> {
             self.pending(&step.name, "TooManyTargets", &message);
             self.next.held = Some(Held::new("TooManyTargets", &message, true).of_step(&step.name));
             return false;
+        }
+        let full = plans.refused.iter().find(|change| change.reason.as_deref() == Some("JournalFull"));
+        if let Some(full) = full.cloned() {
+            // Its own entry may find no room either.
+            let status = self.step_status(&step.name);
+            (status.reason, status.message) = (full.reason, full.message);
         }
         let mut begun: Vec<Change> = Vec::new();
         for (mut change, target) in plans.changes.into_iter().take(BATCH) {

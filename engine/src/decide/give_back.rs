@@ -35,16 +35,18 @@ impl Round<'_> {
             return;
         }
         self.hear_of_traces(change);
-        if let Some(outcome) = self.answer(change, Act::Return) {
-            if let Outcome::Done(object) = outcome
+        for act in [Act::HandBack, Act::Return] {
+            // The reply has the object as it is stored, which is as good as a read.
+            if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
                 return self.put_back(change, object, &version);
             }
+        }
+        if let Some(outcome) = self.answer(change, Act::Return) {
             self.hear_of_return(change, outcome);
         }
-        let begins = change.state != ChangeState::Reverting && change.returned_at.is_none();
-        if !begins && !is_due(change.retry_at, self.now) {
+        if !is_due(change.retry_at, self.now) {
             return self.wake(change.retry_at);
         }
         let Some(found) = self.look_at(&change.target) else { return };
@@ -86,11 +88,9 @@ impl Round<'_> {
             }
             if undo::record(object).is_err() {
                 let why = format!(
-                    "the undo record on it cannot be read; look at the annotation {}, then `firebreak undo --forget {}/{}` \
-                     drops it",
+                    "the undo record on it cannot be read; look at the annotation {}, then `{} --forget` drops it",
                     undo::UNDO,
-                    change.target.kind,
-                    change.target.name
+                    change.target.undo_command()
                 );
                 return self.cannot_put_back(change, &why);
             }

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId};
 use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
-use crate::id::TargetId;
+use crate::id::{IncidentId, TargetId};
 use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
 use crate::policy::Mode;
@@ -197,14 +197,14 @@ impl<'a> Round<'a> {
         match &self.facts.policy {
             PolicyFact::Claimed { superseded: true, .. } => return Course::Withdraw(Closing::Superseded),
             PolicyFact::Claimed { by, superseded: false } => return Course::Stand(claimed(by)),
-            PolicyFact::Unavailable { why } => return Course::Stand(unavailable(why)),
+            PolicyFact::Unavailable { why } => return Course::Stand(unavailable(&self.facts.incident, why)),
             PolicyFact::Usable { .. } => {}
         }
         let Some(rules) = self.rules else {
-            return Course::Stand(unavailable("the policy cannot be read"));
+            return Course::Stand(unavailable(&self.facts.incident, "the policy cannot be read"));
         };
         if rules.mode == Mode::Observe && self.next.owes_anything() {
-            return Course::Stand(unavailable("the policy was set to Observe"));
+            return Course::Stand(unavailable(&self.facts.incident, "the policy was set to Observe"));
         }
         if self.has_recovered(rules) {
             let held_once = self.next.classified_at.is_some();
@@ -357,12 +357,13 @@ pub fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
     ladder
 }
 
-fn unavailable(why: &str) -> Held {
+fn unavailable(incident: &IncidentId, why: &str) -> Held {
     Held::new(
         "PolicyUnavailable",
         &format!(
             "{why}: nothing is applied and nothing is withdrawn by itself. Restore the policy, or put everything back \
-             with `firebreak withdraw`"
+             with `{}`",
+            incident.withdraw_command()
         ),
         true,
     )

@@ -1,7 +1,7 @@
 //! From live objects to planned changes, or the reason why there is none.
 
 use super::climb::RELIST_IDLE;
-use super::{Round, journal};
+use super::{Round, is_begun, journal};
 use crate::action::{Plan, cpu_fallback};
 use crate::change::{Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
@@ -115,17 +115,13 @@ impl Round<'_> {
         }
         let record = match undo::record(&target.object) {
             Ok(record) => record,
-            Err(undo::BadRecord::Unreadable(_)) => {
-                return refused(
-                    "RecordUnreadable",
-                    format!(
-                        "the annotation {} does not parse; look at it, then `firebreak undo --forget` drops it",
-                        undo::UNDO
-                    ),
-                );
-            }
-            Err(error @ undo::BadRecord::OfAnotherObject(_)) => {
-                return refused("RecordOfAnotherObject", error.to_string());
+            Err(error) => {
+                let reason = match &error {
+                    undo::BadRecord::Unreadable(_) => "RecordUnreadable",
+                    undo::BadRecord::OfAnotherObject(_) => "RecordOfAnotherObject",
+                };
+                let forget = format!("{} --forget", target.id.undo_command());
+                return refused(reason, format!("{}; look at it, then `{forget}` drops it", error.stable()));
             }
         };
         let ours = self.facts.incident.to_string();
@@ -134,8 +130,9 @@ impl Round<'_> {
             return refused(
                 "HeldBy",
                 format!(
-                    "Incident {} has changed it; it is tried again when that is over, or after `firebreak undo`",
-                    loan.incident
+                    "Incident {} has changed it; it is tried again when that is over, or after `{}`",
+                    loan.incident,
+                    target.id.undo_command()
                 ),
             );
         }
@@ -192,6 +189,9 @@ impl Round<'_> {
             let status = self.step_status(&step.name);
             status.targets.matched = plans.matched;
             status.targets.nothing_to_do = plans.nothing_to_do;
+            if is_begun(&self.next, &step.name) {
+                continue;
+            }
             let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
             let (reason, text) = self.closed_by_when(&step).unwrap_or(("Observe", observe));
             self.pending(&step.name, reason, &text);

@@ -69,11 +69,12 @@ impl Round<'_> {
                 .collect();
             if let Some(first) = failed.first() {
                 let message = format!(
-                    "step {}: {} target(s) failed, the first is {}: {}. Remove the cause, or put everything back with `firebreak withdraw`",
+                    "step {}: {} target(s) failed, the first is {}: {}. Remove the cause, or put everything back with `{}`",
                     step.name,
                     failed.len(),
                     first.target,
-                    first.message.clone().unwrap_or_default()
+                    first.message.clone().unwrap_or_default(),
+                    self.facts.incident.withdraw_command()
                 );
                 return Some(Held::new("StepFailed", &message, true));
             }
@@ -81,10 +82,11 @@ impl Round<'_> {
                 |change: &&Change| change.state == ChangeState::Held || self.is_overdue(change, &step);
             if let Some(change) = self.next.changes_of(&step.name).find(unknown) {
                 let message = format!(
-                    "step {}: nobody can tell whether {} was changed: {}. Look at the object, then put everything back with `firebreak withdraw`",
+                    "step {}: nobody can tell whether {} was changed: {}. Look at the object, then put everything back with `{}`",
                     step.name,
                     change.target,
-                    change.message.clone().unwrap_or_default()
+                    change.message.clone().unwrap_or_default(),
+                    self.facts.incident.withdraw_command()
                 );
                 return Some(Held::new("OutcomeUnknown", &message, true));
             }
@@ -96,7 +98,10 @@ impl Round<'_> {
     pub(super) fn say_what_is_missing(&mut self, left: usize, turn: &Turn, level: Severity) {
         let Some(first) = self.ladder.iter().find(|step| step.is_for(level)) else { return };
         if left == 0 && matches!(turn, Turn::Next) {
-            let message = "every step was tried and the rule still holds: look at the cause, then withdraw with `firebreak withdraw`";
+            let message = &format!(
+                "every step was tried and the rule still holds: look at the cause, then withdraw with `{}`",
+                self.facts.incident.withdraw_command()
+            );
             if self.facts.state.held.as_ref().is_none_or(|held| held.reason != "LadderUsedUp") {
                 self.happen("LadderUsedUp", message);
             }

@@ -1,8 +1,7 @@
 //! Proves `decide`: against stories, against faults, and against its own mutants.
 
 mod faults;
+mod journal;
 mod mutants;
-mod server;
 mod stories;
 mod workload;
-mod world;

@@ -5,10 +5,10 @@ use firebreak_engine::decide::{Decision, decide};
 use firebreak_engine::effect::Act;
 use firebreak_engine::facts::{Facts, LookResult};
 use firebreak_engine::rules::Rules;
+use firebreak_engine::story::world::Decide;
 use jiff::Timestamp;
 
 use crate::faults::{Driver, run};
-use crate::world::Decide;
 
 /// The first seed that catches the mutant.
 fn caught_by(mutant: Decide, driver: Driver) -> Option<(u64, String)> {

@@ -1,74 +1,33 @@
-//! The course of an emergency without faults.
+//! The course of emergencies, told in text files: see `tests/stories`.
 
-use firebreak_engine::change::ChangeState;
-use firebreak_engine::incident::Closing;
-use firebreak_engine::phase::Phase;
-use jiff::SignedDuration;
-use serde_json::json;
+use std::fs;
+use std::path::Path;
 
-use crate::workload::model_server;
-use crate::world::{Controller, World, reading, rules, traces};
+use firebreak_engine::story::{Story, play};
+use serde_json::Value;
 
-const POLICY: &str = r#"
-mode: Enforce
-signals:
-- {name: nodes, expect: 8, nodes: {}}
-severity:
-- {level: P0, reason: Outage, when: "signals.nodes.ready * 2 <= signals.nodes.expected", for: 30s}
-recovery: {for: 5m}
-steps:
-- name: fallback
-  action: {cpuFallback: {targets: {apiVersion: apps/v1, kind: Deployment}, quantization: int8}}
-  verify: {within: 5m, checks: [{rollout: {}}]}
-"#;
+use crate::workload::translate;
 
-/// Runs until the given moment, waking when it asks to be woken.
-fn run_for(world: &mut World, controller: &mut Controller, length: SignedDuration) {
-    let until = world.now + length;
-    for _ in 0..10_000 {
-        let (decision, again) = world.round(controller);
-        if again {
-            continue;
-        }
-        match decision.wake_at.filter(|at| *at <= until) {
-            Some(at) => world.now = at,
-            None => {
-                world.now = until;
-                return;
-            }
-        }
-    }
-    panic!("it never comes to rest");
+fn read(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[test]
-fn an_outage_is_answered_verified_and_put_back() {
-    let mut world = World::new(rules(POLICY));
-    let mut object = model_server("chat", 4);
-    object["status"]["phase"] = json!("Failed");
-    let original = world.server.create(object, "flux/Apply");
-    world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 0)]));
-    let mut controller = Controller::default();
-
-    run_for(&mut world, &mut controller, SignedDuration::from_secs(29));
-    assert_eq!(Phase::of(world.state()), Phase::Open);
-    run_for(&mut world, &mut controller, SignedDuration::from_secs(10));
-    assert_eq!(Phase::of(world.state()), Phase::Verifying);
-    assert_eq!(world.state().changes[0].state, ChangeState::Applied);
-
-    world.server.edit("chat", "kubelet/Update", |object| {
-        object["status"] = json!({"phase": "Ready", "observedGeneration": object["metadata"]["generation"]});
-    });
-    run_for(&mut world, &mut controller, SignedDuration::from_secs(10));
-    assert_eq!(Phase::of(world.state()), Phase::Monitoring);
-
-    world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 8)]));
-    run_for(&mut world, &mut controller, SignedDuration::from_mins(6));
-    assert_eq!(Phase::of(world.state()), Phase::Resolved);
-    assert_eq!(world.state().closing, Some(Closing::Recovered));
-    let now = &world.server.objects["chat"];
-    assert_eq!(now["spec"], original["spec"]);
-    assert_eq!(now["metadata"]["generation"], 3);
-    assert_eq!(now["metadata"]["managedFields"], original["metadata"]["managedFields"]);
-    assert_eq!(traces(now), Vec::<String>::new());
+fn every_story_goes_as_it_is_told() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
+    let mut paths: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let stories: Vec<_> = paths.iter().filter(|path| !path.ends_with("outage.yaml")).collect();
+    let wanted = std::env::var("FIREBREAK_STORY").unwrap_or_default();
+    let mut wrong = Vec::new();
+    for path in stories.iter().filter(|path| path.to_string_lossy().contains(&wanted)) {
+        let file = path.file_name().unwrap().to_string_lossy();
+        let story = read(path).and_then(|text| Story::new(text, |name| read(&dir.join(name))));
+        if let Err(why) = story.and_then(|story| play(&story, translate())) {
+            wrong.push(format!("{file}: {why}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} stories:\n{}", wrong.len(), stories.len(), wrong.join("\n"));
+    assert!(stories.len() >= 20, "where are the stories?");
 }

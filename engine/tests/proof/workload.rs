@@ -1,11 +1,15 @@
 //! The one kind of workload in these proofs, and what a profile would find in it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Role, Slot, Slots, Target};
+use firebreak_engine::expression::{FieldValue, ObjectCondition};
+use firebreak_engine::facts::{Reading, Role, Slot, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
+use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::rules::Rules;
+use firebreak_engine::story::world::Translate;
 use firebreak_engine::undo;
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
@@ -35,6 +39,20 @@ pub fn model_server(name: &str, gpus: u32) -> Value {
         },
         "status": {"phase": "Ready", "observedGeneration": 1},
     })
+}
+
+pub fn rules(yaml: &str) -> Rules {
+    let spec: PolicySpec = serde_saphyr::from_str(yaml).unwrap();
+    Rules::parse(&spec).unwrap()
+}
+
+pub fn reading(values: &[(&str, i64)]) -> Reading {
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), FieldValue::Int(*value)));
+    Reading::Known { values: values.collect() }
+}
+
+pub fn translate() -> Translate {
+    Rc::new(target)
 }
 
 pub fn path(text: &str) -> FieldPath {

@@ -30,8 +30,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
     if args.forget {
         return forget(screen, connection, kind, target, &object).await;
     }
-    let record =
-        undo::record(&object).map_err(|error| Error::Said(format!("cannot undo {target}: {error}")))?;
+    let record = undo::record(&object).map_err(|error| {
+        Error::Said(format!("cannot undo {target}: {error}; look at it, then --forget drops it"))
+    })?;
     let loans = record.map(|record| record.loans).unwrap_or_default();
     if loans.is_empty() {
         return Err(Error::failed(

@@ -41,21 +41,19 @@ pub async fn act(
 }
 
 async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
+    let target = &effect.target;
+    let kind = context.discovery.resolve(&target.api_version, &target.kind).await;
+    // Right before it is sent: the question for the kind may have taken long.
     if !context.leadership.leads() {
         return Err(Error::NotLeading);
     }
-    let outcome = send(context, account, &effect).await;
-    Ok((effect.id(), outcome))
-}
-
-async fn send(context: &Context, account: &Client, effect: &Effect) -> Outcome {
-    let target = &effect.target;
-    match context.discovery.resolve(&target.api_version, &target.kind).await {
+    let outcome = match kind {
         Ok(kind) => guarded_patch::send(account, &kind, target, &effect.patch).await,
         Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }
         // Nothing was sent, so to try again is safe.
         Err(ResolveError::Unreachable { .. }) => Outcome::Later { conflict: false, after: None },
-    }
+    };
+    Ok((effect.id(), outcome))
 }

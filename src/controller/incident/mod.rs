@@ -10,18 +10,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, Look, PolicyFact};
+use firebreak_engine::facts::{Facts, Look, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use self::observe::{Account, Kinds};
+use self::translate::Claim;
 use super::error::Error;
+use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
+use super::seen::Seen;
 use super::{Operator, notices};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::retry;
 
 /// Live reads that lead to a decision: a read may call for another one, but
 /// not for ever.
@@ -45,9 +49,17 @@ pub struct Memory {
 /// The pass could not be completed; nothing is lost by trying again.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let Some(mut incident) = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await? else {
-        operator.forget_incident(name);
-        return Ok(None);
+    let mut incident = match operator.incident(name).filter(|incident| incident.status.is_none()) {
+        // Just created: what the watch showed will do, because whatever is decided about it is
+        // recorded, guarded by the version that was seen, before anything is done.
+        Some(created) => created.as_ref().clone(),
+        None => match retry::find(&name.name, || api.get(&name.name)).await? {
+            Some(incident) => incident,
+            None => {
+                operator.forget_incident(name);
+                return Ok(None);
+            }
+        },
     };
     let mut outcomes = BTreeMap::new();
     let mut report = None;
@@ -60,13 +72,22 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
+        let before = translate::state(&incident);
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
+        notices::turns(operator, recorded.incident(), &before, &happened);
+        if operator.context.stop.is_cancelled() {
+            // What is recorded and not sent is sent by whoever leads next.
+            return Ok(Some(Duration::ZERO));
+        }
         if !recorded.decision().effects.is_empty()
             && let Ok(client) = &account
         {
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
+            if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
+                operator.doubt_rights(&policy_of(recorded.incident()));
+            }
         }
         if recorded.decision().report {
             let told = as_closed(&recorded.decision().next, now);
@@ -77,7 +98,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         if outcomes.is_empty() && report.is_none() {
             record::release(&api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
-            return Ok(decision.wake_at.map(|at| until(at, now)));
+            return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));
         }
     }
     Ok(Some(Duration::ZERO))
@@ -97,19 +118,23 @@ struct Situation {
 
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let namespace = incident.namespace().unwrap_or_default();
-    let name = Name::new(namespace.clone(), incident.spec.policy_ref.name.clone());
+    let name = policy_of(incident);
+    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
+        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
+        return Ok(Some(Situation { policy: None, rules: None, fact }));
+    }
     let mut policy = operator.policy(&name);
-    let is_ours =
-        policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Ours);
-    if !is_ours {
+    let claim = |policy: Option<&RemediationPolicy>| {
+        policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
+    };
+    if claim(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &namespace);
-        policy = crate::kubernetes::retry::read(|| api.get_opt(&name.name)).await?;
-        if policy.as_ref().is_some_and(|policy| translate::claim(policy, incident) == translate::Claim::Soon)
-        {
-            return Ok(None);
-        }
+        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
+        policy = retry::find(&name.name, || api.get(&name.name)).await?;
+    }
+    if claim(policy.as_ref()) == Claim::Soon {
+        // The write that fills it in makes this Incident due again.
+        return Ok(None);
     }
     let rules = policy.as_ref().map(|policy| operator.rules(policy));
     let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
@@ -121,7 +146,7 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
     let memory = operator.memory(&incident.uid().unwrap_or_default());
-    let policy = Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone());
+    let policy = policy_of(incident);
     let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
@@ -229,7 +254,86 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// What makes an Incident due.
-pub fn key(incident: &Incident) -> Key {
+/// Makes an Incident due. One that is closed and let go is not looked at again: nothing about it
+/// can change any more, and a policy collects many of them.
+pub fn nudge(operator: &Operator, incident: &Incident) {
+    if !is_closed(incident) || record::has_finalizer(incident) {
+        operator.queue.nudge(key(incident), translate::urgency(incident));
+    }
+}
+
+/// The policy whose response an Incident is.
+fn policy_of(incident: &Incident) -> Name {
+    Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone())
+}
+
+/// The name of an Incident in the queue.
+fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::facts::PersonIntent;
+    use firebreak_engine::id::IncidentId;
+    use firebreak_engine::policy::Severity;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::discovery::Discovery;
+    use crate::workloads::Profiles;
+
+    /// A server that serves no kind at all.
+    fn nothing_is_served() -> kube::Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let mut response = http::Response::new(kube::client::Body::from(Vec::new()));
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, tower::BoxError>(response)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_long_ladder_is_looked_at_to_its_end() {
+        let step = |number: usize| {
+            json!({"name": format!("step-{number}"), "action": {"cpuFallback":
+            {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}}})
+        };
+        let spec = json!({
+            "mode": "Enforce",
+            "severity": [{"level": "P0", "reason": "Always", "when": "true"}],
+            "steps": (0..32).map(step).collect::<Vec<_>>(),
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let text = |text: &str| text.to_owned();
+        let mut facts = Facts {
+            incident: IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") },
+            state: firebreak_engine::incident::IncidentState::default(),
+            intent: PersonIntent::default(),
+            policy: PolicyFact::Usable {
+                uid: text("p"),
+                name: text("p"),
+                generation: 1,
+                service_account: text("sa"),
+            },
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            clocks_broken: false,
+            listing_age: BTreeMap::new(),
+            looked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            report: None,
+        };
+        let client = nothing_is_served();
+        let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
+        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
+        let looked = decide_with_looks(kinds, &Ok(client), Some(&rules), &mut facts).await;
+        assert!(looked.is_complete);
+        let steps = &looked.decision.next.steps;
+        assert_eq!(looked.decision.next.severity, Some(Severity::P0));
+        assert!(
+            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
+        );
+    }
 }

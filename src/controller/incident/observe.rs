@@ -8,9 +8,12 @@ use firebreak_engine::decide::ladder;
 use firebreak_engine::facts::{Look, LookResult, Reading, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::period::after;
 use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
-use futures::{StreamExt, stream};
+use firebreak_engine::verdict::Verdict;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
 
@@ -21,6 +24,10 @@ use crate::workloads::{self, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
+/// Lists of one step in flight.
+const LISTS: usize = 8;
+/// An operator that does not report observedGeneration has noticed a change after this, or nobody can tell.
+const OPERATORS_NOTICE_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The client that acts as the ServiceAccount, or why there is none.
 pub type Account = Result<Client, String>;
@@ -57,7 +64,7 @@ pub async fn look(
         }
     };
     let steps = ladder(state, rules);
-    let reader = Reader { kinds, client, namespace, state, steps: &steps };
+    let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
     stream::iter(looks)
         .map(|look| async {
             let result = match &look {
@@ -77,6 +84,7 @@ struct Reader<'a> {
     namespace: &'a str,
     state: &'a IncidentState,
     steps: &'a [Step],
+    now: Timestamp,
 }
 
 impl Reader<'_> {
@@ -88,7 +96,7 @@ impl Reader<'_> {
         let step =
             self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
         match live_read::object(self.client, &kind, id).await {
-            Read::Found(object) => match self.target(object, step, &BTreeSet::new()) {
+            Read::Found(object) => match self.target(object, step) {
                 Ok(target) => LookResult::Found(Box::new(target)),
                 Err(why) => LookResult::Failed { why },
             },
@@ -111,70 +119,114 @@ impl Reader<'_> {
     async fn listed(&self, step: &Step) -> Result<Vec<Target>, LookResult> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
-        let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
-        let mut objects = Vec::new();
-        for namespace in namespaces(scope.namespaces.as_ref(), self.namespace) {
-            match live_read::list(self.client, &kind, &namespace, &labels).await {
-                Read::Found(found) => objects.extend(found),
-                Read::Gone => {}
-                Read::Refused(why) => return Err(LookResult::Refused { why }),
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
-            }
+        let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
+        if !kind.namespaced && !everywhere {
+            let why = format!("a {} lives in no namespace; say namespaces: {{all: true}}", scope.kind);
+            return Err(LookResult::Refused { why });
         }
-        objects.retain(|object| is_named(scope, object));
-        let exempt = self.exempt_namespaces(&objects).await?;
-        let targets = objects.into_iter().filter_map(|object| {
-            self.target(object, Some(step), &exempt)
-                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
-                .ok()
-        });
+        let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
         let known: BTreeSet<&str> =
             self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
-        let wanted = |target: &Target| {
-            target.matched != firebreak_engine::verdict::Verdict::False
-                || known.contains(target.id.uid.as_str())
-        };
-        Ok(targets.filter(wanted).collect())
-    }
-
-    /// The namespaces of these objects that are exempt. One that cannot be read
-    /// might be, so nothing in the listing is touched then.
-    async fn exempt_namespaces(&self, objects: &[Arc<Value>]) -> Result<BTreeSet<String>, LookResult> {
-        let names: BTreeSet<&str> =
-            objects.iter().filter_map(|object| object.pointer("/metadata/namespace")?.as_str()).collect();
-        if names.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let kind = self.resolve("v1", "Namespace").await?;
-        let mut exempt = BTreeSet::new();
-        for name in names {
-            match live_read::named(self.client, &kind, "", name).await {
-                Read::Found(namespace) => {
-                    if workloads::is_exempt(&namespace) {
-                        exempt.insert(name.to_owned());
-                    }
-                }
-                Read::Gone => {}
-                Read::Refused(why) => {
-                    let why = format!("whether namespace {name} is exempt cannot be read: {why}");
-                    return Err(LookResult::Refused { why });
-                }
-                Read::Failed(why) => return Err(LookResult::Failed { why }),
+        let wanted = |object: Arc<Value>| {
+            if !is_named(scope, &object) {
+                return None;
             }
-        }
-        Ok(exempt)
+            let target = self
+                .target(object, Some(step))
+                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
+                .ok()?;
+            let is_wanted = target.matched != Verdict::False || known.contains(target.id.uid.as_str());
+            is_wanted.then_some(target)
+        };
+        let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
+            .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
+            .buffered(LISTS)
+            .try_collect()
+            .await?;
+        Ok(places.into_iter().flatten().collect())
     }
 
-    fn target(
+    /// The wanted objects of one namespace, or of the whole cluster. A namespace
+    /// that is known beforehand is read while its objects are listed, since the
+    /// first change waits for both.
+    async fn place(
         &self,
-        object: Arc<Value>,
-        step: Option<&Step>,
-        exempt: &BTreeSet<String>,
-    ) -> Result<Target, String> {
+        kind: &ServedKind,
+        labels: &str,
+        namespace: String,
+        wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
+    ) -> Result<Vec<Target>, LookResult> {
+        let list = async {
+            match live_read::list(self.client, kind, &namespace, labels, wanted).await {
+                Read::Found(targets) => Ok(targets),
+                Read::Gone => Ok(Vec::new()),
+                Read::Refused(why) => Err(LookResult::Refused { why }),
+                Read::Failed(why) => Err(LookResult::Failed { why }),
+            }
+        };
+        let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
+            let targets = list.await?;
+            let exempt = self.exempt_namespaces(&targets).await?;
+            (targets, exempt)
+        } else {
+            let (targets, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
+            let targets = targets?;
+            // Of a namespace without targets it does not matter, nor that it cannot be read.
+            let is_exempt = !targets.is_empty() && is_exempt?;
+            (targets, is_exempt.then_some(namespace).into_iter().collect())
+        };
+        for target in &mut targets {
+            target.exempt |= exempt.contains(&target.id.namespace);
+        }
+        Ok(targets)
+    }
+
+    /// The namespaces of these objects that are exempt.
+    async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, LookResult> {
+        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
+        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
+            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
+            .buffered(IN_FLIGHT)
+            .try_filter_map(|name| std::future::ready(Ok(name)))
+            .try_collect()
+            .await
+    }
+
+    /// Whether a namespace is exempt. One that cannot be read might be, so
+    /// nothing in the listing is touched then.
+    async fn is_exempt(&self, name: &str) -> Result<bool, LookResult> {
+        let kind = self.resolve("v1", "Namespace").await?;
+        match live_read::named(self.client, &kind, "", name).await {
+            Read::Found(namespace) => Ok(workloads::is_exempt(&namespace)),
+            Read::Gone => Ok(false),
+            Read::Refused(why) => {
+                let why = format!("whether namespace {name} is exempt cannot be read: {why}");
+                Err(LookResult::Refused { why })
+            }
+            Read::Failed(why) => Err(LookResult::Failed { why }),
+        }
+    }
+
+    fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let profile = self.kinds.profiles.find(text("apiVersion"), text("kind")).cloned();
         let condition = step.map(|step| &step.targets().where_);
-        workloads::target(profile.as_deref(), object, condition, None, exempt)
+        let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
+        if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
+            let wait = OPERATORS_NOTICE_WITHIN.as_secs();
+            let why = format!("its operator does not say which change it has seen; it gets {wait} s");
+            target.rollout = (Verdict::Unknown, why);
+        }
+        Ok(target)
+    }
+
+    /// Whether the status may still speak of the object as it was before our
+    /// change: it does not say of which generation it is, and the change is young.
+    fn may_be_of_before(&self, target: &Target) -> bool {
+        let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
+        let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
+        let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
+        !says && !changes.filter_map(|change| change.applied_at).all(noticed)
     }
 
     async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {

@@ -82,7 +82,8 @@ enum Finalizer {
     Removed,
 }
 
-fn has_finalizer(incident: &Incident) -> bool {
+/// Whether the Incident is held until nothing is outstanding.
+pub fn has_finalizer(incident: &Incident) -> bool {
     incident.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER)
 }
 

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 
 use crate::api::condition;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, Response, names};
+use crate::controller::policy::claim::had_claim;
 
 /// Who the Incident is.
 pub fn identity(incident: &Incident) -> IncidentId {
@@ -40,7 +41,8 @@ pub fn state(incident: &Incident) -> IncidentState {
 pub enum Claim {
     /// It names the uid.
     Ours,
-    /// It names our nonce; the uid is about to be filled in.
+    /// It names our nonce and the uid is about to be filled in, or nobody has looked at the
+    /// policy since it was created.
     Soon,
     /// It names another Incident, or none.
     NotOurs,
@@ -48,9 +50,10 @@ pub enum Claim {
 
 /// Whether the claim of the policy is this Incident's.
 pub fn claim(policy: &RemediationPolicy, incident: &Incident) -> Claim {
-    let Some(active) = policy.status.as_ref().and_then(|status| status.active_incident.as_ref()) else {
-        return Claim::NotOurs;
+    let Some(status) = policy.status.as_ref().filter(|status| status.observed_generation.is_some()) else {
+        return Claim::Soon;
     };
+    let Some(active) = status.active_incident.as_ref() else { return Claim::NotOurs };
     if active.uid.is_some() && active.uid == incident.uid() {
         Claim::Ours
     } else if active.uid.is_none()
@@ -77,7 +80,9 @@ pub fn policy(
         let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
         return PolicyFact::Claimed {
             by: active.map(|active| active.name.clone()).unwrap_or_default(),
-            superseded: incident.annotations().contains_key(names::NONCE),
+            // A policy that was made anew has no claim yet, and takes back the Incident that had its claim.
+            superseded: incident.annotations().contains_key(names::NONCE)
+                && (active.is_some() || !had_claim(incident)),
         };
     }
     match rules {

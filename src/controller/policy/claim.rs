@@ -10,6 +10,8 @@
 //! claim with a uid is cleared only after a live read has shown that its
 //! Incident is gone, is another one or is closed.
 
+use std::sync::Arc;
+
 use firebreak_engine::detect::{Detection, Opening};
 use firebreak_engine::incident::Closing;
 use jiff::Timestamp;
@@ -57,7 +59,7 @@ pub enum Claim {
 pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Claim, Error> {
     let active = policy.status.as_ref().and_then(|status| status.active_incident.clone());
     let Some(active) = active else {
-        return Ok(match by_hand(operator, name) {
+        return Ok(match unclaimed(operator, name) {
             Some(incident) => {
                 Claim::Held { name: incident.name_any(), uid: incident.uid().unwrap_or_default() }
             }
@@ -73,7 +75,7 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
         return Ok(held);
     }
     let api = incidents(operator, &name.namespace);
-    let live = retry::read(|| api.get_opt(&active.name)).await?;
+    let live = retry::find(&active.name, || api.get(&active.name)).await?;
     Ok(match live.filter(|incident| incident.uid().as_ref() == Some(&uid)) {
         Some(incident) if is_closed(&incident) => Claim::Over { recovered: recovered(&incident) },
         Some(_) => held,
@@ -81,15 +83,19 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
     })
 }
 
-/// The oldest open Incident that a person applied for this policy.
-fn by_hand(operator: &Operator, policy: &Name) -> Option<std::sync::Arc<Incident>> {
+/// The open Incident that has the first right to a claim that nobody has: one
+/// that had the claim of a policy of this name before that policy was made
+/// anew, then the oldest that a person applied. One that was announced and never
+/// claimed has none: it closes.
+fn unclaimed(operator: &Operator, policy: &Name) -> Option<Arc<Incident>> {
     let mut open = operator.incidents_of(policy);
     open.retain(|incident| {
         !is_closed(incident)
             && incident.metadata.deletion_timestamp.is_none()
-            && !incident.annotations().contains_key(names::NONCE)
+            && (had_claim(incident) || !incident.annotations().contains_key(names::NONCE))
     });
-    open.into_iter().min_by_key(|incident| (incident.creation_timestamp(), incident.name_any()))
+    open.into_iter()
+        .min_by_key(|incident| (!had_claim(incident), incident.creation_timestamp(), incident.name_any()))
 }
 
 /// The name and nonce under which a new Incident is announced.
@@ -126,7 +132,7 @@ pub async fn complete(operator: &Operator, recorded: Recorded, detection: &Detec
 
 /// The Incident that was announced, if it was created.
 async fn announced(api: &Api<Incident>, name: &str, nonce: &str) -> Result<Option<Incident>, Error> {
-    let existing = retry::read(|| api.get_opt(name)).await?;
+    let existing = retry::find(name, || api.get(name)).await?;
     Ok(existing
         .filter(|incident| incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)))
 }
@@ -155,7 +161,7 @@ async fn create(
         Ok(incident) => Ok(Some(incident)),
         // An earlier try of ours was lost, or somebody has taken the name: then the claim is given up.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing = api.get_opt(name).await?;
+            let existing = retry::find(name, || api.get(name)).await?;
             Ok(existing.filter(|incident| {
                 incident.annotations().get(names::NONCE).is_some_and(|other| other == nonce)
             }))
@@ -178,6 +184,11 @@ fn rand() -> u64 {
 /// Whether an Incident is closed.
 pub fn is_closed(incident: &Incident) -> bool {
     incident.status.as_ref().is_some_and(|status| status.state.resolved_at.is_some())
+}
+
+/// Whether it had its policy's claim at some time: only then is the policy noted in its state.
+pub fn had_claim(incident: &Incident) -> bool {
+    incident.status.as_ref().is_some_and(|status| status.state.policy.is_some())
 }
 
 fn recovered(incident: &Incident) -> bool {

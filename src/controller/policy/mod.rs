@@ -38,6 +38,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             return Ok(None);
         }
     };
+    if !operator.incidents.is_primed() {
+        // One that is open already must be seen before another one may be opened.
+        return Ok(Some(Duration::from_millis(100)));
+    }
     let rules = operator.rules(&policy);
     let now = Timestamp::now();
     let standing = match rules.as_ref() {
@@ -59,13 +63,12 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     let detection = run_detection(operator, name, &policy, rules, &claim, now);
     operator.remember_policy(name, |memory| memory.assessed = true);
     let recorded = record::record(operator, &policy, &standing, Some(&detection), &claim, now).await?;
-    for incident in operator.incidents_of(name) {
-        operator.queue.nudge(incident::key(&incident), incident::translate::urgency(&incident));
-    }
+    operator.nudge_incidents_of(name);
     if matches!(claim, Claim::None | Claim::Announced { .. }) {
         claim::complete(operator, recorded, &detection).await?;
     }
-    let wake = detection.wake_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let wake = detection.wake_at.map(left);
     Ok([wake.map(|wake| wake + Duration::from_millis(5)), standing.check_again].into_iter().flatten().min())
 }
 
@@ -82,7 +85,7 @@ fn run_detection(
     let status = policy.status.clone().unwrap_or_default();
     let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
     let assessed = operator.policy_memory(name).assessed;
-    detect(
+    let detection = detect(
         &PolicyFacts {
             previous: &status.rules,
             signals: &signals,
@@ -93,7 +96,10 @@ fn run_detection(
         },
         rules,
         now,
-    )
+    );
+    let errors = detection.assessment.rule_errors.len();
+    operator.context.metrics.signal_errors.with_label_values(&["rule"]).inc_by(errors as u64);
+    detection
 }
 
 /// The values as metrics.

@@ -2,6 +2,7 @@
 //! was read.
 
 use firebreak_engine::detect::Detection;
+use firebreak_engine::incident::RuleStatus;
 use firebreak_engine::severity::keep_texts;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
@@ -79,9 +80,14 @@ fn take_in(
     next.signals.clone_from(&found.signals);
     next.waiting_for.clone_from(&detection.waiting_for);
     if matches!(claim, Claim::Over { recovered: false }) {
-        // Else a response that a person has ended would come straight back.
-        let held = found.rules.iter().filter(|rule| rule.truth != Verdict::False || rule.holds);
-        next.waiting_for.extend(held.map(|rule| rule.reason.clone()));
+        // Else a response that a person has ended would come straight back: by the rules that hold, or
+        // by a milder one that is true and will hold soon. A more severe one, or one of which nothing
+        // is known yet, is another emergency.
+        let worst = found.rules.iter().filter(|rule| rule.holds).map(|rule| rule.level).min();
+        let returns = |rule: &&RuleStatus| {
+            rule.holds || rule.truth == Verdict::True && worst.is_some_and(|worst| rule.level >= worst)
+        };
+        next.waiting_for.extend(found.rules.iter().filter(returns).map(|rule| rule.reason.clone()));
         next.waiting_for.sort();
         next.waiting_for.dedup();
     }
@@ -108,6 +114,8 @@ fn active(
         Claim::None => {
             detection.and_then(|detection| detection.open.as_ref()).map(|opening| announce(policy, opening))
         }
+        // Without a detection it is not known which rules hold, and they belong into the same write.
+        Claim::Over { .. } if detection.is_none() => old,
         Claim::Over { .. } => None,
         Claim::Announced { .. } => old,
         Claim::Held { name, uid } => {

@@ -21,6 +21,8 @@ pub struct Standing {
     pub faults: Vec<String>,
     /// What its ServiceAccount lacks.
     pub access: Access,
+    /// Objects that signals cannot read or judge, as `signal: what`.
+    pub doubts: Vec<String>,
     /// When to ask again.
     pub check_again: Option<Duration>,
 }
@@ -42,7 +44,7 @@ pub enum Access {
 impl Standing {
     /// A policy with faults.
     pub fn invalid(faults: Vec<String>) -> Self {
-        Self { faults, access: Access::NotAsked, check_again: None }
+        Self { faults, ..Self::default() }
     }
 }
 
@@ -159,13 +161,14 @@ fn summary(
     if let Some(error) = detection.assessment.rule_errors.first() {
         return (Verdict::False, Reason::RuleError, error.clone(), true);
     }
-    let unknown: Vec<String> = detection
+    let mut unknown: Vec<String> = detection
         .assessment
         .signals
         .iter()
         .filter(|signal| signal.state == SignalState::Unknown)
         .map(|signal| format!("{}: {}", signal.name, signal.summary))
         .collect();
+    unknown.extend(standing.doubts.iter().cloned());
     if !unknown.is_empty() {
         return (
             Verdict::False,

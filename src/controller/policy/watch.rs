@@ -2,31 +2,45 @@
 
 use std::time::Duration;
 
-use firebreak_engine::rules::Rules;
+use firebreak_engine::change::cut;
+use firebreak_engine::facts::Reading;
+use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::access::{rights, used};
 use super::translate::{Access, Standing};
 use crate::api::RemediationPolicy;
-use crate::controller::Operator;
 use crate::controller::queue::Name;
+use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
-use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
 
 /// How often the rights are asked for when nothing suggests a change.
 const EVERY: Duration = Duration::from_secs(600);
-/// How soon they are asked for again while something is missing.
+/// How soon they are asked for again while something is missing, at the earliest.
 const SOON: Duration = Duration::from_secs(10);
+/// Asking takes at most one part in so many of the time: a policy may need
+/// thousands of rights, and lack one for weeks.
+const SHARE: u32 = 10;
 
 /// What was last found out about the rights of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
 pub struct Checked {
     generation: i64,
     at: Instant,
+    took: Duration,
     access: Access,
+}
+
+impl Checked {
+    /// How long this is believed, given whether something was refused since.
+    fn patience(&self, doubted: bool) -> Duration {
+        let is_settled = self.access == Access::Complete && !doubted;
+        if is_settled { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
+    }
 }
 
 /// Subscribes to the policy's signals and says how it stands.
@@ -44,28 +58,51 @@ pub async fn standing(
         Ok(client) => client,
         Err(error) => {
             operator.hub.unsubscribe(&name.into());
-            let access = Access::Lacking(error.to_string());
-            return Standing { faults: Vec::new(), access, check_again: Some(SOON) };
+            let access = match error {
+                // No answer says nothing about rights.
+                ImpersonateError::Unproven { .. } => Access::Unknown(error.to_string()),
+                ImpersonateError::NotAllowed { .. }
+                | ImpersonateError::SomebodyElse { .. }
+                | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
+            };
+            return Standing { access, check_again: Some(SOON), ..Standing::default() };
         }
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let known = operator.policy_memory(name).access.filter(|checked| {
-        let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-        checked.generation == generation && checked.at.elapsed() < patience
+    let memory = operator.policy_memory(name);
+    let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
+    let known = memory.access.filter(|checked| {
+        checked.generation == generation && checked.at.elapsed() < checked.patience(doubted)
     });
     let checked = match known {
         Some(checked) => checked,
         None => {
+            let asked = Instant::now();
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
-            let checked = Checked { generation, at: Instant::now(), access };
-            operator.remember_policy(name, |memory| memory.access = Some(checked.clone()));
+            let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
+            operator.remember_policy(name, |memory| {
+                memory.access = Some(checked.clone());
+                memory.rights_doubted = false;
+            });
             checked
         }
     };
-    let patience = if checked.access == Access::Complete { EVERY } else { SOON };
-    let check_again = Some(patience.saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
-    Standing { faults: Vec::new(), access: checked.access, check_again }
+    let check_again =
+        Some(checked.patience(doubted).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
+    let in_doubt = |signal: &Signal| {
+        let doubt = operator.hub.in_doubt(&name.into(), &signal.name)?;
+        Some(cut(&format!("{}: {doubt}", signal.name), 512))
+    };
+    let doubts = rules.signals.iter().filter_map(in_doubt).collect();
+    Standing { faults: Vec::new(), access: checked.access, doubts, check_again }
+}
+
+/// Whether the server refuses a signal, whatever was found out about rights before.
+fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
+    incident::observe::signals(&operator.hub, &name.into(), rules)
+        .values()
+        .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "Forbidden"))
 }
 
 async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {

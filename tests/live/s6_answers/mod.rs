@@ -1,5 +1,6 @@
 //! A write is answered badly, late or never: no second effect, and no undo is lost.
 
+mod refused;
 mod unknowable;
 
 use std::{sync::Arc, time::Duration};
@@ -64,6 +65,10 @@ async fn bad_answers_both_ways_have_no_second_effect_and_lose_no_undo() {
         ("not-applied-and-reset", Fault::DropRequest),
         ("not-applied-and-429", Fault::too_many(1)),
         ("not-applied-and-503", Fault::answer(503)),
+        ("not-applied-and-409", Fault::answer(409)),
+        // As when somebody on the way sends it twice and passes the second answer on.
+        ("applied-and-409", Fault::answer_after(409)),
+        ("applied-and-403", Fault::answer_after(403)),
     ];
     survive("s6-answers", &faults).await;
 }
@@ -72,6 +77,57 @@ async fn bad_answers_both_ways_have_no_second_effect_and_lose_no_undo() {
 async fn silence_both_ways_has_no_second_effect_and_loses_no_undo() {
     let faults = [("applied-and-silence", Fault::SilenceAfter), ("not-applied-and-silence", Fault::Silence)];
     survive("s6-silence", &faults).await;
+}
+
+fn hands_ownership_back(call: &Call) -> bool {
+    let entries = call.body.as_ref().and_then(|body| body.pointer("/metadata/managedFields"));
+    call.writes("llmdeployments") && entries.is_some()
+}
+
+/// The claim, the Incident, its journal and the hand-over of ownership: every second write of
+/// each is answered badly.
+#[tokio::test]
+async fn bad_answers_to_what_is_written_besides_have_no_second_effect_and_lose_no_undo() {
+    let faults = [
+        Fault::LoseReply,
+        Fault::answer(409),
+        Fault::answer_after(504),
+        Fault::too_many(1),
+        Fault::answer(500),
+        Fault::DropRequest,
+        Fault::answer_after(409),
+        Fault::CutReply,
+    ];
+    let kinds: [fn(&Call) -> bool; 4] = [
+        |call| call.writes("remediationpolicies"),
+        |call| call.method == Method::POST && call.writes("incidents"),
+        |call| call.method != Method::POST && call.writes("incidents"),
+        hands_ownership_back,
+    ];
+    let drill = Drill::new("s6-besides").await;
+    let models = drill.models(3).await;
+    let operator = drill.world.operator().start().await;
+    let mut matched = Vec::new();
+    for is in kinds {
+        for (number, fault) in faults.iter().enumerate() {
+            matched.push(operator.proxy.on(Rule::nth(2 * number + 1, is, fault.clone())));
+        }
+    }
+    let policy = drill.policy().await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    incident.wait_within(SILENCE, "Mitigated", |object| condition(object, "Mitigated") == Some("True")).await;
+    drill.hush().await;
+    incident.wait_within(SILENCE, "Resolved", |object| condition(object, "Resolved") == Some("True")).await;
+    drill.assert_one_resolved_incident().await;
+    models.assert_put_back().await;
+    for model in &models.objects {
+        let once = SpecWrites { applied: 1, returned: 1 };
+        assert_eq!(spec_writes(&[operator.proxy.record()], model.name()), once, "{model}");
+    }
+    for (number, of_kind) in matched.chunks(faults.len()).enumerate() {
+        assert!(of_kind[0].count() >= 2, "kind {number}: no write was answered badly and done again");
+    }
 }
 
 /// Writes the label `noise` on whatever the call is about, so that its version is dead.

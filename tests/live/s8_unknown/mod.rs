@@ -2,6 +2,7 @@
 //! why, and they recover without a restart.
 
 mod frozen;
+mod interrupted;
 mod vanished;
 
 use kube::api::DynamicObject;
@@ -98,6 +99,9 @@ async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again(
     // The server lets a watch that is open live on for minutes.
     operator.proxy.cut();
     wait_until_blind(&policy, "alarm", "Forbidden", "configmaps").await;
+    let refused = policy.wait_for_condition("Authorized", "False").await;
+    let lacks = message_of(&refused, "Authorized");
+    assert!(lacks.contains("configmaps"), "{policy}: what is missing is not named: {lacks:?}");
     drill.hush().await;
     heartbeats(&operator, 8).await;
     let waiting = incident.get().await;
@@ -108,6 +112,7 @@ async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again(
     drill.world.grant(&drill.world.a, &drill::rights()).await;
     incident.wait_for_condition("Resolved", "True").await;
     models.assert_put_back().await;
+    policy.wait_for_condition("Authorized", "True").await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The operator dies at any moment and is started again, or there are two of it: the
 //! same end state, the same number of changes of each object, one Incident.
 
+mod late;
+
 use crate::{
     drill::{Drill, Models, SpecWrites, is_apply, is_return, spec_writes},
     support::{

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 /// The objects by name.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Server {
+    /// The objects by name: a story gives no two objects the same one.
     pub objects: BTreeMap<String, Arc<Value>>,
     counter: u64,
 }
@@ -16,15 +17,18 @@ pub struct Server {
 /// What the server says to a write.
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// 200, with the object.
     Ok(Arc<Value>),
+    /// 404.
     NotFound,
+    /// 409.
     Conflict,
 }
 
 impl Server {
     /// Creates an object; its fields belong to `manager`.
     pub fn create(&mut self, mut object: Value, manager: &str) -> Arc<Value> {
-        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         self.counter += 1;
         object["metadata"]["uid"] = json!(format!("uid-{name}-{}", self.counter));
         object["metadata"]["generation"] = json!(1);
@@ -38,6 +42,7 @@ impl Server {
         object
     }
 
+    /// Deletes an object.
     pub fn delete(&mut self, name: &str) {
         self.counter += 1;
         self.objects.remove(name);
@@ -85,7 +90,7 @@ impl Server {
             self.counter += 1;
             new["metadata"]["resourceVersion"] = json!(self.counter.to_string());
             if new.get("spec") != old.get("spec") {
-                let generation = old["metadata"]["generation"].as_i64().unwrap();
+                let generation = old["metadata"]["generation"].as_i64().unwrap_or(1);
                 new["metadata"]["generation"] = json!(generation + 1);
             }
         }
@@ -104,7 +109,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let map = target.as_object_mut().unwrap();
+    let Some(map) = target.as_object_mut() else { return };
     for (key, value) in patch {
         if value.is_null() {
             map.remove(key);
@@ -114,6 +119,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// A path in the spelling of FieldsV1.
 pub type Path = Vec<String>;
 
 /// Every leaf with its path in the spelling of FieldsV1, but what the server keeps itself.
@@ -150,7 +156,7 @@ pub fn leaves(object: &Value) -> BTreeMap<Path, Value> {
         }
     }
     for key in ["apiVersion", "kind"] {
-        plain.as_object_mut().unwrap().remove(key);
+        plain.as_object_mut().and_then(|plain| plain.remove(key));
     }
     let mut found = BTreeMap::new();
     walk(&plain, &mut Vec::new(), &mut found);
@@ -172,7 +178,7 @@ pub fn changed(old: &Value, new: &Value) -> Vec<Path> {
 
 fn parse(managed: &Value) -> BTreeMap<String, BTreeSet<Path>> {
     fn walk(set: &Value, here: &mut Path, found: &mut BTreeSet<Path>) {
-        let map = set.as_object().unwrap();
+        let Some(map) = set.as_object() else { return };
         if map.is_empty() {
             found.insert(here.clone());
         }
@@ -185,7 +191,11 @@ fn parse(managed: &Value) -> BTreeMap<String, BTreeSet<Path>> {
     let mut owners: BTreeMap<String, BTreeSet<Path>> = BTreeMap::new();
     for entry in managed.as_array().into_iter().flatten() {
         let owned = owners
-            .entry(format!("{}/{}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap()))
+            .entry(format!(
+                "{}/{}",
+                entry["manager"].as_str().unwrap_or_default(),
+                entry["operation"].as_str().unwrap_or_default()
+            ))
             .or_default();
         if entry["fieldsV1"] != json!({}) {
             walk(&entry["fieldsV1"], &mut Vec::new(), owned);
@@ -197,7 +207,7 @@ fn parse(managed: &Value) -> BTreeMap<String, BTreeSet<Path>> {
 /// Managers are `name/operation`.
 fn render(owners: &BTreeMap<String, BTreeSet<Path>>) -> Value {
     let entry = |(name, owned): (&String, &BTreeSet<Path>)| {
-        let (manager, operation) = name.split_once('/').unwrap();
+        let (manager, operation) = name.split_once('/').unwrap_or((name, "Update"));
         let mut set = json!({});
         for path in owned {
             let mut at = &mut set;

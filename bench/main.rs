@@ -1,0 +1,31 @@
+//! Measurements of the release binary against a real control plane; see README.md.
+//!
+//! `cargo run --release --example bench [-- memory|latency|calls …]`, with the binary in
+//! `FIREBREAK_BINARY`. The tables go to standard output, what goes on meanwhile to standard error.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+mod calls;
+mod latency;
+mod memory;
+mod numbers;
+mod process;
+mod scene;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    println!("{}\n", process::machine());
+    if is_wanted("memory") {
+        println!("{}", memory::measure().await);
+    }
+    if is_wanted("latency") {
+        println!("{}", latency::measure().await);
+    }
+    if is_wanted("calls") {
+        println!("{}", calls::measure().await);
+    }
+    println!("{}", process::machine());
+}

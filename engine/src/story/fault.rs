@@ -1,0 +1,79 @@
+//! What may happen to a write on its way.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::server::merge;
+use super::world::World;
+use crate::effect::Effect;
+use crate::facts::Outcome;
+use crate::undo;
+
+/// What happens to one or more writes. Exactly one of `answer`, `does` and `stores` counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Fault {
+    /// The server answers this code and does nothing.
+    #[serde(default)]
+    pub answer: Option<u16>,
+    /// Something else goes wrong.
+    #[serde(default)]
+    pub does: Option<Mishap>,
+    /// A webhook merges this into what is stored.
+    #[serde(default)]
+    pub stores: Option<Value>,
+    /// Only writes that are for this: `apply`, `amend`, `return`, `fence` or `hand-back`.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Only writes of the object of this name.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// How many writes. Default 1.
+    #[serde(default = "once")]
+    pub times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// What else can go wrong with a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mishap {
+    /// It takes effect, and the answer is lost.
+    LosesAnswer,
+    /// It does not arrive, and nobody learns it.
+    LosesRequest,
+    /// A webhook removes our annotations.
+    StripsRecord,
+}
+
+impl Fault {
+    pub(super) fn is_for(&self, effect: &Effect) -> bool {
+        self.to.as_ref().is_none_or(|to| to == effect.act.name())
+            && self.of.as_ref().is_none_or(|of| *of == effect.target.name)
+    }
+
+    pub(super) fn befall(&self, world: &mut World, effect: &Effect) -> Outcome {
+        let lost = || Outcome::Unclear { why: "the connection broke".to_owned() };
+        let mut body = effect.patch.body().clone();
+        match (self.answer, self.does) {
+            (Some(409), _) => return Outcome::Later { conflict: true, after: None },
+            (Some(429), _) => return Outcome::Later { conflict: false, after: None },
+            (Some(code @ 400..500), _) => {
+                return Outcome::Refused { code, why: "as told".to_owned(), fields: Vec::new() };
+            }
+            (Some(_), _) | (None, Some(Mishap::LosesRequest)) => return lost(),
+            (None, Some(Mishap::LosesAnswer)) => {
+                world.patch(effect, &body);
+                return lost();
+            }
+            (None, Some(Mishap::StripsRecord)) => {
+                merge(&mut body, &json!({"metadata": {"annotations": {undo::UNDO: null}}}));
+            }
+            (None, None) => merge(&mut body, self.stores.as_ref().unwrap_or(&json!({}))),
+        }
+        world.patch(effect, &body)
+    }
+}

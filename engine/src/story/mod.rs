@@ -1,0 +1,123 @@
+//! Stories: what is observed and what has to be decided, as text that people
+//! read and write. They run the real `detect` and `decide` against a server in
+//! memory, and no second implementation of any rule.
+//!
+//! ```yaml
+//! story: A third of the nodes is lost, and nothing happens
+//! from: outage.yaml                  # optional: policy and object to start from; this file is merged over it
+//! policy: {steps: []}                # the spec of a RemediationPolicy
+//! object: {kind: Deployment}         # what every object looks like unless said otherwise
+//! then:
+//! - at: 30s
+//!   signals: {nodes: {total: 8, ready: 5}, models: Unknown}
+//!   objects: {chat: {status: {phase: Failed}}, search: null}     # made, changed by somebody else, deleted
+//!   expect: {phase: None, nothing: true}
+//! ```
+//!
+//! In each moment the controllers first come to rest as of just before it; then
+//! what it says happens, they come to rest again, and the expectations are
+//! compared. What a moment does not name stays as it was.
+
+mod expect;
+mod fault;
+mod run;
+pub mod server;
+pub mod world;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use expect::Expect;
+pub use fault::{Fault, Mishap};
+pub use run::play;
+
+use crate::period::Period;
+use crate::policy::PolicySpec;
+
+/// One story.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Story {
+    /// What it tells, as a sentence.
+    pub story: String,
+    /// The policy.
+    pub policy: PolicySpec,
+    /// What every object looks like unless said otherwise.
+    #[serde(default)]
+    pub object: Value,
+    /// What happens, in order.
+    pub then: Vec<Moment>,
+}
+
+/// One moment of a story.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Moment {
+    /// When, from the start.
+    pub at: Period,
+    /// Readings: the fields of the signal's kind without `expected` and `missing`, or `Unknown`.
+    #[serde(default)]
+    pub signals: BTreeMap<String, Value>,
+    /// Objects by name: null deletes, anything else is merged into the object by somebody else.
+    #[serde(default)]
+    pub objects: BTreeMap<String, Value>,
+    /// Merged into the policy; its generation rises. Null deletes the policy.
+    #[serde(default, deserialize_with = "present")]
+    pub policy: Option<Value>,
+    /// The Incident that has the policy's claim instead of this one; empty text gives it back.
+    #[serde(default)]
+    pub claimed_by: Option<String>,
+    /// What a person does.
+    #[serde(default)]
+    pub person: Vec<Deed>,
+    /// What happens to the next writes. They replace those that are still waiting.
+    #[serde(default)]
+    pub faults: Option<Vec<Fault>>,
+    /// Why the targets cannot be read from now on; empty text: they can.
+    #[serde(default)]
+    pub unreadable: Option<String>,
+    /// What has to be so.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(input).map(Some)
+}
+
+/// What a person can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Deed {
+    /// Opens an Incident.
+    Open,
+    /// Sets `response: Withdrawn`.
+    Withdraw,
+    /// Deletes the Incident.
+    Delete,
+    /// Annotates it with `firebreak.dev/abandon: "true"`.
+    Abandon,
+    /// Kills the controller, and it starts again.
+    Restart,
+}
+
+impl Story {
+    /// A story from its parsed text, merged over the one that it starts `from`.
+    ///
+    /// # Errors
+    /// Where it is not what it should be.
+    pub fn new(mut text: Value, from: impl Fn(&str) -> Result<Value, String>) -> Result<Self, String> {
+        let base = text.as_object_mut().and_then(|text| text.remove("from"));
+        let whole = match base.as_ref().and_then(Value::as_str) {
+            Some(name) => {
+                let mut whole = from(name)?;
+                server::merge(&mut whole, &text);
+                whole
+            }
+            None => text,
+        };
+        serde_json::from_value(whole).map_err(|error| error.to_string())
+    }
+}

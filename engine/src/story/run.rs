@@ -1,0 +1,267 @@
+//! Plays a story: the two controllers in miniature, moment after moment.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::server::merge;
+use super::world::{Controller, Translate, World, incident, usable};
+use super::{Deed, Moment, Story};
+use crate::detect::{Detection, PolicyFacts, detect};
+use crate::expression::FieldValue;
+use crate::facts::{PersonIntent, PolicyFact, Reading};
+use crate::incident::{Closing, IncidentState};
+use crate::period::after;
+use crate::policy::PolicySpec;
+use crate::rules::Rules;
+use crate::severity::earliest;
+use crate::verdict::Verdict;
+
+/// Rounds without rest in one moment before something must be wrong.
+const ROUNDS: usize = 2000;
+/// Who changes and makes objects.
+const SOMEBODY: &str = "somebody/Update";
+const CREATOR: &str = "gitops/Apply";
+
+/// Where a story is played.
+pub(super) struct Stage {
+    pub world: World,
+    /// There is an Incident, open or closed.
+    pub is_there: bool,
+    pub waiting_for: Vec<String>,
+    /// Fields of the policy that are refused.
+    pub refused: Vec<String>,
+    /// What came onto the timeline since the last moment.
+    pub happened: Vec<String>,
+    /// Writes that were sent since the last moment.
+    pub writes: usize,
+    controller: Controller,
+    policy: Value,
+    generation: i64,
+    incidents: usize,
+    object: Value,
+}
+
+/// Plays a story to its end.
+///
+/// # Errors
+/// What is not as it has to be, with the moment.
+pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
+    let mut stage = Stage::new(story, translate)?;
+    let start = stage.world.now;
+    for moment in &story.then {
+        let told = |why: String| format!("{}, at {}: {why}", story.story, moment.at);
+        stage.world.sent = 0;
+        stage.happened.clear();
+        stage.run_until(after(start, moment.at.length())).map_err(told)?;
+        stage.happens(moment).map_err(told)?;
+        stage.come_to_rest().map_err(told)?;
+        stage.writes = stage.world.sent;
+        let wrong = moment.expect.compare(&stage);
+        if !wrong.is_empty() {
+            return Err(told(wrong.join("; ")));
+        }
+    }
+    Ok(())
+}
+
+impl Stage {
+    fn new(story: &Story, translate: Translate) -> Result<Self, String> {
+        let policy = serde_json::to_value(&story.policy).map_err(|error| error.to_string())?;
+        let mut stage = Self {
+            world: World::new(None, translate),
+            is_there: false,
+            waiting_for: Vec::new(),
+            refused: Vec::new(),
+            happened: Vec::new(),
+            writes: 0,
+            controller: Controller::default(),
+            policy,
+            generation: 0,
+            incidents: 0,
+            object: story.object.clone(),
+        };
+        stage.accept()?;
+        Ok(stage)
+    }
+
+    /// The policy as it is now, checked like on admission.
+    fn accept(&mut self) -> Result<(), String> {
+        self.generation += 1;
+        let spec: PolicySpec =
+            serde_json::from_value(self.policy.clone()).map_err(|error| format!("policy: {error}"))?;
+        let unavailable = |why: &str| PolicyFact::Unavailable { why: why.to_owned() };
+        match Rules::parse(&spec) {
+            Ok(rules) => {
+                self.world.policy =
+                    if rules.suspend { unavailable("it is suspended") } else { usable(self.generation) };
+                self.world.rules = Some(rules);
+                self.refused.clear();
+            }
+            Err(faults) => {
+                self.refused = faults.into_iter().map(|fault| fault.field).collect();
+                self.world.rules = None;
+                self.world.policy = unavailable("it is not Accepted");
+            }
+        }
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_there && self.world.state().resolved_at.is_none()
+    }
+
+    /// Both controllers once. When to look again; none: at once.
+    fn turn(&mut self) -> Result<Option<Timestamp>, String> {
+        let never = Timestamp::MAX;
+        let detection = self.detect();
+        let mut wake = detection.as_ref().and_then(|found| found.wake_at);
+        if detection.is_some_and(|found| found.open.is_some()) {
+            self.open();
+        }
+        if !self.is_open() {
+            return Ok(Some(wake.unwrap_or(never)));
+        }
+        let (decision, again) = self.world.round(&mut self.controller)?;
+        self.happened.extend(decision.happened.iter().map(|entry| entry.type_.clone()));
+        if self.world.state().resolved_at.is_some() {
+            self.closed();
+            return Ok(None);
+        }
+        wake = earliest(wake, decision.wake_at);
+        Ok(if again { None } else { Some(wake.unwrap_or(never)) })
+    }
+
+    fn detect(&mut self) -> Option<Detection> {
+        if matches!(self.world.policy, PolicyFact::Unavailable { .. }) {
+            return None;
+        }
+        let facts = PolicyFacts {
+            previous: &self.world.policy_rules,
+            signals: &self.world.signals,
+            baselines: &self.world.baselines,
+            waiting_for: &self.waiting_for,
+            incident_open: self.is_open(),
+            clocks_broken: false,
+        };
+        let found = detect(&facts, self.world.rules.as_ref()?, self.world.now);
+        self.world.policy_rules.clone_from(&found.assessment.rules);
+        self.world.baselines.clone_from(&found.assessment.baselines);
+        self.waiting_for.clone_from(&found.waiting_for);
+        Some(found)
+    }
+
+    fn open(&mut self) {
+        self.incidents += 1;
+        self.is_there = true;
+        self.world.incident = incident();
+        self.world.incident.uid = format!("incident-{}", self.incidents);
+        self.world.recorded = vec![IncidentState::default()];
+        self.world.intent = PersonIntent::default();
+        self.controller = Controller::default();
+    }
+
+    /// The claim is cleared; what still holds opens nothing, unless it closed by recovery.
+    fn closed(&mut self) {
+        if self.world.state().closing != Some(Closing::Recovered) {
+            let held = self.world.policy_rules.iter().filter(|r| r.truth != Verdict::False || r.holds);
+            self.waiting_for.extend(held.map(|rule| rule.reason.clone()));
+            self.waiting_for.sort();
+            self.waiting_for.dedup();
+        }
+        if self.world.intent.deleting {
+            self.is_there = false;
+        }
+    }
+
+    fn run_until(&mut self, moment: Timestamp) -> Result<(), String> {
+        while self.world.now < moment {
+            let wake = self.come_to_rest()?;
+            self.world.now = wake.min(moment);
+        }
+        Ok(())
+    }
+
+    fn come_to_rest(&mut self) -> Result<Timestamp, String> {
+        for _ in 0..ROUNDS {
+            if let Some(wake) = self.turn()? {
+                if wake <= self.world.now {
+                    return Err("it is woken again at once".to_owned());
+                }
+                return Ok(wake);
+            }
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    fn happens(&mut self, moment: &Moment) -> Result<(), String> {
+        for (name, value) in &moment.signals {
+            self.world.signals.insert(name.clone(), reading(value)?);
+        }
+        for (name, value) in &moment.objects {
+            self.object(name, value);
+        }
+        match &moment.policy {
+            None => {}
+            Some(Value::Null) => {
+                self.world.policy = PolicyFact::Unavailable { why: "policy does not exist".to_owned() };
+            }
+            Some(patch) => {
+                merge(&mut self.policy, patch);
+                self.accept()?;
+            }
+        }
+        match moment.claimed_by.as_deref() {
+            None => {}
+            Some("") => self.world.policy = usable(self.generation),
+            Some(by) => self.world.policy = PolicyFact::Claimed { by: by.to_owned(), superseded: false },
+        }
+        if let Some(faults) = &moment.faults {
+            self.world.faults.clone_from(faults);
+        }
+        if let Some(why) = &moment.unreadable {
+            self.world.unreadable = Some(why.clone()).filter(|why| !why.is_empty());
+        }
+        for deed in &moment.person {
+            match deed {
+                Deed::Open => self.open(),
+                Deed::Withdraw => self.world.intent.withdrawn = true,
+                Deed::Delete => self.world.intent.deleting = true,
+                Deed::Abandon => self.world.intent.abandon = true,
+                Deed::Restart => self.controller = Controller::default(),
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, name: &str, value: &Value) {
+        if value.is_null() {
+            return self.world.server.delete(name);
+        }
+        if self.world.server.objects.contains_key(name) {
+            return self.world.server.edit(name, SOMEBODY, |object| merge(object, value));
+        }
+        let mut object = self.object.clone();
+        merge(&mut object, value);
+        object["metadata"]["name"] = name.into();
+        self.world.server.create(object, CREATOR);
+    }
+}
+
+/// The reading of a signal in a story.
+fn reading(value: &Value) -> Result<Reading, String> {
+    let Value::Object(fields) = value else {
+        let reason = value.as_str().unwrap_or("Unknown").to_owned();
+        return Ok(Reading::Unknown { reason, detail: "as the story says".to_owned() });
+    };
+    let number = |value: &Value| value.as_i64().ok_or_else(|| format!("{value} is not a whole number"));
+    let map = |map: &Map<String, Value>| {
+        map.iter().map(|(key, value)| Ok((key.clone(), number(value)?))).collect::<Result<_, String>>()
+    };
+    let field = |value: &Value| match value {
+        Value::Object(entries) => map(entries).map(FieldValue::Map),
+        Value::Number(_) if value.is_f64() => Ok(FieldValue::Double(value.as_f64().unwrap_or_default())),
+        _ => number(value).map(FieldValue::Int),
+    };
+    let values = fields.iter().map(|(name, value)| Ok((name.clone(), field(value)?)));
+    Ok(Reading::Known { values: values.collect::<Result<_, String>>()? })
+}

@@ -1,0 +1,355 @@
+//! The driver of production in miniature: observe, decide, look, record, act.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::server::{Answer, Server, leaves};
+use crate::decide::{Decision, decide, ladder};
+use crate::effect::{Act, Effect, EffectId};
+use crate::expression::ObjectCondition;
+use crate::facts::{Facts, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
+use crate::id::{IncidentId, TargetId};
+use crate::incident::{IncidentState, RuleStatus};
+use crate::rules::{Rules, Step};
+use crate::undo;
+
+/// The manager of our writes.
+pub const OURS: &str = "firebreak/Update";
+/// How often a decision may ask for live reads.
+pub const LOOKS: usize = 4;
+
+/// The decision function; a mutant wraps the real one.
+pub type Decide = fn(&Facts, Option<&Rules>, Timestamp) -> Decision;
+/// What a kind's profile finds in an object.
+pub type Translate = Rc<dyn Fn(&Arc<Value>, Option<&ObjectCondition>) -> Target>;
+
+/// Everything outside of the controllers.
+pub struct World {
+    /// The API server.
+    pub server: Server,
+    /// The policy, if it can be used.
+    pub rules: Option<Rules>,
+    /// The policy as a fact.
+    pub policy: PolicyFact,
+    /// What a person wants.
+    pub intent: PersonIntent,
+    /// What the signals say.
+    pub signals: BTreeMap<String, Reading>,
+    /// `expected` before the trouble.
+    pub baselines: BTreeMap<String, i64>,
+    /// The rules as the policy's status has them.
+    pub policy_rules: Vec<RuleStatus>,
+    /// The moment.
+    pub now: Timestamp,
+    /// The Incident.
+    pub incident: IncidentId,
+    /// Every state that was ever recorded; the index is its version.
+    pub recorded: Vec<IncidentState>,
+    /// The decision.
+    pub decide: Decide,
+    /// What a profile finds.
+    pub translate: Translate,
+    /// Why the targets of steps cannot be listed or read, if so.
+    pub unreadable: Option<String>,
+    /// What is to happen to the next writes.
+    pub faults: Vec<Fault>,
+    /// Writes that were sent.
+    pub sent: usize,
+}
+
+/// One process; it forgets everything when it crashes.
+#[derive(Debug, Default)]
+pub struct Controller {
+    /// Its cached view of the Incident is not older than this.
+    pub view: usize,
+    /// What became of the effects of its last decision.
+    pub outcomes: BTreeMap<EffectId, Outcome>,
+    /// What became of the report.
+    pub report: Option<Result<String, String>>,
+    /// When it listed the targets of which step.
+    pub listed_at: BTreeMap<String, Timestamp>,
+}
+
+/// The first Incident.
+pub fn incident() -> IncidentId {
+    IncidentId { namespace: "ops".to_owned(), name: "outage".to_owned(), uid: "incident-uid".to_owned() }
+}
+
+/// A policy that can be used.
+pub fn usable(generation: i64) -> PolicyFact {
+    PolicyFact::Usable {
+        uid: "policy-uid".to_owned(),
+        name: "policy".to_owned(),
+        generation,
+        service_account: "firebreak-responder".to_owned(),
+    }
+}
+
+impl World {
+    /// A world in which nothing has happened.
+    pub fn new(rules: Option<Rules>, translate: Translate) -> Self {
+        Self {
+            server: Server::default(),
+            rules,
+            policy: usable(1),
+            intent: PersonIntent::default(),
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            now: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
+            incident: incident(),
+            recorded: vec![IncidentState::default()],
+            decide,
+            translate,
+            unreadable: None,
+            faults: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// The Incident's state.
+    pub fn state(&self) -> &IncidentState {
+        &self.recorded[self.recorded.len() - 1]
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, millis: i64) {
+        self.now += SignedDuration::from_millis(millis);
+    }
+
+    /// What a controller with this view of the Incident sees.
+    pub fn observe(&self, controller: &Controller) -> Facts {
+        let age = |at: &Timestamp| self.now.duration_since(*at);
+        Facts {
+            incident: self.incident.clone(),
+            state: self.recorded[controller.view].clone(),
+            intent: self.intent,
+            policy: self.policy.clone(),
+            signals: self.signals.clone(),
+            baselines: self.baselines.clone(),
+            policy_rules: self.policy_rules.clone(),
+            clocks_broken: false,
+            listing_age: controller.listed_at.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
+            looked: BTreeMap::new(),
+            outcomes: controller.outcomes.clone(),
+            report: controller.report.clone(),
+        }
+    }
+
+    /// Decides until no live read is asked for; `meanwhile` happens between reads.
+    ///
+    /// # Errors
+    /// It asks for the same read twice, or without end.
+    pub fn decide(
+        &mut self,
+        controller: &mut Controller,
+        mut meanwhile: impl FnMut(&mut Self),
+    ) -> Result<(Facts, Decision), String> {
+        let mut facts = self.observe(controller);
+        let usable = matches!(self.policy, PolicyFact::Usable { .. });
+        for _ in 0..=LOOKS {
+            let decision = (self.decide)(&facts, self.rules.as_ref().filter(|_| usable), self.now);
+            if decision.look.is_empty() {
+                return Ok((facts, decision));
+            }
+            for look in decision.look {
+                meanwhile(self);
+                if let Look::Step(step) = &look {
+                    controller.listed_at.insert(step.clone(), self.now);
+                }
+                let found = self.look(&look, &facts.state);
+                if facts.looked.insert(look.clone(), found).is_some() {
+                    return Err(format!("{look:?} was asked for twice"));
+                }
+            }
+        }
+        let looked: Vec<&Look> = facts.looked.keys().collect();
+        Err(format!("the decision still asks for live reads after {LOOKS} times: {looked:?}"))
+    }
+
+    /// Performs a live read.
+    pub fn look(&self, look: &Look, state: &IncidentState) -> LookResult {
+        if let Some(why) = &self.unreadable {
+            return LookResult::Refused { why: why.clone() };
+        }
+        match look {
+            Look::Step(name) => match ladder(state, self.rules.as_ref()).iter().find(|s| s.name == *name) {
+                Some(step) => LookResult::Listed(self.list(step, state)),
+                None => LookResult::Failed { why: format!("there is no step {name} any more") },
+            },
+            Look::Object(target) => match self.live(target) {
+                Some(object) => LookResult::Found(Box::new((self.translate)(object, None))),
+                None => LookResult::Gone,
+            },
+        }
+    }
+
+    fn list(&self, step: &Step, state: &IncidentState) -> Vec<Target> {
+        let targets = step.targets();
+        let scope = &targets.scope;
+        let selected = |object: &&Arc<Value>| {
+            let text = |pointer: &str| {
+                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let uid = text("/metadata/uid");
+            let is_meant = text("/kind") == scope.kind
+                && (scope.names.is_empty() || scope.names.contains(&text("/metadata/name")));
+            is_meant || state.changes_of(&step.name).any(|c| c.target.uid == uid)
+        };
+        let objects = self.server.objects.values().filter(selected);
+        objects.map(|object| (self.translate)(object, Some(&targets.where_))).collect()
+    }
+
+    /// The live object with this uid.
+    pub fn live(&self, target: &TargetId) -> Option<&Arc<Value>> {
+        let found = self.server.objects.get(&target.name);
+        found.filter(|object| object["metadata"]["uid"] == target.uid.as_str())
+    }
+
+    /// Records a decision. False: somebody else recorded something in between.
+    pub fn record(&mut self, controller: &mut Controller, decision: &Decision) -> bool {
+        if decision.next == self.recorded[controller.view] {
+            return true; // equal: skipped
+        }
+        if controller.view + 1 != self.recorded.len() {
+            return false;
+        }
+        self.recorded.push(decision.next.clone());
+        controller.view += 1;
+        true
+    }
+
+    /// What the server does with a request that arrives.
+    pub fn arrive(&mut self, effect: &Effect) -> Outcome {
+        self.sent += 1;
+        let at = self.faults.iter().position(|fault| fault.is_for(effect));
+        let Some(at) = at else { return self.patch(effect, effect.patch.body()) };
+        let fault = self.faults[at].clone();
+        self.faults[at].times -= 1;
+        self.faults.retain(|fault| fault.times > 0);
+        fault.befall(self, effect)
+    }
+
+    pub(super) fn patch(&mut self, effect: &Effect, body: &Value) -> Outcome {
+        match self.server.patch(&effect.target.name, body, OURS) {
+            Answer::Ok(object) => Outcome::Done(object),
+            Answer::Conflict => Outcome::Later { conflict: true, after: None },
+            Answer::NotFound => {
+                Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
+            }
+        }
+    }
+
+    /// One round of a controller that works. The decision, and whether it did
+    /// something that calls for another round at once.
+    ///
+    /// # Errors
+    /// The decision breaks a rule that every decision keeps.
+    pub fn round(&mut self, controller: &mut Controller) -> Result<(Decision, bool), String> {
+        controller.view = self.recorded.len() - 1;
+        let (facts, decision) = self.decide(controller, |_| {})?;
+        check_effects_are_recorded(&facts, &decision)?;
+        self.record(controller, &decision);
+        controller.outcomes.clear();
+        if decision.report {
+            controller.report = Some(Ok(format!("{}-report", self.incident.name)));
+        }
+        for effect in &decision.effects {
+            let outcome = self.arrive(effect);
+            controller.outcomes.insert(effect.id(), outcome);
+        }
+        let again = !decision.effects.is_empty() || decision.report;
+        if !again {
+            self.check_calm(controller, &decision)?;
+        }
+        Ok((decision, again))
+    }
+
+    /// The same facts a second time must not lead to a write, and must not ask
+    /// to be woken at once for ever.
+    fn check_calm(&mut self, controller: &mut Controller, first: &Decision) -> Result<(), String> {
+        let mut twin = Controller {
+            view: self.recorded.len() - 1,
+            outcomes: BTreeMap::new(),
+            report: controller.report.clone(),
+            listed_at: controller.listed_at.clone(),
+        };
+        let (facts, decision) = self.decide(&mut twin, |_| {})?;
+        if !decision.effects.is_empty() || !decision.happened.is_empty() {
+            return Err(format!("nothing moved, and yet: {:?} {:?}", decision.effects, decision.happened));
+        }
+        if decision.next != facts.state {
+            return Err(format!("nothing moved, and yet {}", difference(&facts.state, &decision.next)));
+        }
+        match first.wake_at {
+            Some(at) if at <= self.now => Err("it is woken again at once".to_owned()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The parts of two states that differ.
+fn difference(old: &IncidentState, new: &IncidentState) -> String {
+    let json = |state| serde_json::to_value(state).unwrap_or_default();
+    let (old, new) = (json(old), json(new));
+    let (old, new) = (leaves(&old), leaves(&new));
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let parts = keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).map(|key| {
+        let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+        format!("{} was {} and is {}", key.join("/"), text(old.get(key)), text(new.get(key)))
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// A decision that writes anything must change the state: only a recorded
+/// state keeps a controller with an old view from acting.
+///
+/// # Errors
+/// What it does without a record.
+pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<(), String> {
+    if !decision.effects.is_empty() && decision.next == facts.state {
+        return Err(format!("effects without a record: {:?}", decision.effects));
+    }
+    let mut objects: Vec<&str> = decision.effects.iter().map(|effect| effect.target.uid.as_str()).collect();
+    let number = objects.len();
+    objects.sort_unstable();
+    objects.dedup();
+    if number != objects.len() {
+        return Err("two writes of one object in one decision".to_owned());
+    }
+    for effect in &decision.effects {
+        let change = decision.next.changes.iter().find(|change| change.id == effect.change);
+        let is_recorded = change.is_some_and(|change| {
+            change.base.as_ref() == Some(effect.patch.base())
+                && (effect.act != Act::Apply || change.state.is_open_intent())
+        });
+        if !is_recorded {
+            return Err(format!("{:?} of {} without its intent", effect.act, effect.target));
+        }
+    }
+    Ok(())
+}
+
+/// Everything of ours that an object still carries.
+pub fn traces(object: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in [undo::UNDO, undo::FENCE] {
+        if undo::annotation(object, key).is_some() {
+            found.push(key.to_owned());
+        }
+    }
+    if object["metadata"]["labels"].get(undo::INCIDENT).is_some() {
+        found.push(undo::INCIDENT.to_owned());
+    }
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        if entry["manager"] == undo::MANAGER {
+            found.push(format!("managedFields {}", entry["fieldsV1"]));
+        }
+    }
+    found
+}

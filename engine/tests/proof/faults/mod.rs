@@ -1,0 +1,260 @@
+//! Thousands of seeded runs with two controllers, stale views, crashes, lost,
+//! late and repeated requests, and others who write the same objects.
+
+mod oracle;
+mod storm;
+
+use std::collections::BTreeMap;
+
+use firebreak_engine::change::ChangeState;
+use firebreak_engine::effect::{Act, Effect};
+use firebreak_engine::facts::Outcome;
+use firebreak_engine::incident::{Closing, IncidentState};
+use firebreak_engine::path::{FieldPath, Segment};
+use firebreak_engine::undo;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use firebreak_engine::story::server::{self, Path, changed, leaves};
+use firebreak_engine::story::world::{
+    Controller, Decide, OURS, World, check_effects_are_recorded, incident, traces,
+};
+
+use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rules, translate};
+
+const POLICY: &str = r#"
+mode: Enforce
+signals:
+- {name: nodes, expect: 8, nodes: {}}
+severity:
+- {level: P0, reason: Outage, when: "signals.nodes.ready * 2 <= signals.nodes.expected", for: 5s}
+recovery: {for: 30s}
+steps:
+- name: fallback
+  action: {cpuFallback: {targets: {apiVersion: apps/v1, kind: Deployment}, quantization: int8}}
+  timeout: 60s
+  verify: {within: 30s, checks: [{rollout: {}}]}
+"#;
+
+/// A small generator of numbers; the seed says everything about a run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// What a run may do to the protocol.
+#[derive(Clone, Copy)]
+struct Weather {
+    /// Others write the fields that we change.
+    foreign: bool,
+    /// The server refuses writes; then requests are late by less than two minutes.
+    refusals: bool,
+    /// A run without any fault.
+    calm: bool,
+}
+
+/// How the driver can be broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    Sound,
+    /// It acts although its record failed.
+    ActsUnrecorded,
+    /// It reads the version just before the write instead of at the intent.
+    GuardsLate,
+    /// It sends patches without a guard.
+    Unguarded,
+}
+
+struct Run {
+    world: World,
+    dice: Dice,
+    weather: Weather,
+    driver: Driver,
+    flights: Vec<(Timestamp, Effect)>,
+    /// Per uid what each path would be without us.
+    shadow: BTreeMap<String, BTreeMap<Path, Value>>,
+    /// Paths whose value is ours now.
+    ours: BTreeMap<(String, Path), ()>,
+    /// How often an Apply took effect, per uid.
+    landed: BTreeMap<String, u32>,
+    log: Vec<String>,
+}
+
+impl Run {
+    fn new(seed: u64, weather: Weather, decide: Decide, driver: Driver) -> Self {
+        let mut world = World::new(Some(rules(POLICY)), translate());
+        world.decide = decide;
+        let mut dice = Dice(seed);
+        let mut shadow = BTreeMap::new();
+        for name in ["a", "b", "c"].iter().take(1 + dice.roll(3) as usize) {
+            let mut object = model_server(name, 4);
+            object["status"]["phase"] = json!("Failed");
+            let object = world.server.create(object, "flux/Apply");
+            shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
+        }
+        world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 0)]));
+        Self {
+            world,
+            dice,
+            weather,
+            driver,
+            flights: Vec::new(),
+            shadow,
+            ours: BTreeMap::new(),
+            landed: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.log.push(format!("{} {text}", self.world.now));
+    }
+
+    /// A request of ours reaches the server.
+    fn arrive(&mut self, effect: &Effect) -> Outcome {
+        let before = self.world.server.objects.get(&effect.target.name).cloned();
+        let outcome = match self.driver {
+            Driver::Sound | Driver::ActsUnrecorded => self.world.arrive(effect),
+            Driver::GuardsLate => {
+                self.arrive_with(effect, before.as_ref().map(|o| o["metadata"]["resourceVersion"].clone()))
+            }
+            Driver::Unguarded => self.arrive_with(effect, None),
+        };
+        self.note(format!(
+            "{:?} of {} {} -> {}",
+            effect.act,
+            effect.target.name,
+            effect.patch.base().as_str(),
+            short(&outcome)
+        ));
+        if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
+            self.check_landing(effect, &before, &after.clone());
+        }
+        outcome
+    }
+
+    fn arrive_with(&mut self, effect: &Effect, guard: Option<Value>) -> Outcome {
+        let mut body = effect.patch.body().clone();
+        match guard {
+            Some(guard) => body["metadata"]["resourceVersion"] = guard,
+            None => {
+                body["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+            }
+        }
+        match self.world.server.patch(&effect.target.name, &body, OURS) {
+            server::Answer::Ok(object) => Outcome::Done(object),
+            server::Answer::Conflict => Outcome::Later { conflict: true, after: None },
+            server::Answer::NotFound => {
+                Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
+            }
+        }
+    }
+}
+
+fn short(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done(object) => format!("200 {}", object["metadata"]["resourceVersion"]),
+        Outcome::Refused { code, .. } => code.to_string(),
+        Outcome::Later { conflict: true, .. } => "409".to_owned(),
+        Outcome::Later { .. } => "429".to_owned(),
+        Outcome::Unclear { .. } => "?".to_owned(),
+    }
+}
+
+fn summary(state: &IncidentState) -> String {
+    let changes: Vec<String> = state
+        .changes
+        .iter()
+        .map(|c| {
+            format!(
+                "{}={:?}@{}{}{}",
+                c.target.name,
+                c.state,
+                c.base.as_ref().map_or("-", |base| base.as_str()),
+                if c.fence.is_some() { " fenced" } else { "" },
+                c.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default()
+            )
+        })
+        .collect();
+    format!(
+        "{:?} {:?} held {:?}: {}",
+        state.severity,
+        state.closing,
+        state.held.as_ref().map(|h| &h.reason),
+        changes.join(", ")
+    )
+}
+
+/// Runs one seed; Err is what went wrong, with the story of the run.
+pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
+    let weather = Weather { foreign: seed.is_multiple_of(3), refusals: seed % 4 == 1, calm: seed % 50 == 7 };
+    let mut run = Run::new(seed, weather, decide, driver);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        if !weather.calm {
+            run.storm();
+        } else {
+            run.end();
+        }
+        run.calm_down();
+        run.check_the_end();
+    }));
+    match caught {
+        Ok(()) => Ok(run.landed.values().sum()),
+        Err(panic) => {
+            let why = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
+            Err(format!("seed {seed}: {why}\n{}", run.log.join("\n")))
+        }
+    }
+}
+
+#[test]
+fn no_fault_breaks_an_invariant() {
+    let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
+    let mut landed = 0;
+    let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in 0..number {
+        match run(seed, firebreak_engine::decide::decide, Driver::Sound) {
+            Ok(times) => landed += times,
+            Err(story) => {
+                let kind: String = story
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .split_once(": ")
+                    .unwrap()
+                    .1
+                    .chars()
+                    .take(50)
+                    .collect();
+                failures.entry(kind).or_insert((0, story)).0 += 1;
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+    for (times, story) in failures.values() {
+        let lines: Vec<&str> = story.lines().collect();
+        println!(
+            "{times} times, first {}\n{}\n",
+            lines[0],
+            lines[lines.len().saturating_sub(25).max(1)..].join("\n")
+        );
+    }
+    assert!(failures.is_empty(), "{} kinds of failure", failures.len());
+    assert!(landed > number as u32 / 2, "the runs hardly do anything: {landed} changes");
+}

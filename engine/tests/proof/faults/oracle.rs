@@ -1,0 +1,127 @@
+//! What must be so whenever a write takes effect, and in the end.
+
+use super::*;
+
+pub(super) fn in_server_words(field: &FieldPath) -> Path {
+    let word = |segment: &Segment| match segment {
+        Segment::Key(key) => format!("f:{key}"),
+        Segment::Element { key, value } => format!("k:{}", json!({ key: value })),
+    };
+    field.segments().iter().map(word).collect()
+}
+
+pub(super) fn is_trace(at: &Path) -> bool {
+    at.last().is_some_and(|last| last.starts_with("f:firebreak.dev/"))
+}
+
+impl Run {
+    /// The invariants that hold at the moment at which a write takes effect.
+    pub(super) fn check_landing(&mut self, effect: &Effect, before: &Value, after: &Value) {
+        let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
+        let (old, new) = (leaves(before), leaves(after));
+        let moved: Vec<Path> = changed(before, after).into_iter().filter(|at| !is_trace(at)).collect();
+        let shadow = &self.shadow[&uid];
+        match effect.act {
+            Act::Apply => {
+                let state = self.world.state();
+                let change = state.changes.iter().find(|change| change.id == effect.change);
+                let Some(change) = change else { panic!("an apply that is not in the journal took effect") };
+                assert!(state.resolved_at.is_none(), "an apply took effect after the incident was closed");
+                assert!(
+                    change.state.is_open_intent(),
+                    "an apply took effect although its change is {:?}",
+                    change.state
+                );
+                assert!(
+                    undo::loan(before, &effect.change, &incident()).is_none(),
+                    "an apply took effect twice"
+                );
+                for at in &moved {
+                    assert!(
+                        !self.ours.contains_key(&(uid.clone(), at.clone())),
+                        "applied on top of our own value"
+                    );
+                    assert_eq!(old.get(at), shadow.get(at), "{at:?}: what goes back is not what was there");
+                }
+                let loan =
+                    undo::loan(after, &effect.change, &incident()).expect("the record comes with the change");
+                for at in &moved {
+                    let recorded = |fields: &[firebreak_engine::change::FieldChange]| {
+                        fields.iter().any(|field| {
+                            in_server_words(&field.path) == *at && field.before.as_ref() == old.get(at)
+                        })
+                    };
+                    assert!(
+                        recorded(&loan.fields) && recorded(&change.fields),
+                        "{at:?}: before is not recorded"
+                    );
+                    self.ours.insert((uid.clone(), at.clone()), ());
+                }
+                *self.landed.entry(uid).or_default() += 1;
+            }
+            Act::Return => {
+                for at in &moved {
+                    assert!(
+                        self.ours.remove(&(uid.clone(), at.clone())).is_some(),
+                        "{at:?}: somebody else's value was overwritten on the way back"
+                    );
+                    assert_eq!(new.get(at), shadow.get(at), "{at:?}: another value went back than was there");
+                }
+            }
+            Act::Amend | Act::Fence | Act::HandBack => {
+                assert_eq!(moved, Vec::<Path>::new(), "{:?} changed more than traces", effect.act);
+            }
+        }
+    }
+
+    pub(super) fn check_the_end(&mut self) {
+        for (_, effect) in std::mem::take(&mut self.flights) {
+            self.arrive(&effect);
+        }
+        let state = self.world.state().clone();
+        for change in &state.changes {
+            assert!(!change.state.is_outstanding(), "{:?} after the end", change.state);
+            let landed = self.landed.contains_key(&change.target.uid);
+            match change.state {
+                ChangeState::Reverted => assert!(landed, "put back although it was never applied"),
+                ChangeState::Ceded => {}
+                other => assert!(!landed, "applied, and it ended as {other:?}"),
+            }
+            if !self.weather.foreign {
+                assert_ne!(change.state, ChangeState::Ceded, "nobody else wrote: {:?}", change.message);
+            }
+        }
+        let ceded: Vec<(String, Path)> = state
+            .changes
+            .iter()
+            .filter(|change| change.state == ChangeState::Ceded)
+            .flat_map(|change| {
+                let fields = change.fields.iter().filter(|field| field.ceded_to.is_some());
+                fields.map(|field| (change.target.uid.clone(), in_server_words(&field.path)))
+            })
+            .collect();
+        for object in self.world.server.objects.values() {
+            let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
+            let (is, should) = (leaves(object), &self.shadow[&uid]);
+            for at in is.keys().chain(should.keys()) {
+                let left = ceded.contains(&(uid.clone(), at.clone()));
+                assert!(
+                    is.get(at) == should.get(at) || left,
+                    "{at:?} is {:?} and should be {:?}",
+                    is.get(at),
+                    should.get(at)
+                );
+            }
+            let given_up = state.timeline.iter().any(|entry| entry.type_ == "TracesLeft");
+            assert!(given_up || traces(object).is_empty(), "traces are left: {:?}", traces(object));
+            if !self.weather.foreign {
+                let times = self.landed.get(&uid).copied().unwrap_or(0);
+                assert!(times <= 1, "applied {times} times");
+                assert_eq!(object["metadata"]["generation"], json!(1 + 2 * times), "changed exactly twice");
+            }
+        }
+        if state.closing == Some(Closing::Recovered) {
+            assert!(state.classified_at.is_some());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
+
+use super::oracle::is_trace;
+use super::*;
+
+impl Run {
+    /// Somebody else writes.
+    pub(super) fn foreign(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Value)) {
+        let Some(before) = self.world.server.objects.get(name).cloned() else { return };
+        self.world.server.edit(name, "human/Update", change);
+        let after = self.world.server.objects[name].clone();
+        let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
+        let new = leaves(&after);
+        for at in changed(&before, &after).into_iter().filter(|at| !is_trace(at)) {
+            self.ours.remove(&(uid.clone(), at.clone()));
+            let shadow = self.shadow.get_mut(&uid).unwrap();
+            match new.get(&at) {
+                Some(value) => shadow.insert(at, value.clone()),
+                None => shadow.remove(&at),
+            };
+        }
+        if undo::annotation(&before, undo::UNDO).is_some() && undo::annotation(&after, undo::UNDO).is_none() {
+            // Who takes the record off takes over what stands.
+            self.shadow.insert(uid.clone(), new);
+            self.ours.retain(|(of, _), ()| *of != uid);
+        }
+        self.note(format!("somebody else: {what} of {name}"));
+    }
+
+    pub(super) fn meddle(&mut self) {
+        let names: Vec<String> = self.world.server.objects.keys().cloned().collect();
+        let Some(name) = names.get(self.dice.roll(4) as usize).cloned() else { return };
+        match self.dice.roll(12) {
+            0..=5 => {
+                let phase = if self.dice.one_in(2) { "Ready" } else { "Failed" };
+                self.foreign(&name, "status", |object| {
+                    object["status"]["phase"] = json!(phase);
+                    object["status"]["observedGeneration"] = object["metadata"]["generation"].clone();
+                });
+            }
+            6 => self.foreign(&name, "label", |object| object["metadata"]["labels"]["team"] = json!("x")),
+            _ if !self.weather.foreign => {}
+            7 => self.foreign(&name, "old value", |object| path(LIMIT).write(object, Some(json!("4"))).unwrap()),
+            8 => self.foreign(&name, "another value", |object| path(REQUEST).write(object, Some(json!("2"))).unwrap()),
+            9 => self.foreign(&name, "selector", |object| path(SELECTOR).write(object, Some(json!("b"))).unwrap()),
+            10 => self.foreign(&name, "record off", |object| {
+                server::merge(
+                    object,
+                    &json!({"metadata": {"annotations": {undo::UNDO: null}, "labels": {undo::INCIDENT: null}}}),
+                );
+            }),
+            _ => {
+                self.note(format!("{name} is deleted"));
+                self.world.server.delete(&name);
+                if self.dice.one_in(2) {
+                    let mut object = model_server(&name, 2);
+                    object["status"]["phase"] = json!("Failed");
+                    let object = self.world.server.create(object, "flux/Apply");
+                    self.shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver_due(&mut self) {
+        while let Some(at) = self.flights.iter().position(|(due, _)| *due <= self.world.now) {
+            let (_, effect) = self.flights.swap_remove(at);
+            self.arrive(&effect);
+        }
+    }
+
+    pub(super) fn late(&mut self, effect: &Effect) {
+        let most = if self.weather.refusals { 110_000 } else { 600_000 };
+        let due = self.world.now + SignedDuration::from_millis(self.dice.roll(most) as i64);
+        self.flights.push((due, effect.clone()));
+    }
+
+    /// Sends one effect through bad weather. None: the process dies here.
+    pub(super) fn send(&mut self, effect: &Effect) -> Option<Outcome> {
+        let unclear = || Some(Outcome::Unclear { why: "broken connection".to_owned() });
+        match self.dice.roll(20) {
+            0 => unclear(),
+            1 => {
+                self.arrive(effect);
+                unclear()
+            }
+            2 => {
+                self.late(effect);
+                unclear()
+            }
+            3 => {
+                self.late(effect);
+                Some(self.arrive(effect))
+            }
+            4 => {
+                self.meddle();
+                Some(self.arrive(effect))
+            }
+            5 => Some(Outcome::Later { conflict: false, after: Some(SignedDuration::from_secs(1)) }),
+            6 if self.weather.refusals && effect.act != Act::HandBack => {
+                Some(Outcome::Refused { code: 403, why: "forbidden".to_owned(), fields: Vec::new() })
+            }
+            7 => {
+                self.late(effect);
+                None
+            }
+            8 => None,
+            9 => {
+                self.arrive(effect);
+                None
+            }
+            _ => Some(self.arrive(effect)),
+        }
+    }
+
+    /// One round of a controller that may have an old view and may die anywhere.
+    pub(super) fn stormy_round(&mut self, controller: &mut Controller) {
+        let newest = self.world.recorded.len() - 1;
+        controller.view += self.dice.roll((newest - controller.view + 1) as u64) as usize;
+        if !self.dice.one_in(4) {
+            controller.view = newest;
+        }
+        let mut between: Vec<u64> = (0..8).map(|_| self.dice.roll(6)).collect();
+        let mut meddled = Vec::new();
+        let (facts, decision) = self
+            .world
+            .decide(controller, |world| {
+                // The status of objects moves while we read.
+                if between.pop() == Some(0) {
+                    let names: Vec<String> = world.server.objects.keys().cloned().collect();
+                    for name in names {
+                        world.server.edit(&name, "kubelet/Update", |object| {
+                            object["status"]["beat"] = json!(world.now.to_string())
+                        });
+                        meddled.push(name);
+                    }
+                }
+            })
+            .unwrap();
+        for name in meddled {
+            let object = self.world.server.objects[&name].clone();
+            let uid = object["metadata"]["uid"].as_str().unwrap();
+            let beat = leaves(&object).remove(&vec!["f:status".to_owned(), "f:beat".to_owned()]);
+            self.shadow
+                .get_mut(uid)
+                .unwrap()
+                .insert(vec!["f:status".to_owned(), "f:beat".to_owned()], beat.unwrap());
+        }
+        check_effects_are_recorded(&facts, &decision).unwrap();
+        if self.dice.one_in(15) {
+            self.note("dies before it records".to_owned());
+            return *controller = Controller { view: controller.view, ..Controller::default() };
+        }
+        let recorded = self.world.record(controller, &decision);
+        if recorded {
+            self.note(format!("records {}", summary(&decision.next)));
+        } else if self.driver != Driver::ActsUnrecorded {
+            return; // somebody recorded in between: start over
+        }
+        if self.dice.one_in(15) {
+            self.note("dies before it acts".to_owned());
+            return *controller = Controller { view: controller.view, ..Controller::default() };
+        }
+        controller.outcomes.clear();
+        if decision.report {
+            controller.report = Some(Ok("report".to_owned()));
+        }
+        for effect in &decision.effects {
+            match self.send(effect) {
+                Some(outcome) => {
+                    controller.outcomes.insert(effect.id(), outcome);
+                }
+                None => {
+                    self.note("dies while it acts".to_owned());
+                    return *controller = Controller { view: controller.view, ..Controller::default() };
+                }
+            }
+        }
+    }
+
+    pub(super) fn storm(&mut self) {
+        let mut controllers = [Controller::default(), Controller::default()];
+        let rounds = 10 + self.dice.roll(80);
+        let end_at = self.dice.roll(rounds);
+        for number in 0..rounds {
+            if number == end_at {
+                self.end();
+            }
+            let step = [20, 500, 3000, 20_000][self.dice.roll(4) as usize];
+            let millis = 1 + self.dice.roll(step) as i64;
+            self.world.pass(millis);
+            self.deliver_due();
+            if self.dice.one_in(3) {
+                self.meddle();
+            }
+            let which = usize::from(self.dice.one_in(3));
+            let mut controller = std::mem::take(&mut controllers[which]);
+            self.stormy_round(&mut controller);
+            controllers[which] = controller;
+        }
+        self.end();
+    }
+
+    pub(super) fn end(&mut self) {
+        match self.dice.roll(3) {
+            0 => self.world.intent.withdrawn = true,
+            1 => self.world.intent.deleting = true,
+            _ => {
+                self.world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 8)]));
+            }
+        }
+    }
+
+    /// With the faults switched off it is resolved, in bounded time and work.
+    pub(super) fn calm_down(&mut self) {
+        let mut controller = Controller::default();
+        self.world.pass(1);
+        let deadline = self.world.now + SignedDuration::from_mins(40);
+        for _ in 0..2000 {
+            self.deliver_due();
+            // What a request of ours does must pass the checks, so the effects go through `arrive`.
+            controller.view = self.world.recorded.len() - 1;
+            let (facts, decision) = self.world.decide(&mut controller, |_| {}).unwrap();
+            check_effects_are_recorded(&facts, &decision).unwrap();
+            if decision.next != facts.state {
+                self.note(format!("records {}", summary(&decision.next)));
+            }
+            assert!(self.world.record(&mut controller, &decision));
+            controller.outcomes.clear();
+            if decision.report {
+                controller.report = Some(Ok("report".to_owned()));
+            }
+            for effect in &decision.effects {
+                let outcome = self.arrive(effect);
+                controller.outcomes.insert(effect.id(), outcome);
+            }
+            if self.world.state().resolved_at.is_some() {
+                return;
+            }
+            if decision.effects.is_empty() && !decision.report {
+                let wake = decision.wake_at.expect("nothing is under way and nothing wakes it");
+                assert!(wake > self.world.now, "woken again at once");
+                let next = self.flights.iter().map(|(due, _)| *due).chain([wake]).min().unwrap();
+                self.world.now = next.max(self.world.now);
+            }
+            assert!(self.world.now < deadline, "not resolved in time: {}", summary(self.world.state()));
+        }
+        panic!("not resolved after 2000 rounds: {}", summary(self.world.state()));
+    }
+}

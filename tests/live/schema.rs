@@ -1,0 +1,190 @@
+//! What the API server itself refuses and prints, by the definitions that are shipped.
+
+use serde_json::{Value, json};
+
+use crate::{
+    drill::{Drill, policy_manifest, targets},
+    support::testbed::repository,
+};
+
+/// An edit of the drill's policy, and what the server must say about it.
+type Case = (&'static str, fn(&mut Value), &'static str);
+
+const REFUSED: &[Case] = &[
+    (
+        "two kinds of signal",
+        |spec| spec["signals"][0]["nodes"] = json!({}),
+        "exactly one of nodes and objects",
+    ),
+    (
+        "no kind of signal",
+        |spec| {
+            spec["signals"][0].as_object_mut().expect("a map").remove("objects");
+        },
+        "exactly one of nodes and objects",
+    ),
+    ("no action", |spec| spec["steps"][0]["action"] = json!({}), "exactly one action"),
+    ("no check", |spec| spec["steps"][0]["verify"]["checks"] = json!([{}]), "exactly one"),
+    (
+        "two checks in one",
+        |spec| spec["steps"][0]["verify"]["checks"] = json!([{"rollout": {}, "cel": {"expression": "true"}}]),
+        "exactly one",
+    ),
+    ("no namespaces", |spec| targets(spec)["namespaces"] = json!({}), "exactly one of all: true and names"),
+    (
+        "all and some namespaces",
+        |spec| targets(spec)["namespaces"] = json!({"all": true, "names": ["a"]}),
+        "exactly one of all: true and names",
+    ),
+    ("unknown mode", |spec| spec["mode"] = json!("Attack"), "spec.mode"),
+    ("unknown level", |spec| spec["severity"][0]["level"] = json!("P9"), "spec.severity[0].level"),
+    ("no name", |spec| spec["steps"][0]["name"] = json!(""), "spec.steps[0].name"),
+    ("a name that is none", |spec| spec["signals"][0]["name"] = json!("a-b"), "spec.signals[0].name"),
+    ("too many targets", |spec| spec["guardrails"] = json!({"maxTargets": 301}), "maxTargets"),
+    ("a negative number", |spec| spec["signals"][0]["expect"] = json!(-1), "expect"),
+    ("many retries", |spec| spec["steps"][0]["retries"] = json!(11), "retries"),
+    // A field that would be ignored is refused, not taken.
+    ("waves", |spec| spec["recovery"]["maxAtOnce"] = json!(10), "maxAtOnce"),
+    ("approvals", |spec| spec["steps"][0]["approval"] = json!("Required"), "approval"),
+    ("a further action", |spec| spec["steps"][0]["action"]["scale"] = json!({}), "scale"),
+    ("a further guardrail", |spec| spec["guardrails"] = json!({"cooldown": "1m"}), "cooldown"),
+    ("escalation", |spec| spec["escalationPolicyRef"] = json!({"name": "sre"}), "escalationPolicyRef"),
+];
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_refused_by_the_server_with_the_field() {
+    let drill = Drill::new("schema").await;
+    let mut wrong = Vec::new();
+    for (name, edit, words) in REFUSED {
+        match drill.world.try_apply("alice", &policy_manifest(edit).to_string()).await {
+            Ok(_) => wrong.push(format!("{name}: taken")),
+            Err(error) if error.to_string().contains(words) => {}
+            Err(error) => wrong.push(format!("{name}: no {words:?} in {error}")),
+        }
+    }
+    let mut long = policy_manifest(|_| {});
+    long["metadata"]["name"] = json!("a".repeat(41));
+    match drill.world.try_apply("alice", &long.to_string()).await {
+        Err(error) if error.to_string().contains("40 characters") => {}
+        answer => wrong.push(format!("a long name: {answer:?}")),
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    drill
+        .world
+        .try_apply("alice", &policy_manifest(|_| {}).to_string())
+        .await
+        .expect("the policy itself is good");
+}
+
+fn incident(name: &str, spec: &Value) -> String {
+    json!({
+        "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": name, "namespace": "${a}"}, "spec": spec,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn an_incident_keeps_its_policy_and_takes_no_response_that_does_not_work() {
+    let drill = Drill::new("schema-inc").await;
+    let world = &drill.world;
+    world.apply("alice", &incident("one", &json!({"policyRef": {"name": "drill"}}))).await;
+    let refused = [
+        (
+            "another policy",
+            incident("one", &json!({"policyRef": {"name": "other"}})),
+            "policyRef is immutable",
+        ),
+        ("no policy", incident("two", &json!({})), "policyRef"),
+        ("Kept", incident("two", &json!({"policyRef": {"name": "drill"}, "response": "Kept"})), "response"),
+        (
+            "Paused",
+            incident("two", &json!({"policyRef": {"name": "drill"}, "response": "Paused"})),
+            "response",
+        ),
+        ("a pin", incident("two", &json!({"policyRef": {"name": "drill"}, "severity": "P0"})), "severity"),
+        ("a long name", incident(&"a".repeat(64), &json!({"policyRef": {"name": "drill"}})), "63 characters"),
+        (
+            "a long text",
+            incident("two", &json!({"policyRef": {"name": "drill"}, "summary": "a".repeat(1025)})),
+            "spec.summary",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, manifest, words) in refused {
+        match world.try_apply("alice", &manifest).await {
+            Ok(_) => wrong.push(format!("{name}: taken")),
+            Err(error) if error.to_string().contains(words) => {}
+            Err(error) => wrong.push(format!("{name}: no {words:?} in {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The columns of a table of kubectl, and its first row.
+fn table(text: &str) -> (Vec<&str>, Vec<&str>) {
+    let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    (lines.next().unwrap_or_default(), lines.next().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn kubectl_prints_policies_and_incidents_under_their_short_names() {
+    let drill = Drill::new("columns").await;
+    let _models = drill.models(2).await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    let get = async |arguments: &[&str]| {
+        drill.world.kubectl(&[&["get", "-n", &drill.world.a], arguments].concat()).await
+    };
+    let text = get(&["rpol"]).await;
+    let (heading, row) = table(&text);
+    assert_eq!(heading, ["NAME", "MODE", "READY", "INCIDENT", "AGE"]);
+    assert_eq!(row[..4], ["drill", "Enforce", "True", incident.name()], "{text}");
+    let text = get(&["inc"]).await;
+    let (heading, row) = table(&text);
+    assert_eq!(heading, ["NAME", "SEVERITY", "PHASE", "STEPS", "CHANGES", "POLICY", "AGE"]);
+    assert_eq!(row[..6], [incident.name(), "P0", "Monitoring", "1/1", "2", "drill"], "{text}");
+    let text = get(&["inc", "-o", "wide"]).await;
+    let (heading, row) = table(&text);
+    assert_eq!(heading[7..], ["REASON", "MESSAGE"], "{text}");
+    assert_eq!(row[7], "AlarmRings", "{text}");
+    // kstatus, as GitOps tools read it.
+    for object in [policy.get().await, incident.get().await] {
+        let generation = json!(object.metadata.generation);
+        assert_eq!(object.data["status"]["observedGeneration"], generation);
+        for type_ in ["Ready", "Reconciling", "Stalled"] {
+            let conditions = object.data["status"]["conditions"].as_array().expect("conditions");
+            let found = conditions.iter().find(|condition| condition["type"] == type_);
+            assert_eq!(found.map(|found| &found["observedGeneration"]), Some(&generation), "{type_}");
+        }
+    }
+}
+
+/// As the README says, and without `--server-side` as well.
+#[tokio::test]
+async fn the_shipped_kustomizations_are_taken_by_the_server() {
+    let drill = Drill::new("install").await;
+    let crds = repository().join("deploy/crds").display().to_string();
+    let operator = repository().join("deploy").display().to_string();
+    drill.world.kubectl(&["apply", "--dry-run=server", "-k", &crds]).await;
+    // Its namespace must be there for a dry run of what is in it.
+    let namespace = repository().join("deploy/namespace.yaml").display().to_string();
+    drill.world.kubectl(&["apply", "-f", &namespace]).await;
+    let made = drill.world.kubectl(&["apply", "--dry-run=server", "-k", &operator]).await;
+    for kind in
+        ["namespace", "serviceaccount", "clusterrole.", "clusterrolebinding.", "role.", "rolebinding."]
+    {
+        assert!(made.lines().any(|line| line.starts_with(kind)), "no {kind} in\n{made}");
+    }
+    for object in ["deployment.apps/firebreak", "service/firebreak-metrics"] {
+        assert!(made.contains(object), "no {object} in\n{made}");
+    }
+    assert!(!made.contains("customresourcedefinition"), "CRDs go with the operator:\n{made}");
+    let printed = drill.world.firebreak(&["crds"]).await;
+    let file = drill.world.files().join("crds.yaml");
+    std::fs::write(&file, printed.stdout).expect("a file");
+    let file = file.display().to_string();
+    let same = drill.world.kubectl(&["diff", "--server-side", "--force-conflicts", "-f", &file]).await;
+    assert_eq!(same, "", "what `firebreak crds` prints is not what is installed");
+}
