@@ -11,7 +11,7 @@ help: ## List the targets
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
 demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 	@echo "Building what is missing. The first time takes about 15 minutes on two cores:"
-	@echo "Kubernetes for the testbed about 9, Firebreak about 5. After that it takes seconds."
+	@echo "Kubernetes for the testbed about 9, Firebreak about 4. After that it takes seconds."
 	@testbed=$$(testbed/build.sh) \
 		&& cargo build --locked --bin firebreak --example demo \
 		&& echo \

@@ -119,7 +119,7 @@ async fn story(cluster: &mut Cluster, tell: &Narrator) -> Result<()> {
     let fallen = models::until_ready(&client).await?;
     tell.event("serving", "on CPU; each changed model carries its own undo record as an annotation");
     tell.table(&models::table(&client, &fallen).await?);
-    for (before, fallen) in before.iter().zip(&fallen) {
+    for (before, fallen) in models::pairs(&before, &fallen)? {
         before.check_fallback(fallen)?;
     }
 
@@ -133,7 +133,7 @@ async fn story(cluster: &mut Cluster, tell: &Narrator) -> Result<()> {
 
     tell.chapter("Is everything as it was? Specs, labels, annotations and owners of fields:");
     let mut differences = 0;
-    for (before, after) in before.iter().zip(&after) {
+    for (before, after) in models::pairs(&before, &after)? {
         let difference = before.difference(after);
         differences += difference.len();
         tell.verdict(&before.name(), &difference);

@@ -44,6 +44,15 @@ pub async fn until_ready(client: &Client) -> Result<Vec<Model>> {
     Ok(ready)
 }
 
+/// The same models at two moments.
+pub fn pairs<'a>(before: &'a [Model], after: &'a [Model]) -> Result<Vec<(&'a Model, &'a Model)>> {
+    let names = |models: &[Model]| models.iter().map(Model::name).collect::<Vec<_>>();
+    if names(before) != names(after) {
+        return Err(format!("the models were {:?} and are {:?}", names(before), names(after)).into());
+    }
+    Ok(before.iter().zip(after).collect())
+}
+
 /// The models with the nodes that their pods are on.
 pub async fn table(client: &Client, models: &[Model]) -> Result<String> {
     let mut nodes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
