@@ -277,7 +277,7 @@ pub struct TargetCounts {
     /// Changes that are or were in force.
     #[serde(default)]
     pub applied: u32,
-    /// Changes in force that were verified.
+    /// Changes that were verified, and not taken back by a check that turned False.
     #[serde(default)]
     pub verified: u32,
     /// Changes that were given up.
@@ -363,13 +363,14 @@ pub fn count<'a>(
 ) -> TargetCounts {
     let mut counts = TargetCounts { matched, nothing_to_do, ..TargetCounts::default() };
     for change in changes {
+        // Of one that is on its way back or back, whether it had helped is still told.
+        let helped = match change.state {
+            ChangeState::Reverting | ChangeState::Reverted => change.verified_at.is_some(),
+            state => state == ChangeState::Verified,
+        };
+        counts.verified += u32::from(helped);
         match change.state {
-            ChangeState::Applied => counts.applied += 1,
-            ChangeState::Verified => {
-                counts.applied += 1;
-                counts.verified += 1;
-            }
-            ChangeState::Reverting => counts.applied += 1,
+            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => counts.applied += 1,
             ChangeState::Failed => counts.failed += 1,
             ChangeState::Reverted => {
                 counts.applied += 1;

@@ -192,8 +192,10 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
         |since: Option<Timestamp>| since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
     let held = status.holds;
     status.holds = match (held, &rule.until) {
+        // A rule that is true holds, or `until` would end it and `when` begin it in every reading.
         (true, Some(until)) => {
-            evaluate(until, &rule.reason, &found.values, &mut found.rule_errors).0 != Verdict::True
+            let over = evaluate(until, &rule.reason, &found.values, &mut found.rule_errors).0;
+            truth == Verdict::True || over != Verdict::True
         }
         (true, None) => truth != Verdict::False,
         (false, _) => truth == Verdict::True && elapsed(status.since) >= rule.for_,
@@ -274,6 +276,8 @@ fn summary(name: &str, reading: &Reading) -> SignalStatus {
             let parts: Vec<String> = values
                 .iter()
                 .filter_map(|(field, value)| match value {
+                    // No pressure is no news.
+                    FieldValue::Int(0) if field.ends_with("Pressure") => None,
                     FieldValue::Int(number) => Some(format!("{field} {number}")),
                     FieldValue::Double(_) | FieldValue::Map(_) => None,
                 })

@@ -50,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_is_healthy_when_all_it_wants_is_available() {
+    fn a_deployment_is_healthy_when_kubernetes_calls_it_available() {
         let status = |available: i64, condition: &str| {
             json!({"availableReplicas": available, "conditions": [{"type": "Progressing", "status": "True"},
                    {"type": "Available", "status": condition}]})
         };
         assert_eq!(deployment(json!({"spec": {"replicas": 2}, "status": status(2, "True")})), Verdict::True);
         assert_eq!(deployment(json!({"spec": {}, "status": status(1, "True")})), Verdict::True);
-        assert_eq!(deployment(json!({"spec": {"replicas": 3}, "status": status(2, "True")})), Verdict::False);
+        assert_eq!(deployment(json!({"spec": {"replicas": 4}, "status": status(3, "True")})), Verdict::True);
         assert_eq!(
             deployment(json!({"spec": {"replicas": 2}, "status": status(2, "False")})),
             Verdict::False

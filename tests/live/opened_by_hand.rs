@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    drill::{self, Drill, heartbeats, is_stalled, message_of},
+    drill::{Drill, message_of},
     support::object::{Object, condition},
 };
 
@@ -15,48 +15,6 @@ async fn open(drill: &Drill, name: &str) -> Object {
         "spec": {"policyRef": {"name": "drill"}, "summary": "by hand"},
     });
     drill.world.create("alice", &incident.to_string()).await.remove(0)
-}
-
-#[tokio::test]
-async fn an_incident_without_a_rule_that_holds_changes_nothing_and_closes() {
-    let drill = Drill::new("by-hand-calm").await;
-    let models = drill.models(1).await;
-    let _operator = drill.world.operator().start().await;
-    let policy = drill.policy().await;
-    let incident = open(&drill, "calm").await;
-    let resolved = incident.wait_for_condition("Resolved", "True").await;
-    assert_eq!(resolved.data["status"]["closing"], "NotClassified", "{incident}");
-    models.assert_untouched(0).await;
-    policy.wait_until("has no claim", |policy| policy.data["status"].get("activeIncident").is_none()).await;
-
-    // It is in nobody's way.
-    let next = drill.respond(&policy).await;
-    drill.recover(&next).await;
-    models.assert_put_back().await;
-}
-
-#[tokio::test]
-async fn a_second_incident_of_a_policy_is_held_and_names_the_first() {
-    let drill = Drill::new("by-hand-two").await;
-    let models = drill.models(1).await;
-    let plan = drill.world.operator();
-    let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
-    let policy = drill.policy().await;
-    let first = drill.respond(&policy).await;
-    let second = open(&drill, "second").await;
-    let held = second.wait_until("Held", |incident| is_stalled(incident, "AnotherIncident")).await;
-    let message = message_of(&held, "Stalled");
-    assert!(message.contains(first.name()), "{second}: {} is not named: {message:?}", first.name());
-    heartbeats(&operator, 5).await;
-    assert_eq!(
-        models.objects[0].snapshot().await.generation,
-        models.before[0].generation + 1,
-        "applied once"
-    );
-    second.delete().await;
-    second.wait_until_gone().await;
-    drill.recover(&first).await;
-    models.assert_put_back().await;
 }
 
 #[tokio::test]

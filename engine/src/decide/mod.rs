@@ -220,7 +220,8 @@ impl<'a> Round<'a> {
     /// Whether no rule has held for `recovery.for`, and `recovery.when` is true.
     fn has_recovered(&mut self, rules: &Rules) -> bool {
         let quiet = if rules.severity.is_empty() {
-            self.next.opened_at
+            // Rules that were taken away say nothing about an emergency that they had found.
+            self.next.opened_at.filter(|_| self.next.classified_at.is_none())
         } else {
             // Rules may have been quiet for days before a person opened it.
             self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
