@@ -89,6 +89,8 @@ named! {
         Suspended,
         /// Ready: signals cannot be read; the message names them.
         SignalUnknown,
+        /// Ready, Stalled: the API server refuses the Incident that a rule asks for.
+        CannotOpen,
         /// Stalled: a rule failed on live values.
         RuleError,
         /// Ready: rules that held when a person ended an Incident open nothing until they were False once.

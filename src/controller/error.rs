@@ -45,6 +45,11 @@ impl Error {
             if status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())))
     }
 
+    /// Whether the API server has clearly said no, and did nothing.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 422)))
+    }
+
     /// When to try again, after this many failures in a row.
     pub fn retry_after(&self, failures: u32) -> Duration {
         match self {

@@ -35,6 +35,8 @@ pub struct PolicyMemory {
     pub access: Option<policy::watch::Checked>,
     /// Whether it was refused something since that was found out.
     pub rights_doubted: bool,
+    /// The Incident that a rule asks for was refused: when, and why.
+    pub refused: Option<(Instant, String)>,
     /// When its signals were first asked for.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.

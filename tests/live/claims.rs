@@ -1,10 +1,14 @@
 //! At most one open Incident acts for a policy, whoever has opened it.
 
+use http::Method;
 use serde_json::json;
 
 use crate::{
     drill::{self, Drill, SpecWrites, closed, heartbeats, is_stalled, message_of, spec_writes},
-    support::object::Object,
+    support::{
+        object::Object,
+        proxy::{Call, Fault, Rule},
+    },
 };
 
 async fn by_hand(drill: &Drill, name: &str) -> Object {
@@ -90,5 +94,25 @@ async fn an_incident_with_a_nonce_that_the_claim_does_not_name_closes_as_superse
     let closed = stray.wait_for_condition("Resolved", "True").await;
     assert_eq!(closed.data["status"]["closing"], "Superseded", "{stray}");
     drill.recover(&incident).await;
+    models.assert_put_back().await;
+}
+
+#[tokio::test]
+async fn an_incident_that_is_refused_is_said_and_keeps_no_claim() {
+    let drill = Drill::new("claim-no").await;
+    let models = drill.models(1).await;
+    let operator = drill.world.operator().start().await;
+    let opens = |call: &Call| call.method == Method::POST && call.path.ends_with("/incidents");
+    operator.proxy.on(Rule::each(opens, Fault::answer(403)));
+    let policy = drill.policy().await;
+    drill.ring().await;
+    let told = policy.wait_until("says why", |policy| is_stalled(policy, "CannotOpen")).await;
+    assert!(message_of(&told, "Ready").contains("refuses the Incident"), "{policy}");
+    policy.wait_until("free", |policy| policy.data["status"].get("activeIncident").is_none()).await;
+
+    // What the operator may not open, a person may.
+    let first = by_hand(&drill, "first").await;
+    first.wait_for_condition("Mitigated", "True").await;
+    drill.recover(&first).await;
     models.assert_put_back().await;
 }

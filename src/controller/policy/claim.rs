@@ -12,11 +12,13 @@
 
 use std::sync::Arc;
 
+use firebreak_engine::change::cut;
 use firebreak_engine::detect::{Detection, Opening};
 use firebreak_engine::incident::Closing;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
+use tokio::time::Instant;
 
 use super::record::{self, Recorded};
 use crate::api::{ActiveIncident, Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
@@ -118,7 +120,16 @@ pub async fn complete(operator: &Operator, recorded: Recorded, detection: &Detec
     };
     let api = incidents(operator, &policy.namespace().unwrap_or_default());
     let incident = if detection.assessment.holds() {
-        create(&api, &policy, &name, &nonce, detection).await?
+        let created = create(&api, &policy, &name, &nonce, detection).await;
+        let refused = created.as_ref().err().filter(|error| error.is_refusal()).map(|error| {
+            cut(&format!("the API server refuses the Incident that a rule asks for: {error}"), 1024)
+        });
+        let policy_name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
+        operator.remember_policy(&policy_name, |memory| {
+            memory.refused = refused.clone().map(|why| (Instant::now(), why));
+        });
+        // A claim for an Incident that is not to be would keep a person's out as well.
+        if refused.is_some() { None } else { created? }
     } else {
         announced(&api, &name, &nonce).await?
     };

@@ -21,6 +21,9 @@ use super::seen::Seen;
 use super::{Operator, incident};
 use crate::api::RemediationPolicy;
 
+/// How long an Incident that was refused is not asked for again.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+
 /// Looks at one policy. Returns when to look again.
 ///
 /// # Errors
@@ -60,7 +63,16 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         // The first readings are on their way, and the hub says when they are there.
         return Ok(Some(Duration::from_secs(1)));
     }
-    let detection = run_detection(operator, name, &policy, rules, &claim, now);
+    let mut detection = run_detection(operator, name, &policy, rules, &claim, now);
+    let mut standing = standing;
+    if let Some((at, why)) = operator.policy_memory(name).refused {
+        let wait = REFUSED_FOR.saturating_sub(at.elapsed());
+        if !wait.is_zero() {
+            detection.open = None;
+            standing.check_again = standing.check_again.into_iter().chain([wait]).min();
+        }
+        standing.cannot_open = Some(why);
+    }
     operator.remember_policy(name, |memory| memory.assessed = true);
     let recorded = record::record(operator, &policy, &standing, Some(&detection), &claim, now).await?;
     operator.nudge_incidents_of(name);

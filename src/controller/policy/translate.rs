@@ -21,6 +21,8 @@ pub struct Standing {
     pub faults: Vec<String>,
     /// What its ServiceAccount lacks.
     pub access: Access,
+    /// Why the Incident that a rule asks for cannot be opened.
+    pub cannot_open: Option<String>,
     /// Objects that signals cannot read or judge, as `signal: what`.
     pub doubts: Vec<String>,
     /// When to ask again.
@@ -158,6 +160,9 @@ fn summary(
     let Some(detection) = detection else {
         return (Verdict::False, Reason::Starting, "waiting for the first readings".to_owned(), false);
     };
+    if let Some(why) = standing.cannot_open.as_ref().filter(|_| detection.assessment.holds()) {
+        return (Verdict::False, Reason::CannotOpen, why.clone(), true);
+    }
     if let Some(error) = detection.assessment.rule_errors.first() {
         return (Verdict::False, Reason::RuleError, error.clone(), true);
     }

@@ -95,7 +95,7 @@ pub async fn standing(
         Some(cut(&format!("{}: {doubt}", signal.name), 512))
     };
     let doubts = rules.signals.iter().filter_map(in_doubt).collect();
-    Standing { faults: Vec::new(), access: checked.access, doubts, check_again }
+    Standing { access: checked.access, doubts, check_again, ..Standing::default() }
 }
 
 /// Whether the server refuses a signal, whatever was found out about rights before.
