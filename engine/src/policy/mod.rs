@@ -10,12 +10,15 @@ mod step;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::action::{ActionSpec, CpuFallbackSpec, Placement};
+pub use self::action::{
+    ActionSpec, CpuFallbackSpec, ObjectRef, Placement, RaiseAutoscalerLimitSpec, ReduceBatchSpec, ScaleSpec,
+    SchedulerFallbackSpec,
+};
 pub use self::selector::{
     LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, TargetsSpec,
 };
-pub use self::signal::{NodesSpec, ObjectsSpec, SignalSpec};
-pub use self::step::{CelCheck, CheckSpec, OnFailure, RolloutCheck, StepSpec, VerifySpec};
+pub use self::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
+pub use self::step::{CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepSpec, VerifySpec};
 use crate::period::Period;
 
 /// How bad it is. `P0` is the worst.
@@ -134,6 +137,17 @@ pub struct RecoverySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub when: Option<String>,
+    /// How many objects are put back at once after the first single one. Default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
+    pub max_at_once: Option<u32>,
+    /// How long the rules are watched after each wave that is healthy again, before the next. Default 60s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<Period>,
+    /// How often a withdrawal may be taken back because a rule held again; then the response is Held. Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 10)))]
+    pub relapses: Option<u8>,
 }
 
 /// Limits that stand whatever a step says.
@@ -145,4 +159,29 @@ pub struct GuardrailsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
     pub max_targets: Option<u32>,
+    /// The share of the objects in a step's scope that the step may change, rounded up to at least one.
+    /// The scope is what names, selector and namespaces describe, whatever `where` says. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
+    pub max_targets_percent: Option<u32>,
+    /// Responses that the policy may open by itself in a stretch of time. More are opened and Held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_incidents: Option<MaxIncidentsSpec>,
+    /// From the end of one automatic response to the start of the next. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Period>,
+    /// From the start of one step to the start of the next. Default 0s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_step_interval: Option<Period>,
+}
+
+/// How many responses in how much time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MaxIncidentsSpec {
+    /// So many. Default 3.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 50)))]
+    pub count: u32,
+    /// In this time. Default 1h.
+    pub per: Period,
 }

@@ -8,7 +8,7 @@ use super::selector::{LabelSelector, NamespacesSpec};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.nodes) != has(self.objects)", "message": "exactly one of nodes and objects must be set"}
+    {"rule": "[has(self.nodes), has(self.objects), has(self.workloads)].filter(set, set).size() == 1", "message": "exactly one of nodes, objects and workloads must be set"}
 ])))]
 #[serde(rename_all = "camelCase")]
 pub struct SignalSpec {
@@ -28,6 +28,9 @@ pub struct SignalSpec {
     /// Objects of any kind, healthy or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<ObjectsSpec>,
+    /// Workloads: objects that run replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadsSpec>,
 }
 
 /// Nodes by label.
@@ -65,4 +68,27 @@ pub struct ObjectsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub healthy: Option<String>,
+}
+
+/// Workloads of one kind, counted by their replicas as the kind's profile reads them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadsSpec {
+    /// Group and version, such as `apps/v1`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub kind: String,
+    /// Only objects with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// Only objects with these names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 253))))]
+    pub names: Vec<String>,
+    /// In which namespaces; without it in the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespacesSpec>,
 }

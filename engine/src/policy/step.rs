@@ -40,6 +40,9 @@ pub struct StepSpec {
     /// What happens when a target failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// When the changes go back. Default OnRecovery, for schedulerFallback OnRequest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<Revert>,
     /// How to tell that the step helped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySpec>,
@@ -52,6 +55,22 @@ pub enum OnFailure {
     /// The response is Held with StepFailed: a person decides.
     #[default]
     Halt,
+    /// The others stay changed, and the response goes on.
+    Continue,
+    /// What the step has changed goes back at once, and the response goes on without it.
+    Revert,
+}
+
+/// When the changes of a step go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Revert {
+    /// When the emergency is over.
+    OnRecovery,
+    /// When a person withdraws the response.
+    OnRequest,
+    /// Never: they become permanent and only the record of them goes.
+    Never,
 }
 
 /// How to tell that a step helped.

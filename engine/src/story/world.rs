@@ -12,7 +12,7 @@ use super::server::{Answer, Server, leaves};
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
 use crate::expression::ObjectCondition;
-use crate::facts::{Facts, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
+use crate::facts::{Facts, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::rules::{Rules, Step};
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    fn list(&self, step: &Step, state: &IncidentState) -> Vec<Target> {
+    fn list(&self, step: &Step, state: &IncidentState) -> Listing {
         let targets = step.targets();
         let scope = &targets.scope;
         let selected = |object: &&Arc<Value>| {
@@ -202,7 +202,9 @@ impl World {
             is_meant || state.changes_of(&step.name).any(|c| c.target.uid == uid)
         };
         let objects = self.server.objects.values().filter(selected);
-        objects.map(|object| (self.translate)(object, Some(&targets.where_))).collect()
+        let targets: Vec<Target> =
+            objects.map(|object| (self.translate)(object, Some(&targets.where_))).collect();
+        Listing { scope: targets.len(), targets }
     }
 
     /// The live object with this uid.
