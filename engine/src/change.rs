@@ -67,6 +67,28 @@ impl ChangeState {
     }
 }
 
+/// Whether a change is applied again after it was put back. What a person has undone never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Again {
+    /// It is not.
+    #[default]
+    Never,
+    /// It was put back in a wave; it may be if the emergency comes back.
+    Possible,
+    /// The emergency came back: it is if the step wants the object.
+    IfMatching,
+    /// The withdrawal was taken back with it: it is.
+    Always,
+}
+
+impl Again {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+    fn is_never(&self) -> bool {
+        *self == Self::Never
+    }
+}
+
 /// One change of one step to one object. One entry serves all its rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -99,6 +121,9 @@ pub struct Change {
     /// When the newest intent was recorded, just before it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
+    /// Whether it is applied again after Firebreak has put it back.
+    #[serde(default, skip_serializing_if = "Again::is_never")]
+    pub again: Again,
     /// Not tried again before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
@@ -179,6 +204,7 @@ impl Change {
             ceiling: None,
             joined_at: None,
             sent_at: None,
+            again: Again::Never,
             retry_at: None,
             applied_at: None,
             verified_at: None,
@@ -203,6 +229,7 @@ impl Change {
             self.verified_at = None;
             self.returned_at = None;
             self.fence = None;
+            self.again = Again::Never;
         }
         self.base = Some(base);
         self.state = ChangeState::Intended;
@@ -281,6 +308,13 @@ impl Change {
             self.state = ChangeState::Ceded;
             self.explain(Some(("ValueOfAnother", ceded.join("; "))));
         }
+    }
+
+    /// The loan has become permanent: its record is off the object.
+    pub fn kept(&mut self) {
+        self.retry_at = None;
+        self.fence = None;
+        self.stand(ChangeState::Kept, "RevertNever", "the step says revert: Never");
     }
 
     /// The object is gone, and with it everything that was lent to it.

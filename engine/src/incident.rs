@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeState, cut};
+use crate::id::ChangeId;
 use crate::policy::{Severity, StepSpec};
 use crate::verdict::Verdict;
 
@@ -48,6 +49,16 @@ pub struct IncidentState {
     /// When it was closed. Nothing happens after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
+    /// The withdrawal in waves that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawal: Option<Withdrawal>,
+    /// How often a withdrawal was taken back because the changes were still needed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 255)))]
+    pub relapses: u8,
+    /// When everything goes back if no rule holds until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_until: Option<Timestamp>,
     /// Why it was closed, or why it is being closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing: Option<Closing>,
@@ -86,6 +97,12 @@ impl IncidentState {
         self.changes.iter().any(|change| change.state.is_outstanding() || change.fence.is_some())
     }
 
+    /// Whether everything is being put back, in waves or at once.
+    pub fn is_withdrawing(&self) -> bool {
+        self.closing.is_some()
+            || self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.because == Because::Recovered)
+    }
+
     /// Changes in force right now.
     pub fn in_force(&self) -> usize {
         self.changes.iter().filter(|change| change.state.is_in_force()).count()
@@ -100,6 +117,45 @@ impl IncidentState {
     pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a Change> {
         self.changes.iter().filter(move |change| change.step == step)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+/// A withdrawal in waves: first one object of a step, then more at once, each wave healthy before the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Withdrawal {
+    /// Why it began.
+    pub because: Because,
+    /// The step whose objects go back now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub step: Option<String>,
+    /// Waves of this step so far, the present one included; a retired scheduler is none.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
+    pub waves: u16,
+    /// The changes that go back now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
+    pub wave: Vec<ChangeId>,
+    /// Since when all objects of the wave are back and healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
+}
+
+/// Why changes go back in waves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Because {
+    /// No rule has held for `recovery.for`.
+    Recovered,
+    /// The severity has been lower for `recovery.for`, and the step is not for the lower one.
+    SeverityFell,
 }
 
 /// The policy as it was when the response last looked at it.
@@ -257,6 +313,9 @@ pub struct StepStatus {
     /// When everything was put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Since when the severity is one that the step is not for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted_since: Option<Timestamp>,
     /// What became of its targets.
     #[serde(default)]
     pub targets: TargetCounts,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::incident::{Closing, IncidentState, StepState};
 use crate::verdict::Verdict;
 
+/// The reason when only changes are left that go back on request.
+pub const AWAITING_WITHDRAWAL: &str = "AwaitingWithdrawal";
+
 /// Where the response is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -33,7 +36,10 @@ impl Phase {
         match () {
             () if state.resolved_at.is_some() => Self::Resolved,
             () if state.held.as_ref().is_some_and(|held| held.stops) => Self::Held,
-            () if state.closing.is_some() => Self::Reverting,
+            () if state.is_withdrawing() => Self::Reverting,
+            () if state.held.as_ref().is_some_and(|held| held.reason == AWAITING_WITHDRAWAL) => {
+                Self::Monitoring
+            }
             () if any(StepState::Applying) => Self::Remediating,
             () if any(StepState::Verified) => Self::Monitoring,
             () if any(StepState::Applied) => Self::Verifying,

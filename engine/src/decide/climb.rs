@@ -1,17 +1,29 @@
 //! The ladder: the steps that have begun are tended, and the next one starts.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::journal::STEPS;
 use super::plan::Plans;
+use super::recover::Progress;
 use super::turn::Turn;
 use super::{Round, is_begun};
-use crate::change::{Change, ChangeState};
+use crate::change::{Again, Change, ChangeState};
 use crate::facts::Look;
-use crate::incident::Held;
-use crate::policy::Severity;
+use crate::incident::{Because, Held};
+use crate::period::after;
+use crate::policy::{OnFailure, Severity};
 use crate::rules::Step;
+use crate::severity::earliest;
 use crate::verdict::Verdict;
+
+/// Whether objects may join a step that has begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    /// A rule holds.
+    Open,
+    /// None does.
+    Closed,
+}
 
 /// How often the targets of a step are listed while it is not verified.
 pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
@@ -26,8 +38,17 @@ impl Round<'_> {
         let Some(level) = self.next.severity else { return };
         self.next.held = None;
         self.next.changes.retain(|change| change.state != ChangeState::Planned); // from Observe
+        if !self.put_back_what_fell(level) {
+            return;
+        }
+        self.notice_rise(level);
         for step in self.begun() {
-            self.tend(&step, true);
+            self.tend(&step, Joining::Open);
+        }
+        self.put_back_what_failed();
+        if self.relapses_are_used_up() {
+            self.next.held = Some(self.held_by_relapses());
+            return;
         }
         let trouble = self.trouble();
         if trouble.is_some() {
@@ -41,8 +62,73 @@ impl Round<'_> {
     /// Tends the steps that have begun, and lets nothing join them.
     pub(super) fn watch_steps(&mut self) {
         for step in self.begun() {
-            self.tend(&step, false);
+            self.tend(&step, Joining::Closed);
         }
+    }
+
+    /// Puts back the steps that are not for this level and have not been for long enough, in waves.
+    /// Whether the climb may go on in this round.
+    fn put_back_what_fell(&mut self, level: Severity) -> bool {
+        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return true };
+        let quiet = self.quiet_time(rules);
+        let mut due = None;
+        for step in self.begun() {
+            let now = self.now;
+            let status = self.step_status(&step.name);
+            let since = *status.unlisted_since.get_or_insert(now);
+            if step.is_for(level) {
+                status.unlisted_since = None;
+                continue;
+            }
+            due = earliest(due, Some(after(since, quiet)));
+        }
+        let is_due = |round: &Self, step: &Step| {
+            let since = round.next.step(&step.name).and_then(|status| status.unlisted_since);
+            since.is_some_and(|since| after(since, quiet) <= round.now)
+        };
+        let fallen = self.steps_that_go_back(|step| is_due(self, step));
+        let Some(due) = due.filter(|_| !fallen.is_empty() || self.next.withdrawal.is_some()) else {
+            self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
+            return true;
+        };
+        match self.take_back(Because::SeverityFell, &fallen, due) {
+            Progress::Waits => true,
+            Progress::Done => {
+                self.next.withdrawal = None;
+                true
+            }
+            Progress::Relapsed => true,
+        }
+    }
+
+    /// A step one of whose targets failed goes back at once if it says so.
+    fn put_back_what_failed(&mut self) {
+        for step in self.begun() {
+            if step.on_failure != OnFailure::Revert || !self.has_failed(&step) {
+                continue;
+            }
+            for index in 0..self.next.changes.len() {
+                let change = &self.next.changes[index];
+                if change.step == step.name
+                    && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
+                {
+                    self.give_back_at(index);
+                }
+            }
+        }
+    }
+
+    /// Whether new objects may join the step.
+    fn admits(&self, step: &Step) -> bool {
+        let fell = self.next.step(&step.name).is_some_and(|status| status.unlisted_since.is_some());
+        let failed = step.on_failure != OnFailure::Continue && self.has_failed(step);
+        !fell && !failed && !self.relapses_are_used_up()
+    }
+
+    fn only_wanted_again(&self, plans: Plans) -> Plans {
+        let is_wanted = |change: &Change| change.again == Again::Always;
+        let changes = plans.changes.into_iter().filter(|(change, _)| is_wanted(change)).collect();
+        Plans { changes, refused: Vec::new(), ..plans }
     }
 
     pub(super) fn begun(&self) -> Vec<Step> {
@@ -63,17 +149,29 @@ impl Round<'_> {
         }
     }
 
+    /// Whether this round lists the targets of a step anew, because the last listing is older than
+    /// this moment or than a second. If not, it is woken for it.
+    pub(super) fn is_listing_newer(&mut self, step: &str, than: Option<Timestamp>) -> bool {
+        let age = self.facts.listing_age.get(step).copied();
+        let listed_at = age.map(|age| after(self.now, -age));
+        match than {
+            Some(than) if listed_at.is_some_and(|listed| listed < than) => true,
+            Some(_) | None => self.is_listing_due(step, RELIST_BUSY),
+        }
+    }
+
     /// What the last listing of this step gave a person to decide stands until the next one.
     fn held_since_last_listing(&self, step: &Step) -> Option<Held> {
         self.facts.state.held.clone().filter(|held| held.step.as_ref() == Some(&step.name))
     }
 
     /// Joiners, drift and verification of one step.
-    fn tend(&mut self, step: &Step, admit: bool) {
-        let settled = self
-            .next
-            .changes_of(&step.name)
-            .all(|c| !c.state.is_outstanding() || c.state == ChangeState::Verified);
+    fn tend(&mut self, step: &Step, joining: Joining) {
+        let settled = !self.is_wanted_again(step)
+            && self
+                .next
+                .changes_of(&step.name)
+                .all(|c| !c.state.is_outstanding() || c.state == ChangeState::Verified);
         let interval = if settled { RELIST_IDLE } else { RELIST_BUSY };
         let plans = match self.is_listing_due(&step.name, interval) {
             true => {
@@ -83,7 +181,9 @@ impl Round<'_> {
             false => None,
         };
         let Some(plans) = plans else {
-            if admit && let Some(held) = self.held_since_last_listing(step) {
+            if joining == Joining::Open
+                && let Some(held) = self.held_since_last_listing(step)
+            {
                 self.next.held = Some(held);
             }
             return;
@@ -91,9 +191,12 @@ impl Round<'_> {
         self.note(step, &plans);
         self.notice_drift(step);
         self.verify(step);
-        if admit && !self.has_failed(step) {
-            self.begin_changes(step, plans);
-        }
+        let plans = match joining {
+            Joining::Open if self.admits(step) => plans,
+            // What was put back too early is applied again though nothing else may join.
+            Joining::Open | Joining::Closed => self.only_wanted_again(plans),
+        };
+        self.begin_changes(step, plans);
     }
 
     fn start_next(&mut self, level: Severity) {

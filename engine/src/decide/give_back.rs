@@ -21,6 +21,7 @@ use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, is_due};
 use crate::id::ResourceVersion;
 use crate::period::after;
+use crate::policy::Revert;
 use crate::undo;
 
 /// How long the traces may take when the step is not known any more.
@@ -29,6 +30,13 @@ const TRACES: SignedDuration = SignedDuration::from_secs(300);
 const ENOUGH_TRIES: u8 = 3;
 
 impl Round<'_> {
+    /// One step further on the way back of the change at this place of the journal.
+    pub(super) fn give_back_at(&mut self, index: usize) {
+        let mut change = self.next.changes[index].clone();
+        self.give_back(&mut change);
+        self.next.changes[index] = change;
+    }
+
     /// One step further on the way back.
     pub(super) fn give_back(&mut self, change: &mut Change) {
         if self.is_being_written(&change.target) {
@@ -94,15 +102,26 @@ impl Round<'_> {
                 );
                 return self.cannot_put_back(change, &why);
             }
-            undo::cede_unreturned(object, &mut change.fields);
+            if !self.is_kept(change) {
+                undo::cede_unreturned(object, &mut change.fields);
+            }
             change.state = ChangeState::Reverting;
         }
         change.record_is_gone(self.now);
         self.take_traces_off(change, object, version);
     }
 
+    /// Whether the loan becomes permanent instead of going back.
+    fn is_kept(&self, change: &Change) -> bool {
+        self.step(&change.step).is_some_and(|step| step.revert == Revert::Never)
+    }
+
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
-        match undo::three_way_patch(object, &change.id, &mut change.fields) {
+        let patch = match self.is_kept(change) {
+            true => undo::return_patch(object, &change.id, &[]),
+            false => undo::three_way_patch(object, &change.id, &mut change.fields),
+        };
+        match patch {
             Ok(patch) => {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
@@ -123,7 +142,7 @@ impl Round<'_> {
         } else {
             None
         };
-        let Some(patch) = patch else { return finish(change) };
+        let Some(patch) = patch else { return self.ended(change) };
         if !is_due(change.retry_at, self.now) {
             return self.wake(change.retry_at);
         }
@@ -158,13 +177,15 @@ impl Round<'_> {
         self.happen("TracesLeft", &what);
         true
     }
-}
 
-/// Nothing of the change is left to be taken off.
-fn finish(change: &mut Change) {
-    change.fence = None;
-    if change.state == ChangeState::Reverting {
-        change.returned();
+    /// Nothing of the change is left to be taken off.
+    fn ended(&self, change: &mut Change) {
+        change.fence = None;
+        if change.state == ChangeState::Reverting && self.is_kept(change) {
+            change.kept();
+        } else if change.state == ChangeState::Reverting {
+            change.returned();
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod give_back;
 mod journal;
 mod plan;
 mod progress;
+mod recover;
+mod relapse;
 mod settle;
 mod turn;
 mod verify;
@@ -23,12 +25,13 @@ use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId};
 use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
 use crate::id::{IncidentId, TargetId};
-use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
+use crate::incident::{Because, Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
 use crate::policy::Mode;
 use crate::rules::{Rules, Step, begun_step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
 use crate::undo::GuardedPatch;
+use crate::verdict::Verdict;
 use crate::why::WhyNot;
 
 pub use close::as_closed;
@@ -72,6 +75,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.settle(&course);
     match course {
         Course::Withdraw(closing) => round.withdraw(closing),
+        Course::Recover(due) => round.recover(due),
         Course::Stand(held) => round.next.held = Some(held),
         Course::Observe => round.publish_plan(),
         Course::Wait => round.wait_for_a_rule(),
@@ -82,8 +86,10 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
 
 /// Where the response goes in this round.
 enum Course {
-    /// Everything back, then close.
+    /// Everything back at once, then close.
     Withdraw(Closing),
+    /// Everything back in waves, then close. It has been due since then.
+    Recover(Timestamp),
     /// Nothing is applied and nothing is withdrawn until a person acts.
     Stand(Held),
     /// Publish the plan.
@@ -109,6 +115,8 @@ struct Round<'a> {
     wake_at: Option<Timestamp>,
     why: Vec<WhyNot>,
     report: bool,
+    /// Whether its course puts everything back, so that open intents are given up.
+    withdraws: bool,
 }
 
 impl<'a> Round<'a> {
@@ -126,6 +134,7 @@ impl<'a> Round<'a> {
             wake_at: None,
             why: Vec::new(),
             report: false,
+            withdraws: false,
         }
     }
 
@@ -212,9 +221,11 @@ impl<'a> Round<'a> {
         if rules.mode == Mode::Observe && self.next.owes_anything() {
             return Course::Stand(unavailable(&self.facts.incident, "the policy was set to Observe"));
         }
-        if self.has_recovered(rules) {
-            let held_once = self.next.classified_at.is_some();
-            return Course::Withdraw(if held_once { Closing::Recovered } else { Closing::NotClassified });
+        if let Some(due) = self.recovered_since(rules) {
+            return match self.next.classified_at {
+                Some(_) => Course::Recover(due),
+                None => Course::Withdraw(Closing::NotClassified),
+            };
         }
         match rules.mode {
             Mode::Observe => Course::Observe,
@@ -223,28 +234,42 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether no rule has held for `recovery.for`, and `recovery.when` is true.
-    fn has_recovered(&mut self, rules: &Rules) -> bool {
-        if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
-            return false; // no rule can tell when an emergency is over that none has found
+    /// Since when everything may go back: no rule has held for the quiet time and `recovery.when` is true,
+    /// or a wave is on its way. Then only a relapse turns it.
+    fn recovered_since(&mut self, rules: &Rules) -> Option<Timestamp> {
+        self.next.quiet_until = None;
+        let withdrawal = self.next.withdrawal.as_ref().filter(|w| w.because == Because::Recovered);
+        if withdrawal.is_some_and(|withdrawal| !withdrawal.wave.is_empty()) {
+            return Some(self.now);
         }
-        let quiet = if rules.severity.is_empty() {
-            // Rules that were taken away say nothing about an emergency that they had found.
-            self.next.opened_at.filter(|_| self.next.classified_at.is_none())
-        } else {
-            // Rules may have been quiet for days before a person opened it.
-            self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
+        let quiet = self.quiet_since(rules).filter(|_| !self.relapses_are_used_up());
+        let Some(quiet) = quiet else {
+            if withdrawal.is_some() && self.assessment.holds() {
+                self.next.withdrawal = None; // nothing of it is under way
+            }
+            return None;
         };
-        let Some(quiet) = quiet else { return false };
-        let due = after(quiet, rules.recovery.for_);
+        let due = after(quiet, self.quiet_time(rules));
         if due > self.now {
+            self.next.quiet_until = Some(due).filter(|_| self.next.owes_anything());
             self.wake(Some(due));
-            return false;
+            return None;
         }
-        match &rules.recovery.when {
-            Some(when) => when.evaluate(&self.assessment.values).verdict == crate::verdict::Verdict::True,
-            None => true,
+        let when = rules.recovery.when.as_ref().map(|when| when.evaluate(&self.assessment.values).verdict);
+        when.is_none_or(|verdict| verdict == Verdict::True).then_some(due)
+    }
+
+    /// Since when the rules have been quiet in this Incident.
+    fn quiet_since(&self, rules: &Rules) -> Option<Timestamp> {
+        if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
+            return None; // no rule can tell when an emergency is over that none has found
         }
+        if rules.severity.is_empty() {
+            // Rules that were taken away say nothing about an emergency that they had found.
+            return self.next.opened_at.filter(|_| self.next.classified_at.is_none());
+        }
+        // Rules may have been quiet for days before a person opened it.
+        self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
     }
 
     /// A rule held and holds no longer, or none held yet: nothing new starts.
@@ -254,6 +279,9 @@ impl<'a> Round<'a> {
             let wait = "no rule of the policy holds, so nothing is applied; it closes after recovery.for. \
                         Look at status.rules, or delete the Incident";
             self.next.held = Some(Held::new("NotClassified", wait, false));
+        }
+        if self.relapses_are_used_up() {
+            self.next.held = Some(self.held_by_relapses());
         }
         self.watch_steps();
     }

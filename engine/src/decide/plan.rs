@@ -3,7 +3,7 @@
 use super::climb::RELIST_IDLE;
 use super::{Round, is_begun, journal};
 use crate::action::{self, Plan};
-use crate::change::{Change, ChangeState};
+use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
 use crate::id::ChangeId;
 use crate::path::FieldPath;
@@ -25,6 +25,23 @@ pub(super) struct Plans {
     pub changes: Vec<(Change, Target)>,
     /// Changes that must not be made; their entry says why.
     pub refused: Vec<Change>,
+}
+
+/// Whether an object with this entry may be changed by the step again.
+fn may_join(change: &Change) -> bool {
+    match change.state {
+        ChangeState::Planned | ChangeState::Skipped => true,
+        ChangeState::Reverted => matches!(change.again, Again::Always | Again::IfMatching),
+        ChangeState::Intended
+        | ChangeState::Unclear
+        | ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Failed
+        | ChangeState::Held => false,
+    }
 }
 
 impl Round<'_> {
@@ -69,10 +86,11 @@ impl Round<'_> {
 
     fn plan_target(&mut self, step: &Step, target: &Target, plans: &mut Plans) {
         let known = self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid);
-        if known.is_some_and(|change| !matches!(change.state, ChangeState::Planned | ChangeState::Skipped)) {
+        if known.is_some_and(|change| !may_join(change)) {
             return; // it has joined already, or it was undone by hand and never returns
         }
         match target.matched {
+            _ if known.is_some_and(|change| change.again == Again::Always) => {}
             Verdict::True => {}
             Verdict::False => return,
             Verdict::Unknown => {

@@ -2,9 +2,9 @@
 
 use super::Round;
 use super::plan::Plans;
-use crate::change::{Change, ChangeState};
+use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
-use crate::incident::{StepState, StepStatus, count};
+use crate::incident::{IncidentState, StepState, StepStatus, count};
 use crate::rules::Step;
 
 impl Round<'_> {
@@ -35,10 +35,18 @@ impl Round<'_> {
             let changes: Vec<&Change> = self.next.changes_of(&status.name).collect();
             status.targets =
                 count(changes.iter().copied(), status.targets.matched, status.targets.nothing_to_do);
-            let state = step_state(status, &changes, self.next.closing.is_some());
-            if state == StepState::Returned && status.finished_at.is_none() {
-                status.finished_at = Some(self.now);
-            }
+            let state = step_state(status, &changes, &self.next);
+            status.finished_at = match state {
+                StepState::Returned => status.finished_at.or(Some(self.now)),
+                StepState::Pending
+                | StepState::Applying
+                | StepState::Applied
+                | StepState::Verified
+                | StepState::Failed
+                | StepState::Skipped
+                | StepState::Held
+                | StepState::Reverting => None,
+            };
             if !matches!(state, StepState::Pending | StepState::Applied) {
                 (status.reason, status.message) = (None, None);
             }
@@ -68,13 +76,16 @@ impl Round<'_> {
     }
 }
 
-fn step_state(status: &StepStatus, changes: &[&Change], closing: bool) -> StepState {
+fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -> StepState {
     let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
     let outstanding = changes.iter().any(|change| change.state.is_outstanding());
+    let closing = state.closing.is_some();
+    let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
+    let put_back = changes.iter().any(|change| change.again != Again::Never);
     match () {
         () if status.definition.is_none() => StepState::Pending,
-        () if closing && outstanding => StepState::Reverting,
-        () if closing => StepState::Returned,
+        () if (closing || in_waves) && outstanding => StepState::Reverting,
+        () if closing || (put_back && !outstanding) => StepState::Returned,
         () if any(ChangeState::Failed) => StepState::Failed,
         () if any(ChangeState::Held) => StepState::Held,
         () if changes.iter().any(|change| change.state.is_open_intent()) => StepState::Applying,

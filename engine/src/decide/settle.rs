@@ -46,13 +46,13 @@ impl Round<'_> {
     /// Settles everything that is under way, as far as this round can: open
     /// intents, and the traces of loans that somebody else has ended.
     pub(super) fn settle(&mut self, course: &Course) {
-        let withdrawing = matches!(course, Course::Withdraw(_));
+        self.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             let mut change = self.next.changes[index].clone();
             if change.state.is_open_intent() {
                 self.settle_intent(&mut change, course, &mut turns);
-            } else if change.state == ChangeState::Reverting && !withdrawing {
+            } else if change.state == ChangeState::Reverting && !self.withdraws {
                 self.give_back(&mut change);
             }
             self.next.changes[index] = change;
@@ -72,13 +72,12 @@ impl Round<'_> {
         if !change.state.is_open_intent() {
             return;
         }
-        let withdrawing = matches!(course, Course::Withdraw(_));
         let may_send = matches!(course, Course::Climb);
-        let gives_up = self.gives_up(change, withdrawing);
+        let gives_up = self.gives_up(change);
         if change.state == ChangeState::Held && gives_up.is_none() {
             return; // until a person decides
         }
-        let begins_to_withdraw = withdrawing && self.facts.state.closing.is_none();
+        let begins_to_withdraw = self.withdraws && !self.facts.state.is_withdrawing();
         if !is_due(change.retry_at, self.now) && !begins_to_withdraw {
             return self.wake(change.retry_at);
         }
@@ -168,8 +167,8 @@ impl Round<'_> {
     }
 
     /// Why the intent is to be abandoned, if it is.
-    fn gives_up(&self, change: &Change, withdrawing: bool) -> Option<String> {
-        if withdrawing {
+    fn gives_up(&self, change: &Change) -> Option<String> {
+        if self.withdraws {
             return Some("the response was withdrawn before it was applied".to_owned());
         }
         if change.state == ChangeState::Held {
@@ -308,8 +307,9 @@ impl Round<'_> {
 
     /// No request of the intent can take effect any more.
     fn abandon(&mut self, change: &mut Change, why: &str) {
-        if self.next.closing.is_some() || self.facts.intent.withdrawn || self.facts.intent.deleting {
-            return change.stand(ChangeState::Skipped, "Withdrawn", why);
+        if self.withdraws {
+            let before = if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped };
+            return change.stand(before, "Withdrawn", why);
         }
         let reason = change.reason.clone().unwrap_or_else(|| "Timeout".to_owned());
         change.stand(ChangeState::Failed, &reason, why);

@@ -5,7 +5,7 @@ use super::settle::last_applied;
 use crate::change::{Change, ChangeState};
 use crate::incident::Held;
 use crate::period::after;
-use crate::policy::Severity;
+use crate::policy::{OnFailure, Severity};
 
 /// Whether a step that has not begun may start.
 pub(super) enum Turn {
@@ -28,6 +28,9 @@ impl Round<'_> {
             let changes: Vec<&Change> = self.next.changes_of(name).collect();
             if changes.iter().any(|change| change.state.is_open_intent()) {
                 return Turn::Wait(format!("step {name} is being applied"));
+            }
+            if changes.iter().any(|change| change.state == ChangeState::Reverting) {
+                return Turn::Wait(format!("step {name} is being put back"));
             }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
@@ -67,7 +70,7 @@ impl Round<'_> {
                 .changes_of(&step.name)
                 .filter(|change| change.state == ChangeState::Failed)
                 .collect();
-            if let Some(first) = failed.first() {
+            if let Some(first) = failed.first().filter(|_| step.on_failure == OnFailure::Halt) {
                 let message = format!(
                     "step {}: {} target(s) failed, the first is {}: {}. Remove the cause, or put everything back with `{}`",
                     step.name,

@@ -1,31 +1,42 @@
 //! The end of a response: everything back, whatever the reason, then closed.
 
 use super::Round;
+use super::climb::RELIST_BUSY;
+use super::recover::is_stuck;
 use crate::change::{Change, ChangeState};
+use crate::facts::LookResult;
 use crate::incident::{Closing, Held};
+use crate::period::after;
+use crate::rules::Step;
+use crate::verdict::Verdict;
 
 impl Round<'_> {
-    /// Puts everything back, then closes.
+    /// Puts everything back at once, then closes.
     pub(super) fn withdraw(&mut self, closing: Closing) {
+        self.next.withdrawal = None;
+        self.next.quiet_until = None;
         if self.next.closing != Some(closing) {
             self.next.closing = Some(closing);
             let text = match closing {
-                Closing::Recovered => "no rule has held for recovery.for: everything is put back",
+                Closing::Recovered => "everything is back",
                 Closing::Withdrawn => "withdrawn by a person: everything is put back",
                 Closing::Deleted => "the Incident is being deleted: everything is put back",
                 Closing::NotClassified => "no rule ever held: there is nothing to do",
                 Closing::Superseded => "the policy's claim names another Incident: this one closes",
             };
-            self.happen("WithdrawalStarted", text);
+            if closing != Closing::Recovered {
+                self.happen("WithdrawalStarted", text);
+            }
         }
         self.next.held = None;
         for index in 0..self.next.changes.len() {
-            let mut change = self.next.changes[index].clone();
+            let change = &self.next.changes[index];
             let only_fenced = change.fence.is_some() && !change.state.is_outstanding();
-            if change.state.is_in_force() || only_fenced {
-                self.give_back(&mut change);
+            if change.state == ChangeState::Reverting || only_fenced {
+                self.give_back_at(index);
+            } else if change.state.is_in_force() && !self.waits_for_its_scheduler(index) {
+                self.give_back_at(index);
             }
-            self.next.changes[index] = change;
         }
         if self.facts.intent.deleting && self.facts.intent.abandon {
             self.let_go();
@@ -35,6 +46,44 @@ impl Round<'_> {
         } else {
             self.close(closing);
         }
+    }
+
+    /// Whether the change moves pods back to a scheduler that is not back itself. It is waited for as
+    /// long as the step's timeout, and no longer: a person wants everything back.
+    fn waits_for_its_scheduler(&mut self, index: usize) -> bool {
+        let change = self.next.changes[index].clone();
+        let Some(step) = self.step(&change.step).cloned() else { return false };
+        let Some(retired) = self.retired_of(&step).filter(|retired| *retired != change.id) else {
+            return false;
+        };
+        let Some(retired) = self.next.changes.iter().find(|change| change.id == retired).cloned() else {
+            return false;
+        };
+        if retired.state.is_outstanding() {
+            return !is_stuck(&retired);
+        }
+        retired.state == ChangeState::Reverted && !self.is_available_again(&step, &retired)
+    }
+
+    fn is_available_again(&mut self, step: &Step, retired: &Change) -> bool {
+        let Some(late) =
+            retired.returned_at.map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
+        else {
+            return true;
+        };
+        let is_back = match self.look_at(&retired.target) {
+            None => return false,
+            Some(LookResult::Found(target)) => target.rollout.0 == Verdict::True,
+            Some(LookResult::Gone) => true,
+            Some(LookResult::Refused { .. } | LookResult::Failed { .. } | LookResult::Listed(_)) => false,
+        };
+        if !is_back {
+            self.wake_in(RELIST_BUSY);
+            self.wake(Some(late));
+            let message = format!("{} must be available before its pods go back to it", retired.target);
+            self.not_done(&step.name, None, "WaitsForScheduler", &message);
+        }
+        is_back
     }
 
     /// A person wants the Incident gone more than the changes back.
@@ -56,9 +105,8 @@ impl Round<'_> {
         self.look.clear();
     }
 
-    fn say_what_is_outstanding(&mut self) {
-        let stuck =
-            |change: &&Change| matches!(change.reason.as_deref(), Some("CannotPutBack" | "CannotRead"));
+    pub(super) fn say_what_is_outstanding(&mut self) {
+        let stuck = |change: &&Change| change.state.is_outstanding() && is_stuck(change);
         let Some(change) = self.next.changes.iter().find(stuck) else { return };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(

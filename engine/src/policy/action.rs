@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::selector::TargetsSpec;
+use crate::id::TargetId;
 
 /// What a step does. Exactly one member must be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +114,17 @@ pub struct ObjectRef {
     /// Name.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub name: String,
+}
+
+impl ObjectRef {
+    /// Whether it means this object, for a policy in the namespace `own`.
+    pub fn names(&self, target: &TargetId, own: &str) -> bool {
+        let group = |api_version: &str| api_version.split_once('/').map(|(group, _)| group.to_owned());
+        target.kind == self.kind
+            && target.name == self.name
+            && target.namespace == self.namespace.as_deref().unwrap_or(own)
+            && group(&target.api_version) == group(&self.api_version)
+    }
 }
 
 /// Batch size and concurrency of models go down; a value that is lower already stays. Give `batchSize`,

@@ -75,6 +75,10 @@ pub struct Moment {
     /// What happens to the next writes. They replace those that are still waiting.
     #[serde(default)]
     pub faults: Option<Vec<Fault>>,
+    /// From now on the status that an object gets as soon as Firebreak has changed its spec, with the
+    /// generation observed; null: none.
+    #[serde(default, deserialize_with = "present")]
+    pub settle: Option<Value>,
     /// Why the targets cannot be read from now on; empty text: they can.
     #[serde(default)]
     pub unreadable: Option<String>,

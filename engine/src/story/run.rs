@@ -218,6 +218,9 @@ impl Stage {
         if let Some(faults) = &moment.faults {
             self.world.faults.clone_from(faults);
         }
+        if let Some(status) = &moment.settle {
+            self.world.settle = Some(status.clone()).filter(|status| !status.is_null());
+        }
         if let Some(why) = &moment.unreadable {
             self.world.unreadable = Some(why.clone()).filter(|why| !why.is_empty());
         }

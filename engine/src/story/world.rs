@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::fault::Fault;
-use super::server::{Answer, Server, leaves};
+use super::server::{Answer, Server, leaves, merge};
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
 use crate::expression::ObjectCondition;
@@ -60,6 +60,9 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// Writes that were sent.
     pub sent: usize,
+    /// The status that the operator of an object gives it as soon as Firebreak has changed its spec;
+    /// observedGeneration follows. None: objects keep the status that they have.
+    pub settle: Option<Value>,
 }
 
 /// One process; it forgets everything when it crashes.
@@ -109,6 +112,7 @@ impl World {
             unreadable: None,
             faults: Vec::new(),
             sent: 0,
+            settle: None,
         }
     }
 
@@ -239,11 +243,23 @@ impl World {
 
     pub(super) fn patch(&mut self, effect: &Effect, body: &Value) -> Outcome {
         match self.server.patch(&effect.target.name, body, OURS) {
-            Answer::Ok(object) => Outcome::Done(object),
+            Answer::Ok(object) => {
+                self.operator_notices(&effect.target.name, &object);
+                Outcome::Done(object)
+            }
             Answer::Conflict => Outcome::Later { conflict: true, after: None },
             Answer::NotFound => {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }
+        }
+    }
+
+    fn operator_notices(&mut self, name: &str, object: &Value) {
+        let Some(status) = &self.settle else { return };
+        let mut status = status.clone();
+        status["observedGeneration"] = object["metadata"]["generation"].clone();
+        if object["status"]["observedGeneration"] != status["observedGeneration"] {
+            self.server.edit(name, "operator/Update", |object| merge(&mut object["status"], &status));
         }
     }
 

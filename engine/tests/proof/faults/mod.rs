@@ -28,7 +28,7 @@ signals:
 - {name: nodes, expect: 8, nodes: {}}
 severity:
 - {level: P0, reason: Outage, when: "signals.nodes.ready * 2 <= signals.nodes.expected", for: 5s}
-recovery: {for: 30s}
+recovery: {for: 30s, between: 5s, maxAtOnce: 2, relapses: 3}
 steps:
 - name: fallback
   action: {cpuFallback: {targets: {apiVersion: apps/v1, kind: Deployment}, quantization: int8}}
@@ -104,6 +104,7 @@ impl Run {
             shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
         }
         world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 0)]));
+        world.settle = Some(json!({"phase": "Ready"})).filter(|_| weather.calm || dice.one_in(2));
         Self {
             world,
             dice,

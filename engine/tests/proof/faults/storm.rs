@@ -193,6 +193,11 @@ impl Run {
             if self.dice.one_in(3) {
                 self.meddle();
             }
+            if number > end_at && self.dice.one_in(12) {
+                let ready = if self.dice.one_in(2) { 0 } else { 8 };
+                self.note(format!("{ready} nodes are ready"));
+                self.world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", ready)]));
+            }
             let which = usize::from(self.dice.one_in(3));
             let mut controller = std::mem::take(&mut controllers[which]);
             self.stormy_round(&mut controller);
@@ -214,6 +219,12 @@ impl Run {
     /// With the faults switched off it is resolved, in bounded time and work.
     pub(super) fn calm_down(&mut self) {
         let mut controller = Controller::default();
+        self.world.settle = Some(json!({"phase": "Ready"}));
+        let recovered = reading(&[("total", 8), ("ready", 8)]);
+        let rings = self.world.signals["nodes"] != recovered && !self.weather.calm;
+        if rings && !self.world.intent.withdrawn && !self.world.intent.deleting {
+            self.world.signals.insert("nodes".to_owned(), recovered);
+        }
         self.world.pass(1);
         let deadline = self.world.now + SignedDuration::from_mins(40);
         for _ in 0..2000 {
@@ -236,6 +247,9 @@ impl Run {
             }
             if self.world.state().resolved_at.is_some() {
                 return;
+            }
+            if self.world.state().held.as_ref().is_some_and(|held| held.reason == "Relapsed") {
+                self.world.intent.withdrawn = true; // only a person moves that on
             }
             if decision.effects.is_empty() && !decision.report {
                 let wake = decision.wake_at.expect("nothing is under way and nothing wakes it");

@@ -1,0 +1,94 @@
+//! When a withdrawal has to be taken back: the emergency is not over.
+//!
+//! What was just put back is applied again, in a new round and within the
+//! bounds of the first. The quiet time before the next withdrawal doubles, and
+//! after `recovery.relapses` of them a person has to decide.
+
+use jiff::SignedDuration;
+
+use super::Round;
+use crate::change::{Again, ChangeState};
+use crate::incident::{Because, Held};
+use crate::policy::Severity;
+use crate::rules::{Rules, Step};
+
+impl Round<'_> {
+    /// The present wave is applied again, and a step that was put back before if a rule holds.
+    pub(super) fn relapse(&mut self, why: &str) {
+        let wave = self.next.withdrawal.take().map(|withdrawal| withdrawal.wave).unwrap_or_default();
+        let rule_holds = self.next.severity.is_some();
+        for change in self.next.changes.iter_mut().filter(|change| change.again == Again::Possible) {
+            let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
+            change.again = match is_back {
+                true if wave.contains(&change.id) => Again::Always,
+                true if rule_holds => Again::IfMatching,
+                true => Again::Possible,
+                false => Again::Never,
+            };
+        }
+        self.count_relapse(why);
+    }
+
+    /// The emergency came back for steps that were put back: they are applied again.
+    pub(super) fn notice_rise(&mut self, level: Severity) {
+        if self.next.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.because == Because::Recovered) {
+            return;
+        }
+        let for_level: Vec<String> =
+            self.begun().iter().filter(|step| step.is_for(level)).map(|step| step.name.clone()).collect();
+        let mut returned = false;
+        for change in self.next.changes.iter_mut().filter(|change| for_level.contains(&change.step)) {
+            if change.state == ChangeState::Reverted && change.again == Again::Possible {
+                change.again = Again::IfMatching;
+                returned = true;
+            }
+        }
+        if returned {
+            self.count_relapse("a rule holds again for steps that were put back");
+        }
+    }
+
+    fn count_relapse(&mut self, why: &str) {
+        self.next.relapses = self.next.relapses.saturating_add(1);
+        let number = self.next.relapses;
+        self.happen("Relapse", &format!("relapse {number}: {why}. What was put back is applied again"));
+    }
+
+    /// How long no rule may hold before everything goes back: doubled with each relapse.
+    pub(super) fn quiet_time(&self, rules: &Rules) -> SignedDuration {
+        let doublings = u32::from(self.next.relapses.min(20));
+        let length = rules.recovery.for_.saturating_mul(1 << doublings);
+        length.min(SignedDuration::from_hours(24 * 365))
+    }
+
+    /// Whether the last relapse was one too many: nothing goes back by itself any more.
+    pub(super) fn relapses_are_used_up(&self) -> bool {
+        self.next.relapses > 0
+            && self.rules.is_some_and(|rules| self.next.relapses >= rules.recovery.relapses)
+    }
+
+    pub(super) fn held_by_relapses(&self) -> Held {
+        let number = self.next.relapses;
+        let message = format!(
+            "taken back {number} time(s), and each time the emergency came back: the workload needs this change. \
+             Remove the cause, then put everything back with `{}`",
+            self.facts.incident.withdraw_command()
+        );
+        Held::new("Relapsed", &message, true)
+    }
+
+    /// After a relapse the response goes on in the same round.
+    pub(super) fn go_on_after_relapse(&mut self) {
+        match self.next.severity {
+            Some(_) => self.climb(),
+            None => self.wait_for_a_rule(),
+        }
+    }
+
+    /// Whether anything of this step is still to be applied again.
+    pub(super) fn is_wanted_again(&self, step: &Step) -> bool {
+        self.next.changes_of(&step.name).any(|change| {
+            change.state == ChangeState::Reverted && matches!(change.again, Again::Always | Again::IfMatching)
+        })
+    }
+}
