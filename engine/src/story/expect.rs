@@ -11,7 +11,7 @@ use crate::path::FieldPath;
 use crate::phase::Phase;
 
 /// What has to be so. What it does not name may be as it likes. `None` as text means that there is none.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Expect {
     /// The phase of the Incident; `None` if there is no Incident.
