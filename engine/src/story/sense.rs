@@ -44,6 +44,9 @@ pub(super) fn check(story: &Story) -> Result<(), String> {
 
 /// Whether a server could have this object.
 pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("an object needs a name".to_owned());
+    }
     for key in ["apiVersion", "kind"] {
         let is_text = object[key].as_str().is_some_and(|text| !text.is_empty());
         if !is_text {
