@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::{Expect, Story};
@@ -13,6 +14,8 @@ use crate::rules::Shapes;
 
 /// Fields of a reading that the engine adds.
 const ADDED: [&str; 2] = ["expected", "missing"];
+/// The longest story: time is not slept, but an open Incident looks around every few seconds of it.
+const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Checks what does not depend on how the story goes.
 pub(super) fn check(story: &Story) -> Result<(), String> {
@@ -23,6 +26,9 @@ pub(super) fn check(story: &Story) -> Result<(), String> {
         if pair[1].at.length() < pair[0].at.length() {
             return Err(format!("the moment {} stands after {}; put them in order", pair[1].at, pair[0].at));
         }
+    }
+    if let Some(late) = story.then.iter().find(|moment| moment.at.length() > LONGEST) {
+        return Err(format!("the moment {} is too late; a story lasts at most 7 days", late.at));
     }
     let known: BTreeSet<&String> = story.then.iter().flat_map(|moment| moment.objects.keys()).collect();
     for moment in &story.then {
@@ -164,6 +170,7 @@ mod tests {
         let table = [
             (json!({"/then/1": {"expect": null}}), "it expects nothing"),
             (json!({"/then/0": {"at": "1m"}}), "the moment 10s stands after 1m; put them in order"),
+            (json!({"/then/1": {"at": "169h"}}), "the moment 169h is too late; a story lasts at most 7 days"),
             (json!({"/then/1/expect": {"changes": {"chta": "None"}}}), "at 10s: chta is expected, but no"),
             (json!({"/then/1/expect": {"lent": {"a/chta": {}}}}), "at 10s: chta is expected"),
             (json!({"/then/1/expect": {"objects": {"chat": {"spec.x": 1}}}}), "at 10s: spec.x: "),
