@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
+use crate::value::whole;
 
 /// Where a change stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,6 +90,9 @@ pub struct Change {
     /// Intents that died because the object moved between read and write.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicts: u8,
+    /// The highest value that the first intent allowed, for an action that multiplies: it binds all later ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<i64>,
     /// When the object joined the step; the step's timeout counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_at: Option<Timestamp>,
@@ -172,6 +176,7 @@ impl Change {
             round: 0,
             tries: 0,
             conflicts: 0,
+            ceiling: None,
             joined_at: None,
             sent_at: None,
             retry_at: None,
@@ -204,6 +209,13 @@ impl Change {
         self.sent_at = Some(now);
         self.retry_at = None;
         self.explain(None);
+    }
+
+    /// What the first intent allows is the most that any later one may set.
+    pub fn fix_ceiling(&mut self) {
+        if self.ceiling.is_none() {
+            self.ceiling = self.fields.iter().filter_map(|field| whole(field.after.as_ref()?)).max();
+        }
     }
 
     /// The object carries our record.

@@ -11,6 +11,7 @@ use crate::expression::FieldValue;
 use crate::id::{IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
+use crate::policy::Severity;
 use crate::verdict::Verdict;
 
 /// What one signal says.
@@ -64,6 +65,8 @@ pub struct Facts {
 pub struct PersonIntent {
     /// `spec.response: Withdrawn`.
     pub withdrawn: bool,
+    /// `spec.severity`: the level whatever the rules say.
+    pub pinned: Option<Severity>,
     /// The Incident is being deleted.
     pub deleting: bool,
     /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.
@@ -107,11 +110,20 @@ pub enum Look {
     Object(TargetId),
 }
 
+/// What the targets of a step describe now.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The objects that `where` wants or that cannot be told, and those the step has changed already.
+    pub targets: Vec<Target>,
+    /// How many objects names, selector and namespaces describe, whatever `where` says.
+    pub scope: usize,
+}
+
 /// What a live read showed.
 #[derive(Clone, Debug)]
 pub enum LookResult {
-    /// The objects that the targets describe, and those the step has changed already.
-    Listed(Vec<Target>),
+    /// The objects of a step.
+    Listed(Listing),
     /// The object.
     Found(Box<Target>),
     /// There is no such object any more.
@@ -143,12 +155,56 @@ pub struct Target {
     pub match_problem: Option<String>,
     /// The object or its namespace is annotated as exempt.
     pub exempt: bool,
-    /// The owner that must be changed instead, as `Kind/name`.
+    /// The owner that must be changed instead and cannot be by itself, as `Kind/name`.
     pub owned_by: Option<String>,
-    /// Another controller rewrites what we would change; why and what to do.
+    /// The objects that the step describes and that this one owns: it is changed in their place.
+    pub resolved_from: Vec<TargetId>,
+    /// What the step does with it.
+    pub part: Part,
+    /// The fields that an action may change.
     pub slots: Slots,
     /// Whether the object has finished rolling out, and why not.
     pub rollout: (Verdict, String),
+    /// Whether the object is healthy.
+    pub healthy: Verdict,
+    /// How many replicas its autoscaler wants; asked only for steps that raise its limit.
+    pub demand: Demand,
+    /// Who else sets its number of replicas; asked only for steps that set it.
+    pub scaled_by: ScaledBy,
+}
+
+/// What a step does with one of the objects that were listed for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// Its action.
+    #[default]
+    Target,
+    /// It is the broken scheduler: scaled to 0 before the others are changed.
+    Retired,
+}
+
+/// How many replicas an autoscaler wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// Nobody asked, or it has no autoscaler.
+    #[default]
+    None,
+    /// So many.
+    Wants(i64),
+    /// It cannot be read; for people.
+    Unknown(String),
+}
+
+/// Who sets the number of replicas of an object besides people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ScaledBy {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// This autoscaler, as `Kind/name`.
+    Autoscaler(String),
+    /// It cannot be read; for people.
+    Unknown(String),
 }
 
 /// The fields that an action may change in one object.
@@ -158,6 +214,26 @@ pub struct Slots {
     pub fields: Vec<Slot>,
     /// What pins the pods to accelerators and cannot be released.
     pub pins: Vec<String>,
+    /// Roles for which the kind has no field, or for which this object has it in a form that must not be changed.
+    pub obstacles: Vec<Obstacle>,
+    /// Labels and annotations of the object reach its pods, so every write of ours starts them anew.
+    pub metadata_propagates: bool,
+}
+
+impl Slots {
+    /// The fields with this role.
+    pub fn of<'a, 'r>(&'a self, role: &'r Role) -> impl Iterator<Item = &'a Slot> + use<'a, 'r> {
+        self.fields.iter().filter(move |slot| slot.role == *role)
+    }
+}
+
+/// Why a field of a role cannot be changed in an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Obstacle {
+    /// What the field means.
+    pub role: Role,
+    /// For people: the kind has none, or where it is and what is wrong.
+    pub why: String,
 }
 
 /// One field that an action may change.
@@ -185,6 +261,32 @@ pub enum Role {
         /// The value without the accelerator part; none if the field goes.
         released: Option<Value>,
     },
+    /// The most replicas that an autoscaler may set.
+    AutoscalerLimit,
+    /// The name of the scheduler.
+    Scheduler,
+    /// Requests in one batch.
+    BatchSize,
+    /// Requests at once.
+    MaxConcurrency,
+    /// The number of replicas.
+    Replicas,
+}
+
+impl Role {
+    /// What it is called for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accelerator => "accelerator",
+            Self::QuantizationEnabled | Self::QuantizationPrecision => "quantization",
+            Self::Placement { .. } => "placement",
+            Self::AutoscalerLimit => "autoscaler limit",
+            Self::Scheduler => "scheduler name",
+            Self::BatchSize => "batch size",
+            Self::MaxConcurrency => "concurrency",
+            Self::Replicas => "replicas",
+        }
+    }
 }
 
 /// What became of one effect.

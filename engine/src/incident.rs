@@ -36,6 +36,9 @@ pub struct IncidentState {
     /// When it first had a severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classified_at: Option<Timestamp>,
+    /// Whether a rule has held since it was opened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rule_has_held: bool,
     /// When the first change was intended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_action_at: Option<Timestamp>,

@@ -83,6 +83,15 @@ fn decimal_nanos(text: &str) -> Option<i128> {
     Some(if negative { -nanos } else { nanos })
 }
 
+/// The whole number that a value is, or that its text spells.
+pub fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
 /// Whether the value is a quantity of nothing, or is not there.
 pub fn is_zero(value: Option<&Value>) -> bool {
     value.is_none_or(|value| value.is_null() || quantity(value) == Some(0))

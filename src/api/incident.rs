@@ -3,6 +3,7 @@
 
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::phase::Phase;
+use firebreak_engine::policy::Severity;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ pub struct IncidentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub summary: Option<String>,
+    /// Pins the severity. Absent: the policy's rules tell how severe it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// What a person wants done. Absent is Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,

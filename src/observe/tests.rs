@@ -94,7 +94,13 @@ impl World {
 }
 
 fn nodes() -> SignalSpec {
-    SignalSpec { name: "s".to_owned(), expect: None, nodes: Some(NodesSpec::default()), objects: None }
+    SignalSpec {
+        name: "s".to_owned(),
+        expect: None,
+        nodes: Some(NodesSpec::default()),
+        objects: None,
+        workloads: None,
+    }
 }
 
 fn models(namespaces: Option<&[&str]>) -> SignalSpec {
@@ -107,7 +113,7 @@ fn models(namespaces: Option<&[&str]>) -> SignalSpec {
         namespaces: namespaces.map(|list| NamespacesSpec { all: false, names: names(list) }),
         healthy: None,
     };
-    SignalSpec { name: "s".to_owned(), expect: None, nodes: None, objects: Some(objects) }
+    SignalSpec { name: "s".to_owned(), expect: None, nodes: None, objects: Some(objects), workloads: None }
 }
 
 fn node(name: &str, ready: &str) -> Value {

@@ -37,7 +37,14 @@ fn accelerator_paths(slots: &Slots) -> Vec<String> {
 fn released(slots: &Slots) -> Vec<(String, Option<Value>)> {
     let placement = slots.fields.iter().filter_map(|slot| match &slot.role {
         Role::Placement { released } => Some((slot.path.to_string(), released.clone())),
-        Role::Accelerator | Role::QuantizationEnabled | Role::QuantizationPrecision => None,
+        Role::Accelerator
+        | Role::QuantizationEnabled
+        | Role::QuantizationPrecision
+        | Role::AutoscalerLimit
+        | Role::Scheduler
+        | Role::BatchSize
+        | Role::MaxConcurrency
+        | Role::Replicas => None,
     });
     placement.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Slots, Target};
+use firebreak_engine::facts::{Demand, Part, ScaledBy, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
@@ -35,7 +35,8 @@ pub fn target(
     let id = identify(profile, &object)?;
     let version = text(&object, "/metadata/resourceVersion").unwrap_or_default();
     let version = ResourceVersion::try_from(version).map_err(|error| format!("{id}: {error}"))?;
-    let (matched, match_problem) = is_wanted(profile, &object, where_, healthy);
+    let (health, problem) = health_of(profile, &object, healthy);
+    let (matched, match_problem) = is_wanted(&object, where_, health, problem);
     let exempt = exempt_namespaces.contains(&id.namespace) || is_exempt(&object);
     let no_profile = || (Verdict::Unknown, format!("nothing is known about the rollout of a {}", id.kind));
     Ok(Target {
@@ -44,8 +45,13 @@ pub fn target(
         match_problem,
         exempt,
         owned_by: controlling_owner(&object).map(|owner| owner.to_string()),
+        resolved_from: Vec::new(),
+        part: Part::Target,
         slots: profile.map_or_else(Slots::default, |profile| slots(profile, &object)),
         rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
+        healthy: health,
+        demand: Demand::None,
+        scaled_by: ScaledBy::Nobody,
         id,
         object,
     })
@@ -73,19 +79,27 @@ fn identify(profile: Option<&Profile>, object: &Value) -> Result<TargetId, Strin
     })
 }
 
-fn is_wanted(
+/// Whether the object is healthy, and if nobody knows, why.
+fn health_of(
     profile: Option<&Profile>,
     object: &Value,
-    where_: Option<&ObjectCondition>,
     healthy: Option<&ObjectCondition>,
 ) -> (Verdict, Option<String>) {
-    let (health, problem) = match healthy.or(profile.map(|profile| &profile.healthy)) {
+    match healthy.or(profile.map(|profile| &profile.healthy)) {
         Some(condition) => {
             let evaluation = condition.evaluate(object, None);
             (evaluation.verdict, evaluation.why)
         }
         None => (Verdict::Unknown, Some("nothing says when an object of this kind is healthy".to_owned())),
-    };
+    }
+}
+
+fn is_wanted(
+    object: &Value,
+    where_: Option<&ObjectCondition>,
+    health: Verdict,
+    problem: Option<String>,
+) -> (Verdict, Option<String>) {
     match where_ {
         Some(condition) => {
             let evaluation = condition.evaluate(object, Some(health));

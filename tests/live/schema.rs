@@ -14,14 +14,14 @@ const REFUSED: &[Case] = &[
     (
         "two kinds of signal",
         |spec| spec["signals"][0]["nodes"] = json!({}),
-        "exactly one of nodes and objects",
+        "exactly one of nodes, objects and workloads",
     ),
     (
         "no kind of signal",
         |spec| {
             spec["signals"][0].as_object_mut().expect("a map").remove("objects");
         },
-        "exactly one of nodes and objects",
+        "exactly one of nodes, objects and workloads",
     ),
     ("no action", |spec| spec["steps"][0]["action"] = json!({}), "exactly one action"),
     ("no check", |spec| spec["steps"][0]["verify"]["checks"] = json!([{}]), "exactly one"),
@@ -43,11 +43,28 @@ const REFUSED: &[Case] = &[
     ("too many targets", |spec| spec["guardrails"] = json!({"maxTargets": 301}), "maxTargets"),
     ("a negative number", |spec| spec["signals"][0]["expect"] = json!(-1), "expect"),
     ("many retries", |spec| spec["steps"][0]["retries"] = json!(11), "retries"),
+    ("no wave", |spec| spec["recovery"]["maxAtOnce"] = json!(0), "maxAtOnce"),
+    (
+        "two reductions",
+        |spec| {
+            let targets = targets(spec).clone();
+            let reduce = json!({"targets": targets, "percent": 50, "batchSize": 1});
+            spec["steps"][0]["action"] = json!({"reduceBatch": reduce});
+        },
+        "either percent or at least one",
+    ),
+    (
+        "no ceiling",
+        |spec| {
+            let targets = targets(spec).clone();
+            spec["steps"][0]["action"] = json!({"raiseAutoscalerLimit": {"targets": targets}});
+        },
+        "ceiling",
+    ),
     // A field that would be ignored is refused, not taken.
-    ("waves", |spec| spec["recovery"]["maxAtOnce"] = json!(10), "maxAtOnce"),
     ("approvals", |spec| spec["steps"][0]["approval"] = json!("Required"), "approval"),
     ("a further action", |spec| spec["steps"][0]["action"]["scale"] = json!({}), "scale"),
-    ("a further guardrail", |spec| spec["guardrails"] = json!({"cooldown": "1m"}), "cooldown"),
+    ("a guardrail of zero", |spec| spec["guardrails"] = json!({"maxTargetsPercent": 0}), "maxTargetsPercent"),
     ("escalation", |spec| spec["escalationPolicyRef"] = json!({"name": "sre"}), "escalationPolicyRef"),
 ];
 
@@ -102,7 +119,7 @@ async fn an_incident_keeps_its_policy_and_takes_no_response_that_does_not_work()
             incident("two", &json!({"policyRef": {"name": "drill"}, "response": "Paused"})),
             "response",
         ),
-        ("a pin", incident("two", &json!({"policyRef": {"name": "drill"}, "severity": "P0"})), "severity"),
+        ("no level", incident("two", &json!({"policyRef": {"name": "drill"}, "severity": "P9"})), "severity"),
         ("a long name", incident(&"a".repeat(64), &json!({"policyRef": {"name": "drill"}})), "63 characters"),
         (
             "a long text",

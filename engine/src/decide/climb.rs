@@ -205,23 +205,33 @@ impl Round<'_> {
         }
     }
 
-    /// Why so many new changes are more than the guardrail allows; none if they are not.
-    pub(super) fn too_many(&self, step: &Step, new: usize) -> Option<String> {
+    /// Why so many new changes are more than the guardrails allow; none if they are not.
+    pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
+        let new = plans.changes.len();
         let present = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
-        let most = self.rules.map_or(0, |rules| rules.max_targets);
-        (new > 0 && present + new > most).then(|| {
-            format!(
-                "step {} would change {} objects, and guardrails.maxTargets is {most}: raise it, or withdraw with `{}`",
-                step.name,
-                present + new,
-                self.facts.incident.withdraw_command()
-            )
-        })
+        let limits = self.rules.map(|rules| &rules.limits);
+        let most = limits.map_or(0, |limits| limits.max_targets);
+        let percent = limits.map_or(0, |limits| limits.max_targets_percent);
+        let share = (plans.scope * percent).div_ceil(100).max(1);
+        let guardrail = match () {
+            () if new == 0 => return None,
+            () if present + new > most => format!("guardrails.maxTargets is {most}"),
+            () if present + new > share => {
+                format!("guardrails.maxTargetsPercent of {percent} allows {share} of {}", plans.scope)
+            }
+            () => return None,
+        };
+        Some(format!(
+            "step {} would change {} objects, and {guardrail}: raise it, or withdraw with `{}`",
+            step.name,
+            present + new,
+            self.facts.incident.withdraw_command()
+        ))
     }
 
     /// Intends the planned changes, unless a guardrail speaks against it.
     fn begin_changes(&mut self, step: &Step, plans: Plans) -> bool {
-        if let Some(message) = self.too_many(step, plans.changes.len()) {
+        if let Some(message) = self.too_many(step, &plans) {
             self.journal(plans.refused);
             self.pending(&step.name, "TooManyTargets", &message);
             self.next.held = Some(Held::new("TooManyTargets", &message, true).of_step(&step.name));

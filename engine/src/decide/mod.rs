@@ -33,6 +33,8 @@ use crate::why::WhyNot;
 
 pub use close::as_closed;
 
+/// The reason of a severity that a person has pinned.
+const PINNED: &str = "PinnedByPerson";
 /// Entries that the timeline keeps.
 const TIMELINE: usize = 100;
 
@@ -167,7 +169,10 @@ impl<'a> Round<'a> {
         self.next.signals.clone_from(&self.assessment.signals);
         self.wake(self.assessment.wake_at);
         let current = self.next.severity.zip(self.next.severity_reason.clone());
-        let level = severity::level(&self.assessment.rules, current.clone());
+        let level = match self.facts.intent.pinned {
+            Some(pinned) => Some((pinned, PINNED.to_owned())),
+            None => severity::level(&self.assessment.rules, current.clone()),
+        };
         if level != current {
             match &level {
                 Some((level, reason)) => self.happen("Classified", &format!("severity {level}: {reason}")),
@@ -179,6 +184,7 @@ impl<'a> Round<'a> {
             self.next.detected_at =
                 self.assessment.rules.iter().filter(|rule| rule.holds).filter_map(|r| r.since).min();
         }
+        self.next.rule_has_held |= self.assessment.holds();
         (self.next.severity, self.next.severity_reason) = level.unzip();
         self.next.worst_severity = self.next.severity.into_iter().chain(self.next.worst_severity).min();
     }
@@ -219,6 +225,9 @@ impl<'a> Round<'a> {
 
     /// Whether no rule has held for `recovery.for`, and `recovery.when` is true.
     fn has_recovered(&mut self, rules: &Rules) -> bool {
+        if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
+            return false; // no rule can tell when an emergency is over that none has found
+        }
         let quiet = if rules.severity.is_empty() {
             // Rules that were taken away say nothing about an emergency that they had found.
             self.next.opened_at.filter(|_| self.next.classified_at.is_none())
@@ -227,12 +236,12 @@ impl<'a> Round<'a> {
             self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
         };
         let Some(quiet) = quiet else { return false };
-        let due = after(quiet, rules.recovery_for);
+        let due = after(quiet, rules.recovery.for_);
         if due > self.now {
             self.wake(Some(due));
             return false;
         }
-        match &rules.recovery_when {
+        match &rules.recovery.when {
             Some(when) => when.evaluate(&self.assessment.values).verdict == crate::verdict::Verdict::True,
             None => true,
         }

@@ -2,12 +2,12 @@
 
 use super::climb::RELIST_IDLE;
 use super::{Round, is_begun, journal};
-use crate::action::{Plan, cpu_fallback};
+use crate::action::{self, Plan};
 use crate::change::{Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
 use crate::id::ChangeId;
 use crate::path::FieldPath;
-use crate::rules::{Action, Step};
+use crate::rules::Step;
 use crate::undo;
 use crate::verdict::Verdict;
 use crate::why::WhyNot;
@@ -19,6 +19,8 @@ pub(super) struct Plans {
     pub matched: u32,
     /// Objects that need no change.
     pub nothing_to_do: u32,
+    /// Objects in the step's scope, whatever `where` says.
+    pub scope: usize,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
     /// Changes that must not be made; their entry says why.
@@ -30,7 +32,7 @@ impl Round<'_> {
     /// has to be asked for, or when it failed: then the step says why.
     pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {
         let listed = match self.looked(Look::Step(step.name.clone()))? {
-            LookResult::Listed(targets) => targets,
+            LookResult::Listed(listing) => listing,
             LookResult::Refused { why } => {
                 self.pending(&step.name, "CannotListTargets", why);
                 self.wake_in(RELIST_IDLE);
@@ -43,8 +45,8 @@ impl Round<'_> {
             }
             LookResult::Found(_) | LookResult::Gone => return None,
         };
-        let mut plans = Plans::default();
-        for target in listed {
+        let mut plans = Plans { scope: listed.scope, ..Plans::default() };
+        for target in &listed.targets {
             if target.matched == Verdict::True
                 || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
             {
@@ -92,7 +94,8 @@ impl Round<'_> {
                 self.not_done(&step.name, Some(target), "NothingToDo", &why);
             }
             Plan::Refused { reason, message } => {
-                let mut skipped = change(Vec::new());
+                // What an earlier round has set still bounds a later one.
+                let mut skipped = change(known.map(|known| known.fields.clone()).unwrap_or_default());
                 skipped.stand(ChangeState::Skipped, reason, message.clone());
                 self.not_done(&step.name, Some(target), reason, &message);
                 plans.refused.push(skipped);
@@ -136,11 +139,9 @@ impl Round<'_> {
                 ),
             );
         }
-        let plan = match &step.action {
-            Action::CpuFallback { quantization, placement, .. } => {
-                cpu_fallback(target, quantization.as_deref(), *placement)
-            }
-        };
+        let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
+        let known = self.next.changes.iter().find(|change| change.id == id);
+        let plan = action::plan(&step.action, target, known);
         let Plan::Change(fields) = plan else { return plan };
         let lent = |path: &FieldPath| {
             loans.iter().find(|loan| loan.step != step.name && loan.fields.iter().any(|f| f.path == *path))
@@ -148,7 +149,6 @@ impl Round<'_> {
         if let Some(loan) = fields.iter().find_map(|field| lent(&field.path)) {
             return refused("ChangedByAnotherStep", format!("step {} has changed the same field", loan.step));
         }
-        let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);
@@ -182,7 +182,7 @@ impl Round<'_> {
                 planned.extend(old.iter().filter(|change| change.step == step.name).cloned());
                 continue;
             };
-            if let Some(message) = self.too_many(&step, plans.changes.len()) {
+            if let Some(message) = self.too_many(&step, &plans) {
                 self.not_done(&step.name, None, "TooManyTargets", &message);
             }
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));

@@ -59,7 +59,7 @@ impl Round<'_> {
     /// The listed target with this uid, if this round has listed the step.
     pub(super) fn listed(&self, step: &str, uid: &str) -> Option<&Target> {
         match self.facts.looked.get(&Look::Step(step.to_owned()))? {
-            LookResult::Listed(targets) => targets.iter().find(|target| target.id.uid == uid),
+            LookResult::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
             LookResult::Found(_)
             | LookResult::Gone
             | LookResult::Refused { .. }

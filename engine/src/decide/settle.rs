@@ -271,6 +271,9 @@ impl Round<'_> {
         }
         let mut intended = change.clone();
         intended.intend(target.version.clone(), self.now);
+        if self.step(&change.step).is_some_and(|step| step.action.is_relative()) {
+            intended.fix_ceiling();
+        }
         match undo::apply_patch(&target.object, &intended, &self.facts.incident) {
             Ok(patch) => {
                 *change = intended;

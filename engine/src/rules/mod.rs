@@ -1,20 +1,21 @@
 //! A parsed policy: what [`Rules::parse`] accepts, and nothing else, can be used.
 
+mod action;
 mod parse;
+mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use self::parse::{Faults, parse_signal, parse_step, unique};
-use crate::expression::{Condition, FieldKind, ObjectCondition, SignalShape};
+pub use self::action::{Action, Reduction, Targets};
+use self::parse::{Faults, parse_limits, parse_recovery, parse_signal, parse_step, unique};
+use self::shape::{shape_of_kind, shape_of_spec};
+use crate::expression::{Condition, ObjectCondition, SignalShape};
 use crate::period::Period;
 use crate::policy::{
-    LabelSelector, Mode, ObjectsSpec, Placement, PolicySpec, Severity, SignalSpec, StepSpec, TargetsSpec,
+    LabelSelector, Mode, ObjectsSpec, OnFailure, PolicySpec, Revert, Severity, StepSpec, WorkloadsSpec,
 };
-
-const DEFAULT_RECOVERY: Period = Period::seconds(300);
-const DEFAULT_MAX_TARGETS: u32 = 100;
 
 /// What is wrong with a policy, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,14 +41,46 @@ pub struct Rules {
     pub signals: Vec<Signal>,
     /// The severity rules, the most severe first.
     pub severity: Vec<SeverityRule>,
-    /// How long no rule may hold.
-    pub recovery_for: SignedDuration,
-    /// What must be true besides.
-    pub recovery_when: Option<Condition>,
+    /// When and how everything goes back.
+    pub recovery: Recovery,
     /// The ladder.
     pub steps: Vec<Step>,
+    /// The limits of every response.
+    pub limits: Limits,
+}
+
+/// When and how everything goes back.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// How long no rule may hold.
+    pub for_: SignedDuration,
+    /// What must be true besides.
+    pub when: Option<Condition>,
+    /// Objects that go back at once after the first single one.
+    pub max_at_once: usize,
+    /// How long the rules are watched after each wave.
+    pub between: SignedDuration,
+    /// How often a withdrawal may be taken back.
+    pub relapses: u8,
+}
+
+/// Limits that stand whatever a step says.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
     /// Objects that one step may change.
     pub max_targets: usize,
+    /// The share of its scope that one step may change.
+    pub max_targets_percent: usize,
+    /// Responses that the policy may open by itself...
+    pub max_incidents: usize,
+    /// ...in this time.
+    pub max_incidents_per: SignedDuration,
+    /// From the end of one automatic response to the start of the next.
+    pub cooldown: SignedDuration,
+    /// From the start of one step to the start of the next.
+    pub min_step_interval: SignedDuration,
 }
 
 /// One thing that is watched.
@@ -76,6 +109,11 @@ pub enum SignalKind {
         scope: Box<ObjectsSpec>,
         /// What makes one healthy; none: as the profile of the kind says.
         healthy: Option<ObjectCondition>,
+    },
+    /// Workloads of a kind, by their replicas.
+    Workloads {
+        /// Which.
+        scope: Box<WorkloadsSpec>,
     },
 }
 
@@ -122,6 +160,10 @@ pub struct Step {
     pub settle: SignedDuration,
     /// How to tell that it helped.
     pub verify: Option<Verify>,
+    /// What becomes of the others when a target failed.
+    pub on_failure: OnFailure,
+    /// When its changes go back.
+    pub revert: Revert,
     /// As it was written.
     pub definition: StepSpec,
 }
@@ -134,43 +176,8 @@ impl Step {
 
     /// The objects that it changes.
     pub fn targets(&self) -> &Targets {
-        match &self.action {
-            Action::CpuFallback { targets, .. } => targets,
-        }
+        self.action.targets()
     }
-}
-
-/// What a step does.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Let workloads run without accelerators.
-    CpuFallback {
-        /// Which objects.
-        targets: Targets,
-        /// The quantization to fall back to.
-        quantization: Option<String>,
-        /// Whether placement is released.
-        placement: Placement,
-    },
-}
-
-impl Action {
-    /// The name, as in the API and in metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::CpuFallback { .. } => "cpuFallback",
-        }
-    }
-}
-
-/// Which objects a step changes.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Targets {
-    /// As it was written.
-    pub scope: TargetsSpec,
-    /// The condition on each object, the action's default included.
-    pub where_: ObjectCondition,
 }
 
 /// How to tell that a step helped.
@@ -213,7 +220,8 @@ impl Rules {
             .enumerate()
             .filter_map(|(at, signal)| parse_signal(signal, &format!("spec.signals[{at}]"), &mut faults))
             .collect();
-        let shapes: Shapes = spec.signals.iter().map(|signal| (signal.name.clone(), shape(signal))).collect();
+        let shapes: Shapes =
+            spec.signals.iter().map(|signal| (signal.name.clone(), shape_of_spec(signal))).collect();
         let mut severity = Vec::new();
         for (at, rule) in spec.severity.iter().enumerate() {
             let field = format!("spec.severity[{at}]");
@@ -229,11 +237,7 @@ impl Rules {
             });
         }
         severity.sort_by_key(|rule| rule.level);
-        let recovery_when = spec
-            .recovery
-            .when
-            .as_ref()
-            .and_then(|when| faults.condition("spec.recovery.when".to_owned(), when, &shapes));
+        let recovery = parse_recovery(&spec.recovery, &shapes, &mut faults);
         let steps = spec
             .steps
             .iter()
@@ -246,26 +250,16 @@ impl Rules {
             service_account: spec.service_account_name.clone(),
             signals,
             severity,
-            recovery_for: spec.recovery.for_.unwrap_or(DEFAULT_RECOVERY).length(),
-            recovery_when,
+            recovery,
             steps,
-            max_targets: spec.guardrails.max_targets.unwrap_or(DEFAULT_MAX_TARGETS) as usize,
+            limits: parse_limits(&spec.guardrails),
         };
         if faults.0.is_empty() { Ok(rules) } else { Err(faults.0) }
     }
 
     /// The fields of the declared signals.
     pub fn shapes(&self) -> Shapes {
-        self.signals
-            .iter()
-            .map(|signal| {
-                let shape = match signal.kind {
-                    SignalKind::Nodes { .. } => nodes_shape(),
-                    SignalKind::Objects { .. } => objects_shape(),
-                };
-                (signal.name.clone(), shape)
-            })
-            .collect()
+        self.signals.iter().map(|signal| (signal.name.clone(), shape_of_kind(&signal.kind))).collect()
     }
 }
 
@@ -291,37 +285,4 @@ pub fn begun_step(definition: &StepSpec, shapes: &Shapes) -> Option<Step> {
     }
     step.definition = definition.clone();
     Some(step)
-}
-
-fn shape(signal: &SignalSpec) -> SignalShape {
-    if signal.nodes.is_some() { nodes_shape() } else { objects_shape() }
-}
-
-/// The fields of a `nodes` signal.
-fn nodes_shape() -> SignalShape {
-    let ints = [
-        "total",
-        "expected",
-        "missing",
-        "ready",
-        "notReady",
-        "schedulable",
-        "memoryPressure",
-        "diskPressure",
-        "pidPressure",
-    ];
-    let mut fields: BTreeMap<&'static str, FieldKind> =
-        ints.into_iter().map(|name| (name, FieldKind::Int)).collect();
-    fields.insert("readyRatio", FieldKind::Double);
-    fields.insert("allocatable", FieldKind::IntMap);
-    SignalShape { fields }
-}
-
-/// The fields of an `objects` signal.
-fn objects_shape() -> SignalShape {
-    let ints = ["total", "expected", "missing", "healthy", "unhealthy"];
-    let mut fields: BTreeMap<&'static str, FieldKind> =
-        ints.into_iter().map(|name| (name, FieldKind::Int)).collect();
-    fields.insert("healthyRatio", FieldKind::Double);
-    SignalShape { fields }
 }

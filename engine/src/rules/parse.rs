@@ -2,22 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Check, Fault, Shapes, Signal, SignalKind, Step, Targets, Verify};
+use jiff::SignedDuration;
+
+use super::action::parse_action;
+use super::{Check, Fault, Limits, Recovery, Shapes, Signal, SignalKind, Step, Verify};
 use crate::expression::{Condition, ObjectCondition, ObjectScope};
 use crate::period::Period;
-use crate::policy::{ActionSpec, CheckSpec, NamespacesSpec, SignalSpec, StepSpec};
+use crate::policy::{CheckSpec, GuardrailsSpec, NamespacesSpec, RecoverySpec, SignalSpec, StepSpec};
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
 const DEFAULT_SETTLE: Period = Period::seconds(60);
 const DEFAULT_WITHIN: Period = Period::seconds(300);
 const DEFAULT_RETRIES: u8 = 3;
+const DEFAULT_RECOVERY: Period = Period::seconds(300);
+const DEFAULT_AT_ONCE: u32 = 10;
+const DEFAULT_BETWEEN: Period = Period::seconds(60);
+const DEFAULT_RELAPSES: u8 = 2;
+const DEFAULT_MAX_TARGETS: u32 = 100;
+const DEFAULT_MAX_PERCENT: u32 = 100;
+const DEFAULT_MAX_INCIDENTS: (u32, Period) = (3, Period::seconds(3600));
+const DEFAULT_COOLDOWN: Period = Period::seconds(600);
 
 /// Everything that is wrong so far.
 #[derive(Default)]
 pub(super) struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, field: String, problem: impl Into<String>) {
+    pub(super) fn add(&mut self, field: String, problem: impl Into<String>) {
         self.0.push(Fault { field, problem: problem.into() });
     }
 
@@ -25,7 +36,7 @@ impl Faults {
         Condition::parse(source, shapes).map_err(|error| self.add(field, error.to_string())).ok()
     }
 
-    fn object_condition(
+    pub(super) fn object_condition(
         &mut self,
         field: String,
         source: &str,
@@ -53,9 +64,13 @@ pub(super) fn unique<'a>(
 }
 
 pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults) -> Option<Signal> {
-    let kind = match (&signal.nodes, &signal.objects) {
-        (Some(nodes), None) => SignalKind::Nodes { selector: nodes.selector.clone() },
-        (None, Some(objects)) => {
+    let kind = match (&signal.nodes, &signal.objects, &signal.workloads) {
+        (Some(nodes), None, None) => SignalKind::Nodes { selector: nodes.selector.clone() },
+        (None, None, Some(workloads)) => {
+            check_namespaces(workloads.namespaces.as_ref(), &format!("{field}.workloads.namespaces"), faults);
+            SignalKind::Workloads { scope: Box::new(workloads.clone()) }
+        }
+        (None, Some(objects), None) => {
             check_namespaces(objects.namespaces.as_ref(), &format!("{field}.objects.namespaces"), faults);
             let healthy = match &objects.healthy {
                 Some(text) => Some(faults.object_condition(
@@ -67,15 +82,15 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
             };
             SignalKind::Objects { scope: Box::new(objects.clone()), healthy }
         }
-        (Some(_), Some(_)) | (None, None) => {
-            faults.add(field.to_owned(), "exactly one of nodes and objects must be set");
+        (None, None, None) | (Some(_), _, Some(_)) | (Some(_), Some(_), _) | (_, Some(_), Some(_)) => {
+            faults.add(field.to_owned(), "exactly one of nodes, objects and workloads must be set");
             return None;
         }
     };
     Some(Signal { name: signal.name.clone(), expect: signal.expect, kind })
 }
 
-fn check_namespaces(namespaces: Option<&NamespacesSpec>, field: &str, faults: &mut Faults) {
+pub(super) fn check_namespaces(namespaces: Option<&NamespacesSpec>, field: &str, faults: &mut Faults) {
     if namespaces.is_some_and(|namespaces| namespaces.all != namespaces.names.is_empty()) {
         faults.add(field.to_owned(), "exactly one of all: true and names must be set");
     }
@@ -94,17 +109,45 @@ pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: 
             })
             .collect(),
     });
+    let action = parse_action(&step.action, &format!("{field}.action"), faults)?;
     Some(Step {
         name: step.name.clone(),
         severities: step.severities.clone(),
         when: when.flatten(),
-        action: parse_action(&step.action, &format!("{field}.action"), faults)?,
+        on_failure: step.on_failure.unwrap_or_default(),
+        revert: step.revert.unwrap_or_else(|| action.default_revert()),
+        action,
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT).length(),
         retries: step.retries.unwrap_or(DEFAULT_RETRIES),
         settle: step.settle.unwrap_or(DEFAULT_SETTLE).length(),
         verify,
         definition: step.clone(),
     })
+}
+
+pub(super) fn parse_recovery(spec: &RecoverySpec, shapes: &Shapes, faults: &mut Faults) -> Recovery {
+    let when =
+        spec.when.as_ref().and_then(|when| faults.condition("spec.recovery.when".to_owned(), when, shapes));
+    Recovery {
+        for_: spec.for_.unwrap_or(DEFAULT_RECOVERY).length(),
+        when,
+        max_at_once: spec.max_at_once.unwrap_or(DEFAULT_AT_ONCE).max(1) as usize,
+        between: spec.between.unwrap_or(DEFAULT_BETWEEN).length(),
+        relapses: spec.relapses.unwrap_or(DEFAULT_RELAPSES),
+    }
+}
+
+pub(super) fn parse_limits(spec: &GuardrailsSpec) -> Limits {
+    let (count, per) =
+        spec.max_incidents.map_or(DEFAULT_MAX_INCIDENTS, |incidents| (incidents.count, incidents.per));
+    Limits {
+        max_targets: spec.max_targets.unwrap_or(DEFAULT_MAX_TARGETS) as usize,
+        max_targets_percent: spec.max_targets_percent.unwrap_or(DEFAULT_MAX_PERCENT) as usize,
+        max_incidents: count as usize,
+        max_incidents_per: per.length(),
+        cooldown: spec.cooldown.unwrap_or(DEFAULT_COOLDOWN).length(),
+        min_step_interval: spec.min_step_interval.map_or(SignedDuration::ZERO, Period::length),
+    }
 }
 
 fn parse_check(check: &CheckSpec, field: &str, shapes: &Shapes, faults: &mut Faults) -> Option<Check> {
@@ -118,28 +161,4 @@ fn parse_check(check: &CheckSpec, field: &str, shapes: &Shapes, faults: &mut Fau
             None
         }
     }
-}
-
-fn parse_action(action: &ActionSpec, field: &str, faults: &mut Faults) -> Option<Action> {
-    let Some(fallback) = &action.cpu_fallback else {
-        faults.add(field.to_owned(), "exactly one action must be set; this release has cpuFallback");
-        return None;
-    };
-    let targets = &fallback.targets;
-    let field = format!("{field}.cpuFallback.targets");
-    check_namespaces(targets.namespaces.as_ref(), &format!("{field}.namespaces"), faults);
-    // Moving healthy models would be the second half of the outage.
-    let where_ = targets.where_.as_deref().unwrap_or("!healthy");
-    Some(Action::CpuFallback {
-        targets: Targets {
-            scope: targets.clone(),
-            where_: faults.object_condition(
-                format!("{field}.where"),
-                where_,
-                ObjectScope::ObjectAndHealthy,
-            )?,
-        },
-        quantization: fallback.quantization.clone(),
-        placement: fallback.placement,
-    })
 }

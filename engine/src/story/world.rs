@@ -13,7 +13,7 @@ use super::server::{Answer, Server, leaves};
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
 use crate::expression::ObjectCondition;
-use crate::facts::{Facts, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
+use crate::facts::{Facts, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::rules::{Rules, Step};
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    fn list(&self, step: &Step, state: &IncidentState) -> Vec<Target> {
+    fn list(&self, step: &Step, state: &IncidentState) -> Listing {
         let targets = step.targets();
         let scope = &targets.scope;
         let selected = |object: &&Arc<Value>| {
@@ -205,13 +205,14 @@ impl World {
                 || state.changes_of(&step.name).any(|c| c.target.uid == uid)
         };
         let objects = self.server.objects.values().filter(selected);
-        objects
+        let targets: Vec<Target> = objects
             .map(|object| {
                 let mut target = (self.translate)(object, Some(&targets.where_));
                 target.exempt |= self.exempt.contains(&target.id.namespace);
                 target
             })
-            .collect()
+            .collect();
+        Listing { scope: targets.len(), targets }
     }
 
     /// The live object with this uid.

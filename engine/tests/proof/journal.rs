@@ -25,7 +25,7 @@ guardrails: {maxTargets: 300}
 
 fn world(objects: impl Iterator<Item = Value>, translate: Translate) -> World {
     let mut rules = rules(POLICY);
-    rules.max_targets = 1000;
+    rules.limits.max_targets = 1000;
     let mut world = World::new(Some(rules), translate);
     for mut object in objects {
         object["status"]["phase"] = json!("Failed");

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::facts::{Reading, Role, Slot, Slots, Target};
+use firebreak_engine::facts::{Demand, Part, Reading, Role, ScaledBy, Slot, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::policy::PolicySpec;
@@ -99,9 +99,14 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         match_problem: matched.and_then(|found| found.why),
         exempt: undo::annotation(object, undo::EXEMPT) == Some("true"),
         owned_by: None,
+        resolved_from: Vec::new(),
+        part: Part::Target,
+        healthy: is_healthy(object),
+        demand: Demand::None,
+        scaled_by: ScaledBy::Nobody,
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
-            pins: Vec::new(),
+            ..Slots::default()
         },
         rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),
     }

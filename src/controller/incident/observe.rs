@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Look, LookResult, Reading, Target};
+use firebreak_engine::facts::{Listing, Look, LookResult, Reading, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
@@ -111,12 +112,12 @@ impl Reader<'_> {
             return LookResult::Failed { why: format!("there is no step {name} any more") };
         };
         match self.listed(step).await {
-            Ok(targets) => LookResult::Listed(targets),
+            Ok(listing) => LookResult::Listed(listing),
             Err(result) => result,
         }
     }
 
-    async fn listed(&self, step: &Step) -> Result<Vec<Target>, LookResult> {
+    async fn listed(&self, step: &Step) -> Result<Listing, LookResult> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
         let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
@@ -127,10 +128,12 @@ impl Reader<'_> {
         let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
         let known: BTreeSet<&str> =
             self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
+        let in_scope = AtomicUsize::new(0);
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
                 return None;
             }
+            in_scope.fetch_add(1, Ordering::Relaxed);
             let target = self
                 .target(object, Some(step))
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
@@ -143,7 +146,8 @@ impl Reader<'_> {
             .buffered(LISTS)
             .try_collect()
             .await?;
-        Ok(places.into_iter().flatten().collect())
+        let targets = places.into_iter().flatten().collect();
+        Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
     }
 
     /// The wanted objects of one namespace, or of the whole cluster. A namespace

@@ -25,6 +25,7 @@ pub fn identity(incident: &Incident) -> IncidentId {
 /// What a person wants.
 pub fn intent(incident: &Incident) -> PersonIntent {
     PersonIntent {
+        pinned: incident.spec.severity,
         withdrawn: incident.spec.response == Some(Response::Withdrawn),
         deleting: incident.metadata.deletion_timestamp.is_some(),
         abandon: incident.annotations().get(names::ABANDON).is_some_and(|value| value == "true"),

@@ -44,6 +44,12 @@ pub fn used(rules: &Rules, namespace: &str) -> Vec<Used> {
                 verbs: READ,
                 namespaces: places(scope.namespaces.as_ref()),
             },
+            SignalKind::Workloads { scope } => Used {
+                api_version: scope.api_version.clone(),
+                kind: scope.kind.clone(),
+                verbs: READ,
+                namespaces: places(scope.namespaces.as_ref()),
+            },
         });
     }
     let mut changed_in = BTreeSet::new();

@@ -159,7 +159,12 @@ async fn create(
     let summary = rule.map(|rule| format!("{}: {}", rule.reason, rule.evidence));
     let mut incident = Incident::new(
         name,
-        IncidentSpec { policy_ref: PolicyRef { name: policy.name_any() }, summary, response: None },
+        IncidentSpec {
+            policy_ref: PolicyRef { name: policy.name_any() },
+            summary,
+            severity: None,
+            response: None,
+        },
     );
     incident.metadata.namespace = policy.namespace();
     incident.labels_mut().insert(names::POLICY.to_owned(), policy.name_any());

@@ -82,7 +82,16 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
                 ),
             })
         }
-        SignalKind::Objects { .. } | SignalKind::Nodes { .. } => None,
+        SignalKind::Workloads { scope } if profiles.find(&scope.api_version, &scope.kind).is_none() => {
+            Some(Fault {
+                field: format!("spec.signals[{at}].workloads.kind"),
+                problem: format!(
+                    "{} {} has no profile, so Firebreak does not know where its replicas are; use objects",
+                    scope.api_version, scope.kind
+                ),
+            })
+        }
+        SignalKind::Objects { .. } | SignalKind::Nodes { .. } | SignalKind::Workloads { .. } => None,
     });
     let steps = rules.steps.iter().enumerate().filter_map(|(at, step)| {
         let scope = &step.targets().scope;

@@ -1,0 +1,100 @@
+//! Which objects are meant: namespaces, labels, names, conditions.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Which namespaces. Exactly one member must be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
+    {"rule": "(has(self.all) && self.all) != (has(self.names) && size(self.names) > 0)", "message": "exactly one of all: true and names must be set"}
+])))]
+#[serde(rename_all = "camelCase")]
+pub struct NamespacesSpec {
+    /// All namespaces of the cluster. The ServiceAccount must be allowed to list them all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// These namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 63))))]
+    pub names: Vec<String>,
+}
+
+/// Labels that an object must have: as in Kubernetes, but bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Labels with exactly these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 16)))]
+    pub match_labels: BTreeMap<String, LabelValue>,
+    /// Further requirements, all of which must be met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// The value of a label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct LabelValue(#[cfg_attr(feature = "schema", schemars(length(max = 63)))] pub String);
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LabelRequirement {
+    /// The label.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
+    pub key: String,
+    /// How the label relates to the values.
+    pub operator: LabelOperator,
+    /// The values, for `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub values: Vec<LabelValue>,
+}
+
+/// How a label relates to values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum LabelOperator {
+    /// Its value is one of them.
+    In,
+    /// It is absent or has another value.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is not there.
+    DoesNotExist,
+}
+
+/// Which objects a step changes. Without names and selector every object of the kind in these namespaces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TargetsSpec {
+    /// Group and version, such as `apps/v1`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub kind: String,
+    /// Only objects with these names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 253))))]
+    pub names: Vec<String>,
+    /// Only objects with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// In which namespaces; without it in the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<NamespacesSpec>,
+    /// CEL over `object` and `healthy`: only objects for which it is true.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "where")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
+    pub where_: Option<String>,
+}
