@@ -3,7 +3,7 @@
 use crate::kubernetes::client::ConnectError;
 use crate::kubernetes::retry;
 
-/// Why a verb could not do its work; exit 1.
+/// Why a verb could not do its work; exit 1, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no cluster to speak to.
@@ -22,6 +22,9 @@ pub enum Error {
     /// What says already what to do next.
     #[error("{0}")]
     Said(String),
+    /// What was asked for cannot be meant; exit 2.
+    #[error("{0}")]
+    Usage(String),
     /// The output could not be written.
     #[error("cannot write to standard output: {0}; free some space or write elsewhere")]
     Output(#[from] std::io::Error),

@@ -14,6 +14,7 @@ mod get;
 mod plan;
 mod report;
 mod screen;
+mod test;
 mod time;
 mod tree;
 mod undo;
@@ -50,6 +51,7 @@ pub async fn run(settings: Settings) -> Result<Answer, Error> {
         )),
         Command::Crds => crds::run(&screen),
         Command::Check(args) => check::run(&screen, &args),
+        Command::Test(args) => test::run(&screen, &args),
         Command::Plan(args) => plan::run(&screen, &cluster, &args).await,
         Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,

@@ -80,6 +80,7 @@ pub fn steps(steps: &[StepStatus]) -> String {
         started_at,
         verified_at: _,
         finished_at: _,
+        unlisted_since: _,
         targets,
         definition: _,
     } in steps

@@ -16,7 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 pub use duration::parse as parse_duration;
 pub use verbs::{
     CheckArgs, Command, ControllerArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, Output, PlanArgs,
-    PlanSource, UndoArgs,
+    PlanSource, TestArgs, UndoArgs,
 };
 
 use crate::kubernetes::client::ClusterChoice;

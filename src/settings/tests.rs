@@ -73,6 +73,7 @@ fn verbs_take_what_kubectl_takes() {
     for line in [
         "firebreak crds",
         "firebreak check -f a.yaml b.yaml -f c.yaml",
+        "firebreak test policies stories/one.yaml",
         "firebreak plan gpu -n llm -o json",
         "firebreak plan -f policy.yaml",
         "firebreak get",
@@ -101,6 +102,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         "firebreak plan",
         "firebreak plan gpu -f policy.yaml",
         "firebreak check",
+        "firebreak test",
         "firebreak undo router",
         "firebreak undo /router",
         "firebreak watch",
@@ -117,7 +119,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         usage("firebreak watch"),
         "firebreak: the following required arguments were not provided: <INCIDENT>; see `firebreak watch --help`"
     );
-    assert_eq!(usage("firebreak gte"), "firebreak: unrecognized subcommand 'gte'; see `firebreak --help`");
+    assert_eq!(usage("firebreak xyz"), "firebreak: unrecognized subcommand 'xyz'; see `firebreak --help`");
     assert!(usage("kubectl-firebreak watch").ends_with("see `kubectl firebreak watch --help`"));
 }
 

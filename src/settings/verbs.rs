@@ -22,6 +22,11 @@ pub enum Command {
         after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml"
     )]
     Check(CheckArgs),
+    /// Play stories of emergencies, and check what policies decide; needs no cluster
+    #[command(
+        after_help = "Examples:\n  firebreak test policies/\n  firebreak test stories/gpu-nodes-lost.yaml\n\nA story is YAML:\n\n  story: Half of the GPU nodes are lost, and the model moves to CPU\n  policyFrom: ../policy.yaml\n  object: {apiVersion: apps/v1, kind: Deployment, metadata: {namespace: serving}}\n  then:\n  - at: 0s\n    signals: {gpuNodes: {total: 8, ready: 4}}\n    objects: {chat: {spec: …, status: …}}\n  - at: 30s\n    expect: {severity: P0, changes: {chat: Applied}}\n\ndocs/stories.md describes every key."
+    )]
+    Test(TestArgs),
     /// Show what a policy would do to which object now, and why not; writes nothing
     #[command(
         after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml"
@@ -78,6 +83,14 @@ pub struct CheckArgs {
     /// Files to check; - is standard input
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
+}
+
+/// `test`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct TestArgs {
+    /// Folders, searched with all below them, and files with stories
+    #[arg(value_name = "DIR", required = true)]
+    pub paths: Vec<PathBuf>,
 }
 
 /// `plan`.

@@ -60,6 +60,7 @@ pub fn run(settings: Settings) -> ExitCode {
             },
             Command::Crds
             | Command::Check(_)
+            | Command::Test(_)
             | Command::Plan(_)
             | Command::Get(_)
             | Command::Watch(_)
@@ -70,7 +71,13 @@ pub fn run(settings: Settings) -> ExitCode {
                 Ok(cli::Answer::No) => ExitCode::FAILURE,
                 Err(error) => {
                     complain(&error);
-                    ExitCode::FAILURE
+                    match error {
+                        cli::Error::Usage(_) => ExitCode::from(2),
+                        cli::Error::Connect(_)
+                        | cli::Error::Failed { .. }
+                        | cli::Error::Said(_)
+                        | cli::Error::Output(_) => ExitCode::FAILURE,
+                    }
                 }
             },
         }

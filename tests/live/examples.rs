@@ -70,10 +70,11 @@ fn harmless(mut document: Value) -> Value {
     document
 }
 
-/// What can be applied.
+/// What can be applied; stories are for `firebreak test`.
 fn manifests(directory: &Path) -> Vec<PathBuf> {
+    let is_story = |file: &Path| file.parent().is_some_and(|folder| folder.ends_with("stories"));
     let mut all = files(directory);
-    all.retain(|file| !is_kustomization(file));
+    all.retain(|file| !is_kustomization(file) && !is_story(file));
     all
 }
 

@@ -11,7 +11,7 @@ use crate::path::FieldPath;
 use crate::phase::Phase;
 
 /// What has to be so. What it does not name may be as it likes. `None` as text means that there is none.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Expect {
     /// The phase of the Incident; `None` if there is no Incident.
@@ -101,14 +101,14 @@ impl Expect {
                 );
             }
         }
-        let happened = stage.happened.join(", ");
-        is("what happened", self.timeline.as_ref().map(|types| types.join(", ")).as_deref(), &happened);
-        is("what happened", self.nothing.then_some(""), &happened);
+        let happened = listed(&stage.happened);
+        is("what happened", self.timeline.as_deref().map(listed).as_deref(), &happened);
+        is("what happened", self.nothing.then_some("nothing"), &happened);
         let writes = if self.nothing { Some(0) } else { self.writes };
         is("number of writes", writes.map(|number| number.to_string()).as_deref(), &stage.writes.to_string());
-        let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| list.join(", "));
-        is("waitingFor", list(&self.waiting_for).as_deref(), &stage.waiting_for.join(", "));
-        is("refused", list(&self.refused).as_deref(), &stage.refused.join(", "));
+        let list = |list: &Option<Vec<String>>| list.as_deref().map(listed);
+        is("waitingFor", list(&self.waiting_for).as_deref(), &listed(&stage.waiting_for));
+        is("refused", list(&self.refused).as_deref(), &listed(&stage.refused));
         let said = held.map(|held| held.message.as_str()).unwrap_or_default();
         if let Some(text) = self.says.as_ref().filter(|text| !said.contains(*text)) {
             wrong.push(format!("what is said to a person is \"{said}\", without \"{text}\""));
@@ -128,6 +128,10 @@ fn with_reason(state: &str, reason: Option<&str>) -> String {
         Some(reason) => format!("{state} {reason}"),
         None => state.to_owned(),
     }
+}
+
+fn listed(list: &[String]) -> String {
+    if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
 }
 
 fn plain(value: Option<&Value>) -> String {

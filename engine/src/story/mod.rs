@@ -6,6 +6,7 @@
 //! story: A third of the nodes is lost, and nothing happens
 //! from: outage.yaml                  # optional: policy and object to start from; this file is merged over it
 //! policy: {steps: []}                # the spec of a RemediationPolicy
+//! namespace: ops                     # where the policy is; without it, wherever its objects are
 //! object: {kind: Deployment}         # what every object looks like unless said otherwise
 //! then:
 //! - at: 30s
@@ -17,10 +18,15 @@
 //! In each moment the controllers first come to rest as of just before it; then
 //! what it says happens, they come to rest again, and the expectations are
 //! compared. What a moment does not name stays as it was.
+//!
+//! `firebreak test` plays the same files with the real profiles, and knows one
+//! key more: `policyFrom` takes the policy from a manifest. See `docs/stories.md`.
 
 mod expect;
 mod fault;
 mod run;
+mod scope;
+mod sense;
 pub mod server;
 pub mod world;
 
@@ -31,7 +37,7 @@ use serde_json::Value;
 
 pub use expect::Expect;
 pub use fault::{Fault, Mishap};
-pub use run::play;
+pub use run::{Accept, play, play_accepted_by};
 
 use crate::period::Period;
 use crate::policy::PolicySpec;
@@ -44,6 +50,10 @@ pub struct Story {
     pub story: String,
     /// The policy.
     pub policy: PolicySpec,
+    /// The namespace of the policy: where its targets are unless it says otherwise. Without it,
+    /// wherever the objects of the story are.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// What every object looks like unless said otherwise.
     #[serde(default)]
     pub object: Value,
@@ -63,6 +73,9 @@ pub struct Moment {
     /// Objects by name: null deletes, anything else is merged into the object by somebody else.
     #[serde(default)]
     pub objects: BTreeMap<String, Value>,
+    /// The namespaces that are annotated as exempt, from now on exactly these.
+    #[serde(default)]
+    pub exempt_namespaces: Option<Vec<String>>,
     /// Merged into the policy; its generation rises. Null deletes the policy.
     #[serde(default, deserialize_with = "present")]
     pub policy: Option<Value>,

@@ -1,18 +1,20 @@
 //! Plays a story: the two controllers in miniature, moment after moment.
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+use std::rc::Rc;
 
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Moment, Story};
 use crate::detect::{Detection, PolicyFacts, detect};
-use crate::expression::FieldValue;
-use crate::facts::{PersonIntent, PolicyFact, Reading};
+use crate::facts::{PersonIntent, PolicyFact};
 use crate::incident::{Closing, IncidentState};
 use crate::period::after;
 use crate::policy::PolicySpec;
-use crate::rules::Rules;
+use crate::rules::{Fault, Rules};
 use crate::severity::earliest;
 use crate::verdict::Verdict;
 
@@ -21,6 +23,9 @@ const ROUNDS: usize = 2000;
 /// Who changes and makes objects.
 const SOMEBODY: &str = "somebody/Update";
 const CREATOR: &str = "gitops/Apply";
+
+/// What makes rules of a policy, or finds its faults.
+pub type Accept = Rc<dyn Fn(&PolicySpec) -> Result<Rules, Vec<Fault>>>;
 
 /// Where a story is played.
 pub(super) struct Stage {
@@ -35,6 +40,9 @@ pub(super) struct Stage {
     /// Writes that were sent since the last moment.
     pub writes: usize,
     controller: Controller,
+    accept: Accept,
+    /// The story has something to say about a policy that is refused.
+    may_be_refused: bool,
     policy: Value,
     generation: i64,
     incidents: usize,
@@ -46,7 +54,16 @@ pub(super) struct Stage {
 /// # Errors
 /// What is not as it has to be, with the moment.
 pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
-    let mut stage = Stage::new(story, translate)?;
+    play_accepted_by(story, translate, Rc::new(Rules::parse))
+}
+
+/// Plays a story with another check of policies than the engine's own.
+///
+/// # Errors
+/// What is not as it has to be, with the moment.
+pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> Result<(), String> {
+    sense::check(story)?;
+    let mut stage = Stage::new(story, translate, accept)?;
     let start = stage.world.now;
     for moment in &story.then {
         let told = |why: String| format!("{}, at {}: {why}", story.story, moment.at);
@@ -65,7 +82,7 @@ pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
 }
 
 impl Stage {
-    fn new(story: &Story, translate: Translate) -> Result<Self, String> {
+    fn new(story: &Story, translate: Translate, accept: Accept) -> Result<Self, String> {
         let policy = serde_json::to_value(&story.policy).map_err(|error| error.to_string())?;
         let mut stage = Self {
             world: World::new(None, translate),
@@ -75,11 +92,14 @@ impl Stage {
             happened: Vec::new(),
             writes: 0,
             controller: Controller::default(),
+            accept,
+            may_be_refused: story.then.iter().any(|moment| moment.expect.refused.is_some()),
             policy,
             generation: 0,
             incidents: 0,
             object: story.object.clone(),
         };
+        stage.world.namespace.clone_from(&story.namespace);
         stage.accept()?;
         Ok(stage)
     }
@@ -90,12 +110,16 @@ impl Stage {
         let spec: PolicySpec =
             serde_json::from_value(self.policy.clone()).map_err(|error| format!("policy: {error}"))?;
         let unavailable = |why: &str| PolicyFact::Unavailable { why: why.to_owned() };
-        match Rules::parse(&spec) {
+        match (self.accept)(&spec) {
             Ok(rules) => {
                 self.world.policy =
                     if rules.suspend { unavailable("it is suspended") } else { usable(self.generation) };
                 self.world.rules = Some(rules);
                 self.refused.clear();
+            }
+            Err(faults) if !self.may_be_refused => {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                return Err(format!("the policy is refused: {}", faults.join("; ")));
             }
             Err(faults) => {
                 self.refused = faults.into_iter().map(|fault| fault.field).collect();
@@ -194,11 +218,11 @@ impl Stage {
     }
 
     fn happens(&mut self, moment: &Moment) -> Result<(), String> {
-        for (name, value) in &moment.signals {
-            self.world.signals.insert(name.clone(), reading(value)?);
-        }
         for (name, value) in &moment.objects {
-            self.object(name, value);
+            self.object(name, value)?;
+        }
+        if let Some(namespaces) = &moment.exempt_namespaces {
+            self.world.exempt = namespaces.iter().cloned().collect();
         }
         match &moment.policy {
             None => {}
@@ -209,6 +233,10 @@ impl Stage {
                 merge(&mut self.policy, patch);
                 self.accept()?;
             }
+        }
+        let shapes = self.world.rules.as_ref().map(Rules::shapes);
+        for (name, value) in &moment.signals {
+            self.world.signals.insert(name.clone(), sense::reading(name, value, shapes.as_ref())?);
         }
         match moment.claimed_by.as_deref() {
             None => {}
@@ -236,35 +264,21 @@ impl Stage {
         Ok(())
     }
 
-    fn object(&mut self, name: &str, value: &Value) {
+    fn object(&mut self, name: &str, value: &Value) -> Result<(), String> {
         if value.is_null() {
-            return self.world.server.delete(name);
+            self.world.server.delete(name);
+            return Ok(());
         }
-        if self.world.server.objects.contains_key(name) {
-            return self.world.server.edit(name, SOMEBODY, |object| merge(object, value));
-        }
-        let mut object = self.object.clone();
+        let old = self.world.server.objects.get(name).cloned();
+        let mut object = old.as_deref().unwrap_or(&self.object).clone();
         merge(&mut object, value);
-        object["metadata"]["name"] = name.into();
-        self.world.server.create(object, CREATOR);
+        sense::object(name, &object, old.as_deref())?;
+        if old.is_some() {
+            self.world.server.edit(name, SOMEBODY, |stored| *stored = object);
+        } else {
+            object["metadata"]["name"] = name.into();
+            self.world.server.create(object, CREATOR);
+        }
+        Ok(())
     }
-}
-
-/// The reading of a signal in a story.
-fn reading(value: &Value) -> Result<Reading, String> {
-    let Value::Object(fields) = value else {
-        let reason = value.as_str().unwrap_or("Unknown").to_owned();
-        return Ok(Reading::Unknown { reason, detail: "as the story says".to_owned() });
-    };
-    let number = |value: &Value| value.as_i64().ok_or_else(|| format!("{value} is not a whole number"));
-    let map = |map: &Map<String, Value>| {
-        map.iter().map(|(key, value)| Ok((key.clone(), number(value)?))).collect::<Result<_, String>>()
-    };
-    let field = |value: &Value| match value {
-        Value::Object(entries) => map(entries).map(FieldValue::Map),
-        Value::Number(_) if value.is_f64() => Ok(FieldValue::Double(value.as_f64().unwrap_or_default())),
-        _ => number(value).map(FieldValue::Int),
-    };
-    let values = fields.iter().map(|(name, value)| Ok((name.clone(), field(value)?)));
-    Ok(Reading::Known { values: values.collect::<Result<_, String>>()? })
 }

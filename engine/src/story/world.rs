@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::scope::describes;
 use super::server::{Answer, Server, leaves, merge};
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
@@ -44,6 +45,10 @@ pub struct World {
     pub baselines: BTreeMap<String, i64>,
     /// The rules as the policy's status has them.
     pub policy_rules: Vec<RuleStatus>,
+    /// The policy's own namespace; without it, targets are wherever they are.
+    pub namespace: Option<String>,
+    /// Namespaces that are annotated as exempt.
+    pub exempt: BTreeSet<String>,
     /// The moment.
     pub now: Timestamp,
     /// The Incident.
@@ -104,6 +109,8 @@ impl World {
             signals: BTreeMap::new(),
             baselines: BTreeMap::new(),
             policy_rules: Vec::new(),
+            namespace: None,
+            exempt: BTreeSet::new(),
             now: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
             incident: incident(),
             recorded: vec![IncidentState::default()],
@@ -197,17 +204,18 @@ impl World {
         let targets = step.targets();
         let scope = &targets.scope;
         let selected = |object: &&Arc<Value>| {
-            let text = |pointer: &str| {
-                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let uid = text("/metadata/uid");
-            let is_meant = text("/kind") == scope.kind
-                && (scope.names.is_empty() || scope.names.contains(&text("/metadata/name")));
-            is_meant || state.changes_of(&step.name).any(|c| c.target.uid == uid)
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            describes(scope, object, self.namespace.as_deref())
+                || state.changes_of(&step.name).any(|c| c.target.uid == uid)
         };
         let objects = self.server.objects.values().filter(selected);
-        let targets: Vec<Target> =
-            objects.map(|object| (self.translate)(object, Some(&targets.where_))).collect();
+        let targets: Vec<Target> = objects
+            .map(|object| {
+                let mut target = (self.translate)(object, Some(&targets.where_));
+                target.exempt |= self.exempt.contains(&target.id.namespace);
+                target
+            })
+            .collect();
         Listing { scope: targets.len(), targets }
     }
 

@@ -95,15 +95,23 @@ pub fn policy(file: &Path) -> Result<RemediationPolicy, Error> {
     let failed = |why: String| {
         Error::failed(format!("cannot use {name}"), why, format!("`firebreak check -f {name}` shows more"))
     };
-    let documents = parse(&text(file)?).map_err(failed)?;
-    let mut policies: Vec<Document> =
-        documents.into_iter().filter(|document| document.kind() == "RemediationPolicy").collect();
+    let policy = parse(&text(file)?).and_then(|documents| one_policy(documents, None)).map_err(failed)?;
+    serde_json::from_value(policy.0).map_err(|error| failed(error.to_string()))
+}
+
+/// The one policy of this name among documents, or the only one, as the schema wants it.
+///
+/// # Errors
+/// A text for people if there is none or several, or if it is not as the schema wants it.
+pub fn one_policy(documents: Vec<Document>, name: Option<&str>) -> Result<Document, String> {
+    let is_meant = |document: &Document| {
+        document.kind() == "RemediationPolicy" && name.is_none_or(|name| name == document.name())
+    };
+    let mut policies: Vec<Document> = documents.into_iter().filter(is_meant).collect();
     let (Some(policy), None) = (policies.pop(), policies.pop()) else {
-        return Err(failed("it must have exactly one RemediationPolicy".to_owned()));
+        let named = name.map(|name| format!(" named {name}")).unwrap_or_default();
+        return Err(format!("it must have exactly one RemediationPolicy{named}"));
     };
     let faults = Schemas::new().check(policy.value()).unwrap_or_default();
-    if !faults.is_empty() {
-        return Err(failed(faults.join("; ")));
-    }
-    serde_json::from_value(policy.0).map_err(|error| failed(error.to_string()))
+    if faults.is_empty() { Ok(policy) } else { Err(faults.join("; ")) }
 }

@@ -7,7 +7,7 @@
 
 pub mod documents;
 mod rights;
-mod schema;
+pub mod schema;
 
 use std::collections::BTreeMap;
 

@@ -55,14 +55,21 @@ impl Standing {
 /// # Errors
 /// Its faults, each with its field.
 pub fn rules(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<String>> {
-    let texts = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let rules = Rules::parse(spec).map_err(texts)?;
+    accept(spec, profiles).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+/// The rules of a policy.
+///
+/// # Errors
+/// Its faults: those of the engine, else those that only the profiles show.
+pub fn accept(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<Fault>> {
+    let rules = Rules::parse(spec)?;
     let faults = check_profiles(&rules, profiles);
     if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
 /// The faults that only the profiles show, in the words of the engine's.
-pub fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<String> {
+fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
     let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| match &signal.kind {
         SignalKind::Objects { scope, healthy: None }
             if profiles.find(&scope.api_version, &scope.kind).is_none() =>
@@ -96,7 +103,7 @@ pub fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<String> {
             ),
         })
     });
-    signals.chain(steps).map(|fault| fault.to_string()).collect()
+    signals.chain(steps).collect()
 }
 
 /// The conditions of a policy.
