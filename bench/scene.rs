@@ -70,7 +70,7 @@ spec:
   - {name: nodes, nodes: {selector: {matchLabels: {nvidia.com/gpu.pool: "${pool}"}}}}
   severity:
   - {level: P0, reason: NodeLost, when: "signals.nodes.notReady > 0", for: 0s}
-  recovery: {for: 0s}
+  recovery: {for: 0s, between: 0s, maxAtOnce: 100}
 "#;
 
 const STEPS: &str = r#"  steps:

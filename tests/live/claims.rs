@@ -27,7 +27,7 @@ async fn the_incident_of_a_person_is_the_one_and_a_second_is_held_and_names_it()
     let plan = drill.world.operator();
     let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
     // Long enough that the first is open when the alarm rings.
-    let policy = drill.policy_with(|spec| spec["recovery"] = json!({"for": "4s"})).await;
+    let policy = drill.policy_with(|spec| spec["recovery"] = json!({"for": "4s", "between": "0s"})).await;
     let first = by_hand(&drill, "first").await;
     let waiting = first.wait_until("asks", |incident| is_stalled(incident, "NotClassified")).await;
     assert_eq!(waiting.data["status"]["changesInForce"], 0, "{first}");

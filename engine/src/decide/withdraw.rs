@@ -32,9 +32,8 @@ impl Round<'_> {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             let only_fenced = change.fence.is_some() && !change.state.is_outstanding();
-            if change.state == ChangeState::Reverting || only_fenced {
-                self.give_back_at(index);
-            } else if change.state.is_in_force() && !self.waits_for_its_scheduler(index) {
+            let on_its_way = change.state == ChangeState::Reverting || only_fenced;
+            if on_its_way || (change.state.is_in_force() && !self.waits_for_its_scheduler(index)) {
                 self.give_back_at(index);
             }
         }
