@@ -1,0 +1,79 @@
+//! What became of lent fields: still ours, somebody else's, or impossible to put back.
+
+use serde_json::Value;
+
+use crate::change::{FieldChange, cut};
+use crate::ownership;
+use crate::value::same;
+
+/// Takes over what the server really stored where it stored something else than
+/// was sent. What another manager wrote there meanwhile is not that.
+pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
+    for field in fields {
+        let stored = field.path.read(object).filter(|value| !value.is_null());
+        let differs = !same(&field.path, stored, field.after.as_ref());
+        if differs && stored.is_some() && ownership::is_from_us(object, &field.path) {
+            field.after = stored.cloned();
+        }
+    }
+}
+
+/// Whether the change took effect although its record is not there any more:
+/// its values stand, and our entry owns them.
+pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
+    fields.iter().any(|field| {
+        field.after.is_some()
+            && same(&field.path, field.path.read(object), field.after.as_ref())
+            && ownership::is_from_us(object, &field.path)
+    })
+}
+
+/// Marks the fields whose value is somebody else's now, whole groups at a
+/// time, and names who owns them. Returns whether any was marked newly.
+pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
+    let lost: Vec<(String, String)> = fields
+        .iter()
+        .filter(|field| !same(&field.path, field.path.read(object), field.after.as_ref()))
+        .map(|field| (field.path.group(), ownership::writer(object, &field.path)))
+        .collect();
+    cede_groups(fields, &lost)
+}
+
+/// With the record gone: fields that are not back at `before` are somebody else's.
+pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
+    let taker = |path| match ownership::is_from_us(object, path) {
+        true => "whoever took the record off".to_owned(),
+        false => ownership::writer(object, path),
+    };
+    let lost: Vec<(String, String)> = fields
+        .iter()
+        .filter(|field| !same(&field.path, field.path.read(object), field.before.as_ref()))
+        .map(|field| (field.path.group(), taker(&field.path)))
+        .collect();
+    cede_groups(fields, &lost)
+}
+
+/// Marks the fields that cannot go back because what they were in is gone, such
+/// as a container.
+pub fn cede_misfits(object: &Value, fields: &mut [FieldChange]) -> bool {
+    let mut scratch = object.clone();
+    let mut lost = Vec::new();
+    for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
+        if let Err(misfit) = field.path.write(&mut scratch, field.before.clone()) {
+            lost.push((field.path.group(), format!("nobody, because {misfit}")));
+        }
+    }
+    cede_groups(fields, &lost)
+}
+
+/// Cedes every field of these groups.
+pub fn cede_groups(fields: &mut [FieldChange], lost: &[(String, String)]) -> bool {
+    let mut newly = false;
+    for field in fields.iter_mut().filter(|field| field.ceded_to.is_none()) {
+        if let Some((_, owner)) = lost.iter().find(|(group, _)| *group == field.path.group()) {
+            field.ceded_to = Some(cut(owner, 512));
+            newly = true;
+        }
+    }
+    newly
+}
