@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::effect::EffectId;
 use crate::expression::FieldValue;
-use crate::id::{IncidentId, ResourceVersion, TargetId};
+use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
 use crate::policy::Severity;
@@ -108,6 +108,8 @@ pub enum Look {
     Step(String),
     /// Read this object.
     Object(TargetId),
+    /// Read, with the operator's own rights, the Incident of another loan: `namespace/name/uid`.
+    Holder(String),
 }
 
 /// What the targets of a step describe now.
@@ -119,6 +121,22 @@ pub struct Listing {
     pub scope: usize,
 }
 
+/// What became of an Incident that has a loan on an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// It is open, so the object is its own.
+    Open,
+    /// It is closed, and lists these loans as ended.
+    Over {
+        /// They are dead.
+        ended: BTreeSet<ChangeId>,
+    },
+    /// There is no such Incident, or another one has its name.
+    Gone,
+    /// It cannot be read, so it counts as open; for people.
+    Unknown(String),
+}
+
 /// What a live read showed.
 #[derive(Clone, Debug)]
 pub enum LookResult {
@@ -126,6 +144,8 @@ pub enum LookResult {
     Listed(Listing),
     /// The object.
     Found(Box<Target>),
+    /// What became of the Incident of another loan.
+    Holder(Holder),
     /// There is no such object any more.
     Gone,
     /// The answer was no (401, 403, unknown kind): rights or a CRD are missing.

@@ -19,7 +19,8 @@ use super::Round;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, is_due};
-use crate::id::ResourceVersion;
+use crate::gitops::is_pause;
+use crate::id::{IncidentId, ResourceVersion};
 use crate::period::after;
 use crate::policy::Revert;
 use crate::undo;
@@ -63,7 +64,7 @@ impl Round<'_> {
             LookResult::Gone if change.state.is_in_force() => change.object_gone(),
             LookResult::Gone => change.fence = None,
             LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
-            LookResult::Listed(_) => {}
+            LookResult::Listed(_) | LookResult::Holder(_) => {}
         }
     }
 
@@ -117,6 +118,7 @@ impl Round<'_> {
     }
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        inherit_pause(change, object, &self.facts.incident);
         let patch = match self.is_kept(change) {
             true => undo::return_patch(object, &change.id, &[]),
             false => undo::three_way_patch(object, &change.id, &mut change.fields),
@@ -186,6 +188,16 @@ impl Round<'_> {
         } else if change.state == ChangeState::Reverting {
             change.returned();
         }
+    }
+}
+
+/// The pause of Flux that a step which went back earlier has left to this loan.
+fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
+    let loan = undo::loan(object, &change.id, incident);
+    let fields = loan.map(|loan| loan.fields).unwrap_or_default();
+    let inherited = fields.into_iter().find(|field| is_pause(&field.path));
+    if let Some(pause) = inherited.filter(|pause| !change.fields.iter().any(|own| own.path == pause.path)) {
+        change.fields.push(pause);
     }
 }
 

@@ -8,6 +8,7 @@ mod climb;
 mod close;
 mod give_back;
 mod journal;
+mod ledger;
 mod plan;
 mod progress;
 mod recover;

@@ -2,11 +2,10 @@
 
 use super::climb::RELIST_IDLE;
 use super::{Round, is_begun, journal};
-use crate::action::{self, Plan};
+use crate::action::Plan;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
 use crate::id::ChangeId;
-use crate::path::FieldPath;
 use crate::rules::Step;
 use crate::undo;
 use crate::verdict::Verdict;
@@ -60,7 +59,7 @@ impl Round<'_> {
                 self.wake_in(super::climb::RELIST_BUSY);
                 return None;
             }
-            LookResult::Found(_) | LookResult::Gone => return None,
+            LookResult::Found(_) | LookResult::Gone | LookResult::Holder(_) => return None,
         };
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
         for target in &listed.targets {
@@ -98,6 +97,8 @@ impl Round<'_> {
                 return self.not_done(&step.name, Some(target), "WhereUnknown", &why);
             }
         }
+        let Some(plan) = self.consider(step, target) else { return };
+        let known = self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid);
         let change = |fields| {
             let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
             match known {
@@ -105,7 +106,7 @@ impl Round<'_> {
                 None => Change::planned(id, &step.name, target.id.clone(), fields),
             }
         };
-        match self.consider(step, target) {
+        match plan {
             Plan::Change(fields) => plans.changes.push((change(fields), target.clone())),
             Plan::NothingToDo(why) => {
                 plans.nothing_to_do += 1;
@@ -122,9 +123,9 @@ impl Round<'_> {
     }
 
     /// What the step means for this object, once everything that speaks against
-    /// touching it at all was asked.
-    pub(super) fn consider(&self, step: &Step, target: &Target) -> Plan {
-        let refused = |reason, message: String| Plan::Refused { reason, message };
+    /// touching it at all was asked. None while a live read has to be asked for.
+    pub(super) fn consider(&mut self, step: &Step, target: &Target) -> Option<Plan> {
+        let refused = |reason, message: String| Some(Plan::Refused { reason, message });
         if target.exempt {
             return refused("Exempt", format!("it or its namespace is annotated {}", undo::EXEMPT));
         }
@@ -145,28 +146,11 @@ impl Round<'_> {
                 return refused(reason, format!("{}; look at it, then `{forget}` drops it", error.stable()));
             }
         };
-        let ours = self.facts.incident.to_string();
         let loans = record.map(|record| record.loans).unwrap_or_default();
-        if let Some(loan) = loans.iter().find(|loan| loan.incident != ours) {
-            return refused(
-                "HeldBy",
-                format!(
-                    "Incident {} has changed it; it is tried again when that is over, or after `{}`",
-                    loan.incident,
-                    target.id.undo_command()
-                ),
-            );
-        }
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
-        let known = self.next.changes.iter().find(|change| change.id == id);
-        let plan = action::plan(&step.action, target, known);
-        let Plan::Change(fields) = plan else { return plan };
-        let lent = |path: &FieldPath| {
-            loans.iter().find(|loan| loan.step != step.name && loan.fields.iter().any(|f| f.path == *path))
-        };
-        if let Some(loan) = fields.iter().find_map(|field| lent(&field.path)) {
-            return refused("ChangedByAnotherStep", format!("step {} has changed the same field", loan.step));
-        }
+        let known = self.next.changes.iter().find(|change| change.id == id).cloned();
+        let plan = self.plan_over_loans(step, target, known.as_ref(), &loans)?;
+        let Plan::Change(fields) = plan else { return Some(plan) };
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);
@@ -174,7 +158,7 @@ impl Round<'_> {
         if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
             return refused("CannotRecord", error.to_string());
         }
-        Plan::Change(fields)
+        Some(Plan::Change(fields))
     }
 
     /// The plan of every step for this level, without any effect (mode Observe).

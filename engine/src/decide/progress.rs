@@ -69,6 +69,7 @@ impl Round<'_> {
         match self.facts.looked.get(&Look::Step(step.to_owned()))? {
             LookResult::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
             LookResult::Found(_)
+            | LookResult::Holder(_)
             | LookResult::Gone
             | LookResult::Refused { .. }
             | LookResult::Failed { .. } => None,

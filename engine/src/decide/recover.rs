@@ -231,7 +231,7 @@ impl Round<'_> {
                     Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
                         return Err(Some(format!("{} cannot be read: {why}", change.target)));
                     }
-                    Some(LookResult::Listed(_)) => None,
+                    Some(LookResult::Listed(_) | LookResult::Holder(_)) => None,
                 },
             };
             match found {

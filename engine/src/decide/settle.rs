@@ -199,7 +199,7 @@ impl Round<'_> {
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
-            LookResult::Listed(_) => return,
+            LookResult::Listed(_) | LookResult::Holder(_) => return,
         };
         let moved = change.base.as_ref() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
@@ -227,6 +227,7 @@ impl Round<'_> {
     fn applied(&mut self, change: &mut Change, object: &Value) {
         change.applied(self.now);
         if undo::loan(object, &change.id, &self.facts.incident).is_some() {
+            self.move_fields_to(change);
             undo::cede_changed(object, &mut change.fields);
         }
     }
@@ -253,7 +254,8 @@ impl Round<'_> {
     /// as it is now.
     fn intend_anew(&mut self, change: &mut Change, target: &Target) {
         let Some(step) = self.step(&change.step).cloned() else { return };
-        match self.consider(&step, target) {
+        let Some(plan) = self.consider(&step, target) else { return };
+        match plan {
             Plan::Change(fields) => {
                 change.fields = fields;
                 self.intend(change, target);
@@ -276,6 +278,7 @@ impl Round<'_> {
         match undo::apply_patch(&target.object, &intended, &self.facts.incident) {
             Ok(patch) => {
                 *change = intended;
+                self.tell_of_adoption(change, &target.object);
                 self.next.first_action_at.get_or_insert(self.now);
                 self.effect(change, Act::Apply, patch);
             }

@@ -117,6 +117,7 @@ impl Round<'_> {
             let change = &self.next.changes[index];
             if change.step != step.name
                 || !matches!(change.state, ChangeState::Applied | ChangeState::Verified)
+                || self.is_in_flight(&change.target.uid)
             {
                 continue;
             }
@@ -134,7 +135,12 @@ impl Round<'_> {
                         );
                         continue;
                     }
-                    Some(LookResult::Refused { .. } | LookResult::Failed { .. } | LookResult::Listed(_))
+                    Some(
+                        LookResult::Refused { .. }
+                        | LookResult::Failed { .. }
+                        | LookResult::Listed(_)
+                        | LookResult::Holder(_),
+                    )
                     | None => continue,
                 },
             };

@@ -74,7 +74,12 @@ impl Round<'_> {
             None => return false,
             Some(LookResult::Found(target)) => target.rollout.0 == Verdict::True,
             Some(LookResult::Gone) => true,
-            Some(LookResult::Refused { .. } | LookResult::Failed { .. } | LookResult::Listed(_)) => false,
+            Some(
+                LookResult::Refused { .. }
+                | LookResult::Failed { .. }
+                | LookResult::Listed(_)
+                | LookResult::Holder(_),
+            ) => false,
         };
         if !is_back {
             self.wake_in(RELIST_BUSY);

@@ -88,6 +88,10 @@ pub struct Moment {
     /// What happens to the next writes. They replace those that are still waiting.
     #[serde(default)]
     pub faults: Option<Vec<Fault>>,
+    /// What became of other Incidents, by `namespace/name/uid`: `Open`, `Gone` or `Closed`. Those that are
+    /// not named are open.
+    #[serde(default)]
+    pub incidents: BTreeMap<String, Fate>,
     /// From now on the status that an object gets as soon as Firebreak has changed its spec, with the
     /// generation observed; null: none.
     #[serde(default, deserialize_with = "present")]
@@ -98,6 +102,17 @@ pub struct Moment {
     /// What has to be so.
     #[serde(default)]
     pub expect: Expect,
+}
+
+/// What became of another Incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Fate {
+    /// It is open.
+    Open,
+    /// It does not exist any more.
+    Gone,
+    /// It is closed and left its loans behind.
+    Closed,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Value>, D::Error> {

@@ -1,5 +1,6 @@
 //! Plays a story: the two controllers in miniature, moment after moment.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -8,9 +9,9 @@ use serde_json::Value;
 use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
-use super::{Deed, Moment, Story};
+use super::{Deed, Fate, Moment, Story};
 use crate::detect::{Detection, PolicyFacts, detect};
-use crate::facts::{PersonIntent, PolicyFact};
+use crate::facts::{Holder, PersonIntent, PolicyFact};
 use crate::incident::{Closing, IncidentState};
 use crate::period::after;
 use crate::policy::PolicySpec;
@@ -245,6 +246,14 @@ impl Stage {
         }
         if let Some(faults) = &moment.faults {
             self.world.faults.clone_from(faults);
+        }
+        for (incident, fate) in &moment.incidents {
+            let holder = match fate {
+                Fate::Open => Holder::Open,
+                Fate::Gone => Holder::Gone,
+                Fate::Closed => Holder::Over { ended: BTreeSet::new() },
+            };
+            self.world.holders.insert(incident.clone(), holder);
         }
         if let Some(status) = &moment.settle {
             self.world.settle = Some(status.clone()).filter(|status| !status.is_null());

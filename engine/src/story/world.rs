@@ -13,7 +13,9 @@ use super::server::{Answer, Server, leaves, merge};
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
 use crate::expression::ObjectCondition;
-use crate::facts::{Facts, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
+use crate::facts::{
+    Facts, Holder, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target,
+};
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::rules::{Rules, Step};
@@ -59,6 +61,8 @@ pub struct World {
     pub decide: Decide,
     /// What a profile finds.
     pub translate: Translate,
+    /// What became of other Incidents, by `namespace/name/uid`; those that are not here are open.
+    pub holders: BTreeMap<String, Holder>,
     /// Why the targets of steps cannot be listed or read, if so.
     pub unreadable: Option<String>,
     /// What is to happen to the next writes.
@@ -116,6 +120,7 @@ impl World {
             recorded: vec![IncidentState::default()],
             decide,
             translate,
+            holders: BTreeMap::new(),
             unreadable: None,
             faults: Vec::new(),
             sent: 0,
@@ -193,6 +198,9 @@ impl World {
                 Some(step) => LookResult::Listed(self.list(step, state)),
                 None => LookResult::Failed { why: format!("there is no step {name} any more") },
             },
+            Look::Holder(incident) => {
+                LookResult::Holder(self.holders.get(incident).cloned().unwrap_or(Holder::Open))
+            }
             Look::Object(target) => match self.live(target) {
                 Some(object) => LookResult::Found(Box::new((self.translate)(object, None))),
                 None => LookResult::Gone,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::drift::{cede_changed, cede_misfits};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, record, version};
 use crate::change::{Change, FieldChange};
+use crate::gitops::is_pause;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
 use crate::ownership;
 
@@ -68,7 +69,8 @@ impl GuardedPatch {
     }
 }
 
-/// The patch that performs a change and records how to undo it.
+/// The patch that performs a change and records how to undo it. Paths that another step of the Incident
+/// had lent move into its loan; loans of Incidents that are gone are dropped.
 ///
 /// # Errors
 /// The paths do not fit, or the record would be too large.
@@ -82,10 +84,14 @@ pub fn apply_patch(
         field.path.write(&mut new, field.after.clone())?;
     }
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    loans.retain(|loan| loan.id != change.id);
+    let ours = incident.to_string();
+    loans.retain(|loan| loan.id != change.id && loan.incident == ours);
+    for loan in &mut loans {
+        loan.fields.retain(|field| !change.fields.iter().any(|taken| taken.path == field.path));
+    }
     loans.push(Loan {
         id: change.id.clone(),
-        incident: incident.to_string(),
+        incident: ours,
         step: change.step.clone(),
         uid: change.target.uid.clone(),
         api_version: change.target.api_version.clone(),
@@ -137,7 +143,14 @@ pub fn return_patch(
     fields: &[FieldChange],
 ) -> Result<GuardedPatch, Unwritable> {
     let mut new = object.clone();
+    let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+    loans.retain(|loan| loan.id != *id);
     for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
+        // Flux stays paused for as long as anything is lent.
+        if let Some(heir) = loans.first_mut().filter(|_| is_pause(&field.path)) {
+            heir.fields.push(field.clone());
+            continue;
+        }
         field.path.write(&mut new, field.before.clone())?;
         if let Some(created) = &field.created
             && field.before.is_none()
@@ -145,8 +158,6 @@ pub fn return_patch(
             field.path.prune_empty(&mut new, created);
         }
     }
-    let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    loans.retain(|loan| loan.id != *id);
     if loans.is_empty() {
         label(&mut new, None);
     }

@@ -19,6 +19,7 @@ use crate::cli::Error;
 use crate::cli::connection::Connection;
 use crate::controller;
 use crate::controller::incident::decide_with_looks;
+use crate::controller::incident::holder::Holders;
 use crate::controller::incident::observe::{self, Account, Kinds};
 use crate::observe::PolicyKey;
 use crate::workloads::Profiles;
@@ -162,7 +163,8 @@ async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, 
         report: None,
     };
     let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };
-    decide_with_looks(kinds, &subject.account, Some(rules), &mut facts).await.decision
+    let holders = Holders { client: &subject.connection.client, namespaces: &[] };
+    decide_with_looks(kinds, &subject.account, holders, Some(rules), &mut facts).await.decision
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One Incident: observe → translate → decide (look, decide again) → record → act.
 
 pub mod act;
+pub mod holder;
 pub mod observe;
 pub mod record;
 pub mod report;
@@ -10,12 +11,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, Look, Outcome, PolicyFact};
+use firebreak_engine::facts::{Facts, Look, LookResult, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
+use self::holder::Holders;
 use self::observe::{Account, Kinds};
 use self::translate::Claim;
 use super::error::Error;
@@ -189,7 +191,9 @@ async fn decide_and_remember(
         PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
     };
     let kinds = Kinds { discovery: &operator.context.discovery, profiles: &operator.profiles };
-    let looked = decide_with_looks(kinds, account, rules, facts).await;
+    let holders =
+        Holders { client: &operator.context.client, namespaces: &operator.context.watch_namespaces };
+    let looked = decide_with_looks(kinds, account, holders, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
         memory.listed.extend(looked.listed);
@@ -211,6 +215,7 @@ pub struct Looked {
 pub async fn decide_with_looks(
     kinds: Kinds<'_>,
     account: &Account,
+    holders: Holders<'_>,
     rules: Option<&Rules>,
     facts: &mut Facts,
 ) -> Looked {
@@ -223,11 +228,16 @@ pub async fn decide_with_looks(
         let now = Instant::now();
         listed.extend(decision.look.iter().filter_map(|look| match look {
             Look::Step(step) => Some((step.clone(), now)),
-            Look::Object(_) => None,
+            Look::Object(_) | Look::Holder(_) => None,
         }));
         let namespace = &facts.incident.namespace;
-        let looked = observe::look(kinds, account, namespace, &facts.state, rules, decision.look).await;
-        facts.looked.extend(looked);
+        let (of_holders, of_targets): (Vec<Look>, Vec<Look>) =
+            decision.look.into_iter().partition(|look| matches!(look, Look::Holder(_)));
+        let (targets, held) = tokio::join!(
+            observe::look(kinds, account, namespace, &facts.state, rules, of_targets),
+            look_at_holders(holders, of_holders),
+        );
+        facts.looked.extend(targets.into_iter().chain(held));
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = decide(facts, rules, Timestamp::now());
@@ -236,6 +246,16 @@ pub async fn decide_with_looks(
     decision.happened.clear();
     decision.report = false;
     Looked { decision, is_complete: false, listed }
+}
+
+async fn look_at_holders(holders: Holders<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
+    let mut found = Vec::new();
+    for look in looks {
+        let Look::Holder(incident) = &look else { continue };
+        let result = holders.look(incident).await;
+        found.push((look, result));
+    }
+    found
 }
 
 /// The client of the ServiceAccount: the pinned one once something was changed.
@@ -328,7 +348,8 @@ mod tests {
         let client = nothing_is_served();
         let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
         let kinds = Kinds { discovery: &discovery, profiles: &profiles };
-        let looked = decide_with_looks(kinds, &Ok(client), Some(&rules), &mut facts).await;
+        let holders = Holders { client: &client, namespaces: &[] };
+        let looked = decide_with_looks(kinds, &Ok(client.clone()), holders, Some(&rules), &mut facts).await;
         assert!(looked.is_complete);
         let steps = &looked.decision.next.steps;
         assert_eq!(looked.decision.next.severity, Some(Severity::P0));

@@ -1,0 +1,175 @@
+//! Loans that lie on an object already: those of this Incident's other steps,
+//! of other Incidents, and of Incidents that are gone.
+//!
+//! # Guarantees
+//! An object belongs to one Incident at a time. One path has one loan per
+//! Incident: a later step takes it over with the value from before. What a gone
+//! Incident left behind is adopted with its oldest `before`, and only where its
+//! own value still stands.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Round;
+use crate::action::{self, Plan};
+use crate::change::{Change, FieldChange};
+use crate::facts::{Holder, Look, LookResult, Target};
+use crate::gitops;
+use crate::rules::Step;
+use crate::undo::{self, Loan};
+use crate::value::same;
+
+impl Round<'_> {
+    /// What other loans on the object mean for this step: its plan, with what it takes over and adopts.
+    /// None while a live read has to be asked for.
+    pub(super) fn plan_over_loans(
+        &mut self,
+        step: &Step,
+        target: &Target,
+        known: Option<&Change>,
+        loans: &[Loan],
+    ) -> Option<Plan> {
+        let orphans = match self.orphans(target, loans)? {
+            Ok(orphans) => orphans,
+            Err(refused) => return Some(refused),
+        };
+        let adopted = adoptable(&target.object, orphans);
+        let plan = match adopted.as_slice() {
+            [] => action::plan(&step.action, target, known),
+            adopted => action::plan(&step.action, &as_before(target, adopted), known),
+        };
+        let mut fields = match plan {
+            Plan::Change(fields) => fields,
+            Plan::NothingToDo(_) if !adopted.is_empty() => Vec::new(),
+            Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
+        };
+        adopt(&mut fields, adopted);
+        let ours = self.facts.incident.to_string();
+        let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
+        take_over(&mut fields, of_other_steps);
+        fields.extend(gitops::pause(&target.object));
+        Some(Plan::Change(fields))
+    }
+
+    /// The loans whose Incident is gone; or why the object is not to be touched.
+    fn orphans<'l>(&mut self, target: &Target, loans: &'l [Loan]) -> Option<Result<Vec<&'l Loan>, Plan>> {
+        let ours = self.facts.incident.to_string();
+        let foreign: Vec<&Loan> = loans.iter().filter(|loan| loan.incident != ours).collect();
+        let holders: Vec<Option<&LookResult>> =
+            foreign.iter().map(|loan| self.looked(Look::Holder(loan.incident.clone()))).collect();
+        let mut orphans = Vec::new();
+        for (loan, holder) in foreign.into_iter().zip(holders) {
+            let LookResult::Holder(holder) = holder? else { continue };
+            let blocked = match holder {
+                Holder::Open => "it is tried again when that is over".to_owned(),
+                Holder::Unknown(why) => format!("whether that is over is not known: {why}"),
+                Holder::Over { ended } if ended.contains(&loan.id) => continue,
+                Holder::Gone | Holder::Over { .. } => {
+                    orphans.push(loan);
+                    continue;
+                }
+            };
+            return Some(Err(Plan::Refused {
+                reason: "HeldBy",
+                message: format!(
+                    "Incident {} has changed it; {blocked}, or after `{}`",
+                    loan.incident,
+                    target.id.undo_command()
+                ),
+            }));
+        }
+        if target.slots.metadata_propagates
+            && let Some(loan) = orphans.first()
+        {
+            return Some(Err(Plan::Refused {
+                reason: "OrphanedRecord",
+                message: format!(
+                    "Incident {} is gone and its change is still there; put it back with `{}`",
+                    loan.incident,
+                    target.id.undo_command()
+                ),
+            }));
+        }
+        Some(Ok(orphans))
+    }
+
+    /// The change took effect: fields that other steps had lent are its own now.
+    pub(super) fn move_fields_to(&mut self, change: &Change) {
+        let others = self
+            .next
+            .changes
+            .iter_mut()
+            .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
+        for other in others.filter(|other| other.state.is_in_force()) {
+            other.fields.retain(|field| !change.fields.iter().any(|taken| taken.path == field.path));
+        }
+    }
+
+    /// Says what was adopted.
+    pub(super) fn tell_of_adoption(&mut self, change: &Change, object: &Value) {
+        let ours = self.facts.incident.to_string();
+        let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+        for loan in loans.iter().filter(|loan| loan.incident != ours) {
+            let kept = |field: &FieldChange| change.fields.iter().any(|own| own.path == field.path);
+            if loan.fields.iter().any(kept) {
+                let text =
+                    format!("{}: what Incident {} left behind is adopted", change.target, loan.incident);
+                self.happen("Adopted", &text);
+            }
+        }
+    }
+
+    /// Whether a write of ours to the object is under way, so that its record says more than the journal.
+    pub(super) fn is_in_flight(&self, target_uid: &str) -> bool {
+        self.next
+            .changes
+            .iter()
+            .any(|change| change.target.uid == target_uid && change.state.is_open_intent())
+    }
+}
+
+/// The fields of these loans whose emergency value still stands, the oldest of each path.
+fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
+    orphans.sort_by_key(|loan| loan.applied_at);
+    let mut fields: Vec<FieldChange> = Vec::new();
+    for field in orphans.into_iter().flat_map(|loan| &loan.fields) {
+        let stands = same(&field.path, field.path.read(object), field.after.as_ref());
+        if stands && field.ceded_to.is_none() && !fields.iter().any(|own| own.path == field.path) {
+            fields.push(field.clone());
+        }
+    }
+    fields
+}
+
+/// The object as it would be had the gone Incident put everything back, so that a relative action does not
+/// multiply what was multiplied already.
+fn as_before(target: &Target, adopted: &[FieldChange]) -> Target {
+    let mut object = (*target.object).clone();
+    for field in adopted {
+        // One that does not fit any more stays as it is.
+        let _ = field.path.write(&mut object, field.before.clone());
+    }
+    Target { object: Arc::new(object), ..target.clone() }
+}
+
+fn adopt(fields: &mut Vec<FieldChange>, adopted: Vec<FieldChange>) {
+    for old in adopted {
+        match fields.iter_mut().find(|field| field.path == old.path) {
+            Some(field) => {
+                (field.before, field.created, field.owner) = (old.before, old.created, old.owner);
+            }
+            None => fields.push(old),
+        }
+    }
+}
+
+fn take_over<'l>(fields: &mut [FieldChange], loans: impl Iterator<Item = &'l Loan>) {
+    for old in loans.flat_map(|loan| &loan.fields) {
+        if let Some(field) = fields.iter_mut().find(|field| field.path == old.path) {
+            field.before.clone_from(&old.before);
+            field.created.clone_from(&old.created);
+            field.owner.clone_from(&old.owner);
+        }
+    }
+}

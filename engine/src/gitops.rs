@@ -1,0 +1,131 @@
+//! Tools that keep objects as Git says, and how they are told of a loan.
+//!
+//! Flux can be paused for one object, so the pause is a field of the loan like
+//! any other. Argo CD and Helm have no switch per object: people are warned,
+//! with what to configure.
+
+use serde_json::{Value, json};
+
+use crate::change::FieldChange;
+use crate::ownership;
+use crate::path::{FieldPath, Segment};
+use crate::undo::annotation;
+
+const FLUX: &str = "kustomize.toolkit.fluxcd.io/name";
+const FLUX_PAUSE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+const PAUSED: &str = "disabled";
+const ARGO_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
+const ARGO_LABEL: &str = "argocd.argoproj.io/instance";
+const HELM_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// The field that pauses Flux for this object; none if Flux does not apply it or is paused already.
+pub fn pause(object: &Value) -> Option<FieldChange> {
+    label(object, FLUX)?;
+    let before = annotation(object, FLUX_PAUSE).map(|text| json!(text));
+    let after = json!(PAUSED);
+    let path = FieldPath::keys(["metadata", "annotations", FLUX_PAUSE]).ok()?;
+    (before.as_ref() != Some(&after)).then(|| FieldChange {
+        owner: ownership::owner(object, &path),
+        path,
+        before,
+        after: Some(after),
+        created: None,
+        ceded_to: None,
+    })
+}
+
+/// Whether this field pauses Flux: it stays for as long as any loan of the object does.
+pub fn is_pause(path: &FieldPath) -> bool {
+    path.segments().last() == Some(&Segment::Key(FLUX_PAUSE.to_owned()))
+}
+
+/// What people must know if these fields of the object are changed, and what to configure.
+pub fn warning(object: &Value, fields: &[FieldChange]) -> Option<String> {
+    if annotation(object, ARGO_ANNOTATION).is_some() || label(object, ARGO_LABEL).is_some() {
+        return Some(format!(
+            "Argo CD applies it and may put its own values back at once, which then stand. Add to its Application, with \
+             syncOption RespectIgnoreDifferences=true: ignoreDifferences: [{}]",
+            ignore_differences(object, fields)
+        ));
+    }
+    let helm = label(object, HELM_LABEL) == Some("Helm");
+    helm.then(|| {
+        "a Helm release has made it: a `helm upgrade` before everything is back puts its own values back, which then \
+         stand"
+            .to_owned()
+    })
+}
+
+fn ignore_differences(object: &Value, fields: &[FieldChange]) -> Value {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let api_version = text("/apiVersion");
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let expressions: Vec<String> =
+        fields.iter().filter(|field| !is_pause(&field.path)).map(|field| jq(&field.path)).collect();
+    json!({
+        "group": group, "kind": text("/kind"), "name": text("/metadata/name"),
+        "namespace": text("/metadata/namespace"), "jqPathExpressions": expressions,
+    })
+}
+
+/// The path as a jq expression.
+fn jq(path: &FieldPath) -> String {
+    let mut expression = String::new();
+    for segment in path.segments() {
+        match segment {
+            Segment::Key(key) => {
+                expression.push_str(&format!("[{}]", json!(key)));
+            }
+            Segment::Element { key, value } => {
+                expression.push_str(&format!("[] | select([{}] == {})", json!(key), json!(value)));
+            }
+        }
+    }
+    format!(".{}", expression.replace(" | select([", " | select(.[").replace(")[", ") | .["))
+}
+
+fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(path: &str) -> FieldChange {
+        FieldChange {
+            path: path.parse().unwrap(),
+            before: None,
+            after: None,
+            created: None,
+            owner: None,
+            ceded_to: None,
+        }
+    }
+
+    #[test]
+    fn flux_is_paused_where_it_applies_the_object_and_only_once() {
+        let of_flux = json!({"metadata": {"labels": {FLUX: "apps"}}});
+        let field = pause(&of_flux).unwrap();
+        assert_eq!((field.before, field.after), (None, Some(json!("disabled"))));
+        let enabled = json!({"metadata": {"labels": {FLUX: "apps"}, "annotations": {FLUX_PAUSE: "enabled"}}});
+        assert_eq!(pause(&enabled).unwrap().before, Some(json!("enabled")));
+        let paused = json!({"metadata": {"labels": {FLUX: "apps"}, "annotations": {FLUX_PAUSE: "disabled"}}});
+        assert_eq!(pause(&paused), None);
+        assert_eq!(pause(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
+    fn argo_gets_the_entry_to_add_and_helm_a_warning() {
+        let limit = [field("/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu")];
+        let object =
+            |metadata: Value| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata});
+        let argo = object(json!({"name": "x", "namespace": "n", "annotations": {ARGO_ANNOTATION: "app:x"}}));
+        let text = warning(&argo, &limit).unwrap();
+        let expression = r#".[\"spec\"][\"template\"][\"spec\"][\"containers\"][] | select(.[\"name\"] == \"main\") | .[\"resources\"][\"limits\"][\"nvidia.com/gpu\"]"#;
+        assert!(text.contains(expression) && text.contains("\"group\":\"apps\""), "{text}");
+        let helm = object(json!({"labels": {HELM_LABEL: "Helm"}}));
+        assert!(warning(&helm, &limit).unwrap().contains("helm upgrade"));
+        assert_eq!(warning(&object(json!({})), &limit), None);
+    }
+}
