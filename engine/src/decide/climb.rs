@@ -8,7 +8,7 @@ use super::recover::Progress;
 use super::turn::Turn;
 use super::{Round, is_begun};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::Look;
+use crate::facts::{Look, Part, Target};
 use crate::incident::{Because, Held};
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -267,7 +267,7 @@ impl Round<'_> {
             return self.next.held.is_some();
         };
         self.note(step, &plans);
-        if plans.changes.is_empty() {
+        if plans.new_targets() == 0 {
             let (reason, text) = match (plans.matched, plans.refused.first()) {
                 (0, _) => ("NoTargets", "no object matches its targets now".to_owned()),
                 (_, Some(refused)) => (
@@ -280,7 +280,7 @@ impl Round<'_> {
             self.pending(&step.name, reason, &text);
             return false;
         }
-        let number = plans.changes.len();
+        let number = plans.new_targets();
         if !self.begin_changes(step, plans) {
             return true;
         }
@@ -310,8 +310,13 @@ impl Round<'_> {
 
     /// Why so many new changes are more than the guardrails allow; none if they are not.
     pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
-        let new = plans.changes.len();
-        let present = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
+        let new = plans.new_targets();
+        let retired = self.retired_of(step);
+        let present = self
+            .next
+            .changes_of(&step.name)
+            .filter(|change| change.state.is_outstanding() && Some(&change.id) != retired.as_ref())
+            .count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
         let percent = limits.map_or(0, |limits| limits.max_targets_percent);
@@ -332,6 +337,18 @@ impl Round<'_> {
         ))
     }
 
+    /// What may be changed now: while the broken scheduler still runs, nothing but it.
+    fn scheduler_first(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
+        let retired = self.retired_of(step);
+        let is_under_way =
+            |change: &Change| Some(&change.id) == retired.as_ref() && change.state.is_open_intent();
+        if self.next.changes_of(&step.name).any(is_under_way) {
+            return Vec::new();
+        }
+        let runs = changes.iter().any(|(_, target)| target.part == Part::Retired);
+        changes.into_iter().filter(|(_, target)| !runs || target.part == Part::Retired).collect()
+    }
+
     /// Intends the planned changes, unless a guardrail speaks against it.
     fn begin_changes(&mut self, step: &Step, plans: Plans) -> bool {
         if let Some(message) = self.too_many(step, &plans) {
@@ -347,7 +364,8 @@ impl Round<'_> {
             (status.reason, status.message) = (full.reason, full.message);
         }
         let mut begun: Vec<Change> = Vec::new();
-        for (mut change, target) in plans.changes.into_iter().take(BATCH) {
+        let changes = self.scheduler_first(step, plans.changes);
+        for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {
                 continue; // it joins when the answer to that write is there
             }

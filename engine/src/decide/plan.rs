@@ -4,7 +4,7 @@ use super::climb::RELIST_IDLE;
 use super::{Round, is_begun, journal};
 use crate::action::Plan;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Target};
+use crate::facts::{Look, LookResult, Part, Target};
 use crate::id::ChangeId;
 use crate::rules::Step;
 use crate::undo;
@@ -22,8 +22,17 @@ pub(super) struct Plans {
     pub scope: usize,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
+    /// Why the broken scheduler cannot be retired: then nothing else is changed either.
+    pub scheduler_refused: Option<Change>,
     /// Changes that must not be made; their entry says why.
     pub refused: Vec<Change>,
+}
+
+impl Plans {
+    /// Objects that would be changed, but for a scheduler that is retired for them.
+    pub(super) fn new_targets(&self) -> usize {
+        self.changes.iter().filter(|(_, target)| target.part == Part::Target).count()
+    }
 }
 
 /// Whether an object with this entry may be changed by the step again.
@@ -70,6 +79,10 @@ impl Round<'_> {
             }
             self.plan_target(step, target, &mut plans);
         }
+        if let Some(scheduler) = plans.scheduler_refused.take() {
+            plans.changes.clear();
+            plans.refused.insert(0, scheduler);
+        }
         self.refuse_what_does_not_fit(&mut plans);
         for refused in plans.refused.iter().filter(|c| c.reason.as_deref() == Some("JournalFull")) {
             let message = refused.message.clone().unwrap_or_default();
@@ -98,13 +111,12 @@ impl Round<'_> {
             }
         }
         let Some(plan) = self.consider(step, target) else { return };
-        let known = self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid);
-        let change = |fields| {
-            let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
-            match known {
-                Some(known) => Change { fields, ..known.clone() },
-                None => Change::planned(id, &step.name, target.id.clone(), fields),
-            }
+        let known =
+            self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid).cloned();
+        let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
+        let change = |fields| match &known {
+            Some(known) => Change { fields, ..known.clone() },
+            None => Change::planned(id, &step.name, target.id.clone(), fields),
         };
         match plan {
             Plan::Change(fields) => plans.changes.push((change(fields), target.clone())),
@@ -112,9 +124,16 @@ impl Round<'_> {
                 plans.nothing_to_do += 1;
                 self.not_done(&step.name, Some(target), "NothingToDo", &why);
             }
+            Plan::Refused { reason, message } if target.part == Part::Retired => {
+                self.not_done(&step.name, Some(target), reason, &message);
+                let mut skipped = change(Vec::new());
+                skipped.stand(ChangeState::Skipped, reason, message);
+                plans.scheduler_refused = Some(skipped);
+            }
             Plan::Refused { reason, message } => {
                 // What an earlier round has set still bounds a later one.
-                let mut skipped = change(known.map(|known| known.fields.clone()).unwrap_or_default());
+                let mut skipped =
+                    change(known.as_ref().map(|known| known.fields.clone()).unwrap_or_default());
                 skipped.stand(ChangeState::Skipped, reason, message.clone());
                 self.not_done(&step.name, Some(target), reason, &message);
                 plans.refused.push(skipped);

@@ -40,7 +40,10 @@ pub use fault::{Fault, Mishap};
 pub use run::{Accept, play, play_accepted_by};
 
 use crate::period::Period;
-use crate::policy::PolicySpec;
+use crate::policy::{PolicySpec, Severity};
+
+/// How many stories may start from each other.
+const BASES: usize = 4;
 
 /// One story.
 #[derive(Clone, Debug, Deserialize)]
@@ -82,6 +85,9 @@ pub struct Moment {
     /// The Incident that has the policy's claim instead of this one; empty text gives it back.
     #[serde(default)]
     pub claimed_by: Option<String>,
+    /// The severity that a person pins from now on, for Incidents that they open too.
+    #[serde(default)]
+    pub pinned: Option<Severity>,
     /// What a person does.
     #[serde(default)]
     pub person: Vec<Deed>,
@@ -141,15 +147,13 @@ impl Story {
     /// # Errors
     /// Where it is not what it should be.
     pub fn new(mut text: Value, from: impl Fn(&str) -> Result<Value, String>) -> Result<Self, String> {
-        let base = text.as_object_mut().and_then(|text| text.remove("from"));
-        let whole = match base.as_ref().and_then(Value::as_str) {
-            Some(name) => {
-                let mut whole = from(name)?;
-                server::merge(&mut whole, &text);
-                whole
-            }
-            None => text,
-        };
-        serde_json::from_value(whole).map_err(|error| error.to_string())
+        for _ in 0..BASES {
+            let base = text.as_object_mut().and_then(|text| text.remove("from"));
+            let Some(name) = base.as_ref().and_then(Value::as_str) else { break };
+            let mut whole = from(name)?;
+            server::merge(&mut whole, &text);
+            text = whole;
+        }
+        serde_json::from_value(text).map_err(|error| error.to_string())
     }
 }

@@ -181,7 +181,7 @@ impl Stage {
         self.world.incident = incident();
         self.world.incident.uid = format!("incident-{}", self.incidents);
         self.world.recorded = vec![IncidentState::default()];
-        self.world.intent = PersonIntent::default();
+        self.world.intent = PersonIntent { pinned: self.world.intent.pinned, ..PersonIntent::default() };
         self.controller = Controller::default();
     }
 
@@ -261,6 +261,7 @@ impl Stage {
         if let Some(why) = &moment.unreadable {
             self.world.unreadable = Some(why.clone()).filter(|why| !why.is_empty());
         }
+        self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
         for deed in &moment.person {
             match deed {
                 Deed::Open => self.open(),

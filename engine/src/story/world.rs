@@ -14,12 +14,14 @@ use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Act, Effect, EffectId};
 use crate::expression::ObjectCondition;
 use crate::facts::{
-    Facts, Holder, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target,
+    Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Part, PersonIntent, PolicyFact, Reading,
+    Target,
 };
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
-use crate::rules::{Rules, Step};
+use crate::rules::{Action, Rules, Step};
 use crate::undo;
+use crate::verdict::Verdict;
 
 /// The manager of our writes.
 pub const OURS: &str = "firebreak/Update";
@@ -221,10 +223,23 @@ impl World {
             .map(|object| {
                 let mut target = (self.translate)(object, Some(&targets.where_));
                 target.exempt |= self.exempt.contains(&target.id.namespace);
+                if matches!(step.action, Action::RaiseAutoscalerLimit { .. }) {
+                    target.demand = demand(object);
+                }
                 target
             })
+            .filter(|target| !self.is_retired(step, &target.id))
             .collect();
-        Listing { scope: targets.len(), targets }
+        let scope = targets.len();
+        let retired = self.server.objects.values().map(|object| (self.translate)(object, None));
+        let retired = retired.filter(|target| self.is_retired(step, &target.id));
+        let retired = retired.map(|target| Target { part: Part::Retired, matched: Verdict::True, ..target });
+        Listing { scope, targets: retired.chain(targets).collect() }
+    }
+
+    fn is_retired(&self, step: &Step, target: &TargetId) -> bool {
+        let own = self.namespace.as_deref().unwrap_or(&target.namespace);
+        step.action.retires().is_some_and(|scheduler| scheduler.names(target, own))
     }
 
     /// The live object with this uid.
@@ -324,6 +339,14 @@ impl World {
             Some(at) if at <= self.now => Err("it is woken again at once".to_owned()),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// What an autoscaler wants, as a story says it: in its status.
+fn demand(object: &Value) -> Demand {
+    match object.pointer("/status/desiredReplicas").and_then(Value::as_i64) {
+        Some(number) => Demand::Wants(number),
+        None => Demand::Unknown("the story does not say".to_owned()),
     }
 }
 

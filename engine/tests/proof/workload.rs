@@ -71,6 +71,9 @@ pub fn id_of(object: &Value) -> TargetId {
 }
 
 pub fn is_healthy(object: &Value) -> Verdict {
+    if object["kind"] == "HorizontalPodAutoscaler" {
+        return Verdict::True;
+    }
     match object.pointer("/status/phase").and_then(Value::as_str) {
         Some("Ready") => Verdict::True,
         Some(_) => Verdict::False,
@@ -86,11 +89,17 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         slot(Role::Accelerator, REQUEST),
         slot(Role::Placement { released: None }, SELECTOR),
         slot(Role::QuantizationPrecision, PRECISION),
+        slot(Role::Scheduler, "/spec/template/spec/schedulerName"),
+        slot(Role::AutoscalerLimit, "/spec/maxReplicas"),
+        slot(Role::BatchSize, "/spec/batchSize"),
+        slot(Role::MaxConcurrency, "/spec/maxConcurrency"),
+        slot(Role::Replicas, "/spec/replicas"),
     ];
     let matched = condition.map(|condition| condition.evaluate(object, Some(is_healthy(object))));
     let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let observed = object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation");
-    let rolled_out = observed && is_healthy(object) == Verdict::True;
+    let autoscaler = object["kind"] == "HorizontalPodAutoscaler";
+    let rolled_out = autoscaler || observed && is_healthy(object) == Verdict::True;
     Target {
         id: id_of(object),
         version: ResourceVersion::try_from(version).unwrap(),
