@@ -10,6 +10,7 @@ mod give_back;
 mod journal;
 mod plan;
 mod progress;
+mod rate;
 mod settle;
 mod turn;
 mod verify;
