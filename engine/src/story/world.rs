@@ -15,6 +15,7 @@ use crate::expression::ObjectCondition;
 use crate::facts::{Facts, Listing, Look, LookResult, Outcome, PersonIntent, PolicyFact, Reading, Target};
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
+use crate::response::RecentResponse;
 use crate::rules::{Rules, Step};
 use crate::undo;
 
@@ -44,6 +45,8 @@ pub struct World {
     pub baselines: BTreeMap<String, i64>,
     /// The rules as the policy's status has them.
     pub policy_rules: Vec<RuleStatus>,
+    /// The responses as the policy's status has them.
+    pub responses: Vec<RecentResponse>,
     /// The moment.
     pub now: Timestamp,
     /// The Incident.
@@ -101,6 +104,7 @@ impl World {
             signals: BTreeMap::new(),
             baselines: BTreeMap::new(),
             policy_rules: Vec::new(),
+            responses: Vec::new(),
             now: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
             incident: incident(),
             recorded: vec![IncidentState::default()],
