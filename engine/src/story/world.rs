@@ -90,6 +90,7 @@ pub fn usable(generation: i64) -> PolicyFact {
         name: "policy".to_owned(),
         generation,
         service_account: "firebreak-responder".to_owned(),
+        responses: Vec::new(),
     }
 }
 
@@ -129,11 +130,15 @@ impl World {
     /// What a controller with this view of the Incident sees.
     pub fn observe(&self, controller: &Controller) -> Facts {
         let age = |at: &Timestamp| self.now.duration_since(*at);
+        let mut policy = self.policy.clone();
+        if let PolicyFact::Usable { responses, .. } = &mut policy {
+            responses.clone_from(&self.responses);
+        }
         Facts {
             incident: self.incident.clone(),
             state: self.recorded[controller.view].clone(),
             intent: self.intent,
-            policy: self.policy.clone(),
+            policy,
             signals: self.signals.clone(),
             baselines: self.baselines.clone(),
             policy_rules: self.policy_rules.clone(),
