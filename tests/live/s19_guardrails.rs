@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
-    drill::{Drill, SpecWrites, closed, has_fallen, is_stalled, models, spec_writes, targets},
+    drill::{Drill, SpecWrites, closed, has_fallen, is_stalled, message_of, models, spec_writes, targets},
     support::{
         manifest,
         object::{Object, PATIENCE},
@@ -271,4 +271,66 @@ async fn guardrails_hold_while_two_operators_are_killed_at_any_moment() {
         assert_eq!(writes, SpecWrites { applied: INCIDENTS, returned: INCIDENTS }, "{model}");
     }
     assert_eq!(joiner.snapshot().await.generation, joiner_before.generation, "{joiner}");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_made_anew_has_not_forgotten_its_responses() {
+    let drill = Drill::new("s19-anew").await;
+    let models = drill.models(1).await;
+    let _operator = drill.world.operator().start().await;
+    let strict = |spec: &mut Value| {
+        spec["guardrails"] = json!({"cooldown": "0s", "maxIncidents": {"count": 1, "per": "1h"}});
+    };
+    let policy = drill.policy_with(strict).await;
+    let first = drill.respond(&policy).await;
+    drill.recover(&first).await;
+    policy.wait_until("free", |policy| policy.data["status"].get("activeIncident").is_none()).await;
+    let before = policy.get().await.data["status"]["recentResponses"][0].clone();
+    policy.delete().await;
+    policy.wait_until_gone().await;
+
+    let policy = drill.policy_with(strict).await;
+    let after = policy.get().await.data["status"]["recentResponses"].clone();
+    assert_eq!(after.as_array().map(Vec::len), Some(1), "{after:#}");
+    for field in ["name", "uid", "openedBy"] {
+        assert_eq!(after[0][field], before[field], "{after:#}, before: {before:#}");
+    }
+    drill.ring().await;
+    let second = drill.world.incident_of(&policy).await;
+    let held = second.wait_until("Held", |one| is_stalled(one, "TooManyIncidents")).await;
+    let message = message_of(&held, "Stalled");
+    for word in ["guardrails.maxIncidents", first.name(), "number 2", "firebreak withdraw"] {
+        assert!(message.contains(word), "{second}: no {word} in {message:?}");
+    }
+
+    // A person raises it, and it goes on.
+    let raised = json!({"spec": {"guardrails": {"maxIncidents": {"count": 2, "per": "1h"}}}});
+    policy.merge("alice", raised).await;
+    second.wait_for_condition("Mitigated", "True").await;
+    models.wait_until_fallen().await;
+    drill.recover(&second).await;
+}
+
+#[tokio::test]
+async fn a_policy_says_until_when_it_rests_and_then_opens_for_a_rule_that_still_holds() {
+    let drill = Drill::new("s19-rest").await;
+    let models = drill.models(1).await;
+    let operator = drill.world.operator().start().await;
+    let policy = drill.policy_with(|spec| spec["guardrails"] = json!({"cooldown": "4s"})).await;
+    let first = drill.respond(&policy).await;
+    drill.recover(&first).await;
+    drill.ring().await;
+    let rests = |policy: &DynamicObject| message_of(policy, "Ready").contains("guardrails.cooldown is 4s");
+    let resting = policy.wait_until("rests", rests).await;
+    let ended = time(&resting.data["status"]["recentResponses"][0]["endedAt"]);
+    let until = (ended + jiff::SignedDuration::from_secs(4)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    assert!(message_of(&resting, "Ready").contains(&until), "{policy}: not {until}");
+    operator.restart();
+
+    let second = drill.world.incident_of(&policy).await;
+    second.wait_for_condition("Mitigated", "True").await;
+    let responses = policy.get().await.data["status"]["recentResponses"].clone();
+    assert!(time(&responses[1]["at"]) >= ended + jiff::SignedDuration::from_secs(4), "{responses:#}");
+    models.wait_until_fallen().await;
+    drill.recover(&second).await;
 }
