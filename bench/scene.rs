@@ -71,6 +71,7 @@ spec:
   severity:
   - {level: P0, reason: NodeLost, when: "signals.nodes.notReady > 0", for: 0s}
   recovery: {for: 0s, between: 0s, maxAtOnce: 100}
+  guardrails: {cooldown: 0s, maxIncidents: {count: 50, per: 1h}}
 "#;
 
 const STEPS: &str = r#"  steps:

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use crate::facts::Reading;
 use crate::incident::RuleStatus;
+use crate::period::{Period, after, clock_time};
 use crate::policy::Severity;
+use crate::response::{RecentResponse, last_ended};
 use crate::rules::Rules;
-use crate::severity::{Assessment, Observed, assess};
+use crate::severity::{Assessment, Observed, assess, earliest};
 use crate::verdict::Verdict;
 
 /// What a detection starts from.
@@ -21,6 +23,8 @@ pub struct PolicyFacts<'a> {
     pub baselines: &'a BTreeMap<String, i64>,
     /// Rules that must be False once before they open an Incident again.
     pub waiting_for: &'a [String],
+    /// The responses that the policy has had lately.
+    pub responses: &'a [RecentResponse],
     /// The policy has an open Incident.
     pub incident_open: bool,
     /// Too long nobody watched.
@@ -38,6 +42,8 @@ pub struct Detection {
     pub waiting_for: Vec<String>,
     /// Why nothing is opened although a rule is true.
     pub why_not: Option<String>,
+    /// A rule asks for an Incident, and `guardrails.cooldown` says not before this.
+    pub cooldown_until: Option<Timestamp>,
     /// When to look again though nothing moves.
     pub wake_at: Option<Timestamp>,
 }
@@ -71,14 +77,39 @@ pub fn detect(facts: &PolicyFacts<'_>, rules: &Rules, now: Timestamp) -> Detecti
     });
     let candidate = assessment.rules.iter().find(|rule| rule.holds && !waiting_for.contains(&rule.reason));
     let opening = candidate.map(|rule| Opening { level: rule.level, reason: rule.reason.clone() });
+    let may_open = !rules.suspend && !facts.incident_open;
+    let cooldown =
+        opening.as_ref().filter(|_| may_open).and_then(|opening| cooldown(opening, facts, rules, now));
     let why_not = why_not(&assessment, &waiting_for, rules, opening.as_ref());
+    let (cooldown_until, too_soon) = cooldown.unzip();
     Detection {
-        open: opening.filter(|_| !rules.suspend && !facts.incident_open),
-        why_not,
+        open: opening.filter(|_| may_open && cooldown_until.is_none()),
+        why_not: why_not.or(too_soon),
+        cooldown_until,
         waiting_for,
-        wake_at: assessment.wake_at,
+        wake_at: earliest(assessment.wake_at, cooldown_until),
         assessment,
     }
+}
+
+/// Until when nothing is opened so soon after the last response, and why.
+fn cooldown(
+    opening: &Opening,
+    facts: &PolicyFacts<'_>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Option<(Timestamp, String)> {
+    let (last, ended) = last_ended(facts.responses)?;
+    let until = after(ended, rules.limits.cooldown);
+    let why = format!(
+        "{} holds, and guardrails.cooldown is {} after the end of Incident {}: the next one opens at {}, if a rule holds \
+         then. One that a person applies need not wait",
+        opening.reason,
+        Period::from(rules.limits.cooldown),
+        last.name,
+        clock_time(until)
+    );
+    (until > now).then_some((until, why))
 }
 
 fn why_not(

@@ -12,6 +12,7 @@ use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
 use crate::policy::Severity;
+use crate::response::RecentResponse;
 use crate::verdict::Verdict;
 
 /// What one signal says.
@@ -86,6 +87,8 @@ pub enum PolicyFact {
         generation: i64,
         /// The ServiceAccount that it names.
         service_account: String,
+        /// The responses that it has had lately, this one among them.
+        responses: Vec<RecentResponse>,
     },
     /// It is gone, suspended, not Accepted, or in Observe with changes in force.
     Unavailable {

@@ -20,6 +20,7 @@ pub mod path;
 pub mod period;
 pub mod phase;
 pub mod policy;
+pub mod response;
 pub mod rules;
 pub mod severity;
 pub mod story;

@@ -95,6 +95,8 @@ named! {
         RuleError,
         /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
         WaitingForFalse,
+        /// Ready: a rule holds, and `guardrails.cooldown` says how long after the last response one is opened.
+        Cooldown,
         /// Stalled, Reconciling: there is nothing to do for a person.
         NoPersonNeeded,
     }

@@ -3,6 +3,7 @@
 
 use firebreak_engine::incident::{RuleStatus, SignalStatus};
 use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::response::RecentResponse;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,10 @@ pub struct RemediationPolicyStatus {
     /// The one Incident that may act for this policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_incident: Option<ActiveIncident>,
+    /// The newest responses, the last one last: what `guardrails.maxIncidents` and `guardrails.cooldown` go by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub recent_responses: Vec<RecentResponse>,
     /// Reasons of rules that open nothing until they were False once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]

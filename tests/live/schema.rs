@@ -41,6 +41,11 @@ const REFUSED: &[Case] = &[
     ("no name", |spec| spec["steps"][0]["name"] = json!(""), "spec.steps[0].name"),
     ("a name that is none", |spec| spec["signals"][0]["name"] = json!("a-b"), "spec.signals[0].name"),
     ("too many targets", |spec| spec["guardrails"] = json!({"maxTargets": 301}), "maxTargets"),
+    (
+        "too many incidents",
+        |spec| spec["guardrails"] = json!({"maxIncidents": {"count": 51, "per": "1h"}}),
+        "spec.guardrails.maxIncidents.count",
+    ),
     ("a negative number", |spec| spec["signals"][0]["expect"] = json!(-1), "expect"),
     ("many retries", |spec| spec["steps"][0]["retries"] = json!(11), "retries"),
     ("no wave", |spec| spec["recovery"]["maxAtOnce"] = json!(0), "maxAtOnce"),
@@ -65,6 +70,11 @@ const REFUSED: &[Case] = &[
     ("approvals", |spec| spec["steps"][0]["approval"] = json!("Required"), "approval"),
     ("a further action", |spec| spec["steps"][0]["action"]["scale"] = json!({}), "scale"),
     ("a guardrail of zero", |spec| spec["guardrails"] = json!({"maxTargetsPercent": 0}), "maxTargetsPercent"),
+    (
+        "a further guardrail",
+        |spec| spec["guardrails"] = json!({"suspectDetectorAbovePercent": 50}),
+        "suspectDetectorAbovePercent",
+    ),
     ("escalation", |spec| spec["escalationPolicyRef"] = json!({"name": "sre"}), "escalationPolicyRef"),
 ];
 

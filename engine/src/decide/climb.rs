@@ -217,6 +217,7 @@ impl Round<'_> {
             let waits = match &turn {
                 Turn::Next => None,
                 Turn::Wait(why) => Some(("WaitsForEarlierStep", why.clone())),
+                Turn::TooSoon(why) => Some(("MinStepInterval", why.clone())),
                 Turn::Mitigated => Some(("NotNeeded", "an earlier step was verified".to_owned())),
             };
             if let Some(waits) = waits {

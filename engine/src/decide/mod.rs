@@ -11,6 +11,7 @@ mod journal;
 mod ledger;
 mod plan;
 mod progress;
+mod rate;
 mod recover;
 mod relapse;
 mod settle;
@@ -80,6 +81,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
         Course::Stand(held) => round.next.held = Some(held),
         Course::Observe => round.publish_plan(),
         Course::Wait => round.wait_for_a_rule(),
+        Course::Hold(held) => round.hold(held),
         Course::Climb => round.climb(),
     }
     round.finish()
@@ -97,6 +99,8 @@ enum Course {
     Observe,
     /// No rule holds (any more, or yet).
     Wait,
+    /// Nothing new is applied until a person acts; recovery works.
+    Hold(Held),
     /// On with the ladder.
     Climb,
 }
@@ -145,7 +149,7 @@ impl<'a> Round<'a> {
             self.next.opened_at = Some(self.now);
             self.happen("Opened", "Incident opened");
         }
-        if let PolicyFact::Usable { uid, name, generation, service_account } = &self.facts.policy {
+        if let PolicyFact::Usable { uid, name, generation, service_account, .. } = &self.facts.policy {
             let old = self.next.policy.take();
             let pinned = old.as_ref().filter(|_| self.next.first_action_at.is_some());
             if let Some(old) = &old
@@ -231,7 +235,7 @@ impl<'a> Round<'a> {
         match rules.mode {
             Mode::Observe => Course::Observe,
             Mode::Enforce if self.next.severity.is_none() => Course::Wait,
-            Mode::Enforce => Course::Climb,
+            Mode::Enforce => self.too_many_incidents(rules).map_or(Course::Climb, Course::Hold),
         }
     }
 

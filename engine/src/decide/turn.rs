@@ -13,6 +13,8 @@ pub(super) enum Turn {
     Next,
     /// Not yet: why.
     Wait(String),
+    /// Not yet, because a guardrail asks for more time: why.
+    TooSoon(String),
     /// The climb is over: a step helped.
     Mitigated,
 }
@@ -58,7 +60,7 @@ impl Round<'_> {
         match wait {
             _ if mitigated => Turn::Mitigated,
             Some(why) => Turn::Wait(why),
-            None => Turn::Next,
+            None => self.too_soon().map_or(Turn::Next, Turn::TooSoon),
         }
     }
 

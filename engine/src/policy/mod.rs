@@ -164,10 +164,13 @@ pub struct GuardrailsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub max_targets_percent: Option<u32>,
-    /// Responses that the policy may open by itself in a stretch of time. More are opened and Held.
+    /// Responses that the policy may open by itself in a stretch of time. More are opened and Held. An
+    /// Incident keeps the place that it had when it was opened: one that is Held goes on when the guardrail
+    /// is raised, and not because time passes. Those that people apply are neither counted nor Held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_incidents: Option<MaxIncidentsSpec>,
-    /// From the end of one automatic response to the start of the next. Default 10m.
+    /// From the end of a response, whoever opened it, to the start of the next that the policy opens by
+    /// itself. People need not wait. Default 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Period>,
     /// From the start of one step to the start of the next. Default 0s.

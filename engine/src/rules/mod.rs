@@ -83,6 +83,13 @@ pub struct Limits {
     pub min_step_interval: SignedDuration,
 }
 
+impl Limits {
+    /// The limits that a policy sets, whatever else is wrong with it.
+    pub fn of(spec: &PolicySpec) -> Self {
+        parse_limits(&spec.guardrails)
+    }
+}
+
 /// One thing that is watched.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -252,7 +259,7 @@ impl Rules {
             severity,
             recovery,
             steps,
-            limits: parse_limits(&spec.guardrails),
+            limits: Limits::of(spec),
         };
         if faults.0.is_empty() { Ok(rules) } else { Err(faults.0) }
     }

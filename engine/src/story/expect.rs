@@ -46,6 +46,8 @@ pub struct Expect {
     pub writes: Option<usize>,
     /// Rules that must be False once before they open an Incident again.
     pub waiting_for: Option<Vec<String>>,
+    /// What the policy says about opening nothing contains; empty: it has nothing to say.
+    pub policy_says: Option<String>,
     /// The fields of the policy that are refused.
     pub refused: Option<Vec<String>>,
 }
@@ -109,6 +111,11 @@ impl Expect {
         let list = |list: &Option<Vec<String>>| list.as_deref().map(listed);
         is("waitingFor", list(&self.waiting_for).as_deref(), &listed(&stage.waiting_for));
         is("refused", list(&self.refused).as_deref(), &listed(&stage.refused));
+        let told = stage.why_not.as_deref().unwrap_or_default();
+        let is_told = |text: &String| if text.is_empty() { told.is_empty() } else { told.contains(text) };
+        if let Some(text) = self.policy_says.as_ref().filter(|text| !is_told(text)) {
+            wrong.push(format!("what the policy says is \"{told}\", not \"{text}\""));
+        }
         let said = held.map(|held| held.message.as_str()).unwrap_or_default();
         if let Some(text) = self.says.as_ref().filter(|text| !said.contains(*text)) {
             wrong.push(format!("what is said to a person is \"{said}\", without \"{text}\""));

@@ -12,9 +12,11 @@ use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
 use crate::detect::{Detection, PolicyFacts, detect};
 use crate::facts::{Holder, PersonIntent, PolicyFact};
+use crate::id::IncidentId;
 use crate::incident::{Closing, IncidentState};
 use crate::period::after;
 use crate::policy::PolicySpec;
+use crate::response::{self, OpenedBy, RecentResponse};
 use crate::rules::{Fault, Rules};
 use crate::severity::earliest;
 use crate::verdict::Verdict;
@@ -34,6 +36,8 @@ pub(super) struct Stage {
     /// There is an Incident, open or closed.
     pub is_there: bool,
     pub waiting_for: Vec<String>,
+    /// Why the policy opens nothing although a rule is true.
+    pub why_not: Option<String>,
     /// Fields of the policy that are refused.
     pub refused: Vec<String>,
     /// What came onto the timeline since the last moment.
@@ -89,6 +93,7 @@ impl Stage {
             world: World::new(None, translate),
             is_there: false,
             waiting_for: Vec::new(),
+            why_not: None,
             refused: Vec::new(),
             happened: Vec::new(),
             writes: 0,
@@ -140,8 +145,9 @@ impl Stage {
         let never = Timestamp::MAX;
         let detection = self.detect();
         let mut wake = detection.as_ref().and_then(|found| found.wake_at);
+        self.why_not = detection.as_ref().and_then(|found| found.why_not.clone());
         if detection.is_some_and(|found| found.open.is_some()) {
-            self.open();
+            self.open(OpenedBy::Policy);
         }
         if !self.is_open() {
             return Ok(Some(wake.unwrap_or(never)));
@@ -165,6 +171,7 @@ impl Stage {
             signals: &self.world.signals,
             baselines: &self.world.baselines,
             waiting_for: &self.waiting_for,
+            responses: &self.world.responses,
             incident_open: self.is_open(),
             clocks_broken: false,
         };
@@ -175,11 +182,16 @@ impl Stage {
         Some(found)
     }
 
-    fn open(&mut self) {
+    /// An Incident, and its claim.
+    fn open(&mut self, opened_by: OpenedBy) {
         self.incidents += 1;
         self.is_there = true;
-        self.world.incident = incident();
-        self.world.incident.uid = format!("incident-{}", self.incidents);
+        let (name, uid) = (format!("outage-{}", self.incidents), format!("incident-{}", self.incidents));
+        self.world.incident = IncidentId { name: name.clone(), uid: uid.clone(), ..incident() };
+        if let Some(rules) = &self.world.rules {
+            let new = RecentResponse { name, uid: Some(uid), opened_by, at: self.world.now, ended_at: None };
+            response::begin(&mut self.world.responses, new, &rules.limits);
+        }
         self.world.recorded = vec![IncidentState::default()];
         self.world.intent = PersonIntent { pinned: self.world.intent.pinned, ..PersonIntent::default() };
         self.controller = Controller::default();
@@ -187,6 +199,7 @@ impl Stage {
 
     /// The claim is cleared; what still holds opens nothing, unless it closed by recovery.
     fn closed(&mut self) {
+        response::end(&mut self.world.responses, &self.world.incident.uid, self.world.now);
         if self.world.state().closing != Some(Closing::Recovered) {
             let held = self.world.policy_rules.iter().filter(|r| r.truth != Verdict::False || r.holds);
             self.waiting_for.extend(held.map(|rule| rule.reason.clone()));
@@ -264,7 +277,7 @@ impl Stage {
         self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
         for deed in &moment.person {
             match deed {
-                Deed::Open => self.open(),
+                Deed::Open => self.open(OpenedBy::Person),
                 Deed::Withdraw => self.world.intent.withdrawn = true,
                 Deed::Delete => self.world.intent.deleting = true,
                 Deed::Abandon => self.world.intent.abandon = true,

@@ -19,6 +19,7 @@ use crate::facts::{
 };
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
+use crate::response::RecentResponse;
 use crate::rules::{Action, Rules, Step};
 use crate::undo;
 use crate::verdict::Verdict;
@@ -53,6 +54,8 @@ pub struct World {
     pub namespace: Option<String>,
     /// Namespaces that are annotated as exempt.
     pub exempt: BTreeSet<String>,
+    /// The responses as the policy's status has them.
+    pub responses: Vec<RecentResponse>,
     /// The moment.
     pub now: Timestamp,
     /// The Incident.
@@ -101,6 +104,7 @@ pub fn usable(generation: i64) -> PolicyFact {
         name: "policy".to_owned(),
         generation,
         service_account: "firebreak-responder".to_owned(),
+        responses: Vec::new(),
     }
 }
 
@@ -117,6 +121,7 @@ impl World {
             policy_rules: Vec::new(),
             namespace: None,
             exempt: BTreeSet::new(),
+            responses: Vec::new(),
             now: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
             incident: incident(),
             recorded: vec![IncidentState::default()],
@@ -143,11 +148,15 @@ impl World {
     /// What a controller with this view of the Incident sees.
     pub fn observe(&self, controller: &Controller) -> Facts {
         let age = |at: &Timestamp| self.now.duration_since(*at);
+        let mut policy = self.policy.clone();
+        if let PolicyFact::Usable { responses, .. } = &mut policy {
+            responses.clone_from(&self.responses);
+        }
         Facts {
             incident: self.incident.clone(),
             state: self.recorded[controller.view].clone(),
             intent: self.intent,
-            policy: self.policy.clone(),
+            policy,
             signals: self.signals.clone(),
             baselines: self.baselines.clone(),
             policy_rules: self.policy_rules.clone(),

@@ -148,6 +148,7 @@ async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, 
             name: policy.name_any(),
             generation: policy.metadata.generation.unwrap_or_default(),
             service_account: rules.service_account.clone(),
+            responses: Vec::new(),
         },
         signals,
         baselines: status

@@ -335,6 +335,7 @@ mod tests {
                 name: text("p"),
                 generation: 1,
                 service_account: text("sa"),
+                responses: Vec::new(),
             },
             signals: BTreeMap::new(),
             baselines: BTreeMap::new(),

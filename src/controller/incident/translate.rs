@@ -97,6 +97,11 @@ pub fn policy(
             name: policy.name_any(),
             generation: policy.metadata.generation.unwrap_or_default(),
             service_account: rules.service_account.clone(),
+            responses: policy
+                .status
+                .as_ref()
+                .map(|status| status.recent_responses.clone())
+                .unwrap_or_default(),
         },
     }
 }

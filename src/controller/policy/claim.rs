@@ -51,7 +51,19 @@ pub enum Claim {
         /// Whether it closed because no rule held any more. If not, a person
         /// ended it, and the rules that held then open nothing until they were False.
         recovered: bool,
+        /// When it closed, if it is still there to say so.
+        ended_at: Option<Timestamp>,
     },
+}
+
+impl Claim {
+    /// When the Incident closed whose claim is over.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Over { ended_at, .. } => *ended_at,
+            Self::None | Self::Announced { .. } | Self::Held { .. } => None,
+        }
+    }
 }
 
 /// Reads whose the claim is. A claim that looks as if it were over is looked at live.
@@ -79,9 +91,11 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
     let api = incidents(operator, &name.namespace);
     let live = retry::find(&active.name, || api.get(&active.name)).await?;
     Ok(match live.filter(|incident| incident.uid().as_ref() == Some(&uid)) {
-        Some(incident) if is_closed(&incident) => Claim::Over { recovered: recovered(&incident) },
+        Some(incident) if is_closed(&incident) => {
+            Claim::Over { recovered: recovered(&incident), ended_at: closed_at(&incident) }
+        }
         Some(_) => held,
-        None => Claim::Over { recovered: false },
+        None => Claim::Over { recovered: false, ended_at: None },
     })
 }
 
@@ -199,7 +213,11 @@ fn rand() -> u64 {
 
 /// Whether an Incident is closed.
 pub fn is_closed(incident: &Incident) -> bool {
-    incident.status.as_ref().is_some_and(|status| status.state.resolved_at.is_some())
+    closed_at(incident).is_some()
+}
+
+fn closed_at(incident: &Incident) -> Option<Timestamp> {
+    incident.status.as_ref().and_then(|status| status.state.resolved_at)
 }
 
 /// Whether it had its policy's claim at some time: only then is the policy noted in its state.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod claim;
 pub mod record;
+pub mod responses;
 pub mod translate;
 pub mod watch;
 
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use self::claim::Claim;
+use self::responses::{Turn, follow};
 use self::translate::Standing;
 use super::error::Error;
 use super::queue::Name;
@@ -45,6 +47,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         // One that is open already must be seen before another one may be opened.
         return Ok(Some(Duration::from_millis(100)));
     }
+    let policy = responses::recall(operator, name, &policy).await?;
     let rules = operator.rules(&policy);
     let now = Timestamp::now();
     let standing = match rules.as_ref() {
@@ -97,12 +100,15 @@ fn run_detection(
     let status = policy.status.clone().unwrap_or_default();
     let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
     let assessed = operator.policy_memory(name).assessed;
+    let active = status.active_incident.as_ref().filter(|_| !matches!(claim, Claim::Over { .. }));
+    let responses = follow(&Turn { old: &status, active, ended_at: claim.ended_at(), now }, &rules.limits);
     let detection = detect(
         &PolicyFacts {
             previous: &status.rules,
             signals: &signals,
             baselines: &baselines,
             waiting_for: &status.waiting_for,
+            responses: &responses,
             incident_open: matches!(claim, Claim::Held { .. } | Claim::Announced { .. }),
             clocks_broken: !assessed && operator.clocks_are_broken(now),
         },

@@ -3,6 +3,7 @@
 
 use firebreak_engine::detect::Detection;
 use firebreak_engine::incident::RuleStatus;
+use firebreak_engine::rules::Limits;
 use firebreak_engine::severity::keep_texts;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::claim::{Claim, announce};
+use super::responses::{Turn, follow};
 use super::translate::{self, Standing};
 use crate::api::condition::{ConditionType, Reason, merge, says};
 use crate::api::{ActiveIncident, Expected, RemediationPolicy, RemediationPolicyStatus, names};
@@ -54,9 +56,11 @@ pub async fn record(
     };
     let rules = rules.as_ref().as_ref().ok().map(AsRef::as_ref);
     let facts = translate::conditions(rules, standing, detection, claim);
+    let turn = Turn { old: &old, active: active.as_ref(), ended_at: claim.ended_at(), now };
     let mut next = RemediationPolicyStatus {
         observed_generation: Some(generation),
         conditions: merge(&old.conditions, facts, generation, now),
+        recent_responses: follow(&turn, &Limits::of(&policy.spec.policy)),
         active_incident: active,
         ..old.clone()
     };
@@ -79,7 +83,7 @@ fn take_in(
     next.rules.clone_from(&found.rules);
     next.signals.clone_from(&found.signals);
     next.waiting_for.clone_from(&detection.waiting_for);
-    if matches!(claim, Claim::Over { recovered: false }) {
+    if matches!(claim, Claim::Over { recovered: false, .. }) {
         // Else a response that a person has ended would come straight back: by the rules that hold, or
         // by a milder one that is true and will hold soon. A more severe one, or one of which nothing
         // is known yet, is another emergency.
@@ -138,8 +142,13 @@ pub async fn claim(
     policy: RemediationPolicy,
     active: Option<ActiveIncident>,
 ) -> Result<(), Error> {
-    let status =
-        RemediationPolicyStatus { active_incident: active, ..policy.status.clone().unwrap_or_default() };
+    let old = policy.status.clone().unwrap_or_default();
+    let turn = Turn { old: &old, active: active.as_ref(), ended_at: None, now: Timestamp::now() };
+    let status = RemediationPolicyStatus {
+        recent_responses: follow(&turn, &Limits::of(&policy.spec.policy)),
+        active_incident: active,
+        ..old
+    };
     write(operator, &policy, status).await.map(drop)
 }
 

@@ -202,6 +202,9 @@ fn summary(
         Claim::Held { name, .. } | Claim::Announced { name, .. } => {
             (Verdict::True, Reason::Responding, format!("Incident {name} is open"), false)
         }
+        Claim::None | Claim::Over { .. } if detection.cooldown_until.is_some() => {
+            (Verdict::True, Reason::Cooldown, detection.why_not.clone().unwrap_or_default(), false)
+        }
         Claim::None | Claim::Over { .. } if !detection.waiting_for.is_empty() => {
             (Verdict::True, Reason::WaitingForFalse, detection.why_not.clone().unwrap_or_default(), false)
         }

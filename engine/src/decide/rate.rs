@@ -1,0 +1,66 @@
+//! The guardrails on the rate: how many responses, and how soon the next step.
+
+use super::Round;
+use crate::facts::PolicyFact;
+use crate::incident::Held;
+use crate::period::{Period, after, clock_time};
+use crate::response::{RecentResponse, counted_before};
+use crate::rules::Rules;
+
+/// The reason of an Incident that is one too many.
+const TOO_MANY: &str = "TooManyIncidents";
+/// Earlier responses that are named.
+const NAMED: usize = 3;
+
+impl Round<'_> {
+    /// What a person has to know when the policy had its share of automatic responses before this one.
+    pub(super) fn too_many_incidents(&self, rules: &Rules) -> Option<Held> {
+        let PolicyFact::Usable { responses, .. } = &self.facts.policy else { return None };
+        let before = counted_before(responses, &self.facts.incident.uid, &rules.limits)?;
+        let most = rules.limits.max_incidents;
+        if before.len() < most {
+            return None;
+        }
+        let told = |one: &&RecentResponse| format!("{} ({})", one.name, clock_time(one.at));
+        let newest: Vec<String> = before.iter().rev().take(NAMED).map(told).collect();
+        let message = format!(
+            "guardrails.maxIncidents allows {most} automatic response(s) per {}, and this is number {}, after {}{}: nothing \
+             is applied. Find out why they come so often. It goes on when the guardrail is raised; or withdraw it with \
+             `{}` and apply an Incident by hand, which the guardrail does not count",
+            Period::from(rules.limits.max_incidents_per),
+            before.len() + 1,
+            newest.join(", "),
+            if before.len() > NAMED { " and others" } else { "" },
+            self.facts.incident.withdraw_command()
+        );
+        Some(Held::new(TOO_MANY, &message, true))
+    }
+
+    /// Nothing new is applied. What is applied is watched, and recovery goes on.
+    pub(super) fn hold(&mut self, held: Held) {
+        for step in self.ladder.clone() {
+            if !super::is_begun(&self.next, &step.name) {
+                self.pending(&step.name, &held.reason, "see the condition Stalled of this Incident");
+            }
+        }
+        self.watch_steps();
+        self.next.held = Some(held);
+    }
+
+    /// Why the next step may not start so soon after the last one, if so.
+    pub(super) fn too_soon(&mut self) -> Option<String> {
+        let interval = self.rules?.limits.min_step_interval;
+        let started = self.next.steps.iter().filter_map(|step| Some((step.started_at?, &step.name)));
+        let (at, last) = started.max()?;
+        let due = after(at, interval);
+        let why = format!(
+            "guardrails.minStepInterval is {}, and step {last} started at {}",
+            Period::from(interval),
+            clock_time(at)
+        );
+        (due > self.now).then(|| {
+            self.wake(Some(due));
+            why
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The responses that a policy has had lately, and what its guardrails on their rate make of them.
+//!
+//! The list is in the policy's status and moves in the guarded writes of its claim alone, so no
+//! restart and no second controller resets a budget. Newer ones stand behind older ones; who was
+//! before whom is a matter of this order and not of clocks.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::rules::Limits;
+
+/// Responses that a policy remembers at most: more than `maxIncidents.count` may ever be.
+pub const REMEMBERED: usize = 64;
+
+/// One response of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RecentResponse {
+    /// The name of the Incident.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub name: String,
+    /// Its uid, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub uid: Option<String>,
+    /// Who opened it. Those of a person do not count for `maxIncidents`.
+    #[serde(default)]
+    pub opened_by: OpenedBy,
+    /// When it was opened, or a person's was taken up.
+    pub at: Timestamp,
+    /// When it was closed or gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Who opened an Incident.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OpenedBy {
+    /// The policy: one of its rules held.
+    #[default]
+    Policy,
+    /// A person.
+    Person,
+}
+
+/// Adds a response that begins now, and forgets what no guardrail asks for any more.
+pub fn begin(responses: &mut Vec<RecentResponse>, new: RecentResponse, limits: &Limits) {
+    let is_recent = |one: &RecentResponse| new.at.duration_since(one.at) < limits.max_incidents_per;
+    let last_end = responses.iter().filter_map(|one| one.ended_at).max();
+    responses.retain(|one| {
+        one.opened_by == OpenedBy::Policy && is_recent(one)
+            || one.ended_at.is_some() && one.ended_at == last_end
+    });
+    responses.push(new);
+    responses.drain(..responses.len().saturating_sub(REMEMBERED));
+}
+
+/// The Incident that was announced under this name exists.
+pub fn identify(responses: &mut [RecentResponse], name: &str, uid: &str) {
+    let announced = responses.iter_mut().rfind(|one| one.name == name && one.uid.is_none());
+    if let Some(one) = announced {
+        one.uid = Some(uid.to_owned());
+    }
+}
+
+/// The Incident that was announced under this name does not come to be, so it was no response.
+pub fn take_back(responses: &mut Vec<RecentResponse>, name: &str) {
+    responses.retain(|one| one.name != name || one.uid.is_some());
+}
+
+/// The response of this Incident has ended.
+pub fn end(responses: &mut [RecentResponse], uid: &str, at: Timestamp) {
+    if let Some(one) = responses.iter_mut().find(|one| is_of(one, uid)) {
+        one.ended_at.get_or_insert(at);
+    }
+}
+
+/// Whether it is the response of the Incident with this uid.
+pub fn is_of(response: &RecentResponse, uid: &str) -> bool {
+    response.uid.as_deref() == Some(uid)
+}
+
+/// The response that ended last.
+pub fn last_ended(responses: &[RecentResponse]) -> Option<(&RecentResponse, Timestamp)> {
+    responses.iter().filter_map(|one| Some((one, one.ended_at?))).max_by_key(|(_, ended)| *ended)
+}
+
+/// Of the responses that the policy opened by itself, those that count together with this one: opened
+/// before it and no longer than `maxIncidents.per` before it. None for a person's.
+///
+/// What counts is where it stood when it was opened, so that one that waits for a person does not begin
+/// at some later hour because others have grown old.
+pub fn counted_before<'a>(
+    responses: &'a [RecentResponse],
+    uid: &str,
+    limits: &Limits,
+) -> Option<Vec<&'a RecentResponse>> {
+    let position = responses.iter().position(|one| is_of(one, uid))?;
+    let own = &responses[position];
+    let is_recent = |one: &&RecentResponse| own.at.duration_since(one.at) < limits.max_incidents_per;
+    let automatic = |one: &&RecentResponse| one.opened_by == OpenedBy::Policy;
+    (own.opened_by == OpenedBy::Policy)
+        .then(|| responses[..position].iter().filter(automatic).filter(is_recent).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::policy::PolicySpec;
+    use crate::rules::Rules;
+
+    fn limits(per: i64) -> Limits {
+        let mut limits = Rules::parse(&PolicySpec::default()).unwrap().limits;
+        limits.max_incidents_per = SignedDuration::from_secs(per);
+        limits
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn response(name: &str, second: i64, opened_by: OpenedBy) -> RecentResponse {
+        RecentResponse {
+            name: name.to_owned(),
+            uid: Some(format!("uid-{name}")),
+            opened_by,
+            at: at(second),
+            ended_at: Some(at(second + 5)),
+        }
+    }
+
+    fn names<'a>(responses: impl IntoIterator<Item = &'a RecentResponse>) -> Vec<&'a str> {
+        responses.into_iter().map(|one| one.name.as_str()).collect()
+    }
+
+    #[test]
+    fn only_automatic_ones_that_were_opened_shortly_before_count() {
+        let mut all = Vec::new();
+        for (name, second, by) in [
+            ("old", 0, OpenedBy::Policy),
+            ("a", 60, OpenedBy::Policy),
+            ("hand", 70, OpenedBy::Person),
+            ("b", 100, OpenedBy::Policy),
+        ] {
+            all.push(response(name, second, by));
+        }
+        assert_eq!(counted_before(&all, "uid-b", &limits(60)).map(names), Some(vec!["a"]));
+        assert_eq!(counted_before(&all, "uid-b", &limits(3600)).map(names), Some(vec!["old", "a"]));
+        assert_eq!(counted_before(&all, "uid-hand", &limits(60)), None);
+        assert_eq!(counted_before(&all, "uid-of-another", &limits(60)), None);
+    }
+
+    #[test]
+    fn what_was_announced_and_not_created_is_no_response() {
+        let mut all = vec![response("a", 0, OpenedBy::Policy)];
+        let announced = RecentResponse { uid: None, ended_at: None, ..response("b", 9, OpenedBy::Policy) };
+        begin(&mut all, announced.clone(), &limits(60));
+        take_back(&mut all, "b");
+        assert_eq!(names(&all), ["a"]);
+
+        begin(&mut all, announced, &limits(60));
+        identify(&mut all, "b", "uid-b");
+        take_back(&mut all, "b");
+        assert_eq!(counted_before(&all, "uid-b", &limits(60)).map(names), Some(vec!["a"]));
+    }
+
+    #[test]
+    fn the_first_end_of_a_response_is_its_end() {
+        let mut all = vec![RecentResponse { ended_at: None, ..response("a", 0, OpenedBy::Policy) }];
+        end(&mut all, "uid-a", at(7));
+        end(&mut all, "uid-a", at(9));
+        assert_eq!(last_ended(&all).map(|(_, ended)| ended), Some(at(7)));
+    }
+
+    #[test]
+    fn the_list_stays_short_and_keeps_what_the_guardrails_ask_for() {
+        let mut all = Vec::new();
+        begin(&mut all, response("hand", 0, OpenedBy::Person), &limits(60));
+        begin(&mut all, response("early", 1, OpenedBy::Policy), &limits(60));
+        begin(&mut all, response("last", 2, OpenedBy::Person), &limits(60));
+        begin(&mut all, response("next", 3, OpenedBy::Policy), &limits(60));
+        assert_eq!(names(&all), ["early", "last", "next"]);
+        begin(&mut all, response("much-later", 1000, OpenedBy::Policy), &limits(60));
+        assert_eq!(names(&all), ["next", "much-later"], "the last end is that of next");
+        for number in 0..200 {
+            begin(&mut all, response(&number.to_string(), 1000 + number, OpenedBy::Policy), &limits(3600));
+        }
+        assert_eq!((all.len(), all[REMEMBERED - 1].name.as_str()), (REMEMBERED, "199"));
+    }
+}
