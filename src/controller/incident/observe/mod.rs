@@ -1,5 +1,12 @@
 //! Gathers what a decision about an Incident starts from, and performs the live
 //! reads that it asks for.
+//!
+//! - `mod.rs`: what one step describes, listed and made into targets.
+//! - `owners`: what others own is changed through its owner.
+//! - `exempt`: namespaces that nobody may touch.
+
+mod exempt;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +28,7 @@ use serde_json::Value;
 use crate::actuator::live_read::{self, Read};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
 use crate::observe::{Hub, PolicyKey, selector_text};
-use crate::workloads::{self, Profiles};
+use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
@@ -88,23 +95,63 @@ struct Reader<'a> {
     now: Timestamp,
 }
 
+/// Why something could not be read, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unread {
+    /// The answer was no.
+    Refused(String),
+    /// There was no answer that says anything.
+    Failed(String),
+}
+
+impl Unread {
+    /// The same, said of something.
+    fn of(self, what: &str) -> Self {
+        match self {
+            Self::Refused(why) => Self::Refused(format!("{what} cannot be read: {why}")),
+            Self::Failed(why) => Self::Failed(format!("{what} cannot be read: {why}")),
+        }
+    }
+}
+
+impl From<Unread> for LookResult {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Refused(why) => Self::Refused { why },
+            Unread::Failed(why) => Self::Failed { why },
+        }
+    }
+}
+
+/// What was read; none if it is not there.
+fn found<T>(read: Read<T>) -> Result<Option<T>, Unread> {
+    match read {
+        Read::Found(found) => Ok(Some(found)),
+        Read::Gone => Ok(None),
+        Read::Refused(why) => Err(Unread::Refused(why)),
+        Read::Failed(why) => Err(Unread::Failed(why)),
+    }
+}
+
 impl Reader<'_> {
     async fn object(&self, id: &TargetId) -> LookResult {
-        let kind = match self.resolve(&id.api_version, &id.kind).await {
-            Ok(kind) => kind,
-            Err(result) => return result,
-        };
         let step =
             self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
-        match live_read::object(self.client, &kind, id).await {
-            Read::Found(object) => match self.target(object, step) {
-                Ok(target) => LookResult::Found(Box::new(target)),
-                Err(why) => LookResult::Failed { why },
-            },
-            Read::Gone => LookResult::Gone,
-            Read::Refused(why) => LookResult::Refused { why },
-            Read::Failed(why) => LookResult::Failed { why },
+        let object = match self.live(id).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return LookResult::Gone,
+            Err(unread) => return unread.into(),
+        };
+        match self.target(object, step) {
+            Ok(target) => LookResult::Found(Box::new(target)),
+            Err(why) => LookResult::Failed { why },
         }
+    }
+
+    /// This object and no other of its name.
+    async fn live(&self, id: &TargetId) -> Result<Option<Arc<Value>>, Unread> {
+        let kind = self.resolve(&id.api_version, &id.kind).await?;
+        found(live_read::object(self.client, &kind, id).await)
     }
 
     async fn step(&self, name: &str) -> LookResult {
@@ -113,21 +160,25 @@ impl Reader<'_> {
         };
         match self.listed(step).await {
             Ok(listing) => LookResult::Listed(listing),
-            Err(result) => result,
+            Err(unread) => unread.into(),
         }
     }
 
-    async fn listed(&self, step: &Step) -> Result<Listing, LookResult> {
+    async fn listed(&self, step: &Step) -> Result<Listing, Unread> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
         let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
         if !kind.namespaced && !everywhere {
             let why = format!("a {} lives in no namespace; say namespaces: {{all: true}}", scope.kind);
-            return Err(LookResult::Refused { why });
+            return Err(Unread::Refused(why));
         }
-        let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
-        let known: BTreeSet<&str> =
-            self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
+        let labels = selector_text(scope.selector.as_ref()).map_err(Unread::Refused)?;
+        let changes = || self.state.changes_of(&step.name);
+        let known: BTreeSet<&str> = changes().map(|change| change.target.uid.as_str()).collect();
+        // An owner that was changed stays in the listing: it is found through what it owns, wanted or not.
+        let owners_are_known = changes().any(|change| {
+            (&change.target.api_version, &change.target.kind) != (&scope.api_version, &scope.kind)
+        });
         let in_scope = AtomicUsize::new(0);
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
@@ -138,7 +189,9 @@ impl Reader<'_> {
                 .target(object, Some(step))
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
                 .ok()?;
-            let is_wanted = target.matched != Verdict::False || known.contains(target.id.uid.as_str());
+            let is_wanted = target.matched != Verdict::False
+                || known.contains(target.id.uid.as_str())
+                || owners_are_known && target.owned_by.is_some();
             is_wanted.then_some(target)
         };
         let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
@@ -146,7 +199,7 @@ impl Reader<'_> {
             .buffered(LISTS)
             .try_collect()
             .await?;
-        let targets = places.into_iter().flatten().collect();
+        let targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
         Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
     }
 
@@ -159,14 +212,10 @@ impl Reader<'_> {
         labels: &str,
         namespace: String,
         wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
-    ) -> Result<Vec<Target>, LookResult> {
+    ) -> Result<Vec<Target>, Unread> {
         let list = async {
-            match live_read::list(self.client, kind, &namespace, labels, wanted).await {
-                Read::Found(targets) => Ok(targets),
-                Read::Gone => Ok(Vec::new()),
-                Read::Refused(why) => Err(LookResult::Refused { why }),
-                Read::Failed(why) => Err(LookResult::Failed { why }),
-            }
+            let list = live_read::list(self.client, kind, &namespace, labels, wanted).await;
+            found(list).map(Option::unwrap_or_default)
         };
         let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
             let targets = list.await?;
@@ -185,35 +234,8 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// The namespaces of these objects that are exempt.
-    async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, LookResult> {
-        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
-        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
-            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
-            .buffered(IN_FLIGHT)
-            .try_filter_map(|name| std::future::ready(Ok(name)))
-            .try_collect()
-            .await
-    }
-
-    /// Whether a namespace is exempt. One that cannot be read might be, so
-    /// nothing in the listing is touched then.
-    async fn is_exempt(&self, name: &str) -> Result<bool, LookResult> {
-        let kind = self.resolve("v1", "Namespace").await?;
-        match live_read::named(self.client, &kind, "", name).await {
-            Read::Found(namespace) => Ok(workloads::is_exempt(&namespace)),
-            Read::Gone => Ok(false),
-            Read::Refused(why) => {
-                let why = format!("whether namespace {name} is exempt cannot be read: {why}");
-                Err(LookResult::Refused { why })
-            }
-            Read::Failed(why) => Err(LookResult::Failed { why }),
-        }
-    }
-
     fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        let profile = self.kinds.profiles.find(text("apiVersion"), text("kind")).cloned();
+        let profile = self.profile(&object).cloned();
         let condition = step.map(|step| &step.targets().where_);
         let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
         if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
@@ -222,6 +244,12 @@ impl Reader<'_> {
             target.rollout = (Verdict::Unknown, why);
         }
         Ok(target)
+    }
+
+    /// The profile of the kind of an object.
+    fn profile(&self, object: &Value) -> Option<&Arc<Profile>> {
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        self.kinds.profiles.find(text("apiVersion"), text("kind"))
     }
 
     /// Whether the status may still speak of the object as it was before our
@@ -233,12 +261,10 @@ impl Reader<'_> {
         !says && !changes.filter_map(|change| change.applied_at).all(noticed)
     }
 
-    async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {
+    async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, Unread> {
         self.kinds.discovery.resolve(api_version, kind).await.map_err(|error| match error {
-            ResolveError::NotFound { .. } | ResolveError::Malformed(_) => {
-                LookResult::Refused { why: error.to_string() }
-            }
-            ResolveError::Unreachable { .. } => LookResult::Failed { why: error.to_string() },
+            ResolveError::NotFound { .. } | ResolveError::Malformed(_) => Unread::Refused(error.to_string()),
+            ResolveError::Unreachable { .. } => Unread::Failed(error.to_string()),
         })
     }
 }
