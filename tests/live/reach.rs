@@ -1,4 +1,5 @@
-//! How far a policy sees and reaches: workloads by their replicas, and objects through their owners.
+//! How far a policy sees and reaches: workloads by their replicas, objects through their owners,
+//! autoscalers, and a scheduler that it retires.
 
 use http::Method;
 use kube::api::DynamicObject;
@@ -9,6 +10,7 @@ use crate::{
     support::{
         object::Object,
         proxy::{Call, Fault, Rule},
+        rights,
     },
 };
 
@@ -205,4 +207,83 @@ async fn an_object_that_is_exempt_keeps_its_owner_out() {
     assert!(message.contains("firebreak.dev/exempt"), "{incident}: {message:?}");
     drill.recover(&incident).await;
     model.assert_untouched(0).await;
+}
+
+#[tokio::test]
+async fn what_an_autoscaler_scales_is_not_scaled_and_the_autoscaler_is_named() {
+    let drill = Drill::new("reach-scale").await;
+    let autoscalers =
+        |verbs| rights::Rule { group: "autoscaling", resources: &["horizontalpodautoscalers"], verbs };
+    drill.world.grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"])]].concat()).await;
+    let gateway = create(&drill, &deployment(&drill, "gateway", json!([]))).await;
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "more-gateways", "namespace": drill.world.a},
+        "spec": {"minReplicas": 1, "maxReplicas": 3,
+                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gateway"}},
+    });
+    drill.world.create("alice", &hpa.to_string()).await;
+    let operator = drill.world.operator().start().await;
+    let policy = drill
+        .policy_with(|spec| {
+            let targets = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
+            spec["steps"][0]["action"] = json!({"scale": {"targets": targets, "replicas": 5}});
+        })
+        .await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    let message = skipped(&incident, "gateway", "OwnedByAutoscaler").await;
+    assert!(message.contains("HorizontalPodAutoscaler/more-gateways"), "{incident}: {message:?}");
+
+    // Who may not see the autoscalers does not know that there is none.
+    let lists = |call: &Call| call.target.resource == "horizontalpodautoscalers";
+    operator.proxy.on(Rule::each(lists, Fault::answer(403)));
+    let message = skipped(&incident, "gateway", "AutoscalerUnknown").await;
+    assert!(message.contains("cannot be listed: a fault"), "{incident}: {message:?}");
+    drill.recover(&incident).await;
+    gateway.assert_untouched(0).await;
+}
+
+#[tokio::test]
+async fn a_scheduler_that_cannot_be_read_keeps_its_step_waiting_and_one_that_is_gone_does_not() {
+    let drill = Drill::new("reach-retire").await;
+    let scheduler = create(&drill, &deployment(&drill, "ml-scheduler", json!([]))).await;
+    let operator = drill.world.operator().start().await;
+    operator.proxy.on(Rule::each(|call| reads(call, "deployments", "ml-scheduler"), Fault::answer(403)));
+    let policy = drill
+        .policy_with(|spec| {
+            let targets = json!({"apiVersion": "apps/v1", "kind": "Deployment", "where": "true"});
+            let retire = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "ml-scheduler"});
+            spec["steps"][0]["action"] =
+                json!({"schedulerFallback": {"targets": targets, "from": "ml-scheduler", "retire": retire}});
+        })
+        .await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    let step = |incident: &DynamicObject| incident.data["status"]["steps"][0].clone();
+    let waiting = incident
+        .wait_until("its step waits", |incident| step(incident)["reason"] == "CannotListTargets")
+        .await;
+    let message = step(&waiting)["message"].as_str().unwrap_or_default().to_owned();
+    let called = format!("Deployment {}/ml-scheduler", drill.world.a);
+    assert!(
+        message.contains(&called) && message.contains("cannot be read: a fault"),
+        "{incident}: {message:?}"
+    );
+    scheduler.assert_untouched(0).await;
+
+    // It is the only Deployment, scaled to 0 already, and no target besides.
+    operator.proxy.forget_rules();
+    let counts = |incident: &DynamicObject| step(incident)["targets"].clone();
+    let idle =
+        incident.wait_until("nothing to do", |incident| step(incident)["reason"] == "NothingToDo").await;
+    assert_eq!(
+        (&counts(&idle)["matched"], &counts(&idle)["nothingToDo"]),
+        (&json!(1), &json!(1)),
+        "{incident}"
+    );
+    scheduler.objects[0].delete().await;
+    scheduler.objects[0].wait_until_gone().await;
+    incident.wait_until("no target", |incident| step(incident)["reason"] == "NoTargets").await;
+    drill.recover(&incident).await;
 }

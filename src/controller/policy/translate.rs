@@ -96,7 +96,17 @@ pub fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<String> {
             ),
         })
     });
-    signals.chain(steps).map(|fault| fault.to_string()).collect()
+    let retired = rules.steps.iter().enumerate().filter_map(|(at, step)| {
+        let object = step.action.retires()?;
+        profiles.find(&object.api_version, &object.kind).is_none().then(|| Fault {
+            field: format!("spec.steps[{at}].action.{}.retire.kind", step.action.name()),
+            problem: format!(
+                "{} {} has no profile, so Firebreak does not know where its replicas are",
+                object.api_version, object.kind
+            ),
+        })
+    });
+    signals.chain(steps).chain(retired).map(|fault| fault.to_string()).collect()
 }
 
 /// The conditions of a policy.

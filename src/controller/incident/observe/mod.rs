@@ -3,22 +3,26 @@
 //!
 //! - `mod.rs`: what one step describes, listed and made into targets.
 //! - `owners`: what others own is changed through its owner.
+//! - `autoscalers`: what autoscalers want, and what they scale.
 //! - `exempt`: namespaces that nobody may touch.
 
+mod autoscalers;
 mod exempt;
 mod owners;
+
+pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Listing, Look, LookResult, Reading, Target};
+use firebreak_engine::facts::{Listing, Look, LookResult, Part, Reading, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
-use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
-use firebreak_engine::rules::{Rules, Step};
+use firebreak_engine::policy::{NamespacesSpec, ObjectRef, TargetsSpec};
+use firebreak_engine::rules::{Action, Rules, Step};
 use firebreak_engine::verdict::Verdict;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -143,7 +147,13 @@ impl Reader<'_> {
             Err(unread) => return unread.into(),
         };
         match self.target(object, step) {
-            Ok(target) => LookResult::Found(Box::new(target)),
+            Ok(mut target) => {
+                // On its way back it waits until the autoscaler wants no more than before.
+                if step.is_some_and(|step| matches!(step.action, Action::RaiseAutoscalerLimit { .. })) {
+                    self.ask_for_demand(std::slice::from_mut(&mut target)).await;
+                }
+                LookResult::Found(Box::new(target))
+            }
             Err(why) => LookResult::Failed { why },
         }
     }
@@ -158,8 +168,12 @@ impl Reader<'_> {
         let Some(step) = self.steps.iter().find(|step| step.name == name) else {
             return LookResult::Failed { why: format!("there is no step {name} any more") };
         };
-        match self.listed(step).await {
-            Ok(listing) => LookResult::Listed(listing),
+        match futures::try_join!(self.listed(step), self.retired(step)) {
+            Ok((mut listing, retired)) => {
+                listing.targets.retain(|target| target.part == Part::Target);
+                listing.targets.extend(retired);
+                LookResult::Listed(listing)
+            }
             Err(unread) => unread.into(),
         }
     }
@@ -177,18 +191,22 @@ impl Reader<'_> {
         let known: BTreeSet<&str> = changes().map(|change| change.target.uid.as_str()).collect();
         // An owner that was changed stays in the listing: it is found through what it owns, wanted or not.
         let owners_are_known = changes().any(|change| {
-            (&change.target.api_version, &change.target.kind) != (&scope.api_version, &scope.kind)
+            let id = &change.target;
+            let is_retired = step.action.retires().is_some_and(|object| self.is_the(object, id));
+            !is_retired && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
         });
         let in_scope = AtomicUsize::new(0);
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
                 return None;
             }
-            in_scope.fetch_add(1, Ordering::Relaxed);
             let target = self
                 .target(object, Some(step))
-                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
-                .ok()?;
+                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"));
+            if !target.as_ref().is_ok_and(|target| target.part == Part::Retired) {
+                in_scope.fetch_add(1, Ordering::Relaxed);
+            }
+            let target = target.ok()?;
             let is_wanted = target.matched != Verdict::False
                 || known.contains(target.id.uid.as_str())
                 || owners_are_known && target.owned_by.is_some();
@@ -199,7 +217,8 @@ impl Reader<'_> {
             .buffered(LISTS)
             .try_collect()
             .await?;
-        let targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
+        let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
+        self.ask_autoscalers(&step.action, &mut targets).await;
         Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
     }
 
@@ -234,10 +253,31 @@ impl Reader<'_> {
         Ok(targets)
     }
 
+    /// The broken scheduler that the step scales to 0 first; none if there is none any more.
+    async fn retired(&self, step: &Step) -> Result<Option<Target>, Unread> {
+        let Some(object) = step.action.retires() else { return Ok(None) };
+        let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
+        let called = format!("{} {namespace}/{}, which the step retires,", object.kind, object.name);
+        let read = async {
+            let kind = self.resolve(&object.api_version, &object.kind).await?;
+            found(live_read::named(self.client, &kind, namespace, &object.name).await)
+        };
+        let (read, is_exempt) = tokio::join!(read, self.is_exempt(namespace));
+        let Some(object) = read.map_err(|unread| unread.of(&called))? else { return Ok(None) };
+        let mut target = self.target(Arc::new(object), Some(step)).map_err(Unread::Failed)?;
+        (target.matched, target.match_problem) = (Verdict::True, None);
+        target.exempt |= is_exempt?;
+        Ok(Some(target))
+    }
+
     fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {
         let profile = self.profile(&object).cloned();
         let condition = step.map(|step| &step.targets().where_);
         let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
+        let retires = step.and_then(|step| step.action.retires());
+        if retires.is_some_and(|object| self.is_the(object, &target.id)) {
+            target.part = Part::Retired;
+        }
         if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
             let wait = OPERATORS_NOTICE_WITHIN.as_secs();
             let why = format!("its operator does not say which change it has seen; it gets {wait} s");
@@ -250,6 +290,15 @@ impl Reader<'_> {
     fn profile(&self, object: &Value) -> Option<&Arc<Profile>> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         self.kinds.profiles.find(text("apiVersion"), text("kind"))
+    }
+
+    /// Whether a reference in the policy means this object.
+    fn is_the(&self, object: &ObjectRef, id: &TargetId) -> bool {
+        let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
+        group(&object.api_version) == group(&id.api_version)
+            && object.kind == id.kind
+            && object.name == id.name
+            && (id.namespace.is_empty() || id.namespace == namespace)
     }
 
     /// Whether the status may still speak of the object as it was before our
@@ -281,4 +330,9 @@ pub fn namespaces(spec: Option<&NamespacesSpec>, own: &str) -> Vec<String> {
 fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
+}
+
+/// The group of an apiVersion; empty for the core group.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
