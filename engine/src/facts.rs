@@ -1,6 +1,7 @@
 //! What was observed, and nothing that was derived from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -178,8 +179,8 @@ pub struct Target {
     pub match_problem: Option<String>,
     /// The object or its namespace is annotated as exempt.
     pub exempt: bool,
-    /// The owner that must be changed instead and cannot be by itself, as `Kind/name`.
-    pub owned_by: Option<String>,
+    /// Another object controls it and cannot be changed in its place.
+    pub owned_by: Option<OwnedBy>,
     /// The objects that the step describes and that this one owns: it is changed in their place.
     pub resolved_from: Vec<TargetId>,
     /// What the step does with it.
@@ -194,6 +195,21 @@ pub struct Target {
     pub demand: Demand,
     /// Who else sets its number of replicas; asked only for steps that set it.
     pub scaled_by: ScaledBy,
+}
+
+/// What controls an object, and would undo every change of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedBy {
+    /// As `Kind/name`.
+    pub owner: String,
+    /// For people, after the name of the owner and a colon: why it is not changed in the object's place.
+    pub why: String,
+}
+
+impl fmt::Display for OwnedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} controls it: {}", self.owner, self.why)
+    }
 }
 
 /// What a step does with one of the objects that were listed for it.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::verdict::Verdict;
@@ -14,6 +15,8 @@ use serde::Deserialize;
 
 use super::nodes::{self, NodeDigest, Pools};
 use super::objects;
+use super::workloads::{self, WorkloadDigest};
+use crate::workloads::Profile;
 
 /// What is looked at in each object.
 #[derive(Clone, Debug)]
@@ -27,6 +30,13 @@ pub(super) enum Judge {
         /// What healthy means, if anything says so.
         healthy: Option<ObjectCondition>,
     },
+    /// Objects that run replicas.
+    Workloads {
+        /// Only these; empty for all.
+        names: BTreeSet<String>,
+        /// Where they are, and what healthy and stuck mean.
+        profile: Arc<Profile>,
+    },
 }
 
 impl Judge {
@@ -35,6 +45,7 @@ impl Judge {
         match self {
             Self::Nodes => "nodes",
             Self::Objects { .. } => "objects",
+            Self::Workloads { .. } => "workloads",
         }
     }
 
@@ -43,6 +54,26 @@ impl Judge {
         match self {
             Self::Nodes => nodes::values(counts),
             Self::Objects { healthy, .. } => objects::values(counts, healthy.is_some()),
+            Self::Workloads { profile, .. } => workloads::values(counts, profile),
+        }
+    }
+
+    /// Whether an object of this name is in the scope.
+    fn means(&self, name: &str) -> bool {
+        match self {
+            Self::Nodes => true,
+            Self::Objects { names, .. } | Self::Workloads { names, .. } => {
+                names.is_empty() || names.contains(name)
+            }
+        }
+    }
+
+    /// How many objects could not be judged.
+    fn unjudged(&self, counts: &Counts) -> i64 {
+        match self {
+            Self::Nodes | Self::Objects { healthy: None, .. } => 0,
+            Self::Objects { healthy: Some(_), .. } => counts.of("unknown"),
+            Self::Workloads { .. } => counts.of("inDoubt"),
         }
     }
 }
@@ -103,6 +134,7 @@ impl Counts {
 enum Digest {
     Node(NodeDigest),
     Object(Verdict),
+    Workload(WorkloadDigest),
     /// It is there, but cannot be read: counted nowhere.
     Unreadable,
 }
@@ -192,32 +224,30 @@ impl Fold {
 
     /// How many objects cannot be read or judged, and what is wrong with one of them.
     pub(super) fn in_doubt(&self) -> Option<(usize, &str)> {
-        let judged = matches!(self.judge, Judge::Objects { healthy: Some(_), .. });
-        let unknown = if judged { usize::try_from(self.counts.of("unknown")).unwrap_or(0) } else { 0 };
-        let count = self.unreadable + self.nameless + unknown;
+        let unjudged = usize::try_from(self.judge.unjudged(&self.counts)).unwrap_or(0);
+        let count = self.unreadable + self.nameless + unjudged;
         (count > 0).then(|| (count, self.problem.as_deref().unwrap_or_default()))
     }
 
     fn digest(&mut self, identity: &Identity<'_>, object: &str) -> Option<Digest> {
+        if !self.judge.means(&identity.name) {
+            return None;
+        }
         let read = match &self.judge {
-            Judge::Nodes => self.pools.digest(object).map(Digest::Node),
-            Judge::Objects { names, .. } if !names.is_empty() && !names.contains(&*identity.name) => {
-                return None;
-            }
-            Judge::Objects { healthy, .. } => {
-                objects::digest(healthy.as_ref(), object).map(|(health, why)| {
-                    if let Some(why) = why {
-                        self.problem =
-                            Some(format!("{}: whether it is healthy is not known: {why}", identity.name));
-                    }
-                    Digest::Object(health)
-                })
-            }
+            Judge::Nodes => self.pools.digest(object).map(|node| (Digest::Node(node), None)),
+            Judge::Objects { healthy, .. } => objects::digest(healthy.as_ref(), object)
+                .map(|(health, doubt)| (Digest::Object(health), doubt)),
+            Judge::Workloads { profile, .. } => workloads::digest(profile, object)
+                .map(|(workload, doubt)| (Digest::Workload(workload), doubt)),
         };
-        Some(read.unwrap_or_else(|problem| {
+        let (digest, problem) = match read {
+            Ok((digest, doubt)) => (digest, doubt),
+            Err(problem) => (Digest::Unreadable, Some(problem)),
+        };
+        if let Some(problem) = problem {
             self.problem = Some(format!("{}: {problem}", identity.name));
-            Digest::Unreadable
-        }))
+        }
+        Some(digest)
     }
 
     fn replace(&mut self, key: u128, digest: Option<Digest>) -> bool {
@@ -238,6 +268,7 @@ impl Fold {
         match digest {
             Digest::Node(node) => nodes::count(node, times, &mut self.counts),
             Digest::Object(health) => objects::count(*health, times, &mut self.counts),
+            Digest::Workload(workload) => workloads::count(workload, times, &mut self.counts),
             Digest::Unreadable => self.unreadable = self.unreadable.saturating_add_signed(times as isize),
         }
     }

@@ -26,7 +26,7 @@ use crate::workloads::Profiles;
 pub type Resolve =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>;
 
-/// Told of each error: kind of signal (`nodes`, `objects`) and, in one word, what happened.
+/// Told of each error: kind of signal (`nodes`, `objects`, `workloads`) and, in one word, what happened.
 pub type ErrorCounter = Arc<dyn Fn(&'static str, &'static str) + Send + Sync>;
 
 /// A policy.

@@ -27,6 +27,7 @@ mod selector;
 mod source;
 mod standing;
 mod watch;
+mod workloads;
 
 #[cfg(test)]
 mod fake;

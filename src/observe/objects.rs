@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::fold::Counts;
 
-/// Whether an object, given as JSON, is healthy, and why that is not known.
+/// Whether an object, given as JSON, is healthy, and if that is not known, what is wrong.
 pub(super) fn digest(
     healthy: Option<&ObjectCondition>,
     object: &str,
@@ -20,7 +20,8 @@ pub(super) fn digest(
     let Some(healthy) = healthy else { return Ok((Verdict::Unknown, None)) };
     let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
     let found = healthy.evaluate(&object, None);
-    Ok((found.verdict, found.why))
+    let doubt = found.why.map(|why| format!("whether it is healthy is not known: {why}"));
+    Ok((found.verdict, doubt))
 }
 
 /// Adds an object to the counts, or takes it out with `times` -1.

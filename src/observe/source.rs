@@ -1,10 +1,11 @@
 //! Where a signal is read: which watches, and what they look at.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use firebreak_engine::expression::{ObjectCondition, ObjectScope};
 use firebreak_engine::facts::Reading;
-use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec};
+use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 
 use super::fold::Judge;
 use super::hub::PolicyKey;
@@ -41,8 +42,17 @@ pub(super) struct ObjectsKey {
     pub kind: String,
     /// Only these; empty for all.
     pub names: BTreeSet<String>,
-    /// The expression.
-    pub healthy: Option<String>,
+    /// What is looked at in each of them.
+    pub judged: Judged,
+}
+
+/// What is looked at in an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Judged {
+    /// Its health, by this expression if there is one.
+    Health(Option<String>),
+    /// Its replicas and its health, as the profile of its kind says.
+    Replicas,
 }
 
 impl Source {
@@ -53,11 +63,12 @@ impl Source {
         profiles: &Profiles,
         signal: &SignalSpec,
     ) -> Result<Self, Reading> {
-        match (&signal.nodes, &signal.objects) {
-            (Some(nodes), None) => of_nodes(account, nodes),
-            (None, Some(objects)) => of_objects(policy, account, profiles, objects),
-            (None, None) | (Some(_), Some(_)) => {
-                Err(unknown("BadSignal", "exactly one of nodes and objects must be set"))
+        match (&signal.nodes, &signal.objects, &signal.workloads) {
+            (Some(nodes), None, None) => of_nodes(account, nodes),
+            (None, Some(objects), None) => of_objects(policy, account, profiles, objects),
+            (None, None, Some(workloads)) => of_workloads(policy, account, profiles, workloads),
+            (None, None, None) | (Some(_), _, Some(_)) | (Some(_), Some(_), _) | (_, Some(_), Some(_)) => {
+                Err(unknown("BadSignal", "exactly one of nodes, objects and workloads must be set"))
             }
         }
     }
@@ -88,15 +99,52 @@ fn of_objects(
         api_version: objects.api_version.clone(),
         kind: objects.kind.clone(),
         names: names.clone(),
-        healthy: healthy.as_ref().map(|condition| condition.source().to_owned()),
+        judged: Judged::Health(healthy.as_ref().map(|condition| condition.source().to_owned())),
     };
-    let watches = scopes(policy, objects.namespaces.as_ref())?.into_iter().map(|namespace| WatchKey {
+    let watches = watches(policy, account, objects.namespaces.as_ref(), &key, &selector)?;
+    Ok(Source { watches, judge: Judge::Objects { names, healthy } })
+}
+
+fn of_workloads(
+    policy: &PolicyKey,
+    account: &str,
+    profiles: &Profiles,
+    workloads: &WorkloadsSpec,
+) -> Result<Source, Reading> {
+    let selector = selector_text(workloads.selector.as_ref()).map_err(|why| unknown("BadSelector", &why))?;
+    let Some(profile) = profiles.find(&workloads.api_version, &workloads.kind) else {
+        let detail = format!(
+            "{} {} has no profile, so nothing says where its replicas are",
+            workloads.api_version, workloads.kind
+        );
+        return Err(unknown("NoProfile", &detail));
+    };
+    let names: BTreeSet<String> = workloads.names.iter().cloned().collect();
+    let key = ObjectsKey {
+        api_version: workloads.api_version.clone(),
+        kind: workloads.kind.clone(),
+        names: names.clone(),
+        judged: Judged::Replicas,
+    };
+    let watches = watches(policy, account, workloads.namespaces.as_ref(), &key, &selector)?;
+    Ok(Source { watches, judge: Judge::Workloads { names, profile: Arc::clone(profile) } })
+}
+
+/// One watch for each scope.
+fn watches(
+    policy: &PolicyKey,
+    account: &str,
+    namespaces: Option<&NamespacesSpec>,
+    objects: &ObjectsKey,
+    selector: &str,
+) -> Result<Vec<WatchKey>, Reading> {
+    let watch = |namespace| WatchKey {
         account: account.to_owned(),
-        objects: Some(key.clone()),
+        objects: Some(objects.clone()),
         namespace,
-        selector: selector.clone(),
-    });
-    Ok(Source { watches: watches.collect(), judge: Judge::Objects { names, healthy } })
+        selector: selector.to_owned(),
+    };
+    Ok(scopes(policy, namespaces)?.into_iter().map(watch).collect())
 }
 
 /// One scope per namespace; none is the whole cluster.

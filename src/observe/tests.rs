@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::facts::Reading;
-use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec};
+use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 use futures::FutureExt;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -114,6 +114,17 @@ fn models(namespaces: Option<&[&str]>) -> SignalSpec {
         healthy: None,
     };
     SignalSpec { name: "s".to_owned(), expect: None, nodes: None, objects: Some(objects), workloads: None }
+}
+
+fn workloads(kind: &str) -> SignalSpec {
+    let workloads = WorkloadsSpec {
+        api_version: "apps/v1".to_owned(),
+        kind: kind.to_owned(),
+        selector: None,
+        names: Vec::new(),
+        namespaces: None,
+    };
+    SignalSpec { name: "s".to_owned(), expect: None, nodes: None, objects: None, workloads: Some(workloads) }
 }
 
 fn node(name: &str, ready: &str) -> Value {
@@ -423,6 +434,31 @@ async fn a_model_of_unknown_health_leaves_the_total() {
     world.fake.delete(SERVING, "b");
     sleep(Duration::from_secs(1)).await;
     assert_eq!(world.int(&policy, "unhealthy"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_and_objects_of_one_kind_are_judged_each_in_its_way() {
+    let mut world = World::new();
+    let deployment = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"replicas": 3}, "status": {
+        "readyReplicas": 2, "conditions": [{"type": "Available", "status": "False"}]}});
+    world.fake.put("/apis/apps/v1/namespaces/serving/deployments", "a", deployment);
+    let mut objects = models(None);
+    let scope = objects.objects.as_mut().unwrap();
+    (scope.api_version, scope.kind) = ("apps/v1".to_owned(), "Deployment".to_owned());
+    let by_health = world.subscribe("by-health", &[objects]);
+    let by_replicas = world.subscribe("by-replicas", &[workloads("Deployment")]);
+    world.until(&by_health, "Known").await;
+    world.until(&by_replicas, "Known").await;
+    assert_eq!((world.int(&by_health, "unhealthy"), world.hub.watches()), (1, 2));
+    let replicas = (world.int(&by_replicas, "desiredReplicas"), world.int(&by_replicas, "readyReplicas"));
+    assert_eq!((world.int(&by_replicas, "unavailable"), replicas), (1, (3, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_of_a_kind_without_a_profile_are_unknown() {
+    let world = World::new();
+    let policy = world.subscribe("p", &[workloads("Rocket")]);
+    assert_eq!((world.reason(&policy).as_str(), world.hub.watches()), ("NoProfile", 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,8 @@
 //!
 //! A controller that owns an object makes it what the owner says, again and
 //! again: a change of the child is undone within seconds, after it has cost a
-//! rollout. That holds for owners with and without a profile, so both make
-//! the object no target; whoever is named by [`Owner`] must be changed. With a
-//! profile a step can target the owner itself, without one a person has to.
+//! rollout. So the object is no target, and whoever is at the top must be changed:
+//! one with a profile by the step itself, any other by a person.
 
 use std::fmt;
 
@@ -17,8 +16,10 @@ pub struct Owner {
     pub api_version: String,
     /// Kind.
     pub kind: String,
-    /// Name; it lives in the namespace of what it owns.
+    /// Name; it lives in the namespace of what it owns, or in none.
     pub name: String,
+    /// The uid that it had when it became the owner.
+    pub uid: String,
 }
 
 impl fmt::Display for Owner {
@@ -32,7 +33,7 @@ pub fn controlling_owner(object: &Value) -> Option<Owner> {
     let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
     let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
     let text = |field: &str| controller.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Some(Owner { api_version: text("apiVersion"), kind: text("kind"), name: text("name") })
+    Some(Owner { api_version: text("apiVersion"), kind: text("kind"), name: text("name"), uid: text("uid") })
 }
 
 #[cfg(test)]

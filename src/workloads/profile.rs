@@ -74,9 +74,18 @@ pub struct Profile {
     /// What decides on which nodes its pods may start.
     #[serde(default)]
     pub placement: Placement,
+    /// Where its numbers of replicas are, if it has any.
+    #[serde(default)]
+    pub replicas: Option<Replicas>,
+    /// Where it says how many replicas its own autoscaler wants, if it has one that it reports on.
+    #[serde(default)]
+    pub wants: Option<FieldPath>,
     /// CEL over `object`: true for a healthy one.
     #[serde(deserialize_with = "condition")]
     pub healthy: ObjectCondition,
+    /// CEL over `object`: true for one whose rollout will not finish by itself, if the kind says so.
+    #[serde(default, deserialize_with = "optional_condition")]
+    pub stuck: Option<ObjectCondition>,
     /// When it has finished rolling out: every stage is done. Asked in order, so a stage may rely on
     /// those before it.
     pub rollout: Vec<RolloutStage>,
@@ -100,6 +109,16 @@ pub struct Accelerators {
     /// Lists that ask for devices in another way. They cannot be lent, so an entry is a pin.
     #[serde(default)]
     pub claims: Vec<Pin>,
+}
+
+/// Where the numbers of replicas are.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Replicas {
+    /// How many there should be; not given it is 1.
+    pub spec: FieldPath,
+    /// How many are ready; not given it is none.
+    pub ready: FieldPath,
 }
 
 /// Where the quantization of the model is.
@@ -212,6 +231,12 @@ fn condition<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectConditi
     ObjectCondition::parse(&source, ObjectScope::Object).map_err(serde::de::Error::custom)
 }
 
+fn optional_condition<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ObjectCondition>, D::Error> {
+    condition(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,9 +259,9 @@ mod tests {
     #[test]
     fn an_unknown_field_is_an_error_that_names_file_and_field() {
         let (file, text) = BUILT_IN[1];
-        let error = Profile::parse(file, &format!("{text}\nreplicas: /spec/replicas\n"), &Arc::default());
+        let error = Profile::parse(file, &format!("{text}\nreplica: /spec/replicas\n"), &Arc::default());
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("llmdeployment.yaml") && error.contains("replicas"), "{error}");
+        assert!(error.contains("llmdeployment.yaml") && error.contains("replica"), "{error}");
     }
 
     #[test]

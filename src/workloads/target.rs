@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Demand, Part, ScaledBy, Slots, Target};
+use firebreak_engine::facts::{Demand, OwnedBy, Part, ScaledBy, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
@@ -44,7 +44,10 @@ pub fn target(
         matched,
         match_problem,
         exempt,
-        owned_by: controlling_owner(&object).map(|owner| owner.to_string()),
+        owned_by: controlling_owner(&object).map(|owner| OwnedBy {
+            owner: owner.to_string(),
+            why: "it would rewrite the change and has to be changed instead".to_owned(),
+        }),
         resolved_from: Vec::new(),
         part: Part::Target,
         slots: profile.map_or_else(Slots::default, |profile| slots(profile, &object)),
@@ -196,7 +199,8 @@ mod tests {
         for kind in ["LLMDeployment", "Rocket"] {
             let owner = json!({"apiVersion": "x/v1", "kind": kind, "name": "top", "controller": true});
             let owned = with(|object| object["metadata"]["ownerReferences"] = json!([owner]));
-            assert_eq!(read(owned, None, None).unwrap().owned_by, Some(format!("{kind}/top")));
+            let owned_by = read(owned, None, None).unwrap().owned_by;
+            assert_eq!(owned_by.map(|owned_by| owned_by.owner), Some(format!("{kind}/top")));
         }
     }
 

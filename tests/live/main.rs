@@ -34,6 +34,7 @@ mod membership;
 mod observe;
 mod opened_by_hand;
 mod policy_unavailable;
+mod reach;
 mod running;
 mod s12_malformed;
 mod s13_undo;

@@ -42,9 +42,10 @@ async fn a_target_that_comes_late_joins_and_is_put_back_with_the_others() {
 }
 
 #[tokio::test]
-async fn a_target_that_another_object_owns_is_left_alone_and_the_owner_is_named() {
+async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owner_is_named() {
     let drill = Drill::new("owned").await;
-    let owner = drill.models_named(&["owner"]).await;
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner", "namespace": drill.world.a}});
+    let owner = Models::of(drill.world.create("somebody", &owner.to_string()).await).await;
     let uid = owner.before[0].uid.clone();
     let deployment = |name: &str, owners: serde_json::Value| {
         json!({
@@ -61,7 +62,7 @@ async fn a_target_that_another_object_owns_is_left_alone_and_the_owner_is_named(
         })
     };
     let owners = json!([{
-        "apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "name": "owner", "uid": uid,
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid,
         "controller": true, "blockOwnerDeletion": true,
     }]);
     let mut made = drill.world.create("llm-d-operator", &deployment("owned", owners).to_string()).await;
@@ -85,7 +86,7 @@ async fn a_target_that_another_object_owns_is_left_alone_and_the_owner_is_named(
         })
         .await;
     let incident = drill.respond(&policy).await;
-    assert_skipped(&incident, &owned.objects[0], "OwnedByController", "LLMDeployment/owner").await;
+    assert_skipped(&incident, &owned.objects[0], "OwnedByController", "ConfigMap/owner").await;
     assert_eq!(change_of(&incident.get().await, free.name())["state"], "Verified", "{incident}: {free}");
     drill.recover(&incident).await;
     owned.assert_untouched(0).await;

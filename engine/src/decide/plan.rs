@@ -148,11 +148,8 @@ impl Round<'_> {
         if target.exempt {
             return refused("Exempt", format!("it or its namespace is annotated {}", undo::EXEMPT));
         }
-        if let Some(owner) = &target.owned_by {
-            return refused(
-                "OwnedByController",
-                format!("{owner} would rewrite it; make {owner} the target instead"),
-            );
+        if let Some(owned_by) = &target.owned_by {
+            return refused("OwnedByController", owned_by.to_string());
         }
         let record = match undo::record(&target.object) {
             Ok(record) => record,

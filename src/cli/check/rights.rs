@@ -11,7 +11,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::cli::Error;
-use crate::controller::policy::access::Used;
+use crate::controller::incident::observe::SCALED_OBJECT;
+use crate::controller::policy::access::{Presence, Used};
 use crate::workloads::Profiles;
 
 /// Verbs in the order in which people write them.
@@ -47,7 +48,7 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>) -> Result<String, Error> {
     let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
     let mut text = String::new();
     for (account, grant) in grants {
-        let (rights, guesses) = rights(&grant.used, &profiles);
+        let (rights, words) = rights(&grant.used, &profiles);
         let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
         text.push_str(&format!(
             "---\n# The least that ServiceAccount {}/{} needs for policy {}.\n",
@@ -58,8 +59,13 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>) -> Result<String, Error> {
         if grant.assumed {
             text.push_str("# No namespace is in the file, so this assumes the namespace default.\n");
         }
-        for guess in guesses {
-            text.push_str(&format!("# {guess}\n"));
+        if grant.used.iter().any(|used| used.verbs.contains(&"patch")) {
+            text.push_str(
+                "# If another object owns a target, that one is changed instead: it needs get and patch on its kind too.\n",
+            );
+        }
+        for word in words {
+            text.push_str(&format!("# {word}\n"));
         }
         if account.name != default_service_account() {
             text.push_str(&format!(
@@ -79,17 +85,21 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>) -> Result<String, Error> {
     Ok(text)
 }
 
-/// What may be done where, and a word about each plural that is a guess.
+/// What may be done where, and a word about what is not as sure as the rest.
 fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
-    let (mut rights, mut guesses) = (Rights::new(), BTreeSet::new());
+    let (mut rights, mut words) = (Rights::new(), BTreeSet::new());
     for used in used {
         let (group, version) = used.api_version.split_once('/').unwrap_or(("", &used.api_version));
         let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &used.kind)).plural;
+        if used.presence == Presence::Optional {
+            words.insert(format!("{plural}.{group} is needed only where it is installed."));
+        }
         let is_known = !group.contains('.')
             || group.ends_with(".k8s.io")
+            || (used.api_version.as_str(), used.kind.as_str()) == SCALED_OBJECT
             || profiles.find(&used.api_version, &used.kind).is_some();
         if !is_known {
-            guesses.insert(format!(
+            words.insert(format!(
                 "{plural}.{group} is a guess from the kind {}; `kubectl api-resources` knows better.",
                 used.kind
             ));
@@ -108,7 +118,7 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
         resources.retain(|_, verbs| !verbs.is_empty());
     }
     rights.retain(|_, resources| !resources.is_empty());
-    (rights, guesses)
+    (rights, words)
 }
 
 fn documents(account: &Account, rights: &Rights) -> Vec<Value> {

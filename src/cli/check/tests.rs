@@ -47,6 +47,45 @@ fn a_good_policy_has_no_fault_and_needs_these_rights() {
 }
 
 #[test]
+fn a_policy_needs_the_rights_to_look_at_autoscalers_and_to_retire_a_scheduler() {
+    let (faults, grants) = check(
+        r#"
+apiVersion: firebreak.dev/v1alpha1
+kind: RemediationPolicy
+metadata: {name: scaling, namespace: llm-serving}
+spec:
+  steps:
+  - name: limits
+    action:
+      raiseAutoscalerLimit:
+        targets: {apiVersion: inference.llm-d.io/v1alpha1, kind: LLMDeployment}
+        ceiling: 10
+  - name: gateways
+    action: {scale: {targets: {apiVersion: apps/v1, kind: Deployment, namespaces: {names: [gateways]}}, replicas: 3}}
+  - name: scheduler
+    action:
+      schedulerFallback:
+        targets: {apiVersion: apps/v1, kind: Deployment}
+        from: ml-scheduler
+        retire: {apiVersion: apps/v1, kind: Deployment, namespace: schedulers, name: ml-scheduler}
+"#,
+    );
+    assert_eq!(faults, Vec::<String>::new());
+    insta::assert_snapshot!(rights::manifests(&grants).unwrap());
+}
+
+#[test]
+fn a_scheduler_of_a_kind_without_a_profile_cannot_be_retired() {
+    let action = "schedulerFallback:\n        from: ml-scheduler\n        retire: {apiVersion: x/v1, kind: Rocket, name: r}";
+    let found = faults(&POLICY.replacen("cpuFallback:", action, 1));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("spec.steps[0].action.schedulerFallback.retire.kind: x/v1 Rocket"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn every_fault_is_named_with_its_field() {
     let table = [
         ("mode: Enforce", "mode: Enforced", "spec.mode: Enforced is none of Observe, Enforce"),

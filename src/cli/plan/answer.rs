@@ -1,5 +1,7 @@
 //! The plan, as data and as lines for people.
 
+use std::collections::BTreeMap;
+
 use firebreak_engine::change::{Change, ChangeState, FieldChange};
 use firebreak_engine::decide::Decision;
 use firebreak_engine::id::TargetId;
@@ -14,6 +16,9 @@ use serde::Serialize;
 use crate::api::RemediationPolicy;
 use crate::cli::screen::{Line, Style};
 use crate::cli::tree::field_line;
+
+/// By step and uid of an owner: the objects that it is changed in place of.
+pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
 
 /// What a policy would do now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,15 +65,22 @@ struct PlannedStep {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct PlannedChange {
     target: TargetId,
+    /// The objects that the step describes and that the target owns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    in_place_of: Vec<TargetId>,
     fields: Vec<FieldChange>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct NotDone {
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<TargetId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    in_place_of: Vec<TargetId>,
     reason: String,
     message: String,
 }
@@ -96,6 +108,7 @@ impl Plan {
         rules: &Rules,
         now: &Decision,
         then: &Decision,
+        resolved: &Resolved,
         assumption: Option<String>,
     ) -> Self {
         let action = |name: &str| {
@@ -109,7 +122,12 @@ impl Plan {
             severity: now.next.severity,
             severity_reason: now.next.severity_reason.clone(),
             assumption,
-            steps: then.next.steps.iter().map(|step| planned(step, action(&step.name), then)).collect(),
+            steps: then
+                .next
+                .steps
+                .iter()
+                .map(|step| planned(step, action(&step.name), then, resolved))
+                .collect(),
         }
     }
 
@@ -136,7 +154,10 @@ impl Plan {
     }
 }
 
-fn planned(step: &StepStatus, action: &'static str, decision: &Decision) -> PlannedStep {
+fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolved: &Resolved) -> PlannedStep {
+    let in_place_of = |target: &TargetId| {
+        resolved.get(&(step.name.clone(), target.uid.clone())).cloned().unwrap_or_default()
+    };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
     // That nothing is done because it is a plan goes without saying.
     let about_it = |why: &&WhyNot| why.step == step.name && why.reason != "Observe";
@@ -149,7 +170,11 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision) -> Plan
             .next
             .changes_of(&step.name)
             .filter(is_planned)
-            .map(|change| PlannedChange { target: change.target.clone(), fields: change.fields.clone() })
+            .map(|change| PlannedChange {
+                target: change.target.clone(),
+                in_place_of: in_place_of(&change.target),
+                fields: change.fields.clone(),
+            })
             .collect(),
         not_done: decision
             .why
@@ -157,6 +182,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision) -> Plan
             .filter(about_it)
             .map(|why| NotDone {
                 target: why.target.clone(),
+                in_place_of: why.target.as_ref().map(in_place_of).unwrap_or_default(),
                 reason: why.reason.clone(),
                 message: why.message.clone(),
             })
@@ -231,16 +257,25 @@ impl PlannedStep {
             );
         }
         for change in &self.changes {
-            lines.push(Line::of(format!("  {}", change.target)));
+            lines.push(Line::of(format!("  {}{}", change.target, owned(&change.in_place_of))));
             lines.extend(change.fields.iter().map(|field| Line::of("    ").join(field_line(field))));
         }
         for why in &self.not_done {
             let Some(target) = &why.target else { continue };
             lines.push(
-                Line::of(format!("  {target}  "))
+                Line::of(format!("  {target}{}  ", owned(&why.in_place_of)))
                     .add(Style::Faint, format!("left alone: {}: {}", why.reason, why.message)),
             );
         }
+    }
+}
+
+/// After the name of an owner: what it is changed in place of.
+fn owned(in_place_of: &[TargetId]) -> String {
+    match in_place_of {
+        [] => String::new(),
+        [one] => format!(", in place of {one}, which it owns"),
+        [first, rest @ ..] => format!(", in place of {first} and {} more, which it owns", rest.len()),
     }
 }
 
@@ -330,13 +365,33 @@ mod tests {
 
     #[test]
     fn a_plan_names_every_field_and_every_reason() {
-        let plan = Plan::new(about(), &rules(), &decision(), &decision(), None);
+        let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), None);
         insta::assert_snapshot!(crate::cli::screen::plain(&plan.lines()));
     }
 
     #[test]
+    fn a_plan_says_which_objects_are_changed_through_their_owner() {
+        let of = |owner: &str, owned: &[&str]| {
+            let owned = owned.iter().map(|name| TargetId { kind: "ReplicaSet".to_owned(), ..target(name) });
+            (("cpu-fallback".to_owned(), format!("uid-{owner}")), owned.collect())
+        };
+        let resolved = Resolved::from([of("chat", &["a"]), of("web", &["b", "c", "d"])]);
+        let plan = Plan::new(about(), &rules(), &decision(), &decision(), &resolved, None);
+        let text = crate::cli::screen::plain(&plan.lines());
+        for line in [
+            "  Deployment llm-serving/chat, in place of ReplicaSet llm-serving/a, which it owns\n",
+            "  Deployment llm-serving/web, in place of ReplicaSet llm-serving/b and 2 more, which it owns  left alone",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let data = serde_json::to_value(&plan).unwrap();
+        assert_eq!(data["steps"][0]["changes"][0]["inPlaceOf"][0]["name"], "a");
+    }
+
+    #[test]
     fn a_plan_is_data_too() {
-        let plan = Plan::new(about(), &rules(), &decision(), &decision(), Some("no rule holds".to_owned()));
+        let assumption = Some("no rule holds".to_owned());
+        let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), assumption);
         let data = serde_json::to_value(&plan).unwrap();
         assert_eq!(data["policy"]["openIncident"], "gpu-outage");
         assert_eq!(data["steps"][0]["changes"][0]["fields"][0]["after"], "0");

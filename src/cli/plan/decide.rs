@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_engine::decide::Decision;
-use firebreak_engine::facts::{Facts, PersonIntent, PolicyFact, Reading};
+use firebreak_engine::facts::{Facts, Look, LookResult, PersonIntent, PolicyFact, Reading};
 use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::{IncidentState, RuleStatus};
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
@@ -13,7 +13,7 @@ use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
 use kube::ResourceExt;
 
-use super::answer::{About, Plan};
+use super::answer::{About, Plan, Resolved};
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
@@ -48,15 +48,15 @@ pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
     let signals = signals(subject, &spec, &rules).await?;
-    let now = decide(subject, &rules, signals.clone()).await;
+    let (now, resolved) = decide(subject, &rules, signals.clone()).await;
     let about = About::new(&subject.namespace, &subject.policy, &subject.read_as);
     if now.next.severity.is_some() {
-        return Ok(Plan::new(about, &rules, &now, &now, None));
+        return Ok(Plan::new(about, &rules, &now, &now, &resolved, None));
     }
     let (as_if, assumption) = as_if_held(&spec, &now.next.rules);
     let rules = parse(&as_if)?;
-    let then = decide(subject, &rules, signals).await;
-    Ok(Plan::new(about, &rules, &now, &then, Some(assumption)))
+    let (then, resolved) = decide(subject, &rules, signals).await;
+    Ok(Plan::new(about, &rules, &now, &then, &resolved, Some(assumption)))
 }
 
 fn parse(spec: &PolicySpec) -> Result<Rules, Error> {
@@ -131,8 +131,13 @@ async fn signals(
     Ok(observe::signals(&hub, &policy, rules))
 }
 
-/// What the operator would decide about a new Incident of the policy.
-async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, Reading>) -> Decision {
+/// What the operator would decide about a new Incident of the policy, and what it would change in place
+/// of objects that it owns.
+async fn decide(
+    subject: &Subject<'_>,
+    rules: &Rules,
+    signals: BTreeMap<String, Reading>,
+) -> (Decision, Resolved) {
     let policy = &subject.policy;
     let status = policy.status.as_ref();
     let mut facts = Facts {
@@ -165,7 +170,22 @@ async fn decide(subject: &Subject<'_>, rules: &Rules, signals: BTreeMap<String, 
     };
     let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };
     let holders = Holders { client: &subject.connection.client, namespaces: &[] };
-    decide_with_looks(kinds, &subject.account, holders, Some(rules), &mut facts).await.decision
+    let decision =
+        decide_with_looks(kinds, &subject.account, holders, Some(rules), &mut facts).await.decision;
+    (decision, resolved(&facts.looked))
+}
+
+/// The owners among the targets that were listed.
+fn resolved(looked: &BTreeMap<Look, LookResult>) -> Resolved {
+    let listings = looked.iter().filter_map(|(look, result)| match (look, result) {
+        (Look::Step(step), LookResult::Listed(listing)) => Some((step, listing)),
+        (Look::Step(_) | Look::Object(_) | Look::Holder(_), _) => None,
+    });
+    listings
+        .flat_map(|(step, listing)| listing.targets.iter().map(move |target| (step, target)))
+        .filter(|(_, target)| !target.resolved_from.is_empty())
+        .map(|(step, target)| ((step.clone(), target.id.uid.clone()), target.resolved_from.clone()))
+        .collect()
 }
 
 #[cfg(test)]

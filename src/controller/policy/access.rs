@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use firebreak_engine::policy::NamespacesSpec;
-use firebreak_engine::rules::{Rules, SignalKind};
+use firebreak_engine::rules::{Action, Rules, SignalKind, Step};
 
-use crate::controller::incident::observe::namespaces;
+use crate::controller::incident::observe::{HPA, Kind, SCALED_OBJECT, namespaces};
 use crate::kubernetes::access::Right;
 
 /// A kind that a policy reads or changes.
@@ -19,6 +19,17 @@ pub struct Used {
     pub verbs: &'static [&'static str],
     /// Where; empty text means the whole cluster.
     pub namespaces: Vec<String>,
+    /// What it means if the cluster does not serve the kind.
+    pub presence: Presence,
+}
+
+/// What it means if the cluster does not serve a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// The policy cannot do what it says.
+    Required,
+    /// There is nothing to read.
+    Optional,
 }
 
 /// What signals do: they list and watch.
@@ -26,30 +37,25 @@ const READ: &[&str] = &["list", "watch"];
 /// What steps do to targets.
 const CHANGE: &[&str] = &["get", "list", "patch"];
 
-/// Every kind that the policy uses, and for what.
+/// What is done to the scheduler that a step retires: it is named.
+const CHANGE_ONE: &[&str] = &["get", "patch"];
+/// What is done with what a step only looks at.
+const LOOK: &[&str] = &["list"];
+
+/// Every kind that the policy uses, and for what. Owners of targets are not among them: only the
+/// cluster knows them.
 pub fn used(rules: &Rules, namespace: &str) -> Vec<Used> {
     let places = |spec: Option<&NamespacesSpec>| namespaces(spec, namespace);
     let mut all = Vec::new();
     for signal in &rules.signals {
         all.push(match &signal.kind {
-            SignalKind::Nodes { .. } => Used {
-                api_version: "v1".to_owned(),
-                kind: "Node".to_owned(),
-                verbs: READ,
-                namespaces: vec![String::new()],
-            },
-            SignalKind::Objects { scope, .. } => Used {
-                api_version: scope.api_version.clone(),
-                kind: scope.kind.clone(),
-                verbs: READ,
-                namespaces: places(scope.namespaces.as_ref()),
-            },
-            SignalKind::Workloads { scope } => Used {
-                api_version: scope.api_version.clone(),
-                kind: scope.kind.clone(),
-                verbs: READ,
-                namespaces: places(scope.namespaces.as_ref()),
-            },
+            SignalKind::Nodes { .. } => required("v1", "Node", READ, vec![String::new()]),
+            SignalKind::Objects { scope, .. } => {
+                required(&scope.api_version, &scope.kind, READ, places(scope.namespaces.as_ref()))
+            }
+            SignalKind::Workloads { scope } => {
+                required(&scope.api_version, &scope.kind, READ, places(scope.namespaces.as_ref()))
+            }
         });
     }
     let mut changed_in = BTreeSet::new();
@@ -57,33 +63,43 @@ pub fn used(rules: &Rules, namespace: &str) -> Vec<Used> {
         let scope = &step.targets().scope;
         let namespaces = places(scope.namespaces.as_ref());
         changed_in.extend(namespaces.iter().cloned());
-        all.push(Used {
-            api_version: scope.api_version.clone(),
-            kind: scope.kind.clone(),
-            verbs: CHANGE,
-            namespaces,
-        });
+        all.extend(autoscalers(step, &namespaces));
+        all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
+        if let Some(object) = step.action.retires() {
+            let place = object.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+            changed_in.insert(place.clone());
+            all.push(required(&object.api_version, &object.kind, CHANGE_ONE, vec![place]));
+        }
     }
     if !changed_in.is_empty() {
         // Whether a namespace is exempt is read before anything in it is touched.
         let namespaces =
             if changed_in.contains("") { vec![String::new()] } else { changed_in.into_iter().collect() };
-        all.push(Used {
-            api_version: "v1".to_owned(),
-            kind: "Namespace".to_owned(),
-            verbs: &["get"],
-            namespaces,
-        });
-        let own = vec![namespace.to_owned()];
+        all.push(required("v1", "Namespace", &["get"], namespaces));
         let report = &["get", "create", "update"];
-        all.push(Used {
-            api_version: "v1".to_owned(),
-            kind: "ConfigMap".to_owned(),
-            verbs: report,
-            namespaces: own,
-        });
+        all.push(required("v1", "ConfigMap", report, vec![namespace.to_owned()]));
     }
     all
+}
+
+fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], namespaces: Vec<String>) -> Used {
+    let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+    Used { api_version, kind, verbs, namespaces, presence: Presence::Required }
+}
+
+/// The autoscalers that a step looks at besides its targets.
+fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
+    let looks = |(api_version, kind): Kind| required(api_version, kind, LOOK, namespaces.to_vec());
+    match &step.action {
+        // Those of its targets, or of what owns them.
+        Action::RaiseAutoscalerLimit { .. } => vec![looks(HPA)],
+        Action::Scale { .. } => {
+            vec![looks(HPA), Used { presence: Presence::Optional, ..looks(SCALED_OBJECT) }]
+        }
+        Action::CpuFallback { .. } | Action::SchedulerFallback { .. } | Action::ReduceBatch { .. } => {
+            Vec::new()
+        }
+    }
 }
 
 /// The rights for one used kind, once its resource is known.

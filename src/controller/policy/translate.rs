@@ -103,7 +103,17 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
             ),
         })
     });
-    signals.chain(steps).collect()
+    let retired = rules.steps.iter().enumerate().filter_map(|(at, step)| {
+        let object = step.action.retires()?;
+        profiles.find(&object.api_version, &object.kind).is_none().then(|| Fault {
+            field: format!("spec.steps[{at}].action.{}.retire.kind", step.action.name()),
+            problem: format!(
+                "{} {} has no profile, so Firebreak does not know where its replicas are",
+                object.api_version, object.kind
+            ),
+        })
+    });
+    signals.chain(steps).chain(retired).collect()
 }
 
 /// The conditions of a policy.

@@ -8,7 +8,7 @@ use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
-use super::access::{rights, used};
+use super::access::{Presence, rights, used};
 use super::translate::{Access, Standing};
 use crate::api::RemediationPolicy;
 use crate::controller::queue::Name;
@@ -111,6 +111,7 @@ async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, p
     for used in used(rules, &name.namespace) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
+            Err(ResolveError::NotFound { .. }) if used.presence == Presence::Optional => {}
             Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
                 absent.push(error.to_string())
             }

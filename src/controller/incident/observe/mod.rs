@@ -1,17 +1,28 @@
 //! Gathers what a decision about an Incident starts from, and performs the live
 //! reads that it asks for.
+//!
+//! - `mod.rs`: what one step describes, listed and made into targets.
+//! - `owners`: what others own is changed through its owner.
+//! - `autoscalers`: what autoscalers want, and what they scale.
+//! - `exempt`: namespaces that nobody may touch.
+
+mod autoscalers;
+mod exempt;
+mod owners;
+
+pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Listing, Look, LookResult, Reading, Target};
+use firebreak_engine::facts::{Listing, Look, LookResult, Part, Reading, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
-use firebreak_engine::policy::{NamespacesSpec, TargetsSpec};
-use firebreak_engine::rules::{Rules, Step};
+use firebreak_engine::policy::{NamespacesSpec, ObjectRef, TargetsSpec};
+use firebreak_engine::rules::{Action, Rules, Step};
 use firebreak_engine::verdict::Verdict;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +32,7 @@ use serde_json::Value;
 use crate::actuator::live_read::{self, Read};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
 use crate::observe::{Hub, PolicyKey, selector_text};
-use crate::workloads::{self, Profiles};
+use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
@@ -91,57 +102,117 @@ struct Reader<'a> {
     now: Timestamp,
 }
 
+/// Why something could not be read, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unread {
+    /// The answer was no.
+    Refused(String),
+    /// There was no answer that says anything.
+    Failed(String),
+}
+
+impl Unread {
+    /// The same, said of something.
+    fn of(self, what: &str) -> Self {
+        match self {
+            Self::Refused(why) => Self::Refused(format!("{what} cannot be read: {why}")),
+            Self::Failed(why) => Self::Failed(format!("{what} cannot be read: {why}")),
+        }
+    }
+}
+
+impl From<Unread> for LookResult {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Refused(why) => Self::Refused { why },
+            Unread::Failed(why) => Self::Failed { why },
+        }
+    }
+}
+
+/// What was read; none if it is not there.
+fn found<T>(read: Read<T>) -> Result<Option<T>, Unread> {
+    match read {
+        Read::Found(found) => Ok(Some(found)),
+        Read::Gone => Ok(None),
+        Read::Refused(why) => Err(Unread::Refused(why)),
+        Read::Failed(why) => Err(Unread::Failed(why)),
+    }
+}
+
 impl Reader<'_> {
     async fn object(&self, id: &TargetId) -> LookResult {
-        let kind = match self.resolve(&id.api_version, &id.kind).await {
-            Ok(kind) => kind,
-            Err(result) => return result,
-        };
         let step =
             self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
-        match live_read::object(self.client, &kind, id).await {
-            Read::Found(object) => match self.target(object, step) {
-                Ok(target) => LookResult::Found(Box::new(target)),
-                Err(why) => LookResult::Failed { why },
-            },
-            Read::Gone => LookResult::Gone,
-            Read::Refused(why) => LookResult::Refused { why },
-            Read::Failed(why) => LookResult::Failed { why },
+        let object = match self.live(id).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return LookResult::Gone,
+            Err(unread) => return unread.into(),
+        };
+        match self.target(object, step) {
+            Ok(mut target) => {
+                // On its way back it waits until the autoscaler wants no more than before.
+                if step.is_some_and(|step| matches!(step.action, Action::RaiseAutoscalerLimit { .. })) {
+                    self.ask_for_demand(std::slice::from_mut(&mut target)).await;
+                }
+                LookResult::Found(Box::new(target))
+            }
+            Err(why) => LookResult::Failed { why },
         }
+    }
+
+    /// This object and no other of its name.
+    async fn live(&self, id: &TargetId) -> Result<Option<Arc<Value>>, Unread> {
+        let kind = self.resolve(&id.api_version, &id.kind).await?;
+        found(live_read::object(self.client, &kind, id).await)
     }
 
     async fn step(&self, name: &str) -> LookResult {
         let Some(step) = self.steps.iter().find(|step| step.name == name) else {
             return LookResult::Failed { why: format!("there is no step {name} any more") };
         };
-        match self.listed(step).await {
-            Ok(listing) => LookResult::Listed(listing),
-            Err(result) => result,
+        match futures::try_join!(self.listed(step), self.retired(step)) {
+            Ok((mut listing, retired)) => {
+                listing.targets.retain(|target| target.part == Part::Target);
+                listing.targets.extend(retired);
+                LookResult::Listed(listing)
+            }
+            Err(unread) => unread.into(),
         }
     }
 
-    async fn listed(&self, step: &Step) -> Result<Listing, LookResult> {
+    async fn listed(&self, step: &Step) -> Result<Listing, Unread> {
         let scope = &step.targets().scope;
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
         let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
         if !kind.namespaced && !everywhere {
             let why = format!("a {} lives in no namespace; say namespaces: {{all: true}}", scope.kind);
-            return Err(LookResult::Refused { why });
+            return Err(Unread::Refused(why));
         }
-        let labels = selector_text(scope.selector.as_ref()).map_err(|why| LookResult::Refused { why })?;
-        let known: BTreeSet<&str> =
-            self.state.changes_of(&step.name).map(|change| change.target.uid.as_str()).collect();
+        let labels = selector_text(scope.selector.as_ref()).map_err(Unread::Refused)?;
+        let changes = || self.state.changes_of(&step.name);
+        let known: BTreeSet<&str> = changes().map(|change| change.target.uid.as_str()).collect();
+        // An owner that was changed stays in the listing: it is found through what it owns, wanted or not.
+        let owners_are_known = changes().any(|change| {
+            let id = &change.target;
+            let is_retired = step.action.retires().is_some_and(|object| self.is_the(object, id));
+            !is_retired && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
+        });
         let in_scope = AtomicUsize::new(0);
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
                 return None;
             }
-            in_scope.fetch_add(1, Ordering::Relaxed);
             let target = self
                 .target(object, Some(step))
-                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"))
-                .ok()?;
-            let is_wanted = target.matched != Verdict::False || known.contains(target.id.uid.as_str());
+                .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"));
+            if !target.as_ref().is_ok_and(|target| target.part == Part::Retired) {
+                in_scope.fetch_add(1, Ordering::Relaxed);
+            }
+            let target = target.ok()?;
+            let is_wanted = target.matched != Verdict::False
+                || known.contains(target.id.uid.as_str())
+                || owners_are_known && target.owned_by.is_some();
             is_wanted.then_some(target)
         };
         let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
@@ -149,7 +220,8 @@ impl Reader<'_> {
             .buffered(LISTS)
             .try_collect()
             .await?;
-        let targets = places.into_iter().flatten().collect();
+        let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
+        self.ask_autoscalers(&step.action, &mut targets).await;
         Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
     }
 
@@ -162,14 +234,10 @@ impl Reader<'_> {
         labels: &str,
         namespace: String,
         wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
-    ) -> Result<Vec<Target>, LookResult> {
+    ) -> Result<Vec<Target>, Unread> {
         let list = async {
-            match live_read::list(self.client, kind, &namespace, labels, wanted).await {
-                Read::Found(targets) => Ok(targets),
-                Read::Gone => Ok(Vec::new()),
-                Read::Refused(why) => Err(LookResult::Refused { why }),
-                Read::Failed(why) => Err(LookResult::Failed { why }),
-            }
+            let list = live_read::list(self.client, kind, &namespace, labels, wanted).await;
+            found(list).map(Option::unwrap_or_default)
         };
         let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
             let targets = list.await?;
@@ -188,43 +256,52 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// The namespaces of these objects that are exempt.
-    async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, LookResult> {
-        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
-        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
-            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
-            .buffered(IN_FLIGHT)
-            .try_filter_map(|name| std::future::ready(Ok(name)))
-            .try_collect()
-            .await
-    }
-
-    /// Whether a namespace is exempt. One that cannot be read might be, so
-    /// nothing in the listing is touched then.
-    async fn is_exempt(&self, name: &str) -> Result<bool, LookResult> {
-        let kind = self.resolve("v1", "Namespace").await?;
-        match live_read::named(self.client, &kind, "", name).await {
-            Read::Found(namespace) => Ok(workloads::is_exempt(&namespace)),
-            Read::Gone => Ok(false),
-            Read::Refused(why) => {
-                let why = format!("whether namespace {name} is exempt cannot be read: {why}");
-                Err(LookResult::Refused { why })
-            }
-            Read::Failed(why) => Err(LookResult::Failed { why }),
-        }
+    /// The broken scheduler that the step scales to 0 first; none if there is none any more.
+    async fn retired(&self, step: &Step) -> Result<Option<Target>, Unread> {
+        let Some(object) = step.action.retires() else { return Ok(None) };
+        let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
+        let called = format!("{} {namespace}/{}, which the step retires,", object.kind, object.name);
+        let read = async {
+            let kind = self.resolve(&object.api_version, &object.kind).await?;
+            found(live_read::named(self.client, &kind, namespace, &object.name).await)
+        };
+        let (read, is_exempt) = tokio::join!(read, self.is_exempt(namespace));
+        let Some(object) = read.map_err(|unread| unread.of(&called))? else { return Ok(None) };
+        let mut target = self.target(Arc::new(object), Some(step)).map_err(Unread::Failed)?;
+        (target.matched, target.match_problem) = (Verdict::True, None);
+        target.exempt |= is_exempt?;
+        Ok(Some(target))
     }
 
     fn target(&self, object: Arc<Value>, step: Option<&Step>) -> Result<Target, String> {
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        let profile = self.kinds.profiles.find(text("apiVersion"), text("kind")).cloned();
+        let profile = self.profile(&object).cloned();
         let condition = step.map(|step| &step.targets().where_);
         let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
+        let retires = step.and_then(|step| step.action.retires());
+        if retires.is_some_and(|object| self.is_the(object, &target.id)) {
+            target.part = Part::Retired;
+        }
         if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
             let wait = OPERATORS_NOTICE_WITHIN.as_secs();
             let why = format!("its operator does not say which change it has seen; it gets {wait} s");
             target.rollout = (Verdict::Unknown, why);
         }
         Ok(target)
+    }
+
+    /// The profile of the kind of an object.
+    fn profile(&self, object: &Value) -> Option<&Arc<Profile>> {
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        self.kinds.profiles.find(text("apiVersion"), text("kind"))
+    }
+
+    /// Whether a reference in the policy means this object.
+    fn is_the(&self, object: &ObjectRef, id: &TargetId) -> bool {
+        let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
+        group(&object.api_version) == group(&id.api_version)
+            && object.kind == id.kind
+            && object.name == id.name
+            && (id.namespace.is_empty() || id.namespace == namespace)
     }
 
     /// Whether the status may still speak of the object as it was before our
@@ -236,12 +313,10 @@ impl Reader<'_> {
         !says && !changes.filter_map(|change| change.returned_at.max(change.applied_at)).all(noticed)
     }
 
-    async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, LookResult> {
+    async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, Unread> {
         self.kinds.discovery.resolve(api_version, kind).await.map_err(|error| match error {
-            ResolveError::NotFound { .. } | ResolveError::Malformed(_) => {
-                LookResult::Refused { why: error.to_string() }
-            }
-            ResolveError::Unreachable { .. } => LookResult::Failed { why: error.to_string() },
+            ResolveError::NotFound { .. } | ResolveError::Malformed(_) => Unread::Refused(error.to_string()),
+            ResolveError::Unreachable { .. } => Unread::Failed(error.to_string()),
         })
     }
 }
@@ -258,4 +333,9 @@ pub fn namespaces(spec: Option<&NamespacesSpec>, own: &str) -> Vec<String> {
 fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
+}
+
+/// The group of an apiVersion; empty for the core group.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }

@@ -1,0 +1,296 @@
+//! Autoscalers: what they want, for steps that raise their limit, and what they
+//! scale, for steps that set replicas.
+//!
+//! The autoscalers of a namespace are listed once, and only if one of the targets
+//! in it asks for them. What cannot be listed is Unknown, never nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firebreak_engine::facts::{Demand, Part, Role, ScaledBy, Target};
+use firebreak_engine::id::TargetId;
+use firebreak_engine::rules::Action;
+use firebreak_engine::value::whole;
+use futures::{StreamExt, stream};
+use serde_json::Value;
+
+use super::{LISTS, Reader, group};
+use crate::actuator::live_read::{self, Read};
+use crate::kubernetes::discovery::ResolveError;
+use crate::workloads::{Profile, controlling_owner};
+
+/// A kind: its apiVersion and its name.
+pub type Kind = (&'static str, &'static str);
+/// The autoscaler that Kubernetes itself has.
+pub const HPA: Kind = ("autoscaling/v2", "HorizontalPodAutoscaler");
+/// KEDA's. It makes an HPA, and scales from 0 and to 0 by itself.
+pub const SCALED_OBJECT: Kind = ("keda.sh/v1alpha1", "ScaledObject");
+
+/// The autoscalers of one kind by namespace; the error is for people.
+type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
+
+impl Reader<'_> {
+    /// Adds what the action has to know of the autoscalers of its targets.
+    pub(super) async fn ask_autoscalers(&self, action: &Action, targets: &mut [Target]) {
+        match action {
+            Action::RaiseAutoscalerLimit { .. } => self.ask_for_demand(targets).await,
+            Action::Scale { .. } => self.ask_who_scales(targets).await,
+            Action::CpuFallback { .. } | Action::SchedulerFallback { .. } | Action::ReduceBatch { .. } => {}
+        }
+    }
+
+    /// How many replicas the autoscaler of each target wants.
+    pub(super) async fn ask_for_demand(&self, targets: &mut [Target]) {
+        let without_status = targets.iter().filter(|target| !is(HPA, &target.id));
+        let hpas = self.autoscalers(HPA, without_status.map(|target| &target.id)).await;
+        for target in targets {
+            target.demand = if is(HPA, &target.id) {
+                desired(&target.object)
+            } else {
+                match hpas.get(&target.id.namespace) {
+                    Some(Ok(hpas)) => demand(target, self.profile(&target.object).map(AsRef::as_ref), hpas),
+                    Some(Err(why)) => Demand::Unknown(why.clone()),
+                    None => Demand::None, // an object of the cluster has no HPA
+                }
+            };
+        }
+    }
+
+    /// Who else sets the replicas of each target, but for those that say in their own spec how far
+    /// they are scaled: what they do with their replicas is in their profile.
+    async fn ask_who_scales(&self, targets: &mut [Target]) {
+        let mut asked: Vec<&mut Target> = targets
+            .iter_mut()
+            .filter(|target| target.part == Part::Target && !has_limit_of_its_own(target))
+            .collect();
+        let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
+        let (scaled_objects, hpas) =
+            tokio::join!(self.autoscalers(SCALED_OBJECT, &ids), self.autoscalers(HPA, &ids));
+        for target in &mut asked {
+            let lists = [&scaled_objects, &hpas].map(|lists| lists.get(&target.id.namespace));
+            target.scaled_by = scaled_by(&target.id, lists.into_iter().flatten());
+        }
+    }
+
+    /// The autoscalers of this kind in the namespaces of these objects.
+    async fn autoscalers<'i>(&self, kind: Kind, ids: impl IntoIterator<Item = &'i TargetId>) -> Autoscalers {
+        let namespaces: BTreeSet<String> = ids
+            .into_iter()
+            .map(|id| id.namespace.clone())
+            .filter(|namespace| !namespace.is_empty())
+            .collect();
+        stream::iter(namespaces)
+            .map(|namespace| async move {
+                let all = self.autoscalers_in(kind, &namespace).await;
+                (namespace, all)
+            })
+            .buffer_unordered(LISTS)
+            .collect()
+            .await
+    }
+
+    async fn autoscalers_in(&self, kind: Kind, namespace: &str) -> Result<Vec<Arc<Value>>, String> {
+        let unread =
+            |why: String| format!("the {}s in namespace {namespace} cannot be listed: {why}", kind.1);
+        let served = match self.kinds.discovery.resolve(kind.0, kind.1).await {
+            Ok(served) => served,
+            // Where the kind is not installed there are none.
+            Err(ResolveError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error @ (ResolveError::Malformed(_) | ResolveError::Unreachable { .. })) => {
+                return Err(unread(error.to_string()));
+            }
+        };
+        match live_read::list(self.client, &served, namespace, "", &Some).await {
+            Read::Found(all) => Ok(all),
+            Read::Gone => Ok(Vec::new()),
+            Read::Refused(why) | Read::Failed(why) => Err(unread(why)),
+        }
+    }
+}
+
+/// What the autoscalers that an object controls want at most; without one, what it says itself.
+fn demand(target: &Target, profile: Option<&Profile>, hpas: &[Arc<Value>]) -> Demand {
+    let is_its = |hpa: &&Arc<Value>| controlling_owner(hpa).is_some_and(|owner| owner.uid == target.id.uid);
+    let mut most = None;
+    for hpa in hpas.iter().filter(is_its) {
+        match desired(hpa) {
+            Demand::Wants(number) => most = most.max(Some(number)),
+            unknown @ (Demand::Unknown(_) | Demand::None) => return unknown,
+        }
+    }
+    if let Some(number) = most {
+        return Demand::Wants(number);
+    }
+    let Some(path) = profile.and_then(|profile| profile.wants.as_ref()) else {
+        return Demand::Unknown("it controls no HorizontalPodAutoscaler".to_owned());
+    };
+    match path.read(&target.object).and_then(whole) {
+        Some(number) => Demand::Wants(number),
+        None => Demand::Unknown(format!(
+            "it controls no HorizontalPodAutoscaler, and {path} does not say how many replicas it wants"
+        )),
+    }
+}
+
+/// What an HPA wants.
+fn desired(hpa: &Value) -> Demand {
+    match hpa.pointer("/status/desiredReplicas").and_then(whole) {
+        Some(number) => Demand::Wants(number),
+        None => {
+            let name = hpa.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            Demand::Unknown(format!(
+                "HorizontalPodAutoscaler {name} does not say yet how many replicas it wants"
+            ))
+        }
+    }
+}
+
+/// Which of these autoscalers scales the object. One that was found is told even if others could not be
+/// looked for.
+fn scaled_by<'a>(
+    target: &TargetId,
+    lists: impl Iterator<Item = &'a Result<Vec<Arc<Value>>, String>>,
+) -> ScaledBy {
+    let mut unknown = ScaledBy::Nobody;
+    for list in lists {
+        match list {
+            Ok(all) => {
+                if let Some(autoscaler) = all.iter().find(|autoscaler| scales(autoscaler, target)) {
+                    return ScaledBy::Autoscaler(called(autoscaler));
+                }
+            }
+            Err(why) => unknown = ScaledBy::Unknown(why.clone()),
+        }
+    }
+    unknown
+}
+
+/// Whether the autoscaler names this object. A ScaledObject that does not say which kind means a Deployment.
+fn scales(autoscaler: &Value, target: &TargetId) -> bool {
+    let Some(reference) = autoscaler.pointer("/spec/scaleTargetRef") else { return false };
+    let text = |field: &str| reference.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text("name") == Some(target.name.as_str())
+        && text("kind").unwrap_or("Deployment") == target.kind
+        && text("apiVersion").is_none_or(|version| group(version) == group(&target.api_version))
+}
+
+/// The autoscaler as `Kind/name`; of one that another object controls, that one, whose limit counts.
+fn called(autoscaler: &Value) -> String {
+    let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    controlling_owner(autoscaler)
+        .map_or_else(|| format!("{}/{}", text("/kind"), text("/metadata/name")), |owner| owner.to_string())
+}
+
+fn is(kind: Kind, id: &TargetId) -> bool {
+    (group(kind.0), kind.1) == (group(&id.api_version), id.kind.as_str())
+}
+
+fn has_limit_of_its_own(target: &Target) -> bool {
+    let mut limits = target.slots.of(&Role::AutoscalerLimit);
+    limits.any(|slot| slot.path.read(&target.object).is_some_and(|limit| !limit.is_null()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::workloads::{self, Profiles};
+
+    fn model(status: Value) -> Target {
+        let object = json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "status": status,
+            "metadata": {"name": "chat", "namespace": "serving", "uid": "u", "resourceVersion": "1"}});
+        workloads::target(None, Arc::new(object), None, None, &BTreeSet::new()).unwrap()
+    }
+
+    fn hpa(owner: Value, status: Value) -> Arc<Value> {
+        Arc::new(
+            json!({"apiVersion": HPA.0, "kind": HPA.1, "metadata": {"name": "h", "ownerReferences": [owner]},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}}, "status": status}),
+        )
+    }
+
+    fn of(uid: &str) -> Value {
+        json!({"apiVersion": "x/v1", "kind": "X", "name": "x", "uid": uid, "controller": true})
+    }
+
+    /// The profile of the model, if its status says how many replicas it wants.
+    fn profile(wants: Option<&str>) -> Profile {
+        let profiles = Profiles::built_in().unwrap();
+        let profile = profiles.find("inference.llm-d.io/v1alpha1", "LLMDeployment").unwrap();
+        Profile { wants: wants.map(|path| path.parse().unwrap()), ..Profile::clone(profile) }
+    }
+
+    #[test]
+    fn an_object_wants_what_the_autoscalers_that_it_controls_want() {
+        let wants = |number: i64| json!({"desiredReplicas": number});
+        let hpas = [hpa(of("u"), wants(3)), hpa(of("u"), wants(5)), hpa(of("other"), wants(9))];
+        assert_eq!(demand(&model(json!({})), None, &hpas), Demand::Wants(5));
+        let silent = [hpa(of("u"), wants(3)), hpa(of("u"), json!({}))];
+        assert!(matches!(demand(&model(json!({})), None, &silent), Demand::Unknown(_)));
+    }
+
+    #[test]
+    fn an_object_without_an_autoscaler_of_its_own_wants_what_its_status_says() {
+        let profile = profile(Some("/status/wanted"));
+        let demand = |status: Value| demand(&model(status), Some(&profile), &[]);
+        assert_eq!(demand(json!({"wanted": 4})), Demand::Wants(4));
+        for status in [json!({}), json!({"wanted": "many"})] {
+            let Demand::Unknown(why) = demand(status) else { panic!("it is known") };
+            assert!(why.contains("/status/wanted"), "{why}");
+        }
+    }
+
+    #[test]
+    fn without_any_word_of_it_the_demand_is_unknown() {
+        assert!(matches!(demand(&model(json!({})), Some(&profile(None)), &[]), Demand::Unknown(_)));
+        assert_eq!(desired(&json!({"status": {"desiredReplicas": 0}})), Demand::Wants(0));
+        assert!(matches!(desired(&json!({"metadata": {"name": "h"}})), Demand::Unknown(_)));
+    }
+
+    fn deployment(name: &str) -> TargetId {
+        let text = |text: &str| text.to_owned();
+        TargetId {
+            api_version: text("apps/v1"),
+            kind: text("Deployment"),
+            namespace: text("serving"),
+            name: text(name),
+            uid: text("d"),
+        }
+    }
+
+    fn by(lists: &[Result<Vec<Arc<Value>>, String>], target: &TargetId) -> ScaledBy {
+        scaled_by(target, lists.iter())
+    }
+
+    #[test]
+    fn an_autoscaler_scales_what_it_names_and_is_called_by_its_owner() {
+        let free = hpa(Value::Null, json!({}));
+        let named = |name: &str| ScaledBy::Autoscaler(name.to_owned());
+        assert_eq!(by(&[Ok(vec![free.clone()])], &deployment("chat")), named("HorizontalPodAutoscaler/h"));
+        assert_eq!(by(&[Ok(vec![hpa(of("u"), json!({}))])], &deployment("chat")), named("X/x"));
+        assert_eq!(by(&[Ok(vec![free.clone()])], &deployment("other")), ScaledBy::Nobody);
+        let set = TargetId { kind: "StatefulSet".to_owned(), ..deployment("chat") };
+        assert_eq!(by(&[Ok(vec![free.clone()])], &set), ScaledBy::Nobody);
+        let elsewhere = TargetId { api_version: "other.io/v1".to_owned(), ..deployment("chat") };
+        assert_eq!(by(&[Ok(vec![free])], &elsewhere), ScaledBy::Nobody);
+    }
+
+    #[test]
+    fn a_scaled_object_that_names_no_kind_means_a_deployment() {
+        let scaled = json!({"kind": "ScaledObject", "metadata": {"name": "s"}, "spec": {"scaleTargetRef": {"name": "chat"}}});
+        let found = by(&[Ok(vec![Arc::new(scaled)])], &deployment("chat"));
+        assert_eq!(found, ScaledBy::Autoscaler("ScaledObject/s".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_unknown_unless_another_list_names_one() {
+        let refused = || Err("you cannot list them".to_owned());
+        assert_eq!(
+            by(&[refused(), Ok(Vec::new())], &deployment("chat")),
+            ScaledBy::Unknown("you cannot list them".to_owned())
+        );
+        let found = by(&[refused(), Ok(vec![hpa(Value::Null, json!({}))])], &deployment("chat"));
+        assert!(matches!(found, ScaledBy::Autoscaler(_)));
+    }
+}

@@ -1,0 +1,32 @@
+//! Namespaces that are exempt from every response.
+
+use std::collections::BTreeSet;
+
+use firebreak_engine::facts::Target;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use super::{IN_FLIGHT, Reader, Unread, found};
+use crate::actuator::live_read;
+use crate::workloads;
+
+impl Reader<'_> {
+    /// The namespaces of these objects that are exempt.
+    pub(super) async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, Unread> {
+        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
+        stream::iter(names.into_iter().filter(|name| !name.is_empty()))
+            .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
+            .buffered(IN_FLIGHT)
+            .try_filter_map(|name| std::future::ready(Ok(name)))
+            .try_collect()
+            .await
+    }
+
+    /// Whether a namespace is exempt. One that cannot be read might be, so
+    /// nothing in the listing is touched then.
+    pub(super) async fn is_exempt(&self, name: &str) -> Result<bool, Unread> {
+        let kind = self.resolve("v1", "Namespace").await?;
+        let namespace = found(live_read::named(self.client, &kind, "", name).await)
+            .map_err(|unread| unread.of(&format!("whether namespace {name} is exempt")))?;
+        Ok(namespace.is_some_and(|namespace| workloads::is_exempt(&namespace)))
+    }
+}

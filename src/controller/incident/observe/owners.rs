@@ -1,0 +1,281 @@
+//! Objects that others control: what is at the top is changed in their place.
+//!
+//! Whoever controls an object makes it as its owner says, again and again, so a
+//! change below the top lasts for seconds. The owners are read live, level by
+//! level and each once however many objects it owns. What is at the top is a
+//! target if its kind has a profile. If not, or if an owner on the way may not be
+//! read, the object itself stays a target that is refused and says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use firebreak_engine::change::Change;
+use firebreak_engine::facts::{OwnedBy, Target};
+use firebreak_engine::id::TargetId;
+use firebreak_engine::rules::Step;
+use firebreak_engine::verdict::Verdict;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::{IN_FLIGHT, Reader, Unread};
+use crate::workloads::{Owner, controlling_owner};
+
+/// How many owners above an object are followed: enough for a Pod, its ReplicaSet, its Deployment and
+/// two operators.
+const LEVELS: usize = 4;
+
+/// Owners by their uid.
+type Owners = BTreeMap<String, Seen>;
+
+/// An owner that was looked for.
+#[derive(Clone, Debug, PartialEq)]
+enum Seen {
+    /// It is there.
+    Found(Arc<Value>),
+    /// It is there no more.
+    Gone,
+    /// The answer was no.
+    Refused(String),
+}
+
+impl Reader<'_> {
+    /// The targets with their owners in their place. An owner is wanted if one of the objects that it
+    /// owns is, or if the step has changed it already (`known`).
+    pub(super) async fn through_owners(
+        &self,
+        step: &Step,
+        listed: Vec<Target>,
+        known: &BTreeSet<&str>,
+    ) -> Result<Vec<Target>, Unread> {
+        let (mut targets, owned): (Vec<Target>, Vec<Target>) =
+            listed.into_iter().partition(|target| target.owned_by.is_none());
+        let owners = self.owners(&owned).await?;
+        let mut places: BTreeMap<String, usize> =
+            targets.iter().enumerate().map(|(at, target)| (target.id.uid.clone(), at)).collect();
+        for mut child in owned {
+            // What it was lent before it had an owner is still looked after at the object itself.
+            let is_lent =
+                |change: &Change| change.target.uid == child.id.uid && change.state.is_outstanding();
+            let owner = controlling_owner(&child.object);
+            let Some(owner) = owner.filter(|_| !self.state.changes_of(&step.name).any(is_lent)) else {
+                targets.push(child);
+                continue;
+            };
+            let place = top(&owner, &owners, LEVELS).and_then(|owner| match places.get(uid(owner)) {
+                Some(at) => Ok(*at),
+                None => {
+                    let owner = self.owner(step, owner)?;
+                    places.insert(owner.id.uid.clone(), targets.len());
+                    targets.push(owner);
+                    Ok(targets.len() - 1)
+                }
+            });
+            match place {
+                Ok(at) => stand_for(&mut targets[at], &child),
+                Err(owned_by) => {
+                    child.owned_by = Some(owned_by);
+                    targets.push(child);
+                }
+            }
+        }
+        targets.retain(|target| target.matched != Verdict::False || known.contains(target.id.uid.as_str()));
+        Ok(targets)
+    }
+
+    /// All owners of these objects, and theirs, level by level. One that gives no answer says nothing
+    /// about what is to be changed, so then nothing is known of the whole listing.
+    async fn owners(&self, targets: &[Target]) -> Result<Owners, Unread> {
+        let mut owners = Owners::new();
+        let mut next: BTreeMap<String, TargetId> =
+            targets.iter().filter_map(|target| owner_of(&target.object)).collect();
+        for _ in 0..LEVELS {
+            let level: Vec<(String, Seen)> = stream::iter(next)
+                .map(|(uid, id)| async move {
+                    match self.live(&id).await {
+                        Ok(Some(owner)) => Ok((uid, Seen::Found(owner))),
+                        Ok(None) => Ok((uid, Seen::Gone)),
+                        Err(Unread::Refused(why)) => Ok((uid, Seen::Refused(why))),
+                        Err(failed @ Unread::Failed(_)) => Err(failed.of(&format!("the owner {id}"))),
+                    }
+                })
+                .buffer_unordered(IN_FLIGHT)
+                .try_collect()
+                .await?;
+            next = level
+                .iter()
+                .filter_map(|(_, seen)| match seen {
+                    Seen::Found(owner) => owner_of(owner),
+                    Seen::Gone | Seen::Refused(_) => None,
+                })
+                .filter(|(uid, _)| !owners.contains_key(uid))
+                .collect();
+            owners.extend(level);
+        }
+        Ok(owners)
+    }
+
+    /// The owner as a target that nobody wants yet.
+    fn owner(&self, step: &Step, object: &Arc<Value>) -> Result<Target, OwnedBy> {
+        let text = |key: &str| object.pointer(key).and_then(Value::as_str).unwrap_or_default();
+        let lost =
+            |why: String| OwnedBy { owner: format!("{}/{}", text("/kind"), text("/metadata/name")), why };
+        if self.profile(object).is_none() {
+            return Err(lost(
+                "it would rewrite the change, and Firebreak does not know the fields of its kind; \
+                 change it by hand"
+                    .to_owned(),
+            ));
+        }
+        let owner = self.target(Arc::clone(object), Some(step)).map_err(lost)?;
+        Ok(Target { matched: Verdict::False, match_problem: None, ..owner })
+    }
+}
+
+/// The object at the top, at most so many levels up from this owner.
+fn top<'a>(owner: &Owner, owners: &'a Owners, levels: usize) -> Result<&'a Arc<Value>, OwnedBy> {
+    let lost = |why: String| Err(OwnedBy { owner: owner.to_string(), why });
+    if levels == 0 {
+        return lost(format!("it would rewrite the change, and more than {LEVELS} owners are not followed"));
+    }
+    match owners.get(&owner.uid) {
+        Some(Seen::Found(found)) => match controlling_owner(found) {
+            Some(above) => top(&above, owners, levels - 1),
+            None => Ok(found),
+        },
+        Some(Seen::Gone) | None => lost("it is gone, so what it owned is about to be deleted".to_owned()),
+        Some(Seen::Refused(why)) => {
+            lost(format!("it would rewrite the change, and it cannot be read: {why}"))
+        }
+    }
+}
+
+/// The owner of an object by its uid, and as it is read.
+fn owner_of(object: &Value) -> Option<(String, TargetId)> {
+    let owner = controlling_owner(object)?;
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    let Owner { api_version, kind, name, uid } = owner;
+    Some((uid.clone(), TargetId { api_version, kind, namespace: namespace.to_owned(), name, uid }))
+}
+
+fn uid(object: &Value) -> &str {
+    object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Lets an owner stand for one of the objects that it owns: it is wanted if one of them is, else it is
+/// not known if it is of one of them, and nobody may touch what one of them keeps out.
+fn stand_for(owner: &mut Target, child: &Target) {
+    owner.matched = owner.matched.or(child.matched);
+    let problem = owner.match_problem.take().or_else(|| child.match_problem.clone());
+    owner.match_problem = problem.filter(|_| owner.matched == Verdict::Unknown);
+    if child.matched != Verdict::False {
+        owner.exempt |= child.exempt;
+        owner.resolved_from.push(child.id.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::expression::{ObjectCondition, ObjectScope};
+    use serde_json::json;
+
+    use super::*;
+    use crate::workloads::{self, Profiles};
+
+    fn object(kind: &str, owner: Option<&str>) -> Arc<Value> {
+        let owners = owner.map(|kind| json!([reference(kind)]));
+        Arc::new(json!({"apiVersion": "x/v1", "kind": kind, "metadata": {"name": kind.to_lowercase(),
+            "namespace": "serving", "uid": kind, "resourceVersion": "1", "ownerReferences": owners}}))
+    }
+
+    fn reference(kind: &str) -> Value {
+        json!({"apiVersion": "x/v1", "kind": kind, "name": kind.to_lowercase(), "uid": kind, "controller": true})
+    }
+
+    fn owners(chain: &[(&str, Option<&str>)]) -> Owners {
+        chain.iter().map(|(kind, owner)| ((*kind).to_owned(), Seen::Found(object(kind, *owner)))).collect()
+    }
+
+    /// The kind of what is at the top of an object of kind Child, or why there is none.
+    fn top_of(first: &str, owners: &Owners) -> Result<String, String> {
+        let child = object("Child", Some(first));
+        let top = top(&controlling_owner(&child).unwrap(), owners, LEVELS);
+        top.map(|top| uid(top).to_owned()).map_err(|lost| lost.to_string())
+    }
+
+    #[test]
+    fn the_object_at_the_top_is_found_through_all_between() {
+        let chain = [("A", Some("B")), ("B", Some("C")), ("C", Some("D")), ("D", None)];
+        assert_eq!(top_of("A", &owners(&chain)), Ok("D".to_owned()));
+        assert_eq!(top_of("D", &owners(&chain)), Ok("D".to_owned()));
+    }
+
+    #[test]
+    fn more_owners_than_are_followed_and_owners_in_a_ring_are_no_top() {
+        let long = [("A", Some("B")), ("B", Some("C")), ("C", Some("D")), ("D", Some("E")), ("E", None)];
+        assert!(top_of("A", &owners(&long)).unwrap_err().starts_with("E/e controls it: "));
+        assert!(top_of("A", &owners(&[("A", Some("B")), ("B", Some("A"))])).is_err());
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_read_or_is_gone_is_named_with_the_reason() {
+        let mut owners = owners(&[("A", Some("B"))]);
+        owners.insert("B".to_owned(), Seen::Refused("you cannot get bs".to_owned()));
+        let refused = top_of("A", &owners).unwrap_err();
+        assert!(
+            refused.starts_with("B/b controls it") && refused.ends_with("you cannot get bs"),
+            "{refused}"
+        );
+        owners.insert("B".to_owned(), Seen::Gone);
+        let gone = top_of("A", &owners).unwrap_err();
+        assert!(gone.contains("B/b") && gone.contains("gone"), "{gone}");
+    }
+
+    #[test]
+    fn an_owner_is_read_where_its_object_is_and_by_its_uid() {
+        let (uid, id) = owner_of(&object("Child", Some("A"))).unwrap();
+        assert_eq!((uid.as_str(), id.to_string().as_str()), ("A", "A serving/a"));
+        assert_eq!(owner_of(&object("A", None)), None);
+    }
+
+    /// A target of which `where` says this.
+    fn target(name: &str, matched: Verdict) -> Target {
+        let profiles = Profiles::built_in().unwrap();
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name,
+            "namespace": "serving", "uid": name, "resourceVersion": "1"}});
+        let condition = match matched {
+            Verdict::True => "true",
+            Verdict::False => "false",
+            Verdict::Unknown => "object.spec.nothing == 1",
+        };
+        let condition = ObjectCondition::parse(condition, ObjectScope::ObjectAndHealthy).unwrap();
+        let profile = profiles.find("apps/v1", "Deployment").map(Arc::as_ref);
+        workloads::target(profile, Arc::new(object), Some(&condition), None, &BTreeSet::new()).unwrap()
+    }
+
+    #[test]
+    fn an_owner_is_wanted_if_one_of_its_objects_is_and_unknown_if_that_is_the_most_that_is_known() {
+        use Verdict::{False, True, Unknown};
+        let table = [
+            (vec![False, True, Unknown], True, 2),
+            (vec![Unknown, False], Unknown, 1),
+            (vec![False, False], False, 0),
+        ];
+        for (children, matched, of) in table {
+            let mut owner = target("owner", False);
+            for (number, verdict) in children.into_iter().enumerate() {
+                stand_for(&mut owner, &target(&format!("child-{number}"), verdict));
+            }
+            assert_eq!((owner.matched, owner.resolved_from.len()), (matched, of));
+            assert_eq!(owner.match_problem.is_some(), matched == Unknown, "{:?}", owner.match_problem);
+        }
+    }
+
+    #[test]
+    fn an_owner_is_exempt_if_one_of_its_objects_is() {
+        let mut owner = target("owner", Verdict::False);
+        stand_for(&mut owner, &target("free", Verdict::True));
+        assert!(!owner.exempt);
+        stand_for(&mut owner, &Target { exempt: true, ..target("kept-out", Verdict::True) });
+        assert!(owner.exempt);
+    }
+}
