@@ -5,6 +5,8 @@
 //! from, and its bytes depend on nothing but that object and the change, so a
 //! patch that is sent twice is the same patch.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -292,9 +294,9 @@ pub fn hand_back_patch(object: &Value, fields: &[FieldChange]) -> Result<Option<
 pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
     for field in fields {
         let stored = field.path.read(object).filter(|value| !value.is_null());
-        let differs = !same(&field.path, stored, field.after.as_ref());
+        let differs = !same(&field.path, stored.as_deref(), field.after.as_ref());
         if differs && stored.is_some() && ownership::is_from_us(object, &field.path) {
-            field.after = stored.cloned();
+            field.after = stored.map(Cow::into_owned);
         }
     }
 }
@@ -304,7 +306,7 @@ pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
 pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
     fields.iter().any(|field| {
         field.after.is_some()
-            && same(&field.path, field.path.read(object), field.after.as_ref())
+            && same(&field.path, field.path.read(object).as_deref(), field.after.as_ref())
             && ownership::is_from_us(object, &field.path)
     })
 }
@@ -314,7 +316,7 @@ pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
 pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
     let lost: Vec<(String, String)> = fields
         .iter()
-        .filter(|field| !same(&field.path, field.path.read(object), field.after.as_ref()))
+        .filter(|field| !same(&field.path, field.path.read(object).as_deref(), field.after.as_ref()))
         .map(|field| (field.path.group(), ownership::writer(object, &field.path)))
         .collect();
     cede_groups(fields, &lost)
@@ -328,7 +330,7 @@ pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     };
     let lost: Vec<(String, String)> = fields
         .iter()
-        .filter(|field| !same(&field.path, field.path.read(object), field.before.as_ref()))
+        .filter(|field| !same(&field.path, field.path.read(object).as_deref(), field.before.as_ref()))
         .map(|field| (field.path.group(), taker(&field.path)))
         .collect();
     cede_groups(fields, &lost)

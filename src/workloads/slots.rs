@@ -39,12 +39,12 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
 
 fn accelerators(profile: &Profile, object: &Value, found: &mut Slots) {
     for path in &profile.accelerators.resources {
-        if let Some(resources) = path.read(object) {
+        if let Some(resources) = path.node(object) {
             found.fields.extend(accelerators_in(profile, path, resources));
         }
     }
     for list in &profile.accelerators.containers {
-        let containers = list.read(object).and_then(Value::as_array);
+        let containers = list.node(object).and_then(Value::as_array);
         let mut names = BTreeSet::new();
         for container in containers.into_iter().flatten() {
             let Some(resources) = container.get("resources") else { continue };
@@ -104,8 +104,8 @@ fn bad_amount(amount: &Value, at_most: u32) -> Option<String> {
 
 fn quantization(profile: &Profile, object: &Value) -> Vec<Slot> {
     let Some(fields) = &profile.quantization else { return Vec::new() };
-    let enabled = fields.enabled.read(object).filter(|value| !value.is_null() && !value.is_boolean());
-    let precision = fields.precision.read(object).filter(|value| match value {
+    let enabled = fields.enabled.node(object).filter(|value| !value.is_null() && !value.is_boolean());
+    let precision = fields.precision.node(object).filter(|value| match value {
         Value::Null => false,
         Value::String(text) => text.chars().count() > fields.max_length,
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
@@ -126,7 +126,7 @@ fn no_map_on_the_way(path: &FieldPath, object: &Value) -> Option<String> {
     let segments = path.segments();
     (1..segments.len()).find_map(|depth| {
         let ancestor = FieldPath::new(segments[..depth].to_vec()).ok()?;
-        let value = ancestor.read(object).filter(|value| !value.is_null())?;
+        let value = ancestor.node(object).filter(|value| !value.is_null())?;
         (!value.is_object()).then(|| format!("cannot be set: {ancestor} is not a map"))
     })
 }
@@ -135,7 +135,7 @@ fn node_selectors(profile: &Profile, object: &Value) -> Vec<Slot> {
     let paths = &profile.placement.node_selector;
     let mut slots = Vec::new();
     for path in paths {
-        let labels = path.read(object).and_then(Value::as_object);
+        let labels = path.node(object).and_then(Value::as_object);
         for (key, value) in labels.into_iter().flatten() {
             if !value.is_null() && Pattern::any(&profile.names.placement_keys, key) {
                 let problem = (!value.is_string()).then(|| "is not a text".to_owned());
@@ -148,7 +148,7 @@ fn node_selectors(profile: &Profile, object: &Value) -> Vec<Slot> {
 
 fn node_affinities(profile: &Profile, object: &Value) -> Vec<Slot> {
     let paths = &profile.placement.required_node_affinity;
-    let released = |path: &FieldPath| release_affinity(&profile.names, path.read(object)?);
+    let released = |path: &FieldPath| release_affinity(&profile.names, path.node(object)?);
     paths
         .iter()
         .filter_map(|path| Some(slot(Role::Placement { released: released(path)? }, path.clone(), None)))
@@ -200,14 +200,14 @@ fn needs_accelerator(names: &AcceleratorNames, requirement: &Value) -> bool {
 fn runtime_classes(profile: &Profile, object: &Value) -> Vec<Slot> {
     let paths = profile.placement.runtime_class_name.iter();
     let needs = |path: &&FieldPath| {
-        let class = path.read(object).and_then(Value::as_str);
+        let class = path.node(object).and_then(Value::as_str);
         class.is_some_and(|class| Pattern::any(&profile.names.runtime_classes, class))
     };
     paths.filter(needs).map(|path| slot(Role::Placement { released: None }, path.clone(), None)).collect()
 }
 
 fn pins(pins: &[Pin], object: &Value) -> Vec<String> {
-    let holds = |pin: &&Pin| match pin.path.read(object) {
+    let holds = |pin: &&Pin| match pin.path.node(object) {
         None | Some(Value::Null) => false,
         Some(Value::String(text)) => !text.is_empty(),
         Some(Value::Array(list)) => !list.is_empty(),
