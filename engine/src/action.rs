@@ -288,3 +288,7 @@ fn changes<'a>(object: &Value, wanted: impl Iterator<Item = (&'a Slot, Option<Va
     }
     if fields.is_empty() { Plan::NothingToDo("it is so already".to_owned()) } else { Plan::Change(fields) }
 }
+
+#[cfg(test)]
+#[path = "action_tests.rs"]
+mod tests;

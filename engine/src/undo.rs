@@ -425,3 +425,7 @@ fn difference(old: &Value, new: &Value) -> Value {
     }
     Value::Object(patch)
 }
+
+#[cfg(test)]
+#[path = "undo_tests.rs"]
+mod tests;
