@@ -188,7 +188,8 @@ async fn decide_and_remember(
         PolicyFact::Usable { .. } => situation.rules.as_deref(),
         PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
     };
-    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &operator.profiles };
+    let profiles = operator.profiles();
+    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &profiles };
     let looked = decide_with_looks(kinds, account, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
