@@ -2,6 +2,7 @@
 //!
 //! # Map
 //! - [`settings`] reads flags and environment; nothing else does.
+//! - [`configuration`] reads the operator's configuration file, and again when it changes.
 //! - [`startup`] goes from settings to a running operator, or to a client verb.
 //! - [`api`] has the kinds that users write and read.
 //! - [`observe`] folds watches into readings.
@@ -23,6 +24,7 @@
 pub mod actuator;
 pub mod api;
 pub mod cli;
+pub mod configuration;
 pub mod controller;
 pub mod kubernetes;
 pub mod observe;

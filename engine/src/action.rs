@@ -1,6 +1,8 @@
 //! What an action would change in one object: slots in, field changes out.
 //! Each action is one pure function from the slots of an object to new values.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::change::{Change, FieldChange};
@@ -74,8 +76,10 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
     if let Some(refused) = obstacle(target, &Role::Accelerator) {
         return refused;
     }
-    let uses_accelerator =
-        slots.fields.iter().any(|slot| slot.role == Role::Accelerator && !is_zero(slot.path.read(object)));
+    let uses_accelerator = slots
+        .fields
+        .iter()
+        .any(|slot| slot.role == Role::Accelerator && !is_zero(slot.path.read(object).as_deref()));
     if !uses_accelerator {
         return Plan::NothingToDo("it asks for no accelerator".to_owned());
     }
@@ -139,7 +143,8 @@ fn scheduler_fallback(target: &Target, from: &str, to: &str) -> Plan {
     if let Some(refused) = obstacle(target, &Role::Scheduler) {
         return refused;
     }
-    let uses_it = |slot: &&Slot| slot.path.read(&target.object).and_then(Value::as_str) == Some(from);
+    let uses_it =
+        |slot: &&Slot| slot.path.read(&target.object).as_deref().and_then(Value::as_str) == Some(from);
     let wanted: Vec<_> =
         target.slots.of(&Role::Scheduler).filter(uses_it).map(|slot| (slot, Some(json!(to)))).collect();
     if wanted.is_empty() {
@@ -239,7 +244,7 @@ enum Number {
 
 impl Number {
     fn at(slot: &Slot, object: &Value) -> Self {
-        match slot.path.read(object) {
+        match slot.path.read(object).as_deref() {
             None | Some(Value::Null) => Self::Absent,
             Some(value) => match whole(value) {
                 Some(number) => Self::Is(number),
@@ -249,9 +254,9 @@ impl Number {
     }
 }
 
-/// A number in the way in which the field is written: as text where it is text.
+/// A number in the way in which the field is written: as text where it is text, and in a new flag.
 fn like(path: &FieldPath, object: &Value, number: i64) -> Option<Value> {
-    let is_text = path.read(object).is_some_and(Value::is_string);
+    let is_text = path.read(object).map_or(path.is_flag(), |value| value.is_string());
     Some(if is_text { json!(number.to_string()) } else { json!(number) })
 }
 
@@ -259,7 +264,7 @@ fn like(path: &FieldPath, object: &Value, number: i64) -> Option<Value> {
 fn changes<'a>(object: &Value, wanted: impl Iterator<Item = (&'a Slot, Option<Value>)>) -> Plan {
     let mut fields = Vec::new();
     for (slot, after) in wanted {
-        let before = slot.path.read(object).filter(|value| !value.is_null()).cloned();
+        let before = slot.path.read(object).filter(|value| !value.is_null()).map(Cow::into_owned);
         if same(&slot.path, before.as_ref(), after.as_ref()) {
             continue;
         }
@@ -283,3 +288,7 @@ fn changes<'a>(object: &Value, wanted: impl Iterator<Item = (&'a Slot, Option<Va
     }
     if fields.is_empty() { Plan::NothingToDo("it is so already".to_owned()) } else { Plan::Change(fields) }
 }
+
+#[cfg(test)]
+#[path = "action_tests.rs"]
+mod tests;

@@ -68,20 +68,19 @@ fn ignore_differences(object: &Value, fields: &[FieldChange]) -> Value {
     })
 }
 
-/// The path as a jq expression.
+/// The path as a jq expression. A flag stands for the list that it is in.
 fn jq(path: &FieldPath) -> String {
-    let mut expression = String::new();
+    let mut expression = ".".to_owned();
     for segment in path.segments() {
-        match segment {
-            Segment::Key(key) => {
-                expression.push_str(&format!("[{}]", json!(key)));
-            }
+        expression.push_str(&match segment {
+            Segment::Key(key) => format!("[{}]", json!(key)),
             Segment::Element { key, value } => {
-                expression.push_str(&format!("[] | select([{}] == {})", json!(key), json!(value)));
+                format!("[] | select(.[{}] == {}) | .", json!(key), json!(value))
             }
-        }
+            Segment::Flag(_) => String::new(),
+        });
     }
-    format!(".{}", expression.replace(" | select([", " | select(.[").replace(")[", ") | .["))
+    expression
 }
 
 fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {

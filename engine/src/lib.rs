@@ -12,6 +12,7 @@ pub mod detect;
 pub mod effect;
 pub mod expression;
 pub mod facts;
+pub mod flag;
 pub mod gitops;
 pub mod id;
 pub mod incident;

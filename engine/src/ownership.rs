@@ -68,13 +68,14 @@ fn name(entry: &Value) -> String {
     format!("{}/{}", text("manager"), text("operation"))
 }
 
-/// A path in the spelling of FieldsV1.
+/// A path in the spelling of FieldsV1. A list of arguments is owned as a whole, and so is a flag in it.
 fn keys(path: &FieldPath) -> Vec<String> {
     path.segments()
         .iter()
-        .map(|segment| match segment {
-            Segment::Key(key) => format!("f:{key}"),
-            Segment::Element { key, value } => format!("k:{}", json!({ key: value })),
+        .filter_map(|segment| match segment {
+            Segment::Key(key) => Some(format!("f:{key}")),
+            Segment::Element { key, value } => Some(format!("k:{}", json!({ key: value }))),
+            Segment::Flag(_) => None,
         })
         .collect()
 }
@@ -194,6 +195,24 @@ mod tests {
         assert_eq!(owner(&object, &precision), None);
         let other: FieldPath = "/spec/quantization/enabled".parse().unwrap();
         assert_eq!(owner(&object, &other).as_deref(), Some("flux/Apply"));
+    }
+
+    #[test]
+    fn a_flag_is_owned_with_its_list_and_goes_back_with_it() {
+        let mut object = object();
+        let containers =
+            |entry: usize| format!("/metadata/managedFields/{entry}/fieldsV1/f:spec/f:containers");
+        let main = "k:{\"name\":\"main\"}";
+        *object.pointer_mut(&containers(0)).unwrap() = json!({main: {".": {}, "f:args": {}}});
+        let flag = "/spec/containers/[name=main]/args/[flag=--max-num-seqs]";
+        assert_eq!(owner(&object, &flag.parse().unwrap()).as_deref(), Some("flux/Apply"));
+        *object.pointer_mut(&containers(0)).unwrap() = json!({main: {".": {}}});
+        *object.pointer_mut(&containers(1)).unwrap() = json!({main: {"f:args": {}}});
+        assert!(is_from_us(&object, &flag.parse().unwrap()));
+        let entries = handed_back(&object, &[field(flag, Some("flux/Apply"))]).unwrap();
+        assert_eq!(entries.as_array().unwrap().len(), 1);
+        let args = format!("/0/fieldsV1/f:spec/f:containers/{main}/f:args");
+        assert_eq!(entries.pointer(&args), Some(&json!({})));
     }
 
     #[test]

@@ -2,13 +2,20 @@
 //!
 //! A path is a JSON pointer in which a list element is named by a merge key,
 //! `[name=main]`, and never by its index: an index may mean another element
-//! by the time the value goes back.
+//! by the time the value goes back. A flag in the arguments of a container is
+//! `[flag=--max-num-seqs]`, whatever the form in which it is written there.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::flag;
+
+/// The lists that have flags.
+const ARGUMENTS: [&str; 2] = ["args", "command"];
 
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +29,8 @@ pub enum Segment {
         /// The value that names the element.
         value: String,
     },
+    /// The value of this flag in a list of arguments; only as the last step, below `args` or `command`.
+    Flag(String),
 }
 
 /// The place of one field in an object, such as
@@ -54,13 +63,30 @@ pub enum PathError {
     /// The list has no such element, and Firebreak never makes one.
     #[error("{0} does not exist in this object")]
     NoElement(FieldPath),
+    /// The flag is there, but not in a form in which its value is clear.
+    #[error("{path} cannot be changed: {problem}")]
+    Flag {
+        /// The flag.
+        path: FieldPath,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 impl FieldPath {
     /// A path from its segments. At least one is needed.
     pub fn new(segments: Vec<Segment>) -> Result<Self, PathError> {
-        if segments.is_empty() {
-            return Err(PathError::Malformed(String::new()));
+        let is_misplaced = |(at, segment): (usize, &Segment)| match segment {
+            Segment::Key(_) | Segment::Element { .. } => false,
+            Segment::Flag(flag) => {
+                let in_arguments = at.checked_sub(1).is_some_and(|parent| is_arguments(&segments[parent]));
+                let is_name =
+                    flag.starts_with('-') && !flag.contains(|c: char| c == '=' || c.is_whitespace());
+                !(in_arguments && is_name && at + 1 == segments.len())
+            }
+        };
+        if segments.is_empty() || segments.iter().enumerate().any(is_misplaced) {
+            return Err(PathError::Malformed(Self(segments).to_string()));
         }
         Ok(Self(segments))
     }
@@ -82,14 +108,33 @@ impl FieldPath {
         &self.0
     }
 
+    /// Whether this is a flag in a list of arguments.
+    pub fn is_flag(&self) -> bool {
+        matches!(self.0.last(), Some(Segment::Flag(_)))
+    }
+
     /// The value at this path, if there is one.
-    pub fn read<'a>(&self, object: &'a Value) -> Option<&'a Value> {
-        self.0.iter().try_fold(object, |at, segment| step_into(at, segment))
+    pub fn read<'a>(&self, object: &'a Value) -> Option<Cow<'a, Value>> {
+        match self.0.split_last() {
+            Some((Segment::Flag(flag), way)) => flag::read(walk(object, way)?.as_array()?, flag),
+            Some((Segment::Key(_) | Segment::Element { .. }, _)) | None => {
+                self.node(object).map(Cow::Borrowed)
+            }
+        }
+    }
+
+    /// The part of the object at this path. A flag is none: its value may be a part of a text.
+    pub fn node<'a>(&self, object: &'a Value) -> Option<&'a Value> {
+        walk(object, &self.0)
     }
 
     /// The topmost ancestor (or the field itself is not counted) that does not
-    /// exist in `object`: what setting this path would create.
+    /// exist in `object`: what setting this path would create. Setting a flag
+    /// creates nothing but the flag.
     pub fn missing_ancestor(&self, object: &Value) -> Option<Self> {
+        if self.is_flag() {
+            return None;
+        }
         let mut at = object;
         for (depth, segment) in self.0[..self.0.len() - 1].iter().enumerate() {
             match step_into(at, segment) {
@@ -104,10 +149,13 @@ impl FieldPath {
     /// way. Removing what is not there does nothing.
     ///
     /// # Errors
-    /// A list element on the way that does not exist, or something that is
-    /// neither map nor list.
+    /// A list element on the way that does not exist, something that is neither
+    /// map nor list, or a flag whose value is not clear.
     pub fn write(&self, object: &mut Value, value: Option<Value>) -> Result<(), PathError> {
         let (last, way) = self.0.split_last().ok_or_else(|| PathError::Malformed(String::new()))?;
+        if let Segment::Flag(flag) = last {
+            return self.write_flag(object, way, flag, value);
+        }
         let mut at = object;
         for (depth, segment) in way.iter().enumerate() {
             let here = || Self(self.0[..=depth].to_vec());
@@ -124,6 +172,7 @@ impl FieldPath {
                     None if value.is_none() => return Ok(()),
                     None => return Err(PathError::NoElement(here())),
                 },
+                Segment::Flag(_) => return Err(PathError::WrongShape(here())),
             };
         }
         let Segment::Key(key) = last else {
@@ -137,11 +186,33 @@ impl FieldPath {
         Ok(())
     }
 
+    /// A list of arguments is never made: it would replace those of the image.
+    fn write_flag(
+        &self,
+        object: &mut Value,
+        way: &[Segment],
+        flag: &str,
+        value: Option<Value>,
+    ) -> Result<(), PathError> {
+        let list = way.iter().try_fold(object, |at, segment| match segment {
+            Segment::Key(key) => at.as_object_mut()?.get_mut(key),
+            Segment::Element { key, value } => element_mut(at, key, value),
+            Segment::Flag(_) => None,
+        });
+        match list.filter(|list| !list.is_null()) {
+            Some(Value::Array(list)) => flag::write(list, flag, value)
+                .map_err(|problem| PathError::Flag { path: self.clone(), problem }),
+            Some(_) => Err(PathError::WrongShape(Self(way.to_vec()))),
+            None if value.is_none() => Ok(()),
+            None => Err(PathError::NoElement(Self(way.to_vec()))),
+        }
+    }
+
     /// Removes the maps from this path's parent up to `top` that are empty.
     pub fn prune_empty(&self, object: &mut Value, top: &Self) {
         for depth in (top.0.len()..self.0.len()).rev() {
             let ancestor = Self(self.0[..depth].to_vec());
-            match ancestor.read(object) {
+            match ancestor.node(object) {
                 Some(Value::Object(map)) if map.is_empty() => {
                     // The path was just read, so it cannot be malformed.
                     let _ = ancestor.write(object, None);
@@ -178,12 +249,21 @@ impl FieldPath {
     }
 }
 
+fn walk<'a>(object: &'a Value, way: &[Segment]) -> Option<&'a Value> {
+    way.iter().try_fold(object, step_into)
+}
+
+fn is_arguments(segment: &Segment) -> bool {
+    matches!(segment, Segment::Key(key) if ARGUMENTS.contains(&key.as_str()))
+}
+
 fn step_into<'a>(at: &'a Value, segment: &Segment) -> Option<&'a Value> {
     match segment {
         Segment::Key(key) => at.as_object()?.get(key),
         Segment::Element { key, value } => {
             at.as_array()?.iter().find(|element| element.get(key).and_then(Value::as_str) == Some(value))
         }
+        Segment::Flag(_) => None,
     }
 }
 
@@ -204,6 +284,7 @@ impl fmt::Display for FieldPath {
             match segment {
                 Segment::Key(key) => write!(f, "/{}", escape(key))?,
                 Segment::Element { key, value } => write!(f, "/[{}={}]", escape(key), escape(value))?,
+                Segment::Flag(flag) => write!(f, "/[flag={}]", escape(flag))?,
             }
         }
         Ok(())
@@ -227,12 +308,16 @@ impl FromStr for FieldPath {
                     if key.is_empty() || value.is_empty() {
                         return Err(malformed());
                     }
-                    Segment::Element { key: unescape(key), value: unescape(value) }
+                    if key == "flag" && segments.last().is_some_and(is_arguments) {
+                        Segment::Flag(unescape(value))
+                    } else {
+                        Segment::Element { key: unescape(key), value: unescape(value) }
+                    }
                 }
                 None => Segment::Key(unescape(part)),
             });
         }
-        Self::new(segments)
+        Self::new(segments).map_err(|_| malformed())
     }
 }
 
@@ -258,52 +343,5 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn path(text: &str) -> FieldPath {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_path_reads_through_named_list_elements() {
-        let object = json!({"spec": {"containers": [{"name": "proxy"}, {"name": "main", "resources": {"limits": {"nvidia.com/gpu": "4"}}}]}});
-        let gpu = path("/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu");
-        assert_eq!(gpu.read(&object), Some(&json!("4")));
-        assert_eq!(gpu.to_string(), "/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu");
-    }
-
-    #[test]
-    fn writing_creates_maps_but_never_list_elements() {
-        let mut object = json!({"spec": {}});
-        let precision = path("/spec/model/quantization/precision");
-        assert_eq!(precision.missing_ancestor(&object), Some(path("/spec/model")));
-        precision.write(&mut object, Some(json!("int8"))).unwrap();
-        assert_eq!(object, json!({"spec": {"model": {"quantization": {"precision": "int8"}}}}));
-        let element = path("/spec/containers/[name=main]/image");
-        assert!(element.write(&mut json!({"spec": {"containers": []}}), Some(json!("x"))).is_err());
-    }
-
-    #[test]
-    fn pruning_stops_at_what_somebody_else_put_there() {
-        let mut object = json!({"spec": {"model": {"uri": "m", "quantization": {}}}});
-        path("/spec/model/quantization/precision").prune_empty(&mut object, &path("/spec/model"));
-        assert_eq!(object, json!({"spec": {"model": {"uri": "m"}}}));
-    }
-
-    #[test]
-    fn request_and_limit_of_one_resource_are_one_group() {
-        let limit = path("/spec/resources/limits/nvidia.com~1gpu");
-        let request = path("/spec/resources/requests/nvidia.com~1gpu");
-        assert_eq!(limit.group(), request.group());
-        assert_ne!(limit.group(), path("/spec/resources/limits/memory").group());
-    }
-
-    #[test]
-    fn malformed_paths_are_refused() {
-        for text in ["", "spec", "/", "//", "/spec//x", "/[name]", "/[=x]"] {
-            assert!(text.parse::<FieldPath>().is_err(), "{text}");
-        }
-    }
-}
+#[path = "path_tests.rs"]
+mod tests;

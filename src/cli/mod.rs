@@ -26,6 +26,7 @@ pub use error::Error;
 use self::connection::Connection;
 use self::screen::Screen;
 use crate::settings::{Command, Settings};
+use crate::workloads::Profiles;
 
 /// What a verb found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,11 @@ pub enum Answer {
     No,
 }
 
-/// Does what a verb other than `controller` asks for.
+/// Does what a verb other than `controller` asks for, with these profiles of workloads.
 ///
 /// # Errors
 /// When the work failed.
-pub async fn run(settings: Settings) -> Result<Answer, Error> {
+pub async fn run(settings: Settings, profiles: Profiles) -> Result<Answer, Error> {
     let Settings { cluster, logs: _, plain, command } = settings;
     let screen = Screen::new(plain);
     match command {
@@ -50,9 +51,9 @@ pub async fn run(settings: Settings) -> Result<Answer, Error> {
             "this is a bug, please report it",
         )),
         Command::Crds => crds::run(&screen),
-        Command::Check(args) => check::run(&screen, &args),
-        Command::Test(args) => test::run(&screen, &args),
-        Command::Plan(args) => plan::run(&screen, &cluster, &args).await,
+        Command::Check(args) => check::run(&screen, &args, profiles),
+        Command::Test(args) => test::run(&screen, &args, profiles),
+        Command::Plan(args) => plan::run(&screen, &cluster, &args, profiles).await,
         Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Withdraw(args) => withdraw::run(&screen, &Connection::open(&cluster).await?, &args).await,

@@ -94,10 +94,16 @@ impl Operator {
         {
             return Arc::clone(rules);
         }
-        let parsed = policy::translate::rules(&policy.spec.policy, &self.profiles);
+        let parsed = policy::translate::rules(&policy.spec.policy, &self.profiles());
         let parsed: Parsed = Arc::new(parsed.map(Arc::new));
         memory.rules = Some((uid, generation, Arc::clone(&parsed)));
         parsed
+    }
+
+    /// Parses the rules of all policies again when they are asked for.
+    pub fn forget_rules(&self) {
+        let mut policies = self.memories.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        policies.values_mut().for_each(|memory| memory.rules = None);
     }
 
     /// The policy of this name as last seen, if it decodes.

@@ -6,6 +6,7 @@
 //! change make their policy due. Workers take the most urgent key and run its
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
+mod configuration;
 pub mod error;
 pub mod incident;
 pub mod memory;
@@ -28,6 +29,7 @@ use self::memory::Memories;
 use self::queue::{Key, Queue};
 use self::seen::Shelf;
 use crate::api::{Incident, RemediationPolicy};
+use crate::configuration::ProfilesInForce;
 use crate::kubernetes::discovery::{Discovery, ResolveError};
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
@@ -35,7 +37,7 @@ use crate::kubernetes::lease::Leadership;
 use crate::observe::{Changes, ErrorCounter, Hub, Resolve, Served, Unresolved};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
-use crate::workloads::{ProfileError, Profiles};
+use crate::workloads::Profiles;
 
 /// Passes that run at once.
 const WORKERS: usize = 8;
@@ -49,6 +51,8 @@ pub struct Context {
     pub impersonation: Impersonation,
     /// Resolves kinds.
     pub discovery: Discovery,
+    /// Where kinds keep their fields.
+    pub profiles: ProfilesInForce,
     /// Where to put Events.
     pub events: Events,
     /// To be asked right before every write.
@@ -69,20 +73,10 @@ pub struct Context {
     pub tasks: TaskTracker,
 }
 
-/// Why the control loops ended without being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A built-in profile is wrong.
-    #[error("{0}; this is a bug, please report it")]
-    Profiles(#[from] ProfileError),
-}
-
 /// Everything that the passes share.
 pub struct Operator {
     /// What the loops were given.
     pub context: Context,
-    /// Where kinds keep their fields.
-    pub profiles: Arc<Profiles>,
     /// The watches of signals.
     pub hub: Hub,
     /// What is due.
@@ -94,18 +88,20 @@ pub struct Operator {
     memories: Memories,
 }
 
+impl Operator {
+    /// Where kinds keep their fields, as the configuration says now.
+    pub fn profiles(&self) -> Arc<Profiles> {
+        self.context.profiles.now()
+    }
+}
+
 /// Runs the control loops until [`Context::stop`].
-///
-/// # Errors
-/// When they cannot go on.
-pub async fn run(context: Context) -> Result<(), Error> {
-    let profiles = Arc::new(Profiles::built_in()?);
+pub async fn run(context: Context) {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
-    let (hub, moved) = hub(context.discovery.clone(), Arc::clone(&profiles), errors);
+    let (hub, moved) = hub(context.discovery.clone(), context.profiles.clone(), errors);
     let operator = Arc::new(Operator {
-        profiles,
         hub,
         queue: Queue::default(),
         policies: Shelf::default(),
@@ -119,13 +115,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
     tokio::select! {
         () = stop.cancelled() => {}
         () = watching => {}
+        () = configuration::follow(&operator) => {}
         _ = working => {}
     }
-    Ok(())
 }
 
 /// The watches of signals, which find their kinds by this discovery.
-pub fn hub(discovery: Discovery, profiles: Arc<Profiles>, errors: ErrorCounter) -> (Hub, Changes) {
+pub fn hub(
+    discovery: Discovery,
+    profiles: impl Into<ProfilesInForce>,
+    errors: ErrorCounter,
+) -> (Hub, Changes) {
     let resolve: Resolve = Arc::new(move |api_version, kind| {
         let discovery = discovery.clone();
         async move {

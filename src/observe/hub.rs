@@ -19,7 +19,7 @@ use super::fold::{Counts, Judge};
 use super::source::{ObjectsKey, Source, WatchKey, unknown};
 use super::standing::Standing;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
-use crate::workloads::Profiles;
+use crate::configuration::ProfilesInForce;
 
 /// Finds the resource of an apiVersion and kind. Asked at each opening of a watch, so it should remember
 /// answers, absence only briefly.
@@ -46,7 +46,7 @@ pub struct Hub(Arc<Inner>);
 pub struct Changes(Arc<Pending>);
 
 struct Inner {
-    profiles: Arc<Profiles>,
+    profiles: ProfilesInForce,
     resolve: Resolve,
     errors: ErrorCounter,
     pending: Arc<Pending>,
@@ -80,10 +80,19 @@ struct Shared {
 
 impl Hub {
     /// A hub without watches.
-    pub fn new(profiles: Arc<Profiles>, resolve: Resolve, errors: ErrorCounter) -> (Self, Changes) {
+    pub fn new(
+        profiles: impl Into<ProfilesInForce>,
+        resolve: Resolve,
+        errors: ErrorCounter,
+    ) -> (Self, Changes) {
         let pending = Arc::new(Pending::default());
-        let inner =
-            Inner { profiles, resolve, errors, pending: Arc::clone(&pending), state: Mutex::default() };
+        let inner = Inner {
+            profiles: profiles.into(),
+            resolve,
+            errors,
+            pending: Arc::clone(&pending),
+            state: Mutex::default(),
+        };
         (Self(Arc::new(inner)), Changes(pending))
     }
 
@@ -97,7 +106,7 @@ impl Hub {
             watch.readers.retain(|(reader, _)| reader != policy);
         }
         for signal in signals {
-            let source = Source::of(policy, account, &self.0.profiles, signal);
+            let source = Source::of(policy, account, &self.0.profiles.now(), signal);
             if let Ok(source) = &source {
                 for key in &source.watches {
                     let watch = match state.watches.entry(key.clone()) {

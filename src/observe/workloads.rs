@@ -45,7 +45,7 @@ pub(super) fn digest(profile: &Profile, object: &str) -> Result<(WorkloadDigest,
     doubt = doubt.or(why.map(|why| format!("whether its rollout is stuck is not known: {why}")));
     let mut number = |path: fn(&Replicas) -> &FieldPath, otherwise: u32| {
         let Some(path) = profile.replicas.as_ref().map(path) else { return Some(otherwise) };
-        let number = match path.read(&object) {
+        let number = match path.read(&object).as_deref() {
             None | Some(Value::Null) => Some(otherwise),
             Some(value) => whole(value).and_then(|number| u32::try_from(number).ok()),
         };

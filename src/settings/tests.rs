@@ -85,6 +85,9 @@ fn verbs_take_what_kubectl_takes() {
         "firebreak undo llmdeployments.inference.llm-d.io/chat",
         "firebreak report gpu-outage --log-level debug",
         "kubectl-firebreak get",
+        "firebreak check -f a.yaml --config config.yaml",
+        "firebreak plan gpu --config config.yaml",
+        "firebreak controller --config /etc/firebreak/config.yaml",
         "firebreak controller --watch-namespaces a,b --lease-duration 2s --listen 127.0.0.1:0 --no-leader-election",
     ] {
         assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
@@ -110,6 +113,8 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         "firebreak controller --lease-duration soon",
         "firebreak controller --watch-namespaces a,,b",
         "firebreak controller --namespace A",
+        "firebreak controller --config",
+        "firebreak get --config config.yaml",
     ] {
         let text = usage(line);
         assert!(!text.contains('\n'), "{line}: {text}");
@@ -144,4 +149,14 @@ fn a_plan_is_for_a_policy_or_a_file() {
     assert_eq!(source("firebreak plan gpu").source(), Some(PlanSource::Policy("gpu")));
     let file = source("firebreak plan -f p.yaml");
     assert_eq!(file.source(), Some(PlanSource::File(Path::new("p.yaml"))));
+}
+
+#[test]
+fn only_what_reads_profiles_has_a_configuration() {
+    let config = |line: &str| parse(line).unwrap().command.config().map(Path::to_owned);
+    for line in ["firebreak controller", "firebreak check -f a.yaml", "firebreak plan gpu"] {
+        assert_eq!(config(line), None);
+        assert_eq!(config(&format!("{line} --config c.yaml")), Some(PathBuf::from("c.yaml")));
+    }
+    assert_eq!(config("firebreak get"), None);
 }

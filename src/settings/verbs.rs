@@ -1,7 +1,7 @@
 //! The verbs and their arguments, as clap reads them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -53,9 +53,40 @@ pub enum Command {
     Report(IncidentArgs),
 }
 
+impl Command {
+    /// The file with the operator's configuration.
+    #[must_use]
+    pub fn config(&self) -> Option<&Path> {
+        let args = match self {
+            Self::Controller(args) => &args.config,
+            Self::Check(args) => &args.config,
+            Self::Plan(args) => &args.config,
+            Self::Test(args) => &args.config,
+            Self::Crds
+            | Self::Get(_)
+            | Self::Watch(_)
+            | Self::Withdraw(_)
+            | Self::Undo(_)
+            | Self::Report(_) => return None,
+        };
+        args.config.as_deref()
+    }
+}
+
+/// `--config`.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct ConfigArgs {
+    /// The operator's configuration, with workload profiles to add or replace
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 /// `controller`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct ControllerArgs {
+    /// Its configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The operator's own namespace: its lease, brake and configuration
     #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
     #[arg(default_value = "firebreak-system", value_parser = namespace)]
@@ -83,6 +114,9 @@ pub struct CheckArgs {
     /// Files to check; - is standard input
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `test`.
@@ -91,6 +125,9 @@ pub struct TestArgs {
     /// Folders, searched with all below them, and files with stories
     #[arg(value_name = "DIR", required = true)]
     pub paths: Vec<PathBuf>,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `plan`.
@@ -98,6 +135,9 @@ pub struct TestArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     source: PlanSourceArgs,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// Where.
     #[command(flatten)]
     pub namespace: NamespaceArgs,

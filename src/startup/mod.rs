@@ -1,7 +1,7 @@
 //! From settings to a running operator, and to its orderly end.
 //!
 //! # Flow
-//! Client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends by
+//! Configuration, client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends by
 //! itself: no new work; what is in flight may finish; the last events; the Lease is given back.
 //!
 //! # Guarantees
@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
+use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce};
 use crate::controller;
 use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
@@ -29,6 +30,7 @@ use crate::settings::{Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+use crate::workloads::Profiles;
 
 /// The Lease in the operator's namespace.
 const LEASE: &str = "firebreak";
@@ -42,6 +44,13 @@ pub fn run(settings: Settings) -> ExitCode {
         complain(&error);
         return ExitCode::from(2);
     }
+    let (Configuration { profiles }, follower) = match configuration(&settings.command) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(2);
+        }
+    };
     let runtime = match runtime(&settings.command) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -51,7 +60,7 @@ pub fn run(settings: Settings) -> ExitCode {
     };
     runtime.block_on(async {
         match settings.command {
-            Command::Controller(args) => match operate(&settings.cluster, args).await {
+            Command::Controller(args) => match operate(&settings.cluster, args, profiles, follower).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
                     tracing::error!("{failure}");
@@ -66,7 +75,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Watch(_)
             | Command::Withdraw(_)
             | Command::Undo(_)
-            | Command::Report(_) => match cli::run(settings).await {
+            | Command::Report(_) => match cli::run(settings, profiles).await {
                 Ok(cli::Answer::Yes) => ExitCode::SUCCESS,
                 Ok(cli::Answer::No) => ExitCode::FAILURE,
                 Err(error) => {
@@ -89,6 +98,16 @@ fn complain(error: &dyn std::error::Error) {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     eprintln!("firebreak: {}", lines.join(" "));
+}
+
+/// What is in force, and who follows it; a file that is wrong is a usage error.
+fn configuration(command: &Command) -> Result<(Configuration, Option<Follower>), ConfigurationError> {
+    match command.config() {
+        None => Ok((Configuration::built_in()?, None)),
+        Some(file) => {
+            Follower::start(file.to_owned()).map(|(configuration, follower)| (configuration, Some(follower)))
+        }
+    }
 }
 
 fn runtime(command: &Command) -> io::Result<Runtime> {
@@ -114,8 +133,6 @@ enum Failure {
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
-    #[error("the controller ended: {0}")]
-    Controller(#[from] controller::Error),
     #[error("{0} ended without being asked to; the log says why, if it could")]
     Part(&'static str),
     #[error("work in flight did not end within {} s; the lease is left to expire", DRAIN.as_secs())]
@@ -124,7 +141,12 @@ enum Failure {
     SecondSignal,
 }
 
-async fn operate(cluster: &ClusterChoice, args: ControllerArgs) -> Result<(), Failure> {
+async fn operate(
+    cluster: &ClusterChoice,
+    args: ControllerArgs,
+    profiles: Profiles,
+    follower: Option<Follower>,
+) -> Result<(), Failure> {
     // First, so that a signal that arrives during the start is not lost.
     let mut signals = Signals::install().map_err(Failure::Signals)?;
     let metrics = Arc::new(Metrics::new()?);
@@ -154,10 +176,13 @@ async fn operate(cluster: &ClusterChoice, args: ControllerArgs) -> Result<(), Fa
             None => stop.cancelled().await,
         }
     });
+    let (changed, profiles) = ProfilesInForce::new(profiles);
+    let following = follower.map(|follower| tokio::spawn(follower.run(changed, Arc::clone(&metrics))));
     let tasks = TaskTracker::new();
     let controller = tokio::spawn(controller::run(controller::Context {
         impersonation: Impersonation::new(client.clone()),
         discovery: Discovery::new(client.clone()),
+        profiles,
         client,
         events,
         leadership,
@@ -172,6 +197,7 @@ async fn operate(cluster: &ClusterChoice, args: ControllerArgs) -> Result<(), Fa
     let parts = Parts { controller, tasks, election, writer, server, ends };
     let result = parts.supervise(&mut signals).await;
     shown.abort();
+    following.iter().for_each(tokio::task::JoinHandle::abort);
     result
 }
 

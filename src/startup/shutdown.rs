@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Failure;
-use crate::controller;
 
 /// How long work in flight may take to finish. With the release it fits into the 30 s that a Pod
 /// is given by default.
@@ -29,7 +28,7 @@ type Task<T> = tokio::task::JoinHandle<T>;
 
 /// What runs.
 pub(super) struct Parts {
-    pub(super) controller: Task<Result<(), controller::Error>>,
+    pub(super) controller: Task<()>,
     /// What the controller started and has to finish: writes in flight.
     pub(super) tasks: TaskTracker,
     pub(super) election: Task<()>,
@@ -47,12 +46,9 @@ impl Parts {
                 tracing::info!("asked to stop; work in flight is finished first");
                 Ok(())
             }
-            ended = &mut self.controller => {
+            _ = &mut self.controller => {
                 controller_ended = true;
-                match ended {
-                    Ok(Ok(())) | Err(_) => Err(Failure::Part("the controller")),
-                    Ok(Err(error)) => Err(error.into()),
-                }
+                Err(Failure::Part("the controller"))
             }
             _ = &mut self.election => Err(Failure::Part("the leader election")),
             _ = &mut self.writer => Err(Failure::Part("the writer of events")),

@@ -30,6 +30,7 @@ pub struct Metrics {
     reconciles: IntCounterVec,
     reconcile_seconds: HistogramVec,
     leading: IntGaugeVec,
+    configuration_valid: IntGauge,
     /// `firebreak_time_to_open_seconds`: from the rule's first reading to the Incident.
     pub time_to_open: Histogram,
     /// `firebreak_time_to_first_action_seconds`: from the Incident's opening to the first write.
@@ -73,6 +74,11 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let all = Families { registry: Registry::new() };
         let seconds_to_days = exponential_buckets(0.01, 3.0, 14)?;
+        let configuration_valid = all.register(IntGauge::new(
+            "firebreak_configuration_valid",
+            "0 while the configuration file is refused and the last good one is in force.",
+        )?)?;
+        configuration_valid.set(1);
         Ok(Self {
             incidents: all.gauges(
                 "firebreak_incidents",
@@ -108,6 +114,7 @@ impl Metrics {
                 "1 while this process holds the lease.",
                 &["name"],
             )?,
+            configuration_valid,
             time_to_open: all.histogram(
                 "firebreak_time_to_open_seconds",
                 "From the first reading that a rule holds for to the open Incident.",
@@ -152,6 +159,11 @@ impl Metrics {
     /// Shows whether this process holds the lease of this name.
     pub fn leading(&self, lease: &str, leads: bool) {
         self.leading.with_label_values(&[lease]).set(i64::from(leads));
+    }
+
+    /// Shows whether the configuration file is what is in force.
+    pub fn configuration_valid(&self, valid: bool) {
+        self.configuration_valid.set(i64::from(valid));
     }
 
     /// Replaces the counts of open Incidents by severity and phase.

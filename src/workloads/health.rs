@@ -17,14 +17,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn deployment(object: Value) -> Verdict {
+    fn of(api_version: &str, kind: &str, object: &Value) -> Verdict {
         let profiles = Profiles::built_in().unwrap();
-        healthy(profiles.find("apps/v1", "Deployment").unwrap(), &object).0
+        healthy(profiles.find(api_version, kind).unwrap(), object).0
+    }
+
+    fn deployment(object: Value) -> Verdict {
+        of("apps/v1", "Deployment", &object)
     }
 
     fn model(object: Value) -> Verdict {
-        let profiles = Profiles::built_in().unwrap();
-        healthy(profiles.find("inference.llm-d.io/v1alpha1", "LLMDeployment").unwrap(), &object).0
+        of("inference.llm-d.io/v1alpha1", "LLMDeployment", &object)
     }
 
     #[test]
@@ -70,5 +73,96 @@ mod tests {
         let conditions = json!([{"type": "Available", "status": "True"}]);
         let object = json!({"spec": {"replicas": 0}, "status": {"conditions": conditions}});
         assert_eq!(deployment(object), Verdict::True);
+    }
+    #[test]
+    fn a_stateful_set_is_healthy_with_three_quarters_of_its_replicas() {
+        let set = |replicas: Value, available: Value| {
+            let object = json!({"spec": {"replicas": replicas}, "status": {"availableReplicas": available}});
+            of("apps/v1", "StatefulSet", &object)
+        };
+        for (replicas, available) in [(1, 1), (2, 2), (4, 3), (8, 6), (0, 0), (2, 3)] {
+            assert_eq!(set(json!(replicas), json!(available)), Verdict::True, "{replicas} {available}");
+        }
+        for (replicas, available) in [(1, 0), (2, 1), (3, 2), (4, 2), (8, 5)] {
+            assert_eq!(set(json!(replicas), json!(available)), Verdict::False, "{replicas} {available}");
+        }
+        let bare = |object: Value| of("apps/v1", "StatefulSet", &object);
+        assert_eq!(bare(json!({"spec": {}, "status": {"availableReplicas": 1}})), Verdict::True);
+        assert_eq!(bare(json!({"spec": {}, "status": {"replicas": 1}})), Verdict::False);
+        assert_eq!(bare(json!({"spec": {}})), Verdict::False);
+        assert_eq!(set(json!("two"), json!(2)), Verdict::Unknown);
+    }
+
+    #[test]
+    fn an_autoscaler_is_healthy_unless_it_cannot_scale_or_measure() {
+        let scaler = |conditions: Value| {
+            of("autoscaling/v2", "HorizontalPodAutoscaler", &json!({"status": {"conditions": conditions}}))
+        };
+        let condition = |type_: &str, status: &str, reason: &str| json!({"type": type_, "status": status, "reason": reason});
+        let able = condition("AbleToScale", "True", "ReadyForNewScale");
+        let limited = condition("ScalingLimited", "True", "TooManyReplicas");
+        assert_eq!(
+            scaler(json!([able, limited, condition("ScalingActive", "True", "ValidMetricFound")])),
+            Verdict::True
+        );
+        assert_eq!(
+            scaler(json!([able, condition("ScalingActive", "False", "FailedGetResourceMetric")])),
+            Verdict::False
+        );
+        assert_eq!(scaler(json!([condition("AbleToScale", "False", "FailedGetScale")])), Verdict::False);
+        assert_eq!(
+            scaler(json!([able, condition("ScalingActive", "False", "ScalingDisabled")])),
+            Verdict::True
+        );
+        assert_eq!(scaler(json!([able, condition("ScalingLimited", "False", "")])), Verdict::True);
+        let new = of("autoscaling/v2", "HorizontalPodAutoscaler", &json!({"spec": {"maxReplicas": 3}}));
+        assert_eq!(new, Verdict::True);
+        assert_eq!(scaler(json!("none")), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_scaled_object_is_healthy_when_ready_and_not_guessing() {
+        let scaled = |conditions: Value| {
+            of("keda.sh/v1alpha1", "ScaledObject", &json!({"status": {"conditions": conditions}}))
+        };
+        let ready = json!({"type": "Ready", "status": "True"});
+        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status});
+        assert_eq!(
+            scaled(json!([ready, condition("Active", "False"), condition("Fallback", "False")])),
+            Verdict::True
+        );
+        assert_eq!(scaled(json!([ready, condition("Fallback", "Unknown")])), Verdict::True);
+        assert_eq!(scaled(json!([ready, condition("Fallback", "True")])), Verdict::False);
+        assert_eq!(scaled(json!([condition("Ready", "Unknown")])), Verdict::False);
+        assert_eq!(scaled(json!([])), Verdict::False);
+        assert_eq!(of("keda.sh/v1alpha1", "ScaledObject", &json!({})), Verdict::False);
+    }
+
+    #[test]
+    fn a_service_is_healthy_when_ready_at_its_generation_and_its_model_is_loaded() {
+        let service = |status: Value| {
+            let object = json!({"metadata": {"generation": 3}, "status": status});
+            of("serving.kserve.io/v1beta1", "InferenceService", &object)
+        };
+        let ready =
+            json!([{"type": "PredictorReady", "status": "True"}, {"type": "Ready", "status": "True"}]);
+        let loaded =
+            |state: &str| json!({"states": {"activeModelState": state, "targetModelState": "Loaded"}});
+        assert_eq!(service(json!({"conditions": ready})), Verdict::True);
+        assert_eq!(service(json!({"conditions": ready, "observedGeneration": 3})), Verdict::True);
+        assert_eq!(service(json!({"conditions": ready, "observedGeneration": 2})), Verdict::False);
+        assert_eq!(service(json!({"conditions": ready, "modelStatus": loaded("Loaded")})), Verdict::True);
+        assert_eq!(
+            service(json!({"conditions": ready, "modelStatus": {"transitionStatus": "InProgress"}})),
+            Verdict::True
+        );
+        assert_eq!(
+            service(json!({"conditions": ready, "modelStatus": loaded("FailedToLoad")})),
+            Verdict::False
+        );
+        assert_eq!(service(json!({"conditions": [{"type": "Ready", "status": "False"}]})), Verdict::False);
+        assert_eq!(service(json!({"conditions": []})), Verdict::False);
+        assert_eq!(service(json!({})), Verdict::False);
+        assert_eq!(service(json!({"conditions": ready, "observedGeneration": "3"})), Verdict::Unknown);
     }
 }

@@ -13,7 +13,7 @@ mod target;
 
 pub use health::healthy;
 pub use owner::{Owner, controlling_owner};
-pub use profile::{Profile, ProfileError, Profiles, Replicas};
+pub use profile::{Limit, Profile, ProfileError, Profiles, Replicas};
 pub use rollout::rollout;
 pub use slots::slots;
 pub use target::{is_exempt, target};

@@ -89,4 +89,130 @@ mod tests {
         assert_eq!(model(json!({})), Verdict::False);
         assert_eq!(model(json!({"phase": "Ready", "observedGeneration": "7"})), Verdict::Unknown);
     }
+    fn stateful_set(strategy: Value, status: Value) -> (Verdict, String) {
+        let object = json!({
+            "metadata": {"generation": 4}, "spec": {"replicas": 3, "updateStrategy": strategy}, "status": status,
+        });
+        of("apps/v1", "StatefulSet", object)
+    }
+
+    #[test]
+    fn a_stateful_set_waits_for_each_stage_in_turn() {
+        let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+        let status = |ready: i64, updated: i64, current: &str| {
+            json!({"observedGeneration": 4, "readyReplicas": ready, "updatedReplicas": updated,
+                   "updateRevision": "r2", "currentRevision": current})
+        };
+        let table = [
+            (rolling.clone(), json!({}), "not seen"),
+            (
+                rolling.clone(),
+                json!({"observedGeneration": 3, "readyReplicas": 3, "updatedReplicas": 3}),
+                "not seen",
+            ),
+            (rolling.clone(), json!({"observedGeneration": 4}), "ready yet"),
+            (rolling.clone(), status(2, 3, "r1"), "ready yet"),
+            (rolling.clone(), status(3, 2, "r1"), "have the change"),
+            (rolling.clone(), status(3, 3, "r1"), "current one"),
+            (json!({"type": "RollingUpdate"}), status(3, 3, "r1"), "current one"),
+            (
+                json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}),
+                status(3, 1, "r1"),
+                "have the change",
+            ),
+            (json!({"type": "OnDelete"}), status(3, 2, "r1"), "OnDelete"),
+            (json!({"type": "OnDelete"}), status(2, 3, "r1"), "ready yet"),
+        ];
+        for (strategy, status, expected) in table {
+            let (verdict, why) = stateful_set(strategy, status.clone());
+            assert_eq!(verdict, Verdict::False, "{status}");
+            assert!(why.contains(expected), "{status}: {why}");
+        }
+        for (strategy, status) in [
+            (rolling, status(3, 3, "r2")),
+            // Two pods are held back, and the current revision stays the old one.
+            (json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}), status(3, 1, "r1")),
+            // Its controller never makes the new revision the current one.
+            (json!({"type": "OnDelete"}), status(3, 3, "r1")),
+        ] {
+            assert_eq!(stateful_set(strategy, status.clone()).0, Verdict::True, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_autoscaler_has_nothing_to_roll_out() {
+        assert_eq!(of("autoscaling/v2", "HorizontalPodAutoscaler", json!({})).0, Verdict::True);
+        let scaled = |conditions: Value| {
+            of("keda.sh/v1alpha1", "ScaledObject", json!({"status": {"conditions": conditions}})).0
+        };
+        assert_eq!(scaled(json!([{"type": "Ready", "status": "True"}])), Verdict::True);
+        assert_eq!(scaled(json!([{"type": "Ready", "status": "False"}])), Verdict::False);
+        assert_eq!(scaled(json!([])), Verdict::False);
+    }
+
+    #[test]
+    fn a_service_waits_for_its_model_and_its_newest_revision() {
+        let service = |status: Value| {
+            let object = json!({"metadata": {"generation": 3}, "status": status});
+            of("serving.kserve.io/v1beta1", "InferenceService", object)
+        };
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let predictor = |latest_ready: &str| json!({"predictor": {"latestCreatedRevision": "p-2", "latestReadyRevision": latest_ready}});
+        let table = [
+            (json!(null), "not seen"),
+            (json!({"observedGeneration": 2, "conditions": ready}), "not seen"),
+            (
+                json!({"conditions": ready, "modelStatus": {"transitionStatus": "BlockedByFailedLoad"}}),
+                "does not load",
+            ),
+            (json!({"conditions": ready, "modelStatus": {"transitionStatus": "InProgress"}}), "old model"),
+            (json!({"conditions": ready, "components": predictor("p-1")}), "newest revision"),
+            (json!({"conditions": [{"type": "Ready", "status": "Unknown"}]}), "Ready"),
+            (json!({}), "Ready"),
+        ];
+        for (status, expected) in table {
+            let (verdict, why) = match status.is_null() {
+                true => of(
+                    "serving.kserve.io/v1beta1",
+                    "InferenceService",
+                    json!({"metadata": {"generation": 3}}),
+                ),
+                false => service(status.clone()),
+            };
+            assert_eq!(verdict, Verdict::False, "{status}");
+            assert!(why.contains(expected), "{status}: {why}");
+        }
+        let up_to_date = json!({"transitionStatus": "UpToDate"});
+        for status in [
+            json!({"conditions": ready}),
+            json!({"observedGeneration": 3, "conditions": ready, "modelStatus": up_to_date, "components": predictor("p-2")}),
+            json!({"conditions": ready, "components": {"predictor": {"url": "http://x"}}}),
+        ] {
+            assert_eq!(service(status.clone()).0, Verdict::True, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_is_stuck_where_its_controller_says_so() {
+        let stuck = |api_version: &str, kind: &str, status: Value| {
+            let profiles = Profiles::built_in().unwrap();
+            let condition = profiles.find(api_version, kind).unwrap().stuck.clone();
+            condition.map(|condition| condition.evaluate(&json!({"status": status}), None).verdict)
+        };
+        let progressing = |reason: &str| json!({"conditions": [{"type": "Progressing", "status": "False", "reason": reason}]});
+        let deployment = |status| stuck("apps/v1", "Deployment", status);
+        assert_eq!(deployment(progressing("ProgressDeadlineExceeded")), Some(Verdict::True));
+        assert_eq!(deployment(progressing("ReplicaSetUpdated")), Some(Verdict::False));
+        assert_eq!(deployment(json!({})), Some(Verdict::False));
+        let service = |status: &str| {
+            stuck(
+                "serving.kserve.io/v1beta1",
+                "InferenceService",
+                json!({"modelStatus": {"transitionStatus": status}}),
+            )
+        };
+        assert_eq!(service("BlockedByFailedLoad"), Some(Verdict::True));
+        assert_eq!(service("InProgress"), Some(Verdict::False));
+        assert_eq!(stuck("apps/v1", "StatefulSet", json!({})), None);
+    }
 }

@@ -126,6 +126,7 @@ mod tests {
     use super::super::Profiles;
     use super::*;
     use firebreak_engine::expression::ObjectScope;
+    use firebreak_engine::facts::Role;
     use serde_json::json;
 
     fn object() -> Value {
@@ -157,7 +158,8 @@ mod tests {
         assert_eq!(target.id.to_string(), "LLMDeployment serving/llama");
         assert_eq!(target.id.api_version, "inference.llm-d.io/v1alpha1");
         assert_eq!(target.version.as_str(), "7");
-        assert_eq!(target.slots.fields.len(), 4);
+        assert_eq!(target.slots.of(&Role::Accelerator).count(), 2);
+        assert_eq!(target.slots.of(&Role::Replicas).count(), 1);
         assert_eq!((target.exempt, target.owned_by), (false, None));
         assert_eq!((target.matched, target.match_problem), (Verdict::True, None));
         assert_eq!(target.rollout.0, Verdict::False);

@@ -23,10 +23,11 @@ use super::{
 /// The namespace that the manifests in `deploy/` are written for.
 const SHIPPED_NAMESPACE: &str = "firebreak-system";
 
-/// The stand-in's CRD, our CRDs and our ClusterRoles.
+/// The CRDs of the kinds that tests change, our CRDs and our ClusterRoles.
 pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
     let repository = repository();
     server_side_apply(testbed, "-f", &repository.join("examples/llm-d/stand-in/crd.yaml"))?;
+    server_side_apply(testbed, "-f", &repository.join("tests/support/crds"))?;
     if repository.join("deploy/crds").exists() {
         server_side_apply(testbed, "-k", &repository.join("deploy/crds"))?;
     }
@@ -39,7 +40,11 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
         }
     }
     let all = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
-    run(testbed.kubectl().args(all))
+    run(testbed.kubectl().args(all))?;
+    // The first request for a kind opens its storage, and is told to come back until that is done. kubectl
+    // does, so that no test has to.
+    let kinds = run(testbed.kubectl().args(["get", "crd", "-o", "jsonpath={.items[*].metadata.name}"]))?;
+    run(testbed.kubectl().args(["get", &kinds.replace(' ', ","), "--all-namespaces"])).map(drop)
 }
 
 /// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
@@ -126,13 +131,15 @@ fn suffix(name: &Value, suffix: &str) -> Value {
 }
 
 fn server_side_apply(testbed: &Testbed, flag: &str, path: &Path) -> Result<(), String> {
-    run(testbed.kubectl().args(["apply", "--server-side", "--field-manager=harness", flag]).arg(path))
+    let apply = ["apply", "--server-side", "--field-manager=harness", flag];
+    run(testbed.kubectl().args(apply).arg(path)).map(drop)
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// What the command printed.
+fn run(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }

@@ -134,7 +134,7 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
     orphans.sort_by_key(|loan| loan.applied_at);
     let mut fields: Vec<FieldChange> = Vec::new();
     for field in orphans.into_iter().flat_map(|loan| &loan.fields) {
-        let stands = same(&field.path, field.path.read(object), field.after.as_ref());
+        let stands = same(&field.path, field.path.read(object).as_deref(), field.after.as_ref());
         if stands && field.ceded_to.is_none() && !fields.iter().any(|own| own.path == field.path) {
             fields.push(field.clone());
         }

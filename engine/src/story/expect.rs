@@ -99,7 +99,7 @@ impl Expect {
                 is(
                     &format!("{path} of {name}"),
                     Some(&plain(Some(wanted).filter(|value| !value.is_null()))),
-                    &plain(found),
+                    &plain(found.as_deref()),
                 );
             }
         }

@@ -1,5 +1,7 @@
 //! What became of lent fields: still ours, somebody else's, or impossible to put back.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::change::{FieldChange, cut};
@@ -11,9 +13,9 @@ use crate::value::same;
 pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
     for field in fields {
         let stored = field.path.read(object).filter(|value| !value.is_null());
-        let differs = !same(&field.path, stored, field.after.as_ref());
+        let differs = !same(&field.path, stored.as_deref(), field.after.as_ref());
         if differs && stored.is_some() && ownership::is_from_us(object, &field.path) {
-            field.after = stored.cloned();
+            field.after = stored.map(Cow::into_owned);
         }
     }
 }
@@ -23,7 +25,7 @@ pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
 pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
     fields.iter().any(|field| {
         field.after.is_some()
-            && same(&field.path, field.path.read(object), field.after.as_ref())
+            && same(&field.path, field.path.read(object).as_deref(), field.after.as_ref())
             && ownership::is_from_us(object, &field.path)
     })
 }
@@ -33,7 +35,7 @@ pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
 pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
     let lost: Vec<(String, String)> = fields
         .iter()
-        .filter(|field| !same(&field.path, field.path.read(object), field.after.as_ref()))
+        .filter(|field| !same(&field.path, field.path.read(object).as_deref(), field.after.as_ref()))
         .map(|field| (field.path.group(), ownership::writer(object, &field.path)))
         .collect();
     cede_groups(fields, &lost)
@@ -47,7 +49,7 @@ pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     };
     let lost: Vec<(String, String)> = fields
         .iter()
-        .filter(|field| !same(&field.path, field.path.read(object), field.before.as_ref()))
+        .filter(|field| !same(&field.path, field.path.read(object).as_deref(), field.before.as_ref()))
         .map(|field| (field.path.group(), taker(&field.path)))
         .collect();
     cede_groups(fields, &lost)

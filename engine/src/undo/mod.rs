@@ -113,3 +113,6 @@ pub fn loan(object: &Value, change: &ChangeId, incident: &IncidentId) -> Option<
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
+
+#[cfg(test)]
+mod tests;

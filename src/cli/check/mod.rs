@@ -28,8 +28,8 @@ use crate::workloads::Profiles;
 const ASSUMED: &str = "default";
 
 /// Checks files. Yes if nothing is wrong.
-pub fn run(screen: &Screen, args: &CheckArgs) -> Result<Answer, Error> {
-    let checker = Checker::new()?;
+pub fn run(screen: &Screen, args: &CheckArgs, profiles: Profiles) -> Result<Answer, Error> {
+    let checker = Checker::new(profiles);
     let mut faults = 0;
     let mut grants = BTreeMap::new();
     let mut objects = 0;
@@ -92,9 +92,8 @@ struct Checker {
 }
 
 impl Checker {
-    fn new() -> Result<Self, Error> {
-        let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
-        Ok(Self { schemas: Schemas::new(), profiles })
+    fn new(profiles: Profiles) -> Self {
+        Self { schemas: Schemas::new(), profiles }
     }
 
     /// The faults of an object, each with its field; none at all if it is not one of our kinds.

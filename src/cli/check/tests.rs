@@ -28,7 +28,7 @@ spec:
 
 /// The faults of all objects in a text, and what was granted.
 fn check(yaml: &str) -> (Vec<String>, BTreeMap<Account, Grant>) {
-    let checker = Checker::new().unwrap();
+    let checker = Checker::new(Profiles::built_in().unwrap());
     let mut grants = BTreeMap::new();
     let documents = documents::parse(yaml).unwrap();
     let faults = documents.iter().filter_map(|document| checker.check(document, &mut grants)).flatten();

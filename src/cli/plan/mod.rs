@@ -31,7 +31,12 @@ use crate::settings::{Output, PlanArgs, PlanSource};
 use crate::workloads::Profiles;
 
 /// Prints what a policy would do now.
-pub async fn run(screen: &Screen, cluster: &ClusterChoice, args: &PlanArgs) -> Result<Answer, Error> {
+pub async fn run(
+    screen: &Screen,
+    cluster: &ClusterChoice,
+    args: &PlanArgs,
+    profiles: Profiles,
+) -> Result<Answer, Error> {
     // A file that is wrong needs no cluster to be so.
     let from_file = match args.source() {
         Some(PlanSource::File(file)) => Some(documents::policy(file)?),
@@ -48,7 +53,6 @@ pub async fn run(screen: &Screen, cluster: &ClusterChoice, args: &PlanArgs) -> R
             return Err(Error::bug("there is nothing to plan for", "no policy was named"));
         }
     };
-    let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
     let called = format!("{namespace}/{}", policy.name_any());
     if let Err(faults) = translate::rules(&policy.spec.policy, &profiles) {
         let next = "correct that; `firebreak check -f FILE` shows more";

@@ -34,6 +34,9 @@ struct Written {
 
 type Text = Map<String, Value>;
 
+/// How many stories may start from each other.
+const BASES: usize = 4;
+
 /// The story in a text; other files are named relative to its own.
 ///
 /// # Errors
@@ -43,18 +46,28 @@ pub fn story(path: &Path, text: &str) -> Result<Story, String> {
     let mut whole: Text = parse(text)?;
     let has_manifest = whole.contains_key("policyFrom");
     take_policy(&mut whole, path)?;
-    if let Some(name) = whole.remove("from") {
-        let name = name.as_str().unwrap_or_default();
-        let base = base(&beside(path, name), has_manifest).map_err(|why| format!("from {name}: {why}"))?;
-        let own = Value::Object(std::mem::replace(&mut whole, base));
-        let mut merged = Value::Object(whole);
-        merge(&mut merged, &own);
-        whole = merged.as_object().cloned().unwrap_or_default();
-    }
+    let whole = over_its_base(whole, path, has_manifest, BASES)?;
     check_policies(&whole)?;
     Story::new(Value::Object(whole), |name| {
-        Err(format!("from {name}: what a story starts from cannot start from another"))
+        Err(format!("from {name}: stories start from each other without end"))
     })
+}
+
+/// The text merged over what it starts `from`, and that over what it starts from itself.
+fn over_its_base(mut story: Text, path: &Path, has_manifest: bool, deep: usize) -> Result<Text, String> {
+    let Some(name) = story.remove("from") else { return Ok(story) };
+    let name = name.as_str().unwrap_or_default();
+    let path = beside(path, name);
+    let base = match deep {
+        0 => Err(format!("more than {BASES} stories start from each other")),
+        _ => base(&path, has_manifest),
+    };
+    let mut merged = base
+        .and_then(|base| over_its_base(base, &path, has_manifest, deep - 1))
+        .map(Value::Object)
+        .map_err(|why| format!("from {name}: {why}"))?;
+    merge(&mut merged, &Value::Object(story));
+    Ok(merged.as_object().cloned().unwrap_or_default())
 }
 
 /// What a story starts from. A manifest that the story names is the whole policy, and no change of

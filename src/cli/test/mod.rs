@@ -24,8 +24,7 @@ use crate::settings::TestArgs;
 use crate::workloads::{self, Profiles};
 
 /// Plays all stories. Yes if every one goes as it is told.
-pub fn run(screen: &Screen, args: &TestArgs) -> Result<Answer, Error> {
-    let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
+pub fn run(screen: &Screen, args: &TestArgs, profiles: Profiles) -> Result<Answer, Error> {
     let profiles = Rc::new(profiles);
     let (mut played, mut wrong) = (0, 0);
     for found in find::stories(&args.paths)? {

@@ -190,7 +190,8 @@ async fn decide_and_remember(
         PolicyFact::Usable { .. } => situation.rules.as_deref(),
         PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
     };
-    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &operator.profiles };
+    let profiles = operator.profiles();
+    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &profiles };
     let holders =
         Holders { client: &operator.context.client, namespaces: &operator.context.watch_namespaces };
     let looked = decide_with_looks(kinds, account, holders, rules, facts).await;

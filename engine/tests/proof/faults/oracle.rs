@@ -4,10 +4,11 @@ use super::*;
 
 pub(super) fn in_server_words(field: &FieldPath) -> Path {
     let word = |segment: &Segment| match segment {
-        Segment::Key(key) => format!("f:{key}"),
-        Segment::Element { key, value } => format!("k:{}", json!({ key: value })),
+        Segment::Key(key) => Some(format!("f:{key}")),
+        Segment::Element { key, value } => Some(format!("k:{}", json!({ key: value }))),
+        Segment::Flag(_) => None,
     };
-    field.segments().iter().map(word).collect()
+    field.segments().iter().filter_map(word).collect()
 }
 
 pub(super) fn is_trace(at: &Path) -> bool {

@@ -124,7 +124,7 @@ fn demand(target: &Target, profile: Option<&Profile>, hpas: &[Arc<Value>]) -> De
     let Some(path) = profile.and_then(|profile| profile.wants.as_ref()) else {
         return Demand::Unknown("it controls no HorizontalPodAutoscaler".to_owned());
     };
-    match path.read(&target.object).and_then(whole) {
+    match path.read(&target.object).as_deref().and_then(whole) {
         Some(number) => Demand::Wants(number),
         None => Demand::Unknown(format!(
             "it controls no HorizontalPodAutoscaler, and {path} does not say how many replicas it wants"

@@ -1,0 +1,119 @@
+use serde_json::json;
+
+use super::*;
+use crate::change::Change;
+use crate::id::TargetId;
+
+const SEQS: &str = "/spec/containers/[name=vllm]/args/[flag=--max-num-seqs]";
+const LENGTH: &str = "/spec/containers/[name=vllm]/args/[flag=--max-model-len]";
+
+fn incident() -> IncidentId {
+    IncidentId { namespace: "serving".into(), name: "outage".into(), uid: "i".into() }
+}
+
+fn object(args: Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "chat", "namespace": "serving", "uid": "u", "resourceVersion": "1"},
+        "spec": {"containers": [{"name": "vllm", "args": args, "env": [{"name": "KEY", "value": "hunter2"}]}]},
+    })
+}
+
+fn change(fields: &[(&str, Option<&str>, &str)]) -> Change {
+    let target = TargetId {
+        api_version: "apps/v1".into(),
+        kind: "Deployment".into(),
+        namespace: "serving".into(),
+        name: "chat".into(),
+        uid: "u".into(),
+    };
+    let field = |(path, before, after): &(&str, Option<&str>, &str)| FieldChange {
+        path: path.parse().unwrap(),
+        before: before.map(Value::from),
+        after: Some(json!(after)),
+        created: None,
+        owner: None,
+        ceded_to: None,
+    };
+    let id = ChangeId::of("i", "step", "u");
+    Change::planned(id, "step", target, fields.iter().map(field).collect())
+}
+
+/// The object after the merge patch.
+fn patched(object: &Value, patch: &GuardedPatch) -> Value {
+    fn merge(into: &mut Value, patch: &Value) {
+        let Some(patch) = patch.as_object() else { return *into = patch.clone() };
+        for (key, value) in patch {
+            match value {
+                Value::Null => drop(into.as_object_mut().map(|map| map.remove(key))),
+                Value::Object(_) if into[key].is_object() => merge(&mut into[key], value),
+                _ => into[key] = value.clone(),
+            }
+        }
+    }
+    let mut object = object.clone();
+    merge(&mut object, patch.body());
+    object
+}
+
+fn args(object: &Value) -> &Value {
+    &object["spec"]["containers"][0]["args"]
+}
+
+#[test]
+fn two_flags_of_one_list_go_back_each_for_itself() {
+    let before = object(json!(["serve", "--max-num-seqs", "256", "--api-key=hunter2"]));
+    let change = change(&[(SEQS, Some("256"), "16"), (LENGTH, None, "4096")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    assert_eq!(
+        args(&applied),
+        &json!(["serve", "--max-num-seqs", "16", "--api-key=hunter2", "--max-model-len=4096"])
+    );
+    let mut fields = change.fields.clone();
+    let returned = patched(&applied, &three_way_patch(&applied, &change.id, &mut fields).unwrap());
+    assert_eq!(args(&returned), args(&before));
+    assert!(fields.iter().all(|field| field.ceded_to.is_none()));
+
+    // Somebody else's value of one of them stays; the other goes back.
+    let mut theirs = applied.clone();
+    theirs["spec"]["containers"][0]["args"][2] = json!("64");
+    let mut fields = change.fields.clone();
+    let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
+    assert_eq!(args(&returned), &json!(["serve", "--max-num-seqs", "64", "--api-key=hunter2"]));
+    assert_eq!(fields.iter().filter(|field| field.ceded_to.is_some()).count(), 1);
+
+    // Another argument than ours makes no difference, nor does another form.
+    let mut theirs = applied;
+    theirs["spec"]["containers"][0]["args"] =
+        json!(["--max-model-len", "4096", "--new", "--max-num-seqs=16"]);
+    let mut fields = change.fields.clone();
+    let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
+    assert_eq!(args(&returned), &json!(["--new", "--max-num-seqs=256"]));
+}
+
+#[test]
+fn a_flag_that_is_not_clear_any_more_is_ceded() {
+    let before = object(json!(["--max-num-seqs=256"]));
+    let change = change(&[(SEQS, Some("256"), "16")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    for now in
+        [json!(["--max-num-seqs=16", "--max-num-seqs=16"]), json!(["vllm --max-num-seqs=16"]), json!(null)]
+    {
+        let mut theirs = applied.clone();
+        theirs["spec"]["containers"][0]["args"] = now.clone();
+        let mut fields = change.fields.clone();
+        let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
+        assert_eq!(args(&returned), &now);
+        assert!(fields[0].ceded_to.is_some());
+    }
+}
+
+#[test]
+fn the_record_has_nothing_of_the_arguments_but_the_flag() {
+    let before = object(json!(["--api-key=hunter2", "--max-num-seqs=256"]));
+    let change = change(&[(SEQS, Some("256"), "16")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let record = annotation(&applied, UNDO).unwrap();
+    assert!(record.contains("256") && !record.contains("hunter2"), "{record}");
+    assert!(!format!("{change:?}").contains("hunter2"));
+}

@@ -1,0 +1,202 @@
+//! What the file says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+
+use crate::workloads::{Profile, ProfileError, Profiles};
+
+const API_VERSION: &str = "config.firebreak.dev/v1alpha1";
+const KIND: &str = "OperatorConfiguration";
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The profiles that are compiled in, with those of the file added or in their place.
+    pub profiles: Profiles,
+}
+
+/// Why a configuration cannot be used, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}; name a file that can be read with --config", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("the configuration {} is refused: {problem}; docs/profiles.md explains each field", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The line, and what is wrong there.
+        problem: String,
+    },
+    /// A built-in profile is wrong.
+    #[error("{0}; this is a bug, please report it")]
+    BuiltIn(#[from] ProfileError),
+}
+
+/// The file, as users write it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    #[serde(deserialize_with = "api_version")]
+    #[expect(dead_code, reason = "checked while it is read")]
+    api_version: (),
+    #[serde(deserialize_with = "kind")]
+    #[expect(dead_code, reason = "checked while it is read")]
+    kind: (),
+    #[serde(default, deserialize_with = "no_endpoints")]
+    #[expect(dead_code, reason = "checked while it is read")]
+    endpoints: (),
+    #[serde(default, deserialize_with = "profiles")]
+    profiles: Vec<Profile>,
+}
+
+impl Configuration {
+    /// What holds without a file.
+    ///
+    /// # Errors
+    /// None in a build that passed its tests.
+    pub fn built_in() -> Result<Self, ConfigurationError> {
+        Ok(Self { profiles: Profiles::built_in()? })
+    }
+
+    /// What holds with the text of this file.
+    ///
+    /// # Errors
+    /// Something in it is wrong.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigurationError> {
+        let said: File = serde_saphyr::from_str(text).map_err(|error| {
+            // What follows is a picture of the place in the file.
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+            ConfigurationError::Invalid { file: file.to_owned(), problem }
+        })?;
+        let built_in = Self::built_in()?;
+        Ok(Self { profiles: said.profiles.into_iter().fold(built_in.profiles, Profiles::with) })
+    }
+}
+
+/// What the file says now.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn text(file: &Path) -> Result<String, ConfigurationError> {
+    fs::read_to_string(file)
+        .map_err(|source| ConfigurationError::Unreadable { file: file.to_owned(), source })
+}
+
+fn api_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    exactly(API_VERSION, "apiVersion", deserializer)
+}
+
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    exactly(KIND, "kind", deserializer)
+}
+
+fn exactly<'de, D: Deserializer<'de>>(wanted: &str, field: &str, deserializer: D) -> Result<(), D::Error> {
+    let found = String::deserialize(deserializer)?;
+    if found == wanted { Ok(()) } else { Err(D::Error::custom(format!("{field} must be {wanted}"))) }
+}
+
+fn no_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    let endpoints = Option::<Vec<IgnoredAny>>::deserialize(deserializer)?;
+    match endpoints.unwrap_or_default().is_empty() {
+        true => Ok(()),
+        false => Err(D::Error::custom("this release has no endpoints; leave the list empty or out")),
+    }
+}
+
+fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Profile>, D::Error> {
+    let profiles = Option::<Vec<Profile>>::deserialize(deserializer)?.unwrap_or_default();
+    let mut kinds = BTreeSet::new();
+    for profile in &profiles {
+        if !kinds.insert((&profile.api_version, &profile.kind)) {
+            let twice = format!("{} {} has two profiles", profile.api_version, profile.kind);
+            return Err(D::Error::custom(twice));
+        }
+    }
+    Ok(profiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = "apiVersion: config.firebreak.dev/v1alpha1\nkind: OperatorConfiguration\n";
+    const ROCKET: &str = "\
+profiles:
+- apiVersion: space.example/v1
+  kind: Rocket
+  replicas: {spec: /spec/engines, ready: /status/running, atMost: 9}
+  healthy: has(object.status) && object.status.running > 0
+  rollout: []
+";
+
+    fn parse(text: &str) -> Result<Profiles, String> {
+        let parsed = Configuration::parse(Path::new("config.yaml"), text);
+        parsed.map(|configuration| configuration.profiles).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_kind_is_added_or_replaced_and_the_others_stay() {
+        let built_in = Profiles::built_in().unwrap();
+        for empty in ["", "profiles: []\n", "profiles:\n", "endpoints: []\n", "endpoints:\n"] {
+            assert_eq!(parse(&format!("{START}{empty}")).unwrap().iter().count(), built_in.iter().count());
+        }
+        let added = parse(&format!("{START}{ROCKET}")).unwrap();
+        assert_eq!(added.iter().count(), built_in.iter().count() + 1);
+        let rocket = added.find("space.example/v1", "Rocket").unwrap();
+        assert_eq!(rocket.replicas.as_ref().unwrap().at_most, 9);
+        assert!(!rocket.names.resources.is_empty(), "accelerators are called the same everywhere");
+
+        let own = ROCKET.replace("space.example/v1", "apps/v1").replace("Rocket", "Deployment");
+        let replaced = parse(&format!("{START}{own}")).unwrap();
+        assert_eq!(replaced.iter().count(), built_in.iter().count());
+        assert_eq!(replaced.find("apps/v1", "Deployment").unwrap().accelerators, None);
+        assert!(replaced.find("apps/v1", "StatefulSet").unwrap().accelerators.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line_with_its_place() {
+        let table = [
+            ("kind: OperatorConfiguration\n".to_owned(), "apiVersion", None),
+            (START.replace("v1alpha1", "v2"), "apiVersion must be config.firebreak.dev/v1alpha1", Some(1)),
+            (START.replace(KIND, "ConfigMap"), "kind must be OperatorConfiguration", Some(2)),
+            (format!("{START}profile: []\n"), "profile", Some(3)),
+            (format!("{START}endpoints:\n- {{name: x}}\n"), "no endpoints", Some(4)),
+            (format!("{START}{}", ROCKET.replace("/spec/engines", "spec.engines")), "spec.engines", Some(6)),
+            (format!("{START}{}", ROCKET.replace("/spec/engines", "/status/x")), "may change", Some(6)),
+            (format!("{START}{}", ROCKET.replace("> 0", ">")), "", Some(7)),
+            (format!("{START}{}", ROCKET.replace("healthy", "health")), "health", Some(7)),
+            (format!("{START}{ROCKET}{}", ROCKET.replace("profiles:\n", "")), "two profiles", None),
+            (format!("{START}profiles: ["), "", None),
+            ("42".to_owned(), "", None),
+            (String::new(), "", None),
+        ];
+        for (text, expected, line) in table {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(expected) && error.contains("config.yaml"), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+            if let Some(line) = line {
+                assert!(error.contains(&format!("line {line}")), "line {line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = text(Path::new("/nowhere/config.yaml")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/config.yaml") && error.contains("--config"), "{error}");
+    }
+}

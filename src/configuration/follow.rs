@@ -1,0 +1,200 @@
+//! The file while the process runs: what it says anew is put into force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::file::{Configuration, ConfigurationError, text};
+use crate::telemetry::metrics::Metrics;
+use crate::workloads::Profiles;
+
+/// How often the file is read. A changed ConfigMap arrives by a swap of symbolic links, which is easy to
+/// miss for whoever watches the file, and the kubelet takes a minute for it anyway.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Reads the file again and again.
+#[derive(Debug)]
+pub struct Follower {
+    file: PathBuf,
+    /// The text in force.
+    in_force: String,
+    /// What the file said last, or why it could not be read: it is looked at once.
+    last: Result<String, String>,
+}
+
+/// What a look at the file shows.
+#[derive(Debug)]
+enum News {
+    /// The same as before.
+    None,
+    /// What is in force already, after something that was refused.
+    BackInForce,
+    /// Another configuration.
+    Changed(Configuration),
+    /// Something that is refused; what was in force stays.
+    Refused(ConfigurationError),
+}
+
+impl Follower {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// It cannot be read, or something in it is wrong.
+    pub fn start(file: PathBuf) -> Result<(Configuration, Self), ConfigurationError> {
+        let in_force = text(&file)?;
+        let configuration = Configuration::parse(&file, &in_force)?;
+        let last = Ok(in_force.clone());
+        Ok((configuration, Self { file, in_force, last }))
+    }
+
+    /// Puts into force what the file says anew, until it is dropped.
+    pub async fn run(mut self, profiles: watch::Sender<Arc<Profiles>>, metrics: Arc<Metrics>) {
+        loop {
+            sleep(EVERY).await;
+            match self.look() {
+                News::None => {}
+                News::BackInForce => {
+                    tracing::info!("the configuration is what is in force again");
+                    metrics.configuration_valid(true);
+                }
+                News::Changed(configuration) => {
+                    let kinds = configuration.profiles.iter().count();
+                    tracing::info!(kinds, "the configuration was read anew and is in force");
+                    metrics.configuration_valid(true);
+                    profiles.send_replace(Arc::new(configuration.profiles));
+                }
+                News::Refused(error) => {
+                    tracing::warn!("{error}; the last good one stays in force");
+                    metrics.configuration_valid(false);
+                }
+            }
+        }
+    }
+
+    /// A small file, so reading it holds up nobody.
+    fn look(&mut self) -> News {
+        let read = text(&self.file);
+        let said = read.as_ref().map(String::clone).map_err(ToString::to_string);
+        if said == self.last {
+            return News::None;
+        }
+        self.last = said;
+        let text = match read {
+            Ok(text) if text == self.in_force => return News::BackInForce,
+            Ok(text) => text,
+            Err(error) => return News::Refused(error),
+        };
+        match Configuration::parse(&self.file, &text) {
+            Ok(configuration) => {
+                self.in_force = text;
+                News::Changed(configuration)
+            }
+            Err(error) => News::Refused(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+    use crate::configuration::ProfilesInForce;
+
+    const EMPTY: &str = "apiVersion: config.firebreak.dev/v1alpha1\nkind: OperatorConfiguration\n";
+
+    fn with_kind(kind: &str) -> String {
+        format!("{EMPTY}profiles: [{{apiVersion: x/v1, kind: {kind}, healthy: 'true', rollout: []}}]\n")
+    }
+
+    /// The name of what is new.
+    fn news(follower: &mut Follower) -> &'static str {
+        match follower.look() {
+            News::None => "none",
+            News::BackInForce => "back",
+            News::Changed(_) => "changed",
+            News::Refused(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn what_changes_is_taken_and_what_is_wrong_is_refused_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        let say = |text: &str| fs::write(&file, text).unwrap();
+        say(EMPTY);
+        let (_, mut follower) = Follower::start(file.clone()).unwrap();
+        assert_eq!(news(&mut follower), "none");
+        say(&with_kind("Rocket"));
+        assert_eq!((news(&mut follower), news(&mut follower)), ("changed", "none"));
+        say("kind: [");
+        assert_eq!((news(&mut follower), news(&mut follower)), ("refused", "none"));
+        say(&with_kind("Rocket"));
+        assert_eq!((news(&mut follower), news(&mut follower)), ("back", "none"));
+        fs::remove_file(&file).unwrap();
+        assert_eq!((news(&mut follower), news(&mut follower)), ("refused", "none"));
+        say(EMPTY);
+        assert_eq!(news(&mut follower), "changed");
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_at_the_start_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        assert!(matches!(Follower::start(file.clone()), Err(ConfigurationError::Unreadable { .. })));
+        fs::write(&file, "kind: [").unwrap();
+        assert!(matches!(Follower::start(file), Err(ConfigurationError::Invalid { .. })));
+    }
+
+    /// As the kubelet mounts a ConfigMap: the file is a link into a folder, which is a link too.
+    fn mount(folder: &Path, version: &str, text: &str) {
+        fs::create_dir(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join("config.yaml"), text).unwrap();
+        symlink(version, folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_config_map_is_in_force_for_every_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        mount(folder.path(), "..1", EMPTY);
+        symlink("..data/config.yaml", folder.path().join("config.yaml")).unwrap();
+        let (configuration, follower) = Follower::start(folder.path().join("config.yaml")).unwrap();
+        let (sender, mut profiles) = ProfilesInForce::new(configuration.profiles);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let following = tokio::spawn(follower.run(sender, Arc::clone(&metrics)));
+        let valid =
+            || String::from_utf8(metrics.render().unwrap()).unwrap().contains("configuration_valid 1");
+        let other = profiles.clone();
+        assert!(other.now().find("x/v1", "Rocket").is_none() && valid());
+
+        mount(folder.path(), "..2", &with_kind("Rocket"));
+        profiles.changed().await;
+        assert!(profiles.now().find("x/v1", "Rocket").is_some());
+        assert!(other.now().find("x/v1", "Rocket").is_some() && valid());
+
+        mount(folder.path(), "..3", "profiles: 3\n");
+        while valid() {
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(other.now().find("x/v1", "Rocket").is_some(), "the last good one stays");
+
+        mount(folder.path(), "..4", EMPTY);
+        profiles.changed().await;
+        assert!(other.now().find("x/v1", "Rocket").is_none() && valid());
+        following.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn profiles_without_a_file_never_change() {
+        let mut profiles = ProfilesInForce::from(Arc::new(Profiles::built_in().unwrap()));
+        let forever = tokio::time::timeout(Duration::from_secs(3600), profiles.changed());
+        assert!(forever.await.is_err());
+        assert!(profiles.now().find("apps/v1", "Deployment").is_some());
+    }
+}

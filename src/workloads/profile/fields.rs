@@ -1,0 +1,243 @@
+//! The parts of a profile: one struct for each thing that an emergency changes.
+//!
+//! Paths of fields to change point nowhere into `metadata` or `status`.
+
+use firebreak_engine::path::{FieldPath, Segment};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use super::names::Pattern;
+
+/// Where an object asks for accelerators.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Accelerators {
+    /// Maps that have `limits` and `requests`.
+    #[serde(default)]
+    pub resources: Vec<FieldPath>,
+    /// Lists of containers, told apart by `name`, each with `resources` of that kind.
+    #[serde(default)]
+    pub containers: Vec<FieldPath>,
+    /// A quantity is a whole number from 0 to this; any other is not lent.
+    pub at_most: u32,
+    /// Lists that ask for devices in another way. They cannot be lent, so an entry is a pin.
+    #[serde(default)]
+    pub claims: Vec<Pin>,
+}
+
+/// Where the quantization of the model is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Quantization {
+    /// A Boolean: whether it is on.
+    pub enabled: FieldPath,
+    /// A text: which.
+    pub precision: FieldPath,
+    /// The text has at most this many characters; a longer one is not lent.
+    pub max_length: usize,
+}
+
+/// What decides on which nodes pods may start. Only the part that asks for accelerator nodes (see
+/// `accelerators.yaml`) is ever changed.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placement {
+    /// Maps of node labels.
+    #[serde(default)]
+    pub node_selector: Vec<FieldPath>,
+    /// `requiredDuringSchedulingIgnoredDuringExecution` of a node affinity.
+    #[serde(default)]
+    pub required_node_affinity: Vec<FieldPath>,
+    /// Names of a runtime class.
+    #[serde(default)]
+    pub runtime_class_name: Vec<FieldPath>,
+    /// What keeps pods that use accelerators where they are and cannot be released.
+    #[serde(default)]
+    pub pins: Vec<Pin>,
+}
+
+/// A field that, when it is there and not empty, makes a fallback useless.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pin {
+    /// The field.
+    pub path: FieldPath,
+    /// What people are told.
+    pub because: String,
+}
+
+/// Where the number of replicas is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Replicas {
+    /// How many there should be; absent means 1.
+    pub spec: FieldPath,
+    /// How many are ready; absent means 0.
+    pub ready: FieldPath,
+    /// A number of replicas that is lower is not lent.
+    #[serde(default)]
+    pub at_least: i64,
+    /// Nor one that is higher.
+    pub at_most: i64,
+}
+
+/// Where the most replicas are that an autoscaler may set.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limit {
+    /// The number; absent or 0 means that there is no limit.
+    pub path: FieldPath,
+    /// A lower number is not lent.
+    #[serde(default)]
+    pub at_least: i64,
+    /// Nor a higher one.
+    pub at_most: i64,
+}
+
+/// Where a number is that a model server works with: in a field, or in a flag of a container.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Setting {
+    /// The field. Exactly one of `path` and `flag` is given.
+    #[serde(default)]
+    pub path: Option<FieldPath>,
+    /// Where the field must not be set although the kind has it. Only with `path`.
+    #[serde(default)]
+    pub only_with: Option<OnlyWith>,
+    /// The flag.
+    #[serde(default)]
+    pub flag: Option<Flag>,
+    /// A lower number is not lent.
+    #[serde(default)]
+    pub at_least: i64,
+    /// Nor a higher one.
+    pub at_most: i64,
+}
+
+/// A field without which another one must not be set.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OnlyWith {
+    /// The field that must be there.
+    pub path: FieldPath,
+    /// What people are told if it is not.
+    pub otherwise: String,
+}
+
+/// A flag in `args` or `command` of containers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Flag {
+    /// The spellings that the program takes. A container without any gets the first.
+    pub names: Vec<String>,
+    /// Lists of containers, told apart by `name`.
+    pub containers: Vec<FieldPath>,
+    /// Only a container that runs one of these gets a flag that it does not have. The last part of the path of a
+    /// command, or a module as behind `python -m`.
+    #[serde(default)]
+    pub programs: Vec<Pattern>,
+    /// Or one with such an image: the last part of its name, without tag and digest.
+    #[serde(default)]
+    pub images: Vec<Pattern>,
+}
+
+/// What the types cannot say about a part of a profile.
+pub(super) trait Check {
+    /// What is wrong with it.
+    fn problem(&self) -> Option<String>;
+}
+
+/// Reads a part and checks it, so that an error is said with its line.
+pub(super) fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de> + Check>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let part = T::deserialize(deserializer)?;
+    part.problem().map_or(Ok(part), |problem| Err(D::Error::custom(problem)))
+}
+
+impl<T: Check> Check for Option<T> {
+    fn problem(&self) -> Option<String> {
+        self.as_ref().and_then(Check::problem)
+    }
+}
+
+impl<T: Check> Check for Vec<T> {
+    fn problem(&self) -> Option<String> {
+        self.iter().find_map(Check::problem)
+    }
+}
+
+/// A path of a field to change.
+impl Check for FieldPath {
+    fn problem(&self) -> Option<String> {
+        let is_not_ours = match &self.segments()[0] {
+            Segment::Key(key) => ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()),
+            Segment::Element { .. } | Segment::Flag(_) => true,
+        };
+        (is_not_ours || self.is_flag()).then(|| format!("{self} is no field that Firebreak may change"))
+    }
+}
+
+impl Check for Accelerators {
+    fn problem(&self) -> Option<String> {
+        self.resources.problem().or_else(|| self.containers.problem())
+    }
+}
+
+impl Check for Quantization {
+    fn problem(&self) -> Option<String> {
+        self.enabled.problem().or_else(|| self.precision.problem())
+    }
+}
+
+impl Check for Placement {
+    fn problem(&self) -> Option<String> {
+        let Self { node_selector, required_node_affinity, runtime_class_name, pins: _ } = self;
+        [node_selector, required_node_affinity, runtime_class_name].into_iter().find_map(Check::problem)
+    }
+}
+
+impl Check for Replicas {
+    fn problem(&self) -> Option<String> {
+        self.spec.problem().or_else(|| no_range(self.at_least, self.at_most))
+    }
+}
+
+impl Check for Limit {
+    fn problem(&self) -> Option<String> {
+        self.path.problem().or_else(|| no_range(self.at_least, self.at_most))
+    }
+}
+
+impl Check for Setting {
+    fn problem(&self) -> Option<String> {
+        let problem = match (&self.path, &self.flag) {
+            (Some(path), None) => path.problem(),
+            (None, Some(_)) if self.only_with.is_some() => Some("onlyWith is for a path".to_owned()),
+            (None, Some(flag)) => flag.problem(),
+            (None, None) | (Some(_), Some(_)) => {
+                Some("exactly one of path and flag must be given".to_owned())
+            }
+        };
+        problem.or_else(|| no_range(self.at_least, self.at_most))
+    }
+}
+
+impl Check for Flag {
+    fn problem(&self) -> Option<String> {
+        let path = |name: &String| {
+            FieldPath::new(vec![Segment::Key("args".to_owned()), Segment::Flag(name.clone())])
+        };
+        if self.names.is_empty() {
+            return Some("a flag needs a name".to_owned());
+        }
+        let bad = self.names.iter().find(|name| path(name).is_err());
+        let bad =
+            bad.map(|name| format!("{name:?} is no flag: it must begin with a dash, without = and spaces"));
+        bad.or_else(|| self.containers.problem())
+    }
+}
+
+fn no_range(at_least: i64, at_most: i64) -> Option<String> {
+    (at_least > at_most).then(|| format!("atLeast {at_least} is above atMost {at_most}"))
+}

@@ -1,0 +1,106 @@
+//! The profile of a kind: where its fields are and how its health is read.
+//!
+//! One YAML file per kind in `profiles/`, compiled in; more come from the
+//! operator's configuration. The documentation of the structs is the
+//! documentation of the files; a field that they do not know is an error. Names
+//! of accelerators are the same for every kind and stand in `accelerators.yaml`.
+
+mod fields;
+mod names;
+mod registry;
+
+use std::sync::Arc;
+
+use firebreak_engine::expression::{ObjectCondition, ObjectScope};
+use firebreak_engine::path::FieldPath;
+use serde::{Deserialize, Deserializer};
+
+use self::fields::checked;
+pub use self::fields::{Accelerators, Flag, Limit, Pin, Placement, Quantization, Replicas, Setting};
+pub use self::names::{AcceleratorNames, Pattern};
+pub use self::registry::{ProfileError, Profiles};
+
+/// One kind. Paths are field paths as in the undo record: `/spec/resources`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Profile {
+    /// Group and version, such as `apps/v1`. Another version of the kind needs another profile.
+    #[serde(deserialize_with = "text")]
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    #[serde(deserialize_with = "text")]
+    pub kind: String,
+    /// Labels and annotations of the object reach its pods, so that every write of the undo record starts them
+    /// anew. Then an action that would not restart pods itself is refused unless the policy allows it.
+    #[serde(default)]
+    pub metadata_propagates: bool,
+    /// Where the object asks for accelerators, if it does.
+    #[serde(default, deserialize_with = "checked")]
+    pub accelerators: Option<Accelerators>,
+    /// Where the quantization of its model is, if the kind has such a field.
+    #[serde(default, deserialize_with = "checked")]
+    pub quantization: Option<Quantization>,
+    /// What decides on which nodes its pods may start.
+    #[serde(default, deserialize_with = "checked")]
+    pub placement: Placement,
+    /// Where its number of replicas is, if it has one.
+    #[serde(default, deserialize_with = "checked")]
+    pub replicas: Option<Replicas>,
+    /// Where the most replicas are that an autoscaler may set, if the kind is or has an autoscaler.
+    #[serde(default, deserialize_with = "checked")]
+    pub autoscaler_limit: Option<Limit>,
+    /// Names of the scheduler of its pods.
+    #[serde(default, deserialize_with = "checked")]
+    pub scheduler: Vec<FieldPath>,
+    /// How many requests its servers work on in one batch.
+    #[serde(default, deserialize_with = "checked")]
+    pub batch_size: Option<Setting>,
+    /// How many requests its servers take at once.
+    #[serde(default, deserialize_with = "checked")]
+    pub max_concurrency: Option<Setting>,
+    /// CEL over `object`: true for a healthy one.
+    #[serde(deserialize_with = "condition")]
+    pub healthy: ObjectCondition,
+    /// When it has finished rolling out: every stage is done. Asked in order, so a stage may rely on
+    /// those before it.
+    pub rollout: Vec<RolloutStage>,
+    /// Where it says how many replicas its own autoscaler wants, if it has one that it reports on.
+    #[serde(default)]
+    pub wants: Option<FieldPath>,
+    /// CEL over `object`: true if its rollout does not go on by itself.
+    #[serde(default, deserialize_with = "optional_condition")]
+    pub stuck: Option<ObjectCondition>,
+    /// What counts as an accelerator; the same for every kind.
+    #[serde(skip)]
+    pub names: Arc<AcceleratorNames>,
+}
+
+/// One stage of a rollout.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutStage {
+    /// CEL over `object`: true when the stage is done.
+    #[serde(deserialize_with = "condition")]
+    pub done: ObjectCondition,
+    /// What people are told while it is not.
+    pub otherwise: String,
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Err(serde::de::Error::custom("must not be empty")) } else { Ok(text) }
+}
+
+fn condition<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectCondition, D::Error> {
+    let source = String::deserialize(deserializer)?;
+    ObjectCondition::parse(&source, ObjectScope::Object).map_err(serde::de::Error::custom)
+}
+
+fn optional_condition<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ObjectCondition>, D::Error> {
+    condition(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests;

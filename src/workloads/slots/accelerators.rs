@@ -1,0 +1,105 @@
+//! Requests and limits of accelerators, and the quantization that goes with a fallback from them.
+
+use std::collections::BTreeSet;
+
+use firebreak_engine::facts::{Role, Slot, Slots};
+use firebreak_engine::path::{FieldPath, Segment};
+use firebreak_engine::value::quantity;
+use serde_json::Value;
+
+use super::{blocked, slot};
+use crate::workloads::profile::{Accelerators, Pattern, Profile};
+
+/// The two maps of a `resources` field; what is in one of them belongs together with the other.
+const RESOURCE_MAPS: [&str; 2] = ["limits", "requests"];
+
+/// The slots of the fields that ask for accelerators.
+pub(super) fn accelerators(profile: &Profile, fields: &Accelerators, object: &Value, found: &mut Slots) {
+    for path in &fields.resources {
+        if let Some(resources) = path.node(object) {
+            found.fields.extend(accelerators_in(profile, fields, path, resources));
+        }
+    }
+    for list in &fields.containers {
+        let containers = list.node(object).and_then(Value::as_array);
+        let mut names = BTreeSet::new();
+        for container in containers.into_iter().flatten() {
+            let Some(resources) = container.get("resources") else { continue };
+            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+            // A path finds the first element of a name, so a second one cannot be addressed.
+            let unique = !name.is_empty() && names.insert(name);
+            let slots = accelerators_in(profile, fields, &resources_of(list, name), resources);
+            if unique {
+                found.fields.extend(slots);
+            } else if !slots.is_empty() {
+                found.pins.push(format!("{list} has a container with accelerators and no name of its own"));
+            }
+        }
+    }
+}
+
+fn resources_of(list: &FieldPath, container: &str) -> FieldPath {
+    let element = Segment::Element { key: "name".to_owned(), value: container.to_owned() };
+    let resources = Segment::Key("resources".to_owned());
+    let segments = list.segments().iter().cloned().chain([element, resources]).collect();
+    // Never empty: two segments were just added.
+    FieldPath::new(segments).unwrap_or_else(|_| list.clone())
+}
+
+/// Request and limit of each accelerator that is in either of the two maps.
+fn accelerators_in(
+    profile: &Profile,
+    fields: &Accelerators,
+    path: &FieldPath,
+    resources: &Value,
+) -> Vec<Slot> {
+    let names: BTreeSet<&str> = RESOURCE_MAPS
+        .iter()
+        .filter_map(|map| resources.get(map)?.as_object())
+        .flatten()
+        .filter(|(name, amount)| !amount.is_null() && Pattern::any(&profile.names.resources, name))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let field = |name: &str, map: &str| {
+        let holder = resources.get(map).filter(|holder| !holder.is_null());
+        let amount = holder.and_then(|holder| holder.get(name));
+        let out_of_bounds = match holder {
+            Some(holder) if !holder.is_object() => {
+                Some(format!("cannot be set: {} is not a map", path.child(map)))
+            }
+            _ => amount.and_then(|amount| bad_amount(amount, fields.at_most)),
+        };
+        slot(Role::Accelerator, path.child(map).child(name), out_of_bounds)
+    };
+    names.iter().flat_map(|name| RESOURCE_MAPS.map(|map| field(name, map))).collect()
+}
+
+fn bad_amount(amount: &Value, at_most: u32) -> Option<String> {
+    const ONE: i128 = 1_000_000_000;
+    if amount.is_null() {
+        return None;
+    }
+    let fits = quantity(amount)
+        .is_some_and(|nanos| nanos % ONE == 0 && (0..=i128::from(at_most) * ONE).contains(&nanos));
+    (!fits).then(|| format!("is not a whole number from 0 to {at_most}"))
+}
+
+/// The quantization fields of the kind, there or not.
+pub(super) fn quantization(profile: &Profile, object: &Value) -> Vec<Slot> {
+    let Some(fields) = &profile.quantization else { return Vec::new() };
+    let enabled = fields.enabled.node(object).filter(|value| !value.is_null() && !value.is_boolean());
+    let precision = fields.precision.node(object).filter(|value| match value {
+        Value::Null => false,
+        Value::String(text) => text.chars().count() > fields.max_length,
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+    });
+    let enabled = enabled.map(|_| "is neither true nor false".to_owned());
+    let precision = precision.map(|_| format!("is not a text of at most {} characters", fields.max_length));
+    let place = |role, path: &FieldPath, problem: Option<String>| {
+        slot(role, path.clone(), blocked(path, object).or(problem))
+    };
+    vec![
+        place(Role::QuantizationEnabled, &fields.enabled, enabled),
+        place(Role::QuantizationPrecision, &fields.precision, precision),
+    ]
+}

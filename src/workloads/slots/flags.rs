@@ -1,0 +1,121 @@
+//! Where containers have a flag, and which containers may get one.
+//!
+//! Only the flag's own value is ever read. What is said about a container names
+//! it and the flag, and nothing else of its arguments: they may hold secrets.
+
+use std::collections::BTreeSet;
+
+use firebreak_engine::flag::{Given, given};
+use firebreak_engine::path::{FieldPath, Segment};
+use serde_json::Value;
+
+use crate::workloads::profile::{Flag, Pattern};
+
+/// Programs that run what stands in a text.
+const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
+/// The lists of arguments, in the order in which a program gets them.
+const LISTS: [&str; 2] = ["command", "args"];
+
+/// The flag in every container that has it, or that is recognisably the server and could get it.
+///
+/// # Errors
+/// Why it must not be changed, for people.
+pub(super) fn find(flag: &Flag, object: &Value) -> Result<Vec<FieldPath>, String> {
+    let mut found = Vec::new();
+    for list in &flag.containers {
+        let containers = list.node(object).and_then(Value::as_array);
+        let mut names = BTreeSet::new();
+        for container in containers.into_iter().flatten() {
+            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+            // A path finds the first element of a name, so a second one cannot be addressed.
+            let unique = !name.is_empty() && names.insert(name);
+            let problem = |problem: &str| Err(format!("container {name}: {problem}"));
+            match place(flag, container) {
+                Place::Nowhere => {}
+                Place::In(..) if !unique => return problem("it has no name of its own"),
+                Place::In(arguments, flag) => found.extend(path(list, name, arguments, flag)),
+                Place::Hindered(why) => return problem(&why),
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(format!("no container is recognisably a server that takes {}", flag.names[0]));
+    }
+    Ok(found)
+}
+
+/// Where a container has or gets the flag.
+enum Place<'a> {
+    /// It has none and is not the server.
+    Nowhere,
+    /// In this list, in this spelling.
+    In(&'static str, &'a str),
+    /// It has it, or would get it, and must not be changed.
+    Hindered(String),
+}
+
+fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
+    let lists = || LISTS.into_iter().filter_map(|list| Some((list, container.get(list)?.as_array()?)));
+    let mut here = None;
+    for (list, arguments) in lists() {
+        for name in &flag.names {
+            match (given(arguments, name), here) {
+                (Given::Not, _) => {}
+                (how, None) => here = Some((list, name, how)),
+                (_, Some(_)) => here = Some((list, name, Given::Twice)),
+            }
+        }
+    }
+    if let Some((list, name, how)) = here {
+        return match how.problem() {
+            None => Place::In(list, name),
+            Some(problem) => Place::Hindered(format!("{name}: {problem}")),
+        };
+    }
+    let elements: Vec<&str> = lists().flat_map(|(_, list)| list).filter_map(Value::as_str).collect();
+    let runs_it = runs(flag, &elements);
+    let name = &flag.names[0];
+    if !runs_it && !has_image(flag, container) {
+        Place::Nowhere
+    } else if is_run_by_a_shell(flag, &elements) {
+        Place::Hindered(format!("{name} cannot be added, because a shell starts its server"))
+    } else if lists().any(|(list, _)| list == "args") {
+        Place::In("args", name)
+    } else {
+        Place::Hindered(format!("{name} cannot be added without replacing the arguments of its image"))
+    }
+}
+
+fn path(list: &FieldPath, container: &str, arguments: &str, flag: &str) -> Option<FieldPath> {
+    let element = Segment::Element { key: "name".to_owned(), value: container.to_owned() };
+    let behind = [element, Segment::Key(arguments.to_owned()), Segment::Flag(flag.to_owned())];
+    // The flag's name was checked with the profile.
+    FieldPath::new(list.segments().iter().cloned().chain(behind).collect()).ok()
+}
+
+/// Whether one of the words names a program of the profile. The word behind `--something` is a value.
+fn runs(flag: &Flag, elements: &[&str]) -> bool {
+    let mut behind = "";
+    elements.iter().flat_map(|element| element.split_whitespace()).any(|word| {
+        let is_value = std::mem::replace(&mut behind, word).starts_with("--");
+        !is_value && !word.contains("://") && Pattern::any(&flag.programs, base_name(word))
+    })
+}
+
+fn is_run_by_a_shell(flag: &Flag, elements: &[&str]) -> bool {
+    elements.iter().any(|element| {
+        let is_text = element.contains(char::is_whitespace);
+        SHELLS.contains(&base_name(element)) || (is_text && runs(flag, &[element]))
+    })
+}
+
+/// Whether the image is one of the profile's, whatever its registry, tag and digest.
+fn has_image(flag: &Flag, container: &Value) -> bool {
+    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+    let name = base_name(image.split('@').next().unwrap_or_default());
+    Pattern::any(&flag.images, name.split(':').next().unwrap_or_default())
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}

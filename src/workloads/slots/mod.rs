@@ -1,0 +1,147 @@
+//! The fields of one object that an action may change.
+//!
+//! A role that the kind has no field for is an obstacle, and so is a field that
+//! this object has in a form which must not be changed; then the action does
+//! not apply and says why. What is there in a wrong size or shape is a slot out
+//! of bounds: no action lends it. Quantization and placement are no obstacles,
+//! a fallback does without them. Nothing here may panic: kinds with an open
+//! schema hold anything.
+
+mod accelerators;
+mod flags;
+mod numbers;
+mod placement;
+
+use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
+use firebreak_engine::path::{FieldPath, Segment};
+use serde_json::Value;
+
+use super::profile::{Pin, Profile};
+
+/// The longest path that an Incident's status can hold.
+const LONGEST_PATH: usize = 512;
+
+/// The fields that an action may change in the object, in a stable order.
+pub fn slots(profile: &Profile, object: &Value) -> Slots {
+    let mut found = Slots {
+        metadata_propagates: profile.metadata_propagates,
+        obstacles: absent(profile),
+        ..Slots::default()
+    };
+    fallback(profile, object, &mut found);
+    numbers::replicas(profile, object, &mut found);
+    numbers::autoscaler_limit(profile, object, &mut found);
+    schedulers(profile, object, &mut found);
+    numbers::setting(Role::BatchSize, profile.batch_size.as_ref(), object, &mut found);
+    numbers::setting(Role::MaxConcurrency, profile.max_concurrency.as_ref(), object, &mut found);
+    found
+}
+
+/// What a fallback from accelerators changes. An object that uses none has nothing of it, whatever its
+/// placement says: there is nothing to lend. Otherwise only what exists is listed, with two exceptions
+/// that the runbooks ask for: request and limit of one accelerator are changed together, even if one of
+/// them is absent, and a kind's quantization fields may be absent too.
+fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
+    let Some(accelerators) = &profile.accelerators else { return };
+    accelerators::accelerators(profile, accelerators, object, found);
+    found.pins.extend(pins(&accelerators.claims, object));
+    if found.fields.is_empty() && found.pins.is_empty() {
+        return;
+    }
+    found.fields.extend(accelerators::quantization(profile, object));
+    found.fields.extend(placement::node_selectors(profile, object));
+    found.fields.extend(placement::node_affinities(profile, object));
+    found.fields.extend(placement::runtime_classes(profile, object));
+    found.pins.extend(pins(&profile.placement.pins, object));
+}
+
+/// Names of schedulers. Only those that are there are ever changed.
+fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
+    let is_there = |path: &&FieldPath| path.node(object).is_some_and(|name| !name.is_null());
+    let there = profile.scheduler.iter().filter(is_there);
+    found.fields.extend(there.map(|path| slot(Role::Scheduler, path.clone(), None)));
+}
+
+/// The roles that a kind has no field for.
+fn absent(profile: &Profile) -> Vec<Obstacle> {
+    let roles = [
+        (Role::Accelerator, profile.accelerators.is_some(), "accelerators"),
+        (Role::Replicas, profile.replicas.is_some(), "number of replicas"),
+        (Role::AutoscalerLimit, profile.autoscaler_limit.is_some(), "autoscaler limit"),
+        (Role::Scheduler, !profile.scheduler.is_empty(), "scheduler name"),
+        (Role::BatchSize, profile.batch_size.is_some(), "batch size"),
+        (Role::MaxConcurrency, profile.max_concurrency.is_some(), "concurrency limit"),
+    ];
+    let kind = with_article(&profile.kind);
+    let missing = roles.into_iter().filter(|(_, is_there, _)| !is_there);
+    missing.map(|(role, _, noun)| Obstacle { role, why: format!("{kind} has no {noun}") }).collect()
+}
+
+/// "a Deployment", "an InferenceService", and as it is read aloud, "an LLMDeployment".
+fn with_article(kind: &str) -> String {
+    let mut letters = kind.chars();
+    let first = letters.next().unwrap_or_default();
+    let is_spelt =
+        first.is_ascii_uppercase() && letters.next().is_some_and(|second| second.is_ascii_uppercase());
+    let vowels = if is_spelt { "AEFHILMNORSX" } else { "AEIOU" };
+    let article = if vowels.contains(first.to_ascii_uppercase()) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// Why a field cannot be set: something on the way to it has another shape, or is a list without the
+/// element that the path names.
+fn blocked(path: &FieldPath, object: &Value) -> Option<String> {
+    let segments = path.segments();
+    let mut at = object;
+    for (depth, segment) in segments.iter().enumerate() {
+        let here =
+            || FieldPath::new(segments[..depth].to_vec()).map_or_else(|_| "it".to_owned(), |p| p.to_string());
+        let fits = match segment {
+            Segment::Key(_) => at.is_object(),
+            Segment::Element { .. } | Segment::Flag(_) => at.is_array(),
+        };
+        if !fits {
+            let shape = if matches!(segment, Segment::Key(_)) { "map" } else { "list" };
+            return Some(format!("cannot be set: {} is not a {shape}", here()));
+        }
+        let next = FieldPath::new(vec![segment.clone()]).ok().and_then(|step| step.node(at));
+        at = match (next.filter(|next| !next.is_null()), segment) {
+            (Some(next), _) => next,
+            (None, Segment::Element { .. }) => {
+                return Some(format!("cannot be set: {} has no such element", here()));
+            }
+            (None, Segment::Key(_) | Segment::Flag(_)) => {
+                let elements = segments[depth..].iter().any(|left| matches!(left, Segment::Element { .. }));
+                return elements
+                    .then(|| "cannot be set: the list on the way to it does not exist".to_owned());
+            }
+        };
+    }
+    None
+}
+
+fn pins(pins: &[Pin], object: &Value) -> Vec<String> {
+    let holds = |pin: &&Pin| match pin.path.node(object) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => true,
+    };
+    pins.iter().filter(holds).map(|pin| pin.because.clone()).collect()
+}
+
+fn slot(role: Role, path: FieldPath, out_of_bounds: Option<String>) -> Slot {
+    let too_long = path.to_string().len() > LONGEST_PATH;
+    let out_of_bounds =
+        out_of_bounds.or_else(|| too_long.then(|| "is too long a path to be recorded".to_owned()));
+    Slot { role, path, out_of_bounds }
+}
+
+#[cfg(test)]
+mod any_tests;
+#[cfg(test)]
+mod flags_tests;
+#[cfg(test)]
+mod numbers_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Whole numbers that an action sets: replicas, limits, batch size and concurrency.
+
+use firebreak_engine::facts::{Obstacle, Role, Slots};
+use firebreak_engine::path::FieldPath;
+use firebreak_engine::value::whole;
+use serde_json::Value;
+
+use super::{blocked, flags, slot};
+use crate::workloads::profile::{Profile, Setting};
+
+/// The number of replicas.
+pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
+    if let Some(replicas) = &profile.replicas {
+        let problem = problem(&replicas.spec, object, replicas.at_least, replicas.at_most);
+        found.fields.push(slot(Role::Replicas, replicas.spec.clone(), problem));
+    }
+}
+
+/// The most replicas that an autoscaler may set.
+pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Slots) {
+    if let Some(limit) = &profile.autoscaler_limit {
+        let problem = problem(&limit.path, object, limit.at_least, limit.at_most);
+        found.fields.push(slot(Role::AutoscalerLimit, limit.path.clone(), problem));
+    }
+}
+
+/// A number that a model server works with.
+pub(super) fn setting(role: Role, setting: Option<&Setting>, object: &Value, found: &mut Slots) {
+    let Some(setting) = setting else { return };
+    if let Some(flag) = &setting.flag {
+        match flags::find(flag, object) {
+            Ok(paths) => found.fields.extend(paths.into_iter().map(|path| {
+                let problem = out_of_bounds(&path, object, setting.at_least, setting.at_most);
+                slot(role.clone(), path, problem)
+            })),
+            Err(why) => found.obstacles.push(Obstacle { role, why }),
+        }
+        return;
+    }
+    let Some(path) = &setting.path else { return };
+    let lacks = |needed: &FieldPath| needed.node(object).is_none_or(Value::is_null);
+    match setting.only_with.as_ref().filter(|needed| lacks(&needed.path)) {
+        Some(needed) => found.obstacles.push(Obstacle { role, why: needed.otherwise.clone() }),
+        None => {
+            let problem = problem(path, object, setting.at_least, setting.at_most);
+            found.fields.push(slot(role, path.clone(), problem));
+        }
+    }
+}
+
+fn problem(path: &FieldPath, object: &Value, at_least: i64, at_most: i64) -> Option<String> {
+    blocked(path, object).or_else(|| out_of_bounds(path, object, at_least, at_most))
+}
+
+/// What is no whole number at all, every action refuses by itself.
+fn out_of_bounds(path: &FieldPath, object: &Value, at_least: i64, at_most: i64) -> Option<String> {
+    let number = path.read(object).as_deref().and_then(whole)?;
+    let fits = (at_least..=at_most).contains(&number);
+    (!fits).then(|| format!("is {number} and not from {at_least} to {at_most}"))
+}

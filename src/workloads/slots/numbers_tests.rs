@@ -1,0 +1,160 @@
+use firebreak_engine::facts::{Role, Slots};
+use serde_json::{Value, json};
+
+use super::tests::{
+    AUTOSCALER, DEPLOYMENT, INFERENCE_SERVICE, Kind, LLM_DEPLOYMENT, SCALED_OBJECT, STATEFUL_SET, found,
+    obstacle, with_role,
+};
+use super::with_article;
+
+const KINDS: [Kind; 6] =
+    [DEPLOYMENT, STATEFUL_SET, LLM_DEPLOYMENT, AUTOSCALER, INFERENCE_SERVICE, SCALED_OBJECT];
+
+/// Why the present value of the only field with this role is not lent.
+fn problem(slots: &Slots, role: &Role) -> Option<String> {
+    let all: Vec<_> = slots.of(role).collect();
+    assert_eq!(all.len(), 1, "{role:?}");
+    all[0].out_of_bounds.clone()
+}
+
+#[test]
+fn each_kind_has_its_own_fields_and_says_what_it_has_not() {
+    let table: [(Role, [Option<&str>; 6]); 4] = [
+        (
+            Role::Replicas,
+            [Some("/spec/replicas"), Some("/spec/replicas"), Some("/spec/replicas"), None, None, None],
+        ),
+        (
+            Role::AutoscalerLimit,
+            [
+                None,
+                None,
+                Some("/spec/autoscaling/maxReplicas"),
+                Some("/spec/maxReplicas"),
+                Some("/spec/predictor/maxReplicas"),
+                Some("/spec/maxReplicaCount"),
+            ],
+        ),
+        (
+            Role::MaxConcurrency,
+            [
+                None,
+                None,
+                Some("/spec/serving/maxConcurrency"),
+                None,
+                Some("/spec/predictor/containerConcurrency"),
+                None,
+            ],
+        ),
+        (
+            Role::BatchSize,
+            [
+                // A flag of a container, which this object has not.
+                None,
+                None,
+                Some("/spec/serving/batchSize"),
+                None,
+                Some("/spec/predictor/batcher/maxBatchSize"),
+                None,
+            ],
+        ),
+    ];
+    let object = json!({"spec": {"predictor": {"batcher": {}}}});
+    for (role, paths) in table {
+        for (kind, path) in KINDS.into_iter().zip(paths) {
+            let slots = found(kind, &object);
+            assert_eq!(with_role(&slots, &role), path.into_iter().collect::<Vec<_>>(), "{kind:?}");
+            assert_eq!(obstacle(&slots, &role).is_some(), path.is_none(), "{kind:?} {role:?}");
+        }
+    }
+    let why = |kind, role| obstacle(&found(kind, &object), &role).unwrap();
+    assert_eq!(why(AUTOSCALER, Role::BatchSize), "a HorizontalPodAutoscaler has no batch size");
+    assert_eq!(why(AUTOSCALER, Role::Accelerator), "a HorizontalPodAutoscaler has no accelerators");
+    assert_eq!(why(INFERENCE_SERVICE, Role::Replicas), "an InferenceService has no number of replicas");
+    assert_eq!(why(DEPLOYMENT, Role::MaxConcurrency), "a Deployment has no concurrency limit");
+    assert_eq!(why(SCALED_OBJECT, Role::Scheduler), "a ScaledObject has no scheduler name");
+}
+
+#[test]
+fn only_the_metadata_of_a_service_reaches_its_pods() {
+    let propagating: Vec<Kind> =
+        KINDS.into_iter().filter(|kind| found(*kind, &json!({})).metadata_propagates).collect();
+    assert_eq!(propagating, [INFERENCE_SERVICE]);
+}
+
+#[test]
+fn a_number_in_bounds_is_lent_and_one_out_of_them_is_not() {
+    let scaler = |limit: Value| found(AUTOSCALER, &json!({"spec": {"maxReplicas": limit}}));
+    for limit in [json!(1), json!(10000), json!("20"), Value::Null] {
+        assert_eq!(problem(&scaler(limit.clone()), &Role::AutoscalerLimit), None, "{limit}");
+    }
+    for limit in [json!(0), json!(-1), json!(10001), json!("0")] {
+        let why = problem(&scaler(limit.clone()), &Role::AutoscalerLimit).unwrap();
+        assert!(why.contains("not from 1 to 10000"), "{limit}: {why}");
+    }
+    // Not a number: the action says so itself.
+    for limit in [json!("many"), json!(1.5), json!({}), json!(true)] {
+        assert_eq!(problem(&scaler(limit.clone()), &Role::AutoscalerLimit), None, "{limit}");
+    }
+    let model = |spec: Value| found(LLM_DEPLOYMENT, &json!({"spec": spec}));
+    assert_eq!(problem(&model(json!({"replicas": 0})), &Role::Replicas), None);
+    assert!(problem(&model(json!({"replicas": -1})), &Role::Replicas).is_some());
+    assert_eq!(problem(&model(json!({"serving": {"batchSize": "32"}})), &Role::BatchSize), None);
+    assert!(problem(&model(json!({"serving": {"batchSize": 0}})), &Role::BatchSize).is_some());
+}
+
+#[test]
+fn a_field_that_is_absent_can_be_set_unless_something_else_is_on_the_way() {
+    let batch = |spec: Value| problem(&found(LLM_DEPLOYMENT, &json!({"spec": spec})), &Role::BatchSize);
+    for spec in [json!({}), json!({"serving": {}}), json!({"serving": null}), Value::Null] {
+        assert_eq!(batch(spec.clone()), None, "{spec}");
+    }
+    let why = batch(json!({"serving": "fast"})).unwrap();
+    assert_eq!(why, "cannot be set: /spec/serving is not a map");
+    assert_eq!(batch(json!([1])).unwrap(), "cannot be set: /spec is not a map");
+}
+
+#[test]
+fn a_service_without_a_batcher_is_not_given_one() {
+    let service = |predictor: Value| found(INFERENCE_SERVICE, &json!({"spec": {"predictor": predictor}}));
+    for predictor in [json!({}), json!({"batcher": null}), json!("x")] {
+        let slots = service(predictor);
+        assert_eq!(slots.of(&Role::BatchSize).count(), 0);
+        assert!(obstacle(&slots, &Role::BatchSize).unwrap().contains("no batcher"));
+    }
+    let slots = service(json!({"batcher": {"maxBatchSize": 32}, "containerConcurrency": 0}));
+    assert_eq!(obstacle(&slots, &Role::BatchSize), None);
+    assert_eq!(problem(&slots, &Role::BatchSize), None);
+    assert_eq!(problem(&slots, &Role::MaxConcurrency), None);
+}
+
+#[test]
+fn schedulers_are_listed_where_they_are_named() {
+    let of = |kind, spec: Value| with_role(&found(kind, &json!({"spec": spec})), &Role::Scheduler);
+    let both = json!({"scheduling": {"scheduler": "ml-scheduler"}, "schedulerName": "ml-scheduler"});
+    assert_eq!(of(LLM_DEPLOYMENT, both), ["/spec/scheduling/scheduler", "/spec/schedulerName"]);
+    assert_eq!(of(LLM_DEPLOYMENT, json!({"schedulerName": "x", "scheduling": 4})), ["/spec/schedulerName"]);
+    assert_eq!(of(LLM_DEPLOYMENT, json!({"schedulerName": null})), Vec::<String>::new());
+    let pod = json!({"template": {"spec": {"schedulerName": "volcano"}}});
+    for kind in [DEPLOYMENT, STATEFUL_SET] {
+        assert_eq!(of(kind, pod.clone()), ["/spec/template/spec/schedulerName"]);
+    }
+    let predictor =
+        json!({"predictor": {"schedulerName": "kai-scheduler", "workerSpec": {"schedulerName": "x"}}});
+    assert_eq!(of(INFERENCE_SERVICE, predictor).len(), 2);
+}
+
+#[test]
+fn a_kind_gets_the_article_with_which_it_is_read() {
+    let table = [
+        "a Deployment",
+        "an InferenceService",
+        "an LLMDeployment",
+        "a HorizontalPodAutoscaler",
+        "a VLLMRuntime",
+    ];
+    for expected in table {
+        let (_, kind) = expected.split_once(' ').unwrap();
+        assert_eq!(with_article(kind), expected);
+    }
+}
