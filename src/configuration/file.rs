@@ -131,6 +131,8 @@ fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Profile>, 
 
 #[cfg(test)]
 mod tests {
+    use firebreak_engine::verdict::Verdict;
+
     use super::*;
 
     const START: &str = "apiVersion: config.firebreak.dev/v1alpha1\nkind: OperatorConfiguration\n";
@@ -198,5 +200,49 @@ profiles:
     fn a_file_that_is_not_there_is_named() {
         let error = text(Path::new("/nowhere/config.yaml")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/config.yaml") && error.contains("--config"), "{error}");
+    }
+    const DOCUMENTATION: &str = include_str!("../../docs/profiles.md");
+
+    /// The YAML in the documentation that has this line.
+    fn example(line: &str) -> String {
+        let blocks = DOCUMENTATION.split("```yaml\n").skip(1);
+        let texts = blocks.map(|block| {
+            let block = block.split("```").next().unwrap();
+            let indent = block.len() - block.trim_start().len();
+            let lines = block.lines().map(|line| line.get(indent..).unwrap_or_default());
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        texts.filter(|text| text.lines().any(|found| found.starts_with(line))).last().unwrap()
+    }
+
+    #[test]
+    fn the_example_in_the_documentation_finds_what_it_says() {
+        parse(&example("endpoints: []")).unwrap();
+        let profiles = parse(&example("kind: OperatorConfiguration")).unwrap();
+        let profile = profiles.find("models.example.com/v1", "ModelServer").unwrap();
+        let object: serde_json::Value = serde_saphyr::from_str(&example("kind: ModelServer")).unwrap();
+        let slots = crate::workloads::slots(profile, &object);
+        assert_eq!((slots.fields.len(), slots.pins.len(), slots.obstacles.len()), (7, 0, 1), "{slots:#?}");
+        assert!(slots.fields.iter().all(|slot| slot.out_of_bounds.is_none()));
+        assert_eq!(crate::workloads::healthy(profile, &object).0, Verdict::True);
+        assert_eq!(crate::workloads::rollout(profile, &object).0, Verdict::True);
+    }
+
+    #[test]
+    fn every_field_of_a_profile_is_in_the_documentation() {
+        let described = |field: &str| {
+            let starts = [format!("`{field}`"), format!("`{field}."), format!(".{field}`")];
+            starts.iter().any(|start| DOCUMENTATION.contains(start))
+        };
+        let known = |place: &str| {
+            let end = "}".repeat(place.matches('{').count());
+            let error = parse(&format!("{START}profiles: [{{{place}nonsense: 1{end}}}]\n")).unwrap_err();
+            let (_, fields) = error.split_once("expected one of ").unwrap();
+            fields.split(';').next().unwrap().split(", ").map(str::to_owned).collect::<Vec<_>>()
+        };
+        let parts = ["", "accelerators: {", "placement: {", "batchSize: {flag: {"].map(known);
+        for field in parts.concat() {
+            assert!(described(&field), "{field}");
+        }
     }
 }
