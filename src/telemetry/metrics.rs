@@ -76,7 +76,7 @@ impl Metrics {
         let seconds_to_days = exponential_buckets(0.01, 3.0, 14)?;
         let configuration_valid = all.register(IntGauge::new(
             "firebreak_configuration_valid",
-            "0 while the configuration file is refused and the last good one is in force.",
+            "Whether the configuration file is in force; if it is refused, the last good one is.",
         )?)?;
         configuration_valid.set(1);
         Ok(Self {
