@@ -11,6 +11,9 @@ use crate::ownership;
 use crate::path::{FieldPath, Segment};
 use crate::undo::annotation;
 
+/// The type of the timeline entry and the reason in a plan that say [`warning`].
+pub const WARNING: &str = "GitOpsWarning";
+
 const FLUX: &str = "kustomize.toolkit.fluxcd.io/name";
 const FLUX_PAUSE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
 const PAUSED: &str = "disabled";

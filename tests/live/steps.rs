@@ -140,7 +140,7 @@ async fn a_step_that_does_not_help_is_followed_by_the_next_and_a_ladder_used_up_
 }
 
 #[tokio::test]
-async fn what_an_incident_that_is_gone_has_left_is_held_by_it_until_undo_puts_it_back() {
+async fn what_an_incident_that_is_gone_has_left_is_adopted_and_goes_back_with_the_next() {
     let drill = Drill::new("step-orphan").await;
     let models = drill.models(2).await;
     let operator = drill.world.operator().start().await;
@@ -159,18 +159,15 @@ async fn what_an_incident_that_is_gone_has_left_is_held_by_it_until_undo_puts_it
     policy.wait_until("waits no more", |policy| policy.data["status"].get("waitingFor").is_none()).await;
 
     let next = drill.respond(&policy).await;
-    let held = next
-        .wait_until("model-1 is HeldBy", |incident| change_of(incident, "model-1")["reason"] == "HeldBy")
+    let adopted = next
+        .wait_until("model-1 is adopted", |incident| change_of(incident, "model-1")["state"] == "Verified")
         .await;
-    let message = change_of(&held, "model-1")["message"].as_str().unwrap_or_default().to_owned();
-    for word in [first.name(), "firebreak undo"] {
-        assert!(message.contains(word), "{next}: no {word} in {message:?}");
-    }
-    let undone = drill.world.firebreak(&["undo", "llmdeployment/model-1", "-n", &drill.world.a]).await;
-    assert!(undone.status.success(), "{}", String::from_utf8_lossy(&undone.stderr));
-    // It is tried again: the emergency lasts, so it falls back once more, for this Incident.
-    next.wait_until("model-1 joins", |incident| change_of(incident, "model-1")["state"] == "Verified").await;
-    assert!(has_fallen(&models.objects[1].get().await.data), "model-1");
+    let limit = "/spec/resources/limits/nvidia.com~1gpu";
+    let fields = change_of(&adopted, "model-1")["fields"].as_array().cloned().unwrap_or_default();
+    let limit = fields.iter().find(|field| field["path"] == limit).cloned().unwrap_or_default();
+    assert_eq!((&limit["before"], &limit["after"]), (&json!("1"), &json!("0")), "{next}: the oldest before");
+    let timeline = adopted.data["status"]["timeline"].to_string();
+    assert!(timeline.contains("Adopted") && timeline.contains(first.name()), "{next}: {timeline}");
     drill.recover(&next).await;
     for (model, before) in models.objects.iter().zip(&models.before) {
         let after = model.snapshot().await;

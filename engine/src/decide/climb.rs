@@ -9,6 +9,7 @@ use super::turn::Turn;
 use super::{Round, is_begun};
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, Part, Target};
+use crate::gitops;
 use crate::incident::{Because, Held};
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -282,6 +283,8 @@ impl Round<'_> {
             return false;
         }
         let number = plans.new_targets();
+        let in_place = plans.in_place_of_others();
+        let warning = plans.warning.clone();
         if !self.begin_changes(step, plans) {
             return true;
         }
@@ -293,8 +296,11 @@ impl Round<'_> {
         status.message = None;
         self.happen(
             "StepStarted",
-            &format!("step {}: {} on {number} object(s)", step.name, step.action.name()),
+            &format!("step {}: {} on {number} object(s){in_place}", step.name, step.action.name()),
         );
+        if let Some(warning) = warning {
+            self.happen(gitops::WARNING, &format!("step {}: {warning}", step.name));
+        }
         true
     }
 

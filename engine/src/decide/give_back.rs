@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::Round;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::effect::Act;
-use crate::facts::{LookResult, Outcome, is_due};
+use crate::facts::{Look, LookResult, Outcome, is_due};
 use crate::gitops::is_pause;
 use crate::id::{IncidentId, ResourceVersion};
 use crate::period::after;
@@ -124,12 +124,33 @@ impl Round<'_> {
             false => undo::three_way_patch(object, &change.id, &mut change.fields),
         };
         match patch {
+            Ok(_) if self.is_record_only(change) => {
+                change.state = ChangeState::Reverting;
+                change.record_is_gone(self.now);
+                self.take_traces_off(change, object, version);
+            }
             Ok(patch) => {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
             }
             Err(error) => self.cannot_put_back(change, &error.to_string()),
         }
+    }
+
+    /// Whether taking the record off would be all that the return does, where that would restart pods: then
+    /// the record stays until the next write there, and only this Incident knows that it is dead.
+    fn is_record_only(&self, change: &Change) -> bool {
+        let nothing_goes_back = self.is_kept(change) || change.fields.iter().all(|f| f.ceded_to.is_some());
+        nothing_goes_back && self.metadata_propagates(change)
+    }
+
+    /// Whether labels and annotations of the object, as it was read in this round, reach its pods.
+    pub(super) fn metadata_propagates(&self, change: &Change) -> bool {
+        let read = match self.facts.looked.get(&Look::Object(change.target.clone())) {
+            Some(LookResult::Found(target)) => Some(target.as_ref()),
+            Some(_) | None => self.listed(&change.step, &change.target.uid),
+        };
+        read.is_some_and(|target| target.slots.metadata_propagates)
     }
 
     /// Hands field ownership back and removes the fence, with the last change of the object.

@@ -5,6 +5,7 @@ use super::{Round, is_begun, journal};
 use crate::action::Plan;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Part, Target};
+use crate::gitops;
 use crate::id::ChangeId;
 use crate::rules::Step;
 use crate::undo;
@@ -20,6 +21,8 @@ pub(super) struct Plans {
     pub nothing_to_do: u32,
     /// Objects in the step's scope, whatever `where` says.
     pub scope: usize,
+    /// What people must know about the tool that applies one of the objects.
+    pub warning: Option<String>,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
     /// Why the broken scheduler cannot be retired: then nothing else is changed either.
@@ -32,6 +35,14 @@ impl Plans {
     /// Objects that would be changed, but for a scheduler that is retired for them.
     pub(super) fn new_targets(&self) -> usize {
         self.changes.iter().filter(|(_, target)| target.part == Part::Target).count()
+    }
+
+    /// Says how many of them are changed in the place of what they own.
+    pub(super) fn in_place_of_others(&self) -> String {
+        match self.changes.iter().filter(|(_, target)| !target.resolved_from.is_empty()).count() {
+            0 => String::new(),
+            number => format!(", {number} of them in the place of what they own"),
+        }
     }
 }
 
@@ -70,6 +81,13 @@ impl Round<'_> {
             }
             LookResult::Found(_) | LookResult::Gone | LookResult::Holder(_) => return None,
         };
+        // What was left alone and is not described any more needs no entry.
+        let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);
+        self.next.changes.retain(|change| {
+            let only_says_why =
+                change.state == ChangeState::Skipped && change.round == 0 && change.fence.is_none();
+            change.step != step.name || !only_says_why || is_listed(change)
+        });
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
         for target in &listed.targets {
             if target.matched == Verdict::True
@@ -119,7 +137,13 @@ impl Round<'_> {
             None => Change::planned(id, &step.name, target.id.clone(), fields),
         };
         match plan {
-            Plan::Change(fields) => plans.changes.push((change(fields), target.clone())),
+            Plan::Change(fields) => {
+                if let Some(warning) = gitops::warning(&target.object, &fields) {
+                    plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));
+                    self.not_done(&step.name, Some(target), gitops::WARNING, &warning);
+                }
+                plans.changes.push((change(fields), target.clone()));
+            }
             Plan::NothingToDo(why) => {
                 plans.nothing_to_do += 1;
                 self.not_done(&step.name, Some(target), "NothingToDo", &why);

@@ -288,7 +288,8 @@ impl Round<'_> {
 
     /// Moves the object's version, so that a late request finds it changed.
     fn fence(&mut self, change: &mut Change, target: &Target, why: &str) {
-        if change.reason.as_deref() == Some(FENCE_REFUSED) {
+        // Where annotations reach the pods, a fence would restart them.
+        if change.reason.as_deref() == Some(FENCE_REFUSED) || target.slots.metadata_propagates {
             let safe = after(change.sent_at.unwrap_or(self.now), LATE_REQUEST);
             if safe <= self.now {
                 change.fence = None;

@@ -3,7 +3,7 @@
 use super::Round;
 use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
-use crate::facts::{LookResult, Outcome, Target};
+use crate::facts::{Look, LookResult, Outcome, Target};
 use crate::path::FieldPath;
 use crate::rules::{Check, Step};
 use crate::undo;
@@ -61,9 +61,12 @@ impl Round<'_> {
         match check {
             Check::Rollout => {
                 for change in in_force {
-                    let (verdict, text) = match self.listed(&step.name, &change.target.uid) {
-                        Some(target) => target.rollout.clone(),
-                        None => (Verdict::Unknown, "it was not listed".to_owned()),
+                    let read = self.facts.looked.get(&Look::Object(change.target.clone()));
+                    let (verdict, text) = match (self.listed(&step.name, &change.target.uid), read) {
+                        (Some(target), _) => target.rollout.clone(),
+                        // Its labels may have changed since it was.
+                        (None, Some(LookResult::Found(target))) => target.rollout.clone(),
+                        (None, _) => (Verdict::Unknown, "it was not listed".to_owned()),
                     };
                     if verdict != Verdict::True {
                         return (verdict, format!("rollout of {}: {text}", change.target));
@@ -183,7 +186,9 @@ impl Round<'_> {
             |path: &FieldPath| loan.fields.iter().find(|f| f.path == *path).and_then(|f| f.after.as_ref());
         let is_right = change.fields.iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
         let is_refused = change.reason.as_deref() == Some(NOT_AMENDED);
-        if is_right || is_refused || self.is_being_written(&change.target) {
+        // Where annotations reach the pods, only this Incident knows what was stored.
+        let restarts = target.slots.metadata_propagates;
+        if is_right || is_refused || restarts || self.is_being_written(&change.target) {
             return;
         }
         if let Ok(patch) = undo::amend_patch(&target.object, change) {

@@ -115,6 +115,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         scaled_by: ScaledBy::Nobody,
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
+            metadata_propagates: object["kind"] == "InferenceService",
             ..Slots::default()
         },
         rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),

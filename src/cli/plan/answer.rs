@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange};
 use firebreak_engine::decide::Decision;
+use firebreak_engine::gitops;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::{RuleStatus, SignalState, SignalStatus, StepStatus};
 use firebreak_engine::policy::{Mode, Severity};
@@ -72,6 +73,9 @@ struct PlannedChange {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     in_place_of: Vec<TargetId>,
     fields: Vec<FieldChange>,
+    /// What people must know about the tool that applies it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -160,7 +164,12 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
     };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
     // That nothing is done because it is a plan goes without saying.
-    let about_it = |why: &&WhyNot| why.step == step.name && why.reason != "Observe";
+    let about_it =
+        |why: &&WhyNot| why.step == step.name && why.reason != "Observe" && why.reason != gitops::WARNING;
+    let warning = |target: &TargetId| {
+        let is_it = |why: &&WhyNot| why.target.as_ref() == Some(target) && why.reason == gitops::WARNING;
+        decision.why.iter().find(is_it).map(|why| why.message.clone())
+    };
     PlannedStep {
         name: step.name.clone(),
         action,
@@ -174,6 +183,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
                 target: change.target.clone(),
                 in_place_of: in_place_of(&change.target),
                 fields: change.fields.clone(),
+                warning: warning(&change.target),
             })
             .collect(),
         not_done: decision
@@ -259,6 +269,8 @@ impl PlannedStep {
         for change in &self.changes {
             lines.push(Line::of(format!("  {}{}", change.target, owned(&change.in_place_of))));
             lines.extend(change.fields.iter().map(|field| Line::of("    ").join(field_line(field))));
+            let warning = change.warning.iter();
+            lines.extend(warning.map(|text| Line::of("    ").add(Style::Busy, format!("warning: {text}"))));
         }
         for why in &self.not_done {
             let Some(target) = &why.target else { continue };
