@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{self, Drill, Models, change_of, has_fallen, heartbeats, is_stalled, message_of},
+    drill::{self, Drill, Models, change_of, heartbeats, is_stalled, message_of},
     support::{
         object::condition,
         proxy::{Fault, Rule},
