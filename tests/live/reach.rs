@@ -143,9 +143,6 @@ async fn a_target_is_changed_through_the_owner_at_the_top_and_put_back_there() {
     // What it was changed for does not match any more: it is looked after all the same.
     let child = &deployment.objects[0];
     child.merge("alice", json!({"metadata": {"labels": {"tier": "lead"}}})).await;
-    let generation = model.objects[0].get().await.metadata.generation;
-    let ready = json!({"status": {"phase": "Ready", "observedGeneration": generation}});
-    model.objects[0].merge_status("llm-d-operator", ready).await;
     incident.wait_until("verified", |incident| change_of(incident, "owner")["state"] == "Verified").await;
 
     drill.recover(&incident).await;

@@ -98,7 +98,10 @@ async fn an_incident_in_monitoring_writes_nothing() {
     models.wait_until_fallen().await;
     assert_eq!(incident.get().await.data["status"]["phase"], "Monitoring", "{incident}");
     assert_steady(&operator, "an Incident is in Monitoring").await;
-    drill.recover(&incident).await;
+    // There is no GPU in this world, so on the way back in waves the models would never be ready.
+    drill.hush().await;
+    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
+    incident.wait_for_condition("Resolved", "True").await;
     assert_steady(&operator, "an Incident is Resolved").await;
 }
 

@@ -198,7 +198,7 @@ async fn ring_again_and_again(
 }
 
 fn guarded(spec: &mut Value) {
-    spec["recovery"] = json!({"for": "200ms"});
+    spec["recovery"] = json!({"for": "200ms", "between": "0s"});
     spec["guardrails"] = json!({
         "maxTargets": TARGETS, "cooldown": format!("{COOLDOWN_MILLIS}ms"),
         "maxIncidents": {"count": INCIDENTS, "per": "1h"},

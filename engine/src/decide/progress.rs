@@ -47,7 +47,12 @@ impl Round<'_> {
                 | StepState::Held
                 | StepState::Reverting => None,
             };
-            if !matches!(state, StepState::Pending | StepState::Applied) {
+            let waits = self.next.withdrawal.as_ref().is_some_and(|withdrawal| {
+                withdrawal.step.as_ref() == Some(&status.name)
+                    && !withdrawal.wave.is_empty()
+                    && withdrawal.healthy_at.is_none()
+            });
+            if !waits && !matches!(state, StepState::Pending | StepState::Applied) {
                 (status.reason, status.message) = (None, None);
             }
             status.state = state;

@@ -270,8 +270,7 @@ impl Round<'_> {
                 return Wave::Relapsed(format!("step {}: put back and not healthy: {why}", step.name));
             }
             Some(why) => {
-                let (reason, message) = ("WaveNotHealthy", format!("waits for what went back: {why}"));
-                self.not_done(&step.name, None, reason, &message);
+                self.pending(&step.name, "WaveNotHealthy", &format!("waits for what went back: {why}"));
             }
             None => {}
         }

@@ -59,7 +59,9 @@ async fn more_targets_than_the_guardrail_allows_are_held_and_nothing_is_written(
     let made: Vec<_> = stream::iter(0..300)
         .map(|number| async move {
             let model = models::document(world, &format!("model-{number}"));
-            world.create("flux", &model.to_string()).await.remove(0)
+            let model = world.create("flux", &model.to_string()).await.remove(0);
+            models::serve(&model).await;
+            model
         })
         .buffered(8)
         .collect()

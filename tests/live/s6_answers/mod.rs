@@ -212,7 +212,10 @@ async fn noisy_owners_do_not_keep_their_objects_from_being_changed_in_time() {
             "{model}: {change}"
         );
     }
-    drill.recover(&incident).await;
+    // There is no GPU in this world, so on the way back in waves the models would never be ready.
+    drill.hush().await;
+    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
+    incident.wait_for_condition("Resolved", "True").await;
     for (model, before) in models.objects.iter().zip(&models.before) {
         let after = model.snapshot().await;
         assert_eq!(after.spec, before.spec, "{model}: spec");
