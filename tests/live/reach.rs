@@ -211,7 +211,11 @@ async fn what_an_autoscaler_scales_is_not_scaled_and_the_autoscaler_is_named() {
     let drill = Drill::new("reach-scale").await;
     let autoscalers =
         |verbs| rights::Rule { group: "autoscaling", resources: &["horizontalpodautoscalers"], verbs };
-    drill.world.grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"])]].concat()).await;
+    let scaled = rights::Rule { group: "keda.sh", resources: &["scaledobjects"], verbs: &["list"] };
+    drill
+        .world
+        .grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"]), scaled]].concat())
+        .await;
     let gateway = create(&drill, &deployment(&drill, "gateway", json!([]))).await;
     let hpa = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
