@@ -39,9 +39,7 @@ impl Round<'_> {
         let Some(level) = self.next.severity else { return };
         self.next.held = None;
         self.next.changes.retain(|change| change.state != ChangeState::Planned); // from Observe
-        if !self.put_back_what_fell(level) {
-            return;
-        }
+        self.put_back_what_fell(level);
         self.notice_rise(level);
         for step in self.begun() {
             self.tend(&step, Joining::Open);
@@ -68,9 +66,8 @@ impl Round<'_> {
     }
 
     /// Puts back the steps that are not for this level and have not been for long enough, in waves.
-    /// Whether the climb may go on in this round.
-    fn put_back_what_fell(&mut self, level: Severity) -> bool {
-        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return true };
+    fn put_back_what_fell(&mut self, level: Severity) {
+        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
         let quiet = self.quiet_time(rules);
         let mut due = None;
         for step in self.begun() {
@@ -89,16 +86,11 @@ impl Round<'_> {
         };
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
         let Some(due) = due.filter(|_| !fallen.is_empty() || self.next.withdrawal.is_some()) else {
-            self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
-            return true;
+            return self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
         };
         match self.take_back(Because::SeverityFell, &fallen, due) {
-            Progress::Waits => true,
-            Progress::Done => {
-                self.next.withdrawal = None;
-                true
-            }
-            Progress::Relapsed => true,
+            Progress::Waits | Progress::Relapsed => {}
+            Progress::Done => self.next.withdrawal = None,
         }
     }
 

@@ -157,7 +157,14 @@ impl Round<'_> {
     }
 
     fn end_wave(&mut self) {
+        let wave = self.wave();
+        let is_back = |change: &Change| change.state == ChangeState::Reverted && wave.contains(&change.id);
+        let anything_is_back = self.next.changes.iter().any(is_back);
         if let Some(withdrawal) = &mut self.next.withdrawal {
+            if !anything_is_back {
+                // It has shown nothing, so the next one is no larger.
+                withdrawal.waves = withdrawal.waves.saturating_sub(1);
+            }
             withdrawal.wave.clear();
             withdrawal.healthy_at = None;
         }
@@ -173,7 +180,8 @@ impl Round<'_> {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             let of_steps = steps.iter().any(|step| step.name == change.step);
-            if of_steps && change.state == ChangeState::Reverting && !wave.contains(&change.id) {
+            let is_left = change.state == ChangeState::Reverting || is_stuck(change);
+            if of_steps && is_left && change.state.is_in_force() && !wave.contains(&change.id) {
                 self.give_back_at(index);
             }
         }
@@ -251,10 +259,10 @@ impl Round<'_> {
             withdrawal.healthy_at = Some(now);
         }
         let left = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
-        self.happen(
-            "WaveReturned",
-            &format!("step {}: {number} object(s) are back and healthy, {left} to go", step.name),
-        );
+        let text = format!("step {}: {number} object(s) are back and healthy, {left} to go", step.name);
+        if number > 0 {
+            self.happen("WaveReturned", &text);
+        }
         now
     }
 
@@ -322,6 +330,7 @@ impl Round<'_> {
                 .next
                 .changes_of(&step.name)
                 .filter(|change| matches!(change.state, ChangeState::Applied | ChangeState::Verified))
+                .filter(|change| !is_stuck(change))
                 .map(|change| change.id.clone())
                 .collect();
             if matches!(step.action, Action::RaiseAutoscalerLimit { .. }) && !candidates.is_empty() {

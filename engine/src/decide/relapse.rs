@@ -79,9 +79,11 @@ impl Round<'_> {
 
     /// After a relapse the response goes on in the same round.
     pub(super) fn go_on_after_relapse(&mut self) {
-        match self.next.severity {
-            Some(_) => self.climb(),
-            None => self.wait_for_a_rule(),
+        let held = self.rules.and_then(|rules| self.too_many_incidents(rules));
+        match (self.next.severity, held) {
+            (None, _) => self.wait_for_a_rule(),
+            (Some(_), Some(held)) => self.hold(held),
+            (Some(_), None) => self.climb(),
         }
     }
 
