@@ -1,13 +1,17 @@
 //! What is known about one emergency: the state that a decision starts from
 //! and the one that it leaves, as it stands in the Incident's status.
 
+mod evidence;
+mod step;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, ChangeState, cut};
+pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
+pub use self::step::{StepState, StepStatus, TargetCounts, count};
+use crate::change::{Change, cut};
 use crate::id::ChangeId;
-use crate::policy::{Severity, StepSpec};
-use crate::verdict::Verdict;
+use crate::policy::Severity;
 
 /// The engine's part of an Incident's status. Everything else in the status is
 /// derived from it.
@@ -205,154 +209,6 @@ impl Closing {
     }
 }
 
-/// Whether a signal is known, and what it said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct SignalStatus {
-    /// The name of the signal.
-    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
-    pub name: String,
-    /// Known or Unknown.
-    pub state: SignalState,
-    /// Its values, or why there are none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
-    pub summary: String,
-}
-
-/// Whether a signal can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum SignalState {
-    /// It has values.
-    Known,
-    /// It has none, so nothing that needs it is true or false.
-    Unknown,
-}
-
-/// The truth of one severity rule and since when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct RuleStatus {
-    /// The rule.
-    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: String,
-    /// Its level.
-    pub level: Severity,
-    /// What `when` says now.
-    pub truth: Verdict,
-    /// What it said when it was last known, and the clock since then; Unknown
-    /// stops the clock for a while.
-    pub known: Verdict,
-    /// The start of the clock of `known`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Since when it is Unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_since: Option<Timestamp>,
-    /// Whether the rule holds: true for `for`, and not yet `until`.
-    #[serde(default)]
-    pub holds: bool,
-    /// The numbers that it read, as of the last change of this status, or why it is Unknown.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
-    pub evidence: String,
-}
-
-/// Where a step stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum StepState {
-    /// It has not begun; the reason says why.
-    #[default]
-    Pending,
-    /// Changes are being made.
-    Applying,
-    /// All changes are made; not (or no longer) verified.
-    Applied,
-    /// It helped.
-    Verified,
-    /// A target failed.
-    Failed,
-    /// It is not for this severity, or not any more.
-    Skipped,
-    /// A person is needed.
-    Held,
-    /// Being put back.
-    Reverting,
-    /// Everything is put back.
-    Returned,
-}
-
-/// One step of the response.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct StepStatus {
-    /// The name of the step.
-    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
-    pub name: String,
-    /// Where it stands.
-    pub state: StepState,
-    /// Why, in one word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: Option<String>,
-    /// The same for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
-    pub message: Option<String>,
-    /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// When it was first verified.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verified_at: Option<Timestamp>,
-    /// When everything was put back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
-    /// Since when the severity is one that the step is not for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unlisted_since: Option<Timestamp>,
-    /// What became of its targets.
-    #[serde(default)]
-    pub targets: TargetCounts,
-    /// The step as it was when it began: it is finished, verified and put back
-    /// by this, whatever becomes of the policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub definition: Option<StepSpec>,
-}
-
-/// What became of the targets of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct TargetCounts {
-    /// Objects that the targets describe, those left alone included.
-    #[serde(default)]
-    pub matched: u32,
-    /// Objects that need no change.
-    #[serde(default)]
-    pub nothing_to_do: u32,
-    /// Changes that are or were in force.
-    #[serde(default)]
-    pub applied: u32,
-    /// Changes that were verified, and not taken back by a check that turned False.
-    #[serde(default)]
-    pub verified: u32,
-    /// Changes that were given up.
-    #[serde(default)]
-    pub failed: u32,
-    /// Changes that were put back.
-    #[serde(default)]
-    pub reverted: u32,
-    /// Changes that somebody else has taken over.
-    #[serde(default)]
-    pub ceded: u32,
-}
-
 /// Why a person is needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -415,37 +271,4 @@ pub struct ReportStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub problem: Option<String>,
-}
-
-/// Counts what became of the changes of a step.
-pub fn count<'a>(
-    changes: impl Iterator<Item = &'a Change>,
-    matched: u32,
-    nothing_to_do: u32,
-) -> TargetCounts {
-    let mut counts = TargetCounts { matched, nothing_to_do, ..TargetCounts::default() };
-    for change in changes {
-        // Of one that is on its way back or back, whether it had helped is still told.
-        let helped = match change.state {
-            ChangeState::Reverting | ChangeState::Reverted => change.verified_at.is_some(),
-            state => state == ChangeState::Verified,
-        };
-        counts.verified += u32::from(helped);
-        match change.state {
-            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => counts.applied += 1,
-            ChangeState::Failed => counts.failed += 1,
-            ChangeState::Reverted => {
-                counts.applied += 1;
-                counts.reverted += 1;
-            }
-            ChangeState::Ceded => counts.ceded += 1,
-            ChangeState::Planned
-            | ChangeState::Intended
-            | ChangeState::Unclear
-            | ChangeState::Kept
-            | ChangeState::Skipped
-            | ChangeState::Held => {}
-        }
-    }
-    counts
 }

@@ -1,0 +1,132 @@
+//! Where each step of a response stands.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, ChangeState};
+use crate::policy::StepSpec;
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum StepState {
+    /// It has not begun; the reason says why.
+    #[default]
+    Pending,
+    /// Changes are being made.
+    Applying,
+    /// All changes are made; not (or no longer) verified.
+    Applied,
+    /// It helped.
+    Verified,
+    /// A target failed.
+    Failed,
+    /// It is not for this severity, or not any more.
+    Skipped,
+    /// A person is needed.
+    Held,
+    /// Being put back.
+    Reverting,
+    /// Everything is put back.
+    Returned,
+}
+
+/// One step of the response.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The name of the step.
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub name: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub message: Option<String>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was first verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// When everything was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Since when the severity is one that the step is not for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted_since: Option<Timestamp>,
+    /// What became of its targets.
+    #[serde(default)]
+    pub targets: TargetCounts,
+    /// The step as it was when it began: it is finished, verified and put back
+    /// by this, whatever becomes of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<StepSpec>,
+}
+
+/// What became of the targets of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TargetCounts {
+    /// Objects that the targets describe, those left alone included.
+    #[serde(default)]
+    pub matched: u32,
+    /// Objects that need no change.
+    #[serde(default)]
+    pub nothing_to_do: u32,
+    /// Changes that are or were in force.
+    #[serde(default)]
+    pub applied: u32,
+    /// Changes that were verified, and not taken back by a check that turned False.
+    #[serde(default)]
+    pub verified: u32,
+    /// Changes that were given up.
+    #[serde(default)]
+    pub failed: u32,
+    /// Changes that were put back.
+    #[serde(default)]
+    pub reverted: u32,
+    /// Changes that somebody else has taken over.
+    #[serde(default)]
+    pub ceded: u32,
+}
+
+/// Counts what became of the changes of a step.
+pub fn count<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+    matched: u32,
+    nothing_to_do: u32,
+) -> TargetCounts {
+    let mut counts = TargetCounts { matched, nothing_to_do, ..TargetCounts::default() };
+    for change in changes {
+        // Of one that is on its way back or back, whether it had helped is still told.
+        let helped = match change.state {
+            ChangeState::Reverting | ChangeState::Reverted => change.verified_at.is_some(),
+            state => state == ChangeState::Verified,
+        };
+        counts.verified += u32::from(helped);
+        match change.state {
+            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => counts.applied += 1,
+            ChangeState::Failed => counts.failed += 1,
+            ChangeState::Reverted => {
+                counts.applied += 1;
+                counts.reverted += 1;
+            }
+            ChangeState::Ceded => counts.ceded += 1,
+            ChangeState::Planned
+            | ChangeState::Intended
+            | ChangeState::Unclear
+            | ChangeState::Kept
+            | ChangeState::Skipped
+            | ChangeState::Held => {}
+        }
+    }
+    counts
+}
