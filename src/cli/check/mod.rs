@@ -68,7 +68,7 @@ pub fn run(screen: &Screen, args: &CheckArgs, profiles: Profiles) -> Result<Answ
             "name files that have one with -f",
         ));
     }
-    screen.text(&rights::manifests(&grants)?)?;
+    screen.text(&rights::manifests(&grants, &checker.profiles)?)?;
     Ok(if faults == 0 { Answer::Yes } else { Answer::No })
 }
 

@@ -44,11 +44,10 @@ type Resource = (String, String);
 type Rights = BTreeMap<String, BTreeMap<Resource, BTreeSet<&'static str>>>;
 
 /// ServiceAccounts, roles and bindings for all of them.
-pub fn manifests(grants: &BTreeMap<Account, Grant>) -> Result<String, Error> {
-    let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
+pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Result<String, Error> {
     let mut text = String::new();
     for (account, grant) in grants {
-        let (rights, words) = rights(&grant.used, &profiles);
+        let (rights, words) = rights(&grant.used, profiles);
         let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
         text.push_str(&format!(
             "---\n# The least that ServiceAccount {}/{} needs for policy {}.\n",

@@ -43,7 +43,7 @@ fn faults(yaml: &str) -> Vec<String> {
 fn a_good_policy_has_no_fault_and_needs_these_rights() {
     let (faults, grants) = check(POLICY);
     assert_eq!(faults, Vec::<String>::new());
-    insta::assert_snapshot!(rights::manifests(&grants).unwrap());
+    insta::assert_snapshot!(rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap());
 }
 
 #[test]
@@ -71,7 +71,7 @@ spec:
 "#,
     );
     assert_eq!(faults, Vec::<String>::new());
-    insta::assert_snapshot!(rights::manifests(&grants).unwrap());
+    insta::assert_snapshot!(rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap());
 }
 
 #[test]
