@@ -54,6 +54,8 @@ pub struct Facts {
     pub clocks_broken: bool,
     /// How long ago the targets of each step were last listed.
     pub listing_age: BTreeMap<String, SignedDuration>,
+    /// How long the live reads of the last decision took: a server that is slow is asked less often.
+    pub reads_took: SignedDuration,
     /// The live reads that were asked for so far.
     pub looked: BTreeMap<Look, LookResult>,
     /// What became of the effects of the last decision.

@@ -30,6 +30,8 @@ enum Joining {
 pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
 /// How often they are listed when there is nothing to wait for.
 pub(super) const RELIST_IDLE: SignedDuration = SignedDuration::from_secs(10);
+/// Live reads take at most one in so many parts of the time.
+const READS_SHARE: i32 = 10;
 /// Intents that one status write records.
 const BATCH: usize = 100;
 
@@ -131,6 +133,8 @@ impl Round<'_> {
     /// Whether this round lists the targets of a step: it has, or they were
     /// last listed at least `interval` ago. If not, it is woken for it.
     pub(super) fn is_listing_due(&mut self, step: &str, interval: SignedDuration) -> bool {
+        // A server that answers slowly is not to be kept busy with lists.
+        let interval = interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE));
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
         let listed = self.facts.looked.contains_key(&Look::Step(step.to_owned()));
         match age {

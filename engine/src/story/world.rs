@@ -161,6 +161,7 @@ impl World {
             baselines: self.baselines.clone(),
             policy_rules: self.policy_rules.clone(),
             clocks_broken: false,
+            reads_took: SignedDuration::ZERO,
             listing_age: controller.listed_at.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
             looked: BTreeMap::new(),
             outcomes: controller.outcomes.clone(),

@@ -11,6 +11,7 @@ use firebreak_engine::incident::{IncidentState, RuleStatus};
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
+use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::answer::{About, Plan, Resolved};
@@ -164,6 +165,7 @@ async fn decide(
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: false,
         listing_age: BTreeMap::new(),
+        reads_took: SignedDuration::ZERO,
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
         report: None,

@@ -41,6 +41,8 @@ const ROUNDS: usize = 30;
 pub struct Memory {
     /// When the targets of each of its steps were last listed.
     listed: BTreeMap<String, Instant>,
+    /// How long the last live reads took.
+    reads_took: Duration,
     /// Whether its clocks were assessed in this process.
     assessed: bool,
 }
@@ -171,6 +173,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
+        reads_took: SignedDuration::try_from(memory.reads_took).unwrap_or(SignedDuration::MAX),
         listing_age: memory.listed.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
         looked: BTreeMap::new(),
         outcomes: BTreeMap::new(),
@@ -198,6 +201,7 @@ async fn decide_and_remember(
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
         memory.listed.extend(looked.listed);
+        memory.reads_took = looked.reads_took.unwrap_or(memory.reads_took);
     });
     looked.decision
 }
@@ -210,6 +214,8 @@ pub struct Looked {
     pub is_complete: bool,
     /// When the targets of which steps were last listed for it.
     pub listed: BTreeMap<String, Instant>,
+    /// How long the longest round of live reads took, if there was any.
+    pub reads_took: Option<Duration>,
 }
 
 /// Decides, and performs the live reads that the decision asks for as `account`.
@@ -221,10 +227,11 @@ pub async fn decide_with_looks(
     facts: &mut Facts,
 ) -> Looked {
     let mut listed = BTreeMap::new();
+    let mut reads_took = None;
     for _ in 0..LOOKS {
         let decision = decide(facts, rules, Timestamp::now());
         if decision.look.is_empty() {
-            return Looked { decision, is_complete: true, listed };
+            return Looked { decision, is_complete: true, listed, reads_took };
         }
         let now = Instant::now();
         listed.extend(decision.look.iter().filter_map(|look| match look {
@@ -238,6 +245,7 @@ pub async fn decide_with_looks(
             observe::look(kinds, account, namespace, &facts.state, rules, of_targets),
             look_at_holders(holders, of_holders),
         );
+        reads_took = reads_took.max(Some(now.elapsed()));
         facts.looked.extend(targets.into_iter().chain(held));
     }
     // What is still not known is not acted on; the next pass reads again.
@@ -246,7 +254,7 @@ pub async fn decide_with_looks(
     decision.next = facts.state.clone();
     decision.happened.clear();
     decision.report = false;
-    Looked { decision, is_complete: false, listed }
+    Looked { decision, is_complete: false, listed, reads_took }
 }
 
 async fn look_at_holders(holders: Holders<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
@@ -343,6 +351,7 @@ mod tests {
             policy_rules: Vec::new(),
             clocks_broken: false,
             listing_age: BTreeMap::new(),
+            reads_took: SignedDuration::ZERO,
             looked: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             report: None,
