@@ -187,13 +187,14 @@ impl Round<'_> {
         };
         self.note(step, &plans);
         self.notice_drift(step);
-        self.verify(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // What was put back too early is applied again though nothing else may join.
             Joining::Open | Joining::Closed => self.only_wanted_again(plans),
         };
         self.begin_changes(step, plans);
+        // After the joiners: a step is not verified while objects of it are only about to be changed.
+        self.verify(step);
     }
 
     fn start_next(&mut self, level: Severity) {
