@@ -50,7 +50,7 @@ impl Round<'_> {
             self.next.held = Some(self.held_by_relapses());
             return;
         }
-        let trouble = self.trouble();
+        let trouble = self.trouble().or_else(|| self.lost_pod());
         if trouble.is_some() {
             self.next.held = trouble;
         }
@@ -190,7 +190,9 @@ impl Round<'_> {
         };
         self.note(step, &plans);
         self.notice_drift(step);
+        self.tend_pods(step);
         self.verify(step);
+        self.say_which_pods_stay(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // What was put back too early is applied again though nothing else may join.

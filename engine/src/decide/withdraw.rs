@@ -42,7 +42,7 @@ impl Round<'_> {
         }
         if self.next.owes_anything() {
             self.say_what_is_outstanding();
-        } else {
+        } else if !self.waits_for_pods() {
             self.close(closing);
         }
     }

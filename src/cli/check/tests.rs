@@ -75,6 +75,18 @@ spec:
 }
 
 #[test]
+fn a_step_on_pods_that_wait_for_each_other_needs_the_right_to_delete_them() {
+    let policy = POLICY.replace("kind: Deployment, namespaces", "kind: StatefulSet, namespaces");
+    let (faults, grants) = check(&policy);
+    assert_eq!(faults, Vec::<String>::new());
+    let text = rights::manifests(&grants).unwrap();
+    let rule = "- apiGroups:\n  - ''\n  resources:\n  - pods\n  verbs:\n  - list\n  - delete\n";
+    assert_eq!(text.replace('"', "'").matches(rule).count(), 2, "one in each namespace: {text}");
+    let without = rights::manifests(&check(POLICY).1).unwrap();
+    assert!(!without.contains("- delete"), "{without}");
+}
+
+#[test]
 fn a_scheduler_of_a_kind_without_a_profile_cannot_be_retired() {
     let action = "schedulerFallback:\n        from: ml-scheduler\n        retire: {apiVersion: x/v1, kind: Rocket, name: r}";
     let found = faults(&POLICY.replacen("cpuFallback:", action, 1));

@@ -7,7 +7,7 @@ mod storm;
 use std::collections::BTreeMap;
 
 use firebreak_engine::change::ChangeState;
-use firebreak_engine::effect::{Act, Effect};
+use firebreak_engine::effect::{Act, Effect, Write};
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::incident::{Closing, IncidentState};
 use firebreak_engine::path::{FieldPath, Segment};
@@ -100,6 +100,9 @@ impl Run {
         for name in ["a", "b", "c"].iter().take(1 + dice.roll(3) as usize) {
             let mut object = model_server(name, 4);
             object["status"]["phase"] = json!("Failed");
+            if *name == "b" {
+                object["spec"]["podManagementPolicy"] = json!("OrderedReady");
+            }
             let object = world.server.create(object, "flux/Apply");
             shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
         }
@@ -136,17 +139,20 @@ impl Run {
             "{:?} of {} {} -> {}",
             effect.act,
             effect.target.name,
-            effect.patch.base().as_str(),
+            guard(effect),
             short(&outcome)
         ));
-        if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
+        if effect.act == Act::DeletePod {
+            self.check_deletion(effect);
+        } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
             self.check_landing(effect, &before, &after.clone());
         }
         outcome
     }
 
     fn arrive_with(&mut self, effect: &Effect, guard: Option<Value>) -> Outcome {
-        let mut body = effect.patch.body().clone();
+        let Write::Patch(patch) = &effect.write else { return self.world.arrive(effect) };
+        let mut body = patch.body().clone();
         match guard {
             Some(guard) => body["metadata"]["resourceVersion"] = guard,
             None => {
@@ -160,6 +166,13 @@ impl Run {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }
         }
+    }
+}
+
+fn guard(effect: &Effect) -> String {
+    match &effect.write {
+        Write::Patch(patch) => patch.base().as_str().to_owned(),
+        Write::DeletePod { uid, .. } => uid.clone(),
     }
 }
 
