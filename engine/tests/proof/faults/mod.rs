@@ -88,6 +88,8 @@ struct Run {
     ours: BTreeMap<(String, Path), ()>,
     /// How often an Apply took effect, per uid.
     landed: BTreeMap<String, u32>,
+    /// How many pods were deleted.
+    deleted: u32,
     log: Vec<String>,
 }
 
@@ -117,6 +119,7 @@ impl Run {
             shadow,
             ours: BTreeMap::new(),
             landed: BTreeMap::new(),
+            deleted: 0,
             log: Vec::new(),
         }
     }
@@ -143,6 +146,7 @@ impl Run {
             short(&outcome)
         ));
         if effect.act == Act::DeletePod {
+            self.deleted += u32::from(matches!(outcome, Outcome::Done(_)));
             self.check_deletion(effect);
         } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
             self.check_landing(effect, &before, &after.clone());
@@ -210,8 +214,14 @@ fn summary(state: &IncidentState) -> String {
     )
 }
 
+/// What a run has done, so that one that does nothing proves nothing.
+pub struct Done {
+    landed: u32,
+    deleted: u32,
+}
+
 /// Runs one seed; Err is what went wrong, with the story of the run.
-pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
+pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
     let weather = Weather { foreign: seed.is_multiple_of(3), refusals: seed % 4 == 1, calm: seed % 50 == 7 };
     let mut run = Run::new(seed, weather, decide, driver);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -224,7 +234,7 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
         run.check_the_end();
     }));
     match caught {
-        Ok(()) => Ok(run.landed.values().sum()),
+        Ok(()) => Ok(Done { landed: run.landed.values().sum(), deleted: run.deleted }),
         Err(panic) => {
             let why = panic
                 .downcast_ref::<String>()
@@ -239,12 +249,12 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
 #[test]
 fn no_fault_breaks_an_invariant() {
     let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
-    let mut landed = 0;
+    let (mut landed, mut deleted) = (0, 0);
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     std::panic::set_hook(Box::new(|_| {}));
     for seed in 0..number {
         match run(seed, firebreak_engine::decide::decide, Driver::Sound) {
-            Ok(times) => landed += times,
+            Ok(done) => (landed, deleted) = (landed + done.landed, deleted + done.deleted),
             Err(story) => {
                 let kind: String = story
                     .lines()
@@ -271,4 +281,5 @@ fn no_fault_breaks_an_invariant() {
     }
     assert!(failures.is_empty(), "{} kinds of failure", failures.len());
     assert!(landed > number as u32 / 2, "the runs hardly do anything: {landed} changes");
+    assert!(deleted > number as u32 / 20, "the runs hardly do anything: {deleted} pods deleted");
 }
