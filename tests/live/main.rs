@@ -43,6 +43,7 @@ mod s15_rights;
 mod s19_guardrails;
 mod s1_gpu_loss;
 mod s2_drift;
+mod s4_scheduler;
 mod s5_crash;
 mod s6_answers;
 mod s8_unknown;
