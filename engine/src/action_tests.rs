@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::facts::{Demand, Obstacle, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
+use crate::pods::Pods;
 use crate::policy::PolicySpec;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
@@ -51,6 +52,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         healthy: Verdict::True,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        pods: Pods::Free,
     }
 }
 

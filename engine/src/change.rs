@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
+use crate::pods::PodDeletion;
 use crate::value::whole;
 
 /// Where a change stands.
@@ -143,6 +144,13 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 128)))]
     pub fence: Option<String>,
+    /// The pods of the object get the change one after the other: those that are stuck are deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_order: bool,
+    /// Pods that are deleted, because they are not ready and would never get the change, or lose it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub pods: Vec<PodDeletion>,
     /// What changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
@@ -211,6 +219,8 @@ impl Change {
             returned_at: None,
             base: None,
             fence: None,
+            in_order: false,
+            pods: Vec::new(),
             fields,
             reason: None,
             message: None,

@@ -1,4 +1,4 @@
-//! What to do: a closed list of writes, each guarded by a version.
+//! What to do: a closed list of writes, each guarded by a version or by a uid.
 
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::undo::GuardedPatch;
@@ -11,11 +11,20 @@ pub struct EffectId {
     pub change: ChangeId,
     /// What it is for.
     pub act: Act,
-    /// The version that guards it.
-    pub base: ResourceVersion,
+    /// What guards it.
+    pub guard: Guard,
 }
 
-/// One write to one target.
+/// What keeps a write from doing anything but what was meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guard {
+    /// The object has this version still.
+    Version(ResourceVersion),
+    /// The pod has this uid.
+    Pod(String),
+}
+
+/// One write for one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
     /// The change it belongs to.
@@ -24,14 +33,46 @@ pub struct Effect {
     pub target: TargetId,
     /// What it is for.
     pub act: Act,
-    /// The bytes.
-    pub patch: GuardedPatch,
+    /// What is sent.
+    pub write: Write,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A patch of the target.
+    Patch(GuardedPatch),
+    /// The deletion of a pod of the target, which is not the target itself. To send it twice is harmless.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Its uid, the precondition.
+        uid: String,
+    },
 }
 
 impl Effect {
     /// Under which its outcome is reported.
     pub fn id(&self) -> EffectId {
-        EffectId { change: self.change.clone(), act: self.act, base: self.patch.base().clone() }
+        EffectId { change: self.change.clone(), act: self.act, guard: self.write.guard() }
+    }
+
+    /// The uid of the object that is written.
+    pub fn written(&self) -> &str {
+        match &self.write {
+            Write::Patch(_) => &self.target.uid,
+            Write::DeletePod { uid, .. } => uid,
+        }
+    }
+}
+
+impl Write {
+    /// What guards it.
+    pub fn guard(&self) -> Guard {
+        match self {
+            Self::Patch(patch) => Guard::Version(patch.base().clone()),
+            Self::DeletePod { uid, .. } => Guard::Pod(uid.clone()),
+        }
     }
 }
 
@@ -48,6 +89,8 @@ pub enum Act {
     Fence,
     /// Give field ownership back and remove the fence.
     HandBack,
+    /// Delete a pod that keeps the change from the others, or keeps it from going back.
+    DeletePod,
 }
 
 impl Act {
@@ -59,6 +102,7 @@ impl Act {
             Self::Return => "return",
             Self::Fence => "fence",
             Self::HandBack => "hand-back",
+            Self::DeletePod => "delete-pod",
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::expression::FieldValue;
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
 use crate::path::FieldPath;
+use crate::pods::Pods;
 use crate::policy::Severity;
 use crate::response::RecentResponse;
 use crate::verdict::Verdict;
@@ -197,6 +198,8 @@ pub struct Target {
     pub demand: Demand,
     /// Who else sets its number of replicas; asked only for steps that set it.
     pub scaled_by: ScaledBy,
+    /// How its pods get a change; asked which are stuck only while a change of this Incident reaches them.
+    pub pods: Pods,
 }
 
 /// What controls an object, and would undo every change of it.

@@ -20,6 +20,7 @@ pub mod ownership;
 pub mod path;
 pub mod period;
 pub mod phase;
+pub mod pods;
 pub mod policy;
 pub mod response;
 pub mod rules;

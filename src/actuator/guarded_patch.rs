@@ -41,7 +41,7 @@ pub async fn send(client: &Client, kind: &ServedKind, target: &TargetId, patch: 
 }
 
 /// Not `client.request`, which drops the headers, and with them how long to wait.
-async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, kube::Error> {
+pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, kube::Error> {
     let answer = client.send(request).await?;
     let (code, asked) = (answer.status(), asked_to_wait(answer.headers()));
     let body = answer.into_body().collect_bytes().await?;

@@ -3,6 +3,7 @@
 //! Everything here acts as the policy's ServiceAccount: the client that is
 //! passed in is an impersonating one.
 
+pub mod delete_pod;
 pub mod guarded_patch;
 pub mod live_read;
 

@@ -158,6 +158,10 @@ pub fn effects(
                 "changed this for the emergency; the annotation firebreak.dev/undo says how it goes back",
             ),
             Act::Return => ("FirebreakReturned", "put this back as it was before the emergency"),
+            Act::DeletePod => (
+                "FirebreakDeletedPod",
+                "deleted a pod of this that was not ready and would have kept its old template",
+            ),
             Act::Amend | Act::Fence | Act::HandBack => continue,
         };
         operator.context.events.publish(Notice {

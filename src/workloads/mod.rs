@@ -5,6 +5,7 @@
 //! What is done with the fields found is decided in the engine.
 
 mod health;
+mod ordered;
 mod owner;
 mod profile;
 mod rollout;
@@ -12,8 +13,9 @@ mod slots;
 mod target;
 
 pub use health::healthy;
+pub use ordered::Template;
 pub use owner::{Owner, controlling_owner};
-pub use profile::{Limit, Profile, ProfileError, Profiles, Replicas};
+pub use profile::{Limit, OrderedPods, Profile, ProfileError, Profiles, Replicas};
 pub use rollout::rollout;
 pub use slots::slots;
 pub use target::{is_exempt, target};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::expression::ObjectCondition;
 use firebreak_engine::facts::{Demand, OwnedBy, Part, ScaledBy, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
+use firebreak_engine::pods::Pods;
 use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
@@ -39,6 +40,8 @@ pub fn target(
     let (matched, match_problem) = is_wanted(&object, where_, health, problem);
     let exempt = exempt_namespaces.contains(&id.namespace) || is_exempt(&object);
     let no_profile = || (Verdict::Unknown, format!("nothing is known about the rollout of a {}", id.kind));
+    let ordered = profile.and_then(|profile| profile.ordered_pods.as_ref());
+    let pods = if ordered.is_some_and(|ordered| ordered.is_so(&object)) { Pods::InOrder } else { Pods::Free };
     Ok(Target {
         version,
         matched,
@@ -55,6 +58,7 @@ pub fn target(
         healthy: health,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        pods,
         id,
         object,
     })

@@ -45,6 +45,7 @@ mod s19_guardrails;
 mod s1_gpu_loss;
 mod s2_drift;
 mod s3_autoscaler;
+mod s4_scheduler;
 mod s5_crash;
 mod s6_answers;
 mod s8_unknown;

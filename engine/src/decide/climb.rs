@@ -51,7 +51,7 @@ impl Round<'_> {
             self.next.held = Some(self.held_by_relapses());
             return;
         }
-        let trouble = self.trouble();
+        let trouble = self.trouble().or_else(|| self.lost_pod());
         if trouble.is_some() {
             self.next.held = trouble;
         }
@@ -191,6 +191,7 @@ impl Round<'_> {
         };
         self.note(step, &plans);
         self.notice_drift(step);
+        self.tend_pods(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // What was put back too early is applied again though nothing else may join.
@@ -199,6 +200,7 @@ impl Round<'_> {
         self.begin_changes(step, plans);
         // After the joiners: a step is not verified while objects of it are only about to be changed.
         self.verify(step);
+        self.say_which_pods_stay(step);
     }
 
     fn start_next(&mut self, level: Severity) {

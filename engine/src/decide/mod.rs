@@ -10,6 +10,7 @@ mod give_back;
 mod journal;
 mod ledger;
 mod plan;
+mod pods;
 mod progress;
 mod rate;
 mod recover;
@@ -24,7 +25,7 @@ pub use give_back::cede_refused;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::change::{Change, cut};
-use crate::effect::{Act, Effect, EffectId};
+use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{Because, Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
@@ -75,6 +76,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.classify();
     let course = round.course();
     round.settle(&course);
+    round.hear_of_pods();
     match course {
         Course::Withdraw(closing) => round.withdraw(closing),
         Course::Recover(due) => round.recover(due),
@@ -122,6 +124,8 @@ struct Round<'a> {
     report: bool,
     /// Whether its course puts everything back, so that open intents are given up.
     withdraws: bool,
+    /// Whether its course lets nothing be done about what is in force.
+    rests: bool,
 }
 
 impl<'a> Round<'a> {
@@ -140,6 +144,7 @@ impl<'a> Round<'a> {
             why: Vec::new(),
             report: false,
             withdraws: false,
+            rests: false,
         }
     }
 
@@ -290,6 +295,7 @@ impl<'a> Round<'a> {
             self.next.held = Some(self.held_by_relapses());
         }
         self.watch_steps();
+        self.next.held = self.next.held.take().or_else(|| self.lost_pod());
     }
 
     /// Derives what can be derived and packs up.
@@ -350,18 +356,19 @@ impl<'a> Round<'a> {
 
     fn effect(&mut self, change: &Change, act: Act, patch: GuardedPatch) {
         let (id, target) = (change.id.clone(), change.target.clone());
-        self.effects.push(Effect { change: id, target, act, patch });
+        self.effects.push(Effect { change: id, target, act, write: Write::Patch(patch) });
     }
 
     /// Whether this decision writes the object already: a second write with the
     /// same guard could only fail. The answer to the first brings the next decision.
     fn is_being_written(&self, target: &TargetId) -> bool {
-        self.effects.iter().any(|effect| effect.target.uid == target.uid)
+        self.effects.iter().any(|effect| effect.written() == target.uid)
     }
 
     /// The answer to the newest write of this kind for this change.
     fn answer(&self, change: &Change, act: Act) -> Option<&'a Outcome> {
-        let id = EffectId { change: change.id.clone(), act, base: change.base.clone()? };
+        let guard = Guard::Version(change.base.clone()?);
+        let id = EffectId { change: change.id.clone(), act, guard };
         self.facts.outcomes.get(&id)
     }
 

@@ -98,6 +98,7 @@ impl Round<'_> {
         );
         self.next.held = Some(Held::new(AWAITING_WITHDRAWAL, &message, false));
         self.watch_steps();
+        self.next.held = self.lost_pod().or_else(|| self.next.held.take());
     }
 
     /// One step further with these steps, newest first. `due` is since when they could go back.
@@ -107,7 +108,10 @@ impl Round<'_> {
         self.retry_what_is_stuck(steps);
         if self.has_wave() {
             match self.tend_wave() {
-                Wave::Waits => return Progress::Waits,
+                Wave::Waits => {
+                    self.next.held = self.lost_pod_on_the_way_back();
+                    return Progress::Waits;
+                }
                 Wave::Relapsed(why) => {
                     self.relapse(&why);
                     return Progress::Relapsed;
@@ -212,10 +216,14 @@ impl Round<'_> {
         let healthy_at = self.next.withdrawal.as_ref().and_then(|withdrawal| withdrawal.healthy_at);
         let healthy_at = match healthy_at {
             Some(at) => at,
-            None => match self.wave_health(&step, &back) {
-                Ok(()) => self.wave_is_healthy(&step, back.len()),
-                Err(why) => return self.wave_is_not_healthy(&step, &back, why),
-            },
+            None => {
+                let health = self.wave_health(&step, &back);
+                self.tend_pods(&step);
+                match health {
+                    Ok(()) => self.wave_is_healthy(&step, back.len()),
+                    Err(why) => return self.wave_is_not_healthy(&step, &back, why),
+                }
+            }
         };
         self.watch_rules(&step, healthy_at)
     }

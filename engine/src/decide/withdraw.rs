@@ -42,7 +42,7 @@ impl Round<'_> {
         }
         if self.next.owes_anything() {
             self.say_what_is_outstanding();
-        } else {
+        } else if !self.waits_for_pods() {
             self.close(closing);
         }
     }
@@ -52,9 +52,11 @@ impl Round<'_> {
     fn waits_for_its_scheduler(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
         let Some(step) = self.step(&change.step).cloned() else { return false };
-        let Some(retired) = self.retired_of(&step).filter(|retired| *retired != change.id) else {
-            return false;
-        };
+        // Another step may have retired the scheduler that this one takes its pods from.
+        let from = step.action.replaces();
+        let of_it = |other: &&Step| from.is_some() && other.action.replaces() == from;
+        let retired = self.ladder.iter().filter(of_it).find_map(|other| self.retired_of(other));
+        let Some(retired) = retired.filter(|retired| *retired != change.id) else { return false };
         let Some(retired) = self.next.changes.iter().find(|change| change.id == retired).cloned() else {
             return false;
         };

@@ -110,6 +110,17 @@ impl Action {
         }
     }
 
+    /// The scheduler that it takes pods from.
+    pub fn replaces(&self) -> Option<&str> {
+        match self {
+            Self::SchedulerFallback { from, .. } => Some(from),
+            Self::CpuFallback { .. }
+            | Self::RaiseAutoscalerLimit { .. }
+            | Self::ReduceBatch { .. }
+            | Self::Scale { .. } => None,
+        }
+    }
+
     /// The broken scheduler that it scales to 0 first.
     pub fn retires(&self) -> Option<&ObjectRef> {
         match self {

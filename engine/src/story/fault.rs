@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::server::merge;
 use super::world::World;
-use crate::effect::Effect;
+use crate::effect::{Effect, Write};
 use crate::facts::Outcome;
 use crate::undo;
 
@@ -22,7 +22,7 @@ pub struct Fault {
     /// A webhook merges this into what is stored.
     #[serde(default)]
     pub stores: Option<Value>,
-    /// Only writes that are for this: `apply`, `amend`, `return`, `fence` or `hand-back`.
+    /// Only writes that are for this: `apply`, `amend`, `return`, `fence`, `hand-back` or `delete-pod`.
     #[serde(default)]
     pub to: Option<String>,
     /// Only writes of the object of this name.
@@ -57,7 +57,6 @@ impl Fault {
 
     pub(super) fn befall(&self, world: &mut World, effect: &Effect) -> Outcome {
         let lost = || Outcome::Unclear { why: "the connection broke".to_owned() };
-        let mut body = effect.patch.body().clone();
         match (self.answer, self.does) {
             (Some(409), _) => return Outcome::Later { conflict: true, after: None },
             (Some(429), _) => return Outcome::Later { conflict: false, after: None },
@@ -66,13 +65,17 @@ impl Fault {
             }
             (Some(_), _) | (None, Some(Mishap::LosesRequest)) => return lost(),
             (None, Some(Mishap::LosesAnswer)) => {
-                world.patch(effect, &body);
+                world.perform(effect);
                 return lost();
             }
-            (None, Some(Mishap::StripsRecord)) => {
-                merge(&mut body, &json!({"metadata": {"annotations": {undo::UNDO: null}}}));
-            }
-            (None, None) => merge(&mut body, self.stores.as_ref().unwrap_or(&json!({}))),
+            (None, Some(Mishap::StripsRecord) | None) => {}
+        }
+        let Write::Patch(patch) = &effect.write else { return world.perform(effect) };
+        let mut body = patch.body().clone();
+        let strips = json!({"metadata": {"annotations": {undo::UNDO: null}}});
+        let added = if self.does.is_some() { Some(&strips) } else { self.stores.as_ref() };
+        if let Some(added) = added {
+            merge(&mut body, added);
         }
         world.patch(effect, &body)
     }

@@ -24,6 +24,7 @@
 
 mod expect;
 mod fault;
+mod pods;
 mod run;
 mod scope;
 mod sense;

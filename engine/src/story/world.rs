@@ -8,10 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::pods;
 use super::scope::describes;
 use super::server::{Answer, Server, leaves, merge};
 use crate::decide::{Decision, decide, ladder};
-use crate::effect::{Act, Effect, EffectId};
+use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::expression::ObjectCondition;
 use crate::facts::{
     Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Part, PersonIntent, PolicyFact, Reading,
@@ -214,7 +215,7 @@ impl World {
                 LookResult::Holder(self.holders.get(incident).cloned().unwrap_or(Holder::Open))
             }
             Look::Object(target) => match self.live(target) {
-                Some(object) => LookResult::Found(Box::new((self.translate)(object, None))),
+                Some(object) => LookResult::Found(Box::new(pods::of((self.translate)(object, None)))),
                 None => LookResult::Gone,
             },
         }
@@ -231,7 +232,7 @@ impl World {
         let objects = self.server.objects.values().filter(selected);
         let targets: Vec<Target> = objects
             .map(|object| {
-                let mut target = (self.translate)(object, Some(&targets.where_));
+                let mut target = pods::of((self.translate)(object, Some(&targets.where_)));
                 target.exempt |= self.exempt.contains(&target.id.namespace);
                 if matches!(step.action, Action::RaiseAutoscalerLimit { .. }) {
                     target.demand = demand(object);
@@ -275,11 +276,18 @@ impl World {
     pub fn arrive(&mut self, effect: &Effect) -> Outcome {
         self.sent += 1;
         let at = self.faults.iter().position(|fault| fault.is_for(effect));
-        let Some(at) = at else { return self.patch(effect, effect.patch.body()) };
+        let Some(at) = at else { return self.perform(effect) };
         let fault = self.faults[at].clone();
         self.faults[at].times -= 1;
         self.faults.retain(|fault| fault.times > 0);
         fault.befall(self, effect)
+    }
+
+    pub(super) fn perform(&mut self, effect: &Effect) -> Outcome {
+        match &effect.write {
+            Write::Patch(patch) => self.patch(effect, patch.body()),
+            Write::DeletePod { name, uid } => pods::delete(&mut self.server, &effect.target, name, uid),
+        }
     }
 
     pub(super) fn patch(&mut self, effect: &Effect, body: &Value) -> Outcome {
@@ -382,7 +390,7 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
     if !decision.effects.is_empty() && decision.next == facts.state {
         return Err(format!("effects without a record: {:?}", decision.effects));
     }
-    let mut objects: Vec<&str> = decision.effects.iter().map(|effect| effect.target.uid.as_str()).collect();
+    let mut objects: Vec<&str> = decision.effects.iter().map(Effect::written).collect();
     let number = objects.len();
     objects.sort_unstable();
     objects.dedup();
@@ -391,9 +399,11 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
     }
     for effect in &decision.effects {
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);
-        let is_recorded = change.is_some_and(|change| {
-            change.base.as_ref() == Some(effect.patch.base())
-                && (effect.act != Act::Apply || change.state.is_open_intent())
+        let is_recorded = change.is_some_and(|change| match effect.write.guard() {
+            Guard::Version(base) => {
+                change.base == Some(base) && (effect.act != Act::Apply || change.state.is_open_intent())
+            }
+            Guard::Pod(uid) => change.pods.iter().any(|pod| pod.uid == uid),
         });
         if !is_recorded {
             return Err(format!("{:?} of {} without its intent", effect.act, effect.target));

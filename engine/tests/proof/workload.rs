@@ -7,6 +7,7 @@ use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{Demand, Part, Reading, Role, ScaledBy, Slot, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
+use firebreak_engine::pods::Pods;
 use firebreak_engine::policy::PolicySpec;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Translate;
@@ -98,6 +99,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
     let matched = condition.map(|condition| condition.evaluate(object, Some(is_healthy(object))));
     let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let observed = object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation");
+    let in_order = object.pointer("/spec/podManagementPolicy").is_some_and(|policy| policy == "OrderedReady");
     let autoscaler = object["kind"] == "HorizontalPodAutoscaler";
     let rolled_out = autoscaler || observed && is_healthy(object) == Verdict::True;
     Target {
@@ -113,6 +115,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         healthy: is_healthy(object),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        pods: if in_order { Pods::InOrder } else { Pods::Free },
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
             metadata_propagates: object["kind"] == "InferenceService",

@@ -110,7 +110,7 @@ impl Checker {
             Err(found) => faults.extend(found),
             Ok(rules) if faults.is_empty() => {
                 let namespace = document.namespace().unwrap_or(ASSUMED).to_owned();
-                let used = used(&rules, &namespace);
+                let used = used(&rules, &namespace, &self.profiles);
                 let account = Account { namespace, name: rules.service_account };
                 let grant = grants.entry(account).or_default();
                 grant.assumed |= document.namespace().is_none();

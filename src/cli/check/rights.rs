@@ -16,7 +16,7 @@ use crate::controller::policy::access::{Presence, Used};
 use crate::workloads::Profiles;
 
 /// Verbs in the order in which people write them.
-const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch"];
+const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
 /// A ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -35,6 +35,11 @@ fn check(yaml: &str) -> (Vec<String>, BTreeMap<Account, Grant>) {
     (faults.collect(), grants)
 }
 
+/// The rights for what was granted.
+fn granted(grants: &BTreeMap<Account, Grant>) -> String {
+    rights::manifests(grants, &Profiles::built_in().unwrap()).unwrap()
+}
+
 fn faults(yaml: &str) -> Vec<String> {
     check(yaml).0
 }
@@ -43,7 +48,7 @@ fn faults(yaml: &str) -> Vec<String> {
 fn a_good_policy_has_no_fault_and_needs_these_rights() {
     let (faults, grants) = check(POLICY);
     assert_eq!(faults, Vec::<String>::new());
-    insta::assert_snapshot!(rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap());
+    insta::assert_snapshot!(granted(&grants));
 }
 
 #[test]
@@ -71,7 +76,19 @@ spec:
 "#,
     );
     assert_eq!(faults, Vec::<String>::new());
-    insta::assert_snapshot!(rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap());
+    insta::assert_snapshot!(granted(&grants));
+}
+
+#[test]
+fn a_step_on_pods_that_wait_for_each_other_needs_the_right_to_delete_them() {
+    let policy = POLICY.replace("kind: Deployment, namespaces", "kind: StatefulSet, namespaces");
+    let (faults, grants) = check(&policy);
+    assert_eq!(faults, Vec::<String>::new());
+    let text = granted(&grants);
+    let rule = "- apiGroups:\n  - ''\n  resources:\n  - pods\n  verbs:\n  - list\n  - delete\n";
+    assert_eq!(text.replace('"', "'").matches(rule).count(), 2, "one in each namespace: {text}");
+    let without = granted(&check(POLICY).1);
+    assert!(!without.contains("- delete"), "{without}");
 }
 
 #[test]

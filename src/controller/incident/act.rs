@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::effect::{Effect, EffectId};
+use firebreak_engine::effect::{Effect, EffectId, Write};
 use firebreak_engine::facts::Outcome;
 use futures::{StreamExt, stream};
 use kube::Client;
 
 use super::record::Recorded;
-use crate::actuator::guarded_patch;
+use crate::actuator::{delete_pod, guarded_patch};
 use crate::controller::Context;
 use crate::controller::error::Error;
 use crate::kubernetes::discovery::ResolveError;
@@ -42,13 +42,21 @@ pub async fn act(
 
 async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
     let target = &effect.target;
-    let kind = context.discovery.resolve(&target.api_version, &target.kind).await;
+    let kind = match &effect.write {
+        Write::Patch(_) => context.discovery.resolve(&target.api_version, &target.kind).await,
+        Write::DeletePod { .. } => context.discovery.resolve("v1", "Pod").await,
+    };
     // Right before it is sent: the question for the kind may have taken long.
     if !context.leadership.leads() {
         return Err(Error::NotLeading);
     }
     let outcome = match kind {
-        Ok(kind) => guarded_patch::send(account, &kind, target, &effect.patch).await,
+        Ok(kind) => match &effect.write {
+            Write::Patch(patch) => guarded_patch::send(account, &kind, target, patch).await,
+            Write::DeletePod { name, uid } => {
+                delete_pod::send(account, &kind, &target.namespace, name, uid).await
+            }
+        },
         Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }

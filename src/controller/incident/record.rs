@@ -69,8 +69,7 @@ pub async fn record(
 /// # Errors
 /// Somebody else wrote the Incident, or the API server did not take it.
 pub async fn release(api: &Api<Incident>, incident: &Incident, state: &IncidentState) -> Result<(), Error> {
-    let is_over = incident.metadata.deletion_timestamp.is_some() || state.resolved_at.is_some();
-    if is_over && !state.owes_anything() && has_finalizer(incident) {
+    if state.resolved_at.is_some() && !state.owes_anything() && has_finalizer(incident) {
         set_finalizer(api, incident, Finalizer::Removed).await?;
     }
     Ok(())

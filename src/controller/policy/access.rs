@@ -7,6 +7,7 @@ use firebreak_engine::rules::{Action, Rules, SignalKind, Step};
 
 use crate::controller::incident::observe::{HPA, Kind, SCALED_OBJECT, namespaces};
 use crate::kubernetes::access::Right;
+use crate::workloads::Profiles;
 
 /// A kind that a policy reads or changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,12 +40,14 @@ const CHANGE: &[&str] = &["get", "list", "patch"];
 
 /// What is done to the scheduler that a step retires: it is named.
 const CHANGE_ONE: &[&str] = &["get", "patch"];
+/// What is done to pods that keep a change from the others.
+const DELETE: &[&str] = &["list", "delete"];
 /// What is done with what a step only looks at.
 const LOOK: &[&str] = &["list"];
 
 /// Every kind that the policy uses, and for what. Owners of targets are not among them: only the
 /// cluster knows them.
-pub fn used(rules: &Rules, namespace: &str) -> Vec<Used> {
+pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
     let places = |spec: Option<&NamespacesSpec>| namespaces(spec, namespace);
     let mut all = Vec::new();
     for signal in &rules.signals {
@@ -64,6 +67,10 @@ pub fn used(rules: &Rules, namespace: &str) -> Vec<Used> {
         let namespaces = places(scope.namespaces.as_ref());
         changed_in.extend(namespaces.iter().cloned());
         all.extend(autoscalers(step, &namespaces));
+        let profile = profiles.find(&scope.api_version, &scope.kind);
+        if profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
+            all.push(required("v1", "Pod", DELETE, namespaces.clone()));
+        }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
         if let Some(object) = step.action.retires() {
             let place = object.namespace.clone().unwrap_or_else(|| namespace.to_owned());

@@ -108,7 +108,7 @@ fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
 async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
     let mut needed = Vec::new();
     let mut absent = Vec::new();
-    for used in used(rules, &name.namespace) {
+    for used in used(rules, &name.namespace, &operator.profiles()) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
             Err(ResolveError::NotFound { .. }) if used.presence == Presence::Optional => {}

@@ -2,6 +2,7 @@
 //!
 //! Paths of fields to change point nowhere into `metadata` or `status`.
 
+use firebreak_engine::expression::ObjectCondition;
 use firebreak_engine::path::{FieldPath, Segment};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -79,6 +80,27 @@ pub struct Replicas {
     pub at_least: i64,
     /// Nor one that is higher.
     pub at_most: i64,
+}
+
+/// How to find the pods of an object, and which of them have its newest template. Nothing of it is changed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OrderedPods {
+    /// CEL over `object`: true if each pod waits until the one before is ready.
+    #[serde(deserialize_with = "super::condition")]
+    pub when: ObjectCondition,
+    /// The label selector of its pods. Only those that the object controls count.
+    pub selector: FieldPath,
+    /// The revision of the newest template, once `status.observedGeneration` says that it was seen.
+    pub update_revision: FieldPath,
+    /// The label of a pod that says of which revision it is.
+    pub revision_label: String,
+    /// How many pods, from the lowest number, keep the template that they have; absent means none.
+    #[serde(default)]
+    pub held_back: Option<FieldPath>,
+    /// The lowest number of a pod; absent means 0.
+    #[serde(default)]
+    pub first: Option<FieldPath>,
 }
 
 /// Where the most replicas are that an autoscaler may set.

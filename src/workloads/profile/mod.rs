@@ -16,7 +16,9 @@ use firebreak_engine::path::FieldPath;
 use serde::{Deserialize, Deserializer};
 
 use self::fields::checked;
-pub use self::fields::{Accelerators, Flag, Limit, Pin, Placement, Quantization, Replicas, Setting};
+pub use self::fields::{
+    Accelerators, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
+};
 pub use self::names::{AcceleratorNames, Pattern};
 pub use self::registry::{ProfileError, Profiles};
 
@@ -70,6 +72,10 @@ pub struct Profile {
     /// CEL over `object`: true if its rollout does not go on by itself.
     #[serde(default, deserialize_with = "optional_condition")]
     pub stuck: Option<ObjectCondition>,
+    /// If its pods get a new template one after the other: then one that never gets ready is deleted, or it
+    /// would keep the change from itself and from the others.
+    #[serde(default)]
+    pub ordered_pods: Option<OrderedPods>,
     /// What counts as an accelerator; the same for every kind.
     #[serde(skip)]
     pub names: Arc<AcceleratorNames>,

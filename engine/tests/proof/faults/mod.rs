@@ -7,7 +7,7 @@ mod storm;
 use std::collections::BTreeMap;
 
 use firebreak_engine::change::ChangeState;
-use firebreak_engine::effect::{Act, Effect};
+use firebreak_engine::effect::{Act, Effect, Write};
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::incident::{Closing, IncidentState};
 use firebreak_engine::path::{FieldPath, Segment};
@@ -88,6 +88,8 @@ struct Run {
     ours: BTreeMap<(String, Path), ()>,
     /// How often an Apply took effect, per uid.
     landed: BTreeMap<String, u32>,
+    /// How many pods were deleted.
+    deleted: u32,
     log: Vec<String>,
 }
 
@@ -100,6 +102,9 @@ impl Run {
         for name in ["a", "b", "c"].iter().take(1 + dice.roll(3) as usize) {
             let mut object = model_server(name, 4);
             object["status"]["phase"] = json!("Failed");
+            if *name == "b" {
+                object["spec"]["podManagementPolicy"] = json!("OrderedReady");
+            }
             let object = world.server.create(object, "flux/Apply");
             shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
         }
@@ -114,6 +119,7 @@ impl Run {
             shadow,
             ours: BTreeMap::new(),
             landed: BTreeMap::new(),
+            deleted: 0,
             log: Vec::new(),
         }
     }
@@ -136,17 +142,21 @@ impl Run {
             "{:?} of {} {} -> {}",
             effect.act,
             effect.target.name,
-            effect.patch.base().as_str(),
+            guard(effect),
             short(&outcome)
         ));
-        if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
+        if effect.act == Act::DeletePod {
+            self.deleted += u32::from(matches!(outcome, Outcome::Done(_)));
+            self.check_deletion(effect);
+        } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
             self.check_landing(effect, &before, &after.clone());
         }
         outcome
     }
 
     fn arrive_with(&mut self, effect: &Effect, guard: Option<Value>) -> Outcome {
-        let mut body = effect.patch.body().clone();
+        let Write::Patch(patch) = &effect.write else { return self.world.arrive(effect) };
+        let mut body = patch.body().clone();
         match guard {
             Some(guard) => body["metadata"]["resourceVersion"] = guard,
             None => {
@@ -160,6 +170,13 @@ impl Run {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }
         }
+    }
+}
+
+fn guard(effect: &Effect) -> String {
+    match &effect.write {
+        Write::Patch(patch) => patch.base().as_str().to_owned(),
+        Write::DeletePod { uid, .. } => uid.clone(),
     }
 }
 
@@ -197,8 +214,14 @@ fn summary(state: &IncidentState) -> String {
     )
 }
 
+/// What a run has done, so that one that does nothing proves nothing.
+pub struct Done {
+    landed: u32,
+    deleted: u32,
+}
+
 /// Runs one seed; Err is what went wrong, with the story of the run.
-pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
+pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
     let weather = Weather { foreign: seed.is_multiple_of(3), refusals: seed % 4 == 1, calm: seed % 50 == 7 };
     let mut run = Run::new(seed, weather, decide, driver);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -211,7 +234,7 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
         run.check_the_end();
     }));
     match caught {
-        Ok(()) => Ok(run.landed.values().sum()),
+        Ok(()) => Ok(Done { landed: run.landed.values().sum(), deleted: run.deleted }),
         Err(panic) => {
             let why = panic
                 .downcast_ref::<String>()
@@ -226,12 +249,12 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<u32, String> {
 #[test]
 fn no_fault_breaks_an_invariant() {
     let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
-    let mut landed = 0;
+    let (mut landed, mut deleted) = (0, 0);
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     std::panic::set_hook(Box::new(|_| {}));
     for seed in 0..number {
         match run(seed, firebreak_engine::decide::decide, Driver::Sound) {
-            Ok(times) => landed += times,
+            Ok(done) => (landed, deleted) = (landed + done.landed, deleted + done.deleted),
             Err(story) => {
                 let kind: String = story
                     .lines()
@@ -258,4 +281,5 @@ fn no_fault_breaks_an_invariant() {
     }
     assert!(failures.is_empty(), "{} kinds of failure", failures.len());
     assert!(landed > number as u32 / 2, "the runs hardly do anything: {landed} changes");
+    assert!(deleted > number as u32 / 20, "the runs hardly do anything: {deleted} pods deleted");
 }

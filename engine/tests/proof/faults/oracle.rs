@@ -69,10 +69,20 @@ impl Run {
                     assert_eq!(new.get(at), shadow.get(at), "{at:?}: another value went back than was there");
                 }
             }
+            Act::DeletePod => unreachable!("it patches nothing"),
             Act::Amend | Act::Fence | Act::HandBack => {
                 assert_eq!(moved, Vec::<Path>::new(), "{:?} changed more than traces", effect.act);
             }
         }
+    }
+
+    /// A pod that is asked to go was named before, whoever deletes it and however late.
+    pub(super) fn check_deletion(&self, effect: &Effect) {
+        let names = |state: &IncidentState| {
+            let changes = state.changes.iter().filter(|change| change.id == effect.change);
+            changes.flat_map(|change| &change.pods).any(|pod| pod.uid == effect.written())
+        };
+        assert!(self.world.recorded.iter().any(names), "a pod is deleted that no intent names");
     }
 
     pub(super) fn check_the_end(&mut self) {

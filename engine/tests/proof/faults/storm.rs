@@ -32,10 +32,13 @@ impl Run {
         let Some(name) = names.get(self.dice.roll(4) as usize).cloned() else { return };
         match self.dice.roll(12) {
             0..=5 => {
+                let pod = ["Pending", "Pending", "Terminating", "Lost"][self.dice.roll(4) as usize];
+                let pods = if self.dice.one_in(2) { json!({"b-0": pod}) } else { json!({}) };
                 let phase = if self.dice.one_in(2) { "Ready" } else { "Failed" };
                 self.foreign(&name, "status", |object| {
                     object["status"]["phase"] = json!(phase);
                     object["status"]["observedGeneration"] = object["metadata"]["generation"].clone();
+                    object["status"]["stuckPods"] = pods;
                 });
             }
             6 => self.foreign(&name, "label", |object| object["metadata"]["labels"]["team"] = json!("x")),

@@ -4,11 +4,13 @@
 //! - `mod.rs`: what one step describes, listed and made into targets.
 //! - `owners`: what others own is changed through its owner.
 //! - `autoscalers`: what autoscalers want, and what they scale.
+//! - `pods`: pods that keep a change from the others.
 //! - `exempt`: namespaces that nobody may touch.
 
 mod autoscalers;
 mod exempt;
 mod owners;
+mod pods;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
@@ -155,6 +157,7 @@ impl Reader<'_> {
                 if step.is_some_and(|step| matches!(step.action, Action::RaiseAutoscalerLimit { .. })) {
                     self.ask_for_demand(std::slice::from_mut(&mut target)).await;
                 }
+                self.ask_for_pods(std::slice::from_mut(&mut target)).await;
                 LookResult::Found(Box::new(target))
             }
             Err(why) => LookResult::Failed { why },
@@ -222,6 +225,7 @@ impl Reader<'_> {
             .await?;
         let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
+        self.ask_for_pods(&mut targets).await;
         Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
     }
 

@@ -1,0 +1,63 @@
+//! The pods of a story: an object whose pods get a change one after the other says in
+//! its status which are stuck, as `stuckPods: {web-0: Pending}`.
+//!
+//! `Pending` is not ready and without the change, `Terminating` is being deleted, `Lost`
+//! should be gone. A text in place of the mapping says why nobody can see them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::server::Server;
+use crate::facts::{Outcome, Target};
+use crate::id::TargetId;
+use crate::pods::{End, Pods, StuckPod};
+
+/// Who deletes pods.
+const KUBELET: &str = "kubelet/Update";
+
+/// The target with what the story says of its pods.
+pub(super) fn of(mut target: Target) -> Target {
+    if target.pods.are_in_order() {
+        target.pods = seen(&target.object);
+    }
+    target
+}
+
+fn seen(object: &Value) -> Pods {
+    let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64);
+    if observed.is_some_and(|observed| Some(observed) < object["metadata"]["generation"].as_i64()) {
+        return Pods::NotYet;
+    }
+    match &object["status"]["stuckPods"] {
+        Value::String(why) => Pods::Unknown(why.clone()),
+        Value::Object(pods) => {
+            let stuck = pods.iter().map(|(name, state)| {
+                let end = match state.as_str() {
+                    Some("Terminating") => End::UnderWay,
+                    Some("Lost") => End::Overdue("its node does not say that it has ended".to_owned()),
+                    Some(_) | None => End::NotAsked,
+                };
+                StuckPod { name: name.clone(), uid: uid(name), end }
+            });
+            Pods::Stuck(stuck.collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Pods::Stuck(Vec::new()),
+    }
+}
+
+fn uid(pod: &str) -> String {
+    format!("uid-of-{pod}")
+}
+
+/// What becomes of a pod of the target that is to be deleted: it is gone at once.
+pub(super) fn delete(server: &mut Server, target: &TargetId, name: &str, of: &str) -> Outcome {
+    let object = server.objects.get(&target.name);
+    if of != uid(name) || object.is_none_or(|object| object["status"]["stuckPods"].get(name).is_none()) {
+        return Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() };
+    }
+    server.edit(&target.name, KUBELET, |object| {
+        object["status"]["stuckPods"].as_object_mut().and_then(|pods| pods.remove(name));
+    });
+    Outcome::Done(Arc::new(json!({"kind": "Pod", "metadata": {"name": name, "uid": of}})))
+}
