@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const POLICY: &str = r#"
@@ -176,4 +178,44 @@ fn an_empty_policy_is_one() {
     };
     assert_eq!(checked("{}"), Vec::<String>::new(), "a policy may be empty");
     assert_eq!(checked("null"), ["spec: must be of type object, not null"]);
+}
+
+/// What roles allow: in all namespaces or in one, with which resource, of which name, which verb.
+fn allowed(roles: &str) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for document in documents::parse(roles).unwrap() {
+        let namespace = document.namespace().unwrap_or("*").to_owned();
+        let words = |rule: &Value, field: &str| {
+            let list = rule[field].as_array().cloned().unwrap_or_default();
+            list.iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for rule in document.value()["rules"].as_array().into_iter().flatten() {
+            let names = words(rule, "resourceNames").join(",");
+            for group in words(rule, "apiGroups") {
+                for resource in words(rule, "resources") {
+                    for verb in words(rule, "verbs") {
+                        allowed.insert(format!("{namespace}: {verb} {group}/{resource} {names}"));
+                    }
+                }
+            }
+        }
+    }
+    allowed
+}
+
+#[test]
+fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
+    for folder in ["llm-d", "hydatis"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+        let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let yaml: Vec<String> = entries
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        let (faults, grants) = check(&yaml.join("\n---\n"));
+        assert_eq!(faults, Vec::<String>::new());
+        let needed = rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap();
+        let shipped = std::fs::read_to_string(folder.join("rbac.yaml")).unwrap();
+        assert_eq!(allowed(&shipped), allowed(&needed), "{}", folder.display());
+    }
 }
