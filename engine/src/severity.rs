@@ -62,11 +62,6 @@ impl Assessment {
         quiet_since(&self.rules)
     }
 
-    /// Whether every rule is known not to hold.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet_since().is_some()
-    }
-
     /// Whether a rule holds.
     pub fn holds(&self) -> bool {
         self.rules.iter().any(|rule| rule.holds)

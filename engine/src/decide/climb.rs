@@ -75,16 +75,14 @@ impl Round<'_> {
         for step in self.begun() {
             let now = self.now;
             let status = self.step_status(&step.name);
-            let since = *status.unlisted_since.get_or_insert(now);
+            status.unlisted_since.get_or_insert(now);
             if step.is_for(level) {
                 status.unlisted_since = None;
-                continue;
             }
-            due = earliest(due, Some(after(since, quiet)));
+            due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }
         let is_due = |round: &Self, step: &Step| {
-            let since = round.next.step(&step.name).and_then(|status| status.unlisted_since);
-            since.is_some_and(|since| after(since, quiet) <= round.now)
+            round.fallen_since(step).is_some_and(|since| after(since, quiet) <= round.now)
         };
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
         let Some(due) = due.filter(|_| !fallen.is_empty() || self.next.withdrawal.is_some()) else {
@@ -94,6 +92,12 @@ impl Round<'_> {
             Progress::Waits | Progress::Relapsed => {}
             Progress::Done => self.next.withdrawal = None,
         }
+    }
+
+    /// Since when the step has been quiet at a level that it is not for.
+    fn fallen_since(&self, step: &Step) -> Option<Timestamp> {
+        let since = self.next.step(&step.name)?.unlisted_since?;
+        Some(self.next.relapsed_at.map_or(since, |relapsed| relapsed.max(since)))
     }
 
     /// A step one of whose targets failed goes back at once if it says so.
@@ -187,13 +191,14 @@ impl Round<'_> {
         };
         self.note(step, &plans);
         self.notice_drift(step);
-        self.verify(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // What was put back too early is applied again though nothing else may join.
             Joining::Open | Joining::Closed => self.only_wanted_again(plans),
         };
         self.begin_changes(step, plans);
+        // After the joiners: a step is not verified while objects of it are only about to be changed.
+        self.verify(step);
     }
 
     fn start_next(&mut self, level: Severity) {

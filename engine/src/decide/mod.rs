@@ -273,8 +273,9 @@ impl<'a> Round<'a> {
             // Rules that were taken away say nothing about an emergency that they had found.
             return self.next.opened_at.filter(|_| self.next.classified_at.is_none());
         }
-        // Rules may have been quiet for days before a person opened it.
-        self.assessment.quiet_since().max(self.next.opened_at.filter(|_| self.assessment.is_quiet()))
+        let quiet = self.assessment.quiet_since()?;
+        // Rules may have been quiet for days before a person opened it, and all through a relapse.
+        self.next.opened_at.into_iter().chain(self.next.relapsed_at).chain([quiet]).max()
     }
 
     /// A rule held and holds no longer, or none held yet: nothing new starts.

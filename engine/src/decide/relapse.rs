@@ -50,6 +50,7 @@ impl Round<'_> {
 
     fn count_relapse(&mut self, why: &str) {
         self.next.relapses = self.next.relapses.saturating_add(1);
+        self.next.relapsed_at = Some(self.now);
         let number = self.next.relapses;
         self.happen("Relapse", &format!("relapse {number}: {why}. What was put back is applied again"));
     }

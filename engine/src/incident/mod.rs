@@ -60,6 +60,9 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 255)))]
     pub relapses: u8,
+    /// When the last of these was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relapsed_at: Option<Timestamp>,
     /// When everything goes back if no rule holds until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Timestamp>,

@@ -9,6 +9,19 @@ pub fn change_of<'a>(incident: &'a DynamicObject, name: &str) -> &'a Value {
     changes.iter().find(|change| change["target"]["name"] == name).unwrap_or(&Value::Null)
 }
 
+/// The journal entry of a step for the object with this name; null if there is none.
+pub fn change_in<'a>(incident: &'a DynamicObject, step: &str, name: &str) -> &'a Value {
+    let changes = incident.data["status"]["changes"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_it = |change: &&Value| change["step"] == step && change["target"]["name"] == name;
+    changes.iter().find(is_it).unwrap_or(&Value::Null)
+}
+
+/// How often something is on the timeline.
+pub fn times(incident: &DynamicObject, type_: &str) -> usize {
+    let timeline = incident.data["status"]["timeline"].as_array().map_or(&[][..], Vec::as_slice);
+    timeline.iter().filter(|entry| entry["type"] == type_).count()
+}
+
 /// The condition as it stands; null if there is none.
 fn condition_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a Value {
     let conditions = object.data["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);

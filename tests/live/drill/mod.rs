@@ -4,6 +4,7 @@
 //! Instead of nodes that fail there is a ConfigMap `alarm`, and nobody cares for the
 //! models, so that a whole response takes a second or two.
 
+mod history;
 mod incident;
 pub mod models;
 mod writes;
@@ -12,7 +13,8 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 pub use self::{
-    incident::{change_of, closed, has_fallen, is_stalled, message_of},
+    history::History,
+    incident::{change_in, change_of, closed, has_fallen, is_stalled, message_of, times},
     models::Models,
     writes::{SpecWrites, is_apply, is_return, spec_writes, touches},
 };
@@ -65,12 +67,17 @@ impl Drill {
 
     /// The emergency begins.
     pub async fn ring(&self) {
-        self.alarm.merge("harness", json!({"data": {"rings": "yes"}})).await;
+        self.ring_like("yes").await;
+    }
+
+    /// The alarm rings in its own way, for policies that tell ways apart.
+    pub async fn ring_like(&self, way: &str) {
+        self.alarm.merge("harness", json!({"data": {"rings": way}})).await;
     }
 
     /// The emergency is over.
     pub async fn hush(&self) {
-        self.alarm.merge("harness", json!({"data": {"rings": "no"}})).await;
+        self.ring_like("no").await;
     }
 
     /// So many models in the first namespace: `model-0`, `model-1` …
@@ -115,6 +122,25 @@ impl Drill {
         incident.wait_for_condition("Resolved", "True").await
     }
 
+    /// An operator whose heartbeats can be counted.
+    pub async fn quick_operator(&self) -> Operator {
+        let plan = self.world.operator();
+        QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await
+    }
+
+    /// An Incident for the policy as a person writes it and applies it, with something more in its spec.
+    pub async fn open(&self, name: &str, spec: Value) -> Object {
+        self.world.apply("alice", &incident_manifest(name, spec).to_string()).await.remove(0)
+    }
+
+    /// The Incident is deleted, and what it has changed stays as it is.
+    pub async fn abandon(&self, incident: &Object) {
+        let abandon = json!({"metadata": {"annotations": {"firebreak.dev/abandon": "true"}}});
+        incident.merge("alice", abandon).await;
+        incident.delete().await;
+        incident.wait_until_gone().await;
+    }
+
     /// The Incidents of the world.
     pub async fn incidents(&self) -> Vec<DynamicObject> {
         self.world.list("firebreak.dev/v1alpha1", "Incident", &self.world.a).await
@@ -136,6 +162,31 @@ pub fn policy_manifest(edit: impl FnOnce(&mut Value)) -> Value {
     let mut policy = manifest::documents(POLICY).remove(0);
     edit(&mut policy["spec"]);
     policy
+}
+
+/// The manifest of an Incident for the drill's policy, `${a}` not yet filled in.
+pub fn incident_manifest(name: &str, spec: Value) -> Value {
+    let mut incident = json!({
+        "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": name, "namespace": "${a}"},
+        "spec": {"policyRef": {"name": "drill"}, "summary": "by hand"},
+    });
+    for (field, value) in spec.as_object().expect("the fields of a spec") {
+        incident["spec"][field] = value.clone();
+    }
+    incident
+}
+
+/// Rules for two levels: P0 while the alarm rings `loud`, P2 while it rings at all.
+pub fn two_levels(spec: &mut Value) {
+    let mut loud = spec["signals"][0].clone();
+    loud["name"] = json!("loud");
+    loud["objects"]["healthy"] = json!("object.data.rings != 'loud'");
+    spec["signals"].as_array_mut().expect("a list").push(loud);
+    spec["severity"] = json!([
+        {"level": "P0", "reason": "AlarmIsLoud", "when": "signals.loud.unhealthy > 0"},
+        {"level": "P2", "reason": "AlarmRings", "when": "signals.alarm.unhealthy > 0"},
+    ]);
 }
 
 /// The targets of the only step.

@@ -281,7 +281,9 @@ impl Reader<'_> {
         if retires.is_some_and(|object| self.is_the(object, &target.id)) {
             target.part = Part::Retired;
         }
-        if target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
+        // Where nothing rolls out, nothing has to be noticed.
+        let rolls_out = profile.is_some_and(|profile| !profile.rollout.is_empty());
+        if rolls_out && target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
             let wait = OPERATORS_NOTICE_WITHIN.as_secs();
             let why = format!("its operator does not say which change it has seen; it gets {wait} s");
             target.rollout = (Verdict::Unknown, why);
