@@ -219,3 +219,57 @@ fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
         assert_eq!(allowed(&shipped), allowed(&needed), "{}", folder.display());
     }
 }
+
+fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_policies_in_the_documentation_are_accepted() {
+    for (page, at_least) in [("README.md", 1), ("docs/actions.md", 5)] {
+        let text = read(page);
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let policies: Vec<&str> = blocks.filter(|block| block.contains("kind: RemediationPolicy")).collect();
+        assert!(policies.len() >= at_least, "{page}");
+        for policy in policies {
+            assert_eq!(faults(policy), Vec::<String>::new(), "{page}: {policy}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
+    let page = read("docs/actions.md");
+    let mut words = BTreeSet::new();
+    for source in ["action.rs", "decide/plan.rs", "decide/ledger.rs", "decide/journal.rs"] {
+        let source = read(&format!("engine/src/{source}"));
+        for before in ["refused(", "reason: ", "reason = match &error {", "return Some((", "=> "] {
+            let after = source.split(before).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            words.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+    words.retain(|word| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric));
+    assert!(words.len() > 12, "{words:?}");
+    for kind in [
+        "deployment",
+        "statefulset",
+        "llmdeployment",
+        "inferenceservice",
+        "horizontalpodautoscaler",
+        "scaledobject",
+    ] {
+        let profile = read(&format!("src/workloads/profiles/{kind}.yaml"));
+        let paths = profile.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let paths = paths.flat_map(|line| line.split([' ', '[', ']', ',']));
+        words.extend(paths.filter(|word| word.starts_with("/spec/")).map(str::to_owned));
+    }
+    let pins = ["nodeName", "resourceClaims"];
+    words.retain(|word| !pins.iter().any(|pin| word.ends_with(pin)));
+    for word in words {
+        assert!(page.contains(&format!("`{word}`")), "{word} is not in docs/actions.md");
+    }
+}
