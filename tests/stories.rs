@@ -1,7 +1,7 @@
 //! `firebreak test` as people and CI run it: the real binary, without a cluster.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Exit status, standard output and standard error of `firebreak test` in the repository.
@@ -22,17 +22,29 @@ fn the_stories_of_the_shipped_policies_pass() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     assert!(out.contains("PASS  examples/llm-d/stories/gpu-nodes-lost.yaml: Half of the GPU nodes"), "{out}");
     assert!(out.contains("PASS  examples/llm-d/stories/left-alone.yaml: "), "{out}");
+    assert!(out.contains("PASS  examples/hydatis/stories/scheduler-down.yaml: "), "{out}");
     assert!(out.trim_end().ends_with("stories passed"), "{out}");
 }
 
 #[test]
 fn every_shipped_policy_has_stories() {
-    for example in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).expect("the examples")
-    {
-        let example = example.expect("an example").path();
-        let (code, out, err) = firebreak_test(&[&example]);
-        assert_eq!(code, Some(0), "{}: {out}{err}", example.display());
+    for folder in entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")) {
+        let (code, out, err) = firebreak_test(&[&folder]);
+        assert_eq!(code, Some(0), "{}: {out}{err}", folder.display());
+        let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
+        let stories: String = entries(&folder.join("stories")).iter().map(read).collect();
+        for file in entries(&folder).iter().filter(|file| read(file).contains("kind: RemediationPolicy")) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let used = stories.contains(&format!("policyFrom: ../{name}\n"));
+            assert!(used, "{} has no story", file.display());
+        }
     }
+}
+
+/// What a folder has.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
 #[test]

@@ -8,37 +8,45 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{manifest, object::Object, testbed::repository, world::World};
-
-/// The namespace that the examples are written for.
-const SHIPPED_NAMESPACE: &str = "llm-serving";
+use crate::support::{manifest, testbed::repository, world::World};
 
 #[tokio::test]
 async fn shipped_policies_are_accepted_and_have_the_rights_that_they_need() {
-    let world = World::new("examples").await;
-    let _operator = world.operator().start().await;
-    let (mut policies, mut cluster_scoped) = (Vec::new(), Vec::new());
-    for file in manifests(&repository().join("examples")) {
-        let yaml = fs::read_to_string(&file).expect("an example");
-        for document in manifest::documents(&yaml.replace(SHIPPED_NAMESPACE, &world.a)) {
-            let document = harmless(document);
-            let object = Object::of(&world.client, &document);
-            let applied = manifest::apply(&world.client, "harness", &document).await;
-            applied.unwrap_or_else(|error| panic!("{}: {object}: {error}", file.display()));
-            match document["kind"].as_str() {
-                Some("RemediationPolicy") => policies.push(object),
-                Some("ClusterRole" | "ClusterRoleBinding") => cluster_scoped.push(object),
-                _ => {}
+    for folder in folders() {
+        let world = World::new("examples").await;
+        let _operator = world.operator().start().await;
+        let mut policies = Vec::new();
+        for file in manifests(&folder) {
+            for object in world.apply_example(&of_examples(&file), harmless).await {
+                policies.extend(Some(object).filter(|object| object.kind() == "RemediationPolicy"));
             }
         }
+        assert!(!policies.is_empty(), "{}: examples without a policy", folder.display());
+        for policy in &policies {
+            policy.wait_for_condition("Accepted", "True").await;
+            policy.wait_for_condition("Authorized", "True").await;
+        }
     }
-    assert!(!policies.is_empty(), "examples without a policy");
-    for policy in &policies {
-        policy.wait_for_condition("Accepted", "True").await;
-        policy.wait_for_condition("Authorized", "True").await;
-    }
-    for object in cluster_scoped {
-        object.delete().await;
+}
+
+#[tokio::test]
+async fn every_shipped_policy_can_be_opened_by_hand() {
+    let world = World::new("examples-by-hand").await;
+    for folder in folders() {
+        let policies = manifests(&folder).into_iter().flat_map(|file| world.example(&of_examples(&file)));
+        let policies = policies.filter(|document| document["kind"] == "RemediationPolicy");
+        let mut policies: Vec<_> = policies.map(|policy| policy["metadata"]["name"].clone()).collect();
+        let mut opened = Vec::new();
+        for file in files(&folder.join("incidents")) {
+            let incident = world.create_example(&of_examples(&file)).await;
+            let spec = incident.get().await.data["spec"].clone();
+            assert!(spec["severity"].is_string() && spec["summary"].is_string(), "{}", file.display());
+            opened.push(spec["policyRef"]["name"].clone());
+        }
+        for names in [&mut policies, &mut opened] {
+            names.sort_by_key(ToString::to_string);
+        }
+        assert_eq!(policies, opened, "{}", folder.display());
     }
 }
 
@@ -62,19 +70,34 @@ async fn a_kustomization_of_examples_has_every_file_of_its_directory() {
     }
 }
 
-/// The policy without its effect: all live tests share a cluster, and the examples reach all of it.
-fn harmless(mut document: Value) -> Value {
+/// The policy without its effect.
+fn harmless(document: &mut Value) {
     if document["kind"] == "RemediationPolicy" {
         document["spec"]["mode"] = json!("Observe");
     }
-    document
 }
 
-/// What can be applied; stories are for `firebreak test`.
+/// The folders of examples.
+fn folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join("examples")).expect("a directory of examples");
+    let folders: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(folders.len() >= 2, "{folders:?}");
+    folders
+}
+
+/// The path of a file within the examples.
+fn of_examples(file: &Path) -> String {
+    let path = file.strip_prefix(repository().join("examples")).expect("an example");
+    path.display().to_string()
+}
+
+/// What can be applied; stories are for `firebreak test`, and Incidents are created by hand.
 fn manifests(directory: &Path) -> Vec<PathBuf> {
-    let is_story = |file: &Path| file.parent().is_some_and(|folder| folder.ends_with("stories"));
+    let is_other = |file: &Path| {
+        file.parent().is_some_and(|folder| folder.ends_with("stories") || folder.ends_with("incidents"))
+    };
     let mut all = files(directory);
-    all.retain(|file| !is_kustomization(file) && !is_story(file));
+    all.retain(|file| !is_kustomization(file) && !is_other(file));
     all
 }
 

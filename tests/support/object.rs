@@ -75,6 +75,10 @@ impl Object {
         Self::new(client, &resource.api_version, &resource.kind, namespace.as_deref(), &name)
     }
 
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -187,7 +187,10 @@ impl Stage {
         self.incidents += 1;
         self.is_there = true;
         let (name, uid) = (format!("outage-{}", self.incidents), format!("incident-{}", self.incidents));
-        self.world.incident = IncidentId { name: name.clone(), uid: uid.clone(), ..incident() };
+        let first = incident();
+        // Beside the policy; where that is, a story need not say.
+        let namespace = self.world.namespace.clone().unwrap_or(first.namespace);
+        self.world.incident = IncidentId { namespace, name: name.clone(), uid: uid.clone() };
         if let Some(rules) = &self.world.rules {
             let new = RecentResponse { name, uid: Some(uid), opened_by, at: self.world.now, ended_at: None };
             response::begin(&mut self.world.responses, new, &rules.limits);

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const POLICY: &str = r#"
@@ -193,4 +195,98 @@ fn an_empty_policy_is_one() {
     };
     assert_eq!(checked("{}"), Vec::<String>::new(), "a policy may be empty");
     assert_eq!(checked("null"), ["spec: must be of type object, not null"]);
+}
+
+/// What roles allow: in all namespaces or in one, with which resource, of which name, which verb.
+fn allowed(roles: &str) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for document in documents::parse(roles).unwrap() {
+        let namespace = document.namespace().unwrap_or("*").to_owned();
+        let words = |rule: &Value, field: &str| {
+            let list = rule[field].as_array().cloned().unwrap_or_default();
+            list.iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for rule in document.value()["rules"].as_array().into_iter().flatten() {
+            let names = words(rule, "resourceNames").join(",");
+            for group in words(rule, "apiGroups") {
+                for resource in words(rule, "resources") {
+                    for verb in words(rule, "verbs") {
+                        allowed.insert(format!("{namespace}: {verb} {group}/{resource} {names}"));
+                    }
+                }
+            }
+        }
+    }
+    allowed
+}
+
+#[test]
+fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
+    for folder in ["llm-d", "hydatis"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+        let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let yaml: Vec<String> = entries
+            .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        let (faults, grants) = check(&yaml.join("\n---\n"));
+        assert_eq!(faults, Vec::<String>::new());
+        let needed = rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap();
+        let shipped = std::fs::read_to_string(folder.join("rbac.yaml")).unwrap();
+        assert_eq!(allowed(&shipped), allowed(&needed), "{}", folder.display());
+    }
+}
+
+fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_policies_in_the_documentation_are_accepted() {
+    for (page, at_least) in [("README.md", 1), ("docs/actions.md", 5)] {
+        let text = read(page);
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let policies: Vec<&str> = blocks.filter(|block| block.contains("kind: RemediationPolicy")).collect();
+        assert!(policies.len() >= at_least, "{page}");
+        for policy in policies {
+            assert_eq!(faults(policy), Vec::<String>::new(), "{page}: {policy}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
+    let page = read("docs/actions.md");
+    let mut words = BTreeSet::new();
+    for source in ["action.rs", "decide/plan.rs", "decide/ledger.rs", "decide/journal.rs"] {
+        let source = read(&format!("engine/src/{source}"));
+        for before in ["refused(", "reason: ", "reason = match &error {", "return Some((", "=> "] {
+            let after = source.split(before).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+            words.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+    words.retain(|word| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric));
+    assert!(words.len() > 12, "{words:?}");
+    for kind in [
+        "deployment",
+        "statefulset",
+        "llmdeployment",
+        "inferenceservice",
+        "horizontalpodautoscaler",
+        "scaledobject",
+    ] {
+        let profile = read(&format!("src/workloads/profiles/{kind}.yaml"));
+        let paths = profile.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let paths = paths.flat_map(|line| line.split([' ', '[', ']', ',']));
+        words.extend(paths.filter(|word| word.starts_with("/spec/")).map(str::to_owned));
+    }
+    let pins = ["nodeName", "resourceClaims"];
+    words.retain(|word| !pins.iter().any(|pin| word.ends_with(pin)));
+    for word in words {
+        assert!(page.contains(&format!("`{word}`")), "{word} is not in docs/actions.md");
+    }
 }
