@@ -239,7 +239,9 @@ impl Change {
             self.verified_at = None;
             self.returned_at = None;
             self.fence = None;
-            self.again = Again::Never;
+            if self.again != Again::Always {
+                self.again = Again::Never;
+            }
         }
         self.base = Some(base);
         self.state = ChangeState::Intended;
@@ -258,6 +260,7 @@ impl Change {
     /// The object carries our record.
     pub fn applied(&mut self, now: Timestamp) {
         self.state = ChangeState::Applied;
+        self.again = Again::Never;
         self.applied_at = Some(now);
         self.tries = 0;
         self.retry_at = None;

@@ -42,6 +42,8 @@ impl Round<'_> {
         self.next.held = None;
         self.next.changes.retain(|change| change.state != ChangeState::Planned); // from Observe
         self.put_back_what_fell(level);
+        let notice = self.next.held.take();
+        self.release_what_was_taken_over();
         self.notice_rise(level);
         for step in self.begun() {
             self.tend(&step, Joining::Open);
@@ -57,6 +59,13 @@ impl Round<'_> {
         }
         if self.next.held.is_none() {
             self.start_next(level);
+        }
+        // What is only said holds up nothing.
+        if self.next.held.is_none() {
+            self.next.held = notice;
+        }
+        if self.next.held.is_none() {
+            self.say_what_is_outstanding();
         }
     }
 
@@ -85,10 +94,15 @@ impl Round<'_> {
             round.fallen_since(step).is_some_and(|since| after(since, quiet) <= round.now)
         };
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
-        let Some(due) = due.filter(|_| !fallen.is_empty() || self.next.withdrawal.is_some()) else {
+        let fell =
+            |round: &Self| round.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell);
+        if fallen.is_empty() && !(fell(self) && self.has_wave()) {
+            if fell(self) {
+                self.next.withdrawal = None;
+            }
             return self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
-        };
-        match self.take_back(Because::SeverityFell, &fallen, due) {
+        }
+        match self.take_back(Because::SeverityFell, &fallen, due.unwrap_or(self.now)) {
             Progress::Waits | Progress::Relapsed => {}
             Progress::Done => self.next.withdrawal = None,
         }
@@ -360,7 +374,12 @@ impl Round<'_> {
     }
 
     /// Intends the planned changes, unless a guardrail speaks against it.
-    fn begin_changes(&mut self, step: &Step, plans: Plans) -> bool {
+    fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> bool {
+        // What a relapse applies again was within the guardrail before.
+        let is_again = |(change, _): &(Change, Target)| change.again == Again::Always;
+        let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
+        self.begin(step, again);
+        plans.changes = new;
         if let Some(message) = self.too_many(step, &plans) {
             self.journal(plans.refused);
             self.pending(&step.name, "TooManyTargets", &message);
@@ -373,8 +392,15 @@ impl Round<'_> {
             let status = self.step_status(&step.name);
             (status.reason, status.message) = (full.reason, full.message);
         }
+        self.begin(step, plans.changes);
+        self.journal(plans.refused);
+        true
+    }
+
+    /// Intends these changes, as many as one status write records.
+    fn begin(&mut self, step: &Step, changes: Vec<(Change, Target)>) {
         let mut begun: Vec<Change> = Vec::new();
-        let changes = self.scheduler_first(step, plans.changes);
+        let changes = self.scheduler_first(step, changes);
         for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {
                 continue; // it joins when the answer to that write is there
@@ -382,7 +408,6 @@ impl Round<'_> {
             self.intend(&mut change, &target);
             begun.push(change);
         }
-        self.journal(begun.into_iter().chain(plans.refused));
-        true
+        self.journal(begun);
     }
 }

@@ -16,7 +16,8 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Round;
-use crate::change::{Change, ChangeState, FieldChange};
+use super::recover::is_stuck;
+use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
 use crate::facts::{Look, LookResult, Outcome, is_due};
 use crate::gitops::is_pause;
@@ -103,6 +104,10 @@ impl Round<'_> {
                 );
                 return self.cannot_put_back(change, &why);
             }
+            if change.state != ChangeState::Reverting || is_stuck(change) {
+                change.again = Again::Never; // no return of ours took the record off: somebody did
+            }
+            leave_pause_to_heir(change, object);
             if !self.is_kept(change) {
                 undo::cede_unreturned(object, &mut change.fields);
             }
@@ -209,6 +214,14 @@ impl Round<'_> {
         } else if change.state == ChangeState::Reverting {
             change.returned();
         }
+    }
+}
+
+/// Flux stays paused for another loan of the object, which lists the pause now.
+fn leave_pause_to_heir(change: &mut Change, object: &Value) {
+    let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+    if loans.iter().flat_map(|loan| &loan.fields).any(|field| is_pause(&field.path)) {
+        change.fields.retain(|field| !is_pause(&field.path));
     }
 }
 

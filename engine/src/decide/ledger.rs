@@ -13,10 +13,12 @@ use serde_json::Value;
 
 use super::Round;
 use crate::action::{self, Plan};
-use crate::change::{Change, FieldChange};
+use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::facts::{Holder, Look, LookResult, Target};
 use crate::gitops;
-use crate::rules::Step;
+use crate::id::ChangeId;
+use crate::path::FieldPath;
+use crate::rules::{Action, Reduction, Step};
 use crate::undo::{self, Loan};
 use crate::value::same;
 
@@ -45,9 +47,15 @@ impl Round<'_> {
             Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
         adopt(&mut fields, adopted);
-        let ours = self.facts.incident.to_string();
-        let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
-        take_over(&mut fields, of_other_steps);
+        let lent = self.lent_by_other_steps(step, target, loans);
+        if let Action::ReduceBatch { reduction: Reduction::Percent(_), .. } = step.action {
+            // A share of what another step has reduced already would compound.
+            fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
+            if fields.is_empty() {
+                return Some(Plan::NothingToDo("another step has reduced it already".to_owned()));
+            }
+        }
+        take_over(&mut fields, &lent);
         fields.extend(gitops::pause(&target.object));
         Some(Plan::Change(fields))
     }
@@ -94,6 +102,41 @@ impl Round<'_> {
         Some(Ok(orphans))
     }
 
+    /// The fields that other steps of this Incident have lent and whose value still stands: what somebody
+    /// else has written since is theirs, and goes back to them.
+    fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
+        let ours = self.facts.incident.to_string();
+        let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
+        let is_ceded = |id: &ChangeId, path: &FieldPath| {
+            let change = self.next.changes.iter().find(|change| change.id == *id);
+            change.is_some_and(|c| c.fields.iter().any(|f| f.path == *path && f.ceded_to.is_some()))
+        };
+        let stands = |field: &FieldChange| {
+            same(&field.path, field.path.read(&target.object).as_deref(), field.after.as_ref())
+        };
+        of_other_steps
+            .flat_map(|loan| loan.fields.iter().filter(|field| !is_ceded(&loan.id, &field.path)))
+            .filter(|field| stands(field))
+            .cloned()
+            .collect()
+    }
+
+    /// An earlier step all of whose fields a later one took over, and whose later one is back: its loan is
+    /// empty, so it ends, and may begin anew.
+    pub(super) fn release_what_was_taken_over(&mut self) {
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            let stands = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
+            let is_heir = |other: &Change| {
+                other.id != change.id && other.target.uid == change.target.uid && other.state.is_outstanding()
+            };
+            if stands && change.fields.is_empty() && !self.next.changes.iter().any(is_heir) {
+                self.next.changes[index].again = Again::IfMatching;
+                self.give_back_at(index);
+            }
+        }
+    }
+
     /// The change took effect: fields that other steps had lent are its own now.
     pub(super) fn move_fields_to(&mut self, change: &Change) {
         let others = self
@@ -102,7 +145,8 @@ impl Round<'_> {
             .iter_mut()
             .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
         for other in others.filter(|other| other.state.is_in_force()) {
-            other.fields.retain(|field| !change.fields.iter().any(|taken| taken.path == field.path));
+            let is_taken = |field: &FieldChange| change.fields.iter().any(|taken| taken.path == field.path);
+            other.fields.retain(|field| field.ceded_to.is_some() || !is_taken(field));
         }
     }
 
@@ -164,8 +208,8 @@ fn adopt(fields: &mut Vec<FieldChange>, adopted: Vec<FieldChange>) {
     }
 }
 
-fn take_over<'l>(fields: &mut [FieldChange], loans: impl Iterator<Item = &'l Loan>) {
-    for old in loans.flat_map(|loan| &loan.fields) {
+fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
+    for old in lent {
         if let Some(field) = fields.iter_mut().find(|field| field.path == old.path) {
             field.before.clone_from(&old.before);
             field.created.clone_from(&old.created);

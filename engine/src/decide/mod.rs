@@ -6,6 +6,7 @@
 
 mod climb;
 mod close;
+mod demand;
 mod give_back;
 mod journal;
 mod ledger;
@@ -18,6 +19,7 @@ mod relapse;
 mod settle;
 mod turn;
 mod verify;
+mod wave;
 mod withdraw;
 
 pub use give_back::cede_refused;
@@ -291,10 +293,13 @@ impl<'a> Round<'a> {
                         Look at status.rules, or delete the Incident";
             self.next.held = Some(Held::new("NotClassified", wait, false));
         }
+        self.watch_steps();
         if self.relapses_are_used_up() {
             self.next.held = Some(self.held_by_relapses());
         }
-        self.watch_steps();
+        if self.next.held.is_none() {
+            self.say_what_is_outstanding();
+        }
         self.next.held = self.next.held.take().or_else(|| self.lost_pod());
     }
 

@@ -155,6 +155,12 @@ impl Round<'_> {
                 skipped.stand(ChangeState::Skipped, reason, message);
                 plans.scheduler_refused = Some(skipped);
             }
+            // It was put back once, and that stays the last word on it.
+            Plan::Refused { reason, message }
+                if known.as_ref().is_some_and(|known| known.state == ChangeState::Reverted) =>
+            {
+                self.not_done(&step.name, Some(target), reason, &message);
+            }
             Plan::Refused { reason, message } => {
                 // What an earlier round has set still bounds a later one.
                 let mut skipped =

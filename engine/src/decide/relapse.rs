@@ -7,21 +7,32 @@
 use jiff::SignedDuration;
 
 use super::Round;
-use crate::change::{Again, ChangeState};
+use crate::change::{Again, Change, ChangeState};
 use crate::incident::{Because, Held};
 use crate::policy::Severity;
 use crate::rules::{Rules, Step};
 
+/// Why a withdrawal has to be taken back.
+pub(super) enum Relapse {
+    /// A rule is true again, so everything that was put back may be needed.
+    Rule(String),
+    /// What went back does not get healthy, so it is needed itself.
+    NotHealthy(String),
+}
+
 impl Round<'_> {
-    /// The present wave is applied again, and a step that was put back before if a rule holds.
-    pub(super) fn relapse(&mut self, why: &str) {
+    /// The present wave is applied again; after a rule also what was put back before, if its step wants it.
+    pub(super) fn relapse(&mut self, relapse: &Relapse) {
         let wave = self.next.withdrawal.take().map(|withdrawal| withdrawal.wave).unwrap_or_default();
-        let rule_holds = self.next.severity.is_some();
+        let (by_rule, why) = match relapse {
+            Relapse::Rule(why) => (true, why),
+            Relapse::NotHealthy(why) => (false, why),
+        };
         for change in self.next.changes.iter_mut().filter(|change| change.again == Again::Possible) {
             let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
             change.again = match is_back {
                 true if wave.contains(&change.id) => Again::Always,
-                true if rule_holds => Again::IfMatching,
+                true if by_rule => Again::IfMatching,
                 true => Again::Possible,
                 false => Again::Never,
             };
@@ -36,16 +47,19 @@ impl Round<'_> {
         }
         let for_level: Vec<String> =
             self.begun().iter().filter(|step| step.is_for(level)).map(|step| step.name.clone()).collect();
-        let mut returned = false;
-        for change in self.next.changes.iter_mut().filter(|change| for_level.contains(&change.step)) {
-            if change.state == ChangeState::Reverted && change.again == Again::Possible {
-                change.again = Again::IfMatching;
-                returned = true;
-            }
+        let may_return =
+            |change: &Change| for_level.contains(&change.step) && change.again == Again::Possible;
+        let is_back = |change: &Change| change.state == ChangeState::Reverted && may_return(change);
+        if !self.next.changes.iter().any(is_back) {
+            return;
         }
-        if returned {
-            self.count_relapse("a rule holds again for steps that were put back");
+        // What is still on its way back counts with the rest, or it would count once more when it is there.
+        let is_going =
+            |change: &Change| matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
+        for change in self.next.changes.iter_mut().filter(|change| may_return(change) && is_going(change)) {
+            change.again = Again::IfMatching;
         }
+        self.count_relapse("a rule holds again for steps that were put back");
     }
 
     fn count_relapse(&mut self, why: &str) {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::climb::RELIST_IDLE;
 use super::{Course, Round};
 use crate::action::Plan;
-use crate::change::{Change, ChangeState};
+use crate::change::{Again, Change, ChangeState};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target, is_due};
 use crate::id::digest;
@@ -72,7 +72,8 @@ impl Round<'_> {
         if !change.state.is_open_intent() {
             return;
         }
-        let may_send = matches!(course, Course::Climb);
+        let wanted_again = change.again == Again::Always && matches!(course, Course::Wait | Course::Hold(_));
+        let may_send = matches!(course, Course::Climb) || wanted_again;
         let gives_up = self.gives_up(change);
         if change.state == ChangeState::Held && gives_up.is_none() {
             return; // until a person decides
@@ -260,8 +261,8 @@ impl Round<'_> {
                 change.fields = fields;
                 self.intend(change, target);
             }
-            Plan::NothingToDo(why) => change.stand(ChangeState::Skipped, "NothingToDo", why),
-            Plan::Refused { reason, message } => change.stand(ChangeState::Skipped, reason, message),
+            Plan::NothingToDo(why) => change.stand(not_in_force(change), "NothingToDo", why),
+            Plan::Refused { reason, message } => change.stand(not_in_force(change), reason, message),
         }
     }
 
@@ -312,8 +313,10 @@ impl Round<'_> {
     /// No request of the intent can take effect any more.
     fn abandon(&mut self, change: &mut Change, why: &str) {
         if self.withdraws {
-            let before = if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped };
-            return change.stand(before, "Withdrawn", why);
+            if self.next.closing.is_none() && change.round > 1 {
+                change.again = Again::Possible; // the emergency may come back once more
+            }
+            return change.stand(not_in_force(change), "Withdrawn", why);
         }
         let reason = change.reason.clone().unwrap_or_else(|| "Timeout".to_owned());
         change.stand(ChangeState::Failed, &reason, why);
@@ -325,6 +328,11 @@ impl Round<'_> {
         change.state.is_open_intent()
             && change.joined_at.is_some_and(|joined| after(joined, step.timeout) <= self.now)
     }
+}
+
+/// The state of a change whose newest intent came to nothing: an earlier round was put back.
+fn not_in_force(change: &Change) -> ChangeState {
+    if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
 }
 
 /// From half a second, doubled with each try, to half a minute, with jitter.

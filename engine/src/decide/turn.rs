@@ -1,6 +1,7 @@
 //! Whose turn it is on the ladder, and what a person has to know when it is nobody's.
 
 use super::Round;
+use super::recover::is_stuck;
 use super::settle::last_applied;
 use crate::change::{Change, ChangeState};
 use crate::incident::Held;
@@ -31,7 +32,7 @@ impl Round<'_> {
             if changes.iter().any(|change| change.state.is_open_intent()) {
                 return Turn::Wait(format!("step {name} is being applied"));
             }
-            if changes.iter().any(|change| change.state == ChangeState::Reverting) {
+            if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
                 return Turn::Wait(format!("step {name} is being put back"));
             }
             if step.verify.is_some() && self.is_verified(name) {

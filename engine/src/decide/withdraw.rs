@@ -17,6 +17,7 @@ impl Round<'_> {
         self.next.quiet_until = None;
         if self.next.closing != Some(closing) {
             self.next.closing = Some(closing);
+            self.next.closing_since = Some(self.now);
             let text = match closing {
                 Closing::Recovered => "everything is back",
                 Closing::Withdrawn => "withdrawn by a person: everything is put back",
@@ -52,16 +53,15 @@ impl Round<'_> {
     fn waits_for_its_scheduler(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
         let Some(step) = self.step(&change.step).cloned() else { return false };
-        // Another step may have retired the scheduler that this one takes its pods from.
-        let from = step.action.replaces();
-        let of_it = |other: &&Step| from.is_some() && other.action.replaces() == from;
-        let retired = self.ladder.iter().filter(of_it).find_map(|other| self.retired_of(other));
-        let Some(retired) = retired.filter(|retired| *retired != change.id) else { return false };
-        let Some(retired) = self.next.changes.iter().find(|change| change.id == retired).cloned() else {
-            return false;
-        };
+        let retired = self.scheduler_of(&step).filter(|retired| retired.id != change.id).cloned();
+        let Some(retired) = retired else { return false };
         if retired.state.is_outstanding() {
-            return !is_stuck(&retired);
+            let late = self.next.closing_since.map(|since| after(since, step.timeout));
+            let waits = late.is_none_or(|late| late > self.now);
+            if waits {
+                self.wake(late);
+            }
+            return waits;
         }
         retired.state == ChangeState::Reverted && !self.is_available_again(&step, &retired)
     }

@@ -1,0 +1,106 @@
+//! A limit that was raised goes back when its autoscaler wants no more than before.
+
+use jiff::Timestamp;
+
+use super::Round;
+use super::climb::{RELIST_BUSY, RELIST_IDLE};
+use crate::change::Change;
+use crate::facts::{Demand, Look, LookResult};
+use crate::id::ChangeId;
+use crate::incident::Held;
+use crate::period::after;
+use crate::rules::Step;
+use crate::value::whole;
+
+/// The reason of those that wait.
+const STILL_NEEDED: &str = "AutoscalerStillNeedsIt";
+
+impl Round<'_> {
+    /// Those whose autoscaler wants no more than it was allowed before. The others wait, and say so.
+    pub(super) fn wanted_no_more(
+        &mut self,
+        step: &Step,
+        candidates: Vec<ChangeId>,
+        due: Timestamp,
+    ) -> Vec<ChangeId> {
+        // Once asked since it could go back, there is time.
+        let age = self.facts.listing_age.get(&step.name).copied();
+        let is_asked = age.is_some_and(|age| after(self.now, -age) >= due);
+        if !self.is_listing_due(&step.name, if is_asked { RELIST_IDLE } else { RELIST_BUSY }) {
+            self.keep_saying(STILL_NEEDED);
+            return Vec::new();
+        }
+        self.wake_in(RELIST_IDLE);
+        match self.looked(Look::Step(step.name.clone())) {
+            None => return Vec::new(),
+            Some(LookResult::Listed(_)) => {}
+            Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+                let why = format!("step {}: what the autoscalers want is not known: {why}", step.name);
+                self.say_it_is_needed(step, &why, due);
+                return Vec::new();
+            }
+            Some(LookResult::Found(_) | LookResult::Gone | LookResult::Holder(_)) => return Vec::new(),
+        }
+        let candidates: Vec<Change> =
+            self.next.changes.iter().filter(|change| candidates.contains(&change.id)).cloned().collect();
+        let demands: Vec<Option<Demand>> =
+            candidates.iter().map(|change| self.demand_of(step, change)).collect();
+        let mut wanted = Vec::new();
+        let mut waits = None;
+        for (change, demand) in candidates.into_iter().zip(demands) {
+            let before = change.fields.iter().filter_map(|field| whole(field.before.as_ref()?)).max();
+            let (before, target) = (before.unwrap_or(i64::MAX), &change.target);
+            match demand {
+                None => return Vec::new(), // a live read is still to come
+                Some(Demand::None) => wanted.push(change.id),
+                Some(Demand::Wants(number)) if number <= before => wanted.push(change.id),
+                Some(Demand::Wants(number)) => {
+                    waits.get_or_insert(format!(
+                        "{target}: the autoscaler wants {number} replicas, and {before} was its limit"
+                    ));
+                }
+                Some(Demand::Unknown(why)) => {
+                    waits.get_or_insert(format!("{target}: what the autoscaler wants is not known: {why}"));
+                }
+            }
+        }
+        if let Some(why) = waits {
+            self.say_it_is_needed(step, &why, due);
+        }
+        wanted
+    }
+
+    /// What the autoscaler of a changed object wants. None while a live read has to be asked for.
+    fn demand_of(&mut self, step: &Step, change: &Change) -> Option<Demand> {
+        if let Some(target) = self.listed(&step.name, &change.target.uid) {
+            return Some(target.demand.clone());
+        }
+        Some(match self.look_at(&change.target)? {
+            LookResult::Found(target) => target.demand.clone(),
+            LookResult::Gone => Demand::None,
+            LookResult::Refused { why } | LookResult::Failed { why } => Demand::Unknown(why.clone()),
+            LookResult::Listed(_) | LookResult::Holder(_) => Demand::Unknown("it was not read".to_owned()),
+        })
+    }
+
+    fn say_it_is_needed(&mut self, step: &Step, why: &str, due: Timestamp) {
+        let late = after(due, step.timeout);
+        if late > self.now {
+            self.wake(Some(late));
+        } else {
+            let message = format!(
+                "{why}. It goes back by itself when the autoscaler wants no more than that, or now with `{}`",
+                self.facts.incident.withdraw_command()
+            );
+            self.next.held = Some(Held::new(STILL_NEEDED, &message, false));
+        }
+        self.not_done(&step.name, None, STILL_NEEDED, why);
+    }
+
+    /// What a listing showed is so until the next one.
+    fn keep_saying(&mut self, reason: &str) {
+        if self.next.held.is_none() {
+            self.next.held = self.facts.state.held.clone().filter(|held| held.reason == reason);
+        }
+    }
+}

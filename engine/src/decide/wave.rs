@@ -1,0 +1,312 @@
+//! One wave of a withdrawal: what goes back now, whether it is healthy, and
+//! whether it may stay back.
+
+use jiff::Timestamp;
+
+use super::Round;
+use super::climb::RELIST_BUSY;
+use super::recover::is_stuck;
+use super::relapse::Relapse;
+use crate::change::{Again, Change, ChangeState};
+use crate::facts::{Look, LookResult, is_due};
+use crate::id::ChangeId;
+use crate::incident::{Because, Held, RuleStatus};
+use crate::period::after;
+use crate::rules::{Action, Step};
+use crate::verdict::Verdict;
+
+/// Where the present wave stands.
+pub(super) enum Wave {
+    /// Not all of it is back, healthy and watched.
+    Waits,
+    /// The next one may begin.
+    Done,
+    /// It must be taken back.
+    Relapsed(Relapse),
+}
+
+/// Which changes may be in the next wave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Candidates {
+    /// Those that nothing has kept from going back yet.
+    Fresh,
+    /// One that could not be put back before and is to be tried again.
+    Stuck,
+}
+
+impl Round<'_> {
+    pub(super) fn has_wave(&self) -> bool {
+        self.next.withdrawal.as_ref().is_some_and(|withdrawal| !withdrawal.wave.is_empty())
+    }
+
+    pub(super) fn end_wave(&mut self) {
+        let wave = self.wave();
+        let is_back = |change: &Change| change.state == ChangeState::Reverted && wave.contains(&change.id);
+        let anything_is_back = self.next.changes.iter().any(is_back);
+        if let Some(withdrawal) = &mut self.next.withdrawal {
+            if !anything_is_back {
+                // It has shown nothing, so the next one is no larger.
+                withdrawal.waves = withdrawal.waves.saturating_sub(1);
+            }
+            withdrawal.wave.clear();
+            withdrawal.healthy_at = None;
+        }
+    }
+
+    pub(super) fn wave(&self) -> Vec<ChangeId> {
+        self.next.withdrawal.as_ref().map(|withdrawal| withdrawal.wave.clone()).unwrap_or_default()
+    }
+
+    fn of_wave(&self) -> Vec<Change> {
+        let wave = self.wave();
+        self.next.changes.iter().filter(|change| wave.contains(&change.id)).cloned().collect()
+    }
+
+    pub(super) fn tend_wave(&mut self) -> Wave {
+        let of_wave = self.of_wave();
+        let Some(step) = of_wave.first().and_then(|change| self.step(&change.step)).cloned() else {
+            return Wave::Done;
+        };
+        if let Some(why) = self.needed_again(&step) {
+            return Wave::Relapsed(Relapse::Rule(why));
+        }
+        let wave = self.wave();
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            if wave.contains(&change.id) && change.state.is_in_force() {
+                self.give_back_at(index);
+            }
+        }
+        self.leave_what_is_stuck();
+        let of_wave = self.of_wave();
+        if of_wave.iter().any(|change| change.state.is_outstanding()) {
+            return Wave::Waits;
+        }
+        let back: Vec<&Change> =
+            of_wave.iter().filter(|change| change.state == ChangeState::Reverted).collect();
+        if back.is_empty() {
+            return Wave::Done; // all of it is somebody else's, gone, or left for later
+        }
+        let healthy_at = self.next.withdrawal.as_ref().and_then(|withdrawal| withdrawal.healthy_at);
+        let healthy_at = match healthy_at {
+            Some(at) => at,
+            None => {
+                let health = self.wave_health(&step, &back);
+                self.tend_pods(&step);
+                match health {
+                    Ok(()) => self.wave_is_healthy(&step, back.len()),
+                    Err(why) => return self.wave_is_not_healthy(&step, &back, why),
+                }
+            }
+        };
+        self.watch_rules(&step, healthy_at)
+    }
+
+    /// What cannot be put back now holds up nothing: it gets a wave of its own later.
+    fn leave_what_is_stuck(&mut self) {
+        let stuck: Vec<ChangeId> = self
+            .next
+            .changes
+            .iter()
+            .filter(|change| change.state.is_outstanding() && is_stuck(change))
+            .map(|change| change.id.clone())
+            .collect();
+        if let Some(withdrawal) = &mut self.next.withdrawal {
+            withdrawal.wave.retain(|id| !stuck.contains(id));
+        }
+    }
+
+    /// Whether these objects have rolled out and are healthy. Without a listing in this round nothing is known.
+    fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
+        let returned = back.iter().filter_map(|change| change.returned_at).max();
+        if !self.is_listing_newer(&step.name, returned) {
+            return Err(None);
+        }
+        if self.looked(Look::Step(step.name.clone())).is_none() {
+            return Err(None);
+        }
+        // All that is not listed is read at once, or each would cost a round of reads.
+        let unlisted: Vec<&&Change> =
+            back.iter().filter(|change| self.listed(&step.name, &change.target.uid).is_none()).collect();
+        if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {
+            return Err(None);
+        }
+        for change in back {
+            let found = match self.listed(&step.name, &change.target.uid) {
+                Some(target) => Some((target.rollout.clone(), target.healthy)),
+                None => match self.look_at(&change.target) {
+                    None => return Err(None),
+                    Some(LookResult::Found(target)) => Some((target.rollout.clone(), target.healthy)),
+                    Some(LookResult::Gone) => None,
+                    Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+                        return Err(Some(format!("{} cannot be read: {why}", change.target)));
+                    }
+                    Some(LookResult::Listed(_) | LookResult::Holder(_)) => None,
+                },
+            };
+            match found {
+                None | Some(((Verdict::True, _), Verdict::True)) => {}
+                Some(((Verdict::True, _), _)) => {
+                    return Err(Some(format!("{} is not healthy", change.target)));
+                }
+                Some(((_, why), _)) => return Err(Some(format!("{}: {why}", change.target))),
+            }
+        }
+        Ok(())
+    }
+
+    fn wave_is_healthy(&mut self, step: &Step, number: usize) -> Timestamp {
+        let now = self.now;
+        if let Some(withdrawal) = &mut self.next.withdrawal {
+            withdrawal.healthy_at = Some(now);
+        }
+        let left = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
+        let text = format!("step {}: {number} object(s) are back and healthy, {left} to go", step.name);
+        self.happen("WaveReturned", &text);
+        now
+    }
+
+    /// `why` is none while it was not looked at.
+    fn wave_is_not_healthy(&mut self, step: &Step, back: &[&Change], why: Option<String>) -> Wave {
+        let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
+        let returned = back.iter().filter_map(|change| change.returned_at).max().unwrap_or(self.now);
+        let due = after(returned, patience);
+        match why {
+            Some(why) if due <= self.now => {
+                let why = format!("step {}: put back and not healthy: {why}", step.name);
+                return Wave::Relapsed(Relapse::NotHealthy(why));
+            }
+            Some(why) => {
+                self.pending(&step.name, "WaveNotHealthy", &format!("waits for what went back: {why}"));
+            }
+            None => {}
+        }
+        self.wake_in(RELIST_BUSY);
+        self.wake(Some(due).filter(|due| *due > self.now));
+        Wave::Waits
+    }
+
+    /// The rules are watched for `between`, without their `for`.
+    fn watch_rules(&mut self, step: &Step, healthy_at: Timestamp) -> Wave {
+        if let Some(rule) = self.rule_against(step, |rule| rule.truth == Verdict::True) {
+            return Wave::Relapsed(Relapse::Rule(rule));
+        }
+        if self.assessment.rules.is_empty() {
+            let message = format!(
+                "the policy has no rules any more that could tell whether what went back may stay so: nothing further is \
+                 put back by itself. Put everything back with `{}`",
+                self.facts.incident.withdraw_command()
+            );
+            self.next.held = Some(Held::new("NoRuleToWatch", &message, false));
+            return Wave::Waits;
+        }
+        let between = self.rules.map_or(step.timeout, |rules| rules.recovery.between);
+        let due = after(healthy_at, between);
+        if due > self.now {
+            self.wake(Some(due));
+            return Wave::Waits;
+        }
+        // What is not known neither ends the watch nor makes a relapse.
+        match self.rule_against(step, |rule| rule.truth != Verdict::False) {
+            Some(_) => Wave::Waits,
+            None => Wave::Done,
+        }
+    }
+
+    fn severity_fell(&self) -> bool {
+        self.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)
+    }
+
+    /// Why what goes back is needed after all, however far its wave has come.
+    fn needed_again(&self, step: &Step) -> Option<String> {
+        if let Some(level) = self.next.severity.filter(|level| self.severity_fell() && step.is_for(*level)) {
+            return Some(format!("the severity is {level} again"));
+        }
+        self.rule_against(step, |rule| rule.holds)
+    }
+
+    /// A rule of this kind that speaks against putting the step back: after a fall of severity only
+    /// one of a level that the step is for, and none if a person has pinned the severity.
+    fn rule_against(&self, step: &Step, speaks: impl Fn(&RuleStatus) -> bool) -> Option<String> {
+        let fell = self.severity_fell();
+        if fell && self.facts.intent.pinned.is_some() {
+            return None;
+        }
+        let counts = |rule: &&RuleStatus| !fell || step.is_for(rule.level);
+        let rule = self.assessment.rules.iter().filter(counts).find(|rule| speaks(rule))?;
+        Some(format!("rule {} holds again ({})", rule.reason, rule.evidence))
+    }
+
+    /// Chooses what goes back next. Whether there is anything.
+    pub(super) fn begin_next_wave(&mut self, steps: &[Step], due: Timestamp) -> bool {
+        for which in [Candidates::Fresh, Candidates::Stuck] {
+            for step in steps {
+                let candidates = self.candidates(step, which, due);
+                if !candidates.is_empty() {
+                    self.begin_wave(step, which, candidates);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// What of this step may go back now.
+    fn candidates(&mut self, step: &Step, which: Candidates, due: Timestamp) -> Vec<ChangeId> {
+        let is_open = |change: &&Change| change.state.is_in_force() && change.returned_at.is_none();
+        let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
+        let mut candidates: Vec<Change> =
+            self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
+        if let Some(scheduler) = self.scheduler_of(step).filter(|scheduler| scheduler.state.is_outstanding())
+        {
+            // No pod goes back to a scheduler that is not back itself.
+            candidates.retain(|change| change.id == scheduler.id);
+        }
+        let retry = candidates.iter().filter_map(|change| change.retry_at).min();
+        if which == Candidates::Stuck {
+            candidates.retain(|change| is_due(change.retry_at, self.now));
+            if candidates.is_empty() {
+                self.wake(retry);
+            }
+        }
+        let candidates = candidates.into_iter().map(|change| change.id).collect::<Vec<_>>();
+        match step.action {
+            Action::RaiseAutoscalerLimit { .. } if !candidates.is_empty() => {
+                self.wanted_no_more(step, candidates, due)
+            }
+            Action::RaiseAutoscalerLimit { .. }
+            | Action::CpuFallback { .. }
+            | Action::SchedulerFallback { .. }
+            | Action::ReduceBatch { .. }
+            | Action::Scale { .. } => candidates,
+        }
+    }
+
+    fn begin_wave(&mut self, step: &Step, which: Candidates, mut candidates: Vec<ChangeId>) {
+        let retired = self.retired_of(step).filter(|retired| candidates.contains(retired));
+        let same = self.next.withdrawal.as_ref().filter(|w| w.step.as_ref() == Some(&step.name));
+        let waves = same.map_or(0, |withdrawal| withdrawal.waves);
+        let most = self.rules.map_or(1, |rules| rules.recovery.max_at_once);
+        let (wave, waves) = match retired {
+            Some(retired) => (vec![retired], 0),
+            None => {
+                let alone = waves == 0 || which == Candidates::Stuck;
+                candidates.truncate(if alone { 1 } else { most });
+                (candidates, waves.saturating_add(1))
+            }
+        };
+        for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
+            change.again = Again::Possible;
+            // It is tried anew, so it is not stuck until it is again.
+            if is_stuck(change) {
+                change.explain(None);
+            }
+        }
+        if let Some(withdrawal) = &mut self.next.withdrawal {
+            withdrawal.step = Some(step.name.clone());
+            withdrawal.waves = waves;
+            withdrawal.wave = wave;
+            withdrawal.healthy_at = None;
+        }
+    }
+}
