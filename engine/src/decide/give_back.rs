@@ -161,7 +161,10 @@ impl Round<'_> {
         let fields: Vec<FieldChange> =
             others.iter().flat_map(|other| &other.fields).chain(&change.fields).cloned().collect();
         let patch = if is_last && !self.has_given_up_traces(change) {
-            undo::hand_back_patch(object, &fields).ok().flatten()
+            // Where labels reach the pods, one that was left restarts nothing, but taking it off would.
+            let labelled =
+                Some(self.facts.incident.uid.as_str()).filter(|_| !self.metadata_propagates(change));
+            undo::hand_back_patch(object, &fields, labelled).ok().flatten()
         } else {
             None
         };
