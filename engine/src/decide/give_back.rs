@@ -125,6 +125,13 @@ impl Round<'_> {
         };
         match patch {
             Ok(_) if self.is_record_only(change) => {
+                let stays = format!(
+                    "{}: nothing of it goes back, and its undo record stays, because without it its pods would \
+                     start anew; `{} --forget` drops it",
+                    change.target,
+                    change.target.undo_command()
+                );
+                self.happen("RecordStays", &stays);
                 change.state = ChangeState::Reverting;
                 change.record_is_gone(self.now);
                 self.take_traces_off(change, object, version);
