@@ -42,6 +42,7 @@ mod s13_undo;
 mod s14_steady;
 mod s15_rights;
 mod s16_kinds;
+mod s18_kinds;
 mod s19_guardrails;
 mod s1_gpu_loss;
 mod s2_drift;
