@@ -130,6 +130,13 @@ impl Round<'_> {
         };
         match patch {
             Ok(_) if self.is_record_only(change) => {
+                let stays = format!(
+                    "{}: nothing of it goes back, and its undo record stays, because without it its pods would \
+                     start anew; `{} --forget` drops it",
+                    change.target,
+                    change.target.undo_command()
+                );
+                self.happen("RecordStays", &stays);
                 change.state = ChangeState::Reverting;
                 change.record_is_gone(self.now);
                 self.take_traces_off(change, object, version);
@@ -166,7 +173,10 @@ impl Round<'_> {
         let fields: Vec<FieldChange> =
             others.iter().flat_map(|other| &other.fields).chain(&change.fields).cloned().collect();
         let patch = if is_last && !self.has_given_up_traces(change) {
-            undo::hand_back_patch(object, &fields).ok().flatten()
+            // Where labels reach the pods, one that was left restarts nothing, but taking it off would.
+            let labelled =
+                Some(self.facts.incident.uid.as_str()).filter(|_| !self.metadata_propagates(change));
+            undo::hand_back_patch(object, &fields, labelled).ok().flatten()
         } else {
             None
         };

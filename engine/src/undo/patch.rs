@@ -187,21 +187,34 @@ pub fn fence_patch(object: &Value, nonce: &str) -> Result<GuardedPatch, Unwritab
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that removes the fence and hands our field ownership back; none
-/// if there is neither.
+/// The patch that takes off what is left when the record is gone: the fence, our field ownership, and the
+/// label of the Incident with the uid `labelled`, which whoever took the record off may have left (`kubectl
+/// rollout undo` replaces annotations only). None if there is nothing of it.
 ///
 /// # Errors
 /// The object has no version.
-pub fn hand_back_patch(object: &Value, fields: &[FieldChange]) -> Result<Option<GuardedPatch>, Unwritable> {
+pub fn hand_back_patch(
+    object: &Value,
+    fields: &[FieldChange],
+    labelled: Option<&str>,
+) -> Result<Option<GuardedPatch>, Unwritable> {
     let mut new = object.clone();
     set(&mut new, "annotations", FENCE, None);
-    let fenced = annotation(object, FENCE).is_some();
+    let is_labelled =
+        labelled.is_some() && annotation(object, UNDO).is_none() && label_of(object) == labelled;
+    if is_labelled {
+        label(&mut new, None);
+    }
     match ownership::handed_back(object, fields) {
         Some(entries) => new["metadata"]["managedFields"] = entries,
-        None if !fenced => return Ok(None),
+        None if !is_labelled && annotation(object, FENCE).is_none() => return Ok(None),
         None => {}
     }
     GuardedPatch::between(object, &new).map(Some)
+}
+
+fn label_of(object: &Value) -> Option<&str> {
+    object.get("metadata")?.get("labels")?.get(INCIDENT)?.as_str()
 }
 
 fn write_record(object: &mut Value, loans: Vec<Loan>) -> Result<(), Unwritable> {

@@ -117,3 +117,19 @@ fn the_record_has_nothing_of_the_arguments_but_the_flag() {
     assert!(record.contains("256") && !record.contains("hunter2"), "{record}");
     assert!(!format!("{change:?}").contains("hunter2"));
 }
+
+#[test]
+fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_traces() {
+    let before = object(json!(["--max-num-seqs=256"]));
+    let change = change(&[(SEQS, Some("256"), "16")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let mut labelled = applied.clone();
+    labelled["metadata"]["annotations"].as_object_mut().unwrap().remove(UNDO);
+    let patch = hand_back_patch(&labelled, &change.fields, Some("i")).unwrap().expect("a label is left");
+    assert_eq!(patched(&labelled, &patch)["metadata"]["labels"], json!({}));
+
+    // As long as there is a record it stays, and so does that of another Incident.
+    assert_eq!(hand_back_patch(&applied, &change.fields, Some("i")).unwrap(), None);
+    assert_eq!(hand_back_patch(&labelled, &change.fields, Some("another")).unwrap(), None);
+    assert_eq!(hand_back_patch(&labelled, &change.fields, None).unwrap(), None);
+}

@@ -101,7 +101,7 @@ impl<'a> Borrower<'a> {
             .write(|object, _| match undo::record(object) {
                 // A controller has lent something anew meanwhile, and will hand all of it back.
                 Ok(Some(_)) => Ok(None),
-                Ok(None) | Err(_) => undo::hand_back_patch(object, fields),
+                Ok(None) | Err(_) => undo::hand_back_patch(object, fields, None),
             })
             .await;
         match written {

@@ -15,6 +15,7 @@ use super::tree::value;
 use super::{Answer, Error};
 use crate::actuator::live_read::{self, Read};
 use crate::api::names;
+use crate::controller::incident::holder;
 use crate::controller::policy::claim::is_closed;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::kinds;
@@ -41,8 +42,18 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
             "nothing is to be put back; `firebreak get -A` shows what is in force",
         ));
     }
-    warn_if_open(connection, &loans).await;
-    put_back(screen, connection, target, loans).await
+    let (dead, alive): (Vec<Loan>, Vec<Loan>) = dead_and_alive(connection, loans).await;
+    match (dead.first(), alive.is_empty()) {
+        (Some(loan), true) => Err(Error::Said(format!(
+            "cannot undo {target}: {}; look at its values, then --forget drops the record",
+            ended_text(loan)
+        ))),
+        (Some(loan), false) => {
+            note(&format!("{}: it is left alone, and --forget drops it", ended_text(loan)));
+            put_back(screen, connection, target, alive).await
+        }
+        (None, _) => put_back(screen, connection, target, alive).await,
+    }
 }
 
 async fn put_back(
@@ -105,8 +116,8 @@ async fn forget(
         ));
     }
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    warn_if_open(connection, &loans).await;
-    let fields: Vec<FieldChange> = loans.into_iter().flat_map(|loan| loan.fields).collect();
+    let (dead, alive) = dead_and_alive(connection, loans).await;
+    let fields: Vec<FieldChange> = dead.into_iter().chain(alive).flat_map(|loan| loan.fields).collect();
     let borrower = Borrower::new(&connection.client, kind, target.clone());
     borrower.forget().await?;
     screen.lines(&[
@@ -172,26 +183,42 @@ fn identify(object: &Value) -> Option<TargetId> {
     })
 }
 
-/// A controller that still works on an Incident of these loans is no obstacle, but worth a word.
-async fn warn_if_open(connection: &Connection, loans: &[Loan]) {
-    let mut incidents: Vec<&str> = loans.iter().map(|loan| loan.incident.as_str()).collect();
+/// The loans that their Incidents list as ended, and the others. A rollback brings the record of an emergency
+/// back long after everything was put back; it says nothing about what stands there now. A controller that
+/// still works on an Incident of these loans is no obstacle, but worth a word.
+async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>, Vec<Loan>) {
+    let mut incidents: Vec<String> = loans.iter().map(|loan| loan.incident.clone()).collect();
     incidents.dedup();
+    let mut over = Vec::new();
     for incident in incidents {
         let parts: Vec<&str> = incident.split('/').collect();
         let &[namespace, name, uid] = parts.as_slice() else { continue };
         match connection.find_incident(namespace, name).await {
-            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(uid) && !is_closed(&found) => {
-                note(&format!(
-                    "Incident {namespace}/{name} is still open: its controller will see this as put back by hand (Reverted \
+            Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
+            Ok(Some(found)) if is_closed(&found) => over.push((incident, holder::ended(&found))),
+            Ok(Some(_)) => note(&format!(
+                "Incident {namespace}/{name} is still open: its controller will see this as put back by hand (Reverted \
                  or Ceded) and not do it again; `firebreak withdraw {name} -n {namespace}` puts everything back"
-                ))
-            }
-            Ok(_) => {}
+            )),
+            Ok(None) => {}
             Err(error) => {
                 note(&format!("it is not known whether Incident {namespace}/{name} is still open: {error}"))
             }
         }
     }
+    let is_dead = |loan: &Loan| {
+        over.iter().any(|(incident, ended)| *incident == loan.incident && ended.contains(&loan.id))
+    };
+    loans.into_iter().partition(is_dead)
+}
+
+fn ended_text(loan: &Loan) -> String {
+    let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
+    format!(
+        "the loan of step {} in its undo record has ended, says Incident {incident}; a rollback may have brought \
+         the record back",
+        loan.step
+    )
 }
 
 fn field_line(field: &FieldChange) -> Line {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use firebreak_engine::change::ChangeState;
 use firebreak_engine::facts::{Holder, LookResult};
+use firebreak_engine::id::ChangeId;
 use kube::{Api, Client, ResourceExt};
 
 use super::super::policy::claim::is_closed;
@@ -60,7 +61,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The loans that a closed Incident lists as ended.
-fn ended(incident: &Incident) -> BTreeSet<firebreak_engine::id::ChangeId> {
+pub fn ended(incident: &Incident) -> BTreeSet<ChangeId> {
     let changes = incident.status.iter().flat_map(|status| &status.state.changes);
     changes
         .filter(|change| {

@@ -1,0 +1,155 @@
+//! `kubectl rollout undo` brings back an old pod template with the annotations that the Deployment had then:
+//! during the emergency it takes our record off, and after it it brings a dead one back.
+
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::loans;
+use crate::{
+    drill::{Drill, change_of},
+    support::object::{Object, Snapshot},
+};
+
+/// A Deployment that has had two images, and in the first revision asked for more. It has no pods, so that
+/// nothing but templates and annotations is rolled.
+async fn deployment(drill: &Drill, name: &str) -> Object {
+    let manifest = |image: &str, gpus: &str| {
+        let resources = json!({"limits": {"nvidia.com/gpu": gpus}, "requests": {"nvidia.com/gpu": gpus}});
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": drill.world.a, "annotations": {"team": "serving"}},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": image, "resources": resources}]},
+            }},
+        })
+    };
+    let object =
+        drill.world.apply("flux", &manifest("example.com/server:1", "2").to_string()).await.remove(0);
+    wait_for_revision(&object, "1").await;
+    drill.world.apply("flux", &manifest("example.com/server:2", "1").to_string()).await;
+    wait_for_revision(&object, "2").await;
+    object
+}
+
+/// Its controller has made the ReplicaSet of the present template, which has this number.
+async fn wait_for_revision(deployment: &Object, revision: &str) -> Snapshot {
+    let observed = |object: &DynamicObject| {
+        let annotations = object.metadata.annotations.clone().unwrap_or_default();
+        annotations.get("deployment.kubernetes.io/revision").is_some_and(|now| now == revision)
+            && object.data["status"]["observedGeneration"] == json!(object.metadata.generation)
+    };
+    Snapshot::of(&deployment.wait_until(&format!("at revision {revision}"), observed).await)
+}
+
+async fn rollout_undo(drill: &Drill, deployment: &Object, to: &str) {
+    let (name, to) = (format!("deployment/{}", deployment.name()), format!("--to-revision={to}"));
+    drill.world.kubectl(&["rollout", "undo", &name, &to, "--namespace", &drill.world.a]).await;
+}
+
+fn gpus(spec: &Value) -> (&Value, &Value) {
+    let container = &spec["template"]["spec"]["containers"][0];
+    (&container["resources"]["limits"]["nvidia.com/gpu"], &container["image"])
+}
+
+async fn policy(drill: &Drill) -> Object {
+    drill
+        .policy_with(|spec| {
+            let targets = crate::drill::targets(spec);
+            *targets = json!({"apiVersion": "apps/v1", "kind": "Deployment", "where": "true"});
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_rollback_during_the_emergency_is_somebodys_decision_and_is_not_overwritten() {
+    let drill = Drill::new("s18-rollback").await;
+    let (back, older) = tokio::join!(deployment(&drill, "back"), deployment(&drill, "older"));
+    let _operator = drill.world.operator().start().await;
+    let policy = policy(&drill).await;
+    let incident = drill.respond(&policy).await;
+    for deployment in [&back, &older] {
+        let fallen = wait_for_revision(deployment, "3").await;
+        assert_eq!(gpus(&fallen.spec), (&json!("0"), &json!("example.com/server:2")), "{deployment}");
+    }
+
+    // To what it was before the emergency, and to what it was long before.
+    rollout_undo(&drill, &back, "2").await;
+    rollout_undo(&drill, &older, "1").await;
+    for (deployment, state) in [(&back, "Reverted"), (&older, "Ceded")] {
+        let wish = format!("{deployment} is {state}");
+        let ended = |incident: &DynamicObject| change_of(incident, deployment.name())["state"] == state;
+        let seen = incident.wait_until(&wish, ended).await;
+        let owner = &change_of(&seen, deployment.name())["fields"][0]["cededTo"];
+        let named = owner.as_str().is_some_and(|owner| owner.starts_with("kubectl"));
+        assert_eq!(named, state == "Ceded", "{incident}: {deployment}: who has it now: {owner}");
+    }
+    // A new target shows that the step has looked at them all since.
+    let late = deployment(&drill, "late").await;
+    incident.wait_until("late joins", |incident| change_of(incident, "late")["state"] == "Verified").await;
+
+    drill.recover(&incident).await;
+    for (deployment, gpu, image) in [
+        (&back, "1", "example.com/server:2"),
+        (&older, "2", "example.com/server:1"),
+        (&late, "1", "example.com/server:2"),
+    ] {
+        let after = deployment.snapshot().await;
+        assert_eq!(gpus(&after.spec), (&json!(gpu), &json!(image)), "{deployment}");
+        assert_eq!(after.traces(), Vec::<&str>::new(), "{deployment}: traces");
+        assert_eq!(after.annotations.get("team").map(String::as_str), Some("serving"), "{deployment}");
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_takes_for_alive() {
+    let drill = Drill::new("s18-revenant").await;
+    let model = deployment(&drill, "model").await;
+    let _operator = drill.world.operator().start().await;
+    let policy = policy(&drill).await;
+    let first = drill.respond(&policy).await;
+    wait_for_revision(&model, "3").await;
+    drill.recover(&first).await;
+    let before = wait_for_revision(&model, "4").await;
+    assert_eq!(before.traces(), Vec::<&str>::new(), "{model}");
+
+    rollout_undo(&drill, &model, "3").await;
+    let revenant = wait_for_revision(&model, "5").await;
+    assert_eq!(gpus(&revenant.spec).0, "0", "{model}: without GPUs, as in the emergency");
+    let dead = loans(&model).await;
+    assert_eq!(dead.len(), 1, "{model}: the record of the emergency: {dead:?}");
+
+    // The emergency is over and its change was put back: what stands there now is whoever rolled back.
+    let undo = ["undo", "deployment/model", "--namespace", &drill.world.a];
+    let refused = drill.world.firebreak(&undo).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for word in [first.name(), "has ended", "--forget"] {
+        assert!(said.contains(word), "no {word} in {said:?}");
+    }
+    assert_eq!(model.snapshot().await, revenant, "{model}: undo wrote to it");
+
+    // The next response does not adopt it: nothing is to be done.
+    drill.ring().await;
+    let second = drill.world.incident_of(&policy).await;
+    let step = |incident: &DynamicObject| incident.data["status"]["steps"][0].clone();
+    let idle = second.wait_until("nothing to do", |incident| step(incident)["reason"] == "NothingToDo").await;
+    assert_eq!(step(&idle)["targets"]["nothingToDo"], 1, "{second}: {}", step(&idle));
+    assert_eq!(model.snapshot().await, revenant, "{model}: touched");
+
+    // Somebody gives it GPUs again. Then there is something to do, and the dead record is replaced.
+    let three = json!([
+        {"op": "replace", "path": "/spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu", "value": "3"},
+        {"op": "replace", "path": "/spec/template/spec/containers/0/resources/requests/nvidia.com~1gpu", "value": "3"},
+    ]);
+    model.json_patch("alice", three).await;
+    second.wait_until("it joins", |incident| change_of(incident, "model")["state"] == "Verified").await;
+    let alive = loans(&model).await;
+    assert_eq!(alive.len(), 1, "{model}: {alive:?}");
+    assert_ne!(alive[0]["incident"], dead[0]["incident"], "{model}: whose record it is");
+    assert_eq!(alive[0]["fields"][0]["before"], "3", "{model}: {alive:?}");
+    drill.recover(&second).await;
+    let after = model.snapshot().await;
+    assert_eq!(gpus(&after.spec).0, "3", "{model}");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
