@@ -32,14 +32,21 @@ pub enum Plan {
 /// What the action means for this object. `known` is the entry of the object in the journal, if it has
 /// one: what its first intent allowed binds all later ones, so that a relative change never compounds.
 pub fn plan(action: &Action, target: &Target, known: Option<&Change>) -> Plan {
-    if target.slots.metadata_propagates && !action.may_restart() {
+    let plan = of_action(action, target, known);
+    let restarts =
+        matches!(plan, Plan::Change(_)) && target.slots.metadata_propagates && !action.may_restart();
+    if restarts {
         let message = format!(
-            "labels and annotations of a {} reach its pods, so the undo record alone would restart them; \
+            "labels and annotations of the {} reach its pods, so the undo record alone would restart them; \
              allowRestart: true accepts that",
             target.id.kind
         );
         return refused("RestartsPods", message);
     }
+    plan
+}
+
+fn of_action(action: &Action, target: &Target, known: Option<&Change>) -> Plan {
     match (action, target.part) {
         (_, Part::Retired) => scale(target, 0),
         (Action::CpuFallback { quantization, placement, .. }, Part::Target) => {

@@ -73,6 +73,8 @@ impl Round<'_> {
                 Holder::Open => "it is tried again when that is over".to_owned(),
                 Holder::Unknown(why) => format!("whether that is over is not known: {why}"),
                 Holder::Over { ended } if ended.contains(&loan.id) => continue,
+                // A rollback brings old annotations back and no labels: such a record is dead.
+                Holder::Gone | Holder::Over { .. } if !is_labelled(&target.object, loan) => continue,
                 Holder::Gone | Holder::Over { .. } => {
                     orphans.push(loan);
                     continue;
@@ -171,6 +173,13 @@ impl Round<'_> {
             .iter()
             .any(|change| change.target.uid == target_uid && change.state.is_open_intent())
     }
+}
+
+/// Whether the object's label names the Incident of the loan, as it does from the write that made the loan on.
+fn is_labelled(object: &Value, loan: &Loan) -> bool {
+    let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(undo::INCIDENT));
+    let uid = loan.incident.rsplit('/').next();
+    label.and_then(Value::as_str).is_some_and(|label| Some(label) == uid)
 }
 
 /// The fields of these loans whose emergency value still stands, the oldest of each path.

@@ -222,7 +222,12 @@ async fn every_action_that_applies_to_an_inference_service_is_put_back_and_the_o
         Step {
             name: "scale-without-restart",
             action: json!({"scale": {"replicas": 5}}),
-            objects: vec![refused("not-restarted", full(), "RestartsPods", RESTARTS)],
+            objects: vec![refused(
+                "not-restarted",
+                full(),
+                "NotApplicable",
+                &["replicas", "an InferenceService has no number of replicas"],
+            )],
         },
     ];
     let kind = Kind {
