@@ -4,17 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::journal::STEPS;
 use super::plan::Plans;
-use super::recover::Progress;
 use super::turn::Turn;
 use super::{Round, is_begun};
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, Part, Target};
 use crate::gitops;
-use crate::incident::{Because, Held};
+use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::rules::Step;
-use crate::severity::earliest;
 use crate::verdict::Verdict;
 
 /// Whether objects may join a step that has begun.
@@ -73,61 +71,6 @@ impl Round<'_> {
     pub(super) fn watch_steps(&mut self) {
         for step in self.begun() {
             self.tend(&step, Joining::Closed);
-        }
-    }
-
-    /// Puts back the steps that are not for this level and have not been for long enough, in waves.
-    fn put_back_what_fell(&mut self, level: Severity) {
-        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
-        let quiet = self.quiet_time(rules);
-        let mut due = None;
-        for step in self.begun() {
-            let now = self.now;
-            let status = self.step_status(&step.name);
-            status.unlisted_since.get_or_insert(now);
-            if step.is_for(level) {
-                status.unlisted_since = None;
-            }
-            due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
-        }
-        let is_due = |round: &Self, step: &Step| {
-            round.fallen_since(step).is_some_and(|since| after(since, quiet) <= round.now)
-        };
-        let fallen = self.steps_that_go_back(|step| is_due(self, step));
-        let fell =
-            |round: &Self| round.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell);
-        if fallen.is_empty() && !(fell(self) && self.has_wave()) {
-            if fell(self) {
-                self.next.withdrawal = None;
-            }
-            return self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
-        }
-        match self.take_back(Because::SeverityFell, &fallen, due.unwrap_or(self.now)) {
-            Progress::Waits | Progress::Relapsed => {}
-            Progress::Done => self.next.withdrawal = None,
-        }
-    }
-
-    /// Since when the step has been quiet at a level that it is not for.
-    fn fallen_since(&self, step: &Step) -> Option<Timestamp> {
-        let since = self.next.step(&step.name)?.unlisted_since?;
-        Some(self.next.relapsed_at.map_or(since, |relapsed| relapsed.max(since)))
-    }
-
-    /// A step one of whose targets failed goes back at once if it says so.
-    fn put_back_what_failed(&mut self) {
-        for step in self.begun() {
-            if step.on_failure != OnFailure::Revert || !self.has_failed(&step) {
-                continue;
-            }
-            for index in 0..self.next.changes.len() {
-                let change = &self.next.changes[index];
-                if change.step == step.name
-                    && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
-                {
-                    self.give_back_at(index);
-                }
-            }
         }
     }
 

@@ -15,8 +15,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::Round;
 use super::climb::RELIST_IDLE;
-use super::{Course, Round};
+use super::course::Course;
 use crate::action::Plan;
 use crate::change::{Again, Change, ChangeState};
 use crate::effect::Act;

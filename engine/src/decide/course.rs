@@ -1,0 +1,129 @@
+//! Where a response goes: up the ladder, back in waves, back at once, or nowhere
+//! until a person acts.
+
+use jiff::Timestamp;
+
+use super::Round;
+use crate::facts::PolicyFact;
+use crate::id::IncidentId;
+use crate::incident::{Because, Closing, Held};
+use crate::period::after;
+use crate::policy::Mode;
+use crate::rules::Rules;
+use crate::verdict::Verdict;
+
+/// Where the response goes in this round.
+pub(super) enum Course {
+    /// Everything back at once, then close.
+    Withdraw(Closing),
+    /// Everything back in waves, then close. It has been due since then.
+    Recover(Timestamp),
+    /// Nothing is applied and nothing is withdrawn until a person acts.
+    Stand(Held),
+    /// Publish the plan.
+    Observe,
+    /// No rule holds (any more, or yet).
+    Wait,
+    /// Nothing new is applied until a person acts; recovery works.
+    Hold(Held),
+    /// On with the ladder.
+    Climb,
+}
+
+impl Round<'_> {
+    pub(super) fn course(&mut self) -> Course {
+        let intent = self.facts.intent;
+        if intent.deleting {
+            return Course::Withdraw(Closing::Deleted);
+        }
+        if intent.withdrawn {
+            return Course::Withdraw(Closing::Withdrawn);
+        }
+        if let Some(closing) = self.next.closing {
+            return Course::Withdraw(closing);
+        }
+        match &self.facts.policy {
+            PolicyFact::Claimed { superseded: true, .. } => return Course::Withdraw(Closing::Superseded),
+            PolicyFact::Claimed { by, superseded: false } => return Course::Stand(claimed(by)),
+            PolicyFact::Unavailable { why } => return Course::Stand(unavailable(&self.facts.incident, why)),
+            PolicyFact::Usable { .. } => {}
+        }
+        let Some(rules) = self.rules else {
+            return Course::Stand(unavailable(&self.facts.incident, "the policy cannot be read"));
+        };
+        if rules.mode == Mode::Observe && self.next.owes_anything() {
+            return Course::Stand(unavailable(&self.facts.incident, "the policy was set to Observe"));
+        }
+        if let Some(due) = self.recovered_since(rules) {
+            return match self.next.classified_at {
+                Some(_) => Course::Recover(due),
+                None => Course::Withdraw(Closing::NotClassified),
+            };
+        }
+        match rules.mode {
+            Mode::Observe => Course::Observe,
+            Mode::Enforce if self.next.severity.is_none() => Course::Wait,
+            Mode::Enforce => self.too_many_incidents(rules).map_or(Course::Climb, Course::Hold),
+        }
+    }
+
+    /// Since when everything may go back: no rule has held for the quiet time and `recovery.when` is true,
+    /// or a wave is on its way. Then only a relapse turns it.
+    fn recovered_since(&mut self, rules: &Rules) -> Option<Timestamp> {
+        self.next.quiet_until = None;
+        let withdrawal = self.next.withdrawal.as_ref().filter(|w| w.because == Because::Recovered);
+        if withdrawal.is_some_and(|withdrawal| !withdrawal.wave.is_empty()) {
+            return Some(self.now);
+        }
+        let quiet = self.quiet_since(rules).filter(|_| !self.relapses_are_used_up());
+        let Some(quiet) = quiet else {
+            if withdrawal.is_some() && self.assessment.holds() {
+                self.next.withdrawal = None; // nothing of it is under way
+            }
+            return None;
+        };
+        let due = after(quiet, self.quiet_time(rules));
+        if due > self.now {
+            self.next.quiet_until = Some(due).filter(|_| self.next.owes_anything());
+            self.wake(Some(due));
+            return None;
+        }
+        let when = rules.recovery.when.as_ref().map(|when| when.evaluate(&self.assessment.values).verdict);
+        when.is_none_or(|verdict| verdict == Verdict::True).then_some(due)
+    }
+
+    /// Since when the rules have been quiet in this Incident.
+    fn quiet_since(&self, rules: &Rules) -> Option<Timestamp> {
+        if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
+            return None; // no rule can tell when an emergency is over that none has found
+        }
+        if rules.severity.is_empty() {
+            // Rules that were taken away say nothing about an emergency that they had found.
+            return self.next.opened_at.filter(|_| self.next.classified_at.is_none());
+        }
+        let quiet = self.assessment.quiet_since()?;
+        // Rules may have been quiet for days before a person opened it, and all through a relapse.
+        self.next.opened_at.into_iter().chain(self.next.relapsed_at).chain([quiet]).max()
+    }
+}
+
+fn unavailable(incident: &IncidentId, why: &str) -> Held {
+    Held::new(
+        "PolicyUnavailable",
+        &format!(
+            "{why}: nothing is applied and nothing is withdrawn by itself. Restore the policy, or put everything back \
+             with `{}`",
+            incident.withdraw_command()
+        ),
+        true,
+    )
+}
+
+fn claimed(by: &str) -> Held {
+    let holder = if by.is_empty() {
+        "no Incident has the policy's claim yet".to_owned()
+    } else {
+        format!("Incident {by} is the open one of this policy; withdraw or delete it, or delete this one")
+    };
+    Held::new("AnotherIncident", &holder, true)
+}
