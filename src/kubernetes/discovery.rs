@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::GroupVersion;
 use kube::core::discovery::{ApiCapabilities, ApiResource, Scope};
+use kube::{Api, Client};
 use tokio::time::Instant;
 
 use super::retry;
@@ -47,6 +48,15 @@ impl ServedKind {
     pub fn has(&self, subresource: &str) -> bool {
         self.subresources.iter().any(|known| known == subresource)
     }
+}
+
+/// Where a kind has its numbers of replicas, such as `.spec.replicas`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// How many there should be.
+    pub spec: String,
+    /// How many there are.
+    pub status: String,
 }
 
 /// Why a kind could not be resolved.
@@ -121,6 +131,22 @@ impl Discovery {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
         })
+    }
+
+    /// Where a kind has its numbers of replicas, as the scale subresource of its definition says. None for
+    /// a kind that is built in.
+    ///
+    /// # Errors
+    /// The definition cannot be read. The operator needs `get` on `customresourcedefinitions`.
+    pub async fn scale_paths(&self, kind: &ServedKind) -> Result<Option<ScalePaths>, kube::Error> {
+        let name = format!("{}.{}", kind.resource.plural, kind.resource.group);
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let definition = retry::find(&name, || definitions.get(&name)).await?;
+        let versions = definition.map(|definition| definition.spec.versions).unwrap_or_default();
+        let version = versions.into_iter().find(|version| version.name == kind.resource.version);
+        let scale = version.and_then(|version| version.subresources).and_then(|all| all.scale);
+        Ok(scale
+            .map(|scale| ScalePaths { spec: scale.spec_replicas_path, status: scale.status_replicas_path }))
     }
 
     /// Drops what is remembered of a group version, because a request to it was answered with 404.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Demand, OwnedBy, Part, ScaledBy, Slots, Target};
+use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Part, Role, ScaledBy, Slots, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::pods::Pods;
 use firebreak_engine::undo::EXEMPT;
@@ -53,7 +53,7 @@ pub fn target(
         }),
         resolved_from: Vec::new(),
         part: Part::Target,
-        slots: profile.map_or_else(Slots::default, |profile| slots(profile, &object)),
+        slots: profile.map_or_else(|| unknown(&id.kind), |profile| slots(profile, &object)),
         rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
         healthy: health,
         demand: Demand::None,
@@ -62,6 +62,24 @@ pub fn target(
         id,
         object,
     })
+}
+
+/// Nothing is known of the fields of a kind without a profile.
+fn unknown(kind: &str) -> Slots {
+    let why = format!(
+        "nothing says where a {kind} has it: it has no profile, and its definition no scale subresource that can be read; \
+         add a profile to the operator's configuration"
+    );
+    let roles = [
+        Role::Accelerator,
+        Role::AutoscalerLimit,
+        Role::Scheduler,
+        Role::BatchSize,
+        Role::MaxConcurrency,
+        Role::Replicas,
+    ];
+    let obstacles = roles.map(|role| Obstacle { role, why: why.clone() });
+    Slots { obstacles: obstacles.into(), ..Slots::default() }
 }
 
 /// Whether an object or a Namespace is annotated as exempt.
@@ -228,7 +246,8 @@ mod tests {
             object["apiVersion"] = json!("x/v1");
         });
         let target = target(None, Arc::new(object), None, None, &BTreeSet::new()).unwrap();
-        assert_eq!(target.slots, Slots::default());
+        assert!(target.slots.fields.is_empty());
+        assert!(target.slots.obstacles.iter().any(|obstacle| obstacle.role == Role::Replicas));
         assert_eq!((target.matched, target.rollout.0), (Verdict::Unknown, Verdict::Unknown));
         assert!(target.match_problem.is_some());
     }

@@ -7,7 +7,7 @@ use firebreak_engine::detect::Detection;
 use firebreak_engine::incident::SignalState;
 use firebreak_engine::phase::ConditionFact;
 use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::rules::{Fault, Rules, SignalKind};
+use firebreak_engine::rules::{Action, Fault, Rules, SignalKind};
 use firebreak_engine::verdict::Verdict;
 
 use super::claim::Claim;
@@ -95,7 +95,10 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
     });
     let steps = rules.steps.iter().enumerate().filter_map(|(at, step)| {
         let scope = &step.targets().scope;
-        profiles.find(&scope.api_version, &scope.kind).is_none().then(|| Fault {
+        // Of a kind that is only scaled, its definition in the cluster says where the replicas are.
+        let is_unknown = profiles.find(&scope.api_version, &scope.kind).is_none();
+        let is_scaled = matches!(step.action, Action::Scale { .. });
+        (is_unknown && !is_scaled).then(|| Fault {
             field: format!("spec.steps[{at}].action.{}.targets.kind", step.action.name()),
             problem: format!(
                 "{} {} has no profile, so Firebreak does not know its fields",

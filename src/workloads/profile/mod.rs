@@ -8,6 +8,7 @@
 mod fields;
 mod names;
 mod registry;
+mod scaled;
 
 use std::sync::Arc;
 

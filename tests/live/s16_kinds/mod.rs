@@ -6,6 +6,7 @@
 
 mod autoscalers;
 mod by_configuration;
+mod by_definition;
 mod models;
 mod workloads;
 

@@ -23,7 +23,9 @@ async fn a_change_that_the_server_refuses_is_failed_and_the_step_is_held() {
     }
     assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
     assert_eq!(change_of(&held, "refused")["state"], "Failed", "{incident}");
-    assert_eq!(change_of(&held, "allowed")["state"], "Applied", "{incident}");
+    // Whether its check was asked already is a matter of milliseconds.
+    let allowed = &change_of(&held, "allowed")["state"];
+    assert!(["Applied", "Verified"].contains(&allowed.as_str().unwrap_or("-")), "{incident}: {allowed}");
     let sent = operator.proxy.calls().iter().filter(|each| is_apply(&each.call, "refused")).count();
     assert_eq!(sent, 2, "{incident}: refused: once, and one retry");
 

@@ -8,6 +8,7 @@
 //! - `exempt`: namespaces that nobody may touch.
 
 mod autoscalers;
+mod definitions;
 mod exempt;
 mod owners;
 mod pods;
@@ -78,6 +79,8 @@ pub async fn look(
         }
     };
     let steps = ladder(state, rules);
+    let profiles = definitions::with_scaled_kinds(kinds, &steps).await;
+    let kinds = Kinds { profiles: &profiles, ..kinds };
     let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
     stream::iter(looks)
         .map(|look| async {

@@ -1,0 +1,37 @@
+//! Kinds without a profile that a step scales: their definition says where the
+//! number of replicas is.
+
+use std::borrow::Cow;
+
+use firebreak_engine::rules::{Action, Step};
+
+use super::Kinds;
+use crate::workloads::{Profile, Profiles};
+
+/// The profiles, and what the definitions say of further kinds that these steps scale. A kind whose
+/// definition has no scale subresource, or cannot be read, stays unknown: its objects are refused.
+pub(super) async fn with_scaled_kinds<'a>(kinds: Kinds<'a>, steps: &[Step]) -> Cow<'a, Profiles> {
+    let mut profiles = Cow::Borrowed(kinds.profiles);
+    for step in steps {
+        let Action::Scale { targets, .. } = &step.action else { continue };
+        let (api_version, kind) = (&targets.scope.api_version, &targets.scope.kind);
+        if profiles.find(api_version, kind).is_some() {
+            continue;
+        }
+        match scaled(kinds, api_version, kind).await {
+            Ok(Some(profile)) => profiles = Cow::Owned(profiles.into_owned().with(profile)),
+            Ok(None) => {}
+            Err(why) => tracing::warn!(step = step.name, kind, %why, "where its replicas are is not known"),
+        }
+    }
+    profiles
+}
+
+async fn scaled(kinds: Kinds<'_>, api_version: &str, kind: &str) -> Result<Option<Profile>, String> {
+    let served = kinds.discovery.resolve(api_version, kind).await.map_err(|error| error.to_string())?;
+    if !served.has("scale") {
+        return Ok(None);
+    }
+    let paths = kinds.discovery.scale_paths(&served).await.map_err(|error| error.to_string())?;
+    Ok(paths.and_then(|paths| Profile::of_scale(api_version, kind, &paths.spec, &paths.status)))
+}
