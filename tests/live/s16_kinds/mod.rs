@@ -238,6 +238,7 @@ async fn grant(drill: &Drill, kind: &Kind) {
     let own = Rule { group, resources: &resources, verbs: &["get", "list", "watch", "patch"] };
     let hpas = Rule { group: "autoscaling", resources: &["horizontalpodautoscalers"], verbs: &["list"] };
     let scaled_objects = Rule { group: "keda.sh", resources: &["scaledobjects"], verbs: &["list"] };
-    let all = [crate::drill::rights(), vec![own, hpas, scaled_objects]].concat();
+    let pods = Rule { group: "", resources: &["pods"], verbs: &["list", "delete"] };
+    let all = [crate::drill::rights(), vec![own, hpas, scaled_objects, pods]].concat();
     drill.world.grant(&drill.world.a, &all).await;
 }
