@@ -106,7 +106,9 @@ fn rule<'a>(reason: &str, message: &'a str) -> &'a str {
         // They tell no value.
         "FieldValueRequired" | "FieldValueForbidden" | "FieldValueTooLong" | "FieldValueTooMany" => message,
         "FieldValueInvalid" | "FieldValueNotSupported" | "FieldValueTypeInvalid" => {
-            message.rsplit_once(": ").map_or("", |(_, rule)| rule)
+            let rule = message.rsplit_once(": ").map_or("", |(_, rule)| rule);
+            // Without a rule the value itself is what stands last.
+            if rule.starts_with(['"', '{', '[', '`']) { "" } else { rule }
         }
         _ => "",
     }

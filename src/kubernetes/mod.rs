@@ -11,4 +11,5 @@ pub mod impersonate;
 pub mod kinds;
 pub mod lease;
 mod metered;
+pub mod names;
 pub mod retry;

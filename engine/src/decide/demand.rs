@@ -76,6 +76,9 @@ impl Round<'_> {
             return Some(target.demand.clone());
         }
         Some(match self.look_at(&change.target)? {
+            LookResult::Found(target) if target.demand == Demand::None => {
+                Demand::Unknown("it is not described by the step any more".to_owned())
+            }
             LookResult::Found(target) => target.demand.clone(),
             LookResult::Gone => Demand::None,
             LookResult::Refused { why } | LookResult::Failed { why } => Demand::Unknown(why.clone()),

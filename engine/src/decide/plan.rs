@@ -136,7 +136,9 @@ impl Round<'_> {
             Some(known) => Change { fields, ..known.clone() },
             None => Change::planned(id, &step.name, target.id.clone(), fields),
         };
-        let change = |fields| Change { in_order: target.pods.are_in_order(), ..change(fields) };
+        let in_order =
+            step.action.changes_pods() && target.part == Part::Target && target.pods.are_in_order();
+        let change = |fields| Change { in_order, ..change(fields) };
         match plan {
             Plan::Change(fields) => {
                 if let Some(warning) = gitops::warning(&target.object, &fields) {

@@ -143,6 +143,15 @@ impl Action {
         }
     }
 
+    /// Whether it changes what the pods of its targets are made from, so that pods which never get the
+    /// change may have to go.
+    pub fn changes_pods(&self) -> bool {
+        match self {
+            Self::CpuFallback { .. } | Self::SchedulerFallback { .. } | Self::ReduceBatch { .. } => true,
+            Self::RaiseAutoscalerLimit { .. } | Self::Scale { .. } => false,
+        }
+    }
+
     /// Whether it multiplies: then the first intent fixes how far it may ever go.
     pub fn is_relative(&self) -> bool {
         matches!(self, Self::RaiseAutoscalerLimit { .. })

@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::super::policy::claim::is_closed;
 use crate::api::Incident;
+use crate::kubernetes::names::is_name;
 use crate::kubernetes::retry;
 
 /// Who reads Incidents, and where.
@@ -52,12 +53,6 @@ impl Holders<'_> {
             Err(error) => Holder::Unknown(format!("Incident {namespace}/{name} cannot be read: {error}")),
         }
     }
-}
-
-/// A record can be written by whoever may write the object, and the name becomes part of a URL.
-fn is_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) && !text.contains("..")
 }
 
 /// The loans that a closed Incident lists as ended.

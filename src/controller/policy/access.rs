@@ -68,7 +68,7 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
         changed_in.extend(namespaces.iter().cloned());
         all.extend(autoscalers(step, &namespaces));
         let profile = profiles.find(&scope.api_version, &scope.kind);
-        if profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
+        if step.action.changes_pods() && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
             all.push(required("v1", "Pod", DELETE, namespaces.clone()));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
@@ -83,9 +83,10 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
         let namespaces =
             if changed_in.contains("") { vec![String::new()] } else { changed_in.into_iter().collect() };
         all.push(required("v1", "Namespace", &["get"], namespaces));
-        let report = &["get", "create", "update"];
-        all.push(required("v1", "ConfigMap", report, vec![namespace.to_owned()]));
     }
+    // Every response leaves a report, whether it changed anything or not.
+    let report = &["get", "create", "update"];
+    all.push(required("v1", "ConfigMap", report, vec![namespace.to_owned()]));
     all
 }
 

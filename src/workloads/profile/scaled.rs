@@ -10,7 +10,7 @@ const AT_MOST: i64 = 10_000;
 
 impl Profile {
     /// The profile of a kind by `specReplicasPath` and `statusReplicasPath` of its scale subresource, such as
-    /// `.spec.replicas`. An object of it is healthy when as many replicas are there as it asks for.
+    /// `.spec.replicas`. Its labels and annotations may reach its pods, and an object of it is healthy when as many replicas are there as it asks for.
     /// None for a path that is not made of plain names.
     #[must_use]
     pub fn of_scale(api_version: &str, kind: &str, spec: &str, status: &str) -> Option<Self> {
@@ -22,6 +22,8 @@ impl Profile {
         serde_json::from_value(json!({
             "apiVersion": api_version,
             "kind": kind,
+            // Nothing says that it is not so.
+            "metadataPropagates": true,
             "replicas": {"spec": pointer(&spec), "ready": pointer(&status), "atMost": AT_MOST},
             "healthy": all_there,
             "rollout": [

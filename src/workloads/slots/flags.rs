@@ -75,10 +75,14 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     let elements: Vec<&str> = lists().flat_map(|(_, list)| list).filter_map(Value::as_str).collect();
     let runs_it = runs(flag, &elements);
     let name = &flag.names[0];
+    let own_command = container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
     if !runs_it && !has_image(flag, container) {
         Place::Nowhere
     } else if is_run_by_a_shell(flag, &elements) {
         Place::Hindered(format!("{name} cannot be added, because a shell starts its server"))
+    } else if !runs_it && own_command {
+        // What another program does with its arguments is not known, whatever the image is.
+        Place::Nowhere
     } else if lists().any(|(list, _)| list == "args") {
         Place::In("args", name)
     } else {

@@ -123,6 +123,11 @@ fn a_flag_is_not_added_where_it_would_not_arrive() {
         (json!({"name": "c", "command": ["/bin/bash", "-lc", "exec vllm serve m"], "args": []}), "a shell"),
         (json!({"name": "c", "image": "vllm", "command": ["/bin/sh", "/start.sh"], "args": []}), "a shell"),
         (json!({"name": "c", "image": "vllm", "args": ["vllm serve m"]}), "a shell"),
+        // A helper of the same image, which would not start with a flag that it does not know.
+        (
+            json!({"name": "c", "image": "vllm", "command": ["python3", "/sync.py"], "args": ["--dir", "/x"]}),
+            "no container is recognisably",
+        ),
     ];
     for (container, expected) in table {
         let why = why(container.clone());

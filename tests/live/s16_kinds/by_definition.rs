@@ -46,7 +46,7 @@ async fn create(drill: &Drill, kind: &str) -> Object {
 
 fn step(name: &str, kind: &str) -> Value {
     let targets = json!({"apiVersion": API_VERSION, "kind": kind});
-    json!({"name": name, "settle": "0s", "action": {"scale": {"targets": targets, "replicas": 5}}})
+    json!({"name": name, "settle": "0s", "action": {"scale": {"targets": targets, "replicas": 5, "allowRestart": true}}})
 }
 
 #[tokio::test]

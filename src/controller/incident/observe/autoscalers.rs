@@ -68,7 +68,12 @@ impl Reader<'_> {
             tokio::join!(self.autoscalers(SCALED_OBJECT, &ids), self.autoscalers(HPA, &ids));
         for target in &mut asked {
             let lists = [&scaled_objects, &hpas].map(|lists| lists.get(&target.id.namespace));
-            target.scaled_by = scaled_by(&target.id, lists.into_iter().flatten());
+            // Also of what it owns and what is changed in its place.
+            let mut whom = std::iter::once(&target.id).chain(&target.resolved_from);
+            let scaled = whom.find_map(|id| {
+                Some(scaled_by(id, lists.iter().copied().flatten())).filter(|by| *by != ScaledBy::Nobody)
+            });
+            target.scaled_by = scaled.unwrap_or_default();
         }
     }
 

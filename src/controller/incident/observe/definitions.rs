@@ -2,16 +2,21 @@
 //! number of replicas is.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use firebreak_engine::rules::{Action, Step};
 
 use super::Kinds;
 use crate::workloads::{Profile, Profiles};
 
-/// The profiles, and what the definitions say of further kinds that these steps scale. A kind whose
-/// definition has no scale subresource, or cannot be read, stays unknown: its objects are refused.
-pub(super) async fn with_scaled_kinds<'a>(kinds: Kinds<'a>, steps: &[Step]) -> Cow<'a, Profiles> {
+/// The profiles, and what the definitions say of further kinds that these steps scale; and by step, why
+/// that is not known. A kind whose definition has no scale subresource stays without a profile.
+pub(super) async fn with_scaled_kinds<'a>(
+    kinds: Kinds<'a>,
+    steps: &[Step],
+) -> (Cow<'a, Profiles>, BTreeMap<String, String>) {
     let mut profiles = Cow::Borrowed(kinds.profiles);
+    let mut unread = BTreeMap::new();
     for step in steps {
         let Action::Scale { targets, .. } = &step.action else { continue };
         let (api_version, kind) = (&targets.scope.api_version, &targets.scope.kind);
@@ -21,10 +26,12 @@ pub(super) async fn with_scaled_kinds<'a>(kinds: Kinds<'a>, steps: &[Step]) -> C
         match scaled(kinds, api_version, kind).await {
             Ok(Some(profile)) => profiles = Cow::Owned(profiles.into_owned().with(profile)),
             Ok(None) => {}
-            Err(why) => tracing::warn!(step = step.name, kind, %why, "where its replicas are is not known"),
+            Err(why) => {
+                unread.insert(step.name.clone(), format!("the definition of {kind} cannot be read: {why}"));
+            }
         }
     }
-    profiles
+    (profiles, unread)
 }
 
 async fn scaled(kinds: Kinds<'_>, api_version: &str, kind: &str) -> Result<Option<Profile>, String> {

@@ -16,9 +16,9 @@ mod pods;
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use firebreak_engine::change::Change;
 use firebreak_engine::decide::ladder;
 use firebreak_engine::facts::{Listing, Look, LookResult, Part, Reading, Target};
 use firebreak_engine::id::TargetId;
@@ -79,13 +79,16 @@ pub async fn look(
         }
     };
     let steps = ladder(state, rules);
-    let profiles = definitions::with_scaled_kinds(kinds, &steps).await;
+    let (profiles, unread) = definitions::with_scaled_kinds(kinds, &steps).await;
     let kinds = Kinds { profiles: &profiles, ..kinds };
     let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
     stream::iter(looks)
         .map(|look| async {
             let result = match &look {
-                Look::Step(name) => reader.step(name).await,
+                Look::Step(name) => match unread.get(name) {
+                    None => reader.step(name).await,
+                    Some(why) => LookResult::Failed { why: why.clone() },
+                },
                 Look::Object(target) => reader.object(target).await,
                 Look::Holder(incident) => {
                     LookResult::Failed { why: format!("Incident {incident} is not read as a ServiceAccount") }
@@ -147,8 +150,7 @@ fn found<T>(read: Read<T>) -> Result<Option<T>, Unread> {
 
 impl Reader<'_> {
     async fn object(&self, id: &TargetId) -> LookResult {
-        let step =
-            self.steps.iter().find(|step| self.state.changes_of(&step.name).any(|c| c.target.uid == id.uid));
+        let step = self.step_that_asks(id);
         let object = match self.live(id).await {
             Ok(Some(object)) => object,
             Ok(None) => return LookResult::Gone,
@@ -156,15 +158,41 @@ impl Reader<'_> {
         };
         match self.target(object, step) {
             Ok(mut target) => {
-                // On its way back it waits until the autoscaler wants no more than before.
-                if step.is_some_and(|step| matches!(step.action, Action::RaiseAutoscalerLimit { .. })) {
-                    self.ask_for_demand(std::slice::from_mut(&mut target)).await;
+                // What is planned anew on it, or waits for its autoscaler, must know as much as a listing does.
+                if let Some(step) = step {
+                    self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
+                }
+                if self.is_asked_by_intent(id) && !id.namespace.is_empty() {
+                    match self.is_exempt(&id.namespace).await {
+                        Ok(exempt) => target.exempt |= exempt,
+                        Err(unread) => return unread.into(),
+                    }
                 }
                 self.ask_for_pods(std::slice::from_mut(&mut target)).await;
                 LookResult::Found(Box::new(target))
             }
             Err(why) => LookResult::Failed { why },
         }
+    }
+
+    /// The step on whose behalf an object is read: the one with an open intent on it, else one that has
+    /// raised its autoscaler's limit, else any that has changed it.
+    fn step_that_asks(&self, id: &TargetId) -> Option<&Step> {
+        let has = |step: &&Step, wanted: fn(&Change) -> bool| {
+            self.state.changes_of(&step.name).any(|change| change.target.uid == id.uid && wanted(change))
+        };
+        let raises = |step: &&Step| matches!(step.action, Action::RaiseAutoscalerLimit { .. });
+        let mut steps = self.steps.iter();
+        let asks = steps.clone().find(|step| has(step, |change| change.state.is_open_intent()));
+        let raised =
+            || steps.clone().find(|step| raises(step) && has(step, |change| change.state.is_in_force()));
+        asks.or_else(raised).or_else(|| steps.find(|step| has(step, |_| true)))
+    }
+
+    /// Whether a change of the object may be planned anew.
+    fn is_asked_by_intent(&self, id: &TargetId) -> bool {
+        let changes = &self.state.changes;
+        changes.iter().any(|change| change.target.uid == id.uid && change.state.is_open_intent())
     }
 
     /// This object and no other of its name.
@@ -204,18 +232,21 @@ impl Reader<'_> {
             let is_retired = step.action.retires().is_some_and(|object| self.is_the(object, id));
             !is_retired && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
         });
-        let in_scope = AtomicUsize::new(0);
+        // What is changed in one place counts once.
+        let in_scope = Mutex::new(BTreeSet::new());
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
                 return None;
             }
+            let place = workloads::controlling_owner(&object).map(|owner| owner.uid);
             let target = self
                 .target(object, Some(step))
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"));
-            if !target.as_ref().is_ok_and(|target| target.part == Part::Retired) {
-                in_scope.fetch_add(1, Ordering::Relaxed);
-            }
             let target = target.ok()?;
+            if target.part == Part::Target {
+                let place = place.unwrap_or_else(|| target.id.uid.clone());
+                in_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+            }
             let is_wanted = target.matched != Verdict::False
                 || known.contains(target.id.uid.as_str())
                 || owners_are_known && target.owned_by.is_some();
@@ -229,7 +260,8 @@ impl Reader<'_> {
         let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
         self.ask_for_pods(&mut targets).await;
-        Ok(Listing { targets, scope: in_scope.load(Ordering::Relaxed) })
+        let scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner).len();
+        Ok(Listing { targets, scope })
     }
 
     /// The wanted objects of one namespace, or of the whole cluster. A namespace

@@ -14,10 +14,11 @@ use firebreak_engine::facts::{OwnedBy, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::rules::Step;
 use firebreak_engine::verdict::Verdict;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::{IN_FLIGHT, Reader, Unread};
+use crate::kubernetes::names::is_name;
 use crate::workloads::{Owner, controlling_owner};
 
 /// How many owners above an object are followed: enough for a Pod, its ReplicaSet, its Deployment and
@@ -49,7 +50,7 @@ impl Reader<'_> {
     ) -> Result<Vec<Target>, Unread> {
         let (mut targets, owned): (Vec<Target>, Vec<Target>) =
             listed.into_iter().partition(|target| target.owned_by.is_none());
-        let owners = self.owners(&owned).await?;
+        let owners = self.owners(&owned).await;
         let mut places: BTreeMap<String, usize> =
             targets.iter().enumerate().map(|(at, target)| (target.id.uid.clone(), at)).collect();
         for mut child in owned {
@@ -82,25 +83,28 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// All owners of these objects, and theirs, level by level. One that gives no answer says nothing
-    /// about what is to be changed, so then nothing is known of the whole listing.
-    async fn owners(&self, targets: &[Target]) -> Result<Owners, Unread> {
+    /// All owners of these objects, and theirs, level by level. One that gives no answer keeps only its own
+    /// objects from being changed.
+    async fn owners(&self, targets: &[Target]) -> Owners {
         let mut owners = Owners::new();
         let mut next: BTreeMap<String, TargetId> =
             targets.iter().filter_map(|target| owner_of(&target.object)).collect();
         for _ in 0..LEVELS {
             let level: Vec<(String, Seen)> = stream::iter(next)
                 .map(|(uid, id)| async move {
+                    // Whoever may write an object names its owner, and the name becomes part of a URL.
+                    if !is_name(&id.name) {
+                        return (uid, Seen::Refused("no object can have the name that it gives".to_owned()));
+                    }
                     match self.live(&id).await {
-                        Ok(Some(owner)) => Ok((uid, Seen::Found(owner))),
-                        Ok(None) => Ok((uid, Seen::Gone)),
-                        Err(Unread::Refused(why)) => Ok((uid, Seen::Refused(why))),
-                        Err(failed @ Unread::Failed(_)) => Err(failed.of(&format!("the owner {id}"))),
+                        Ok(Some(owner)) => (uid, Seen::Found(owner)),
+                        Ok(None) => (uid, Seen::Gone),
+                        Err(Unread::Refused(why) | Unread::Failed(why)) => (uid, Seen::Refused(why)),
                     }
                 })
                 .buffer_unordered(IN_FLIGHT)
-                .try_collect()
-                .await?;
+                .collect()
+                .await;
             next = level
                 .iter()
                 .filter_map(|(_, seen)| match seen {
@@ -111,7 +115,7 @@ impl Reader<'_> {
                 .collect();
             owners.extend(level);
         }
-        Ok(owners)
+        owners
     }
 
     /// The owner as a target that nobody wants yet.
