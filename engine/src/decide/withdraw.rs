@@ -113,7 +113,16 @@ impl Round<'_> {
 
     pub(super) fn say_what_is_outstanding(&mut self) {
         let stuck = |change: &&Change| change.state.is_outstanding() && is_stuck(change);
-        let Some(change) = self.next.changes.iter().find(stuck) else { return };
+        let Some(change) = self.next.changes.iter().find(stuck) else {
+            // What is being tried again at this moment is not back yet, so that is still so.
+            let is_tried_again = |change: &Change| {
+                change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at.is_none()
+            };
+            if self.next.changes.iter().any(is_tried_again) {
+                self.next.held = self.facts.state.held.clone().filter(|held| held.reason == "CannotPutBack");
+            }
+            return;
+        };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
             "{number} object(s) cannot be put back yet, the first is {}: {}. It is tried again by itself. If rights of the ServiceAccount are missing, \
