@@ -175,3 +175,26 @@ async fn what_an_incident_that_is_gone_has_left_is_adopted_and_goes_back_with_th
         drill::models::assert_no_trace(model, before, &after);
     }
 }
+
+#[tokio::test]
+async fn a_larger_share_of_the_targets_than_the_guardrail_allows_is_held_until_it_is_raised() {
+    let drill = Drill::new("step-share").await;
+    let models = drill.models(3).await;
+    let operator = drill::QUICK_HEART.into_iter().fold(drill.world.operator(), |plan, flag| plan.flag(flag));
+    let operator = operator.start().await;
+    let policy = drill.policy_with(|spec| spec["guardrails"]["maxTargetsPercent"] = json!(50)).await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    let held = incident.wait_until("Held", |incident| is_stalled(incident, "TooManyTargets")).await;
+    let message = message_of(&held, "Stalled");
+    assert!(message.contains("maxTargetsPercent of 50 allows 2 of 3"), "{incident}: {message:?}");
+    heartbeats(&operator, 3).await;
+    for number in 0..3 {
+        models.assert_untouched(number).await;
+    }
+    policy.merge("alice", json!({"spec": {"guardrails": {"maxTargetsPercent": 100}}})).await;
+    incident.wait_for_condition("Mitigated", "True").await;
+    models.wait_until_fallen().await;
+    drill.recover(&incident).await;
+    models.assert_put_back().await;
+}
