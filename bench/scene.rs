@@ -78,12 +78,12 @@ const STEPS: &str = r#"  steps:
   - name: cpu-fallback
     action:
       cpuFallback:
-        targets: {apiVersion: inference.llm-d.io/v1alpha1, kind: LLMDeployment, where: "!healthy"}
+        targets: {apiVersion: inference.llm-d.io/v1alpha1, kind: LLMDeployment, where: "true"}
         quantization: int8
     verify: {checks: [{cel: {expression: "signals.nodes.total > 0"}}]}
 "#;
 
-/// Models that are never ready, because nobody cares for them.
+/// Models that are always ready: nobody cares for them, so their status speaks of every change that may come.
 pub async fn models(world: &World, count: usize) -> Vec<Object> {
     let names = (0..count).map(|i| format!("model-{i}"));
     create(world, names.map(|name| model(&world.a, &name))).await
@@ -105,7 +105,7 @@ pub fn model(namespace: &str, name: &str) -> Value {
             },
             "nodeSelector": {POOL: "bench"},
         },
-        "status": {"phase": "Pending"},
+        "status": {"phase": "Ready", "observedGeneration": 1_000_000},
     })
 }
 
