@@ -22,6 +22,7 @@
 //! `firebreak test` plays the same files with the real profiles, and knows one
 //! key more: `policyFrom` takes the policy from a manifest. See `docs/stories.md`.
 
+mod check;
 mod expect;
 mod fault;
 mod pods;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use check::{check_effects_are_recorded, traces};
 pub use expect::Expect;
 pub use fault::{Fault, Mishap};
 pub use run::{Accept, play, play_accepted_by};

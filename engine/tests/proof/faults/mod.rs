@@ -16,9 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use firebreak_engine::story::server::{self, Path, changed, leaves};
-use firebreak_engine::story::world::{
-    Controller, Decide, OURS, World, check_effects_are_recorded, incident, traces,
-};
+use firebreak_engine::story::world::{Controller, Decide, OURS, World, incident};
+use firebreak_engine::story::{check_effects_are_recorded, traces};
 
 use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rules, translate};
 

@@ -1,0 +1,76 @@
+//! What must be so of every decision, whatever the story tells, and what may be
+//! left on an object in the end.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::server::leaves;
+use crate::decide::Decision;
+use crate::effect::{Act, Effect, Guard};
+use crate::facts::Facts;
+use crate::incident::IncidentState;
+use crate::undo;
+
+/// The parts of two states that differ.
+pub(super) fn difference(old: &IncidentState, new: &IncidentState) -> String {
+    let json = |state| serde_json::to_value(state).unwrap_or_default();
+    let (old, new) = (json(old), json(new));
+    let (old, new) = (leaves(&old), leaves(&new));
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let parts = keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).map(|key| {
+        let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), Value::to_string);
+        format!("{} was {} and is {}", key.join("/"), text(old.get(key)), text(new.get(key)))
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// A decision that writes anything must change the state: only a recorded
+/// state keeps a controller with an old view from acting.
+///
+/// # Errors
+/// What it does without a record.
+pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<(), String> {
+    if !decision.effects.is_empty() && decision.next == facts.state {
+        return Err(format!("effects without a record: {:?}", decision.effects));
+    }
+    let mut objects: Vec<&str> = decision.effects.iter().map(Effect::written).collect();
+    let number = objects.len();
+    objects.sort_unstable();
+    objects.dedup();
+    if number != objects.len() {
+        return Err("two writes of one object in one decision".to_owned());
+    }
+    for effect in &decision.effects {
+        let change = decision.next.changes.iter().find(|change| change.id == effect.change);
+        let is_recorded = change.is_some_and(|change| match effect.write.guard() {
+            Guard::Version(base) => {
+                change.base == Some(base) && (effect.act != Act::Apply || change.state.is_open_intent())
+            }
+            Guard::Pod(uid) => change.pods.iter().any(|pod| pod.uid == uid),
+        });
+        if !is_recorded {
+            return Err(format!("{:?} of {} without its intent", effect.act, effect.target));
+        }
+    }
+    Ok(())
+}
+
+/// Everything of ours that an object still carries.
+pub fn traces(object: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in [undo::UNDO, undo::FENCE] {
+        if undo::annotation(object, key).is_some() {
+            found.push(key.to_owned());
+        }
+    }
+    if object["metadata"]["labels"].get(undo::INCIDENT).is_some() {
+        found.push(undo::INCIDENT.to_owned());
+    }
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        if entry["manager"] == undo::MANAGER {
+            found.push(format!("managedFields {}", entry["fieldsV1"]));
+        }
+    }
+    found
+}

@@ -1,0 +1,118 @@
+use firebreak_engine::id::ChangeId;
+use firebreak_engine::incident::IncidentState;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn target(name: &str) -> TargetId {
+    TargetId {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: "llm-serving".to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+    }
+}
+
+fn decision() -> Decision {
+    let field = |path: &str, before: Value, after: Option<Value>| FieldChange {
+        path: path.parse().unwrap(),
+        before: Some(before),
+        after,
+        created: None,
+        owner: Some("flux/Apply".to_owned()),
+        ceded_to: None,
+    };
+    let id = ChangeId::of("i", "cpu-fallback", "uid-chat");
+    let fields = vec![
+        field("/spec/replicas", json!("4"), Some(json!("0"))),
+        field("/spec/template/spec/runtimeClassName", json!("nvidia"), None),
+    ];
+    let why = |step: &str, target: Option<TargetId>, reason: &str, message: &str| WhyNot {
+        step: step.to_owned(),
+        target,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let mut next = IncidentState {
+        severity: Some(Severity::P0),
+        severity_reason: Some("GpuClusterFailure".to_owned()),
+        changes: vec![Change::planned(id, "cpu-fallback", target("chat"), fields)],
+        ..IncidentState::default()
+    };
+    for name in ["cpu-fallback", "later"] {
+        next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
+    }
+    next.steps[0].targets.matched = 2;
+    next.steps[0].targets.nothing_to_do = 1;
+    next.signals.push(SignalStatus {
+        name: "gpuNodes".to_owned(),
+        state: SignalState::Known,
+        summary: "ready 0, total 4".to_owned(),
+    });
+    Decision {
+        next,
+        why: vec![
+            why("cpu-fallback", Some(target("web")), "NothingToDo", "it asks for no accelerator"),
+            why("cpu-fallback", None, "Observe", "this is the plan"),
+            why("later", None, "OtherSeverity", "it is not for P0"),
+        ],
+        ..Decision::default()
+    }
+}
+
+fn about() -> About {
+    About {
+        namespace: "llm-serving".to_owned(),
+        name: "gpu-cluster-failure".to_owned(),
+        mode: Mode::Enforce,
+        suspend: true,
+        read_as: "ServiceAccount llm-serving/firebreak-responder".to_owned(),
+        open_incident: Some("gpu-outage".to_owned()),
+    }
+}
+
+fn rules() -> Rules {
+    let spec = json!({"steps": [{
+        "name": "cpu-fallback",
+        "action": {"cpuFallback": {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}},
+    }]});
+    Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap()
+}
+
+#[test]
+fn a_plan_names_every_field_and_every_reason() {
+    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), None);
+    insta::assert_snapshot!(crate::cli::screen::plain(&plan.lines()));
+}
+
+#[test]
+fn a_plan_says_which_objects_are_changed_through_their_owner() {
+    let of = |owner: &str, owned: &[&str]| {
+        let owned = owned.iter().map(|name| TargetId { kind: "ReplicaSet".to_owned(), ..target(name) });
+        (("cpu-fallback".to_owned(), format!("uid-{owner}")), owned.collect())
+    };
+    let resolved = Resolved::from([of("chat", &["a"]), of("web", &["b", "c", "d"])]);
+    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &resolved, None);
+    let text = crate::cli::screen::plain(&plan.lines());
+    for line in [
+        "  Deployment llm-serving/chat, in place of ReplicaSet llm-serving/a, which it owns\n",
+        "  Deployment llm-serving/web, in place of ReplicaSet llm-serving/b and 2 more, which it owns  left alone",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let data = serde_json::to_value(&plan).unwrap();
+    assert_eq!(data["steps"][0]["changes"][0]["inPlaceOf"][0]["name"], "a");
+}
+
+#[test]
+fn a_plan_is_data_too() {
+    let assumption = Some("no rule holds".to_owned());
+    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), assumption);
+    let data = serde_json::to_value(&plan).unwrap();
+    assert_eq!(data["policy"]["openIncident"], "gpu-outage");
+    assert_eq!(data["steps"][0]["changes"][0]["fields"][0]["after"], "0");
+    assert_eq!(data["steps"][0]["notDone"][0]["reason"], "NothingToDo");
+    assert_eq!(data["steps"][1]["notDone"][0]["target"], Value::Null);
+    assert_eq!(data["assumption"], "no rule holds");
+}
