@@ -65,6 +65,27 @@ pub struct Facts {
     pub report: Option<Result<String, String>>,
 }
 
+impl Facts {
+    /// What is known of an Incident of which nothing has been read yet.
+    pub fn new(incident: IncidentId, policy: PolicyFact) -> Self {
+        Self {
+            incident,
+            policy,
+            state: IncidentState::default(),
+            intent: PersonIntent::default(),
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            clocks_broken: false,
+            listing_age: BTreeMap::new(),
+            reads_took: SignedDuration::ZERO,
+            looked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            report: None,
+        }
+    }
+}
+
 /// What a person wants of an Incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PersonIntent {

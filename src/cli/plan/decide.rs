@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_engine::decide::Decision;
-use firebreak_engine::facts::{Facts, Look, LookResult, PersonIntent, PolicyFact, Reading};
+use firebreak_engine::facts::{Facts, Look, LookResult, PolicyFact, Reading};
 use firebreak_engine::id::IncidentId;
-use firebreak_engine::incident::{IncidentState, RuleStatus};
+use firebreak_engine::incident::RuleStatus;
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
-use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::answer::{About, Plan, Resolved};
@@ -141,21 +140,19 @@ async fn decide(
 ) -> (Decision, Resolved) {
     let policy = &subject.policy;
     let status = policy.status.as_ref();
+    let incident = IncidentId {
+        namespace: subject.namespace.clone(),
+        name: "plan".to_owned(),
+        uid: "00000000-0000-0000-0000-000000000000".to_owned(),
+    };
+    let usable = PolicyFact::Usable {
+        uid: policy.uid().unwrap_or_default(),
+        name: policy.name_any(),
+        generation: policy.metadata.generation.unwrap_or_default(),
+        service_account: rules.service_account.clone(),
+        responses: Vec::new(),
+    };
     let mut facts = Facts {
-        incident: IncidentId {
-            namespace: subject.namespace.clone(),
-            name: "plan".to_owned(),
-            uid: "00000000-0000-0000-0000-000000000000".to_owned(),
-        },
-        state: IncidentState::default(),
-        intent: PersonIntent::default(),
-        policy: PolicyFact::Usable {
-            uid: policy.uid().unwrap_or_default(),
-            name: policy.name_any(),
-            generation: policy.metadata.generation.unwrap_or_default(),
-            service_account: rules.service_account.clone(),
-            responses: Vec::new(),
-        },
         signals,
         baselines: status
             .into_iter()
@@ -163,12 +160,7 @@ async fn decide(
             .map(|entry| (entry.signal.clone(), entry.value))
             .collect(),
         policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
-        clocks_broken: false,
-        listing_age: BTreeMap::new(),
-        reads_took: SignedDuration::ZERO,
-        looked: BTreeMap::new(),
-        outcomes: BTreeMap::new(),
-        report: None,
+        ..Facts::new(incident, usable)
     };
     let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };
     let holders = Holders { client: &subject.connection.client, namespaces: &[] };

@@ -303,7 +303,6 @@ fn key(incident: &Incident) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use firebreak_engine::facts::PersonIntent;
     use firebreak_engine::id::IncidentId;
     use firebreak_engine::policy::Severity;
     use serde_json::json;
@@ -335,27 +334,15 @@ mod tests {
         });
         let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
         let text = |text: &str| text.to_owned();
-        let mut facts = Facts {
-            incident: IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") },
-            state: firebreak_engine::incident::IncidentState::default(),
-            intent: PersonIntent::default(),
-            policy: PolicyFact::Usable {
-                uid: text("p"),
-                name: text("p"),
-                generation: 1,
-                service_account: text("sa"),
-                responses: Vec::new(),
-            },
-            signals: BTreeMap::new(),
-            baselines: BTreeMap::new(),
-            policy_rules: Vec::new(),
-            clocks_broken: false,
-            listing_age: BTreeMap::new(),
-            reads_took: SignedDuration::ZERO,
-            looked: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-            report: None,
+        let incident = IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") };
+        let policy = PolicyFact::Usable {
+            uid: text("p"),
+            name: text("p"),
+            generation: 1,
+            service_account: text("sa"),
+            responses: Vec::new(),
         };
+        let mut facts = Facts::new(incident, policy);
         let client = nothing_is_served();
         let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
         let kinds = Kinds { discovery: &discovery, profiles: &profiles };
