@@ -11,9 +11,9 @@ use crate::effect::EffectId;
 use crate::expression::FieldValue;
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
+use crate::intent::PersonIntent;
 use crate::path::FieldPath;
 use crate::pods::Pods;
-use crate::policy::Severity;
 use crate::response::RecentResponse;
 use crate::verdict::Verdict;
 
@@ -86,19 +86,6 @@ impl Facts {
     }
 }
 
-/// What a person wants of an Incident.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PersonIntent {
-    /// `spec.response: Withdrawn`.
-    pub withdrawn: bool,
-    /// `spec.severity`: the level whatever the rules say.
-    pub pinned: Option<Severity>,
-    /// The Incident is being deleted.
-    pub deleting: bool,
-    /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.
-    pub abandon: bool,
-}
-
 /// The policy of an Incident, as far as it can be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyFact {
@@ -120,6 +107,11 @@ pub enum PolicyFact {
         /// For people.
         why: String,
     },
+    /// The Incident names none, and no rule of any policy beside it holds.
+    NotChosen {
+        /// For people.
+        why: String,
+    },
     /// Its claim names another Incident.
     Claimed {
         /// The Incident that has the claim, empty if there is none.
@@ -138,6 +130,33 @@ pub enum Look {
     Object(TargetId),
     /// Read, with the operator's own rights, the Incident of another loan: `namespace/name/uid`.
     Holder(String),
+    /// Read whether the brake is engaged.
+    Brake,
+    /// Read whether the Incident's own namespace is being deleted.
+    Namespace,
+}
+
+impl Look {
+    /// Whether it is the operator's own to read, and not the ServiceAccount's.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Holder(_) | Self::Brake | Self::Namespace => true,
+            Self::Step(_) | Self::Object(_) => false,
+        }
+    }
+}
+
+/// Whether responses may write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Brake {
+    /// They may.
+    #[default]
+    Off,
+    /// None may start another write; only what a person asks to be put back goes back.
+    Engaged {
+        /// For people: that it is, or why it counts as engaged.
+        why: String,
+    },
 }
 
 /// What the targets of a step describe now.
@@ -165,6 +184,20 @@ pub enum Holder {
     Unknown(String),
 }
 
+/// What was read with the operator's own rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// What became of the Incident of another loan.
+    Holder(Holder),
+    /// Whether responses may write.
+    Brake(Brake),
+    /// The Incident's own namespace.
+    Namespace {
+        /// Whether it is being deleted.
+        terminating: bool,
+    },
+}
+
 /// What a live read showed.
 #[derive(Clone, Debug)]
 pub enum LookResult {
@@ -172,8 +205,8 @@ pub enum LookResult {
     Listed(Listing),
     /// The object.
     Found(Box<Target>),
-    /// What became of the Incident of another loan.
-    Holder(Holder),
+    /// What only the operator itself can tell.
+    Own(Own),
     /// There is no such object any more.
     Gone,
     /// The answer was no (401, 403, unknown kind): rights or a CRD are missing.

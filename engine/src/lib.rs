@@ -16,6 +16,7 @@ pub mod flag;
 pub mod gitops;
 pub mod id;
 pub mod incident;
+pub mod intent;
 pub mod ownership;
 pub mod path;
 pub mod period;

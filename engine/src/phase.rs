@@ -15,6 +15,8 @@ pub const AWAITING_WITHDRAWAL: &str = "AwaitingWithdrawal";
 pub enum Phase {
     /// Nothing has been done.
     Open,
+    /// A person must approve the next step.
+    AwaitingApproval,
     /// Changes are being made.
     Remediating,
     /// All changes of the step are made; whether they help is not known yet.
@@ -35,6 +37,11 @@ impl Phase {
         let any = |wanted: StepState| state.steps.iter().any(|step| step.state == wanted);
         match () {
             () if state.resolved_at.is_some() => Self::Resolved,
+            () if any(StepState::AwaitingApproval)
+                && state.held.as_ref().is_some_and(|held| held.asks_for_approval()) =>
+            {
+                Self::AwaitingApproval
+            }
             () if state.held.as_ref().is_some_and(|held| held.stops) => Self::Held,
             () if state.is_withdrawing() => Self::Reverting,
             () if state.held.as_ref().is_some_and(|held| held.reason == AWAITING_WITHDRAWAL) => {
@@ -51,6 +58,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "Open",
+            Self::AwaitingApproval => "AwaitingApproval",
             Self::Remediating => "Remediating",
             Self::Verifying => "Verifying",
             Self::Monitoring => "Monitoring",
@@ -122,6 +130,7 @@ fn fact(type_: &'static str, status: bool, reason: &str, message: String) -> Con
 fn phase_text(state: &IncidentState, phase: Phase) -> String {
     match phase {
         Phase::Open => "nothing has been changed".to_owned(),
+        Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Remediating => "changes are being made".to_owned(),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
         Phase::Monitoring => {

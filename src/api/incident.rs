@@ -2,6 +2,7 @@
 //! the engine's [`IncidentState`] and what is derived from it for people.
 
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::intent::{Approval, Response};
 use firebreak_engine::phase::Phase;
 use firebreak_engine::policy::Severity;
 use kube::{CustomResource, KubeSchema};
@@ -43,18 +44,27 @@ use super::condition::Condition;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.policyRef.name == oldSelf.policyRef.name")
-        .message("policyRef is immutable: open a new Incident for another policy")
-        .reason(Reason::FieldValueForbidden),
     validation = Rule::new(
-        "!has(oldSelf.response) || oldSelf.response != 'Withdrawn' || (has(self.response) && self.response == 'Withdrawn')"
+        "has(self.policyRef) == has(oldSelf.policyRef) && (!has(self.policyRef) || self.policyRef.name == oldSelf.policyRef.name)"
     )
-    .message("response: Withdrawn is final: open a new Incident to respond again")
+    .message("policyRef is immutable: open a new Incident for another policy")
+    .reason(Reason::FieldValueForbidden),
+    validation = Rule::new(
+        "!has(oldSelf.response) || oldSelf.response != 'Withdrawn' || (has(self.response) && self.response in ['Withdrawn', 'Kept'])"
+    )
+    .message("after response: Withdrawn only Kept can follow: open a new Incident to respond again")
+    .reason(Reason::FieldValueForbidden),
+    validation = Rule::new(
+        "!has(oldSelf.response) || oldSelf.response != 'Kept' || (has(self.response) && self.response == 'Kept')"
+    )
+    .message("response: Kept is final: open a new Incident to respond again")
     .reason(Reason::FieldValueForbidden)
 )]
 pub struct IncidentSpec {
-    /// The policy whose response this is. Immutable.
-    pub policy_ref: PolicyRef,
+    /// The policy whose response this is. Immutable, and so is its absence: without it, it is the policy of
+    /// this namespace whose rules hold, the most severe first, then by name; see `status.policy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<PolicyRef>,
     /// What is the matter, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -65,6 +75,28 @@ pub struct IncidentSpec {
     /// What a person wants done. Absent is Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,
+    /// Who has set `response`. The API server lets nobody write another name than their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub response_by: Option<String>,
+    /// Who has taken the emergency on. The API server lets nobody write another name than their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub acknowledged_by: Option<String>,
+    /// Plans of steps that a person has approved. The API server lets only those approve who have the verb
+    /// `approve` on this Incident, and only under their own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
+    pub approvals: Vec<Approval>,
+}
+
+impl Incident {
+    /// The name of the policy whose response this is: the one that it names, or else the one that was chosen.
+    pub fn policy_name(&self) -> Option<&str> {
+        let named = self.spec.policy_ref.as_ref().map(|policy| policy.name.as_str());
+        let chosen = || self.status.as_ref()?.state.policy.as_ref().map(|policy| policy.name.as_str());
+        named.or_else(chosen)
+    }
 }
 
 /// A policy of the same namespace.
@@ -75,16 +107,6 @@ pub struct PolicyRef {
     // It becomes part of a URL, so nothing but a name may stand here.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-}
-
-/// What a person wants done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Response {
-    /// Respond as the policy says.
-    #[default]
-    Active,
-    /// Put everything back now and close. It cannot be taken back.
-    Withdrawn,
 }
 
 /// Where an Incident stands.
@@ -105,7 +127,7 @@ pub struct IncidentStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 300))]
     pub changes_in_force: u32,
-    /// Ready, Reconciling, Stalled, Classified, Mitigated, Verified, Returned, Resolved.
+    /// Ready, Reconciling, Stalled, Classified, Acknowledged, Mitigated, Verified, Returned, Resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

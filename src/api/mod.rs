@@ -11,7 +11,8 @@ pub mod names;
 pub mod policy;
 
 pub use condition::{Condition, ConditionType, Reason};
-pub use incident::{Incident, IncidentSpec, IncidentStatus, PolicyRef, Response};
+pub use firebreak_engine::intent::{Approval, Response};
+pub use incident::{Incident, IncidentSpec, IncidentStatus, PolicyRef};
 pub use manifests::{crds, files, manifests};
 pub use policy::{
     ActiveIncident, Expected, RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus,

@@ -75,7 +75,7 @@ pub fn phase(incident: &Incident) -> (Style, &'static str) {
         Phase::Open => Style::Plain,
         Phase::Remediating | Phase::Verifying | Phase::Reverting => Style::Busy,
         Phase::Monitoring | Phase::Resolved => Style::Good,
-        Phase::Held => Style::Bad,
+        Phase::Held | Phase::AwaitingApproval => Style::Bad,
     };
     (style, phase.name())
 }
@@ -92,8 +92,9 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     if let Some(summary) = &incident.spec.summary {
         lines.push(Line::of(format!("  {summary}")));
     }
-    let policy = state.policy.as_ref().map_or_else(
-        || format!("  policy {}", incident.spec.policy_ref.name),
+    let claimed = state.policy.as_ref().filter(|policy| !policy.uid.is_empty());
+    let policy = claimed.map_or_else(
+        || incident.policy_name().map_or("  no policy yet".to_owned(), |name| format!("  policy {name}")),
         |policy| {
             let account = &policy.service_account;
             format!("  policy {}, generation {}, as ServiceAccount {account}", policy.name, policy.generation)
@@ -206,7 +207,7 @@ fn step_style(state: StepState) -> Style {
         StepState::Pending | StepState::Skipped => Style::Plain,
         StepState::Applying | StepState::Applied | StepState::Reverting => Style::Busy,
         StepState::Verified | StepState::Returned => Style::Good,
-        StepState::Failed | StepState::Held => Style::Bad,
+        StepState::Failed | StepState::Held | StepState::AwaitingApproval => Style::Bad,
     }
 }
 

@@ -125,7 +125,7 @@ impl Operator {
     /// The Incidents that name this policy, closed ones included.
     pub fn incidents_of(&self, policy: &Name) -> Vec<Arc<Incident>> {
         let mut all = self.incidents.of_namespace(&policy.namespace);
-        all.retain(|incident| incident.spec.policy_ref.name == policy.name);
+        all.retain(|incident| incident.policy_name() == Some(&policy.name));
         all
     }
 

@@ -6,6 +6,7 @@
 //! change make their policy due. Workers take the most urgent key and run its
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
+pub mod brake;
 mod configuration;
 pub mod error;
 pub mod incident;

@@ -119,6 +119,7 @@ fn outcome(state: StepState) -> Option<&'static str> {
         StepState::Held => Some("held"),
         StepState::Returned => Some("returned"),
         StepState::Pending
+        | StepState::AwaitingApproval
         | StepState::Applying
         | StepState::Applied
         | StepState::Skipped

@@ -40,9 +40,10 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
             operator.count_incidents();
             match seen {
                 Some(Seen::Object(incident)) => {
-                    let policy = Name::new(name.namespace.clone(), incident.spec.policy_ref.name.clone());
                     incident::nudge(operator, incident);
-                    operator.queue.nudge(Key::Policy(policy), 1);
+                    if let Some(policy) = incident::policy_of(incident) {
+                        operator.queue.nudge(Key::Policy(policy), 1);
+                    }
                 }
                 Some(Seen::Undecodable { why, .. }) => {
                     tracing::error!(incident = %name, why, "an Incident cannot be read")

@@ -102,6 +102,7 @@ fn closing(state: &IncidentState) -> String {
     let why = state.closing.map(|closing| match closing {
         Closing::Recovered => "no rule held for as long as the policy asks for",
         Closing::Withdrawn => "a person withdrew the response",
+        Closing::Kept => "a person kept the changes: they are permanent",
         Closing::Deleted => "the Incident was deleted",
         Closing::NotClassified => "no rule ever held",
         Closing::Superseded => "another Incident responds for this policy",

@@ -81,6 +81,8 @@ pub fn steps(steps: &[StepStatus]) -> String {
         verified_at: _,
         finished_at: _,
         unlisted_since: _,
+        plan_hash: _,
+        approval: _,
         targets,
         definition: _,
     } in steps

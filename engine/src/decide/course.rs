@@ -7,6 +7,7 @@ use super::Round;
 use crate::facts::PolicyFact;
 use crate::id::IncidentId;
 use crate::incident::{Because, Closing, Held};
+use crate::intent::Response;
 use crate::period::after;
 use crate::policy::Mode;
 use crate::rules::Rules;
@@ -32,11 +33,11 @@ pub(super) enum Course {
 
 impl Round<'_> {
     pub(super) fn course(&mut self) -> Course {
-        let intent = self.facts.intent;
+        let intent = &self.facts.intent;
         if intent.deleting {
             return Course::Withdraw(Closing::Deleted);
         }
-        if intent.withdrawn {
+        if intent.response == Response::Withdrawn {
             return Course::Withdraw(Closing::Withdrawn);
         }
         if let Some(closing) = self.next.closing {
@@ -45,6 +46,7 @@ impl Round<'_> {
         match &self.facts.policy {
             PolicyFact::Claimed { superseded: true, .. } => return Course::Withdraw(Closing::Superseded),
             PolicyFact::Claimed { by, superseded: false } => return Course::Stand(claimed(by)),
+            PolicyFact::NotChosen { why } => return Course::Stand(Held::new("NoPolicy", why, true)),
             PolicyFact::Unavailable { why } => return Course::Stand(unavailable(&self.facts.incident, why)),
             PolicyFact::Usable { .. } => {}
         }

@@ -39,7 +39,7 @@ impl Round<'_> {
                 self.say_it_is_needed(step, &why, due);
                 return Vec::new();
             }
-            Some(LookResult::Found(_) | LookResult::Gone | LookResult::Holder(_)) => return Vec::new(),
+            Some(LookResult::Found(_) | LookResult::Gone | LookResult::Own(_)) => return Vec::new(),
         }
         let candidates: Vec<Change> =
             self.next.changes.iter().filter(|change| candidates.contains(&change.id)).cloned().collect();
@@ -82,7 +82,7 @@ impl Round<'_> {
             LookResult::Found(target) => target.demand.clone(),
             LookResult::Gone => Demand::None,
             LookResult::Refused { why } | LookResult::Failed { why } => Demand::Unknown(why.clone()),
-            LookResult::Listed(_) | LookResult::Holder(_) => Demand::Unknown("it was not read".to_owned()),
+            LookResult::Listed(_) | LookResult::Own(_) => Demand::Unknown("it was not read".to_owned()),
         })
     }
 

@@ -65,7 +65,7 @@ impl Round<'_> {
             LookResult::Gone if change.state.is_in_force() => change.object_gone(),
             LookResult::Gone => change.fence = None,
             LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
-            LookResult::Listed(_) | LookResult::Holder(_) => {}
+            LookResult::Listed(_) | LookResult::Own(_) => {}
         }
     }
 

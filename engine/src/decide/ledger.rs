@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Round;
 use crate::action::{self, Plan};
 use crate::change::{Again, Change, ChangeState, FieldChange};
-use crate::facts::{Holder, Look, LookResult, Target};
+use crate::facts::{Holder, Look, LookResult, Own, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::path::FieldPath;
@@ -68,7 +68,7 @@ impl Round<'_> {
             foreign.iter().map(|loan| self.looked(Look::Holder(loan.incident.clone()))).collect();
         let mut orphans = Vec::new();
         for (loan, holder) in foreign.into_iter().zip(holders) {
-            let LookResult::Holder(holder) = holder? else { continue };
+            let LookResult::Own(Own::Holder(holder)) = holder? else { continue };
             let blocked = match holder {
                 Holder::Open => "it is tried again when that is over".to_owned(),
                 Holder::Unknown(why) => format!("whether that is over is not known: {why}"),

@@ -79,7 +79,7 @@ impl Round<'_> {
                 self.wake_in(super::climb::RELIST_BUSY);
                 return None;
             }
-            LookResult::Found(_) | LookResult::Gone | LookResult::Holder(_) => return None,
+            LookResult::Found(_) | LookResult::Gone | LookResult::Own(_) => return None,
         };
         // What was left alone and is not described any more needs no entry.
         let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);

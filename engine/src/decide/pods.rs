@@ -81,7 +81,7 @@ impl Round<'_> {
         match self.facts.looked.get(&Look::Object(change.target.clone()))? {
             LookResult::Found(target) => Some(target.pods.clone()),
             LookResult::Listed(_)
-            | LookResult::Holder(_)
+            | LookResult::Own(_)
             | LookResult::Gone
             | LookResult::Refused { .. }
             | LookResult::Failed { .. } => None,
@@ -218,7 +218,7 @@ impl Round<'_> {
                 return true;
             }
             Some(
-                LookResult::Gone | LookResult::Refused { .. } | LookResult::Listed(_) | LookResult::Holder(_),
+                LookResult::Gone | LookResult::Refused { .. } | LookResult::Listed(_) | LookResult::Own(_),
             ) => return false,
         };
         self.tend_pods_at(index, &pods);

@@ -39,6 +39,7 @@ impl Round<'_> {
             status.finished_at = match state {
                 StepState::Returned => status.finished_at.or(Some(self.now)),
                 StepState::Pending
+                | StepState::AwaitingApproval
                 | StepState::Applying
                 | StepState::Applied
                 | StepState::Verified
@@ -52,7 +53,9 @@ impl Round<'_> {
                     && !withdrawal.wave.is_empty()
                     && withdrawal.healthy_at.is_none()
             });
-            if !waits && !matches!(state, StepState::Pending | StepState::Applied) {
+            if !waits
+                && !matches!(state, StepState::Pending | StepState::AwaitingApproval | StepState::Applied)
+            {
                 (status.reason, status.message) = (None, None);
             }
             status.state = state;
@@ -74,7 +77,7 @@ impl Round<'_> {
         match self.facts.looked.get(&Look::Step(step.to_owned()))? {
             LookResult::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
             LookResult::Found(_)
-            | LookResult::Holder(_)
+            | LookResult::Own(_)
             | LookResult::Gone
             | LookResult::Refused { .. }
             | LookResult::Failed { .. } => None,

@@ -201,7 +201,7 @@ impl Round<'_> {
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
-            LookResult::Listed(_) | LookResult::Holder(_) => return,
+            LookResult::Listed(_) | LookResult::Own(_) => return,
         };
         let moved = change.base.as_ref() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();

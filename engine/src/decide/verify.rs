@@ -142,7 +142,7 @@ impl Round<'_> {
                         LookResult::Refused { .. }
                         | LookResult::Failed { .. }
                         | LookResult::Listed(_)
-                        | LookResult::Holder(_),
+                        | LookResult::Own(_),
                     )
                     | None => continue,
                 },

@@ -141,7 +141,7 @@ impl Round<'_> {
                     Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
                         return Err(Some(format!("{} cannot be read: {why}", change.target)));
                     }
-                    Some(LookResult::Listed(_) | LookResult::Holder(_)) => None,
+                    Some(LookResult::Listed(_) | LookResult::Own(_)) => None,
                 },
             };
             match found {

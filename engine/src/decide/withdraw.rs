@@ -21,6 +21,7 @@ impl Round<'_> {
             let text = match closing {
                 Closing::Recovered => "everything is back",
                 Closing::Withdrawn => "withdrawn by a person: everything is put back",
+                Closing::Kept => "kept by a person: the changes become permanent",
                 Closing::Deleted => "the Incident is being deleted: everything is put back",
                 Closing::NotClassified => "no rule ever held: there is nothing to do",
                 Closing::Superseded => "the policy's claim names another Incident: this one closes",
@@ -80,7 +81,7 @@ impl Round<'_> {
                 LookResult::Refused { .. }
                 | LookResult::Failed { .. }
                 | LookResult::Listed(_)
-                | LookResult::Holder(_),
+                | LookResult::Own(_),
             ) => false,
         };
         if !is_back {

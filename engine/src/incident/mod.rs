@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
-pub use self::step::{StepState, StepStatus, TargetCounts, count};
+pub use self::step::{ApprovalState, ApprovalStatus, StepState, StepStatus, TargetCounts, count};
 use crate::change::{Change, cut};
 use crate::id::ChangeId;
 use crate::policy::Severity;
@@ -44,6 +44,13 @@ pub struct IncidentState {
     /// Whether a rule has held since it was opened.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rule_has_held: bool,
+    /// Who has acknowledged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub acknowledged_by: Option<String>,
+    /// When that was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_at: Option<Timestamp>,
     /// When the first change was intended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_action_at: Option<Timestamp>,
@@ -168,7 +175,8 @@ pub enum Because {
     SeverityFell,
 }
 
-/// The policy as it was when the response last looked at it.
+/// The policy as it was when the response last looked at it. While the Incident has only chosen it and
+/// was never the one that it responds with, all but its name is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -194,6 +202,8 @@ pub enum Closing {
     Recovered,
     /// A person set `response: Withdrawn`.
     Withdrawn,
+    /// A person set `response: Kept`.
+    Kept,
     /// The Incident is being deleted.
     Deleted,
     /// No rule ever held.
@@ -208,6 +218,7 @@ impl Closing {
         match self {
             Self::Recovered => "Recovered",
             Self::Withdrawn => "Withdrawn",
+            Self::Kept => "Kept",
             Self::Deleted => "Deleted",
             Self::NotClassified => "NotClassified",
             Self::Superseded => "Superseded",
@@ -235,7 +246,15 @@ pub struct Held {
     pub step: Option<String>,
 }
 
+/// Why a plan must be approved; also the reasons of the steps and of the condition Stalled.
+pub const APPROVAL_REASONS: [&str; 3] = ["ApprovalRequired", "TooManyTargets", "DetectorSuspect"];
+
 impl Held {
+    /// Whether a person moves it on by approving the plan of its step.
+    pub fn asks_for_approval(&self) -> bool {
+        self.step.is_some() && APPROVAL_REASONS.contains(&self.reason.as_str())
+    }
+
     /// A reason to ask a person; the message is cut to what the schema allows.
     pub fn new(reason: &str, message: &str, stops: bool) -> Self {
         Self { reason: reason.to_owned(), message: cut(message, 1024), stops, step: None }

@@ -13,6 +13,8 @@ pub enum StepState {
     /// It has not begun; the reason says why.
     #[default]
     Pending,
+    /// It has not begun, and does not before a person approves its plan.
+    AwaitingApproval,
     /// Changes are being made.
     Applying,
     /// All changes are made; not (or no longer) verified.
@@ -49,6 +51,14 @@ pub struct StepStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: Option<String>,
+    /// Its plan: what is approved by `spec.approvals`. It depends on the Incident, the step, its action and, for
+    /// every object, the fields with their values before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 71)))]
+    pub plan_hash: Option<String>,
+    /// The approval in `spec.approvals`, as it was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalStatus>,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -68,6 +78,37 @@ pub struct StepStatus {
     /// by this, whatever becomes of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<StepSpec>,
+}
+
+/// What became of an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// The plan that was approved.
+    #[cfg_attr(feature = "schema", schemars(length(max = 71)))]
+    pub plan_hash: String,
+    /// Who approved it.
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub approved_by: String,
+    /// Since when it counts, and from when it expires.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: ApprovalState,
+}
+
+/// Where an approval stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ApprovalState {
+    /// The step may begin.
+    Valid,
+    /// The step has begun with it.
+    Used,
+    /// It was not used in time.
+    Expired,
+    /// The plan or the policy has changed since.
+    Void,
 }
 
 /// What became of the targets of a step.

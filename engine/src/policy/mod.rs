@@ -18,7 +18,9 @@ pub use self::selector::{
     LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, TargetsSpec,
 };
 pub use self::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
-pub use self::step::{CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepSpec, VerifySpec};
+pub use self::step::{
+    CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepApproval, StepSpec, VerifySpec,
+};
 use crate::period::Period;
 
 /// How bad it is. `P0` is the worst.
@@ -155,7 +157,7 @@ pub struct RecoverySpec {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GuardrailsSpec {
-    /// Objects that one step may change. More is Held. Default 100.
+    /// Objects that one step may change. More needs a person's approval. Default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
     pub max_targets: Option<u32>,
@@ -176,6 +178,14 @@ pub struct GuardrailsSpec {
     /// From the start of one step to the start of the next. Default 0s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_step_interval: Option<Period>,
+    /// If a larger share of what the rule that holds reads looks sick, every step needs a person's approval:
+    /// it may be the detector that is sick. Default 0: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100)))]
+    pub suspect_detector_above_percent: Option<u32>,
+    /// How long an approval counts, from when the Incident's status shows it until the step begins. Default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_valid_for: Option<Period>,
 }
 
 /// How many responses in how much time.

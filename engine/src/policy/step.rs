@@ -27,6 +27,10 @@ pub struct StepSpec {
     pub when: Option<String>,
     /// What is done. Exactly one member must be set.
     pub action: ActionSpec,
+    /// Whether a person must approve the step's plan before anything of it is done, and every object that
+    /// joins it later. Default NotRequired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<StepApproval>,
     /// Per target, from when it joined until it is Applied or Failed. Default 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
@@ -46,6 +50,17 @@ pub struct StepSpec {
     /// How to tell that the step helped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySpec>,
+}
+
+/// Whether a person must approve a step's plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum StepApproval {
+    /// Only when a guardrail asks for it.
+    #[default]
+    NotRequired,
+    /// Always.
+    Required,
 }
 
 /// What happens when a target of a step failed.

@@ -14,7 +14,8 @@ use self::shape::{shape_of_kind, shape_of_spec};
 use crate::expression::{Condition, ObjectCondition, SignalShape};
 use crate::period::Period;
 use crate::policy::{
-    LabelSelector, Mode, ObjectsSpec, OnFailure, PolicySpec, Revert, Severity, StepSpec, WorkloadsSpec,
+    LabelSelector, Mode, ObjectsSpec, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec,
+    WorkloadsSpec,
 };
 
 /// What is wrong with a policy, and where.
@@ -81,6 +82,10 @@ pub struct Limits {
     pub cooldown: SignedDuration,
     /// From the start of one step to the start of the next.
     pub min_step_interval: SignedDuration,
+    /// Above this share of sick objects every step needs an approval; none: off.
+    pub suspect_detector_above_percent: Option<u32>,
+    /// How long an approval counts.
+    pub approval_valid_for: SignedDuration,
 }
 
 impl Limits {
@@ -159,6 +164,8 @@ pub struct Step {
     pub when: Option<Condition>,
     /// What it does.
     pub action: Action,
+    /// Whether a person must approve its plan.
+    pub approval: StepApproval,
     /// Per target, until it is Applied or Failed.
     pub timeout: SignedDuration,
     /// New tries of a target.

@@ -22,6 +22,7 @@ const DEFAULT_MAX_TARGETS: u32 = 100;
 const DEFAULT_MAX_PERCENT: u32 = 100;
 const DEFAULT_MAX_INCIDENTS: (u32, Period) = (3, Period::seconds(3600));
 const DEFAULT_COOLDOWN: Period = Period::seconds(600);
+const DEFAULT_APPROVAL: Period = Period::seconds(3600);
 
 /// Everything that is wrong so far.
 #[derive(Default)]
@@ -117,6 +118,7 @@ pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: 
         on_failure: step.on_failure.unwrap_or_default(),
         revert: step.revert.unwrap_or_else(|| action.default_revert()),
         action,
+        approval: step.approval.unwrap_or_default(),
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT).length(),
         retries: step.retries.unwrap_or(DEFAULT_RETRIES),
         settle: step.settle.unwrap_or(DEFAULT_SETTLE).length(),
@@ -147,6 +149,8 @@ pub(super) fn parse_limits(spec: &GuardrailsSpec) -> Limits {
         max_incidents_per: per.length(),
         cooldown: spec.cooldown.unwrap_or(DEFAULT_COOLDOWN).length(),
         min_step_interval: spec.min_step_interval.map_or(SignedDuration::ZERO, Period::length),
+        suspect_detector_above_percent: spec.suspect_detector_above_percent.filter(|percent| *percent > 0),
+        approval_valid_for: spec.approval_valid_for.unwrap_or(DEFAULT_APPROVAL).length(),
     }
 }
 

@@ -11,9 +11,10 @@ use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
 use crate::detect::{Detection, PolicyFacts, detect};
-use crate::facts::{Holder, PersonIntent, PolicyFact};
+use crate::facts::{Holder, PolicyFact};
 use crate::id::IncidentId;
 use crate::incident::{Closing, IncidentState};
+use crate::intent::{PersonIntent, Response};
 use crate::period::after;
 use crate::policy::PolicySpec;
 use crate::response::{self, OpenedBy, RecentResponse};
@@ -281,7 +282,7 @@ impl Stage {
         for deed in &moment.person {
             match deed {
                 Deed::Open => self.open(OpenedBy::Person),
-                Deed::Withdraw => self.world.intent.withdrawn = true,
+                Deed::Withdraw => self.world.intent.response = Response::Withdrawn,
                 Deed::Delete => self.world.intent.deleting = true,
                 Deed::Abandon => self.world.intent.abandon = true,
                 Deed::Restart => self.controller = Controller::default(),

@@ -16,11 +16,11 @@ use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Effect, EffectId, Write};
 use crate::expression::ObjectCondition;
 use crate::facts::{
-    Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Part, PersonIntent, PolicyFact, Reading,
-    Target,
+    Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, Part, PolicyFact, Reading, Target,
 };
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, RuleStatus};
+use crate::intent::PersonIntent;
 use crate::response::RecentResponse;
 use crate::rules::{Action, Rules, Step};
 use crate::verdict::Verdict;
@@ -71,6 +71,10 @@ pub struct World {
     pub holders: BTreeMap<String, Holder>,
     /// Why the targets of steps cannot be listed or read, if so.
     pub unreadable: Option<String>,
+    /// Whether responses may write.
+    pub brake: Brake,
+    /// Whether the Incident's namespace is being deleted.
+    pub terminating: bool,
     /// What is to happen to the next writes.
     pub faults: Vec<Fault>,
     /// Writes that were sent.
@@ -130,6 +134,8 @@ impl World {
             translate,
             holders: BTreeMap::new(),
             unreadable: None,
+            brake: Brake::Off,
+            terminating: false,
             faults: Vec::new(),
             sent: 0,
             settle: None,
@@ -156,7 +162,7 @@ impl World {
         Facts {
             incident: self.incident.clone(),
             state: self.recorded[controller.view].clone(),
-            intent: self.intent,
+            intent: self.intent.clone(),
             policy,
             signals: self.signals.clone(),
             baselines: self.baselines.clone(),
@@ -203,7 +209,9 @@ impl World {
 
     /// Performs a live read.
     pub fn look(&self, look: &Look, state: &IncidentState) -> LookResult {
-        if let Some(why) = &self.unreadable {
+        if let Some(why) =
+            self.unreadable.as_ref().filter(|_| !look.is_own() || matches!(look, Look::Holder(_)))
+        {
             return LookResult::Refused { why: why.clone() };
         }
         match look {
@@ -212,8 +220,10 @@ impl World {
                 None => LookResult::Failed { why: format!("there is no step {name} any more") },
             },
             Look::Holder(incident) => {
-                LookResult::Holder(self.holders.get(incident).cloned().unwrap_or(Holder::Open))
+                LookResult::Own(Own::Holder(self.holders.get(incident).cloned().unwrap_or(Holder::Open)))
             }
+            Look::Brake => LookResult::Own(Own::Brake(self.brake.clone())),
+            Look::Namespace => LookResult::Own(Own::Namespace { terminating: self.terminating }),
             Look::Object(target) => match self.live(target) {
                 Some(object) => LookResult::Found(Box::new(pods::of((self.translate)(object, None)))),
                 None => LookResult::Gone,

@@ -21,6 +21,7 @@ use crate::controller;
 use crate::controller::incident::decide_with_looks;
 use crate::controller::incident::holder::Holders;
 use crate::controller::incident::observe::{self, Account, Kinds};
+use crate::controller::incident::own::OwnReads;
 use crate::observe::PolicyKey;
 use crate::workloads::Profiles;
 
@@ -163,9 +164,13 @@ async fn decide(
         ..Facts::new(incident, usable)
     };
     let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };
-    let holders = Holders { client: &subject.connection.client, namespaces: &[] };
-    let decision =
-        decide_with_looks(kinds, &subject.account, holders, Some(rules), &mut facts).await.decision;
+    let namespace = facts.incident.namespace.clone();
+    let own = OwnReads {
+        holders: Holders { client: &subject.connection.client, namespaces: &[] },
+        brake: None, // nothing is written
+        namespace: &namespace,
+    };
+    let decision = decide_with_looks(kinds, &subject.account, own, Some(rules), &mut facts).await.decision;
     (decision, resolved(&facts.looked))
 }
 
@@ -173,7 +178,7 @@ async fn decide(
 fn resolved(looked: &BTreeMap<Look, LookResult>) -> Resolved {
     let listings = looked.iter().filter_map(|(look, result)| match (look, result) {
         (Look::Step(step), LookResult::Listed(listing)) => Some((step, listing)),
-        (Look::Step(_) | Look::Object(_) | Look::Holder(_), _) => None,
+        _ => None,
     });
     listings
         .flat_map(|(step, listing)| listing.targets.iter().map(move |target| (step, target)))

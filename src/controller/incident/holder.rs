@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use firebreak_engine::change::ChangeState;
-use firebreak_engine::facts::{Holder, LookResult};
+use firebreak_engine::facts::Holder;
 use firebreak_engine::id::ChangeId;
 use kube::{Api, Client, ResourceExt};
 
@@ -27,11 +27,7 @@ pub struct Holders<'a> {
 
 impl Holders<'_> {
     /// What became of `namespace/name/uid`.
-    pub async fn look(&self, incident: &str) -> LookResult {
-        LookResult::Holder(self.holder(incident).await)
-    }
-
-    async fn holder(&self, incident: &str) -> Holder {
+    pub async fn holder(&self, incident: &str) -> Holder {
         let mut parts = incident.split('/');
         let (Some(namespace), Some(name), Some(uid), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod holder;
 pub mod observe;
+pub mod own;
 pub mod record;
 pub mod report;
 pub mod translate;
@@ -19,7 +20,9 @@ use tokio::time::Instant;
 
 use self::holder::Holders;
 use self::observe::{Account, Kinds};
+use self::own::OwnReads;
 use self::translate::Claim;
+use super::brake::BrakeOf;
 use super::error::Error;
 use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
@@ -90,7 +93,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
             if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
-                operator.doubt_rights(&policy_of(recorded.incident()));
+                policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));
             }
         }
         if recorded.decision().report {
@@ -122,7 +125,11 @@ struct Situation {
 
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let name = policy_of(incident);
+    let Some(name) = policy_of(incident) else {
+        let why = "it names no policy, and no rule of a policy in this namespace holds: nothing is applied"
+            .to_owned();
+        return Ok(Some(Situation { policy: None, rules: None, fact: PolicyFact::NotChosen { why } }));
+    };
     if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
         let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
         return Ok(Some(Situation { policy: None, rules: None, fact }));
@@ -155,7 +162,8 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = translate::state(incident);
     // The clocks of a new Incident are its policy's, which this process may have kept from the start.
-    let kept_clocks = memory.assessed || state.rules.is_empty() && operator.policy_memory(&policy).assessed;
+    let policy_kept = || policy.as_ref().is_some_and(|policy| operator.policy_memory(policy).assessed);
+    let kept_clocks = memory.assessed || state.rules.is_empty() && policy_kept();
     Facts {
         incident: translate::identity(incident),
         state,
@@ -164,7 +172,8 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
         signals: situation
             .rules
             .as_ref()
-            .map(|rules| observe::signals(&operator.hub, &(&policy).into(), rules))
+            .zip(policy.as_ref())
+            .map(|(rules, policy)| observe::signals(&operator.hub, &policy.into(), rules))
             .unwrap_or_default(),
         baselines: status
             .into_iter()
@@ -191,13 +200,18 @@ async fn decide_and_remember(
 ) -> Decision {
     let rules = match facts.policy {
         PolicyFact::Usable { .. } => situation.rules.as_deref(),
-        PolicyFact::Unavailable { .. } | PolicyFact::Claimed { .. } => None,
+        PolicyFact::Unavailable { .. } | PolicyFact::NotChosen { .. } | PolicyFact::Claimed { .. } => None,
     };
     let profiles = operator.profiles();
     let kinds = Kinds { discovery: &operator.context.discovery, profiles: &profiles };
-    let holders =
-        Holders { client: &operator.context.client, namespaces: &operator.context.watch_namespaces };
-    let looked = decide_with_looks(kinds, account, holders, rules, facts).await;
+    let context = &operator.context;
+    let namespace = incident.namespace().unwrap_or_default();
+    let own = OwnReads {
+        holders: Holders { client: &context.client, namespaces: &context.watch_namespaces },
+        brake: Some(BrakeOf { client: &context.client, namespace: &context.namespace }),
+        namespace: &namespace,
+    };
+    let looked = decide_with_looks(kinds, account, own, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
         memory.listed.extend(looked.listed);
@@ -222,7 +236,7 @@ pub struct Looked {
 pub async fn decide_with_looks(
     kinds: Kinds<'_>,
     account: &Account,
-    holders: Holders<'_>,
+    own: OwnReads<'_>,
     rules: Option<&Rules>,
     facts: &mut Facts,
 ) -> Looked {
@@ -236,17 +250,16 @@ pub async fn decide_with_looks(
         let now = Instant::now();
         listed.extend(decision.look.iter().filter_map(|look| match look {
             Look::Step(step) => Some((step.clone(), now)),
-            Look::Object(_) | Look::Holder(_) => None,
+            Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace => None,
         }));
         let namespace = &facts.incident.namespace;
-        let (of_holders, of_targets): (Vec<Look>, Vec<Look>) =
-            decision.look.into_iter().partition(|look| matches!(look, Look::Holder(_)));
-        let (targets, held) = tokio::join!(
+        let (of_ours, of_targets): (Vec<Look>, Vec<Look>) = decision.look.into_iter().partition(Look::is_own);
+        let (targets, ours) = tokio::join!(
             observe::look(kinds, account, namespace, &facts.state, rules, of_targets),
-            look_at_holders(holders, of_holders),
+            own_looks(own, of_ours),
         );
         reads_took = reads_took.max(Some(now.elapsed()));
-        facts.looked.extend(targets.into_iter().chain(held));
+        facts.looked.extend(targets.into_iter().chain(ours));
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = decide(facts, rules, Timestamp::now());
@@ -257,11 +270,10 @@ pub async fn decide_with_looks(
     Looked { decision, is_complete: false, listed, reads_took }
 }
 
-async fn look_at_holders(holders: Holders<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
+async fn own_looks(own: OwnReads<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
     let mut found = Vec::new();
     for look in looks {
-        let Look::Holder(incident) = &look else { continue };
-        let result = holders.look(incident).await;
+        let result = own.look(&look).await;
         found.push((look, result));
     }
     found
@@ -291,9 +303,9 @@ pub fn nudge(operator: &Operator, incident: &Incident) {
     }
 }
 
-/// The policy whose response an Incident is.
-fn policy_of(incident: &Incident) -> Name {
-    Name::new(incident.namespace().unwrap_or_default(), incident.spec.policy_ref.name.clone())
+/// The policy whose response an Incident is; none while it has not chosen one.
+pub fn policy_of(incident: &Incident) -> Option<Name> {
+    Some(Name::new(incident.namespace().unwrap_or_default(), incident.policy_name()?.to_owned()))
 }
 
 /// The name of an Incident in the queue.
@@ -347,7 +359,8 @@ mod tests {
         let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
         let kinds = Kinds { discovery: &discovery, profiles: &profiles };
         let holders = Holders { client: &client, namespaces: &[] };
-        let looked = decide_with_looks(kinds, &Ok(client.clone()), holders, Some(&rules), &mut facts).await;
+        let own = OwnReads { holders, brake: None, namespace: "ns" };
+        let looked = decide_with_looks(kinds, &Ok(client.clone()), own, Some(&rules), &mut facts).await;
         assert!(looked.is_complete);
         let steps = &looked.decision.next.steps;
         assert_eq!(looked.decision.next.severity, Some(Severity::P0));

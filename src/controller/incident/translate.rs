@@ -1,16 +1,17 @@
 //! From API objects to the engine's facts, and from its state to the status.
 //! Takes no client.
 
-use firebreak_engine::facts::{PersonIntent, PolicyFact};
+use firebreak_engine::facts::PolicyFact;
 use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::intent::PersonIntent;
 use firebreak_engine::phase::{self, Phase};
 use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::condition;
-use crate::api::{Incident, IncidentStatus, RemediationPolicy, Response, names};
+use crate::api::{Incident, IncidentStatus, RemediationPolicy, names};
 use crate::controller::policy::claim::had_claim;
 
 /// Who the Incident is.
@@ -26,7 +27,9 @@ pub fn identity(incident: &Incident) -> IncidentId {
 pub fn intent(incident: &Incident) -> PersonIntent {
     PersonIntent {
         pinned: incident.spec.severity,
-        withdrawn: incident.spec.response == Some(Response::Withdrawn),
+        response: incident.spec.response.unwrap_or_default(),
+        acknowledged_by: incident.spec.acknowledged_by.clone(),
+        approvals: incident.spec.approvals.clone(),
         deleting: incident.metadata.deletion_timestamp.is_some(),
         abandon: incident.annotations().get(names::ABANDON).is_some_and(|value| value == "true"),
     }
@@ -75,7 +78,7 @@ pub fn policy(
 ) -> PolicyFact {
     let unavailable = |why: String| PolicyFact::Unavailable { why };
     let Some(policy) = policy else {
-        return unavailable(format!("policy {} does not exist", incident.spec.policy_ref.name));
+        return unavailable(format!("policy {} does not exist", incident.policy_name().unwrap_or_default()));
     };
     if claim(policy, incident) == Claim::NotOurs {
         let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());

@@ -174,10 +174,9 @@ async fn create(
     let mut incident = Incident::new(
         name,
         IncidentSpec {
-            policy_ref: PolicyRef { name: policy.name_any() },
+            policy_ref: Some(PolicyRef { name: policy.name_any() }),
             summary,
-            severity: None,
-            response: None,
+            ..IncidentSpec::default()
         },
     );
     incident.metadata.namespace = policy.namespace();
@@ -222,7 +221,11 @@ fn closed_at(incident: &Incident) -> Option<Timestamp> {
 
 /// Whether it had its policy's claim at some time: only then is the policy noted in its state.
 pub fn had_claim(incident: &Incident) -> bool {
-    incident.status.as_ref().is_some_and(|status| status.state.policy.is_some())
+    incident
+        .status
+        .as_ref()
+        .and_then(|status| status.state.policy.as_ref())
+        .is_some_and(|p| !p.uid.is_empty())
 }
 
 fn recovered(incident: &Incident) -> bool {

@@ -95,7 +95,7 @@ async fn list(operator: &Operator, policy: &Name) -> Result<Vec<Incident>, Error
         let listed = retry::read(|| api.list(&page)).await?;
         // One that does not decode is said elsewhere, and hides no other.
         let incidents = listed.items.into_iter().filter_map(|raw| raw.try_parse::<Incident>().ok());
-        found.extend(incidents.filter(|incident| incident.spec.policy_ref.name == policy.name));
+        found.extend(incidents.filter(|incident| incident.policy_name() == Some(&policy.name)));
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(found),

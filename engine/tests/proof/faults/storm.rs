@@ -1,6 +1,8 @@
 //! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
 
 use super::oracle::is_trace;
+use firebreak_engine::intent::Response;
+
 use super::*;
 
 impl Run {
@@ -211,7 +213,7 @@ impl Run {
 
     pub(super) fn end(&mut self) {
         match self.dice.roll(3) {
-            0 => self.world.intent.withdrawn = true,
+            0 => self.world.intent.response = Response::Withdrawn,
             1 => self.world.intent.deleting = true,
             _ => {
                 self.world.signals.insert("nodes".to_owned(), reading(&[("total", 8), ("ready", 8)]));
@@ -225,7 +227,7 @@ impl Run {
         self.world.settle = Some(json!({"phase": "Ready"}));
         let recovered = reading(&[("total", 8), ("ready", 8)]);
         let rings = self.world.signals["nodes"] != recovered && !self.weather.calm;
-        if rings && !self.world.intent.withdrawn && !self.world.intent.deleting {
+        if rings && self.world.intent.response != Response::Withdrawn && !self.world.intent.deleting {
             self.world.signals.insert("nodes".to_owned(), recovered);
         }
         self.world.pass(1);
@@ -252,7 +254,7 @@ impl Run {
                 return;
             }
             if self.world.state().held.as_ref().is_some_and(|held| held.reason == "Relapsed") {
-                self.world.intent.withdrawn = true; // only a person moves that on
+                self.world.intent.response = Response::Withdrawn; // only a person moves that on
             }
             if decision.effects.is_empty() && !decision.report {
                 let wake = decision.wake_at.expect("nothing is under way and nothing wakes it");

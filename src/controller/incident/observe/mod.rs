@@ -90,8 +90,8 @@ pub async fn look(
                     Some(why) => LookResult::Failed { why: why.clone() },
                 },
                 Look::Object(target) => reader.object(target).await,
-                Look::Holder(incident) => {
-                    LookResult::Failed { why: format!("Incident {incident} is not read as a ServiceAccount") }
+                Look::Holder(_) | Look::Brake | Look::Namespace => {
+                    LookResult::Failed { why: "it is not read as a ServiceAccount".to_owned() }
                 }
             };
             (look, result)
