@@ -36,6 +36,7 @@ mod observe;
 mod opened_by_hand;
 mod policy_unavailable;
 mod reach;
+mod retention;
 mod running;
 mod s12_malformed;
 mod s13_undo;

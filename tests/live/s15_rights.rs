@@ -115,11 +115,13 @@ async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
         "escalate clusterroles.rbac.authorization.k8s.io",
         "create rolebindings.rbac.authorization.k8s.io",
         "update remediationpolicies.firebreak.dev",
-        "delete incidents.firebreak.dev",
+        "delete remediationpolicies.firebreak.dev",
+        "deletecollection incidents.firebreak.dev",
         "get configmaps",
         "create configmaps",
         "update leases.coordination.k8s.io",
-        "get namespaces",
+        "list namespaces",
+        "update namespaces",
         "list events.events.k8s.io",
     ] {
         let question: Vec<&str> = never.split(' ').chain(["--namespace", a]).collect();
@@ -180,6 +182,7 @@ async fn a_response_is_made_as_the_responder_and_asks_for_nothing_that_is_forbid
         let is_its_own = match target.resource.as_str() {
             "" => true, // discovery
             "remediationpolicies" | "incidents" | "events" => true,
+            "namespaces" => each.call.target.name == drill.world.a,
             "leases" | "configmaps" => target.namespace == *home,
             _ => false,
         };
