@@ -129,9 +129,11 @@ impl Operator {
         all
     }
 
-    /// Makes the Incidents of this policy due that are not closed.
+    /// Makes the Incidents of this policy due that are not closed, and those that have none yet.
     pub fn nudge_incidents_of(&self, policy: &Name) {
-        for incident in self.incidents_of(policy) {
+        let mut theirs = self.incidents.of_namespace(&policy.namespace);
+        theirs.retain(|incident| incident.policy_name().is_none_or(|name| name == policy.name));
+        for incident in theirs {
             incident::nudge(self, &incident);
         }
     }

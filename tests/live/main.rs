@@ -57,3 +57,4 @@ mod s9_relapse;
 mod schema;
 mod steps;
 mod withdrawal;
+mod without_a_policy;

@@ -1,6 +1,7 @@
 //! One Incident: observe → translate → decide (look, decide again) → record → act.
 
 pub mod act;
+pub mod choose;
 pub mod holder;
 pub mod observe;
 pub mod own;
@@ -68,6 +69,17 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             }
         },
     };
+    if is_edited_after_its_end(&incident) {
+        incident = record::seen(&api, incident, Timestamp::now()).await?;
+        operator.note_incident(&incident);
+        notices::closed(operator, &incident);
+    }
+    if let Some(policy) = choose::choose(operator, &incident).await? {
+        incident = record::chosen(&api, incident, policy, Timestamp::now()).await?;
+        // It is the policy that claims it, and that makes it due again.
+        operator.note_incident(&incident);
+        policy_of(&incident).into_iter().for_each(|policy| operator.queue.nudge(Key::Policy(policy), 1));
+    }
     let mut outcomes = BTreeMap::new();
     let mut report = None;
     for _ in 0..ROUNDS {
@@ -126,8 +138,7 @@ struct Situation {
 /// None while the claim is about to be filled in.
 async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
     let Some(name) = policy_of(incident) else {
-        let why = "it names no policy, and no rule of a policy in this namespace holds: nothing is applied"
-            .to_owned();
+        let why = choose::waits_for_a_rule(&incident.namespace().unwrap_or_default());
         return Ok(Some(Situation { policy: None, rules: None, fact: PolicyFact::NotChosen { why } }));
     };
     if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
@@ -285,6 +296,7 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     let pinned =
         state.filter(|state| state.first_action_at.is_some()).and_then(|state| state.policy.as_ref());
     let recorded = state.and_then(|state| state.policy.as_ref()).map(|policy| policy.service_account.clone());
+    let recorded = recorded.filter(|name| !name.is_empty());
     let name = pinned
         .map(|policy| policy.service_account.clone())
         .or_else(|| rules.map(|rules| rules.service_account.clone()))
@@ -295,12 +307,21 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// Makes an Incident due. One that is closed and let go is not looked at again: nothing about it
-/// can change any more, and a policy collects many of them.
+/// Makes an Incident due. One that is closed and let go is not looked at again, unless somebody has edited
+/// it: nothing about it can change any more, and a policy collects many of them.
 pub fn nudge(operator: &Operator, incident: &Incident) {
-    if !is_closed(incident) || record::has_finalizer(incident) {
+    if !is_closed(incident) || record::has_finalizer(incident) || is_edited_after_its_end(incident) {
         operator.queue.nudge(key(incident), translate::urgency(incident));
     }
+}
+
+/// Whether its spec was changed when it was closed already, and nobody was told yet.
+fn is_edited_after_its_end(incident: &Incident) -> bool {
+    let seen = incident.status.as_ref().and_then(|status| status.observed_generation);
+    is_closed(incident)
+        && !record::has_finalizer(incident)
+        && incident.metadata.deletion_timestamp.is_none()
+        && seen != incident.metadata.generation
 }
 
 /// The policy whose response an Incident is; none while it has not chosen one.
