@@ -38,6 +38,7 @@ mod policy_unavailable;
 mod reach;
 mod retention;
 mod running;
+mod s10_fates;
 mod s10_uninstall;
 mod s12_malformed;
 mod s13_undo;
