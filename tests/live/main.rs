@@ -39,6 +39,7 @@ mod reach;
 mod retention;
 mod running;
 mod s10_fates;
+mod s10_namespace;
 mod s10_uninstall;
 mod s12_malformed;
 mod s13_undo;
