@@ -114,6 +114,10 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     let resolved = drill.recover(&generated).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{generated}");
     assert_eq!(chosen(&resolved), "drill", "{generated}");
+    // A person was asked once, and not again while the claim went from one to the next.
+    let events = generated.events().await;
+    assert_eq!(events.iter().filter(|event| event.starts_with("AnotherIncident")).count(), 1, "{events:#?}");
+    assert!(!events.iter().any(|event| event.contains("no Incident has")), "{events:#?}");
     went_there_and_back(&models, 3).await;
 
     a_closed_one_is_applied_again(&drill, &given_up, quiet).await;

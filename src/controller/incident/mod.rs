@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
 use firebreak_engine::facts::{Facts, Look, LookResult, Outcome, PolicyFact};
+use firebreak_engine::intent::Response;
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
@@ -25,7 +26,7 @@ use self::own::OwnReads;
 use self::translate::Claim;
 use super::brake::BrakeOf;
 use super::error::Error;
-use super::policy::claim::is_closed;
+use super::policy::claim::{self, is_closed};
 use super::queue::{Key, Name};
 use super::seen::Seen;
 use super::{Operator, notices};
@@ -146,16 +147,24 @@ async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Opti
         return Ok(Some(Situation { policy: None, rules: None, fact }));
     }
     let mut policy = operator.policy(&name);
-    let claim = |policy: Option<&RemediationPolicy>| {
+    let claimed = |policy: Option<&RemediationPolicy>| {
         policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
     };
-    if claim(policy.as_ref()) == Claim::NotOurs {
+    if claimed(policy.as_ref()) == Claim::NotOurs {
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
         let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
         policy = retry::find(&name.name, || api.get(&name.name)).await?;
     }
-    if claim(policy.as_ref()) == Claim::Soon {
+    if claimed(policy.as_ref()) == Claim::Soon {
         // The write that fills it in makes this Incident due again.
+        return Ok(None);
+    }
+    if !matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
+        && policy.as_ref().is_some_and(claim::is_free)
+        && claim::may_claim(incident)
+    {
+        // So does the write by which this one gets the claim, or another one that comes first.
+        operator.queue.nudge(Key::Policy(name), 1);
         return Ok(None);
     }
     let rules = policy.as_ref().map(|policy| operator.rules(policy));
