@@ -18,6 +18,8 @@ use crate::{
 enum Phase {
     /// Its step does not begin.
     Open,
+    /// Its step needs an approval.
+    AwaitingApproval,
     /// Its step did not help.
     Held,
     /// Nothing is heard of its write.
@@ -35,17 +37,28 @@ enum Fate {
     Paused,
     Withdrawn,
     Kept,
+    Deleted,
     PolicySuspended,
     PolicyDeleted,
     PolicyObserves,
     PolicyNotAccepted,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Open, Phase::Held, Phase::Remediating, Phase::Verifying, Phase::Monitoring, Phase::Reverting];
+const PHASES: [Phase; 7] = [
+    Phase::Open,
+    Phase::AwaitingApproval,
+    Phase::Held,
+    Phase::Remediating,
+    Phase::Verifying,
+    Phase::Monitoring,
+    Phase::Reverting,
+];
 
-const FATES: [Fate; 5] = [
+const FATES: [Fate; 8] = [
+    Fate::Paused,
     Fate::Withdrawn,
+    Fate::Kept,
+    Fate::Deleted,
     Fate::PolicySuspended,
     Fate::PolicyDeleted,
     Fate::PolicyObserves,
@@ -80,6 +93,7 @@ impl Case {
             let never = json!([{"cel": {"expression": "signals.alarm.total > 5"}}]);
             match self.phase {
                 Phase::Open => spec["steps"][0]["when"] = json!("signals.alarm.total > 5"),
+                Phase::AwaitingApproval => spec["steps"][0]["approval"] = json!("Required"),
                 Phase::Held => spec["steps"][0]["verify"] = json!({"within": "1s", "checks": never}),
                 Phase::Verifying => spec["steps"][0]["verify"] = json!({"within": "1h", "checks": never}),
                 Phase::Remediating | Phase::Monitoring => {}
@@ -92,7 +106,7 @@ impl Case {
 
     /// Whether its model is changed when the fate comes.
     fn is_in_force(self) -> bool {
-        !matches!(self.phase, Phase::Open | Phase::Remediating)
+        !matches!(self.phase, Phase::Open | Phase::AwaitingApproval | Phase::Remediating)
     }
 
     /// Whether nothing at all is done until a person acts. A policy that observes publishes its plan as long as
@@ -101,7 +115,7 @@ impl Case {
         match self.fate {
             Fate::Paused | Fate::PolicySuspended | Fate::PolicyDeleted | Fate::PolicyNotAccepted => true,
             Fate::PolicyObserves => self.is_in_force(),
-            Fate::Withdrawn | Fate::Kept => false,
+            Fate::Withdrawn | Fate::Kept | Fate::Deleted => false,
         }
     }
 }
@@ -132,6 +146,7 @@ impl Response {
     fn phase(&self) -> &'static str {
         match self.case.phase {
             Phase::Open => "Open",
+            Phase::AwaitingApproval => "AwaitingApproval",
             Phase::Held => "Held",
             Phase::Remediating => "Remediating",
             Phase::Verifying => "Verifying",
@@ -163,6 +178,7 @@ impl Response {
             Fate::Paused => self.respond("Paused").await,
             Fate::Withdrawn => self.respond("Withdrawn").await,
             Fate::Kept => self.respond("Kept").await,
+            Fate::Deleted => self.incident.delete().await,
             Fate::PolicySuspended => drop(policy(json!({"spec": {"suspend": true}})).await),
             Fate::PolicyDeleted => self.policy.delete().await,
             Fate::PolicyObserves => drop(policy(json!({"spec": {"mode": "Observe"}})).await),
@@ -186,29 +202,37 @@ impl Response {
 
     async fn assert_nothing_is_half_way(&self) {
         let Self { case, incident, models, .. } = self;
-        let closed = incident.get().await;
+        if case.fate == Fate::Deleted {
+            incident.wait_until_gone().await;
+        } else {
+            self.assert_is_closed().await;
+        }
+        let (model, before) = (&models.objects[0], &models.before[0]);
+        let after = model.snapshot().await;
+        assert_eq!(after.traces(), Vec::<&str>::new(), "{case:?}: traces on {model}");
+        if case.fate == Fate::Kept && case.is_in_force() {
+            assert_eq!(after.spec, fallen_spec(&before.spec), "{case:?}: {model}");
+        } else {
+            assert_eq!(after.spec, before.spec, "{case:?}: {model}");
+            drill::models::assert_no_trace(model, before, &after);
+        }
+    }
+
+    async fn assert_is_closed(&self) {
+        let Self { case, incident, .. } = self;
+        let closed = incident.wait_until("let go", |seen| seen.finalizers().is_empty()).await;
         let name = format!("{case:?}: {incident}");
-        let closing = if case.fate == Fate::Kept { "Kept" } else { "Withdrawn" };
         let status = &closed.data["status"];
         if case.phase == Phase::Reverting && status["closing"] == "Recovered" {
             assert_eq!(case.fate, Fate::Paused, "{name}: only this one went on by itself");
         } else {
+            let closing = if case.fate == Fate::Kept { "Kept" } else { "Withdrawn" };
             assert_eq!(status["closing"], closing, "{name}");
         }
-        assert_eq!(condition(&closed, "Ready"), Some("True"), "{name}");
-        assert_eq!(condition(&closed, "Stalled"), Some("False"), "{name}");
-        assert_eq!(condition(&closed, "Returned"), Some("True"), "{name}");
-        assert_eq!(status["changesInForce"], 0, "{name}");
-        incident.wait_until("let go", |seen| seen.finalizers().is_empty()).await;
-        let (model, before) = (&models.objects[0], &models.before[0]);
-        let after = model.snapshot().await;
-        assert_eq!(after.traces(), Vec::<&str>::new(), "{name}: traces on {model}");
-        if case.fate == Fate::Kept && case.is_in_force() {
-            assert_eq!(after.spec, fallen_spec(&before.spec), "{name}: {model}");
-        } else {
-            assert_eq!(after.spec, before.spec, "{name}: {model}");
-            drill::models::assert_no_trace(model, before, &after);
+        for (type_, truth) in [("Ready", "True"), ("Stalled", "False"), ("Returned", "True")] {
+            assert_eq!(condition(&closed, type_), Some(truth), "{name}: {type_}");
         }
+        assert_eq!(status["changesInForce"], 0, "{name}");
     }
 }
 
@@ -252,11 +276,13 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
     let paused = |response: &&Response| response.case.fate == Fate::Paused;
     join_all(responses.iter().filter(paused).map(Response::goes_on)).await;
     operator.proxy.forget_rules();
-    let is_open = |response: &&Response| !matches!(response.case.fate, Fate::Withdrawn | Fate::Kept);
+    let is_open = |one: &&Response| !matches!(one.case.fate, Fate::Withdrawn | Fate::Kept | Fate::Deleted);
     join_all(responses.iter().filter(is_open).map(|response| response.respond("Withdrawn"))).await;
     let a = drill.world.a.as_str();
-    let wait = ["wait", "--for=condition=Resolved", "incidents", "--all", "--namespace", a, "--timeout=60s"];
-    drill.world.kubectl(&wait).await;
+    let stays = |response: &&Response| response.case.fate != Fate::Deleted;
+    let staying: Vec<&str> = responses.iter().filter(stays).map(|one| one.incident.name()).collect();
+    let wait = ["wait", "--for=condition=Resolved", "--namespace", a, "--timeout=60s", "incident"];
+    drill.world.kubectl(&[&wait[..], &staying].concat()).await;
     all(&responses, Response::assert_nothing_is_half_way).await;
-    assert_eq!(drill.incidents().await.len(), responses.len(), "one for each, and no other was opened");
+    assert_eq!(drill.incidents().await.len(), staying.len(), "one for each, and no other was opened");
 }
