@@ -195,9 +195,14 @@ impl Operator {
     /// An Incident is gone.
     pub fn forget_incident(&self, name: &Name) {
         if let Some(uid) = self.incident(name).and_then(|incident| incident.uid()) {
-            self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            self.forget(&uid);
         }
         self.incidents.remove(name);
+    }
+
+    /// Whatever had this uid is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// What we wrote may be newer than what the watch has shown so far.

@@ -123,6 +123,7 @@ async fn watch<K>(
             Ok(watcher::Event::Apply(object)) => take_in(operator, shelf(operator), object, &changed),
             Ok(watcher::Event::Delete(object)) => {
                 let name = name_of(&object);
+                object.uid().into_iter().for_each(|uid| operator.forget(&uid));
                 shelf(operator).remove(&name);
                 changed(operator, &name, None);
             }

@@ -7,6 +7,7 @@ pub mod observe;
 pub mod own;
 pub mod record;
 pub mod report;
+mod situation;
 pub mod translate;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed, decide};
 use firebreak_engine::facts::{Facts, Look, LookResult, Outcome, PolicyFact};
-use firebreak_engine::intent::Response;
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
@@ -23,14 +23,13 @@ use tokio::time::Instant;
 use self::holder::Holders;
 use self::observe::{Account, Kinds};
 use self::own::OwnReads;
-use self::translate::Claim;
+use self::situation::{Situation, observe_policy};
 use super::brake::BrakeOf;
 use super::error::Error;
-use super::policy::claim::{self, is_closed};
+use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
-use super::seen::Seen;
 use super::{Operator, notices};
-use crate::api::{Incident, RemediationPolicy};
+use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
 
@@ -127,52 +126,6 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     // A moment later, so that the clock has passed it for certain.
     Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(5)
-}
-
-/// The policy as it stands for this Incident.
-struct Situation {
-    policy: Option<RemediationPolicy>,
-    rules: Option<std::sync::Arc<Rules>>,
-    fact: PolicyFact,
-}
-
-/// None while the claim is about to be filled in.
-async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let Some(name) = policy_of(incident) else {
-        let why = choose::waits_for_a_rule(&incident.namespace().unwrap_or_default());
-        return Ok(Some(Situation { policy: None, rules: None, fact: PolicyFact::NotChosen { why } }));
-    };
-    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
-        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
-        return Ok(Some(Situation { policy: None, rules: None, fact }));
-    }
-    let mut policy = operator.policy(&name);
-    let claimed = |policy: Option<&RemediationPolicy>| {
-        policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
-    };
-    if claimed(policy.as_ref()) == Claim::NotOurs {
-        // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-        policy = retry::find(&name.name, || api.get(&name.name)).await?;
-    }
-    if claimed(policy.as_ref()) == Claim::Soon {
-        // The write that fills it in makes this Incident due again.
-        return Ok(None);
-    }
-    if !matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
-        && policy.as_ref().is_some_and(claim::is_free)
-        && claim::may_claim(incident)
-    {
-        // So does the write by which this one gets the claim, or another one that comes first.
-        operator.queue.nudge(Key::Policy(name), 1);
-        return Ok(None);
-    }
-    let rules = policy.as_ref().map(|policy| operator.rules(policy));
-    let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
-    let why = why.unwrap_or_default();
-    let usable = rules.and_then(|rules| rules.as_ref().as_ref().ok().cloned());
-    let fact = translate::policy(policy.as_ref(), usable.as_deref().ok_or(why.as_str()), incident);
-    Ok(Some(Situation { rules: usable, policy, fact }))
 }
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
