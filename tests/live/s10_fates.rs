@@ -96,7 +96,9 @@ impl Case {
                 Phase::AwaitingApproval => spec["steps"][0]["approval"] = json!("Required"),
                 Phase::Held => spec["steps"][0]["verify"] = json!({"within": "1s", "checks": never}),
                 Phase::Verifying => spec["steps"][0]["verify"] = json!({"within": "1h", "checks": never}),
-                Phase::Remediating | Phase::Monitoring => {}
+                // So often that it is under way for as long as the test is.
+                Phase::Remediating => spec["steps"][0]["retries"] = json!(10),
+                Phase::Monitoring => {}
                 Phase::Reverting => spec["signals"][0]["objects"]["names"] = json!(["other-alarm"]),
             }
         });
