@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
 
 use super::error::Error;
 use crate::settings::Output;
@@ -73,13 +74,24 @@ impl Line {
         self
     }
 
-    /// The line, cut to `width` characters.
+    /// The line, cut to so many columns of a terminal; what is cut has a mark at its end.
     fn render(&self, colour: bool, width: usize) -> String {
-        let mut left = width;
+        let text: String = self.0.iter().map(|(_, text)| text.as_str()).collect();
+        let whole: usize = text.trim_end().chars().filter_map(UnicodeWidthChar::width).sum();
+        let mut left = if whole > width { width.saturating_sub(1) } else { usize::MAX };
         let mut out = String::new();
+        let mut is_cut = false;
         for (style, text) in &self.0 {
-            let part: String = text.chars().take(left).collect();
-            left -= part.chars().count();
+            let mut part = String::new();
+            for c in text.chars() {
+                let wide = c.width().unwrap_or(0);
+                is_cut |= wide > left;
+                if is_cut {
+                    break;
+                }
+                left -= wide;
+                part.push(c);
+            }
             match style.code() {
                 code if colour && !code.is_empty() && !part.is_empty() => {
                     out.push_str(code);
@@ -88,8 +100,14 @@ impl Line {
                 }
                 _ => out.push_str(&part),
             }
+            if is_cut {
+                break;
+            }
         }
         out.truncate(out.trim_end().len());
+        if is_cut && width > 0 {
+            out.push('…');
+        }
         out
     }
 }
@@ -124,10 +142,10 @@ impl Screen {
     /// Returns how many there are now.
     pub fn redraw(&self, lines: &[Line], above: usize) -> Result<usize, Error> {
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
-        let shown = &lines[..lines.len().min(usize::from(height).saturating_sub(1))];
+        let shown = frame(lines, usize::from(width), usize::from(height));
         let mut text = if above > 0 { format!("\x1b[{above}A\x1b[J") } else { String::new() };
-        for line in shown {
-            text.push_str(&line.render(true, usize::from(width)));
+        for line in &shown {
+            text.push_str(line);
             text.push('\n');
         }
         self.text(&text)?;
@@ -157,6 +175,19 @@ impl Screen {
     }
 }
 
+/// The lines as they fit into a window, in colour; what does not fit is counted in the last one.
+fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
+    // The cursor stands below the last line.
+    let room = height.saturating_sub(1);
+    let render = |line: &Line| line.render(true, width);
+    if lines.len() <= room {
+        return lines.iter().map(render).collect();
+    }
+    let shown = room.saturating_sub(1);
+    let more = Line::styled(Style::Faint, format!("… and {} more lines", lines.len() - shown));
+    lines[..shown].iter().chain([&more]).map(render).collect()
+}
+
 /// One line on standard error that is no error: what helps to understand the answer.
 pub fn note(text: &str) {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -172,8 +203,30 @@ mod tests {
     fn a_line_is_cut_before_it_is_coloured() {
         let line = Line::of("step ").add(Style::Good, "Verified").and("  ");
         assert_eq!(line.render(false, 100), "step Verified");
-        assert_eq!(line.render(false, 8), "step Ver");
-        assert_eq!(line.render(true, 8), "step \x1b[32mVer\x1b[0m");
+        assert_eq!(line.render(false, 13), "step Verified", "trailing spaces are no text");
+        assert_eq!(line.render(false, 8), "step Ve…");
+        assert_eq!(line.render(true, 8), "step \x1b[32mVe\x1b[0m…");
+        assert_eq!(line.render(true, 1), "…");
+        assert_eq!(line.render(false, 0), "");
+    }
+
+    #[test]
+    fn a_wide_character_takes_two_columns() {
+        let line = Line::of("显卡故障");
+        assert_eq!(line.render(false, 8), "显卡故障");
+        assert_eq!(line.render(false, 6), "显卡…");
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_window_is_counted() {
+        let lines: Vec<Line> = (0..5).map(|number| Line::of(format!("line {number}"))).collect();
+        assert_eq!(frame(&lines, 80, 6).len(), 5);
+        assert_eq!(frame(&lines, 80, 4)[..2], ["line 0", "line 1"]);
+        assert!(frame(&lines, 80, 4)[2].contains("… and 3 more lines"));
+        assert_eq!(frame(&lines, 4, 6)[0], "lin…");
+        for (width, height) in [(0, 0), (1, 1), (2, 2)] {
+            assert!(frame(&lines, width, height).len() <= height.max(1));
+        }
     }
 
     #[test]

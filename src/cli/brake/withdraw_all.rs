@@ -1,0 +1,201 @@
+//! `firebreak brake on --withdraw-all`: every open Incident of all namespaces is
+//! withdrawn, and followed until everything is put back.
+//!
+//! The brake is engaged before, so that an Incident which opens meanwhile has
+//! nothing to put back; it is withdrawn too.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use firebreak_engine::verdict::Verdict;
+use futures::StreamExt;
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+
+use crate::api::{Incident, Response};
+use crate::cli::connection::Connection;
+use crate::cli::decision::Decision;
+use crate::cli::respond;
+use crate::cli::screen::{Line, Screen, Style, note};
+use crate::cli::{Answer, Error, follow, tree};
+use crate::controller::policy::claim::is_closed;
+
+/// An Incident that is not closed yet.
+struct Open {
+    incident: Option<Incident>,
+    /// Why it could not be withdrawn.
+    problem: Option<String>,
+}
+
+/// Withdraws all open Incidents. Yes when all of them are closed in time.
+pub async fn run(screen: &Screen, connection: &Connection, timeout: Duration) -> Result<Answer, Error> {
+    let mut all = All { screen, connection, open: BTreeMap::new(), closed: 0, drawn: 0 };
+    let done = tokio::time::timeout(timeout, all.follow()).await;
+    if let Ok(done) = done {
+        done?;
+    }
+    all.say_end(timeout)
+}
+
+struct All<'a> {
+    screen: &'a Screen,
+    connection: &'a Connection,
+    /// By namespace and name.
+    open: BTreeMap<(String, String), Open>,
+    closed: usize,
+    drawn: usize,
+}
+
+impl All<'_> {
+    /// Until none is open any more, or none is left that can still be closed.
+    async fn follow(&mut self) -> Result<(), Error> {
+        let api = self.connection.raw_incidents(None);
+        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut is_listed = false;
+        let mut said = false;
+        while !(is_listed && self.open.values().all(|open| open.problem.is_some())) {
+            match events.next().await {
+                Some(Ok(Event::InitApply(object) | Event::Apply(object))) => self.seen(object).await?,
+                Some(Ok(Event::Delete(object))) => self.gone(&object)?,
+                Some(Ok(Event::Init)) => {}
+                Some(Ok(Event::InitDone)) => is_listed = true,
+                Some(Err(error)) => match follow::refusal(&error) {
+                    Some(refusal) => {
+                        return Err(Error::request("cannot watch the Incidents of all namespaces", refusal));
+                    }
+                    None if !said => {
+                        said = true;
+                        note(&format!("the connection was interrupted ({error}); it is tried again"));
+                    }
+                    None => {}
+                },
+                None => break,
+            }
+            self.draw()?;
+        }
+        Ok(())
+    }
+
+    async fn seen(&mut self, object: DynamicObject) -> Result<(), Error> {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        let incident: Incident = match object.try_parse() {
+            Ok(incident) => incident,
+            Err(error) => {
+                let why =
+                    std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                self.open
+                    .insert(key, Open { incident: None, problem: Some(format!("cannot be read: {why}")) });
+                return Ok(());
+            }
+        };
+        if is_closed(&incident) {
+            return self.ended(&key, "put back");
+        }
+        let is_ending = matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
+            || incident.metadata.deletion_timestamp.is_some();
+        let known = self.open.get(&key).and_then(|open| open.problem.clone());
+        let problem = if is_ending || known.is_some() { known } else { self.withdraw(&key).await? };
+        self.say_stuck(&key, &incident)?;
+        self.open.insert(key, Open { incident: Some(incident), problem });
+        Ok(())
+    }
+
+    /// Why it could not be withdrawn, if so.
+    async fn withdraw(&mut self, (namespace, name): &(String, String)) -> Result<Option<String>, Error> {
+        let decision =
+            Decision { connection: self.connection, namespace: namespace.clone(), name, verb: "withdraw" };
+        match respond::write(&decision, Response::Withdrawn).await {
+            Ok(_) => Ok(None),
+            // Closed or deleted in this moment: the next event says so. Anything else stands in its way.
+            Err(error) => match self.connection.find_incident(namespace, name).await? {
+                Some(live) if !is_closed(&live) => Ok(Some(error.to_string())),
+                Some(_) | None => Ok(None),
+            },
+        }
+    }
+
+    fn gone(&mut self, object: &DynamicObject) -> Result<(), Error> {
+        self.ended(&(object.namespace().unwrap_or_default(), object.name_any()), "deleted")
+    }
+
+    fn ended(&mut self, key: &(String, String), how: &str) -> Result<(), Error> {
+        if self.open.remove(key).is_none() {
+            return Ok(());
+        }
+        self.closed += 1;
+        if self.screen.is_terminal {
+            return Ok(());
+        }
+        self.screen.lines(&[Line::of(format!("{}/{}  ", key.0, key.1)).add(Style::Good, how)])
+    }
+
+    /// Where nothing is drawn again, a person must still see what is stuck before the time is up.
+    fn say_stuck(&self, key: &(String, String), incident: &Incident) -> Result<(), Error> {
+        let before = self.open.get(key).and_then(|open| stuck(open.incident.as_ref()?));
+        match stuck(incident) {
+            Some(why) if !self.screen.is_terminal && before.as_ref() != Some(&why) => {
+                self.screen.lines(&[Line::of(format!("{}/{}  ", key.0, key.1)).add(Style::Bad, why)])
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn draw(&mut self) -> Result<(), Error> {
+        if self.screen.is_terminal {
+            let mut lines = vec![Line::of(format!("{} closed, {} still open", self.closed, self.open.len()))];
+            lines.extend(self.open.iter().map(|(key, open)| line(key, open)));
+            self.drawn = self.screen.redraw(&lines, self.drawn)?;
+        }
+        Ok(())
+    }
+
+    fn say_end(&self, timeout: Duration) -> Result<Answer, Error> {
+        if self.open.is_empty() {
+            let text = match self.closed {
+                0 => "no Incident is open: there is nothing to put back".to_owned(),
+                number => format!("{number} Incident(s) closed: everything is put back"),
+            };
+            self.screen.lines(&[Line::styled(Style::Good, text)])?;
+            return Ok(Answer::Yes);
+        }
+        if !self.screen.is_terminal {
+            self.screen.lines(&self.open.iter().map(|(key, open)| line(key, open)).collect::<Vec<_>>())?;
+        }
+        let (namespace, name) = self.open.keys().next().cloned().unwrap_or_default();
+        note(&format!(
+            "{} Incident(s) still open after {} s, see above; `firebreak describe {name} -n {namespace}` shows what is \
+             left, `firebreak undo KIND/NAME` puts single objects back, and the same command again goes on waiting",
+            self.open.len(),
+            timeout.as_secs()
+        ));
+        Ok(Answer::No)
+    }
+}
+
+fn line((namespace, name): &(String, String), open: &Open) -> Line {
+    let line = Line::of(format!("  {namespace}/{name}  "));
+    let line = match &open.incident {
+        Some(incident) => {
+            let (style, phase) = tree::phase(incident);
+            let in_force = incident.status.as_ref().map_or(0, |status| status.changes_in_force);
+            line.add(style, phase).and(format!("  {in_force} change(s) in force"))
+        }
+        None => line,
+    };
+    let problem = open.problem.clone().or_else(|| stuck(open.incident.as_ref()?));
+    match problem {
+        Some(problem) => line.add(Style::Bad, format!("  {problem}")),
+        None => line,
+    }
+}
+
+/// Why it needs a person, once it goes back.
+fn stuck(incident: &Incident) -> Option<String> {
+    let status = incident.status.as_ref()?;
+    let is_going_back = status.state.closing.is_some();
+    let stalled = status.conditions.iter().find(|condition| condition.type_ == "Stalled")?;
+    (is_going_back && stalled.status == Verdict::True)
+        .then(|| format!("{}: {}", stalled.reason, stalled.message))
+}
