@@ -218,6 +218,10 @@ pub struct BrakeOnArgs {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     #[arg(requires = "withdraw_all")]
     pub timeout: Duration,
+    /// Withdraw only in these namespaces, those of the operator's own --watch-namespaces [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
+    #[arg(requires = "withdraw_all")]
+    pub watch_namespaces: Vec<String>,
 }
 
 /// `completion`.

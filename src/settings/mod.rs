@@ -15,9 +15,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub use arguments::{
-    ApproveArgs, BrakeArgs, BrakeCommand, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs, GetArgs,
-    IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource, Shell, TestArgs,
-    UndoArgs,
+    ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
+    GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource, Shell,
+    TestArgs, UndoArgs,
 };
 pub use duration::parse as parse_duration;
 pub use verbs::Command;

@@ -38,7 +38,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> 
             let map = brake.set("true").await?;
             screen.lines(&brake.lines(map.as_ref()))?;
             if on.withdraw_all {
-                return withdraw_all::run(screen, connection, on.timeout).await;
+                return withdraw_all::run(screen, connection, on).await;
             }
         }
     }

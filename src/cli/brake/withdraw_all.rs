@@ -4,11 +4,12 @@
 //! The brake is engaged before, so that an Incident which opens meanwhile has
 //! nothing to put back; it is withdrawn too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use firebreak_engine::verdict::Verdict;
 use futures::StreamExt;
+use futures::stream::select_all;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt;
@@ -21,6 +22,7 @@ use crate::cli::respond;
 use crate::cli::screen::{Line, Screen, Style, note};
 use crate::cli::{Answer, Error, follow, tree};
 use crate::controller::policy::claim::is_closed;
+use crate::settings::BrakeOnArgs;
 
 /// An Incident that is not closed yet.
 struct Open {
@@ -30,13 +32,13 @@ struct Open {
 }
 
 /// Withdraws all open Incidents. Yes when all of them are closed in time.
-pub async fn run(screen: &Screen, connection: &Connection, timeout: Duration) -> Result<Answer, Error> {
+pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeOnArgs) -> Result<Answer, Error> {
     let mut all = All { screen, connection, open: BTreeMap::new(), closed: 0, drawn: 0 };
-    let done = tokio::time::timeout(timeout, all.follow()).await;
+    let done = tokio::time::timeout(args.timeout, all.follow(&args.watch_namespaces)).await;
     if let Ok(done) = done {
         done?;
     }
-    all.say_end(timeout)
+    all.say_end(args.timeout)
 }
 
 struct All<'a> {
@@ -50,20 +52,31 @@ struct All<'a> {
 
 impl All<'_> {
     /// Until none is open any more, or none is left that can still be closed.
-    async fn follow(&mut self) -> Result<(), Error> {
-        let api = self.connection.raw_incidents(None);
-        let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut is_listed = false;
+    async fn follow(&mut self, namespaces: &[String]) -> Result<(), Error> {
+        let places: Vec<Option<&str>> = if namespaces.is_empty() {
+            vec![None]
+        } else {
+            namespaces.iter().map(|name| Some(name.as_str())).collect()
+        };
+        let mut unlisted: BTreeSet<Option<&str>> = places.iter().copied().collect();
+        let mut events = select_all(places.into_iter().map(|place| {
+            let api = self.connection.raw_incidents(place);
+            let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+            events.map(move |event| (place, event)).boxed()
+        }));
         let mut said = false;
-        while !(is_listed && self.open.values().all(|open| open.problem.is_some())) {
-            match events.next().await {
-                Some(Ok(Event::InitApply(object) | Event::Apply(object))) => self.seen(object).await?,
-                Some(Ok(Event::Delete(object))) => self.gone(&object)?,
-                Some(Ok(Event::Init)) => {}
-                Some(Ok(Event::InitDone)) => is_listed = true,
-                Some(Err(error)) => match follow::refusal(&error) {
+        while !(unlisted.is_empty() && self.open.values().all(|open| open.problem.is_some())) {
+            let Some((place, event)) = events.next().await else { break };
+            match event {
+                Ok(Event::InitApply(object) | Event::Apply(object)) => self.seen(object).await?,
+                Ok(Event::Delete(object)) => self.gone(&object)?,
+                Ok(Event::Init) => {}
+                Ok(Event::InitDone) => {
+                    unlisted.remove(&place);
+                }
+                Err(error) => match follow::refusal(&error) {
                     Some(refusal) => {
-                        return Err(Error::request("cannot watch the Incidents of all namespaces", refusal));
+                        return Err(Error::request(what(place), refusal));
                     }
                     None if !said => {
                         said = true;
@@ -71,7 +84,6 @@ impl All<'_> {
                     }
                     None => {}
                 },
-                None => break,
             }
             self.draw()?;
         }
@@ -172,6 +184,12 @@ impl All<'_> {
         ));
         Ok(Answer::No)
     }
+}
+
+fn what(place: Option<&str>) -> String {
+    let place =
+        place.map_or_else(|| "all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
+    format!("cannot watch the Incidents of {place}")
 }
 
 fn line((namespace, name): &(String, String), open: &Open) -> Line {

@@ -1,0 +1,1 @@
+//! A person's round trip with a real operator.
