@@ -40,6 +40,8 @@ pub struct Following {
     uid: Option<String>,
     called: String,
     interrupted: bool,
+    /// Whether a line was said that stands below what was drawn.
+    has_spoken: bool,
 }
 
 impl Following {
@@ -51,6 +53,7 @@ impl Following {
             uid: incident.uid(),
             called: format!("{namespace}/{name}"),
             interrupted: false,
+            has_spoken: false,
         }
     }
 
@@ -72,7 +75,7 @@ impl Following {
                         ));
                     }
                     None if !self.interrupted => {
-                        self.interrupted = true;
+                        (self.interrupted, self.has_spoken) = (true, true);
                         note(&format!("the connection was interrupted ({error}); it is tried again"));
                     }
                     None => {}
@@ -102,9 +105,13 @@ pub async fn until_closed(
             _ = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(QUIET), if quiet.is_some() => {
                 quiet.take().into_iter().for_each(note);
+                following.has_spoken = true;
                 continue;
             }
         };
+        if std::mem::take(&mut following.has_spoken) {
+            shown.drawn = 0;
+        }
         match state {
             Some(incident) => {
                 if shown.show(&incident)? {

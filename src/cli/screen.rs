@@ -43,7 +43,20 @@ impl Style {
 
 /// One line for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line(Vec<(Style, String)>);
+pub struct Line {
+    parts: Vec<(Style, String)>,
+    overflow: Overflow,
+}
+
+/// What becomes of a line that is wider than the window, where lines are drawn again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Overflow {
+    /// It is cut, with a mark.
+    #[default]
+    Cut,
+    /// It goes on in the next line.
+    Fold,
+}
 
 impl Line {
     /// A line of plain text.
@@ -64,24 +77,53 @@ impl Line {
     /// Adds text in a style.
     pub fn add(mut self, style: Style, text: impl AsRef<str>) -> Self {
         let harmless = |c: char| if c.is_control() { ' ' } else { c };
-        self.0.push((style, text.as_ref().chars().map(harmless).collect()));
+        self.parts.push((style, text.as_ref().chars().map(harmless).collect()));
         self
     }
 
     /// Adds another line's text.
     pub fn join(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        self.parts.extend(other.parts);
         self
+    }
+
+    /// The line, which is needed whole: it goes on in the next line where it is too wide.
+    pub fn whole(self) -> Self {
+        Self { overflow: Overflow::Fold, ..self }
+    }
+
+    fn text(&self) -> String {
+        self.parts.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// The lines that this one takes in a window, each with its indentation and in its first style.
+    fn fold(&self, width: usize) -> Vec<Self> {
+        let text = self.text();
+        if self.overflow == Overflow::Cut || columns(text.trim_end()) <= width {
+            return vec![self.clone()];
+        }
+        let style = self.parts.first().map_or(Style::Plain, |(style, _)| *style);
+        let indent: String = text.chars().take_while(|c| *c == ' ').collect();
+        let mut folded: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            match folded.last_mut() {
+                Some(line) if columns(line) + 1 + columns(word) <= width => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                Some(_) | None => folded.push(format!("{indent}{word}")),
+            }
+        }
+        folded.into_iter().map(|line| Self::styled(style, line)).collect()
     }
 
     /// The line, cut to so many columns of a terminal; what is cut has a mark at its end.
     fn render(&self, colour: bool, width: usize) -> String {
-        let text: String = self.0.iter().map(|(_, text)| text.as_str()).collect();
-        let whole: usize = text.trim_end().chars().filter_map(UnicodeWidthChar::width).sum();
-        let mut left = if whole > width { width.saturating_sub(1) } else { usize::MAX };
+        let mut left =
+            if columns(self.text().trim_end()) > width { width.saturating_sub(1) } else { usize::MAX };
         let mut out = String::new();
         let mut is_cut = false;
-        for (style, text) in &self.0 {
+        for (style, text) in &self.parts {
             let mut part = String::new();
             for c in text.chars() {
                 let wide = c.width().unwrap_or(0);
@@ -110,6 +152,11 @@ impl Line {
         }
         out
     }
+}
+
+/// How many columns of a terminal a text takes.
+fn columns(text: &str) -> usize {
+    text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
 /// The lines as plain text.
@@ -179,6 +226,7 @@ impl Screen {
 fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
     // The cursor stands below the last line.
     let room = height.saturating_sub(1);
+    let lines: Vec<Line> = lines.iter().flat_map(|line| line.fold(width)).collect();
     let render = |line: &Line| line.render(true, width);
     if lines.len() <= room {
         return lines.iter().map(render).collect();
@@ -215,6 +263,17 @@ mod tests {
         let line = Line::of("显卡故障");
         assert_eq!(line.render(false, 8), "显卡故障");
         assert_eq!(line.render(false, 6), "显卡…");
+    }
+
+    #[test]
+    fn a_line_that_is_needed_whole_goes_on_in_the_next_one() {
+        let line = Line::of("  `firebreak resume gpu-outage` goes on").whole();
+        assert_eq!(
+            frame(std::slice::from_ref(&line), 20, 9),
+            ["  `firebreak resume", "  gpu-outage` goes", "  on"]
+        );
+        assert_eq!(frame(std::slice::from_ref(&line), 80, 9).len(), 1);
+        assert_eq!(frame(&[line], 8, 9)[1], "  resume", "a word that is too long is cut");
     }
 
     #[test]

@@ -104,7 +104,7 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     }
     title = title.add(style, phase);
     let mut lines = if state.resolved_at.is_some() {
-        let closing = Line::of(format!("  {}", moves::closed(incident)));
+        let closing = Line::of(format!("  {}", moves::closed(incident))).whole();
         vec![title.and("  ").add(Style::Strong, "CLOSED"), closing]
     } else {
         vec![title]
@@ -137,8 +137,8 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     lines.extend(people(incident, &state, now));
     if let Some(held) = state.held.as_ref().filter(|_| state.resolved_at.is_none()) {
         lines.push(Line::of("  ").add(Style::Bad, format!("needs a person: {}", held.reason)));
-        lines.push(Line::of(format!("  {}", held.message)));
-        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}"))));
+        lines.push(Line::of(format!("  {}", held.message)).whole());
+        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}")).whole()));
     }
     if let Some(report) = &state.report {
         lines.push(match &report.problem {

@@ -80,6 +80,8 @@ impl All<'_> {
                     }
                     None if !said => {
                         said = true;
+                        // What was drawn stands above that line now.
+                        self.drawn = 0;
                         note(&format!("the connection was interrupted ({error}); it is tried again"));
                     }
                     None => {}

@@ -125,13 +125,38 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
     let row = run(world, &["get", "over"]).await;
     assert_eq!(row.lines().count(), 2, "{row}");
 
+    // The brake, with nobody there who would put anything back.
+    let brake = |arguments: &'static [&'static str]| async move {
+        firebreak(world, &[&["brake"], arguments, &["-n", &world.operator_namespace]].concat()).await
+    };
+    assert!(brake(&["status"]).await.out.starts_with("the brake is off"));
+    assert!(brake(&["on"]).await.out.starts_with("on: the brake is engaged"));
+    let all = ["brake", "on", "--withdraw-all", "--timeout", "2s", "--watch-namespaces", world.a.as_str()];
+    let said = firebreak(world, &[&all[..], &["-n", &world.operator_namespace]].concat()).await;
+    assert_eq!((said.code, said.err.lines().count()), (1, 1), "{}{}", said.out, said.err);
+    assert!(said.out.contains("/young  Open") && !said.out.contains("/over"), "{}", said.out);
+    assert!(said.err.contains("1 Incident(s) still open after 2 s"), "{}", said.err);
+    let map = world.object("v1", "ConfigMap", &world.operator_namespace, "firebreak-brake");
+    map.merge("harness", json!({"data": {"engaged": "maybe"}})).await;
+    assert!(brake(&["status"]).await.out.starts_with("on: the brake counts as engaged"));
+    assert!(brake(&["off"]).await.out.starts_with("the brake is off"));
+
+    // What is being withdrawn can be kept at most, and the API server says so.
+    let pause = ["pause", "young", "-n", world.a.as_str()];
+    let words = ["after response: Withdrawn only Kept can follow", "`firebreak watch young"];
+    firebreak(world, &pause).await.assert_refused(&pause, &words);
+
     // A window that is too narrow for it cuts nothing, and the help is folded.
     let narrow = |arguments: Vec<&'static str>| async move {
         let arguments = [&arguments[..], &["-n", &world.a]].concat();
         Said::of(&world.firebreak_in(&[("COLUMNS", "20"), ("LINES", "5")], &arguments).await).out
     };
     assert_eq!(narrow(vec!["describe", "over"]).await.lines().count(), tree.lines().count());
-    assert_eq!(narrow(vec!["get", "over"]).await, row);
+    let without_age = |table: &str| {
+        let last = table.lines().last().unwrap_or_default();
+        last.rsplit_once(' ').map(|(columns, _)| columns.trim_end().to_owned())
+    };
+    assert_eq!(without_age(&narrow(vec!["get", "over"]).await), without_age(&row));
     let help = narrow(vec!["approve", "--help"]).await;
     let words: Vec<&str> = help.split_whitespace().collect();
     assert!(words.join(" ").contains("firebreak approve gpu-outage cpu-fallback"), "{help}");
