@@ -4,37 +4,35 @@ use firebreak_engine::incident::{Held, IncidentState, StepState, StepStatus};
 use kube::ResourceExt;
 
 use crate::api::{Incident, Response};
+use crate::controller::incident::translate::identity;
 use crate::controller::policy::claim::is_closed;
 
 /// What moves an Incident on, in words that name the command.
 pub fn next(incident: &Incident) -> String {
-    let called = called(incident);
+    let command = |verb: &str| identity(incident).command(verb);
     let nothing = IncidentState::default();
     let state = incident.status.as_ref().map_or(&nothing, |status| &status.state);
     let waiting: Vec<String> =
         waiting(state).map(|step| format!("`{}`", approve(incident, &step.name))).collect();
     let response = incident.spec.response.unwrap_or_default();
     let held = state.held.as_ref().map(|held| held.reason.as_str());
+    let (watch, withdraw) = (command("watch"), command("withdraw"));
     match () {
         () if is_closed(incident) => closed(incident),
         () if incident.metadata.deletion_timestamp.is_some() => {
-            format!(
-                "it is being deleted, which puts everything back first; `firebreak watch {called}` follows it"
-            )
+            format!("it is being deleted, which puts everything back first; `{watch}` follows it")
         }
         () if matches!(response, Response::Withdrawn | Response::Kept) => {
-            format!("`firebreak watch {called}` follows it until it is closed")
+            format!("`{watch}` follows it until it is closed")
         }
         () if response == Response::Paused => {
-            format!("`firebreak resume {called}` goes on, `firebreak withdraw {called}` puts everything back")
+            format!("`{}` goes on, `{withdraw}` puts everything back", command("resume"))
         }
         () if held == Some("Braked") => {
-            format!("`firebreak brake off` goes on, `firebreak withdraw {called}` puts everything back")
+            format!("`firebreak brake off` goes on, `{withdraw}` puts everything back")
         }
         () if !waiting.is_empty() => format!("{} lets it go on", waiting.join(" or ")),
-        () => format!(
-            "`firebreak watch {called}` follows it, `firebreak withdraw {called}` puts everything back and closes it"
-        ),
+        () => format!("`{watch}` follows it, `{withdraw}` puts everything back and closes it"),
     }
 }
 
@@ -57,16 +55,11 @@ pub fn waiting(state: &IncidentState) -> impl Iterator<Item = &StepStatus> {
 
 /// The command that approves the plan of a step.
 pub fn approve(incident: &Incident, step: &str) -> String {
-    let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
-    format!("firebreak approve {name} {step} -n {namespace}")
+    identity(incident).command_for_step("approve", step)
 }
 
 /// The command that opens another Incident of the same policy.
 pub fn open(incident: &Incident) -> String {
     let policy = incident.policy_name().unwrap_or("POLICY");
     format!("`firebreak open {policy} -n {}`", incident.namespace().unwrap_or_default())
-}
-
-fn called(incident: &Incident) -> String {
-    format!("{} -n {}", incident.name_any(), incident.namespace().unwrap_or_default())
 }

@@ -205,7 +205,9 @@ fn step_lines(
     if let Some(reason) = &step.reason {
         line = line.and(format!("  {reason}"));
     }
-    if let Some(message) = &step.message {
+    // Why the whole Incident needs a person is said of it.
+    let said = state.held.as_ref().map(|held| &held.message);
+    if let Some(message) = step.message.as_ref().filter(|message| Some(*message) != said) {
         line = line.add(Style::Faint, format!("  {message}"));
     }
     lines.push(line);

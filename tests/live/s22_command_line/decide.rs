@@ -94,30 +94,32 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     drill.policy_with(|spec| spec["steps"][0]["approval"] = json!("Required")).await;
     let brake = |arguments: &'static [&'static str]| async move { run_brake(world, arguments).await };
 
+    // While the brake is engaged nothing is even planned.
+    assert!(brake(&["on"]).await.starts_with("on: "));
     let incident = open(&drill).await;
     let name = incident.name();
+    incident.wait_until("is braked", |seen| drill::is_stalled(seen, "Braked")).await;
+    assert!(run(world, &["describe", name]).await.contains("`firebreak brake off`"));
+    assert!(brake(&["off"]).await.starts_with("the brake is off"));
+
     let waits = incident
         .wait_until("waits for an approval", |seen| seen.data["status"]["phase"] == "AwaitingApproval")
         .await;
     let plan = waits.data["status"]["steps"][0]["planHash"].as_str().expect("a hash").to_owned();
     let tree = run(world, &["describe", name]).await;
-    let command = format!("`firebreak approve {name} cpu-fallback -n {}`", world.a);
+    let command = format!("approve it with `firebreak approve {name} cpu-fallback -n {}`", world.a);
     for words in [&plan, &command, "/spec/resources/limits/nvidia.com~1gpu  \"1\" → \"0\""] {
         assert!(tree.contains(words), "no {words} in {tree}");
     }
     for number in 0..2 {
         models.assert_untouched(number).await;
     }
-
-    // With the brake engaged an approval alone does nothing.
-    assert!(brake(&["on"]).await.starts_with("on: "));
     let said = run(world, &["approve", name, "cpu-fallback", "--plan-hash", &plan]).await;
     assert!(said.contains("/spec/resources/limits") && said.contains("approved"), "{said}");
-    incident.wait_until("is braked", |seen| drill::is_stalled(seen, "Braked")).await;
-    assert!(run(world, &["describe", name]).await.contains("brake off"));
-    assert!(brake(&["off"]).await.starts_with("the brake is off"));
     incident.wait_for_condition("Mitigated", "True").await;
     models.wait_until_fallen().await;
+    let tree = run(world, &["describe", name]).await;
+    assert!(tree.contains("approved by") && tree.contains("Used"), "{tree}");
 
     let all = ["on", "--withdraw-all", "--watch-namespaces", world.a.as_str()];
     let said = run_brake(world, &all).await;
