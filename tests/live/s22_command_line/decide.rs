@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::{firebreak, run};
 use crate::{
     drill::{self, Drill, policy_manifest},
-    support::object::{Object, condition},
+    support::{
+        object::{Object, condition},
+        proxy::{Fault, Rule},
+    },
 };
 
 /// The responder gets what `check` prints for the policy, and nothing else.
@@ -90,7 +93,7 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     let drill = Drill::new("s22-approved").await;
     let world = &drill.world;
     let models = drill.models(2).await;
-    let _operator = world.operator().start().await;
+    let operator = world.operator().start().await;
     drill.policy_with(|spec| spec["steps"][0]["approval"] = json!("Required")).await;
     let brake = |arguments: &'static [&'static str]| async move { run_brake(world, arguments).await };
 
@@ -121,7 +124,16 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     let tree = run(world, &["describe", name]).await;
     assert!(tree.contains("approved by") && tree.contains("Used"), "{tree}");
 
+    // What cannot be put back is named, with the command; the others go back.
     let all = ["on", "--withdraw-all", "--watch-namespaces", world.a.as_str()];
+    operator.proxy.on(Rule::each(|call| drill::is_return(call, "model-1"), Fault::answer(403)));
+    let namespace = world.operator_namespace.as_str();
+    let said = firebreak(world, &[&["brake"], &all[..], &["--timeout", "3s", "-n", namespace]].concat()).await;
+    assert_eq!((said.code, said.err.lines().count()), (1, 1), "{}{}", said.out, said.err);
+    for words in [name, "1 change(s) in force", "CannotPutBack", "model-1", "firebreak undo"] {
+        assert!(said.out.contains(words), "no {words} in {}", said.out);
+    }
+    operator.proxy.forget_rules();
     let said = run_brake(world, &all).await;
     assert!(said.contains("1 Incident(s) closed: everything is put back"), "{said}");
     models.assert_put_back().await;
