@@ -174,13 +174,14 @@ impl All<'_> {
             self.screen.lines(&[Line::styled(Style::Good, text)])?;
             return Ok(Answer::Yes);
         }
-        if !self.screen.is_terminal {
-            self.screen.lines(&self.open.iter().map(|(key, open)| line(key, open)).collect::<Vec<_>>())?;
-        }
-        let (namespace, name) = self.open.keys().next().cloned().unwrap_or_default();
+        let left = self
+            .open
+            .iter()
+            .flat_map(|(key, open)| std::iter::once(line(key, open)).chain(outstanding(open)));
+        // What was drawn was cut to the window; this is all of it.
+        self.screen.lines(&left.collect::<Vec<_>>())?;
         note(&format!(
-            "{} Incident(s) still open after {} s, see above; `firebreak describe {name} -n {namespace}` shows what is \
-             left, `firebreak undo KIND/NAME` puts single objects back, and the same command again goes on waiting",
+            "{} Incident(s) still open after {} s, see above; the operator goes on, and the same command again waits on",
             self.open.len(),
             timeout.as_secs()
         ));
@@ -209,6 +210,20 @@ fn line((namespace, name): &(String, String), open: &Open) -> Line {
         Some(problem) => line.add(Style::Bad, format!("  {problem}")),
         None => line,
     }
+}
+
+/// The objects that are not back, each with the command that puts it back without the operator.
+fn outstanding(open: &Open) -> Vec<Line> {
+    let changes = open.incident.iter().filter_map(|incident| incident.status.as_ref());
+    let changes = changes.flat_map(|status| &status.state.changes);
+    changes
+        .filter(|change| change.state.is_outstanding())
+        .flat_map(|change| {
+            let command = Line::of("      without the operator ")
+                .add(Style::Strong, format!("`{}`", change.target.undo_command()));
+            [Line::of("    ").join(tree::change_line(change)), command]
+        })
+        .collect()
 }
 
 /// Why it needs a person, once it goes back.
