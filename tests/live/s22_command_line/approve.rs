@@ -71,7 +71,6 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
     said.assert_refused(&changed, &[&format!("its plan is {} now", hash('1')), "firebreak describe outage"]);
     assert_eq!(approvals(&incident.get().await), json!([]));
 
-    // Another step has an approval, and one of this step is spent: it is taken away and given anew.
     let me = {
         let spent = async {
             let given = incident.wait_until("has an approval", |seen| approvals(seen) != json!([])).await;
@@ -89,6 +88,7 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
         serde_json::from_str(&world.kubectl(&["auth", "whoami", "-o", "json"]).await).expect("JSON");
     assert_eq!(me, whoami["status"]["userInfo"]["username"], "the name of whoever approves");
 
+    // Another step has an approval, and that of this step is spent: it is taken away and given anew.
     let others = json!({"step": "later", "planHash": hash('3'), "approvedBy": "bob"});
     incident.merge("harness", json!({"spec": {"approvals": [mine, others]}})).await;
     record(&incident, &incident.get().await, "Expired").await;

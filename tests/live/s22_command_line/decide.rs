@@ -67,8 +67,11 @@ async fn a_person_runs_a_whole_response_from_the_command_line() {
     assert!(run(world, &["describe", "second"]).await.contains(name));
     world.incident("second").delete().await;
 
-    assert!(run(world, &["ack", name]).await.contains(&format!("is acknowledged by {me}")));
-    assert!(run(world, &["pause", name]).await.contains("is Paused  Held  1 change(s) in force"));
+    // Two people at the same time.
+    let (ack, pause) = (["ack", name], ["pause", name]);
+    let (acknowledged, paused) = tokio::join!(run(world, &ack), run(world, &pause));
+    assert!(acknowledged.contains(&format!("is acknowledged by {me}")), "{acknowledged}");
+    assert!(paused.contains("is Paused  Held  1 change(s) in force"), "{paused}");
     let tree = run(world, &["describe", name]).await;
     for words in [format!("response Paused, set by {me}"), format!("acknowledged by {me}")] {
         assert!(tree.contains(&words), "no {words} in {tree}");

@@ -44,7 +44,6 @@ fn kubeconfig(world: &World, name: &str, edit: impl FnOnce(&mut Value)) -> Strin
 async fn assert_all_refused(world: &World, config: &str, words: &[&str]) {
     join_all(VERBS.iter().map(|verb| async move {
         let arguments = [verb, &["--kubeconfig", config, "-n", world.a.as_str()][..]].concat();
-        // Only `get` takes all namespaces, and the rest stand in one.
         firebreak(world, &arguments).await.assert_refused(verb, words);
     }))
     .await;
