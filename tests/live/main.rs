@@ -52,6 +52,7 @@ mod s18_kinds;
 mod s19_guardrails;
 mod s1_gpu_loss;
 mod s21_brake;
+mod s22_command_line;
 mod s2_drift;
 mod s3_autoscaler;
 mod s4_scheduler;
