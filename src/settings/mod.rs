@@ -15,8 +15,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub use duration::parse as parse_duration;
 pub use verbs::{
-    CheckArgs, Command, ConfigArgs, ControllerArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, Output,
-    PlanArgs, PlanSource, TestArgs, UndoArgs,
+    CheckArgs, Command, ConfigArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs, NamespaceArgs,
+    ObjectName, Output, PlanArgs, PlanSource, TestArgs, UndoArgs,
 };
 
 use crate::kubernetes::client::ClusterChoice;

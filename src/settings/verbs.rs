@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::duration;
+use crate::api::SHIPPED_NAMESPACE;
 use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
 
 /// What to do.
@@ -16,7 +17,7 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Print the CRDs and admission policies to install
     #[command(after_help = "Example:\n  firebreak crds | kubectl apply --server-side -f -")]
-    Crds,
+    Crds(CrdsArgs),
     /// Check policies offline, and print the Role that they need
     #[command(
         after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml"
@@ -62,7 +63,7 @@ impl Command {
             Self::Check(args) => &args.config,
             Self::Plan(args) => &args.config,
             Self::Test(args) => &args.config,
-            Self::Crds
+            Self::Crds(_)
             | Self::Get(_)
             | Self::Watch(_)
             | Self::Withdraw(_)
@@ -89,7 +90,7 @@ pub struct ControllerArgs {
     pub config: ConfigArgs,
     /// The operator's own namespace: its lease, brake and configuration
     #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
-    #[arg(default_value = "firebreak-system", value_parser = namespace)]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
     /// Watch policies and incidents only in these namespaces [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
@@ -106,6 +107,14 @@ pub struct ControllerArgs {
     /// The name in the lease: POD_NAME, or one that nobody else has.
     #[arg(skip)]
     pub identity: String,
+}
+
+/// `crds`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CrdsArgs {
+    /// The operator's namespace: only its ServiceAccount may write the status of incidents and policies
+    #[arg(short = 'n', long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
 }
 
 /// `check`.

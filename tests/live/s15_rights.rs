@@ -62,10 +62,11 @@ async fn granted(client: &Client, namespace: &str) -> BTreeSet<Right> {
     rights(rules).into_iter().filter(|(_, group, _, _)| !reviews.contains(&group.as_str())).collect()
 }
 
-/// What the roles of this kind in `deploy/` allow.
+/// What the operator's role of this kind in `deploy/` allows.
 fn shipped(kind: &str) -> BTreeSet<Right> {
     let documents = install::shipped().expect("deploy/ can be read");
-    let roles = documents.into_iter().map(|(_, document)| document).filter(|role| role["kind"] == kind);
+    let is_its_own = |role: &Value| role["kind"] == kind && role["metadata"]["name"] == "firebreak";
+    let roles = documents.into_iter().map(|(_, document)| document).filter(is_its_own);
     roles.flat_map(|role| rights(role["rules"].as_array().expect("rules"))).collect()
 }
 
