@@ -52,6 +52,7 @@ mod s3_autoscaler;
 mod s4_scheduler;
 mod s5_crash;
 mod s6_answers;
+mod s7_reach;
 mod s8_unknown;
 mod s9_relapse;
 mod schema;
