@@ -16,7 +16,9 @@ pub enum Command {
     /// Run the operator
     Controller(ControllerArgs),
     /// Print the CRDs and admission policies to install
-    #[command(after_help = "Example:\n  firebreak crds | kubectl apply --server-side -f -")]
+    #[command(
+        after_help = "Examples:\n  firebreak crds | kubectl apply --server-side -f -\n  firebreak crds --namespace ops > firebreak.yaml"
+    )]
     Crds(CrdsArgs),
     /// Check policies offline, and print the Role that they need
     #[command(
