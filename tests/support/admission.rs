@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams, PostParams},
+    config::Kubeconfig,
 };
 use serde_json::json;
 
@@ -46,6 +47,18 @@ impl World {
         let mut config = testbed().config().await;
         config.auth_info.impersonate = Some(user.to_owned());
         Client::try_from(config).expect("a client")
+    }
+
+    /// A kubeconfig with which a program is this user and nothing more.
+    pub fn kubeconfig_of(&self, user: &str) -> String {
+        let mut kubeconfig = Kubeconfig::read_from(&testbed().kubeconfig).expect("the testbed's kubeconfig");
+        for named in &mut kubeconfig.auth_infos {
+            named.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
+        }
+        let file = self.files().join(format!("{user}.kubeconfig"));
+        let text = serde_saphyr::to_string(&kubeconfig).expect("a kubeconfig");
+        std::fs::write(&file, text).expect("the testbed's directory is writable");
+        file.display().to_string()
     }
 
     /// A client of somebody who has these shipped ClusterRoles in the first namespace, and those for

@@ -1,6 +1,8 @@
 //! Whose decision it is: nobody decides in the name of another, and only those approve who may.
 //! The API server refuses the rest, by the admission policies that are shipped.
 
+mod approvals;
+
 use std::{collections::BTreeMap, fmt::Debug};
 
 use kube::{
