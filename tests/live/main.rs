@@ -46,6 +46,7 @@ mod s17_examples;
 mod s18_kinds;
 mod s19_guardrails;
 mod s1_gpu_loss;
+mod s23_newcomer;
 mod s2_drift;
 mod s3_autoscaler;
 mod s4_scheduler;
