@@ -51,6 +51,11 @@ pub enum ChangeState {
     Held,
 }
 
+/// The reason of a change that a person has let go of: its record stays on the object.
+pub const ABANDONED: &str = "Abandoned";
+/// The reason of a change that was let go of because the namespace of its Incident goes away.
+pub const NAMESPACE_GONE: &str = "NamespaceGone";
+
 impl ChangeState {
     /// An intent whose effect is not known yet.
     pub fn is_open_intent(self) -> bool {
@@ -324,10 +329,9 @@ impl Change {
     }
 
     /// The loan has become permanent: its record is off the object.
-    pub fn kept(&mut self) {
-        self.retry_at = None;
+    pub fn kept(&mut self, reason: &str, why: &str) {
         self.fence = None;
-        self.stand(ChangeState::Kept, "RevertNever", "the step says revert: Never");
+        self.stand(ChangeState::Kept, reason, why);
     }
 
     /// The object is gone, and with it everything that was lent to it.

@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::change::FieldChange;
+use crate::id::TargetId;
 use crate::ownership;
 use crate::path::{FieldPath, Segment};
 use crate::undo::annotation;
@@ -40,6 +41,17 @@ pub fn pause(object: &Value) -> Option<FieldChange> {
 /// Whether this field pauses Flux: it stays for as long as any loan of the object does.
 pub fn is_pause(path: &FieldPath) -> bool {
     path.segments().last() == Some(&Segment::Key(FLUX_PAUSE.to_owned()))
+}
+
+/// How a person ends the pause of an object on which the change is kept.
+pub fn ends_pause(target: &TargetId) -> String {
+    format!(
+        "Flux stays paused for it, or it would undo what is kept. Once Git has the new values, end the pause with \
+         `kubectl annotate {} {} -n {} {FLUX_PAUSE}-`",
+        target.kind.to_lowercase(),
+        target.name,
+        target.namespace
+    )
 }
 
 /// What people must know if these fields of the object are changed, and what to configure.

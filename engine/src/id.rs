@@ -143,7 +143,17 @@ pub struct IncidentId {
 impl IncidentId {
     /// The command that puts everything back and closes the Incident.
     pub fn withdraw_command(&self) -> String {
-        format!("firebreak withdraw {} -n {}", self.name, self.namespace)
+        self.command("withdraw")
+    }
+
+    /// The command line with this verb for one step of the Incident.
+    pub fn command_for_step(&self, verb: &str, step: &str) -> String {
+        format!("firebreak {verb} {} {step} -n {}", self.name, self.namespace)
+    }
+
+    /// The command line with this verb for the Incident.
+    pub fn command(&self, verb: &str) -> String {
+        format!("firebreak {verb} {} -n {}", self.name, self.namespace)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::incident::{Closing, IncidentState, StepState};
+use crate::incident::{Closing, Held, IncidentState, StepState};
 use crate::verdict::Verdict;
 
 /// The reason when only changes are left that go back on request.
@@ -37,11 +37,7 @@ impl Phase {
         let any = |wanted: StepState| state.steps.iter().any(|step| step.state == wanted);
         match () {
             () if state.resolved_at.is_some() => Self::Resolved,
-            () if any(StepState::AwaitingApproval)
-                && state.held.as_ref().is_some_and(|held| held.asks_for_approval()) =>
-            {
-                Self::AwaitingApproval
-            }
+            () if state.held.as_ref().is_some_and(Held::asks_for_approval) => Self::AwaitingApproval,
             () if state.held.as_ref().is_some_and(|held| held.stops) => Self::Held,
             () if state.is_withdrawing() => Self::Reverting,
             () if state.held.as_ref().is_some_and(|held| held.reason == AWAITING_WITHDRAWAL) => {
@@ -102,6 +98,10 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
         match (&state.severity, &state.severity_reason) {
             (Some(level), Some(reason)) => fact("Classified", true, reason, format!("severity {level}")),
             _ => fact("Classified", false, if resolved { "Closed" } else { "NoRuleHolds" }, String::new()),
+        },
+        match &state.acknowledged_by {
+            Some(by) => fact("Acknowledged", true, "AcknowledgedByPerson", format!("{by} has taken it on")),
+            None => fact("Acknowledged", false, "NotAcknowledged", String::new()),
         },
         fact("Mitigated", helped, if helped { "StepVerified" } else { "NotVerified" }, String::new()),
         fact("Verified", helped, if helped { "ChecksPassed" } else { "NotVerified" }, verify_text(state)),

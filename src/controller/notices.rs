@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::change::{Change, ChangeState};
+use firebreak_engine::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE};
 use firebreak_engine::decide::{Decision, ladder};
 use firebreak_engine::effect::{Act, EffectId};
 use firebreak_engine::facts::Outcome;
@@ -128,7 +128,7 @@ fn outcome(state: StepState) -> Option<&'static str> {
 }
 
 fn is_let_go(change: &Change) -> bool {
-    change.state == ChangeState::Ceded && change.reason.as_deref() == Some("Abandoned")
+    change.state == ChangeState::Ceded && matches!(change.reason.as_deref(), Some(ABANDONED | NAMESPACE_GONE))
 }
 
 fn reference(target: &TargetId) -> ObjectReference {

@@ -38,7 +38,6 @@ impl Round<'_> {
     pub(super) fn climb(&mut self) {
         let Some(level) = self.next.severity else { return };
         self.next.held = None;
-        self.next.changes.retain(|change| change.state != ChangeState::Planned); // from Observe
         self.put_back_what_fell(level);
         let notice = self.next.held.take();
         self.release_what_was_taken_over();
@@ -126,6 +125,7 @@ impl Round<'_> {
     /// Joiners, drift and verification of one step.
     fn tend(&mut self, step: &Step, joining: Joining) {
         let settled = !self.is_wanted_again(step)
+            && !self.is_approved(step)
             && self
                 .next
                 .changes_of(&step.name)
@@ -147,14 +147,18 @@ impl Round<'_> {
             return;
         };
         self.note(step, &plans);
-        self.notice_drift(step);
+        if !self.is_silent {
+            self.notice_drift(step); // what is taken over is let go of, which is a write
+        }
         self.tend_pods(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // What was put back too early is applied again though nothing else may join.
             Joining::Open | Joining::Closed => self.only_wanted_again(plans),
         };
-        self.begin_changes(step, plans);
+        if !self.is_silent {
+            self.begin_changes(step, plans);
+        }
         // After the joiners: a step is not verified while objects of it are only about to be changed.
         self.verify(step);
         self.say_which_pods_stay(step);
@@ -296,12 +300,7 @@ impl Round<'_> {
             }
             () => return None,
         };
-        Some(format!(
-            "step {} would change {} objects, and {guardrail}: raise it, or withdraw with `{}`",
-            step.name,
-            present + new,
-            self.facts.incident.withdraw_command()
-        ))
+        Some(guardrail)
     }
 
     /// What may be changed now: while the broken scheduler still runs, nothing but it.
@@ -323,10 +322,7 @@ impl Round<'_> {
         let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);
         plans.changes = new;
-        if let Some(message) = self.too_many(step, &plans) {
-            self.journal(plans.refused);
-            self.pending(&step.name, "TooManyTargets", &message);
-            self.next.held = Some(Held::new("TooManyTargets", &message, true).of_step(&step.name));
+        if !self.may_carry_out(step, &plans) {
             return false;
         }
         let full = plans.refused.iter().find(|change| change.reason.as_deref() == Some("JournalFull"));

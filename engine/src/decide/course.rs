@@ -21,6 +21,8 @@ pub(super) enum Course {
     Recover(Timestamp),
     /// Nothing is applied and nothing is withdrawn until a person acts.
     Stand(Held),
+    /// Not one write, until a person lets it go on.
+    Rest(Held),
     /// Publish the plan.
     Observe,
     /// No rule holds (any more, or yet).
@@ -34,6 +36,9 @@ pub(super) enum Course {
 impl Round<'_> {
     pub(super) fn course(&mut self) -> Course {
         let intent = &self.facts.intent;
+        if intent.response == Response::Kept {
+            return Course::Withdraw(Closing::Kept);
+        }
         if intent.deleting {
             return Course::Withdraw(Closing::Deleted);
         }

@@ -20,8 +20,9 @@ use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
 use crate::facts::{Look, LookResult, Outcome, is_due};
-use crate::gitops::is_pause;
+use crate::gitops::{self, is_pause};
 use crate::id::{IncidentId, ResourceVersion};
+use crate::incident::Closing;
 use crate::period::after;
 use crate::policy::Revert;
 use crate::undo;
@@ -119,6 +120,10 @@ impl Round<'_> {
 
     /// Whether the loan becomes permanent instead of going back.
     fn is_kept(&self, change: &Change) -> bool {
+        self.is_never_reverted(change) || self.next.closing == Some(Closing::Kept)
+    }
+
+    fn is_never_reverted(&self, change: &Change) -> bool {
         self.step(&change.step).is_some_and(|step| step.revert == Revert::Never)
     }
 
@@ -180,7 +185,7 @@ impl Round<'_> {
         } else {
             None
         };
-        let Some(patch) = patch else { return self.ended(change) };
+        let Some(patch) = patch else { return self.ended(change, object) };
         if !is_due(change.retry_at, self.now) {
             return self.wake(change.retry_at);
         }
@@ -217,12 +222,29 @@ impl Round<'_> {
     }
 
     /// Nothing of the change is left to be taken off.
-    fn ended(&self, change: &mut Change) {
+    fn ended(&mut self, change: &mut Change, object: &Value) {
         change.fence = None;
-        if change.state == ChangeState::Reverting && self.is_kept(change) {
-            change.kept();
-        } else if change.state == ChangeState::Reverting {
+        if change.state != ChangeState::Reverting {
+            return;
+        }
+        if self.is_never_reverted(change) {
+            change.kept("RevertNever", "the step says revert: Never");
+        } else if self.next.closing == Some(Closing::Kept) && undo::is_in_force(object, &change.fields) {
+            change.kept("KeptByPerson", "a person has made it permanent");
+            self.say_that_flux_stays_paused(change);
+        } else {
+            if self.next.closing == Some(Closing::Kept) {
+                undo::cede_unreturned(object, &mut change.fields); // it was back before a person kept the rest
+            }
             change.returned();
+        }
+    }
+
+    /// What is kept goes on differing from what Flux would apply, so Flux must not come back by itself.
+    fn say_that_flux_stays_paused(&mut self, change: &Change) {
+        if change.fields.iter().any(|field| is_pause(&field.path)) {
+            let message = format!("{}: {}", change.target, gitops::ends_pause(&change.target));
+            self.happen("FluxStaysPaused", &message);
         }
     }
 }

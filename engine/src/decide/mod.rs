@@ -4,6 +4,7 @@
 //! time. It returns the Incident's next state, which must be recorded before
 //! the effects may be performed, and it may ask for live reads first.
 
+mod approve;
 mod climb;
 mod close;
 mod course;
@@ -18,6 +19,7 @@ mod progress;
 mod rate;
 mod recover;
 mod relapse;
+mod rest;
 mod settle;
 mod turn;
 mod verify;
@@ -77,13 +79,22 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     }
     round.open();
     round.classify();
+    round.hear_of_approvals();
     let course = round.course();
+    let course = round.unless_it_rests(course);
+    round.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
+    round.rests = matches!(course, Course::Rest(_) | Course::Hold(_));
+    round.is_silent = matches!(course, Course::Rest(_));
+    if !round.is_silent {
+        round.resume();
+    }
     round.settle(&course);
     round.hear_of_pods();
     match course {
         Course::Withdraw(closing) => round.withdraw(closing),
         Course::Recover(due) => round.recover(due),
         Course::Stand(held) => round.next.held = Some(held),
+        Course::Rest(held) => round.rest(held),
         Course::Observe => round.publish_plan(),
         Course::Wait => round.wait_for_a_rule(),
         Course::Hold(held) => round.hold(held),
@@ -111,6 +122,10 @@ struct Round<'a> {
     withdraws: bool,
     /// Whether its course lets nothing be done about what is in force.
     rests: bool,
+    /// Whether its course sends nothing at all.
+    is_silent: bool,
+    /// Whether its course is to publish the plan and to change nothing.
+    observes: bool,
 }
 
 impl<'a> Round<'a> {
@@ -130,6 +145,8 @@ impl<'a> Round<'a> {
             report: false,
             withdraws: false,
             rests: false,
+            is_silent: false,
+            observes: false,
         }
     }
 
@@ -139,13 +156,22 @@ impl<'a> Round<'a> {
             self.next.opened_at = Some(self.now);
             self.happen("Opened", "Incident opened");
         }
+        if self.next.acknowledged_by != self.facts.intent.acknowledged_by {
+            self.next.acknowledged_by.clone_from(&self.facts.intent.acknowledged_by);
+            self.next.acknowledged_at = self.next.acknowledged_by.as_ref().map(|_| self.now);
+            if let Some(by) = self.next.acknowledged_by.clone() {
+                self.happen("Acknowledged", &format!("{by} has taken it on"));
+            }
+        }
         if let PolicyFact::Usable { uid, name, generation, service_account, .. } = &self.facts.policy {
             let old = self.next.policy.take();
             let pinned = old.as_ref().filter(|_| self.next.first_action_at.is_some());
             if let Some(old) = &old
                 && old.generation != *generation
+                && !old.uid.is_empty()
             {
                 self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
+                self.void_approvals("the policy has changed");
             }
             self.next.policy = Some(PolicySnapshot {
                 uid: uid.clone(),
@@ -215,6 +241,7 @@ impl<'a> Round<'a> {
     fn finish(mut self) -> Decision {
         let state = &self.facts.state;
         self.refresh_steps();
+        self.ask_for_the_brake();
         let start = self.next.timeline.len().saturating_sub(TIMELINE);
         self.next.timeline.drain(..start);
         let mut worded = self.next.clone();

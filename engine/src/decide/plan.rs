@@ -212,6 +212,7 @@ impl Round<'_> {
 
     /// The plan of every step for this level, without any effect (mode Observe).
     pub(super) fn publish_plan(&mut self) {
+        self.observes = true;
         self.next.held = None;
         let Some(level) = self.next.severity else { return };
         self.wake_in(RELIST_IDLE);
@@ -236,10 +237,8 @@ impl Round<'_> {
             if let Some(message) = self.too_many(&step, &plans) {
                 self.not_done(&step.name, None, "TooManyTargets", &message);
             }
+            self.note(&step, &plans);
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
-            let status = self.step_status(&step.name);
-            status.targets.matched = plans.matched;
-            status.targets.nothing_to_do = plans.nothing_to_do;
             if is_begun(&self.next, &step.name) {
                 continue;
             }

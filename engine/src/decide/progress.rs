@@ -4,7 +4,7 @@ use super::Round;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
-use crate::incident::{IncidentState, StepState, StepStatus, count};
+use crate::incident::{APPROVAL_REASONS, IncidentState, StepState, StepStatus, count};
 use crate::rules::Step;
 
 impl Round<'_> {
@@ -12,6 +12,7 @@ impl Round<'_> {
         let counts = &mut self.step_status(&step.name).targets;
         counts.matched = plans.matched;
         counts.nothing_to_do = plans.nothing_to_do;
+        self.note_plan(step, plans);
     }
 
     pub(super) fn is_verified(&self, step: &str) -> bool {
@@ -61,15 +62,31 @@ impl Round<'_> {
             status.state = state;
         }
         self.next.steps = steps;
+        self.drop_old_plans();
+    }
+
+    /// A plan stands in the status while somebody is to read it: in Observe, and for an approval.
+    fn drop_old_plans(&mut self) {
+        let asks = self.next.held.as_ref().filter(|held| held.asks_for_approval());
+        let read = asks.and_then(|held| held.step.clone());
+        let observes = self.observes;
+        self.next.changes.retain(|change| {
+            change.state != ChangeState::Planned || observes || read.as_ref() == Some(&change.step)
+        });
     }
 
     /// The status of a step, made if there is none.
     pub(super) fn step_status(&mut self, name: &str) -> &mut StepStatus {
-        let position = self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
+        let index = self.step_index(name);
+        &mut self.next.steps[index]
+    }
+
+    /// Where the status of a step is, made if there is none.
+    pub(super) fn step_index(&mut self, name: &str) -> usize {
+        self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
             self.next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
             self.next.steps.len() - 1
-        });
-        &mut self.next.steps[position]
+        })
     }
 
     /// The listed target with this uid, if this round has listed the step.
@@ -92,6 +109,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
     let put_back = changes.iter().any(|change| change.again != Again::Never);
     match () {
+        () if status.definition.is_none() && awaits_approval(status) => StepState::AwaitingApproval,
         () if status.definition.is_none() => StepState::Pending,
         () if (closing || in_waves) && outstanding => StepState::Reverting,
         () if closing || (put_back && !outstanding) => StepState::Returned,
@@ -101,6 +119,11 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
         () if stands_verified(changes.iter().copied()) => StepState::Verified,
         () => StepState::Applied,
     }
+}
+
+/// Whether the step has not begun because its plan must be approved.
+fn awaits_approval(status: &StepStatus) -> bool {
+    status.reason.as_deref().is_some_and(|reason| APPROVAL_REASONS.contains(&reason))
 }
 
 /// Whether everything of a step that stands on the objects was verified.

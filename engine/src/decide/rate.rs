@@ -43,7 +43,6 @@ impl Round<'_> {
                 self.pending(&step.name, &held.reason, "see the condition Stalled of this Incident");
             }
         }
-        self.rests = true;
         self.watch_steps();
         self.next.held = Some(held);
     }

@@ -47,13 +47,12 @@ impl Round<'_> {
     /// Settles everything that is under way, as far as this round can: open
     /// intents, and the traces of loans that somebody else has ended.
     pub(super) fn settle(&mut self, course: &Course) {
-        self.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             let mut change = self.next.changes[index].clone();
             if change.state.is_open_intent() {
                 self.settle_intent(&mut change, course, &mut turns);
-            } else if change.state == ChangeState::Reverting && !self.withdraws {
+            } else if change.state == ChangeState::Reverting && !self.withdraws && !self.is_silent {
                 self.give_back(&mut change);
             }
             self.next.changes[index] = change;
@@ -170,6 +169,9 @@ impl Round<'_> {
 
     /// Why the intent is to be abandoned, if it is.
     fn gives_up(&self, change: &Change) -> Option<String> {
+        if self.is_silent {
+            return None; // to give up is to write
+        }
         if self.withdraws {
             return Some("the response was withdrawn before it was applied".to_owned());
         }
@@ -217,7 +219,7 @@ impl Round<'_> {
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
                 self.wake_in(RELIST_IDLE);
-                self.wake(step);
+                self.wake(step.filter(|_| !self.is_silent));
             }
             (None, true) => self.intend_anew(change, target),
             (None, false) => self.send_again(change, target),
@@ -258,6 +260,10 @@ impl Round<'_> {
         let Some(step) = self.step(&change.step).cloned() else { return };
         let Some(plan) = self.consider(&step, target) else { return };
         match plan {
+            Plan::Change(fields) if self.is_beyond_approval(change, &fields) => {
+                let why = "the object has changed since its plan was approved; it needs a new approval";
+                change.stand(not_in_force(change), "PlanChanged", why);
+            }
             Plan::Change(fields) => {
                 change.fields = fields;
                 self.intend(change, target);

@@ -1,14 +1,25 @@
 //! The end of a response: everything back, whatever the reason, then closed.
 
+use jiff::SignedDuration;
+
 use super::Round;
 use super::climb::RELIST_BUSY;
 use super::recover::is_stuck;
-use crate::change::{Change, ChangeState};
-use crate::facts::LookResult;
+use crate::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE};
+use crate::effect::Act;
+use crate::facts::{Look, LookResult, Outcome, Own};
 use crate::incident::{Closing, Held};
 use crate::period::after;
 use crate::rules::Step;
 use crate::verdict::Verdict;
+
+/// How long what must be put back is tried when the answer is no and the namespace goes away.
+const LET_GO: SignedDuration = SignedDuration::from_secs(120);
+
+fn let_go(change: &mut Change, reason: &str, why: &str) {
+    change.fence = None;
+    change.stand(ChangeState::Ceded, reason, why);
+}
 
 impl Round<'_> {
     /// Puts everything back at once, then closes.
@@ -37,6 +48,13 @@ impl Round<'_> {
             let on_its_way = change.state == ChangeState::Reverting || only_fenced;
             if on_its_way || (change.state.is_in_force() && !self.waits_for_its_scheduler(index)) {
                 self.give_back_at(index);
+            }
+            if self.facts.intent.deleting && self.is_refused_for_good(index) {
+                let_go(
+                    &mut self.next.changes[index],
+                    NAMESPACE_GONE,
+                    "the namespace of the Incident is being deleted and what was asked of the object was refused; the record stays on it",
+                );
             }
         }
         if self.facts.intent.deleting && self.facts.intent.abandon {
@@ -93,6 +111,28 @@ impl Round<'_> {
         is_back
     }
 
+    /// Whether the rights to put the change back are gone for good: for long enough it was being closed, the
+    /// answer is no, and the namespace with the ServiceAccount is going away.
+    fn is_refused_for_good(&mut self, index: usize) -> bool {
+        let change = self.next.changes[index].clone();
+        if !change.state.is_outstanding() || !self.was_refused(&change) {
+            return false;
+        }
+        let due = self.next.closing_since.map(|since| after(since, LET_GO));
+        if due.is_some_and(|due| due > self.now) {
+            self.wake(due);
+            return false;
+        }
+        matches!(self.looked(Look::Namespace), Some(LookResult::Own(Own::Namespace { terminating: true })))
+    }
+
+    fn was_refused(&self, change: &Change) -> bool {
+        let read = self.facts.looked.get(&Look::Object(change.target.clone()));
+        let written = [Act::Return, Act::Fence, Act::HandBack].map(|act| self.answer(change, act));
+        matches!(read, Some(LookResult::Refused { .. }))
+            || written.iter().any(|answer| matches!(answer, Some(Outcome::Refused { code: 403 | 404, .. })))
+    }
+
     /// A person wants the Incident gone more than the changes back.
     fn let_go(&mut self) {
         for change in self
@@ -101,12 +141,7 @@ impl Round<'_> {
             .iter_mut()
             .filter(|change| change.state.is_outstanding() || change.fence.is_some())
         {
-            change.fence = None;
-            change.stand(
-                ChangeState::Ceded,
-                "Abandoned",
-                "let go of by a person; the record stays on the object",
-            );
+            let_go(change, ABANDONED, "let go of by a person; the record stays on the object");
         }
         self.effects.clear();
         self.look.clear();

@@ -27,6 +27,9 @@ pub struct Expect {
     /// The state of steps by name, for those that are Pending with the reason: `Pending NoTargets`.
     #[serde(default)]
     pub steps: BTreeMap<String, String>,
+    /// What became of the approval of a step, such as `Valid alice`; `None` if there is none.
+    #[serde(default)]
+    pub approvals: BTreeMap<String, String>,
     /// The state of changes by object, with the reason if there is one; `None` if there is no change.
     /// With several steps the key is `step/object`.
     #[serde(default)]
@@ -74,6 +77,12 @@ impl Expect {
                 with_reason(&format!("{:?}", status.state), status.reason.as_deref())
             });
             is(&format!("step {name}"), Some(wanted), &found);
+        }
+        for (name, wanted) in &self.approvals {
+            let approval = state.step(name).and_then(|status| status.approval.as_ref());
+            let found =
+                approval.map_or_else(none, |known| format!("{:?} {}", known.state, known.approved_by));
+            is(&format!("approval of {name}"), Some(wanted), &found);
         }
         for (key, wanted) in &self.changes {
             let found = change(stage, key).map_or_else(none, |change| {

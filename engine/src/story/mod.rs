@@ -42,6 +42,7 @@ pub use expect::Expect;
 pub use fault::{Fault, Mishap};
 pub use run::{Accept, play, play_accepted_by};
 
+use crate::intent::Approval;
 use crate::period::Period;
 use crate::policy::{PolicySpec, Severity};
 
@@ -97,6 +98,18 @@ pub struct Moment {
     /// What happens to the next writes. They replace those that are still waiting.
     #[serde(default)]
     pub faults: Option<Vec<Fault>>,
+    /// Who approves the plan of which step, as the status shows it now.
+    #[serde(default)]
+    pub approve: BTreeMap<String, String>,
+    /// The approvals from now on exactly these, whatever plan they are for.
+    #[serde(default)]
+    pub approvals: Option<Vec<Approval>>,
+    /// Why the brake is engaged from now on; empty text: it is not.
+    #[serde(default)]
+    pub brake: Option<String>,
+    /// From now on the namespace of the Incident is being deleted.
+    #[serde(default)]
+    pub terminating: Option<bool>,
     /// What became of other Incidents, by `namespace/name/uid`: `Open`, `Gone` or `Closed`. Those that are
     /// not named are open.
     #[serde(default)]
@@ -134,8 +147,16 @@ fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Value>, 
 pub enum Deed {
     /// Opens an Incident.
     Open,
+    /// Sets `response: Paused`.
+    Pause,
+    /// Sets `response: Active`.
+    Resume,
     /// Sets `response: Withdrawn`.
     Withdraw,
+    /// Sets `response: Kept`.
+    Keep,
+    /// Acknowledges it, as `alice`.
+    Acknowledge,
     /// Deletes the Incident.
     Delete,
     /// Annotates it with `firebreak.dev/abandon: "true"`.

@@ -11,10 +11,10 @@ use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
 use crate::detect::{Detection, PolicyFacts, detect};
-use crate::facts::{Holder, PolicyFact};
+use crate::facts::{Brake, Holder, PolicyFact};
 use crate::id::IncidentId;
 use crate::incident::{Closing, IncidentState};
-use crate::intent::{PersonIntent, Response};
+use crate::intent::{Approval, PersonIntent, Response};
 use crate::period::after;
 use crate::policy::PolicySpec;
 use crate::response::{self, OpenedBy, RecentResponse};
@@ -278,15 +278,39 @@ impl Stage {
         if let Some(why) = &moment.unreadable {
             self.world.unreadable = Some(why.clone()).filter(|why| !why.is_empty());
         }
+        if let Some(why) = &moment.brake {
+            let engaged = Brake::Engaged { why: why.clone() };
+            self.world.brake = if why.is_empty() { Brake::Off } else { engaged };
+        }
+        self.world.terminating |= moment.terminating == Some(true);
+        self.approve(moment)?;
         self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
         for deed in &moment.person {
             match deed {
                 Deed::Open => self.open(OpenedBy::Person),
+                Deed::Pause => self.world.intent.response = Response::Paused,
+                Deed::Resume => self.world.intent.response = Response::Active,
                 Deed::Withdraw => self.world.intent.response = Response::Withdrawn,
+                Deed::Keep => self.world.intent.response = Response::Kept,
+                Deed::Acknowledge => self.world.intent.acknowledged_by = Some("alice".to_owned()),
                 Deed::Delete => self.world.intent.deleting = true,
                 Deed::Abandon => self.world.intent.abandon = true,
                 Deed::Restart => self.controller = Controller::default(),
             }
+        }
+        Ok(())
+    }
+
+    fn approve(&mut self, moment: &Moment) -> Result<(), String> {
+        if let Some(approvals) = &moment.approvals {
+            self.world.intent.approvals.clone_from(approvals);
+        }
+        for (step, by) in &moment.approve {
+            let hash = self.world.state().step(step).and_then(|status| status.plan_hash.clone());
+            let plan_hash = hash.ok_or(format!("step {step} has no plan to approve"))?;
+            self.world.intent.approvals.retain(|other| other.step != *step);
+            let approval = Approval { step: step.clone(), plan_hash, approved_by: by.clone() };
+            self.world.intent.approvals.push(approval);
         }
         Ok(())
     }

@@ -30,6 +30,13 @@ pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
     })
 }
 
+/// Whether every field that is still ours, and at least one is, has the value of the emergency.
+pub fn is_in_force(object: &Value, fields: &[FieldChange]) -> bool {
+    let mut ours = fields.iter().filter(|field| field.ceded_to.is_none()).peekable();
+    ours.peek().is_some()
+        && ours.all(|field| same(&field.path, field.path.read(object).as_deref(), field.after.as_ref()))
+}
+
 /// Marks the fields whose value is somebody else's now, whole groups at a
 /// time, and names who owns them. Returns whether any was marked newly.
 pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::drift::{adopt_stored, cede_changed, cede_groups, cede_misfits, cede_unreturned, was_applied};
+pub use self::drift::{
+    adopt_stored, cede_changed, cede_groups, cede_misfits, cede_unreturned, is_in_force, was_applied,
+};
 pub use self::patch::{
     GuardedPatch, Unwritable, amend_patch, apply_patch, fence_patch, forget_patch, hand_back_patch,
     return_patch, three_way_patch,

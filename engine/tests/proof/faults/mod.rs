@@ -7,6 +7,7 @@ mod storm;
 use std::collections::BTreeMap;
 
 use firebreak_engine::change::ChangeState;
+use firebreak_engine::decide::Decision;
 use firebreak_engine::effect::{Act, Effect, Write};
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::incident::{Closing, IncidentState};

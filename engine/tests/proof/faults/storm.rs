@@ -1,8 +1,9 @@
 //! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
 
-use super::oracle::is_trace;
+use firebreak_engine::facts::{Brake, Facts};
 use firebreak_engine::intent::Response;
 
+use super::oracle::is_trace;
 use super::*;
 
 impl Run {
@@ -152,6 +153,7 @@ impl Run {
                 .insert(vec!["f:status".to_owned(), "f:beat".to_owned()], beat.unwrap());
         }
         check_effects_are_recorded(&facts, &decision).unwrap();
+        self.check_rest(&facts, &decision);
         if self.dice.one_in(15) {
             self.note("dies before it records".to_owned());
             return *controller = Controller { view: controller.view, ..Controller::default() };
@@ -198,6 +200,9 @@ impl Run {
             if self.dice.one_in(3) {
                 self.meddle();
             }
+            if self.dice.one_in(12) {
+                self.rest_or_go_on();
+            }
             if number > end_at && self.dice.one_in(12) {
                 let ready = if self.dice.one_in(2) { 0 } else { 8 };
                 self.note(format!("{ready} nodes are ready"));
@@ -209,6 +214,35 @@ impl Run {
             controllers[which] = controller;
         }
         self.end();
+    }
+
+    /// A person pauses the response or lets it go on, or pulls the brake or lets it go.
+    fn rest_or_go_on(&mut self) {
+        if self.dice.one_in(2) {
+            self.world.brake = match self.world.brake {
+                Brake::Off => Brake::Engaged { why: "the brake is engaged".to_owned() },
+                Brake::Engaged { .. } => Brake::Off,
+            };
+        } else {
+            self.world.intent.response = match self.world.intent.response {
+                Response::Active => Response::Paused,
+                Response::Paused => Response::Active,
+                last @ (Response::Withdrawn | Response::Kept) => last,
+            };
+        }
+        self.note(format!("{:?}, {:?}", self.world.intent.response, self.world.brake));
+    }
+
+    /// While it is paused or braked nothing is sent that no person has asked for.
+    fn check_rest(&self, facts: &Facts, decision: &Decision) {
+        let persons =
+            matches!(decision.next.closing, Some(Closing::Withdrawn | Closing::Deleted | Closing::Kept));
+        let rests = facts.intent.response == Response::Paused || self.world.brake != Brake::Off;
+        assert!(
+            persons || !rests || decision.effects.is_empty(),
+            "writes while it rests: {:?}",
+            decision.effects
+        );
     }
 
     pub(super) fn end(&mut self) {
@@ -224,6 +258,10 @@ impl Run {
     /// With the faults switched off it is resolved, in bounded time and work.
     pub(super) fn calm_down(&mut self) {
         let mut controller = Controller::default();
+        self.world.brake = Brake::Off;
+        if self.world.intent.response == Response::Paused {
+            self.world.intent.response = Response::Active;
+        }
         self.world.settle = Some(json!({"phase": "Ready"}));
         let recovered = reading(&[("total", 8), ("ready", 8)]);
         let rings = self.world.signals["nodes"] != recovered && !self.weather.calm;

@@ -1,0 +1,297 @@
+//! Plans that a person must approve before they are carried out.
+//!
+//! # Guarantees
+//! An approval counts for one plan: the hash binds it to the Incident, the step,
+//! its action and, for every object, the fields with their values. Whatever changes
+//! of these, or of the policy, makes it void. It counts from when the status shows
+//! it, and not for longer than the policy says; one that has not counted in time
+//! never counts again.
+
+use serde_json::json;
+
+use super::Round;
+use super::plan::Plans;
+use crate::change::{Change, ChangeState, FieldChange};
+use crate::expression::FieldValue;
+use crate::facts::Part;
+use crate::id::digest;
+use crate::incident::{ApprovalState, ApprovalStatus, Held};
+use crate::intent::Approval;
+use crate::period::{Period, after};
+use crate::policy::StepApproval;
+use crate::rules::{SeverityRule, Step};
+
+/// What is well of the nodes, workloads or objects of a signal.
+const WELL: [&str; 3] = ["ready", "available", "healthy"];
+
+/// Why a plan must be approved.
+pub(super) struct Needed {
+    reason: &'static str,
+    why: String,
+}
+
+impl Round<'_> {
+    /// Takes in the approvals that are new, and takes back those that are too old.
+    pub(super) fn hear_of_approvals(&mut self) {
+        for index in 0..self.next.steps.len() {
+            let status = &self.next.steps[index];
+            let given = self.facts.intent.approvals.iter().find(|given| given.step == status.name);
+            let known = status.approval.as_ref();
+            match given {
+                Some(given) if known.is_none_or(|known| !is_of(known, given)) => {
+                    self.record_approval(index, given);
+                }
+                None if known.is_some_and(|known| known.state != ApprovalState::Used) => {
+                    self.next.steps[index].approval = None;
+                }
+                Some(_) | None => {}
+            }
+            self.expire_approval(index);
+        }
+    }
+
+    fn record_approval(&mut self, index: usize, given: &Approval) {
+        let status = &mut self.next.steps[index];
+        let fits = status.plan_hash.as_ref() == Some(&given.plan_hash);
+        let state = if fits { ApprovalState::Valid } else { ApprovalState::Void };
+        status.approval = Some(ApprovalStatus {
+            plan_hash: given.plan_hash.clone(),
+            approved_by: given.approved_by.clone(),
+            at: self.now,
+            state,
+        });
+        let (type_, what) = if fits {
+            ("Approved", "approved")
+        } else {
+            ("ApprovalVoid", "another plan than the present one was approved")
+        };
+        self.happen(type_, &format!("step {}: {what} by {}", given.step, given.approved_by));
+    }
+
+    fn expire_approval(&mut self, index: usize) {
+        let Some(rules) = self.rules else { return };
+        let status = &self.next.steps[index];
+        let Some(approval) = status.approval.as_ref().filter(|known| known.state == ApprovalState::Valid)
+        else {
+            return;
+        };
+        let length = rules.limits.approval_valid_for;
+        let due = after(approval.at, length);
+        if due > self.now {
+            return self.wake(Some(due));
+        }
+        let message = format!(
+            "step {}: the approval by {} was not used within {}",
+            status.name,
+            approval.approved_by,
+            Period::from(length)
+        );
+        self.end_approval(index, ApprovalState::Expired);
+        self.happen("ApprovalExpired", &message);
+    }
+
+    fn end_approval(&mut self, index: usize, state: ApprovalState) {
+        if let Some(approval) = &mut self.next.steps[index].approval {
+            approval.state = state;
+        }
+    }
+
+    /// Approvals that were not used yet count no longer.
+    pub(super) fn void_approvals(&mut self, why: &str) {
+        for index in 0..self.next.steps.len() {
+            let status = &self.next.steps[index];
+            let Some(approval) =
+                status.approval.as_ref().filter(|approval| approval.state == ApprovalState::Valid)
+            else {
+                continue;
+            };
+            let message =
+                format!("step {}: the approval by {} is void: {why}", status.name, approval.approved_by);
+            self.end_approval(index, ApprovalState::Void);
+            self.happen("ApprovalVoid", &message);
+        }
+    }
+
+    /// Whether a person lets this plan be carried out. If not, the response is held, the plan stands in the
+    /// status for the person to see, and the message says how to approve it.
+    pub(super) fn may_carry_out(&mut self, step: &Step, plans: &Plans) -> bool {
+        let Some(needed) = self.approval_needed(step, plans) else { return true };
+        let Some(hash) = self.plan_hash(step, plans) else { return true };
+        let index = self.step_index(&step.name);
+        let status = &self.next.steps[index];
+        match status.approval.as_ref().map(|approval| (approval.state, approval.plan_hash == hash)) {
+            Some((ApprovalState::Valid, true)) => {
+                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
+                self.end_approval(index, ApprovalState::Used);
+                self.happen("ApprovalUsed", &format!("step {}: carried out as {by} has approved", step.name));
+                return true;
+            }
+            Some((ApprovalState::Used, true)) => return true,
+            Some((ApprovalState::Valid, false)) => {
+                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
+                self.end_approval(index, ApprovalState::Void);
+                self.happen(
+                    "ApprovalVoid",
+                    &format!("step {}: the plan has changed since {by} approved it", step.name),
+                );
+            }
+            Some((ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _)) | None => {}
+        }
+        self.await_approval(step, plans, &needed, index);
+        false
+    }
+
+    fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) {
+        let again = match self.next.steps[index].approval.as_ref().map(|approval| (approval.state, approval))
+        {
+            Some((ApprovalState::Expired, approval)) => {
+                format!("The approval by {} has expired. ", approval.approved_by)
+            }
+            Some((ApprovalState::Void, approval)) => {
+                format!(
+                    "The approval by {} is void: the plan or the policy has changed. ",
+                    approval.approved_by
+                )
+            }
+            Some((ApprovalState::Valid | ApprovalState::Used, _)) | None => String::new(),
+        };
+        let message = format!(
+            "step {} would change {} object(s), and {}. {again}Look at the plan in status.changes, then approve it with \
+             `{}`, or put everything back with `{}`",
+            step.name,
+            plans.new_targets(),
+            needed.why,
+            self.facts.incident.command_for_step("approve", &step.name),
+            self.facts.incident.withdraw_command()
+        );
+        let number = plans.new_targets();
+        if self.facts.state.held.as_ref().is_none_or(|held| held.step.as_ref() != Some(&step.name)) {
+            self.happen(
+                "ApprovalNeeded",
+                &format!("step {}: {number} object(s), and {}", step.name, needed.why),
+            );
+        }
+        self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
+        self.journal(plans.refused.iter().cloned());
+        self.pending(&step.name, needed.reason, &message);
+        self.next.held = Some(Held::new(needed.reason, &message, true).of_step(&step.name));
+    }
+
+    fn approval_needed(&self, step: &Step, plans: &Plans) -> Option<Needed> {
+        if plans.new_targets() == 0 {
+            return None;
+        }
+        if step.approval == StepApproval::Required {
+            let why = "the policy says approval: Required".to_owned();
+            return Some(Needed { reason: "ApprovalRequired", why });
+        }
+        if let Some(why) = self.too_many(step, plans) {
+            return Some(Needed { reason: "TooManyTargets", why });
+        }
+        self.suspect_detector().map(|why| Needed { reason: "DetectorSuspect", why })
+    }
+
+    /// Why it may be the detector that is sick; none if nothing speaks for it.
+    fn suspect_detector(&self) -> Option<String> {
+        let rules = self.rules?;
+        let most = i64::from(rules.limits.suspect_detector_above_percent?);
+        let reason = self.next.severity_reason.as_ref()?;
+        let rule = rules.severity.iter().find(|rule| rule.reason == *reason)?;
+        let (signal, sick, expected) =
+            self.sick(rule).into_iter().find(|(_, sick, expected)| sick * 100 > most * expected)?;
+        Some(format!(
+            "signal {signal}, on which {reason} rests, says that {sick} of {expected} are sick, which is more than \
+             guardrails.suspectDetectorAbovePercent of {most}: see first whether it is right"
+        ))
+    }
+
+    /// Of each signal that the rule reads: how many are sick, of how many.
+    fn sick(&self, rule: &SeverityRule) -> Vec<(String, i64, i64)> {
+        let sick_of = |name: &String| {
+            let values = self.assessment.values.get(name)?;
+            let number = |field: &&str| match values.get(*field) {
+                Some(FieldValue::Int(number)) => Some(*number),
+                Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
+            };
+            let well = WELL.iter().find_map(number)?;
+            let expected = number(&"expected").filter(|expected| *expected > 0)?;
+            Some((name.clone(), (expected - well).max(0), expected))
+        };
+        rule.reads().into_iter().filter_map(sick_of).collect()
+    }
+
+    /// The plan of the whole step in one word: what it has done already and what it would do now. None if that
+    /// is nothing.
+    pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
+        let begun = self.next.changes_of(&step.name).filter(|change| change.round > 0);
+        let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
+        let new = plans.changes.iter().map(|(change, _)| change);
+        let mut rows: Vec<String> = begun.filter(is_new).chain(new).map(row).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        rows.sort();
+        let action = serde_json::to_string(&step.definition.action).unwrap_or_default();
+        let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
+        parts.extend(rows.iter().map(String::as_str));
+        Some(format!("sha256:{}", digest(&parts)))
+    }
+
+    /// Publishes the hash of what the step would do now.
+    pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
+        if plans.changes.iter().any(|(_, target)| target.part == Part::Target) {
+            let hash = self.plan_hash(step, plans);
+            self.step_status(&step.name).plan_hash = hash;
+        }
+    }
+
+    /// Whether a person has approved something of the step that is not begun yet.
+    pub(super) fn is_approved(&self, step: &Step) -> bool {
+        let approval = self.next.step(&step.name).and_then(|status| status.approval.as_ref());
+        approval.is_some_and(|approval| approval.state == ApprovalState::Valid)
+    }
+
+    /// Whether these fields are no longer those that a person has approved for the change.
+    pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
+        let used = |approval: &ApprovalStatus| approval.state == ApprovalState::Used;
+        let approved =
+            self.next.step(&change.step).and_then(|status| status.approval.as_ref()).is_some_and(used);
+        approved && row(change) != row(&Change { fields: fields.to_vec(), ..change.clone() })
+    }
+}
+
+fn is_of(known: &ApprovalStatus, given: &Approval) -> bool {
+    known.plan_hash == given.plan_hash && known.approved_by == given.approved_by
+}
+
+/// The change as it stands in the status for a person to approve. What was in force once keeps its entry,
+/// which tells how it ended.
+fn to_be_read(change: &Change) -> Option<Change> {
+    match change.state {
+        ChangeState::Planned | ChangeState::Skipped if change.round == 0 => {
+            let mut plan = Change { state: ChangeState::Planned, ..change.clone() };
+            plan.explain(None);
+            Some(plan)
+        }
+        ChangeState::Skipped => Some(change.clone()),
+        _ => None,
+    }
+}
+
+/// One change as it is hashed: the object and the values, and no version of anything.
+fn row(change: &Change) -> String {
+    let fields: Vec<_> = change
+        .fields
+        .iter()
+        .map(|field| {
+            json!([
+                field.path.to_string(),
+                field.before,
+                field.after,
+                field.before.is_some(),
+                field.after.is_some()
+            ])
+        })
+        .collect();
+    json!([change.target, fields]).to_string()
+}

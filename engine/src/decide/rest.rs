@@ -1,0 +1,158 @@
+//! Not one write: a person has paused the response, or the brake is engaged.
+//!
+//! # Guarantees
+//! While it rests nothing is applied, nothing goes back by itself, no pod is
+//! deleted and no fence is set; live reads still tell what became of requests that
+//! were in flight. What a person asks to be put back goes back all the same.
+
+use jiff::SignedDuration;
+
+use super::Round;
+use super::course::Course;
+use crate::change::{Again, Change, ChangeState};
+use crate::facts::{Brake, Look, LookResult, Own};
+use crate::incident::{Closing, Held};
+use crate::intent::Response;
+use crate::policy::OnFailure;
+
+/// The reason while a person has paused it.
+const PAUSED: &str = "Paused";
+/// The reason while the brake is engaged.
+const BRAKED: &str = "Braked";
+/// How often the brake is read while it is engaged.
+const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
+impl Round<'_> {
+    /// The same course, or a rest in its place if a person wants one.
+    pub(super) fn unless_it_rests(&mut self, course: Course) -> Course {
+        let is_persons =
+            matches!(course, Course::Withdraw(Closing::Withdrawn | Closing::Kept | Closing::Deleted));
+        if is_persons {
+            return course;
+        }
+        if self.facts.intent.response == Response::Paused {
+            let message = format!(
+                "paused by a person: nothing is applied and nothing goes back by itself. It goes on with `{}`",
+                self.facts.incident.command("resume")
+            );
+            return Course::Rest(Held::new(PAUSED, &message, true));
+        }
+        let writes_nothing = match course {
+            Course::Observe => true,
+            Course::Stand(_) => !self.next.owes_anything(),
+            Course::Withdraw(_)
+            | Course::Recover(_)
+            | Course::Rest(_)
+            | Course::Wait
+            | Course::Hold(_)
+            | Course::Climb => false,
+        };
+        match self.brake() {
+            Some(Brake::Engaged { why }) if !writes_nothing => {
+                let message = format!(
+                    "{why}: nothing is applied and nothing goes back by itself. It goes on with `firebreak brake off`; \
+                     `{}` works meanwhile",
+                    self.facts.incident.withdraw_command()
+                );
+                Course::Rest(Held::new(BRAKED, &message, true))
+            }
+            Some(_) | None => course,
+        }
+    }
+
+    /// The brake as it was read for this decision.
+    fn brake(&self) -> Option<&Brake> {
+        match self.facts.looked.get(&Look::Brake)? {
+            LookResult::Own(Own::Brake(brake)) => Some(brake),
+            LookResult::Own(Own::Holder(_) | Own::Namespace { .. })
+            | LookResult::Listed(_)
+            | LookResult::Found(_)
+            | LookResult::Gone
+            | LookResult::Refused { .. }
+            | LookResult::Failed { .. } => None,
+        }
+    }
+
+    /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
+    /// other reads it costs no time.
+    pub(super) fn ask_for_the_brake(&mut self) {
+        let was_braked = self.facts.state.held.as_ref().is_some_and(|held| held.reason == BRAKED);
+        let closes_for_a_person =
+            matches!(self.next.closing, Some(Closing::Withdrawn | Closing::Kept | Closing::Deleted));
+        let matters = !self.look.is_empty() || !self.effects.is_empty() || was_braked;
+        if matters && !closes_for_a_person && !self.facts.looked.contains_key(&Look::Brake) {
+            self.look.insert(Look::Brake);
+        }
+    }
+
+    /// Nothing is written. What is in force is watched, so that its state stays true.
+    pub(super) fn rest(&mut self, held: Held) {
+        if self.facts.state.held.as_ref().is_none_or(|old| old.reason != held.reason) {
+            self.happen(&held.reason, &held.message);
+        }
+        for step in self.ladder.clone() {
+            if !super::is_begun(&self.next, &step.name) {
+                self.pending(&step.name, &held.reason, "see the condition Stalled of this Incident");
+            }
+        }
+        self.next.quiet_until = None;
+        self.watch_steps();
+        if held.reason == BRAKED {
+            self.wake_in(BRAKE_AGAIN);
+        }
+        self.next.held = Some(held);
+    }
+
+    /// After a rest the clocks of what is under way start anew, and after a pause so does what had failed.
+    pub(super) fn resume(&mut self) {
+        let was = self.facts.state.held.as_ref().map(|held| held.reason.as_str());
+        if !matches!(was, Some(PAUSED | BRAKED)) || self.withdraws {
+            return;
+        }
+        let was_paused = was == Some(PAUSED);
+        self.happen("Resumed", "the response goes on");
+        for index in 0..self.next.changes.len() {
+            let mut change = self.next.changes[index].clone();
+            if was_paused {
+                self.start_anew(&mut change);
+            }
+            if change.state.is_open_intent() {
+                change.joined_at = Some(self.now);
+            }
+            self.next.changes[index] = change;
+        }
+    }
+
+    /// What had failed is tried again.
+    fn start_anew(&self, change: &mut Change) {
+        let reverts = self
+            .step(&change.step)
+            .is_some_and(|step| step.on_failure == OnFailure::Revert && self.has_failed(step));
+        match change.state {
+            // Its values are in force without a record: they would be taken for those from before.
+            ChangeState::Failed if change.reason.as_deref() == Some("RecordNotKept") => {}
+            ChangeState::Failed if change.round > 1 => {
+                change.stand(ChangeState::Reverted, "Resumed", "it is tried again after a pause");
+                change.again = Again::Always;
+            }
+            ChangeState::Failed => {
+                change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
+            }
+            ChangeState::Held => {
+                change.state = ChangeState::Unclear;
+                change.tries = 0;
+            }
+            ChangeState::Reverted if reverts => change.again = Again::IfMatching,
+            ChangeState::Planned
+            | ChangeState::Intended
+            | ChangeState::Unclear
+            | ChangeState::Applied
+            | ChangeState::Verified
+            | ChangeState::Reverting
+            | ChangeState::Reverted
+            | ChangeState::Ceded
+            | ChangeState::Kept
+            | ChangeState::Skipped => {}
+        }
+    }
+}
