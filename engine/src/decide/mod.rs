@@ -35,7 +35,7 @@ use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
-use crate::incident::{Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
+use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
 use crate::rules::{Rules, Step, begun_step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
@@ -69,6 +69,13 @@ pub struct Decision {
     pub report: bool,
     /// Expressions that failed.
     pub rule_errors: Vec<String>,
+}
+
+impl Decision {
+    /// Whether it puts back, or keeps, what a person has asked for: the brake does not stop that.
+    pub fn is_for_a_person(&self) -> bool {
+        matches!(self.next.closing, Some(Closing::Withdrawn | Closing::Kept | Closing::Deleted))
+    }
 }
 
 /// Decides. `rules` is the policy if it can be used.

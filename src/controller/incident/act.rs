@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use firebreak_engine::effect::{Effect, EffectId, Write};
-use firebreak_engine::facts::Outcome;
+use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
 use kube::Client;
 
 use super::record::Recorded;
 use crate::actuator::{delete_pod, guarded_patch};
 use crate::controller::Context;
+use crate::controller::brake::BrakeOf;
 use crate::controller::error::Error;
 use crate::kubernetes::discovery::ResolveError;
 
-/// Requests in flight; more would only queue on the API server.
+/// Requests in flight, and the size of a batch; more would only queue on the API server.
 const IN_FLIGHT: usize = 32;
 
 /// Performs every effect once, as the ServiceAccount, and says what became of
-/// each.
+/// each. The brake is read before every batch: with it engaged the rest is not sent, which
+/// the next decision finds out by a live read.
 ///
 /// # Errors
 /// This process stopped leading: what was not sent is left to whoever leads.
@@ -26,16 +28,25 @@ pub async fn act(
     account: &Client,
     recorded: &Recorded,
 ) -> Result<BTreeMap<EffectId, Outcome>, Error> {
-    let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(recorded.decision().effects.clone())
-        .map(|effect| perform(context, account, effect))
-        .buffer_unordered(IN_FLIGHT)
-        .collect()
-        .await;
+    let brake = BrakeOf { client: &context.client, namespace: &context.namespace };
     let mut heard = BTreeMap::new();
-    for outcome in outcomes {
-        let (id, outcome) = outcome?;
-        tracing::debug!(act = id.act.name(), change = %id.change, outcome = outcome.name(), "performed");
-        heard.insert(id, outcome);
+    for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
+        if !recorded.decision().is_for_a_person()
+            && let Brake::Engaged { why } = brake.read().await
+        {
+            tracing::info!(why, "the rest of the batch is not sent");
+            break;
+        }
+        let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(batch.to_vec())
+            .map(|effect| perform(context, account, effect))
+            .buffer_unordered(IN_FLIGHT)
+            .collect()
+            .await;
+        for outcome in outcomes {
+            let (id, outcome) = outcome?;
+            tracing::debug!(act = id.act.name(), change = %id.change, outcome = outcome.name(), "performed");
+            heard.insert(id, outcome);
+        }
     }
     Ok(heard)
 }

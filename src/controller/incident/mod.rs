@@ -87,9 +87,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             // What is recorded and not sent is sent by whoever leads next.
             return Ok(Some(Duration::ZERO));
         }
-        if !recorded.decision().effects.is_empty()
-            && let Ok(client) = &account
-        {
+        let acts = !recorded.decision().effects.is_empty() && account.is_ok();
+        if acts && let Ok(client) = &account {
             outcomes = act::act(&operator.context, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
             if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
@@ -102,7 +101,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
-        if outcomes.is_empty() && report.is_none() {
+        // What the brake has kept from being sent is decided about anew.
+        if !acts && report.is_none() {
             record::release(&api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
             return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));

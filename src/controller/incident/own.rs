@@ -1,8 +1,6 @@
 //! Live reads that the operator makes under its own name: other Incidents, the
 //! brake, and the namespace of the Incident.
 
-use std::time::Duration;
-
 use firebreak_engine::facts::{Brake, Look, LookResult, Own};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -10,9 +8,6 @@ use kube::Api;
 use super::holder::Holders;
 use crate::controller::brake::BrakeOf;
 use crate::kubernetes::retry;
-
-/// How long a read of the brake counts for a batch of writes.
-pub const FRESH: Duration = Duration::from_secs(1);
 
 /// What the operator can tell about itself and about others.
 #[derive(Clone, Copy)]

@@ -1,0 +1,81 @@
+//! S11: Observe and `plan` change nothing, and say what Enforce then does.
+
+use std::collections::BTreeMap;
+
+use kube::{ResourceExt, api::DynamicObject};
+use serde_json::{Value, json};
+
+use crate::{
+    drill::{Drill, Models, change_of},
+    support::{object::Object, proxy::Call},
+};
+
+/// Per model its fields as `path: before → after`.
+type Told = BTreeMap<String, Vec<String>>;
+
+fn of_fields(fields: &Value) -> Vec<String> {
+    let row = |field: &Value| format!("{}: {} → {}", field["path"], field["before"], field["after"]);
+    fields.as_array().expect("fields").iter().map(row).collect()
+}
+
+fn in_status(incident: &DynamicObject) -> Told {
+    let name = |number: usize| format!("model-{number}");
+    (0..3).map(|number| (name(number), of_fields(&change_of(incident, &name(number))["fields"]))).collect()
+}
+
+fn plan_hash(incident: &DynamicObject) -> Value {
+    incident.data["status"]["steps"][0]["planHash"].clone()
+}
+
+async fn versions(models: &Models, policy: &Object) -> Vec<String> {
+    let mut versions = Vec::new();
+    for object in &models.objects {
+        versions.push(object.get().await.resource_version().expect("a version"));
+    }
+    versions.push(policy.get().await.metadata.generation.expect("a generation").to_string());
+    versions
+}
+
+fn is_write_of_a_model(call: &Call) -> bool {
+    call.is_write() && call.target.resource == "llmdeployments"
+}
+
+#[tokio::test]
+async fn observe_and_plan_change_nothing_and_say_what_enforce_then_does() {
+    let drill = Drill::new("s11").await;
+    let models = drill.models(3).await;
+    let operator = drill.quick_operator().await;
+    let policy = drill.policy_with(|spec| spec["mode"] = json!("Observe")).await;
+    let before = versions(&models, &policy).await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    let planned =
+        incident.wait_until("the plan is published", |incident| !plan_hash(incident).is_null()).await;
+    let observed = in_status(&planned);
+    assert!(observed.values().all(|fields| !fields.is_empty()), "{observed:?}");
+
+    let answer = drill.world.firebreak(&["plan", "drill", "-n", &drill.world.a, "-o", "json"]).await;
+    let plan: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
+    let text = plan.to_string();
+    for (name, fields) in &observed {
+        let change = plan["steps"][0]["changes"]
+            .as_array()
+            .and_then(|changes| changes.iter().find(|change| change["target"]["name"] == name.as_str()))
+            .unwrap_or_else(|| panic!("no change of {name} in {text}"));
+        assert_eq!(of_fields(&change["fields"]), *fields, "{name}");
+    }
+    assert_eq!(versions(&models, &policy).await, before, "Observe and plan change no object");
+    let written = operator.proxy.calls().iter().filter(|each| is_write_of_a_model(&each.call)).count();
+    assert_eq!(written, 0, "and not even try to");
+
+    policy.merge("flux", json!({"spec": {"mode": "Enforce"}})).await;
+    let enforced = incident.wait_for_condition("Mitigated", "True").await;
+    assert_eq!(in_status(&enforced), observed);
+    assert_eq!(
+        plan_hash(&enforced),
+        plan_hash(&planned),
+        "the plan that was published is the one that was carried out"
+    );
+    drill.recover(&incident).await;
+    models.assert_put_back().await;
+}
