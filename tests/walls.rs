@@ -35,10 +35,11 @@ fn only_the_actuator_writes_to_targets() {
         &["Patch::Merge", "Patch::Json", "Patch::Strategic", "Patch::Apply"],
         &[
             "src/actuator",
-            // Finalizers and responses of our own kind, and Events.
+            // Finalizers and decisions of our own kind, Events, and the brake.
             "src/controller/incident/record.rs",
             "src/kubernetes/events",
-            "src/cli/withdraw.rs",
+            "src/cli/decision.rs",
+            "src/cli/brake/mod.rs",
         ],
     );
     assert_eq!(found, Vec::<String>::new());

@@ -40,6 +40,8 @@ pub struct Approval {
 pub struct PersonIntent {
     /// `spec.response`.
     pub response: Response,
+    /// `spec.responseBy`: who wants that.
+    pub response_by: Option<String>,
     /// `spec.severity`: the level whatever the rules say.
     pub pinned: Option<Severity>,
     /// `spec.acknowledgedBy`.
@@ -50,4 +52,11 @@ pub struct PersonIntent {
     pub deleting: bool,
     /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.
     pub abandon: bool,
+}
+
+impl PersonIntent {
+    /// Who wants this response, for people.
+    pub fn person(&self) -> &str {
+        self.response_by.as_deref().unwrap_or("a person")
+    }
 }

@@ -48,6 +48,7 @@ mod s18_kinds;
 mod s19_guardrails;
 mod s1_gpu_loss;
 mod s21_brake;
+mod s22_command_line;
 mod s23_newcomer;
 mod s2_drift;
 mod s3_autoscaler;

@@ -74,7 +74,7 @@ pub struct Decision {
 impl Decision {
     /// Whether it puts back, or keeps, what a person has asked for: the brake does not stop that.
     pub fn is_for_a_person(&self) -> bool {
-        matches!(self.next.closing, Some(Closing::Withdrawn | Closing::Kept | Closing::Deleted))
+        self.next.closing.is_some_and(Closing::is_for_a_person)
     }
 }
 

@@ -25,14 +25,13 @@ const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 impl Round<'_> {
     /// The same course, or a rest in its place if a person wants one.
     pub(super) fn unless_it_rests(&mut self, course: Course) -> Course {
-        let is_persons =
-            matches!(course, Course::Withdraw(Closing::Withdrawn | Closing::Kept | Closing::Deleted));
-        if is_persons {
+        if matches!(course, Course::Withdraw(closing) if closing.is_for_a_person()) {
             return course;
         }
         if self.facts.intent.response == Response::Paused {
             let message = format!(
-                "paused by a person: nothing is applied and nothing goes back by itself. It goes on with `{}`",
+                "paused by {}: nothing is applied and nothing goes back by itself. It goes on with `{}`",
+                self.facts.intent.person(),
                 self.facts.incident.command("resume")
             );
             return Course::Rest(Held::new(PAUSED, &message, true));
@@ -77,10 +76,13 @@ impl Round<'_> {
     /// other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
         let was_braked = self.facts.state.held.as_ref().is_some_and(|held| held.reason == BRAKED);
-        let closes_for_a_person =
-            matches!(self.next.closing, Some(Closing::Withdrawn | Closing::Kept | Closing::Deleted));
+        let closes_for_a_person = self.next.closing.is_some_and(Closing::is_for_a_person);
         let matters = !self.look.is_empty() || !self.effects.is_empty() || was_braked;
-        if matters && !closes_for_a_person && !self.facts.looked.contains_key(&Look::Brake) {
+        if matters
+            && !closes_for_a_person
+            && self.next.resolved_at.is_none()
+            && !self.facts.looked.contains_key(&Look::Brake)
+        {
             self.look.insert(Look::Brake);
         }
     }

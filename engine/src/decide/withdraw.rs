@@ -29,16 +29,19 @@ impl Round<'_> {
         if self.next.closing != Some(closing) {
             self.next.closing = Some(closing);
             self.next.closing_since = Some(self.now);
+            let person = self.facts.intent.person();
             let text = match closing {
-                Closing::Recovered => "everything is back",
-                Closing::Withdrawn => "withdrawn by a person: everything is put back",
-                Closing::Kept => "kept by a person: the changes become permanent",
-                Closing::Deleted => "the Incident is being deleted: everything is put back",
-                Closing::NotClassified => "no rule ever held: there is nothing to do",
-                Closing::Superseded => "the policy's claim names another Incident: this one closes",
+                Closing::Recovered => "everything is back".to_owned(),
+                Closing::Withdrawn => format!("withdrawn by {person}: everything is put back"),
+                Closing::Kept => format!("kept by {person}: the changes become permanent"),
+                Closing::Deleted => "the Incident is being deleted: everything is put back".to_owned(),
+                Closing::NotClassified => "no rule ever held: there is nothing to do".to_owned(),
+                Closing::Superseded => {
+                    "the policy's claim names another Incident: this one closes".to_owned()
+                }
             };
             if closing != Closing::Recovered {
-                self.happen("WithdrawalStarted", text);
+                self.happen("WithdrawalStarted", &text);
             }
         }
         self.next.held = None;

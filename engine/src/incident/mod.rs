@@ -213,6 +213,14 @@ pub enum Closing {
 }
 
 impl Closing {
+    /// Whether a person has asked for it, so that neither a pause nor the brake stops it.
+    pub fn is_for_a_person(self) -> bool {
+        match self {
+            Self::Withdrawn | Self::Kept | Self::Deleted => true,
+            Self::Recovered | Self::NotClassified | Self::Superseded => false,
+        }
+    }
+
     /// The name, for conditions and metrics.
     pub fn name(self) -> &'static str {
         match self {

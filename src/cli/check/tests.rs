@@ -170,8 +170,8 @@ fn all_documents_are_checked_and_others_are_passed_over() {
     assert_eq!(
         faults(&yaml),
         [
-            "spec.response: Gone is none of Active, Withdrawn",
-            "spec.response: Gone is none of Active, Withdrawn",
+            "spec.response: Gone is none of Active, Paused, Withdrawn, Kept",
+            "spec.response: Gone is none of Active, Paused, Withdrawn, Kept",
             "metadata.name: has 64 characters; at most 63 are allowed",
         ]
     );

@@ -28,6 +28,7 @@ pub fn intent(incident: &Incident) -> PersonIntent {
     PersonIntent {
         pinned: incident.spec.severity,
         response: incident.spec.response.unwrap_or_default(),
+        response_by: incident.spec.response_by.clone(),
         acknowledged_by: incident.spec.acknowledged_by.clone(),
         approvals: incident.spec.approvals.clone(),
         deleting: incident.metadata.deletion_timestamp.is_some(),

@@ -200,7 +200,7 @@ async fn create(
 }
 
 /// `<policy>-<yyyymmdd-hhmmss>` in UTC.
-fn incident_name(policy: &str, now: Timestamp) -> String {
+pub fn incident_name(policy: &str, now: Timestamp) -> String {
     format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
 }
 

@@ -235,8 +235,7 @@ impl Run {
 
     /// While it is paused or braked nothing is sent that no person has asked for.
     fn check_rest(&self, facts: &Facts, decision: &Decision) {
-        let persons =
-            matches!(decision.next.closing, Some(Closing::Withdrawn | Closing::Deleted | Closing::Kept));
+        let persons = decision.is_for_a_person();
         let rests = facts.intent.response == Response::Paused || self.world.brake != Brake::Off;
         assert!(
             persons || !rests || decision.effects.is_empty(),
