@@ -50,6 +50,7 @@ mod s1_gpu_loss;
 mod s20_decisions;
 mod s21_brake;
 mod s22_command_line;
+mod s23_newcomer;
 mod s2_drift;
 mod s3_autoscaler;
 mod s4_scheduler;

@@ -12,6 +12,7 @@ pub mod object;
 pub mod operator;
 pub mod proxy;
 pub mod rights;
+pub mod shell;
 pub mod standin;
 mod story;
 pub mod testbed;
