@@ -60,7 +60,7 @@ pub async fn run(settings: Settings, profiles: Profiles) -> Result<Answer, Error
             "it is run by the binary itself",
             "this is a bug, please report it",
         )),
-        Command::Crds => crds::run(&screen),
+        Command::Crds(args) => crds::run(&screen, &args),
         Command::Check(args) => check::run(&screen, &args, profiles),
         Command::Test(args) => test::run(&screen, &args, profiles),
         Command::Plan(args) => plan::run(&screen, &cluster, &args, profiles).await,

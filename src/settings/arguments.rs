@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use firebreak_engine::policy::Severity;
 
 use super::duration;
+use crate::api::SHIPPED_NAMESPACE;
 use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
 
 /// `--config`.
@@ -27,7 +28,7 @@ pub struct ControllerArgs {
     pub config: ConfigArgs,
     /// The operator's own namespace: its lease, brake and configuration
     #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
-    #[arg(default_value = "firebreak-system", value_parser = namespace)]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
     /// Watch policies and incidents only in these namespaces [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
@@ -44,6 +45,14 @@ pub struct ControllerArgs {
     /// The name in the lease: POD_NAME, or one that nobody else has.
     #[arg(skip)]
     pub identity: String,
+}
+
+/// `crds`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CrdsArgs {
+    /// The operator's namespace: only its ServiceAccount may write the status of incidents and policies
+    #[arg(short = 'n', long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
 }
 
 /// `check`.
@@ -190,7 +199,7 @@ pub struct BrakeArgs {
     pub command: BrakeCommand,
     /// The operator's own namespace
     #[arg(short = 'n', long, global = true, value_name = "NS")]
-    #[arg(default_value = "firebreak-system", value_parser = namespace)]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
 }
 

@@ -16,8 +16,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
-    GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource, Shell,
-    TestArgs, UndoArgs,
+    CrdsArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource,
+    Shell, TestArgs, UndoArgs,
 };
 pub use duration::parse as parse_duration;
 pub use verbs::Command;

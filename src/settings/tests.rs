@@ -72,6 +72,7 @@ fn no_color_and_a_dumb_terminal_mean_plain_text() {
 fn verbs_take_what_kubectl_takes() {
     for line in [
         "firebreak crds",
+        "firebreak crds --namespace ops",
         "firebreak check -f a.yaml b.yaml -f c.yaml",
         "firebreak test policies stories/one.yaml",
         "firebreak plan gpu -n llm -o json",

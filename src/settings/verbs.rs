@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::arguments::{
-    ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, GetArgs, IncidentArgs, OpenArgs,
-    PlanArgs, TestArgs, UndoArgs,
+    ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
+    OpenArgs, PlanArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -16,8 +16,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  firebreak controller --config /etc/firebreak/config.yaml")]
     Controller(ControllerArgs),
     /// Print the CRDs and admission policies to install
-    #[command(after_help = "Example:\n  firebreak crds | kubectl apply --server-side -f -")]
-    Crds,
+    #[command(
+        after_help = "Examples:\n  firebreak crds | kubectl apply --server-side -f -\n  firebreak crds --namespace ops > firebreak.yaml"
+    )]
+    Crds(CrdsArgs),
     /// Check policies offline, and print the Role that they need
     #[command(
         after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml\n  firebreak check -f policy.yaml | kubectl apply -f -"
@@ -103,7 +105,7 @@ impl Command {
             Self::Check(args) => &args.config,
             Self::Plan(args) => &args.config,
             Self::Test(args) => &args.config,
-            Self::Crds
+            Self::Crds(_)
             | Self::Open(_)
             | Self::Get(_)
             | Self::Describe(_)

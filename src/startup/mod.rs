@@ -67,7 +67,7 @@ pub fn run(settings: Settings) -> ExitCode {
                     ExitCode::FAILURE
                 }
             },
-            Command::Crds
+            Command::Crds(_)
             | Command::Check(_)
             | Command::Test(_)
             | Command::Plan(_)

@@ -106,9 +106,8 @@ impl World {
     }
 
     /// Gives operators of this world what a customer's operator gets.
-    pub(super) async fn install(&self) {
-        let watched = [self.a.as_str(), &self.b];
-        let made = install::once_per_operator(&self.client, &self.operator_namespace, &watched).await;
+    pub async fn install(&self) {
+        let made = install::once_per_operator(&self.client, &self.operator_namespace).await;
         let objects = made.iter().map(|document| Object::of(&self.client, document));
         self.belongings().objects.extend(objects);
     }
