@@ -119,6 +119,7 @@ impl Round<'_> {
                 self.start_anew(&mut change);
             }
             if change.state.is_open_intent() {
+                change.tries = 0;
                 change.joined_at = Some(self.now);
             }
             self.next.changes[index] = change;
@@ -142,7 +143,6 @@ impl Round<'_> {
             }
             ChangeState::Held => {
                 change.state = ChangeState::Unclear;
-                change.tries = 0;
             }
             ChangeState::Reverted if reverts => change.again = Again::IfMatching,
             ChangeState::Planned
