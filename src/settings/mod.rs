@@ -11,8 +11,9 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use firebreak_engine::change::cut;
 
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
@@ -112,10 +113,11 @@ impl Settings {
 
     fn parse(args: Vec<OsString>, environment: Environment) -> Result<Self, Stop> {
         let program = program(args.first());
+        let called = called(program, &args);
         let parsed = command_line(program)
             .try_get_matches_from(args)
             .and_then(|matches| CommandLine::from_arg_matches(&matches))
-            .map_err(|error| stop(&error, program))?;
+            .map_err(|error| stop(&error, &called))?;
         let Everywhere { kubeconfig, context, log_format, log_level } = parsed.everywhere;
         let mut command = parsed.command;
         // A verb says itself, and in one line, what kube would log besides.
@@ -189,11 +191,27 @@ fn program(first: Option<&OsString>) -> &'static str {
     if stem.is_some_and(|stem| stem == "kubectl-firebreak") { "kubectl firebreak" } else { "firebreak" }
 }
 
+/// The program and its verb as they were called, for errors of which clap does not say where they were made.
+fn called(program: &str, args: &[OsString]) -> String {
+    let command = CommandLine::command();
+    let verb = args.iter().skip(1).find_map(|arg| command.find_subcommand(arg));
+    verb.map_or_else(|| program.to_owned(), |verb| format!("{program} {}", verb.get_name()))
+}
+
 fn stop(error: &clap::Error, program: &str) -> Stop {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Help(error.to_string()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Stop::Usage(error.to_string()),
-        _ => Stop::Usage(one_line(&error.to_string(), program)),
+        _ => Stop::Usage(one_line(&without_long_value(error), program)),
+    }
+}
+
+/// Nobody needs to read a text whole again that was refused because it is too long.
+fn without_long_value(error: &clap::Error) -> String {
+    let text = error.to_string();
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) if !value.is_empty() => text.replace(value, &cut(value, 100)),
+        _ => text,
     }
 }
 
