@@ -179,6 +179,13 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_who_may() 
         Refused("firebreak.dev/nonce is only for Incidents that Firebreak itself opens"),
     )
     .await;
+    // Nor is one that Firebreak has opened turned into a person's.
+    let nonce = |value: Value| json!({"metadata": {"annotations": {"firebreak.dev/nonce": value}}});
+    room.patch("operator", nonce(json!("genuine")), Taken).await;
+    for gone in [Value::Null, json!("forged")] {
+        room.patch("alice", nonce(gone), Refused("leave it as it is")).await;
+    }
+    room.patch("operator", nonce(Value::Null), Taken).await;
     let only = Refused("writes the status of Incidents and policies");
     let status = json!({"status": {"progress": "1/2"}});
     let params = PatchParams::default();
