@@ -1,6 +1,6 @@
 //! What moves an Incident on: the commands that a person may want next.
 
-use firebreak_engine::incident::{Held, IncidentState, StepState, StepStatus};
+use firebreak_engine::incident::{ApprovalState, Held, IncidentState, StepState, StepStatus};
 use kube::ResourceExt;
 
 use crate::api::{Incident, Response};
@@ -50,7 +50,13 @@ pub fn closed(incident: &Incident) -> String {
 
 /// The steps that wait for an approval.
 pub fn waiting(state: &IncidentState) -> impl Iterator<Item = &StepStatus> {
-    state.steps.iter().filter(|step| step.state == StepState::AwaitingApproval)
+    state.steps.iter().filter(|step| is_waiting(step))
+}
+
+/// Whether a step waits for an approval, and has none that is about to be taken.
+pub fn is_waiting(step: &StepStatus) -> bool {
+    let is_given = step.approval.as_ref().is_some_and(|given| given.state == ApprovalState::Valid);
+    step.state == StepState::AwaitingApproval && !is_given
 }
 
 /// The command that approves the plan of a step.

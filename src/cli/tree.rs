@@ -241,7 +241,7 @@ pub fn approval_lines(incident: &Incident, step: &StepStatus, now: Timestamp) ->
     });
     let waits = step.state == StepState::AwaitingApproval;
     let plan = step.plan_hash.as_ref().filter(|_| waits).map(|hash| Line::of(format!("plan {hash}")));
-    let command = plan.is_some().then(|| {
+    let command = (plan.is_some() && moves::is_waiting(step)).then(|| {
         Line::of("approve it with ").add(Style::Strong, format!("`{}`", moves::approve(incident, &step.name)))
     });
     [given, plan, command].into_iter().flatten()

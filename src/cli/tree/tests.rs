@@ -122,6 +122,15 @@ fn a_step_that_waits_shows_its_plan_and_the_command_that_approves_it() {
 }
 
 #[test]
+fn a_step_whose_approval_counts_is_not_to_be_approved_again() {
+    let mut given = waiting();
+    given.status.as_mut().unwrap().state.steps[0].approval.as_mut().unwrap().state = ApprovalState::Valid;
+    let text = plain(&tree(&given, Detail { fields: false, timeline: 0 }, now()));
+    assert!(text.contains("approved by bob") && text.contains("plan sha256:"), "{text}");
+    assert!(!text.contains("firebreak approve"), "{text}");
+}
+
+#[test]
 fn news_of_a_step_that_waits_name_the_plan_once() {
     let before = incident(|status| status["held"] = Value::Null);
     let said = plain(&news(Some(&before), &waiting(), now()));
