@@ -25,15 +25,13 @@ use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
-use crate::kubernetes::lease::{Election, Leadership, LeaseTimes};
+use crate::kubernetes::lease::{self, Election, Leadership, LeaseTimes};
 use crate::settings::{Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 use crate::workloads::Profiles;
 
-/// The Lease in the operator's namespace.
-const LEASE: &str = "firebreak";
 /// More threads than this only cost memory: the work is waiting for the API server.
 const MAX_THREADS: usize = 4;
 
@@ -106,7 +104,7 @@ pub fn run(settings: Settings) -> ExitCode {
 fn complain(error: &dyn std::error::Error) {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    eprintln!("firebreak: {}", lines.join(" "));
+    eprintln!("firebreak: {}", cli::harmless(&lines.join(" ")));
 }
 
 /// What is in force, and who follows it; a file that is wrong is a usage error.
@@ -167,7 +165,7 @@ async fn operate(
     } else {
         let times = LeaseTimes::lasting(args.lease_duration);
         let (election, leadership) =
-            Election::new(client.clone(), &args.namespace, LEASE, args.identity.clone(), times);
+            Election::new(client.clone(), &args.namespace, lease::NAME, args.identity.clone(), times);
         (Some(election), leadership)
     };
     let health = Health::new(leadership.clone());
@@ -213,7 +211,7 @@ async fn operate(
 /// Mirrors the leadership into its metric.
 async fn show_leadership(mut leadership: Leadership, metrics: Arc<Metrics>) {
     loop {
-        metrics.leading(LEASE, leadership.leads());
+        metrics.leading(lease::NAME, leadership.leads());
         leadership.changed().await;
     }
 }

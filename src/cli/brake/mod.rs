@@ -3,21 +3,24 @@
 mod withdraw_all;
 
 use firebreak_engine::facts::Brake;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::connection::Connection;
-use super::screen::{Line, Screen, Style};
+use super::screen::{Line, Screen, Style, note};
 use super::{Answer, Error};
-use crate::api::names;
+use crate::api::{SHIPPED_NAMESPACE, names};
 use crate::controller::brake::{KEY, NAME, state};
-use crate::kubernetes::retry;
+use crate::kubernetes::{lease, retry};
 use crate::settings::{BrakeArgs, BrakeCommand};
 
 /// The brake may be made or deleted between our read and our write.
 const TRIES: u32 = 5;
+/// What to do when it was looked for in the wrong place.
+const NAME_IT: &str = "name the operator's own namespace with -n";
 
 /// Sets the brake or asks for it.
 pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> Result<Answer, Error> {
@@ -25,24 +28,17 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> 
         api: Api::namespaced(connection.client.clone(), &args.namespace),
         namespace: &args.namespace,
     };
+    let map = match &args.command {
+        BrakeCommand::Status => brake.read().await?,
+        BrakeCommand::Off => brake.set("false").await?,
+        BrakeCommand::On(_) => brake.set("true").await?,
+    };
+    screen.lines(&brake.lines(map.as_ref()))?;
+    brake.doubt().await;
     match &args.command {
-        BrakeCommand::Status => {
-            let map = brake.read().await?;
-            screen.lines(&brake.lines(map.as_ref()))?;
-        }
-        BrakeCommand::Off => {
-            let map = brake.set("false").await?;
-            screen.lines(&brake.lines(map.as_ref()))?;
-        }
-        BrakeCommand::On(on) => {
-            let map = brake.set("true").await?;
-            screen.lines(&brake.lines(map.as_ref()))?;
-            if on.withdraw_all {
-                return withdraw_all::run(screen, connection, on).await;
-            }
-        }
+        BrakeCommand::On(on) if on.withdraw_all => withdraw_all::run(screen, connection, on).await,
+        BrakeCommand::On(_) | BrakeCommand::Off | BrakeCommand::Status => Ok(Answer::Yes),
     }
-    Ok(Answer::Yes)
 }
 
 /// The ConfigMap that is the brake of the operator in a namespace.
@@ -53,7 +49,49 @@ struct BrakeMap<'a> {
 
 impl BrakeMap<'_> {
     async fn read(&self) -> Result<Option<ConfigMap>, Error> {
-        retry::find(NAME, || self.api.get(NAME)).await.map_err(|error| self.failed("read", &error))
+        let found = retry::find(NAME, || self.api.get(NAME)).await;
+        let found = found.map_err(|error| self.failed("read", &error))?;
+        if found.is_none() {
+            self.must_be_somewhere().await?;
+        }
+        Ok(found)
+    }
+
+    /// Where there is no such namespace there is no operator, so "off" would be the answer about none. Who may
+    /// not ask for namespaces is told what the ConfigMap says.
+    async fn must_be_somewhere(&self) -> Result<(), Error> {
+        let api: Api<Namespace> = Api::all(self.api.clone().into_client());
+        match retry::find(self.namespace, || api.get(self.namespace)).await {
+            Ok(None) => Err(Error::failed(
+                format!("cannot find the brake, ConfigMap {}/{NAME}", self.namespace),
+                format!("there is no namespace {}", self.namespace),
+                NAME_IT,
+            )),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Says so if no operator seems to read it: a brake that only seems to be on is worse than none.
+    async fn doubt(&self) {
+        let api: Api<Lease> = Api::namespaced(self.api.clone().into_client(), self.namespace);
+        if let Ok(None) = retry::find(lease::NAME, || api.get(lease::NAME)).await {
+            note(&format!(
+                "no operator has led in namespace {} (it has no Lease {}), and one elsewhere does not read this brake; \
+                 {NAME_IT}",
+                self.namespace,
+                lease::NAME
+            ));
+        }
+    }
+
+    /// The command with this verb, for the same operator.
+    fn command(&self, verb: &str) -> String {
+        let place = if self.namespace == SHIPPED_NAMESPACE {
+            String::new()
+        } else {
+            format!(" -n {}", self.namespace)
+        };
+        format!("firebreak brake {verb}{place}")
     }
 
     /// Sets it. None: there is none, which is off.
@@ -114,9 +152,10 @@ impl BrakeMap<'_> {
             ],
             Brake::Engaged { why } => vec![
                 Line::styled(Style::Bad, "on").and(format!(": {why}")),
-                Line::of(
-                    "  no response starts another write, and what is applied stays applied; `firebreak brake off` releases it",
-                ),
+                Line::of(format!(
+                    "  no response starts another write, and what is applied stays applied; `{}` releases it",
+                    self.command("off")
+                )),
             ],
         }
     }
@@ -125,7 +164,7 @@ impl BrakeMap<'_> {
         let what = format!("cannot {verb} the brake, ConfigMap {}/{NAME}", self.namespace);
         match error {
             kube::Error::Api(status) if status.code == 404 => {
-                Error::failed(what, retry::explain(error), "name the operator's own namespace with -n")
+                Error::failed(what, retry::explain(error), NAME_IT)
             }
             other => Error::request(what, other),
         }

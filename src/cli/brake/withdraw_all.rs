@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use firebreak_engine::incident::Closing;
 use firebreak_engine::verdict::Verdict;
 use futures::StreamExt;
 use futures::stream::select_all;
@@ -105,7 +106,7 @@ impl All<'_> {
             }
         };
         if is_closed(&incident) {
-            return self.ended(&key, "put back");
+            return self.ended(&key, ending(&incident));
         }
         let is_ending = matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
             || incident.metadata.deletion_timestamp.is_some();
@@ -169,7 +170,7 @@ impl All<'_> {
         if self.open.is_empty() {
             let text = match self.closed {
                 0 => "no Incident is open: there is nothing to put back".to_owned(),
-                number => format!("{number} Incident(s) closed: everything is put back"),
+                number => format!("{number} Incident(s) closed: nothing is left to put back"),
             };
             self.screen.lines(&[Line::styled(Style::Good, text)])?;
             return Ok(Answer::Yes);
@@ -224,6 +225,14 @@ fn outstanding(open: &Open) -> Vec<Line> {
             [Line::of("    ").join(tree::change_line(change)), command]
         })
         .collect()
+}
+
+/// How a closed one ended.
+fn ending(incident: &Incident) -> &'static str {
+    match incident.status.as_ref().and_then(|status| status.state.closing) {
+        Some(Closing::Kept) => "kept",
+        Some(_) | None => "put back",
+    }
 }
 
 /// Why it needs a person, once it goes back.

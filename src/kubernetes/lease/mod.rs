@@ -38,6 +38,9 @@ use standing::Publisher;
 pub use standing::{Leadership, Standing, Term};
 pub use times::LeaseTimes;
 
+/// The name of the operator's Lease, in its namespace.
+pub const NAME: &str = "firebreak";
+
 /// Attempts to give the Lease back at shutdown.
 const RELEASE_ATTEMPTS: usize = 3;
 

@@ -74,8 +74,10 @@ async fn every_verb_says_in_one_line_what_is_wrong_and_what_to_do_next() {
     }
     let usage = firebreak(&world, &["approve", "x"]).await;
     assert_eq!((usage.code, usage.err.lines().count()), (2, 1), "{}", usage.err);
-    let elsewhere = firebreak(&world, &["brake", "on", "-n", "s22-not-there"]).await;
-    elsewhere.assert_refused(&["brake", "on"], &["name the operator's own namespace with -n"]);
+    for verb in ["on", "off", "status"] {
+        let elsewhere = firebreak(&world, &["brake", verb, "-n", "s22-not-there"]).await;
+        elsewhere.assert_refused(&["brake", verb], &["name the operator's own namespace with -n"]);
+    }
 }
 
 #[tokio::test]
@@ -129,10 +131,12 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
         firebreak(world, &[&["brake"], arguments, &["-n", &world.operator_namespace]].concat()).await
     };
     assert!(brake(&["status"]).await.out.starts_with("the brake is off"));
-    assert!(brake(&["on"]).await.out.starts_with("on: the brake is engaged"));
+    let on = brake(&["on"]).await;
+    assert!(on.out.starts_with("on: the brake is engaged"), "{}", on.out);
+    assert!(on.err.contains("no operator has led in namespace"), "{}", on.err);
     let all = ["brake", "on", "--withdraw-all", "--timeout", "2s", "--watch-namespaces", world.a.as_str()];
     let said = firebreak(world, &[&all[..], &["-n", &world.operator_namespace]].concat()).await;
-    assert_eq!((said.code, said.err.lines().count()), (1, 1), "{}{}", said.out, said.err);
+    assert_eq!((said.code, said.err.lines().count()), (1, 2), "{}{}", said.out, said.err);
     assert!(said.out.contains("/young  Open") && !said.out.contains("/over"), "{}", said.out);
     assert!(said.err.contains("1 Incident(s) still open after 2 s"), "{}", said.err);
     let map = world.object("v1", "ConfigMap", &world.operator_namespace, "firebreak-brake");
