@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::cut;
 use crate::incident::{Closing, Held, IncidentState, StepState};
 use crate::verdict::Verdict;
 
@@ -129,7 +130,7 @@ fn fact(type_: &'static str, status: bool, reason: &str, message: String) -> Con
 
 fn phase_text(state: &IncidentState, phase: Phase) -> String {
     match phase {
-        Phase::Open => "nothing has been changed".to_owned(),
+        Phase::Open => open_text(state),
         Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Remediating => "changes are being made".to_owned(),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
@@ -142,6 +143,15 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
             let why = state.closing.map_or("Resolved", Closing::name);
             format!("CLOSED ({why}): {}", returned_text(state))
         }
+    }
+}
+
+/// Of a response that has changed nothing a person wants to know why.
+fn open_text(state: &IncidentState) -> String {
+    let why = state.steps.iter().find_map(|step| Some((step, step.message.as_ref()?)));
+    match why {
+        Some((step, why)) => cut(&format!("nothing has been changed; step {}: {why}", step.name), 1024),
+        None => "nothing has been changed".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use super::screen::{Screen, note};
+use super::screen::{Screen, harmless, note};
 use super::time::age;
 use super::{Answer, Error};
 use crate::api::Incident;
@@ -123,6 +123,7 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
             ["?".into(), "?".into(), "?".into(), "?".into(), raw_policy.into(), created, String::new(), why]
         }
         Ok(incident) => {
+            let policy = incident.policy_name().unwrap_or_default().to_owned();
             let status = incident.status.unwrap_or_default();
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
             let stalled = status.conditions.iter().find(|condition| {
@@ -133,15 +134,14 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
                 status.phase.map(|phase| phase.name().to_owned()).unwrap_or_default(),
                 status.progress.clone().unwrap_or_default(),
                 status.changes_in_force.to_string(),
-                raw_policy.to_owned(),
+                policy,
                 created,
                 status.state.severity_reason.clone().unwrap_or_default(),
                 stalled.or(ready).map(|condition| condition.message.clone()).unwrap_or_default(),
             ]
         }
     };
-    let harmless = |text: String| text.replace(char::is_control, " ");
-    [name.0, name.1].into_iter().chain(columns).map(harmless).collect()
+    [name.0, name.1].into_iter().chain(columns).map(|text| harmless(&text)).collect()
 }
 
 #[cfg(test)]
@@ -185,6 +185,17 @@ mod tests {
     #[test]
     fn incidents_are_a_table_like_kubectls() {
         insta::assert_snapshot!(table(found(), false, false, at()));
+    }
+
+    #[test]
+    fn one_without_a_policy_shows_the_one_that_was_chosen() {
+        let mut chosen = object(
+            "noref",
+            json!({"policy": {"name": "gpu-cluster-failure", "uid": "", "generation": 0, "serviceAccount": ""}}),
+        );
+        chosen.data["spec"] = json!({});
+        let shown = table(vec![chosen], false, false, at());
+        assert!(shown.contains("gpu-cluster-failure"), "{shown}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod undo;
 mod watch;
 
 pub use error::Error;
+pub use screen::harmless;
 
 use self::connection::Connection;
 use self::screen::Screen;

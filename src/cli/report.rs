@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 
 use super::connection::Connection;
-use super::screen::{Screen, note};
+use super::screen::{Screen, harmless_lines, note};
 use super::{Answer, Error};
 use crate::api::{Incident, names};
 use crate::controller::incident::translate;
@@ -75,5 +75,5 @@ async fn written(
 
 /// The text of others may hold what steers a terminal.
 fn print(screen: &Screen, text: &str) -> Result<(), Error> {
-    screen.text(&text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', " "))
+    screen.text(&harmless_lines(text))
 }

@@ -1,7 +1,6 @@
 //! Standard output: styled lines for people, plain ones for a pipe, and data.
 //!
-//! Texts of others (names, messages, values) are shown and never obeyed:
-//! control characters, which could steer a terminal, become spaces.
+//! Texts of others (names, messages, values) are shown and never obeyed: see [`harmless`].
 
 use std::io::{self, IsTerminal, Write};
 
@@ -76,8 +75,7 @@ impl Line {
 
     /// Adds text in a style.
     pub fn add(mut self, style: Style, text: impl AsRef<str>) -> Self {
-        let harmless = |c: char| if c.is_control() { ' ' } else { c };
-        self.parts.push((style, text.as_ref().chars().map(harmless).collect()));
+        self.parts.push((style, harmless(text.as_ref())));
         self
     }
 
@@ -152,6 +150,22 @@ impl Line {
         }
         out
     }
+}
+
+/// A text of others in one line, without the characters that steer a terminal or turn the order of the text
+/// around: they become spaces.
+pub fn harmless(text: &str) -> String {
+    text.replace(steers, " ")
+}
+
+/// The same for a text of several lines.
+pub fn harmless_lines(text: &str) -> String {
+    text.replace(|c: char| steers(c) && c != '\n' && c != '\t', " ")
+}
+
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// How many columns of a terminal a text takes.
@@ -238,9 +252,8 @@ fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
 
 /// One line on standard error that is no error: what helps to understand the answer.
 pub fn note(text: &str) {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // Nobody to tell it to is no reason to fail.
-    let _ = writeln!(io::stderr(), "firebreak: {text}");
+    let _ = writeln!(io::stderr(), "firebreak: {}", harmless(text));
 }
 
 #[cfg(test)]
@@ -292,5 +305,7 @@ mod tests {
     fn texts_of_others_cannot_steer_the_terminal() {
         let line = Line::of("a\x1b[2Jb\r\nc");
         assert_eq!(line.render(true, 100), "a [2Jb  c");
+        assert_eq!(harmless("1 \u{202e}0001"), "1  0001", "nor turn a text around");
+        assert_eq!(harmless_lines("a\n\tb\r\x1b\u{2066}"), "a\n\tb   ");
     }
 }

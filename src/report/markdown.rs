@@ -18,8 +18,9 @@ pub fn markdown(subject: &Subject<'_>) -> String {
     let fill = FOR_A_PERSON;
     let title = format!("{}/{}", incident.namespace, incident.name);
     let started = state.detected_at.or(state.opened_at);
-    let policy = state.policy.as_ref().map_or_else(
-        || "none".to_owned(),
+    let responded = state.policy.as_ref().filter(|policy| !policy.uid.is_empty());
+    let policy = responded.map_or_else(
+        || "none has responded".to_owned(),
         |policy| {
             format!(
                 "{}, generation {}, as ServiceAccount {}",

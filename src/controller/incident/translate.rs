@@ -79,7 +79,11 @@ pub fn policy(
 ) -> PolicyFact {
     let unavailable = |why: String| PolicyFact::Unavailable { why };
     let Some(policy) = policy else {
-        return unavailable(format!("policy {} does not exist", incident.policy_name().unwrap_or_default()));
+        let (name, namespace) =
+            (incident.policy_name().unwrap_or_default(), incident.namespace().unwrap_or_default());
+        return unavailable(format!(
+            "policy {name} does not exist (`kubectl get rpol -n {namespace}` lists those that do)"
+        ));
     };
     if claim(policy, incident) == Claim::NotOurs {
         let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
