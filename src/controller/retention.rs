@@ -2,14 +2,15 @@
 //!
 //! # Guarantees
 //! None goes that owes anything, that a policy's claim names, or whose end still counts for the policy's
-//! guardrails. What is deleted is what was read live a moment before: uid and resourceVersion are
-//! preconditions. Reports stay.
+//! guardrails. None goes that somebody declares in a manifest: applied again it would be a new one, and respond.
+//! What is deleted is what was read live a moment before: uid and resourceVersion are preconditions. Reports stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use firebreak_engine::rules::Limits;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 
@@ -130,6 +131,21 @@ fn is_needed(incident: &Incident) -> bool {
     is_open || !incident.finalizers().is_empty() || incident.metadata.deletion_timestamp.is_some()
 }
 
+/// Annotations of tools that make an object anew when it is not there.
+const DECLARED: [&str; 3] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "argocd.argoproj.io/tracking-id",
+    "meta.helm.sh/release-name",
+];
+
+/// Whether it comes from a manifest that somebody applies again and again. Of one that was last seen nothing is
+/// known about that, so it takes a live one.
+fn is_declared(live: &Incident) -> bool {
+    let is_applied = |entry: &ManagedFieldsEntry| entry.operation.as_deref() == Some("Apply");
+    live.managed_fields().iter().any(is_applied)
+        || DECLARED.iter().any(|name| live.annotations().contains_key(*name))
+}
+
 /// As long as the end of a response counts for `maxIncidents` or `cooldown`, its Incident can tell of it
 /// if the policy is made anew. Nothing is known of a policy that does not decode.
 fn counts_for(operator: &Operator, policy: &Name) -> Option<SignedDuration> {
@@ -154,7 +170,7 @@ async fn delete(operator: &Operator, name: &Name) -> Result<Deletion, Error> {
         return Ok(Deletion::StillNeeded);
     };
     let seen = operator.incident(name).and_then(|incident| incident.uid());
-    if is_needed(&live) || live.uid() != seen {
+    if is_needed(&live) || is_declared(&live) || live.uid() != seen {
         return Ok(Deletion::StillNeeded);
     }
     let same = Preconditions { uid: live.uid(), resource_version: live.resource_version() };
@@ -171,6 +187,8 @@ pub(super) fn consider(operator: &Operator, incident: &Incident) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const HOUR: i64 = 3600;
@@ -240,6 +258,19 @@ mod tests {
         assert_eq!(going(list), ["i-01"]);
         let old = Closed { is_needed: true, ..closed("old", Some("p"), 31 * DAY) };
         assert_eq!(going(vec![old]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn one_that_comes_from_a_manifest_is_known_by_whoever_applied_it() {
+        let with = |metadata: serde_json::Value| -> Incident {
+            serde_json::from_value(json!({"metadata": metadata, "spec": {}})).unwrap()
+        };
+        let by = |operation: &str| with(json!({"managedFields": [{"manager": "m", "operation": operation}]}));
+        assert!(is_declared(&by("Apply")));
+        assert!(!is_declared(&by("Update")), "kubectl create, `firebreak open` and the operator itself");
+        for name in DECLARED {
+            assert!(is_declared(&with(json!({"annotations": {name: "x"}}))), "{name}");
+        }
     }
 
     #[test]

@@ -60,13 +60,17 @@ async fn the_newest_fifty_of_a_policy_are_kept_and_none_for_longer_than_thirty_d
     closed(&drill, &writer, "owes", Some("gone"), 31 * DAY).await;
     let owes = drill.world.incident("owes");
     owes.merge("harness", json!({"metadata": {"finalizers": ["example.com/somebody-else"]}})).await;
+    closed(&drill, &writer, "declared", Some("gone"), 31 * DAY).await;
+    let declared = json!({"apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
+        "metadata": {"name": "declared", "namespace": drill.world.a}, "spec": {"policyRef": {"name": "gone"}}});
+    drill.world.apply("flux", &declared.to_string()).await;
 
     operator.restart();
     for name in ["i-00", "i-01", "i-02", "a-month-old", "of-no-policy-any-more"] {
         drill.world.incident(name).wait_until_gone().await;
     }
     let mut kept: BTreeSet<String> = (3..53).map(|number| format!("i-{number:02}")).collect();
-    kept.extend(["almost-a-month-old".to_owned(), "owes".to_owned()]);
+    kept.extend(["almost-a-month-old", "owes", "declared"].map(str::to_owned));
     assert_eq!(names(&drill).await, kept);
 
     // One more closes, and its report stays whatever becomes of it.
