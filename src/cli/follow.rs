@@ -19,6 +19,7 @@ use super::moves;
 use super::screen::{Line, Screen, Style, note};
 use super::tree::{self, Detail, change_style};
 use crate::api::{Incident, IncidentSpec};
+use crate::kubernetes::retry;
 
 /// When nothing has moved for so long, a word about it is in place.
 const QUIET: Duration = Duration::from_secs(30);
@@ -76,7 +77,7 @@ impl Following {
                     }
                     None if !self.interrupted => {
                         (self.interrupted, self.has_spoken) = (true, true);
-                        note(&format!("the connection was interrupted ({error}); it is tried again"));
+                        note(&interruption(&error));
                     }
                     None => {}
                 },
@@ -121,6 +122,18 @@ pub async fn until_closed(
             None => return Ok(End::Gone),
         }
     }
+}
+
+/// A watch that goes on by itself, for people.
+pub fn interruption(error: &watcher::Error) -> String {
+    let why = match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source) => retry::explain(source),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    };
+    format!("the connection was interrupted ({why}); it is tried again")
 }
 
 /// What will not become better by trying again.

@@ -32,8 +32,9 @@ impl BrakeOf<'_> {
         match retry::find(NAME, || api.get(NAME)).await {
             Ok(map) => state(map.as_ref(), self.namespace),
             Err(error) => engaged(format!(
-                "the brake counts as engaged, because ConfigMap {}/{NAME} cannot be read: {error}",
-                self.namespace
+                "the brake counts as engaged, because ConfigMap {}/{NAME} cannot be read: {}",
+                self.namespace,
+                retry::explain(&error)
             )),
         }
     }

@@ -83,7 +83,7 @@ impl All<'_> {
                         said = true;
                         // What was drawn stands above that line now.
                         self.drawn = 0;
-                        note(&format!("the connection was interrupted ({error}); it is tried again"));
+                        note(&follow::interruption(&error));
                     }
                     None => {}
                 },

@@ -46,7 +46,10 @@ impl Holders<'_> {
             Ok(Some(found)) if found.uid().as_deref() != Some(uid) => Holder::Gone,
             Ok(Some(found)) if is_closed(&found) => Holder::Over { ended: ended(&found) },
             Ok(Some(_)) => Holder::Open,
-            Err(error) => Holder::Unknown(format!("Incident {namespace}/{name} cannot be read: {error}")),
+            Err(error) => {
+                let why = retry::explain(&error);
+                Holder::Unknown(format!("Incident {namespace}/{name} cannot be read: {why}"))
+            }
         }
     }
 }

@@ -47,7 +47,8 @@ impl OwnReads<'_> {
                 terminating: found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()),
             }),
             Err(error) => {
-                LookResult::Failed { why: format!("namespace {} cannot be read: {error}", self.namespace) }
+                let why = retry::explain(&error);
+                LookResult::Failed { why: format!("namespace {} cannot be read: {why}", self.namespace) }
             }
         }
     }
