@@ -183,7 +183,7 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_who_may() 
     let nonce = |value: Value| json!({"metadata": {"annotations": {"firebreak.dev/nonce": value}}});
     room.patch("operator", nonce(json!("genuine")), Taken).await;
     for gone in [Value::Null, json!("forged")] {
-        room.patch("alice", nonce(gone), Refused("leave it as it is")).await;
+        room.patch("alice", nonce(gone), Refused("do not set, change or remove it")).await;
     }
     room.patch("operator", nonce(Value::Null), Taken).await;
     let only = Refused("writes the status of Incidents and policies");
