@@ -98,7 +98,7 @@ impl Round<'_> {
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
         let listed = self.facts.looked.contains_key(&Look::Step(step.to_owned()));
         match age {
-            Some(age) if !listed => {
+            Some(age) if !listed && (self.is_silent || !self.has_rested()) => {
                 self.wake_in(interval - age);
                 false
             }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Round;
 use super::recover::Progress;
-use crate::change::ChangeState;
+use crate::change::{Again, ChangeState};
 use crate::incident::Because;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -62,6 +62,7 @@ impl Round<'_> {
                 if change.step == step.name
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
                 {
+                    self.next.changes[index].again = Again::AfterPause;
                     self.give_back_at(index);
                 }
             }

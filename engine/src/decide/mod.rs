@@ -92,9 +92,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
     round.rests = matches!(course, Course::Rest(_) | Course::Hold(_));
     round.is_silent = matches!(course, Course::Rest(_));
-    if !round.is_silent {
-        round.resume();
-    }
+    round.resume();
     round.settle(&course);
     round.hear_of_pods();
     match course {
