@@ -172,7 +172,7 @@ impl<'a> Round<'a> {
             let old = self.next.policy.take();
             let pinned = old.as_ref().filter(|_| self.next.first_action_at.is_some());
             if let Some(old) = &old
-                && old.generation != *generation
+                && (old.generation != *generation || old.uid != *uid)
                 && !old.uid.is_empty()
             {
                 self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
