@@ -130,7 +130,10 @@ impl Round<'_> {
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         inherit_pause(change, object, &self.facts.incident);
         let patch = match self.is_kept(change) {
-            true => undo::return_patch(object, &change.id, &[]),
+            true => {
+                undo::cede_changed(object, &mut change.fields);
+                undo::return_patch(object, &change.id, &[])
+            }
             false => undo::three_way_patch(object, &change.id, &mut change.fields),
         };
         match patch {
