@@ -35,5 +35,5 @@ bench: ## Measure memory, time to the first patch and requests of the release bi
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/release/firebreak \
 		cargo run --quiet --locked --release --example bench
 
-generate: ## Write the CRDs anew from src/api
+generate: ## Write the CRDs and admission policies anew from src/api
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions

@@ -157,7 +157,9 @@ It stays up until Ctrl-C. In another terminal:
   firebreak plan gpu-cluster-failure -n {NAMESPACE}       # what it would do now, and why not
   testbed nodes-up --dir {dir} --group {GROUP}
 
-  tail -f {log}"
+  tail -f {log}
+
+Step 3 of docs/quickstart.md goes on from here, to a policy of your own."
         )
     }
 

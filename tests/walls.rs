@@ -1,32 +1,9 @@
 //! The walls of ARCHITECTURE.md that the compiler does not keep.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "support/sources.rs"]
+mod sources;
 
-/// Source files below `folder`, without their tests, as `(path, text)`.
-fn sources(folder: &str) -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("the folder is there") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    walk(&root.join(folder), &mut files);
-    let is_test =
-        |path: &Path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
-    files.retain(|path| !is_test(path));
-    assert!(!files.is_empty(), "{folder} has no sources");
-    let text = |path: &PathBuf| fs::read_to_string(path).expect("a source file");
-    let code = |text: String| text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
-    let name = |path: &PathBuf| path.strip_prefix(root).expect("below the root").display().to_string();
-    files.iter().map(|path| (name(path), code(text(path)))).collect()
-}
+use sources::sources;
 
 /// The files below `folder` that contain one of `words`, but for those in `allowed`.
 fn offenders(folder: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
@@ -58,10 +35,11 @@ fn only_the_actuator_writes_to_targets() {
         &["Patch::Merge", "Patch::Json", "Patch::Strategic", "Patch::Apply"],
         &[
             "src/actuator",
-            // Finalizers and responses of our own kind, and Events.
+            // Finalizers and decisions of our own kind, Events, and the brake.
             "src/controller/incident/record.rs",
             "src/kubernetes/events",
-            "src/cli/withdraw.rs",
+            "src/cli/decision.rs",
+            "src/cli/brake/mod.rs",
         ],
     );
     assert_eq!(found, Vec::<String>::new());

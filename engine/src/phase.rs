@@ -138,7 +138,10 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
         }
         Phase::Reverting => "everything is being put back".to_owned(),
         Phase::Held => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
-        Phase::Resolved => returned_text(state),
+        Phase::Resolved => {
+            let why = state.closing.map_or("Resolved", Closing::name);
+            format!("CLOSED ({why}): {}", returned_text(state))
+        }
     }
 }
 

@@ -54,6 +54,8 @@ named! {
         Authorized,
         /// Incident: it has a severity.
         Classified,
+        /// Incident: a person has taken it on.
+        Acknowledged,
         /// Incident: a step was verified, so the emergency is under control.
         Mitigated,
         /// Incident: the newest verified step is still verified.

@@ -1,11 +1,12 @@
-//! The CustomResourceDefinitions as YAML: what `firebreak crds` prints and what
-//! is committed under `crds/`.
+//! The CustomResourceDefinitions and the admission policies as YAML: what
+//! `firebreak crds` prints and what is committed under `crds/`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
+use super::admission::admission;
 use super::{Incident, RemediationPolicy};
 
 /// The definitions of all kinds.
@@ -21,21 +22,26 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// The files under `crds/`: name and content.
-pub fn files() -> Vec<(String, String)> {
+/// The files under `crds/` for an operator in this namespace: name and content.
+pub fn files(operator_namespace: &str) -> Vec<(String, String)> {
+    let definition = |crd: CustomResourceDefinition| {
+        let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
+        (name, serde_saphyr::to_string(&crd).expect("a definition is maps, lists and scalars"))
+    };
+    let policies = ("firebreak.dev_admission.yaml".to_owned(), admission(operator_namespace));
     crds()
         .into_iter()
-        .map(|crd| {
-            let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
-            let yaml = serde_saphyr::to_string(&crd).expect("a definition is maps, lists and scalars");
+        .map(definition)
+        .chain([policies])
+        .map(|(name, yaml)| {
             (name, format!("# Generated from src/api by `make generate`; do not edit.\n{yaml}"))
         })
         .collect()
 }
 
-/// All definitions in one YAML stream.
-pub fn manifests() -> String {
-    files().into_iter().map(|(_, yaml)| format!("---\n{yaml}")).collect()
+/// All of them in one YAML stream.
+pub fn manifests(operator_namespace: &str) -> String {
+    files(operator_namespace).into_iter().map(|(_, yaml)| format!("---\n{yaml}")).collect()
 }
 
 /// Takes out what the API server does not need and warns about or takes
@@ -69,6 +75,7 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::super::admission::SHIPPED_NAMESPACE;
     use super::*;
 
     /// Calls `check` with every schema below this one and where it is.
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn committed_definitions_are_the_generated_ones() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        for (name, content) in files() {
+        for (name, content) in files(SHIPPED_NAMESPACE) {
             let path = folder.join(name);
             // `make generate` runs this test with the variable set.
             if std::env::var_os("FIREBREAK_GENERATE").is_some() {
@@ -183,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_yaml_reads_back_as_what_it_was() {
-        for (crd, (name, yaml)) in crds().into_iter().zip(files()) {
+        for (crd, (name, yaml)) in crds().into_iter().zip(files(SHIPPED_NAMESPACE)) {
             let read: CustomResourceDefinition = serde_saphyr::from_str(&yaml).unwrap();
             assert_eq!(read, crd, "{name}");
         }

@@ -11,7 +11,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const POLICY: &str = "firebreak.dev/policy";
 
 /// Annotation on Incidents that the controller created: the nonce under which
-/// the policy's `status.activeIncident` claimed the name beforehand.
+/// the policy's `status.activeIncident` claimed the name beforehand. The API server
+/// takes it from nobody but the controller.
 pub const NONCE: &str = "firebreak.dev/nonce";
 
 /// Annotation on an Incident that is being deleted: `"true"` lets go of what

@@ -6,7 +6,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
 use super::error::Error;
-use crate::api::Incident;
+use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::client::{self, ClusterChoice};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::retry;
@@ -46,6 +46,21 @@ impl Connection {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         }
+    }
+
+    /// A policy as it is now; `what` is what it is wanted for, as in "cannot …".
+    pub async fn policy(&self, namespace: &str, name: &str, what: &str) -> Result<RemediationPolicy, Error> {
+        let api: Api<RemediationPolicy> = Api::namespaced(self.client.clone(), namespace);
+        let found = retry::read(|| api.get_opt(name)).await;
+        let found = found
+            .map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))?;
+        found.ok_or_else(|| {
+            Error::failed(
+                format!("cannot {what}"),
+                format!("there is no RemediationPolicy {name} in namespace {namespace}"),
+                "name its namespace with -n; `kubectl get rpol -A` lists all",
+            )
+        })
     }
 
     /// An Incident as it is now.

@@ -3,11 +3,11 @@
 //! On a terminal the tree is drawn again with every change; elsewhere every
 //! change is a line of its own.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use firebreak_engine::incident::IncidentState;
-use futures::StreamExt;
+use firebreak_engine::incident::{IncidentState, StepStatus};
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
@@ -15,9 +15,10 @@ use kube::runtime::watcher::{self, watch_object};
 
 use super::connection::Connection;
 use super::error::Error;
+use super::moves;
 use super::screen::{Line, Screen, Style, note};
 use super::tree::{self, Detail, change_style};
-use crate::api::Incident;
+use crate::api::{Incident, IncidentSpec};
 
 /// When nothing has moved for so long, a word about it is in place.
 const QUIET: Duration = Duration::from_secs(30);
@@ -33,6 +34,57 @@ pub enum End {
     Interrupted,
 }
 
+/// The states of one Incident, one after another.
+pub struct Following {
+    states: Pin<Box<dyn Stream<Item = watcher::Result<Option<Incident>>> + Send>>,
+    uid: Option<String>,
+    called: String,
+    interrupted: bool,
+    /// Whether a line was said that stands below what was drawn.
+    has_spoken: bool,
+}
+
+impl Following {
+    /// The states of this Incident, and of no other of its name.
+    pub fn of(connection: &Connection, incident: &Incident) -> Self {
+        let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
+        Self {
+            states: watch_object(connection.incidents(&namespace), &name).default_backoff().boxed(),
+            uid: incident.uid(),
+            called: format!("{namespace}/{name}"),
+            interrupted: false,
+            has_spoken: false,
+        }
+    }
+
+    /// The next state; none when the Incident is gone.
+    pub async fn next(&mut self) -> Result<Option<Incident>, Error> {
+        loop {
+            match self.states.next().await {
+                Some(Ok(Some(incident))) if incident.uid() == self.uid => {
+                    self.interrupted = false;
+                    return Ok(Some(incident));
+                }
+                // Another Incident of that name is none of ours.
+                Some(Ok(Some(_) | None)) | None => return Ok(None),
+                Some(Err(error)) => match refusal(&error) {
+                    Some(refusal) => {
+                        return Err(Error::request(
+                            format!("cannot watch Incident {}", self.called),
+                            refusal,
+                        ));
+                    }
+                    None if !self.interrupted => {
+                        (self.interrupted, self.has_spoken) = (true, true);
+                        note(&format!("the connection was interrupted ({error}); it is tried again"));
+                    }
+                    None => {}
+                },
+            }
+        }
+    }
+}
+
 /// Shows how the Incident goes on until it is closed. `quiet` is said once when nothing moves.
 pub async fn until_closed(
     screen: &Screen,
@@ -40,50 +92,39 @@ pub async fn until_closed(
     first: Incident,
     quiet: &str,
 ) -> Result<End, Error> {
-    let (namespace, name) = (first.namespace().unwrap_or_default(), first.name_any());
-    let uid = first.uid();
     let mut shown = Shown { screen, drawn: 0, last: None };
     if shown.show(&first)? {
         return Ok(End::Resolved);
     }
-    let mut states = pin!(watch_object(connection.incidents(&namespace), &name).default_backoff());
+    let mut following = Following::of(connection, &first);
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut quiet = Some(quiet);
-    let mut interrupted = false;
     loop {
         let state = tokio::select! {
-            state = states.next() => state,
+            state = following.next() => state?,
             _ = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(QUIET), if quiet.is_some() => {
                 quiet.take().into_iter().for_each(note);
+                following.has_spoken = true;
                 continue;
             }
         };
+        if std::mem::take(&mut following.has_spoken) {
+            shown.drawn = 0;
+        }
         match state {
-            Some(Ok(Some(incident))) if incident.uid() == uid => {
-                interrupted = false;
+            Some(incident) => {
                 if shown.show(&incident)? {
                     return Ok(End::Resolved);
                 }
             }
-            // Another Incident of that name is none of ours.
-            Some(Ok(Some(_) | None)) | None => return Ok(End::Gone),
-            Some(Err(error)) => match refusal(&error) {
-                Some(refusal) => {
-                    return Err(Error::request(format!("cannot watch Incident {namespace}/{name}"), refusal));
-                }
-                None if !interrupted => {
-                    interrupted = true;
-                    note(&format!("the connection was interrupted ({error}); it is tried again"));
-                }
-                None => {}
-            },
+            None => return Ok(End::Gone),
         }
     }
 }
 
 /// What will not become better by trying again.
-fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
+pub fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
     let (watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source)) = error else {
         return None;
     };
@@ -124,7 +165,8 @@ pub fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> V
     }
     let entries = new.timeline.iter().filter(|entry| !old.timeline.contains(entry));
     lines.extend(entries.map(|entry| tree::happened(entry, now)));
-    moves(&mut lines, &old, &new);
+    moved(&mut lines, &old, &new);
+    decided(&mut lines, before, incident);
     if let Some(before) = before {
         let ((_, was), (style, is)) = (tree::phase(before), tree::phase(incident));
         if was != is {
@@ -136,12 +178,36 @@ pub fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> V
             Line::styled(Style::Bad, format!("needs a person: {}", held.reason))
                 .and(format!(": {}", held.message)),
         );
+        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}"))));
     }
     lines
 }
 
+/// What people have decided since, and what waits for them.
+fn decided(lines: &mut Vec<Line>, before: Option<&Incident>, incident: &Incident) {
+    let (was, is) = (before.map(|before| &before.spec), &incident.spec);
+    let response = |spec: &IncidentSpec| (spec.response.unwrap_or_default(), spec.response_by.clone());
+    let (old, new) = (was.map(response).unwrap_or_default(), response(is));
+    if old != new {
+        let by = new.1.map(|by| format!(", set by {by}")).unwrap_or_default();
+        lines.push(Line::of(format!("response {:?}{by}", new.0)));
+    }
+    let acknowledged = |incident: &Incident| incident.status.as_ref()?.state.acknowledged_by.clone();
+    let who = acknowledged(incident).filter(|_| before.and_then(acknowledged) != acknowledged(incident));
+    lines.extend(who.map(|who| Line::of(format!("acknowledged by {who}"))));
+    let waiting = |incident: &Incident| -> Vec<StepStatus> {
+        incident.status.iter().flat_map(|status| moves::waiting(&status.state)).cloned().collect()
+    };
+    let known = before.map(waiting).unwrap_or_default();
+    for step in waiting(incident) {
+        if !known.iter().any(|known| known.name == step.name && known.plan_hash == step.plan_hash) {
+            lines.extend(tree::step(incident, &step.name, Timestamp::now()));
+        }
+    }
+}
+
 /// The steps and changes that stand otherwise than before.
-fn moves(lines: &mut Vec<Line>, old: &IncidentState, new: &IncidentState) {
+fn moved(lines: &mut Vec<Line>, old: &IncidentState, new: &IncidentState) {
     for step in &new.steps {
         let was = old.step(&step.name).map(|step| step.state).unwrap_or_default();
         if was != step.state {

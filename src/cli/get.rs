@@ -1,4 +1,4 @@
-//! `firebreak get`: the Incidents as a table, or one as a tree.
+//! `firebreak get`: the Incidents as a table or as data.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::screen::{Screen, note};
 use super::time::age;
-use super::tree::{self, Detail};
 use super::{Answer, Error};
 use crate::api::Incident;
 use crate::kubernetes::retry;
@@ -29,21 +28,18 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &GetArgs) -> Re
 
 async fn one(screen: &Screen, connection: &Connection, args: &GetArgs, name: &str) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
-    let fields = match args.output {
-        Output::Table => false,
-        Output::Wide => true,
-        Output::Json | Output::Yaml => {
-            let api = connection.raw_incidents(Some(&namespace));
-            let raw = retry::read(|| api.get_opt(name)).await.map_err(|error| {
-                Error::request(format!("cannot read Incident {namespace}/{name}"), &error)
-            })?;
-            let raw = raw.ok_or_else(|| Error::no_incident(&namespace, name))?;
-            screen.data(&without_managed_fields(raw), args.output)?;
-            return Ok(Answer::Yes);
+    let api = connection.raw_incidents(Some(&namespace));
+    let raw = retry::read(|| api.get_opt(name)).await;
+    let raw =
+        raw.map_err(|error| Error::request(format!("cannot read Incident {namespace}/{name}"), &error))?;
+    let raw = raw.ok_or_else(|| Error::no_incident(&namespace, name))?;
+    match args.output {
+        Output::Table | Output::Wide => {
+            let wide = args.output == Output::Wide;
+            screen.text(&table(vec![raw], false, wide, Timestamp::now()))?;
         }
-    };
-    let incident = connection.incident(&namespace, name).await?;
-    screen.lines(&tree::tree(&incident, Detail { fields, timeline: 10 }, Timestamp::now()))?;
+        Output::Json | Output::Yaml => screen.data(&without_managed_fields(raw), args.output)?,
+    }
     Ok(Answer::Yes)
 }
 

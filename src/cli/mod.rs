@@ -5,27 +5,37 @@
 //! code that the operator runs. What a verb was asked for goes to standard
 //! output; what only helps to understand it, and errors, go to standard error.
 
+mod ack;
+mod approve;
+mod brake;
 mod check;
+mod completion;
 mod connection;
 mod crds;
+mod decision;
+mod describe;
 mod error;
 mod follow;
 mod get;
+mod moves;
+mod open;
 mod plan;
 mod report;
+mod respond;
 mod screen;
 mod test;
 mod time;
 mod tree;
 mod undo;
 mod watch;
-mod withdraw;
 
 pub use error::Error;
 
 use self::connection::Connection;
 use self::screen::Screen;
-use crate::settings::{Command, Settings};
+use crate::api::Response;
+use crate::kubernetes::client::ClusterChoice;
+use crate::settings::{Command, IncidentArgs, Settings};
 use crate::workloads::Profiles;
 
 /// What a verb found.
@@ -50,14 +60,32 @@ pub async fn run(settings: Settings, profiles: Profiles) -> Result<Answer, Error
             "it is run by the binary itself",
             "this is a bug, please report it",
         )),
-        Command::Crds => crds::run(&screen),
+        Command::Crds(args) => crds::run(&screen, &args),
         Command::Check(args) => check::run(&screen, &args, profiles),
         Command::Test(args) => test::run(&screen, &args, profiles),
         Command::Plan(args) => plan::run(&screen, &cluster, &args, profiles).await,
+        Command::Open(args) => open::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Describe(args) => describe::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Withdraw(args) => withdraw::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Approve(args) => approve::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Ack(args) => ack::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Pause(args) => respond(&screen, &cluster, &args, Response::Paused).await,
+        Command::Resume(args) => respond(&screen, &cluster, &args, Response::Active).await,
+        Command::Withdraw(args) => respond(&screen, &cluster, &args, Response::Withdrawn).await,
+        Command::Keep(args) => respond(&screen, &cluster, &args, Response::Kept).await,
         Command::Undo(args) => undo::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Report(args) => report::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Brake(args) => brake::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Completion(args) => completion::run(&screen, args),
     }
+}
+
+async fn respond(
+    screen: &Screen,
+    cluster: &ClusterChoice,
+    args: &IncidentArgs,
+    wanted: Response,
+) -> Result<Answer, Error> {
+    respond::run(screen, &Connection::open(cluster).await?, args, wanted).await
 }

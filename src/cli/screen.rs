@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
 
 use super::error::Error;
 use crate::settings::Output;
@@ -42,7 +43,20 @@ impl Style {
 
 /// One line for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line(Vec<(Style, String)>);
+pub struct Line {
+    parts: Vec<(Style, String)>,
+    overflow: Overflow,
+}
+
+/// What becomes of a line that is wider than the window, where lines are drawn again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Overflow {
+    /// It is cut, with a mark.
+    #[default]
+    Cut,
+    /// It goes on in the next line.
+    Fold,
+}
 
 impl Line {
     /// A line of plain text.
@@ -63,23 +77,63 @@ impl Line {
     /// Adds text in a style.
     pub fn add(mut self, style: Style, text: impl AsRef<str>) -> Self {
         let harmless = |c: char| if c.is_control() { ' ' } else { c };
-        self.0.push((style, text.as_ref().chars().map(harmless).collect()));
+        self.parts.push((style, text.as_ref().chars().map(harmless).collect()));
         self
     }
 
     /// Adds another line's text.
     pub fn join(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        self.parts.extend(other.parts);
         self
     }
 
-    /// The line, cut to `width` characters.
+    /// The line, which is needed whole: it goes on in the next line where it is too wide.
+    pub fn whole(self) -> Self {
+        Self { overflow: Overflow::Fold, ..self }
+    }
+
+    fn text(&self) -> String {
+        self.parts.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// The lines that this one takes in a window, each with its indentation and in its first style.
+    fn fold(&self, width: usize) -> Vec<Self> {
+        let text = self.text();
+        if self.overflow == Overflow::Cut || columns(text.trim_end()) <= width {
+            return vec![self.clone()];
+        }
+        let style = self.parts.first().map_or(Style::Plain, |(style, _)| *style);
+        let indent: String = text.chars().take_while(|c| *c == ' ').collect();
+        let mut folded: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            match folded.last_mut() {
+                Some(line) if columns(line) + 1 + columns(word) <= width => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                Some(_) | None => folded.push(format!("{indent}{word}")),
+            }
+        }
+        folded.into_iter().map(|line| Self::styled(style, line)).collect()
+    }
+
+    /// The line, cut to so many columns of a terminal; what is cut has a mark at its end.
     fn render(&self, colour: bool, width: usize) -> String {
-        let mut left = width;
+        let mut left =
+            if columns(self.text().trim_end()) > width { width.saturating_sub(1) } else { usize::MAX };
         let mut out = String::new();
-        for (style, text) in &self.0 {
-            let part: String = text.chars().take(left).collect();
-            left -= part.chars().count();
+        let mut is_cut = false;
+        for (style, text) in &self.parts {
+            let mut part = String::new();
+            for c in text.chars() {
+                let wide = c.width().unwrap_or(0);
+                is_cut |= wide > left;
+                if is_cut {
+                    break;
+                }
+                left -= wide;
+                part.push(c);
+            }
             match style.code() {
                 code if colour && !code.is_empty() && !part.is_empty() => {
                     out.push_str(code);
@@ -88,10 +142,21 @@ impl Line {
                 }
                 _ => out.push_str(&part),
             }
+            if is_cut {
+                break;
+            }
         }
         out.truncate(out.trim_end().len());
+        if is_cut && width > 0 {
+            out.push('…');
+        }
         out
     }
+}
+
+/// How many columns of a terminal a text takes.
+fn columns(text: &str) -> usize {
+    text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
 /// The lines as plain text.
@@ -124,10 +189,10 @@ impl Screen {
     /// Returns how many there are now.
     pub fn redraw(&self, lines: &[Line], above: usize) -> Result<usize, Error> {
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
-        let shown = &lines[..lines.len().min(usize::from(height).saturating_sub(1))];
+        let shown = frame(lines, usize::from(width), usize::from(height));
         let mut text = if above > 0 { format!("\x1b[{above}A\x1b[J") } else { String::new() };
-        for line in shown {
-            text.push_str(&line.render(true, usize::from(width)));
+        for line in &shown {
+            text.push_str(line);
             text.push('\n');
         }
         self.text(&text)?;
@@ -157,6 +222,20 @@ impl Screen {
     }
 }
 
+/// The lines as they fit into a window, in colour; what does not fit is counted in the last one.
+fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
+    // The cursor stands below the last line.
+    let room = height.saturating_sub(1);
+    let lines: Vec<Line> = lines.iter().flat_map(|line| line.fold(width)).collect();
+    let render = |line: &Line| line.render(true, width);
+    if lines.len() <= room {
+        return lines.iter().map(render).collect();
+    }
+    let shown = room.saturating_sub(1);
+    let more = Line::styled(Style::Faint, format!("… and {} more lines", lines.len() - shown));
+    lines[..shown].iter().chain([&more]).map(render).collect()
+}
+
 /// One line on standard error that is no error: what helps to understand the answer.
 pub fn note(text: &str) {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -172,8 +251,41 @@ mod tests {
     fn a_line_is_cut_before_it_is_coloured() {
         let line = Line::of("step ").add(Style::Good, "Verified").and("  ");
         assert_eq!(line.render(false, 100), "step Verified");
-        assert_eq!(line.render(false, 8), "step Ver");
-        assert_eq!(line.render(true, 8), "step \x1b[32mVer\x1b[0m");
+        assert_eq!(line.render(false, 13), "step Verified", "trailing spaces are no text");
+        assert_eq!(line.render(false, 8), "step Ve…");
+        assert_eq!(line.render(true, 8), "step \x1b[32mVe\x1b[0m…");
+        assert_eq!(line.render(true, 1), "…");
+        assert_eq!(line.render(false, 0), "");
+    }
+
+    #[test]
+    fn a_wide_character_takes_two_columns() {
+        let line = Line::of("显卡故障");
+        assert_eq!(line.render(false, 8), "显卡故障");
+        assert_eq!(line.render(false, 6), "显卡…");
+    }
+
+    #[test]
+    fn a_line_that_is_needed_whole_goes_on_in_the_next_one() {
+        let line = Line::of("  `firebreak resume gpu-outage` goes on").whole();
+        assert_eq!(
+            frame(std::slice::from_ref(&line), 20, 9),
+            ["  `firebreak resume", "  gpu-outage` goes", "  on"]
+        );
+        assert_eq!(frame(std::slice::from_ref(&line), 80, 9).len(), 1);
+        assert_eq!(frame(&[line], 8, 9)[1], "  resume", "a word that is too long is cut");
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_window_is_counted() {
+        let lines: Vec<Line> = (0..5).map(|number| Line::of(format!("line {number}"))).collect();
+        assert_eq!(frame(&lines, 80, 6).len(), 5);
+        assert_eq!(frame(&lines, 80, 4)[..2], ["line 0", "line 1"]);
+        assert!(frame(&lines, 80, 4)[2].contains("… and 3 more lines"));
+        assert_eq!(frame(&lines, 4, 6)[0], "lin…");
+        for (width, height) in [(0, 0), (1, 1), (2, 2)] {
+            assert!(frame(&lines, width, height).len() <= height.max(1));
+        }
     }
 
     #[test]

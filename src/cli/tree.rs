@@ -1,16 +1,17 @@
 //! One Incident as a tree: what is so, its steps, their targets, and how it came to be so.
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange};
-use firebreak_engine::incident::{IncidentState, StepState, StepStatus, TimelineEntry};
+use firebreak_engine::incident::{ApprovalState, IncidentState, StepState, StepStatus, TimelineEntry};
 use firebreak_engine::phase::Phase;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::Value;
 
+use super::moves;
 use super::screen::{Line, Style};
 use super::time::{age, clock};
-use crate::api::Incident;
+use crate::api::{Incident, Response};
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +47,26 @@ pub fn tree(incident: &Incident, detail: Detail, now: Timestamp) -> Vec<Line> {
         lines.push(Line::styled(Style::Strong, "Steps"));
     }
     for (at, step) in state.steps.iter().enumerate() {
-        step_lines(&mut lines, state, step, at + 1 == state.steps.len(), detail);
+        let place = if at + 1 == state.steps.len() { Place::Last } else { Place::Before };
+        step_lines(&mut lines, incident, state, step, place, detail, now);
     }
     let entries = &state.timeline[state.timeline.len().saturating_sub(detail.timeline)..];
     if !entries.is_empty() {
         lines.push(Line::styled(Style::Strong, "Timeline"));
     }
     lines.extend(entries.iter().map(|entry| Line::of("  ").join(happened(entry, now))));
+    lines
+}
+
+/// One step alone, with every field.
+pub fn step(incident: &Incident, name: &str, now: Timestamp) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(state) = incident.status.as_ref().map(|status| &status.state)
+        && let Some(step) = state.step(name)
+    {
+        let detail = Detail { fields: true, timeline: 0 };
+        step_lines(&mut lines, incident, state, step, Place::Last, detail, now);
+    }
     lines
 }
 
@@ -88,7 +102,13 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     if let Some(level) = state.severity {
         title = title.and(format!("{level} {}  ", state.severity_reason.as_deref().unwrap_or_default()));
     }
-    let mut lines = vec![title.add(style, phase)];
+    title = title.add(style, phase);
+    let mut lines = if state.resolved_at.is_some() {
+        let closing = Line::of(format!("  {}", moves::closed(incident))).whole();
+        vec![title.and("  ").add(Style::Strong, "CLOSED"), closing]
+    } else {
+        vec![title]
+    };
     if let Some(summary) = &incident.spec.summary {
         lines.push(Line::of(format!("  {summary}")));
     }
@@ -114,9 +134,11 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     if !moments.is_empty() {
         lines.push(Line::of(format!("  {}", moments.join(", "))));
     }
+    lines.extend(people(incident, &state, now));
     if let Some(held) = state.held.as_ref().filter(|_| state.resolved_at.is_none()) {
         lines.push(Line::of("  ").add(Style::Bad, format!("needs a person: {}", held.reason)));
-        lines.push(Line::of(format!("  {}", held.message)));
+        lines.push(Line::of(format!("  {}", held.message)).whole());
+        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}")).whole()));
     }
     if let Some(report) = &state.report {
         lines.push(match &report.problem {
@@ -127,8 +149,52 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     lines
 }
 
-fn step_lines(lines: &mut Vec<Line>, state: &IncidentState, step: &StepStatus, last: bool, detail: Detail) {
-    let (branch, trunk) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+/// What people have decided, and who.
+fn people(incident: &Incident, state: &IncidentState, now: Timestamp) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let by = incident.spec.response_by.as_ref().map(|by| format!(", set by {by}")).unwrap_or_default();
+    match incident.spec.response {
+        Some(response) if response != Response::Active || !by.is_empty() => {
+            lines.push(Line::of(format!("  response {response:?}{by}")));
+        }
+        Some(_) | None => {}
+    }
+    if let Some(who) = &state.acknowledged_by {
+        let at = state.acknowledged_at.map(|at| format!(" {} ago", age(at, now))).unwrap_or_default();
+        lines.push(Line::of("  acknowledged by ").add(Style::Good, who).and(at));
+    }
+    lines
+}
+
+/// Where a branch of the tree is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Others follow.
+    Before,
+    /// It is the last one.
+    Last,
+}
+
+impl Place {
+    /// What stands before the branch, and before what is below it.
+    fn strokes(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Before => ("├─ ", "│  "),
+            Self::Last => ("└─ ", "   "),
+        }
+    }
+}
+
+fn step_lines(
+    lines: &mut Vec<Line>,
+    incident: &Incident,
+    state: &IncidentState,
+    step: &StepStatus,
+    place: Place,
+    detail: Detail,
+    now: Timestamp,
+) {
+    let (branch, trunk) = place.strokes();
     let mut line = Line::of(branch)
         .add(Style::Strong, &step.name)
         .and("  ")
@@ -139,19 +205,46 @@ fn step_lines(lines: &mut Vec<Line>, state: &IncidentState, step: &StepStatus, l
     if let Some(reason) = &step.reason {
         line = line.and(format!("  {reason}"));
     }
-    if let Some(message) = &step.message {
+    // Why the whole Incident needs a person is said of it.
+    let said = state.held.as_ref().map(|held| &held.message);
+    if let Some(message) = step.message.as_ref().filter(|message| Some(*message) != said) {
         line = line.add(Style::Faint, format!("  {message}"));
     }
     lines.push(line);
     let changes: Vec<&Change> = state.changes_of(&step.name).collect();
+    let below = if changes.is_empty() { Place::Last } else { Place::Before }.strokes().1;
+    lines.extend(
+        approval_lines(incident, step, now).map(|line| Line::of(format!("{trunk}{below}")).join(line)),
+    );
+    // What is to be approved is shown whole.
+    let fields = detail.fields || step.state == StepState::AwaitingApproval;
     for (at, change) in changes.iter().enumerate() {
-        let (twig, below) = if at + 1 == changes.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let place = if at + 1 == changes.len() { Place::Last } else { Place::Before };
+        let (twig, below) = place.strokes();
         lines.push(Line::of(format!("{trunk}{twig}")).join(change_line(change)));
-        if detail.fields {
+        if fields {
             let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
             lines.extend(change.fields.iter().map(field));
         }
     }
+}
+
+/// What is to be approved and how, or what became of it.
+pub fn approval_lines(incident: &Incident, step: &StepStatus, now: Timestamp) -> impl Iterator<Item = Line> {
+    let given = step.approval.as_ref().map(|given| {
+        let style = match given.state {
+            ApprovalState::Valid | ApprovalState::Used => Style::Good,
+            ApprovalState::Expired | ApprovalState::Void => Style::Bad,
+        };
+        Line::of(format!("approved by {} {} ago  ", given.approved_by, age(given.at, now)))
+            .add(style, format!("{:?}", given.state))
+    });
+    let waits = step.state == StepState::AwaitingApproval;
+    let plan = step.plan_hash.as_ref().filter(|_| waits).map(|hash| Line::of(format!("plan {hash}")));
+    let command = plan.is_some().then(|| {
+        Line::of("approve it with ").add(Style::Strong, format!("`{}`", moves::approve(incident, &step.name)))
+    });
+    [given, plan, command].into_iter().flatten()
 }
 
 fn counts(step: &StepStatus) -> String {

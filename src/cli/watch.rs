@@ -1,16 +1,24 @@
 //! `firebreak watch`: follows an Incident until it is closed.
 
+use kube::ResourceExt;
+
 use super::connection::Connection;
 use super::follow::{End, until_closed};
 use super::screen::{Screen, note};
 use super::{Answer, Error};
+use crate::api::Incident;
 use crate::settings::IncidentArgs;
 
 /// Shows how an Incident goes on. Yes when it is Resolved in the end.
 pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
-    let name = &args.incident;
-    let incident = connection.incident(&namespace, name).await?;
+    let incident = connection.incident(&namespace, &args.incident).await?;
+    follow(screen, connection, incident).await
+}
+
+/// The same for an Incident that is known.
+pub async fn follow(screen: &Screen, connection: &Connection, incident: Incident) -> Result<Answer, Error> {
+    let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let quiet = "nothing has changed for 30s; it is still being watched, Ctrl-C ends that";
     match until_closed(screen, connection, incident, quiet).await? {
         End::Resolved => Ok(Answer::Yes),

@@ -129,9 +129,11 @@ impl Operator {
         all
     }
 
-    /// Makes the Incidents of this policy due that are not closed.
+    /// Makes the Incidents of this policy due that are not closed, and those that have none yet.
     pub fn nudge_incidents_of(&self, policy: &Name) {
-        for incident in self.incidents_of(policy) {
+        let mut theirs = self.incidents.of_namespace(&policy.namespace);
+        theirs.retain(|incident| incident.policy_name().is_none_or(|name| name == policy.name));
+        for incident in theirs {
             incident::nudge(self, &incident);
         }
     }
@@ -193,9 +195,14 @@ impl Operator {
     /// An Incident is gone.
     pub fn forget_incident(&self, name: &Name) {
         if let Some(uid) = self.incident(name).and_then(|incident| incident.uid()) {
-            self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            self.forget(&uid);
         }
         self.incidents.remove(name);
+    }
+
+    /// Whatever had this uid is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memories.incidents.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// What we wrote may be newer than what the watch has shown so far.

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod notices;
 pub mod policy;
 pub mod queue;
+mod retention;
 pub mod seen;
 pub mod watches;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kube::Client;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,6 +88,8 @@ pub struct Operator {
     pub policies: Shelf<RemediationPolicy>,
     /// Incidents as last seen.
     pub incidents: Shelf<Incident>,
+    /// Told when an Incident is closed and let go.
+    an_incident_closed: Notify,
     memories: Memories,
 }
 
@@ -107,6 +111,7 @@ pub async fn run(context: Context) {
         queue: Queue::default(),
         policies: Shelf::default(),
         incidents: Shelf::default(),
+        an_incident_closed: Notify::default(),
         memories: Memories::default(),
         context,
     });
@@ -117,6 +122,7 @@ pub async fn run(context: Context) {
         () = stop.cancelled() => {}
         () = watching => {}
         () = configuration::follow(&operator) => {}
+        () = retention::run(&operator) => {}
         _ = working => {}
     }
 }

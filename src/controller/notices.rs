@@ -111,6 +111,23 @@ pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, h
     }
 }
 
+/// Somebody has edited an Incident that is closed.
+pub fn closed(operator: &Operator, incident: &Incident) {
+    let namespace = incident.namespace().unwrap_or_default();
+    let policy = incident.policy_name().unwrap_or("POLICY");
+    operator.context.events.publish(Notice {
+        regarding: incident.object_ref(&()),
+        event_type: EventType::Warning,
+        reason: "Closed".to_owned(),
+        action: "Ignore".to_owned(),
+        note: format!(
+            "this Incident is closed, so the change of its spec does nothing. To respond again open a new one, of \
+             another name: `firebreak open {policy} -n {namespace}`, or `kubectl create` with \
+             metadata.generateName"
+        ),
+    });
+}
+
 /// How a step ended, if it did.
 fn outcome(state: StepState) -> Option<&'static str> {
     match state {

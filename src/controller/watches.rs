@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::queue::{Key, Name};
 use super::seen::{Kept, Seen, Shelf};
-use super::{Operator, incident};
+use super::{Operator, incident, retention};
 use crate::observe::Changes;
 
 /// Seconds that a watch asks for. One that gives nothing for longer is opened
@@ -41,6 +41,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
             match seen {
                 Some(Seen::Object(incident)) => {
                     incident::nudge(operator, incident);
+                    retention::consider(operator, incident);
                     if let Some(policy) = incident::policy_of(incident) {
                         operator.queue.nudge(Key::Policy(policy), 1);
                     }
@@ -122,6 +123,7 @@ async fn watch<K>(
             Ok(watcher::Event::Apply(object)) => take_in(operator, shelf(operator), object, &changed),
             Ok(watcher::Event::Delete(object)) => {
                 let name = name_of(&object);
+                object.uid().into_iter().for_each(|uid| operator.forget(&uid));
                 shelf(operator).remove(&name);
                 changed(operator, &name, None);
             }

@@ -1,4 +1,4 @@
-//! What the caller of a client may do, asked of the server before anything is tried.
+//! Who the caller of a client is and what they may do, asked of the server before anything is tried.
 //!
 //! The question is a SelfSubjectAccessReview through the client itself: a SubjectAccessReview by the
 //! operator would not know the groups that the ServiceAccount's rights may be bound to. The answer
@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -61,6 +62,19 @@ impl fmt::Display for Right {
             None => f.write_str(" (cluster-wide)"),
         }
     }
+}
+
+/// The name under which the API server knows the client's user.
+///
+/// # Errors
+/// When the server cannot be asked, or refuses the question.
+pub async fn who_am_i(client: &Client) -> Result<String, kube::Error> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let question = SelfSubjectReview::default();
+    // A review changes nothing, so it may be repeated although it is a POST.
+    let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await }).await?;
+    let user = answer.status.and_then(|status| status.user_info);
+    Ok(user.and_then(|user| user.username).unwrap_or_default())
 }
 
 /// Those of the rights that the client's user lacks, sorted, each once.

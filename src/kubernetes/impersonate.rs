@@ -19,12 +19,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderName, HeaderValue, Request};
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::api::PostParams;
+use kube::Client;
 use kube::client::Body;
-use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
+use super::access::who_am_i;
 use super::retry;
 
 const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
@@ -211,14 +210,7 @@ fn wrap(base: &Client, account: &ServiceAccountRef) -> Result<Client, Impersonat
 }
 
 async fn prove(client: &Client, account: &ServiceAccountRef) -> Result<(), ImpersonateError> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let question = SelfSubjectReview::default();
-    // A review changes nothing, so it may be repeated although it is a POST.
-    let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await })
-        .await
-        .map_err(|error| refusal(error, account))?;
-    let actual =
-        answer.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default();
+    let actual = who_am_i(client).await.map_err(|error| refusal(error, account))?;
     if actual == account.user() {
         Ok(())
     } else {

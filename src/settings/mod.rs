@@ -3,6 +3,7 @@
 //! Everything else gets its settings as arguments, so that a test can give it others. Values are
 //! checked here once and carried in types that cannot hold a wrong one where that is cheap.
 
+mod arguments;
 mod duration;
 mod verbs;
 
@@ -13,11 +14,13 @@ use std::path::Path;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
-pub use duration::parse as parse_duration;
-pub use verbs::{
-    CheckArgs, Command, ConfigArgs, ControllerArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, Output,
-    PlanArgs, PlanSource, TestArgs, UndoArgs,
+pub use arguments::{
+    ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
+    CrdsArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource,
+    Shell, TestArgs, UndoArgs,
 };
+pub use duration::parse as parse_duration;
+pub use verbs::Command;
 
 use crate::kubernetes::client::ClusterChoice;
 use crate::telemetry::logs::LogFormat;
@@ -109,8 +112,7 @@ impl Settings {
 
     fn parse(args: Vec<OsString>, environment: Environment) -> Result<Self, Stop> {
         let program = program(args.first());
-        let parsed = CommandLine::command()
-            .bin_name(program)
+        let parsed = command_line(program)
             .try_get_matches_from(args)
             .and_then(|matches| CommandLine::from_arg_matches(&matches))
             .map_err(|error| stop(&error, program))?;
@@ -141,6 +143,38 @@ impl Settings {
             command,
         })
     }
+}
+
+/// The definition of the command line, under the name by which the program was called.
+fn command_line(program: &'static str) -> clap::Command {
+    fn named(command: clap::Command, program: &str) -> clap::Command {
+        let examples = command.get_after_help().map(|text| {
+            text.to_string()
+                .replace("  firebreak ", &format!("  {program} "))
+                .replace("`firebreak ", &format!("`{program} "))
+        });
+        let command = command.mut_subcommands(|verb| named(verb, program));
+        match examples {
+            Some(examples) => command.after_help(examples),
+            None => command,
+        }
+    }
+    named(CommandLine::command().bin_name(program), program)
+}
+
+/// The script that completes the command line in a shell.
+#[must_use]
+pub fn completion(shell: Shell) -> String {
+    let mut script = Vec::new();
+    let mut command = CommandLine::command();
+    let name = command.get_name().to_owned();
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// A Pod's name belongs to one process at a time. Without one, a name that nobody else has.

@@ -72,6 +72,7 @@ fn no_color_and_a_dumb_terminal_mean_plain_text() {
 fn verbs_take_what_kubectl_takes() {
     for line in [
         "firebreak crds",
+        "firebreak crds --namespace ops",
         "firebreak check -f a.yaml b.yaml -f c.yaml",
         "firebreak test policies stories/one.yaml",
         "firebreak plan gpu -n llm -o json",
@@ -80,7 +81,22 @@ fn verbs_take_what_kubectl_takes() {
         "firebreak get -A -o wide",
         "firebreak get gpu-outage -n llm -o yaml --context prod",
         "firebreak watch gpu-outage",
+        "firebreak open gpu",
+        "firebreak open gpu -n llm --severity P0 --summary lost --watch",
+        "firebreak open gpu -o json",
+        "firebreak describe gpu-outage -n llm",
+        "firebreak approve gpu-outage cpu-fallback -n llm",
+        "firebreak approve gpu-outage cpu-fallback --plan-hash sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        "firebreak ack gpu-outage",
+        "firebreak pause gpu-outage",
+        "firebreak resume gpu-outage",
         "firebreak withdraw gpu-outage -n llm",
+        "firebreak keep gpu-outage --kubeconfig a",
+        "firebreak brake on",
+        "firebreak brake on --withdraw-all --timeout 5m -n ops",
+        "firebreak brake --namespace ops off",
+        "firebreak brake status --namespace ops",
+        "firebreak completion fish",
         "firebreak undo Deployment/router --forget",
         "firebreak undo llmdeployments.inference.llm-d.io/chat",
         "firebreak report gpu-outage --log-level debug",
@@ -109,6 +125,16 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         "firebreak undo router",
         "firebreak undo /router",
         "firebreak watch",
+        "firebreak open",
+        "firebreak open gpu --severity P4",
+        "firebreak open gpu --watch -o json",
+        "firebreak approve gpu-outage",
+        "firebreak approve gpu-outage cpu --plan-hash latest",
+        "firebreak keep",
+        "firebreak brake",
+        "firebreak brake on --timeout 5m",
+        "firebreak brake off --withdraw-all",
+        "firebreak completion cmd",
         "firebreak controller --lease-duration 100ms",
         "firebreak controller --lease-duration soon",
         "firebreak controller --watch-namespaces a,,b",
@@ -130,14 +156,37 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
 
 #[test]
 fn help_is_no_error_and_shows_an_example() {
-    let Err(Stop::Help(text)) = parse("firebreak undo --help") else {
-        panic!("no help");
+    let help = |line: &str| match parse(line) {
+        Err(Stop::Help(text)) => text,
+        other => panic!("{line}: {other:?}"),
     };
-    assert!(text.contains("firebreak undo deployment/router -n llm-serving"), "{text}");
-    let Err(Stop::Help(text)) = parse("kubectl-firebreak get --help") else {
-        panic!("no help");
-    };
-    assert!(text.contains("Usage: kubectl firebreak get"), "{text}");
+    let command = CommandLine::command();
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    for verb in verbs {
+        let text = help(&format!("firebreak {verb} --help"));
+        assert!(
+            text.contains(&format!("  firebreak {verb}")) || text.contains("firebreak completion"),
+            "{text}"
+        );
+        assert!(text.contains("Example"), "{text}");
+        let plugin = help(&format!("/usr/bin/kubectl-firebreak {verb} --help"));
+        assert!(plugin.contains(&format!("Usage: kubectl firebreak {verb}")), "{plugin}");
+        assert!(
+            plugin.contains(&format!("kubectl firebreak {verb}")) && !plugin.contains("  firebreak "),
+            "{plugin}"
+        );
+    }
+    assert!(help("firebreak brake on --help").contains("firebreak brake on --withdraw-all"));
+}
+
+#[test]
+fn every_shell_gets_a_script_that_knows_every_verb() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let script = completion(shell);
+        for word in ["approve", "withdraw", "brake", "plan-hash"] {
+            assert!(script.contains(word), "{shell:?}: {word}");
+        }
+    }
 }
 
 #[test]

@@ -1,25 +1,28 @@
-//! The verbs and their arguments, as clap reads them.
+//! The verbs, as clap reads them.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Subcommand;
 
-use super::duration;
-use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
+use super::arguments::{
+    ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
+    OpenArgs, PlanArgs, TestArgs, UndoArgs,
+};
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Run the operator
+    #[command(after_help = "Example:\n  firebreak controller --config /etc/firebreak/config.yaml")]
     Controller(ControllerArgs),
     /// Print the CRDs and admission policies to install
-    #[command(after_help = "Example:\n  firebreak crds | kubectl apply --server-side -f -")]
-    Crds,
+    #[command(
+        after_help = "Examples:\n  firebreak crds | kubectl apply --server-side -f -\n  firebreak crds --namespace ops > firebreak.yaml"
+    )]
+    Crds(CrdsArgs),
     /// Check policies offline, and print the Role that they need
     #[command(
-        after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml"
+        after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml\n  firebreak check -f policy.yaml | kubectl apply -f -"
     )]
     Check(CheckArgs),
     /// Play stories of emergencies, and check what policies decide; needs no cluster
@@ -32,17 +35,46 @@ pub enum Command {
         after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml"
     )]
     Plan(PlanArgs),
-    /// Show incidents, or one with its steps and changes
+    /// Open an incident by hand
     #[command(
-        after_help = "Examples:\n  firebreak get -A\n  firebreak get gpu-outage -n llm-serving -o yaml"
+        after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nA policy has one open incident at a time: if there is one, it is shown, and how it moves on."
+    )]
+    Open(OpenArgs),
+    /// Show incidents as a table
+    #[command(
+        after_help = "Examples:\n  firebreak get -A\n  firebreak get gpu-outage -n llm-serving -o yaml\n  firebreak get -A -o json | jq '.items[].status.phase'"
     )]
     Get(GetArgs),
+    /// Show an incident with its steps and every change
+    #[command(after_help = "Example:\n  firebreak describe gpu-outage -n llm-serving")]
+    Describe(IncidentArgs),
     /// Follow an incident until it ends
     #[command(after_help = "Example:\n  firebreak watch gpu-outage -n llm-serving")]
     Watch(IncidentArgs),
+    /// Approve the plan of a step that waits for it
+    #[command(
+        after_help = "Example:\n  firebreak approve gpu-outage cpu-fallback -n llm-serving\n\nThe approval counts for the plan that is shown and for no other. It needs the verb approve on incidents.firebreak.dev."
+    )]
+    Approve(ApproveArgs),
+    /// Say that you have taken an incident on
+    #[command(after_help = "Example:\n  firebreak ack gpu-outage -n llm-serving")]
+    Ack(IncidentArgs),
+    /// Start nothing new and put nothing back; what is applied stays applied
+    #[command(
+        after_help = "Example:\n  firebreak pause gpu-outage -n llm-serving\n\n`firebreak resume` goes on, and starts failed steps anew."
+    )]
+    Pause(IncidentArgs),
+    /// Go on with a paused incident
+    #[command(after_help = "Example:\n  firebreak resume gpu-outage -n llm-serving")]
+    Resume(IncidentArgs),
     /// Put everything back that an incident changed, and close it
     #[command(after_help = "Example:\n  firebreak withdraw gpu-outage -n llm-serving")]
     Withdraw(IncidentArgs),
+    /// Make the emergency values permanent, and close the incident
+    #[command(
+        after_help = "Example:\n  firebreak keep gpu-outage -n llm-serving\n\nThis is final: the records are dropped, and nothing can be put back any more."
+    )]
+    Keep(IncidentArgs),
     /// Put back what an object's own record says; needs neither controller nor incident
     #[command(
         after_help = "Examples:\n  firebreak undo deployment/router -n llm-serving\n  firebreak undo deployment/router --forget"
@@ -51,6 +83,17 @@ pub enum Command {
     /// Print an incident's report as Markdown
     #[command(after_help = "Example:\n  firebreak report gpu-outage -n llm-serving > report.md")]
     Report(IncidentArgs),
+    /// Stop all responses from writing, or let them write again
+    #[command(arg_required_else_help = false)]
+    #[command(
+        after_help = "Examples:\n  firebreak brake status\n  firebreak brake on\n  firebreak brake off\n  firebreak brake on --withdraw-all\n\nWhat is applied stays applied; withdraw, undo and deletion still put back. The last example also puts everything back, as before an uninstall."
+    )]
+    Brake(BrakeArgs),
+    /// Print a script that completes the command line in a shell
+    #[command(
+        after_help = "Examples:\n  source <(firebreak completion bash)\n  firebreak completion zsh > ~/.zfunc/_firebreak\n  firebreak completion fish > ~/.config/fish/completions/firebreak.fish"
+    )]
+    Completion(CompletionArgs),
 }
 
 impl Command {
@@ -62,219 +105,22 @@ impl Command {
             Self::Check(args) => &args.config,
             Self::Plan(args) => &args.config,
             Self::Test(args) => &args.config,
-            Self::Crds
+            Self::Crds(_)
+            | Self::Open(_)
             | Self::Get(_)
+            | Self::Describe(_)
             | Self::Watch(_)
+            | Self::Approve(_)
+            | Self::Ack(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
             | Self::Withdraw(_)
+            | Self::Keep(_)
             | Self::Undo(_)
-            | Self::Report(_) => return None,
+            | Self::Report(_)
+            | Self::Brake(_)
+            | Self::Completion(_) => return None,
         };
         args.config.as_deref()
-    }
-}
-
-/// `--config`.
-#[derive(Args, Clone, Debug, Default, PartialEq)]
-pub struct ConfigArgs {
-    /// The operator's configuration, with workload profiles to add or replace
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// `controller`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct ControllerArgs {
-    /// Its configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The operator's own namespace: its lease, brake and configuration
-    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
-    #[arg(default_value = "firebreak-system", value_parser = namespace)]
-    pub namespace: String,
-    /// Watch policies and incidents only in these namespaces [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
-    pub watch_namespaces: Vec<String>,
-    /// Where to serve /metrics, /healthz and /readyz
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
-    pub listen: SocketAddr,
-    /// How long a silent leader is waited for
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
-    pub lease_duration: Duration,
-    /// Act without holding the lease; for a single process only
-    #[arg(long)]
-    pub no_leader_election: bool,
-    /// The name in the lease: POD_NAME, or one that nobody else has.
-    #[arg(skip)]
-    pub identity: String,
-}
-
-/// `check`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct CheckArgs {
-    /// Files to check; - is standard input
-    #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
-    pub files: Vec<PathBuf>,
-    /// The operator's configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
-/// `test`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct TestArgs {
-    /// Folders, searched with all below them, and files with stories
-    #[arg(value_name = "DIR", required = true)]
-    pub paths: Vec<PathBuf>,
-    /// The operator's configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
-/// `plan`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct PlanArgs {
-    #[command(flatten)]
-    source: PlanSourceArgs,
-    /// The operator's configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Where.
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-#[derive(Args, Clone, Debug, PartialEq)]
-#[group(required = true, multiple = false)]
-struct PlanSourceArgs {
-    /// The policy in the cluster
-    #[arg(value_parser = name)]
-    policy: Option<String>,
-    /// A policy in a file; - is standard input
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
-/// Where the policy to plan for is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanSource<'a> {
-    /// In the cluster, under this name.
-    Policy(&'a str),
-    /// In this file.
-    File(&'a std::path::Path),
-}
-
-impl PlanArgs {
-    /// Where the policy is.
-    ///
-    /// `None` cannot come from the command line, which requires exactly one of the two.
-    #[must_use]
-    pub fn source(&self) -> Option<PlanSource<'_>> {
-        let policy = self.source.policy.as_deref().map(PlanSource::Policy);
-        policy.or(self.source.file.as_deref().map(PlanSource::File))
-    }
-}
-
-/// `get`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct GetArgs {
-    /// The incident [default: all]
-    #[arg(value_parser = name)]
-    pub incident: Option<String>,
-    /// Where.
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    /// In all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "incident"])]
-    pub all_namespaces: bool,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-/// `watch`, `withdraw`, `report`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct IncidentArgs {
-    /// The incident
-    #[arg(value_parser = name)]
-    pub incident: String,
-    /// Where.
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-}
-
-/// `undo`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct UndoArgs {
-    /// The changed object, for example deployment/router or llmdeployments.inference.llm-d.io/chat
-    #[arg(value_name = "KIND/NAME", value_parser = object_name)]
-    pub object: ObjectName,
-    /// Keep the object as it is and only drop the record
-    #[arg(long)]
-    pub forget: bool,
-    /// Where.
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-}
-
-/// `-n`.
-#[derive(Args, Clone, Debug, PartialEq)]
-pub struct NamespaceArgs {
-    /// The namespace [default: that of the context]
-    #[arg(short = 'n', long, value_name = "NS", value_parser = namespace)]
-    pub namespace: Option<String>,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Columns
-    Table,
-    /// More columns
-    Wide,
-    /// The objects as JSON
-    Json,
-    /// The objects as YAML
-    Yaml,
-}
-
-/// `KIND/NAME` as kubectl writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectName {
-    /// Kind, plural or short name, perhaps with the group behind a dot; lower case.
-    pub kind: String,
-    /// The object's name.
-    pub name: String,
-}
-
-// A name becomes part of a URL, so what the API server would refuse is refused here.
-
-fn namespace(text: &str) -> Result<String, String> {
-    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
-}
-
-fn name(text: &str) -> Result<String, String> {
-    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
-}
-
-fn object_name(text: &str) -> Result<ObjectName, String> {
-    let (kind, name) = text.split_once('/').ok_or("write it as KIND/NAME")?;
-    let kind = kind.to_ascii_lowercase();
-    if is_dns_subdomain(&kind) && is_dns_subdomain(name) {
-        let name = name.to_owned();
-        Ok(ObjectName { kind, name })
-    } else {
-        Err("write it as KIND/NAME".to_owned())
-    }
-}
-
-fn lease_duration(text: &str) -> Result<Duration, String> {
-    let duration = duration::parse(text)?;
-    if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err("must be between 1s and 1h".to_owned())
     }
 }

@@ -67,15 +67,24 @@ pub fn run(settings: Settings) -> ExitCode {
                     ExitCode::FAILURE
                 }
             },
-            Command::Crds
+            Command::Crds(_)
             | Command::Check(_)
             | Command::Test(_)
             | Command::Plan(_)
+            | Command::Open(_)
             | Command::Get(_)
+            | Command::Describe(_)
             | Command::Watch(_)
+            | Command::Approve(_)
+            | Command::Ack(_)
+            | Command::Pause(_)
+            | Command::Resume(_)
             | Command::Withdraw(_)
+            | Command::Keep(_)
             | Command::Undo(_)
-            | Command::Report(_) => match cli::run(settings, profiles).await {
+            | Command::Report(_)
+            | Command::Brake(_)
+            | Command::Completion(_) => match cli::run(settings, profiles).await {
                 Ok(cli::Answer::Yes) => ExitCode::SUCCESS,
                 Ok(cli::Answer::No) => ExitCode::FAILURE,
                 Err(error) => {

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, exponential_buckets,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
 /// Distinct `resource` values of [`Metrics::api_request`]; the rest is counted as `other`.
@@ -41,6 +41,8 @@ pub struct Metrics {
     pub steps: IntCounterVec,
     /// `firebreak_changes_outstanding`: loans that were not returned yet.
     pub changes_outstanding: IntGauge,
+    /// `firebreak_incidents_collected_total`: closed Incidents that were deleted because they are kept no longer.
+    pub incidents_collected: IntCounter,
     /// `firebreak_signal_errors_total{kind}`.
     pub signal_errors: IntCounterVec,
 }
@@ -134,6 +136,10 @@ impl Metrics {
             changes_outstanding: all.register(IntGauge::new(
                 "firebreak_changes_outstanding",
                 "Emergency changes that are in force.",
+            )?)?,
+            incidents_collected: all.register(IntCounter::new(
+                "firebreak_incidents_collected_total",
+                "Closed Incidents that were deleted because they are kept no longer.",
             )?)?,
             signal_errors: all.counters(
                 "firebreak_signal_errors_total",

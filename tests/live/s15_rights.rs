@@ -62,10 +62,11 @@ async fn granted(client: &Client, namespace: &str) -> BTreeSet<Right> {
     rights(rules).into_iter().filter(|(_, group, _, _)| !reviews.contains(&group.as_str())).collect()
 }
 
-/// What the roles of this kind in `deploy/` allow.
+/// What the operator's role of this kind in `deploy/` allows.
 fn shipped(kind: &str) -> BTreeSet<Right> {
     let documents = install::shipped().expect("deploy/ can be read");
-    let roles = documents.into_iter().map(|(_, document)| document).filter(|role| role["kind"] == kind);
+    let is_its_own = |role: &Value| role["kind"] == kind && role["metadata"]["name"] == "firebreak";
+    let roles = documents.into_iter().map(|(_, document)| document).filter(is_its_own);
     roles.flat_map(|role| rights(role["rules"].as_array().expect("rules"))).collect()
 }
 
@@ -115,11 +116,13 @@ async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
         "escalate clusterroles.rbac.authorization.k8s.io",
         "create rolebindings.rbac.authorization.k8s.io",
         "update remediationpolicies.firebreak.dev",
-        "delete incidents.firebreak.dev",
+        "delete remediationpolicies.firebreak.dev",
+        "deletecollection incidents.firebreak.dev",
         "get configmaps",
         "create configmaps",
         "update leases.coordination.k8s.io",
-        "get namespaces",
+        "list namespaces",
+        "update namespaces",
         "list events.events.k8s.io",
     ] {
         let question: Vec<&str> = never.split(' ').chain(["--namespace", a]).collect();
@@ -141,24 +144,44 @@ async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
 }
 
 #[tokio::test]
-async fn another_service_account_cannot_be_impersonated() {
+async fn nobody_but_the_responder_can_be_impersonated() {
     let drill = Drill::new("s15-as").await;
     let _operator = drill.world.operator().start().await;
     let token = drill.world.token(&drill.world.operator_namespace, "firebreak").await;
-    let as_user = async |user: String| {
+    let as_user = async |user: String, group: Option<&str>| {
         let mut config = testbed().config().await;
-        config.auth_info =
-            AuthInfo { token: Some(token.clone().into()), impersonate: Some(user), ..AuthInfo::default() };
+        config.auth_info = AuthInfo {
+            token: Some(token.clone().into()),
+            impersonate: Some(user),
+            impersonate_groups: group.map(|group| vec![group.to_owned()]),
+            ..AuthInfo::default()
+        };
         let client = Client::try_from(config).expect("a client");
         let maps = Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(client, &drill.world.a);
         maps.list(&kube::api::ListParams::default()).await
     };
     let responder = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);
-    as_user(responder).await.expect("the responder may list ConfigMaps");
-    for other in [format!("system:serviceaccount:{}:default", drill.world.a), "system:admin".to_owned()] {
-        match as_user(other.clone()).await {
-            Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{other}: {}", status.message),
-            answer => panic!("impersonating {other} was answered {answer:?}"),
+    as_user(responder.clone(), None).await.expect("the responder may list ConfigMaps");
+    let account = |namespace: &str, name: &str| (format!("system:serviceaccount:{namespace}:{name}"), None);
+    let (a, home) = (drill.world.a.as_str(), drill.world.operator_namespace.as_str());
+    let others = [
+        account(a, "default"),
+        account(a, "firebreak-responder-2"),
+        account(a, "firebreak"),
+        account(home, "firebreak"),
+        account("kube-system", "namespace-controller"),
+        account("kube-system", "clusterrole-aggregation-controller"),
+        ("system:admin".to_owned(), None),
+        ("system:kube-controller-manager".to_owned(), None),
+        ("system:node:node-0".to_owned(), None),
+        ("firebreak-responder".to_owned(), None),
+        ("alice".to_owned(), None),
+        (responder, Some("system:masters")),
+    ];
+    for (user, group) in others {
+        match as_user(user.clone(), group).await {
+            Err(kube::Error::Api(status)) => assert_eq!(status.code, 403, "{user}: {}", status.message),
+            answer => panic!("impersonating {user} {group:?} was answered {answer:?}"),
         }
     }
 }
@@ -180,6 +203,7 @@ async fn a_response_is_made_as_the_responder_and_asks_for_nothing_that_is_forbid
         let is_its_own = match target.resource.as_str() {
             "" => true, // discovery
             "remediationpolicies" | "incidents" | "events" => true,
+            "namespaces" => each.call.target.name == drill.world.a,
             "leases" | "configmaps" => target.namespace == *home,
             _ => false,
         };

@@ -36,7 +36,7 @@ pub fn remove_at_the_end(directory: &Path) {
     tell(&format!("directory {}", directory.display()));
 }
 
-/// The process is killed at the end, unless it was reported as ended before.
+/// The process, and the group that it leads if any, is killed at the end, unless it was reported as ended before.
 pub fn kill_at_the_end(process: &Child) {
     tell(&format!("started {}", process.id()));
 }

@@ -10,7 +10,11 @@ while read -r what which; do
 	directory) directories="$directories $which" ;;
 	esac
 done
-[ -z "$processes" ] || kill -KILL $processes
+# One that leads a group takes it with it; of one that leads none there is no such group.
+for each in $processes; do
+	kill -KILL "$each"
+	kill -KILL "-$each"
+done
 # The children of what was killed end a moment later and may still write until then.
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
 	rm -rf $directories && break

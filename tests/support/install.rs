@@ -1,10 +1,12 @@
 //! What a cluster needs before an operator can run in it, from the same files
 //! that a customer installs.
 //!
-//! A customer has one operator; here every test has its own. The ClusterRoles
+//! A customer has one operator; here every test has its own. The CRDs and ClusterRoles
 //! are shared, everything else of `deploy/` is made once per operator, with its
 //! namespace in the place of `firebreak-system`. Nothing is granted beyond that:
 //! an operator that needs more than `deploy/` gives fails here as it would there.
+//! The admission policies, which would be about everybody's Incidents, are made for
+//! the worlds that ask for them.
 
 use std::{
     fs,
@@ -28,15 +30,14 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
     let repository = repository();
     server_side_apply(testbed, "-f", &repository.join("examples/llm-d/stand-in/crd.yaml"))?;
     server_side_apply(testbed, "-f", &repository.join("tests/support/crds"))?;
-    if repository.join("deploy/crds").exists() {
-        server_side_apply(testbed, "-k", &repository.join("deploy/crds"))?;
-    }
-    for (file, document) in shipped()? {
-        if document["kind"] == "ClusterRole" {
+    for (file, document) in documents("crds")?.into_iter().chain(shipped()?) {
+        if ["CustomResourceDefinition", "ClusterRole"]
+            .contains(&document["kind"].as_str().unwrap_or_default())
+        {
             // The file has other documents too, which must not be applied as they are.
-            let role = testbed.dir.join("clusterrole.json");
-            fs::write(&role, document.to_string()).map_err(|error| format!("{file}: {error}"))?;
-            server_side_apply(testbed, "-f", &role)?;
+            let one = testbed.dir.join("shared.json");
+            fs::write(&one, document.to_string()).map_err(|error| format!("{file}: {error}"))?;
+            server_side_apply(testbed, "-f", &one)?;
         }
     }
     let all = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
@@ -49,35 +50,49 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
 
 /// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
 /// Returns the cluster-scoped objects, which do not go with a namespace.
-pub async fn once_per_operator(client: &Client, namespace: &str, watched: &[&str]) -> Vec<Value> {
-    let mut cluster_scoped = Vec::new();
-    for (file, shipped) in shipped().unwrap_or_else(|why| panic!("{why}")) {
-        let kind = shipped["kind"].as_str().unwrap_or_default().to_owned();
-        let own = match kind.as_str() {
-            "ServiceAccount" | "Role" | "RoleBinding" => renamed(&shipped, namespace),
-            "ClusterRoleBinding" | "ValidatingAdmissionPolicy" => {
-                suffixed(renamed(&shipped, namespace), namespace)
-            }
+pub async fn once_per_operator(client: &Client, namespace: &str) -> Vec<Value> {
+    let own = |shipped: &Value| match shipped["kind"].as_str().unwrap_or_default() {
+        "ServiceAccount" | "Role" | "RoleBinding" => Some(renamed(shipped, namespace)),
+        "ClusterRoleBinding" => Some(suffixed(renamed(shipped, namespace), namespace)),
+        _ => None,
+    };
+    let shipped = shipped().unwrap_or_else(|why| panic!("{why}"));
+    let mut made = apply(client, shipped.iter().filter_map(|(_, shipped)| own(shipped))).await;
+    made.retain(|document| document["metadata"].get("namespace").is_none());
+    made
+}
+
+/// The admission policies for the operator in its namespace and the Incidents and policies of some
+/// namespaces. Returns what was made.
+pub async fn admission(client: &Client, namespace: &str, watched: &[&str]) -> Vec<Value> {
+    let own = |shipped: &Value| {
+        let own = || suffixed(renamed(shipped, namespace), namespace);
+        match shipped["kind"].as_str().unwrap_or_default() {
+            "ValidatingAdmissionPolicy" => Some(own()),
             "ValidatingAdmissionPolicyBinding" => {
-                let mut binding = suffixed(renamed(&shipped, namespace), namespace);
+                let mut binding = own();
                 let policy = &binding["spec"]["policyName"];
                 binding["spec"]["policyName"] = suffix(policy, namespace);
                 // Each operator has its own copy of the policy, which names its user.
                 binding["spec"]["matchResources"]["namespaceSelector"] = json!({"matchExpressions": [
                     {"key": "kubernetes.io/metadata.name", "operator": "In", "values": watched}
                 ]});
-                binding
+                Some(binding)
             }
-            _ => continue,
-        };
-        manifest::apply(client, "harness", &own)
-            .await
-            .unwrap_or_else(|error| panic!("{file}: {kind}: {error}"));
-        if own["metadata"].get("namespace").is_none() {
-            cluster_scoped.push(own);
+            _ => None,
         }
+    };
+    let shipped = documents("crds").unwrap_or_else(|why| panic!("{why}"));
+    apply(client, shipped.iter().filter_map(|(_, shipped)| own(shipped))).await
+}
+
+async fn apply(client: &Client, documents: impl Iterator<Item = Value>) -> Vec<Value> {
+    let documents: Vec<Value> = documents.collect();
+    for document in &documents {
+        let made = manifest::apply(client, "harness", document).await;
+        made.unwrap_or_else(|error| panic!("{document}: {error}"));
     }
-    cluster_scoped
+    documents
 }
 
 /// The environment that the shipped Deployment sets for the operator, as far as it is plain text.
@@ -94,11 +109,12 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// The documents in `deploy/*.yaml`, each with the name of its file.
 pub fn shipped() -> Result<Vec<(String, Value)>, String> {
-    let directory = repository().join("deploy");
-    if !directory.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(&directory).map_err(|error| format!("deploy: {error}"))?;
+    documents("deploy")
+}
+
+/// The documents in the YAML files of a folder of the repository, each with the name of its file.
+fn documents(folder: &str) -> Result<Vec<(String, Value)>, String> {
+    let entries = fs::read_dir(repository().join(folder)).map_err(|error| format!("{folder}: {error}"))?;
     let mut files: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))

@@ -2,6 +2,7 @@
 //! proxies that record and break, nodes that fail, and an owner of models.
 #![allow(dead_code, reason = "a library for tests, of which each uses a part")]
 
+pub mod admission;
 pub mod examples;
 mod guardian;
 pub mod install;
@@ -11,6 +12,7 @@ pub mod object;
 pub mod operator;
 pub mod proxy;
 pub mod rights;
+pub mod shell;
 pub mod standin;
 mod story;
 pub mod testbed;

@@ -319,7 +319,7 @@ impl Process {
 
 /// The binary: the one that Cargo built with these tests, or for a program that is no test the one
 /// that `FIREBREAK_BINARY` names.
-pub(super) fn binary() -> OsString {
+pub fn binary() -> OsString {
     let built = option_env!("CARGO_BIN_EXE_firebreak").map(OsString::from);
     built.or_else(|| std::env::var_os("FIREBREAK_BINARY")).expect("FIREBREAK_BINARY names the binary")
 }

@@ -49,6 +49,17 @@ pub fn testbed() -> &'static Testbed {
 
 impl Testbed {
     fn start() -> Result<Self, String> {
+        let testbed = Self::up()?;
+        install::once_per_cluster(&testbed)?;
+        Ok(testbed)
+    }
+
+    /// A control plane with nothing of ours in it, for one test alone. It ends when this is dropped.
+    pub fn bare() -> Self {
+        Self::up().unwrap_or_else(|why| panic!("no control plane: {why}"))
+    }
+
+    fn up() -> Result<Self, String> {
         let tools = tools()?;
         let dir = tempfile::Builder::new()
             .prefix("firebreak-live-")
@@ -72,9 +83,7 @@ impl Testbed {
         let description: Description =
             serde_json::from_str(&line).map_err(|error| format!("testbed up printed {line:?}: {error}"))?;
 
-        let testbed = Self { tools, dir, kubeconfig: description.kubeconfig, _process: process };
-        install::once_per_cluster(&testbed)?;
-        Ok(testbed)
+        Ok(Self { tools, dir, kubeconfig: description.kubeconfig, _process: process })
     }
 
     /// How the administrator reaches the cluster.

@@ -106,9 +106,8 @@ impl World {
     }
 
     /// Gives operators of this world what a customer's operator gets.
-    pub(super) async fn install(&self) {
-        let watched = [self.a.as_str(), &self.b];
-        let made = install::once_per_operator(&self.client, &self.operator_namespace, &watched).await;
+    pub async fn install(&self) {
+        let made = install::once_per_operator(&self.client, &self.operator_namespace).await;
         let objects = made.iter().map(|document| Object::of(&self.client, document));
         self.belongings().objects.extend(objects);
     }
@@ -248,8 +247,29 @@ impl World {
 
     /// Runs a client verb of `firebreak` as the administrator.
     pub async fn firebreak(&self, arguments: &[&str]) -> std::process::Output {
+        self.firebreak_in(&[], arguments).await
+    }
+
+    /// The same with something more in the environment.
+    pub async fn firebreak_in(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> std::process::Output {
         let mut command = std::process::Command::new(operator::binary());
-        command.env("KUBECONFIG", &testbed().kubeconfig).args(arguments);
+        command.env("KUBECONFIG", &testbed().kubeconfig).envs(environment.iter().copied()).args(arguments);
+        run(command).await
+    }
+
+    /// Runs `kubectl` with `firebreak` as its plugin, as the administrator.
+    pub async fn kubectl_firebreak(&self, arguments: &[&str]) -> std::process::Output {
+        let plugin = self.files().join("kubectl-firebreak");
+        if !plugin.exists() {
+            std::os::unix::fs::symlink(operator::binary(), &plugin).expect("the plugin");
+        }
+        let path = std::env::join_paths([self.files()]).expect("a path");
+        let mut command = std::process::Command::new(testbed().tools.join("kubectl"));
+        command.env("KUBECONFIG", &testbed().kubeconfig).env("PATH", path).arg("firebreak").args(arguments);
         run(command).await
     }
 

@@ -50,7 +50,9 @@ impl Round<'_> {
         }
         match &self.facts.policy {
             PolicyFact::Claimed { superseded: true, .. } => return Course::Withdraw(Closing::Superseded),
-            PolicyFact::Claimed { by, superseded: false } => return Course::Stand(claimed(by)),
+            PolicyFact::Claimed { by, superseded: false } => {
+                return Course::Stand(claimed(&self.facts.incident, by));
+            }
             PolicyFact::NotChosen { why } => return Course::Stand(Held::new("NoPolicy", why, true)),
             PolicyFact::Unavailable { why } => return Course::Stand(unavailable(&self.facts.incident, why)),
             PolicyFact::Usable { .. } => {}
@@ -126,11 +128,18 @@ fn unavailable(incident: &IncidentId, why: &str) -> Held {
     )
 }
 
-fn claimed(by: &str) -> Held {
-    let holder = if by.is_empty() {
-        "no Incident has the policy's claim yet".to_owned()
+fn claimed(incident: &IncidentId, by: &str) -> Held {
+    let message = if by.is_empty() {
+        "no Incident has the policy's claim yet; this one goes on by itself as soon as it has it".to_owned()
     } else {
-        format!("Incident {by} is the open one of this policy; withdraw or delete it, or delete this one")
+        let namespace = &incident.namespace;
+        format!(
+            "Incident {by} is the open one of this policy. This one starts nothing until that one is closed, and then \
+             goes on by itself; delete it if it is not needed. What the other one does: \
+             `firebreak describe {by} -n {namespace}`. To put back what it changed and close it: \
+             `firebreak withdraw {by} -n {namespace}`, or `kubectl patch incident {by} -n {namespace} --type=merge \
+             -p '{{\"spec\":{{\"response\":\"Withdrawn\"}}}}'`"
+        )
     };
-    Held::new("AnotherIncident", &holder, true)
+    Held::new("AnotherIncident", &message, true)
 }

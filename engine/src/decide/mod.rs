@@ -171,12 +171,16 @@ impl<'a> Round<'a> {
         if let PolicyFact::Usable { uid, name, generation, service_account, .. } = &self.facts.policy {
             let old = self.next.policy.take();
             let pinned = old.as_ref().filter(|_| self.next.first_action_at.is_some());
-            if let Some(old) = &old
-                && (old.generation != *generation || old.uid != *uid)
-                && !old.uid.is_empty()
-            {
-                self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
-                self.void_approvals("the policy has changed");
+            match &old {
+                Some(old) if old.uid.is_empty() => self.happen(
+                    "PolicyChosen",
+                    &format!("policy {name}: of the policies whose rules hold the most severe, then the first by name"),
+                ),
+                Some(old) if old.generation != *generation || old.uid != *uid => {
+                    self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
+                    self.void_approvals("the policy has changed");
+                }
+                Some(_) | None => {}
             }
             self.next.policy = Some(PolicySnapshot {
                 uid: uid.clone(),

@@ -122,6 +122,7 @@ impl Round<'_> {
         }
         self.happen("Resumed", "the response goes on");
         for change in self.next.changes.iter_mut().filter(|change| change.state.is_open_intent()) {
+            change.tries = 0;
             change.joined_at = Some(self.now);
         }
     }
@@ -148,10 +149,7 @@ fn start_anew(change: &mut Change) {
         ChangeState::Failed => {
             change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
         }
-        ChangeState::Held => {
-            change.state = ChangeState::Unclear;
-            change.tries = 0;
-        }
+        ChangeState::Held => change.state = ChangeState::Unclear,
         ChangeState::Reverted if change.again == Again::AfterPause => change.again = Again::IfMatching,
         ChangeState::Planned
         | ChangeState::Intended

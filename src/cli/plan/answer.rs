@@ -218,7 +218,7 @@ impl About {
             lines.push(Line::styled(
                 Style::Busy,
                 format!(
-                    "  Incident {incident} is open: `firebreak get {incident} -n {}` shows what it has done. This is what a new \
+                    "  Incident {incident} is open: `firebreak describe {incident} -n {}` shows what it has done. This is what a new \
                      one would find",
                     self.namespace
                 ),

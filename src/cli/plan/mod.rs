@@ -47,7 +47,7 @@ pub async fn run(
         (Some(policy), _) => in_cluster(&connection, policy, args).await?,
         (None, Some(PlanSource::Policy(name))) => {
             let namespace = connection.namespace(&args.namespace);
-            (read(&connection, &namespace, name).await?, namespace)
+            (connection.policy(&namespace, name, &format!("plan for {name}")).await?, namespace)
         }
         (None, Some(PlanSource::File(_)) | None) => {
             return Err(Error::bug("there is nothing to plan for", "no policy was named"));
@@ -70,20 +70,6 @@ fn print(screen: &Screen, plan: &Plan, output: Output) -> Result<(), Error> {
         Output::Table | Output::Wide => screen.lines(&plan.lines()),
         Output::Json | Output::Yaml => screen.data(plan, output),
     }
-}
-
-async fn read(connection: &Connection, namespace: &str, name: &str) -> Result<RemediationPolicy, Error> {
-    let api: Api<RemediationPolicy> = Api::namespaced(connection.client.clone(), namespace);
-    let found = retry::read(|| api.get_opt(name)).await;
-    let found =
-        found.map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))?;
-    found.ok_or_else(|| {
-        Error::failed(
-            format!("cannot plan for {name}"),
-            format!("there is no RemediationPolicy {name} in namespace {namespace}"),
-            "name its namespace with -n; `kubectl get rpol -A` lists all",
-        )
-    })
 }
 
 /// A policy of a file at its place in the cluster: what the policy of that name has seen so far

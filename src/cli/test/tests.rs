@@ -46,14 +46,16 @@ fn why(text: &str) -> String {
 
 #[test]
 fn the_stories_in_the_documentation_pass() {
-    let docs = repository().join("docs/stories.md");
-    let text = fs::read_to_string(&docs).unwrap();
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let stories: Vec<&str> = blocks.filter(|block| block.starts_with("story:")).collect();
-    assert!(!stories.is_empty(), "no story in the documentation");
-    for text in stories {
-        let story = load::story(&docs, text).unwrap();
-        assert_eq!(play(&story, &profiles()), Ok(()));
+    for page in ["docs/stories.md", "docs/writing-a-policy.md"] {
+        let docs = repository().join(page);
+        let text = fs::read_to_string(&docs).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let stories: Vec<&str> = blocks.filter(|block| block.starts_with("story:")).collect();
+        assert!(!stories.is_empty(), "no story in {page}");
+        for text in stories {
+            let story = load::story(&docs, text).unwrap();
+            assert_eq!(play(&story, &profiles()), Ok(()), "{page}");
+        }
     }
 }
 

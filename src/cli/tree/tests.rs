@@ -85,3 +85,92 @@ fn news_are_what_has_changed_and_nothing_else() {
     assert_eq!(news(Some(&after), &after, now()), []);
     assert!(plain(&news(None, &after, now())).starts_with("Incident llm-serving/gpu-outage  Held\n"));
 }
+
+/// The Incident while its first step waits for an approval.
+fn waiting() -> Incident {
+    let mut incident = incident(|status| {
+        status["phase"] = json!("AwaitingApproval");
+        status["steps"][0] = json!({
+            "name": "cpu-fallback", "state": "AwaitingApproval", "reason": "ApprovalRequired",
+            "message": "the policy asks for it", "planHash": format!("sha256:{}", "0".repeat(64)),
+            "targets": {"matched": 1},
+            "approval": {
+                "planHash": "sha256:1", "approvedBy": "bob", "at": "2026-03-01T10:03:00Z", "state": "Void",
+            },
+        });
+        status["changes"] = json!([change("chat", "Planned", json!({}))]);
+        status["held"] = json!({
+            "reason": "ApprovalRequired", "message": "step cpu-fallback must be approved", "stops": true,
+            "step": "cpu-fallback",
+        });
+        status["acknowledgedBy"] = json!("alice");
+        status["acknowledgedAt"] = json!("2026-03-01T10:02:00Z");
+        status["timeline"] = json!([]);
+        status["rules"] = json!([]);
+    });
+    incident.spec.response = Some(Response::Active);
+    incident.spec.response_by = Some("carol".to_owned());
+    incident
+}
+
+#[test]
+fn a_step_that_waits_shows_its_plan_and_the_command_that_approves_it() {
+    insta::assert_snapshot!(plain(&tree(&waiting(), Detail { fields: false, timeline: 1 }, now())));
+    let alone = plain(&step(&waiting(), "cpu-fallback", now()));
+    assert!(alone.contains("/spec/replicas  \"4\" → \"0\""), "{alone}");
+    assert_eq!(step(&waiting(), "none", now()), []);
+}
+
+#[test]
+fn news_of_a_step_that_waits_name_the_plan_once() {
+    let before = incident(|status| status["held"] = Value::Null);
+    let said = plain(&news(Some(&before), &waiting(), now()));
+    for words in [
+        "response Active, set by carol",
+        "acknowledged by alice",
+        "plan sha256:000",
+        "`firebreak approve gpu-outage cpu-fallback -n llm-serving`",
+        "/spec/replicas",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(news(Some(&waiting()), &waiting(), now()), []);
+}
+
+#[test]
+fn a_closed_incident_is_marked_and_says_that_it_stays_so() {
+    let closed = incident(|status| {
+        status["phase"] = json!("Resolved");
+        status["resolvedAt"] = json!("2026-03-01T10:04:00Z");
+        status["closing"] = json!("Withdrawn");
+    });
+    let text = plain(&tree(&closed, Detail { fields: false, timeline: 0 }, now()));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("Incident llm-serving/gpu-outage  P0 GpuClusterFailure  Resolved  CLOSED"));
+    assert_eq!(
+        lines.next(),
+        Some(
+            "  it is closed (Withdrawn), and to apply it again does nothing; `firebreak open gpu -n llm-serving` opens a new one"
+        )
+    );
+}
+
+#[test]
+fn what_moves_an_incident_on_depends_on_where_it_stands() {
+    let mut paused = incident(|_| {});
+    paused.spec.response = Some(Response::Paused);
+    assert!(moves::next(&paused).starts_with("`firebreak resume gpu-outage -n llm-serving` goes on"));
+    paused.spec.response = Some(Response::Withdrawn);
+    assert!(moves::next(&paused).starts_with("`firebreak watch gpu-outage"));
+    let braked =
+        incident(|status| status["held"] = json!({"reason": "Braked", "message": "", "stops": true}));
+    assert!(moves::next(&braked).starts_with("`firebreak brake off`"));
+    assert_eq!(
+        moves::next(&waiting()),
+        "`firebreak approve gpu-outage cpu-fallback -n llm-serving` lets it go on"
+    );
+    let held = incident(|_| {}).status.and_then(|status| status.state.held).unwrap();
+    assert!(moves::unsaid(&paused, &held).is_some());
+    let says_it = firebreak_engine::incident::Held { message: "firebreak withdraw x".to_owned(), ..held };
+    assert_eq!(moves::unsaid(&paused, &says_it), None);
+}

@@ -1,11 +1,13 @@
 //! One Incident: observe → translate → decide (look, decide again) → record → act.
 
 pub mod act;
+pub mod choose;
 pub mod holder;
 pub mod observe;
 pub mod own;
 pub mod record;
 pub mod report;
+mod situation;
 pub mod translate;
 
 use std::collections::BTreeMap;
@@ -21,14 +23,13 @@ use tokio::time::Instant;
 use self::holder::Holders;
 use self::observe::{Account, Kinds};
 use self::own::OwnReads;
-use self::translate::Claim;
+use self::situation::{Situation, observe_policy};
 use super::brake::BrakeOf;
 use super::error::Error;
 use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
-use super::seen::Seen;
 use super::{Operator, notices};
-use crate::api::{Incident, RemediationPolicy};
+use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
 
@@ -68,6 +69,17 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             }
         },
     };
+    if is_edited_after_its_end(&incident) {
+        incident = record::seen(&api, incident, Timestamp::now()).await?;
+        operator.note_incident(&incident);
+        notices::closed(operator, &incident);
+    }
+    if let Some(policy) = choose::choose(operator, &incident).await? {
+        incident = record::chosen(&api, incident, policy, Timestamp::now()).await?;
+        // It is the policy that claims it, and that makes it due again.
+        operator.note_incident(&incident);
+        policy_of(&incident).into_iter().for_each(|policy| operator.queue.nudge(Key::Policy(policy), 1));
+    }
     let mut outcomes = BTreeMap::new();
     let mut report = None;
     for _ in 0..ROUNDS {
@@ -114,45 +126,6 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     // A moment later, so that the clock has passed it for certain.
     Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(5)
-}
-
-/// The policy as it stands for this Incident.
-struct Situation {
-    policy: Option<RemediationPolicy>,
-    rules: Option<std::sync::Arc<Rules>>,
-    fact: PolicyFact,
-}
-
-/// None while the claim is about to be filled in.
-async fn observe_policy(operator: &Operator, incident: &Incident) -> Result<Option<Situation>, Error> {
-    let Some(name) = policy_of(incident) else {
-        let why = "it names no policy, and no rule of a policy in this namespace holds: nothing is applied"
-            .to_owned();
-        return Ok(Some(Situation { policy: None, rules: None, fact: PolicyFact::NotChosen { why } }));
-    };
-    if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
-        let fact = PolicyFact::Unavailable { why: format!("policy {} cannot be read ({why})", name.name) };
-        return Ok(Some(Situation { policy: None, rules: None, fact }));
-    }
-    let mut policy = operator.policy(&name);
-    let claim = |policy: Option<&RemediationPolicy>| {
-        policy.map_or(Claim::NotOurs, |policy| translate::claim(policy, incident))
-    };
-    if claim(policy.as_ref()) == Claim::NotOurs {
-        // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-        policy = retry::find(&name.name, || api.get(&name.name)).await?;
-    }
-    if claim(policy.as_ref()) == Claim::Soon {
-        // The write that fills it in makes this Incident due again.
-        return Ok(None);
-    }
-    let rules = policy.as_ref().map(|policy| operator.rules(policy));
-    let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
-    let why = why.unwrap_or_default();
-    let usable = rules.and_then(|rules| rules.as_ref().as_ref().ok().cloned());
-    let fact = translate::policy(policy.as_ref(), usable.as_deref().ok_or(why.as_str()), incident);
-    Ok(Some(Situation { rules: usable, policy, fact }))
 }
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
@@ -285,6 +258,7 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     let pinned =
         state.filter(|state| state.first_action_at.is_some()).and_then(|state| state.policy.as_ref());
     let recorded = state.and_then(|state| state.policy.as_ref()).map(|policy| policy.service_account.clone());
+    let recorded = recorded.filter(|name| !name.is_empty());
     let name = pinned
         .map(|policy| policy.service_account.clone())
         .or_else(|| rules.map(|rules| rules.service_account.clone()))
@@ -295,12 +269,21 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// Makes an Incident due. One that is closed and let go is not looked at again: nothing about it
-/// can change any more, and a policy collects many of them.
+/// Makes an Incident due. One that is closed and let go is not looked at again, unless somebody has edited
+/// it: nothing about it can change any more, and a policy collects many of them.
 pub fn nudge(operator: &Operator, incident: &Incident) {
-    if !is_closed(incident) || record::has_finalizer(incident) {
+    if !is_closed(incident) || record::has_finalizer(incident) || is_edited_after_its_end(incident) {
         operator.queue.nudge(key(incident), translate::urgency(incident));
     }
+}
+
+/// Whether its spec was changed when it was closed already, and nobody was told yet.
+fn is_edited_after_its_end(incident: &Incident) -> bool {
+    let seen = incident.status.as_ref().and_then(|status| status.observed_generation);
+    is_closed(incident)
+        && !record::has_finalizer(incident)
+        && incident.metadata.deletion_timestamp.is_none()
+        && seen != incident.metadata.generation
 }
 
 /// The policy whose response an Incident is; none while it has not chosen one.

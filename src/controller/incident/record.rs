@@ -8,7 +8,7 @@
 //! write carries the version that adding it returned.
 
 use firebreak_engine::decide::Decision;
-use firebreak_engine::incident::IncidentState;
+use firebreak_engine::incident::{IncidentState, PolicySnapshot};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -55,13 +55,48 @@ pub async fn record(
     if decision.next.owes_anything() && !has_finalizer(&incident) {
         incident = set_finalizer(api, &incident, Finalizer::Added).await?;
     }
-    let status = translate::status(&incident, &decision.next, now);
-    if incident.status.as_ref() != Some(&status) {
-        incident.status = Some(status);
-        let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-        incident = api.replace_status(&incident.name_any(), &params, &incident).await?;
-    }
+    let incident = write(api, incident, &decision.next, now).await?;
     Ok(Recorded { decision, incident })
+}
+
+/// Records which policy an Incident is for that names none.
+///
+/// # Errors
+/// Somebody else wrote the Incident, or the API server did not take it.
+pub async fn chosen(
+    api: &Api<Incident>,
+    incident: Incident,
+    policy: String,
+    now: Timestamp,
+) -> Result<Incident, Error> {
+    let mut state = translate::state(&incident);
+    state.policy = Some(PolicySnapshot { name: policy, ..PolicySnapshot::default() });
+    state.held = None;
+    write(api, incident, &state, now).await
+}
+
+/// Records that a closed Incident was seen as its spec stands now.
+///
+/// # Errors
+/// Somebody else wrote the Incident, or the API server did not take it.
+pub async fn seen(api: &Api<Incident>, incident: Incident, now: Timestamp) -> Result<Incident, Error> {
+    let state = translate::state(&incident);
+    write(api, incident, &state, now).await
+}
+
+async fn write(
+    api: &Api<Incident>,
+    mut incident: Incident,
+    state: &IncidentState,
+    now: Timestamp,
+) -> Result<Incident, Error> {
+    let status = translate::status(&incident, state, now);
+    if incident.status.as_ref() == Some(&status) {
+        return Ok(incident);
+    }
+    incident.status = Some(status);
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    Ok(api.replace_status(&incident.name_any(), &params, &incident).await?)
 }
 
 /// Lets the Incident go when nothing is outstanding any more.

@@ -105,13 +105,21 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
 /// claimed has none: it closes.
 fn unclaimed(operator: &Operator, policy: &Name) -> Option<Arc<Incident>> {
     let mut open = operator.incidents_of(policy);
-    open.retain(|incident| {
-        !is_closed(incident)
-            && incident.metadata.deletion_timestamp.is_none()
-            && (had_claim(incident) || !incident.annotations().contains_key(names::NONCE))
-    });
+    open.retain(|incident| may_claim(incident));
     open.into_iter()
         .min_by_key(|incident| (!had_claim(incident), incident.creation_timestamp(), incident.name_any()))
+}
+
+/// Whether no Incident has the claim of the policy.
+pub fn is_free(policy: &RemediationPolicy) -> bool {
+    policy.status.as_ref().is_none_or(|status| status.active_incident.is_none())
+}
+
+/// Whether it is one of those of which one gets a claim that nobody has.
+pub fn may_claim(incident: &Incident) -> bool {
+    !is_closed(incident)
+        && incident.metadata.deletion_timestamp.is_none()
+        && (had_claim(incident) || !incident.annotations().contains_key(names::NONCE))
 }
 
 /// The name and nonce under which a new Incident is announced.
@@ -200,7 +208,7 @@ async fn create(
 }
 
 /// `<policy>-<yyyymmdd-hhmmss>` in UTC.
-fn incident_name(policy: &str, now: Timestamp) -> String {
+pub fn incident_name(policy: &str, now: Timestamp) -> String {
     format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
 }
 

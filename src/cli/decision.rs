@@ -1,0 +1,156 @@
+//! What the decisions of a person have in common: whose they are, how they are
+//! written, and how to see that the controller has taken them up.
+//!
+//! # Guarantees
+//! A decision is written with the resourceVersion of the Incident that it was
+//! made on, and is made anew when somebody else was faster. So it never undoes
+//! what another person has decided meanwhile.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::connection::Connection;
+use super::error::Error;
+use super::follow::Following;
+use super::moves;
+use crate::api::{Incident, names};
+use crate::controller::policy::claim::is_closed;
+use crate::kubernetes::{access, retry};
+
+/// The controller may write the status between our read and our write, several times a second.
+const TRIES: u32 = 20;
+/// A controller that lives takes a decision up at once; a new leader needs a little longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An Incident, and what somebody wants of it.
+pub struct Decision<'a> {
+    /// The cluster.
+    pub connection: &'a Connection,
+    /// The namespace of the Incident.
+    pub namespace: String,
+    /// Its name.
+    pub name: &'a str,
+    /// What is wanted, as in "cannot … Incident".
+    pub verb: &'static str,
+}
+
+impl Decision<'_> {
+    /// The name under which the API server knows the user: no other may stand behind a decision.
+    pub async fn who_am_i(&self) -> Result<String, Error> {
+        let name = access::who_am_i(&self.connection.client).await;
+        let name = name.map_err(|error| Error::request("cannot ask the API server who you are", &error))?;
+        if name.is_empty() {
+            return Err(Error::failed(
+                self.what(),
+                "the API server does not say who you are",
+                "log in again",
+            ));
+        }
+        Ok(name)
+    }
+
+    /// Writes what `next` makes of the Incident as it is now, a merge patch of its spec, or nothing.
+    /// Returns the Incident as it is then, and whether it was written. A closed Incident is an error.
+    pub async fn write(
+        &self,
+        mut next: impl FnMut(&Incident) -> Result<Option<Value>, Error>,
+    ) -> Result<(Incident, Written), Error> {
+        let api = self.connection.incidents(&self.namespace);
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        let mut tried = 0;
+        loop {
+            let incident = self.connection.incident(&self.namespace, self.name).await?;
+            if is_closed(&incident) {
+                return Err(Error::Said(format!("{}: {}", self.what(), moves::closed(&incident))));
+            }
+            let Some(spec) = next(&incident)? else { return Ok((incident, Written::No)) };
+            let version = incident.resource_version();
+            let patch = json!({"metadata": {"resourceVersion": version}, "spec": spec});
+            match api.patch(self.name, &params, &Patch::Merge(&patch)).await {
+                Ok(incident) => return Ok((incident, Written::Yes)),
+                Err(error) => {
+                    tried += 1;
+                    let is_conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
+                    // Saying the same twice is harmless, so a lost answer is no obstacle either.
+                    if tried >= TRIES || !(is_conflict || retry::is_transient(&error)) {
+                        return Err(self.refused(&incident, &error));
+                    }
+                    let wait = Duration::from_millis(20 * u64::from(tried)).max(retry::asked_to_wait(&error));
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until `done` is true of the Incident. The wish says what for, as in "until …".
+    pub async fn wait_until(
+        &self,
+        incident: Incident,
+        wish: &str,
+        mut done: impl FnMut(&Incident) -> Result<bool, Error>,
+    ) -> Result<Incident, Error> {
+        if done(&incident)? {
+            return Ok(incident);
+        }
+        let mut following = Following::of(self.connection, &incident);
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while let Some(incident) = following.next().await? {
+                if done(&incident)? {
+                    return Ok(incident);
+                }
+            }
+            Err(Error::failed(
+                self.what(),
+                "it was deleted meanwhile",
+                "`firebreak get -A` shows what is there",
+            ))
+        });
+        waited.await.unwrap_or_else(|_| {
+            Err(Error::failed(
+                format!("Incident {}/{}: the decision is written, and no controller acts on it", self.namespace, self.name),
+                format!("waited {} s until {wish}", PATIENCE.as_secs()),
+                format!(
+                    "see that the operator runs and holds its lease; `firebreak watch {} -n {}` shows what becomes of it",
+                    self.name, self.namespace
+                ),
+            ))
+        })
+    }
+
+    /// What was tried.
+    pub fn what(&self) -> String {
+        format!("cannot {} Incident {}/{}", self.verb, self.namespace, self.name)
+    }
+
+    fn refused(&self, incident: &Incident, error: &kube::Error) -> Error {
+        match error {
+            kube::Error::Api(status) if status.message.contains("ValidatingAdmissionPolicy") => {
+                let next = "ask whoever runs the cluster for this right, or somebody who has it to do it";
+                Error::failed(self.what(), retry::explain(error), next)
+            }
+            // A rule of the schema: it tells which.
+            kube::Error::Api(status) if status.code == 422 => {
+                Error::failed(self.what(), retry::explain(error), moves::next(incident))
+            }
+            other => Error::request(self.what(), other),
+        }
+    }
+}
+
+/// Whether a decision had to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was.
+    Yes,
+    /// It stood there already.
+    No,
+}
+
+/// Whether the status speaks of the spec as it is.
+pub fn is_observed(incident: &Incident) -> bool {
+    let observed = incident.status.as_ref().and_then(|status| status.observed_generation);
+    observed.is_some() && observed >= incident.metadata.generation
+}

@@ -1,0 +1,65 @@
+//! What moves an Incident on: the commands that a person may want next.
+
+use firebreak_engine::incident::{Held, IncidentState, StepState, StepStatus};
+use kube::ResourceExt;
+
+use crate::api::{Incident, Response};
+use crate::controller::incident::translate::identity;
+use crate::controller::policy::claim::is_closed;
+
+/// What moves an Incident on, in words that name the command.
+pub fn next(incident: &Incident) -> String {
+    let command = |verb: &str| identity(incident).command(verb);
+    let nothing = IncidentState::default();
+    let state = incident.status.as_ref().map_or(&nothing, |status| &status.state);
+    let waiting: Vec<String> =
+        waiting(state).map(|step| format!("`{}`", approve(incident, &step.name))).collect();
+    let response = incident.spec.response.unwrap_or_default();
+    let held = state.held.as_ref().map(|held| held.reason.as_str());
+    let (watch, withdraw) = (command("watch"), command("withdraw"));
+    match () {
+        () if is_closed(incident) => closed(incident),
+        () if incident.metadata.deletion_timestamp.is_some() => {
+            format!("it is being deleted, which puts everything back first; `{watch}` follows it")
+        }
+        () if matches!(response, Response::Withdrawn | Response::Kept) => {
+            format!("`{watch}` follows it until it is closed")
+        }
+        () if response == Response::Paused => {
+            format!("`{}` goes on, `{withdraw}` puts everything back", command("resume"))
+        }
+        () if held == Some("Braked") => {
+            format!("`firebreak brake off` goes on, `{withdraw}` puts everything back")
+        }
+        () if !waiting.is_empty() => format!("{} lets it go on", waiting.join(" or ")),
+        () => format!("`{watch}` follows it, `{withdraw}` puts everything back and closes it"),
+    }
+}
+
+/// What moves an Incident on, if the reason why it needs a person does not say so itself.
+pub fn unsaid(incident: &Incident, held: &Held) -> Option<String> {
+    (!held.message.contains("firebreak ")).then(|| next(incident))
+}
+
+/// How a closed Incident ended, and that it stays so.
+pub fn closed(incident: &Incident) -> String {
+    let closing = incident.status.as_ref().and_then(|status| status.state.closing);
+    let how = closing.map(|closing| format!(" ({})", closing.name())).unwrap_or_default();
+    format!("it is closed{how}, and to apply it again does nothing; {} opens a new one", open(incident))
+}
+
+/// The steps that wait for an approval.
+pub fn waiting(state: &IncidentState) -> impl Iterator<Item = &StepStatus> {
+    state.steps.iter().filter(|step| step.state == StepState::AwaitingApproval)
+}
+
+/// The command that approves the plan of a step.
+pub fn approve(incident: &Incident, step: &str) -> String {
+    identity(incident).command_for_step("approve", step)
+}
+
+/// The command that opens another Incident of the same policy.
+pub fn open(incident: &Incident) -> String {
+    let policy = incident.policy_name().unwrap_or("POLICY");
+    format!("`firebreak open {policy} -n {}`", incident.namespace().unwrap_or_default())
+}

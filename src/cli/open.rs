@@ -1,0 +1,155 @@
+//! `firebreak open`: a person opens an Incident for a policy.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::PostParams;
+
+use super::connection::Connection;
+use super::follow::Following;
+use super::screen::{Screen, note};
+use super::tree::{self, Detail};
+use super::{Answer, Error, moves, watch};
+use crate::api::{Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
+use crate::controller::policy::claim::{incident_name, is_closed};
+use crate::kubernetes::retry;
+use crate::settings::{OpenArgs, Output};
+
+/// A controller that lives looks at a new Incident at once.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A request whose answer was lost is sent again so often.
+const TRIES: u32 = 3;
+
+/// Opens an Incident, and shows it once a controller has looked at it. If the policy has an open one
+/// already, shows that one; then the answer is no.
+pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> Result<Answer, Error> {
+    let namespace = connection.namespace(&args.namespace);
+    let what = format!("open an Incident for {}", args.policy);
+    let policy = connection.policy(&namespace, &args.policy, &what).await?;
+    if let Some(open) = open_already(connection, &policy).await? {
+        return refuse(screen, args, &open);
+    }
+    let incident = match create(connection, &policy, args).await? {
+        Created::New(incident) => incident,
+        // Somebody else was faster by less than a second.
+        Created::Taken(incident) => return refuse(screen, args, &incident),
+    };
+    let called = format!("{} -n {namespace}", incident.name_any());
+    if args.watch {
+        note(&format!("Incident {namespace}/{} is opened", incident.name_any()));
+        return watch::follow(screen, connection, incident).await;
+    }
+    match taken_up(connection, &incident).await? {
+        Some(seen) => {
+            show(screen, args.output, &seen)?;
+            note(&format!("opened; {}", moves::next(&seen)));
+            Ok(Answer::Yes)
+        }
+        None => {
+            show(screen, args.output, &incident)?;
+            note(&format!(
+                "it is opened, and no controller has looked at it within {} s: is the operator running? `firebreak watch \
+                 {called}` shows what becomes of it",
+                PATIENCE.as_secs()
+            ));
+            Ok(Answer::No)
+        }
+    }
+}
+
+/// The open Incident that has the policy's claim, read live.
+async fn open_already(
+    connection: &Connection,
+    policy: &RemediationPolicy,
+) -> Result<Option<Incident>, Error> {
+    let claim = policy.status.as_ref().and_then(|status| status.active_incident.clone());
+    let Some(claim) = claim else { return Ok(None) };
+    let namespace = policy.namespace().unwrap_or_default();
+    let found = connection.find_incident(&namespace, &claim.name).await?;
+    let has_claim = |incident: &Incident| match &claim.uid {
+        Some(_) => incident.uid() == claim.uid,
+        None => incident.annotations().get(names::NONCE) == claim.nonce.as_ref(),
+    };
+    Ok(found.filter(|incident| has_claim(incident) && !is_closed(incident)))
+}
+
+enum Created {
+    New(Incident),
+    Taken(Incident),
+}
+
+async fn create(
+    connection: &Connection,
+    policy: &RemediationPolicy,
+    args: &OpenArgs,
+) -> Result<Created, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let name = incident_name(&policy.name_any(), Timestamp::now());
+    let mut incident = Incident::new(
+        &name,
+        IncidentSpec {
+            policy_ref: Some(PolicyRef { name: policy.name_any() }),
+            summary: args.summary.clone(),
+            severity: args.severity,
+            ..IncidentSpec::default()
+        },
+    );
+    incident.metadata.namespace = Some(namespace.clone());
+    incident.labels_mut().insert(names::POLICY.to_owned(), policy.name_any());
+    let api = connection.incidents(&namespace);
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    let failed =
+        |error: &kube::Error| Error::request(format!("cannot create Incident {namespace}/{name}"), error);
+    let mut lost = 0;
+    loop {
+        match api.create(&params, &incident).await {
+            Ok(created) => return Ok(Created::New(created)),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let found = connection.incident(&namespace, &name).await?;
+                return Ok(if lost > 0 { Created::New(found) } else { Created::Taken(found) });
+            }
+            Err(error) if retry::leaves_outcome_open(&error) && lost < TRIES => {
+                lost += 1;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+}
+
+/// The Incident once a controller has looked at it.
+async fn taken_up(connection: &Connection, incident: &Incident) -> Result<Option<Incident>, Error> {
+    let is_seen = |incident: &Incident| {
+        incident.status.as_ref().is_some_and(|status| status.observed_generation.is_some())
+    };
+    let mut following = Following::of(connection, incident);
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while let Some(incident) = following.next().await? {
+            if is_seen(&incident) {
+                return Ok(Some(incident));
+            }
+        }
+        Ok(None)
+    });
+    waited.await.unwrap_or(Ok(None))
+}
+
+fn refuse(screen: &Screen, args: &OpenArgs, open: &Incident) -> Result<Answer, Error> {
+    show(screen, args.output, open)?;
+    note(&format!("policy {} has this open Incident already; {}", args.policy, moves::next(open)));
+    Ok(Answer::No)
+}
+
+fn show(screen: &Screen, output: Output, incident: &Incident) -> Result<(), Error> {
+    let tree = |fields| tree::tree(incident, Detail { fields, timeline: 10 }, Timestamp::now());
+    match output {
+        Output::Table => screen.lines(&tree(false)),
+        Output::Wide => screen.lines(&tree(true)),
+        Output::Json | Output::Yaml => {
+            let mut incident = incident.clone();
+            incident.metadata.managed_fields = None;
+            screen.data(&incident, output)
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The arguments of the verbs, as clap reads them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum};
+use firebreak_engine::policy::Severity;
+
+use super::duration;
+use crate::api::SHIPPED_NAMESPACE;
+use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
+
+/// `--config`.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct ConfigArgs {
+    /// The operator's configuration, with workload profiles to add or replace
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `controller`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ControllerArgs {
+    /// Its configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The operator's own namespace: its lease, brake and configuration
+    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
+    /// Watch policies and incidents only in these namespaces [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
+    pub watch_namespaces: Vec<String>,
+    /// Where to serve /metrics, /healthz and /readyz
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// How long a silent leader is waited for
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
+    /// Act without holding the lease; for a single process only
+    #[arg(long)]
+    pub no_leader_election: bool,
+    /// The name in the lease: POD_NAME, or one that nobody else has.
+    #[arg(skip)]
+    pub identity: String,
+}
+
+/// `crds`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CrdsArgs {
+    /// The operator's namespace: only its ServiceAccount may write the status of incidents and policies
+    #[arg(short = 'n', long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
+}
+
+/// `check`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct CheckArgs {
+    /// Files to check; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `test`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct TestArgs {
+    /// Folders, searched with all below them, and files with stories
+    #[arg(value_name = "DIR", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `plan`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    source: PlanSourceArgs,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+#[group(required = true, multiple = false)]
+struct PlanSourceArgs {
+    /// The policy in the cluster
+    #[arg(value_parser = name)]
+    policy: Option<String>,
+    /// A policy in a file; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Where the policy to plan for is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanSource<'a> {
+    /// In the cluster, under this name.
+    Policy(&'a str),
+    /// In this file.
+    File(&'a std::path::Path),
+}
+
+impl PlanArgs {
+    /// Where the policy is.
+    ///
+    /// `None` cannot come from the command line, which requires exactly one of the two.
+    #[must_use]
+    pub fn source(&self) -> Option<PlanSource<'_>> {
+        let policy = self.source.policy.as_deref().map(PlanSource::Policy);
+        policy.or(self.source.file.as_deref().map(PlanSource::File))
+    }
+}
+
+/// `get`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct GetArgs {
+    /// The incident [default: all]
+    #[arg(value_parser = name)]
+    pub incident: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "incident"])]
+    pub all_namespaces: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// The verbs about one Incident.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct IncidentArgs {
+    /// The incident
+    #[arg(value_parser = name)]
+    pub incident: String,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// `open`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct OpenArgs {
+    /// The policy that responds
+    #[arg(value_parser = name)]
+    pub policy: String,
+    /// How severe it is, whatever the rules say [default: what the rules say]
+    #[arg(long, value_name = "LEVEL", value_parser = severity())]
+    pub severity: Option<Severity>,
+    /// What is the matter, for people
+    #[arg(long, value_name = "TEXT", value_parser = summary)]
+    pub summary: Option<String>,
+    /// Follow it until it ends
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table, conflicts_with = "watch")]
+    pub output: Output,
+}
+
+/// `approve`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ApproveArgs {
+    /// The incident
+    #[arg(value_parser = name)]
+    pub incident: String,
+    /// The step
+    pub step: String,
+    /// Approve only if this is the plan, as `describe` shows it [default: the plan as it is now]
+    #[arg(long, value_name = "HASH", value_parser = plan_hash)]
+    pub plan_hash: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// `brake`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct BrakeArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: BrakeCommand,
+    /// The operator's own namespace
+    #[arg(short = 'n', long, global = true, value_name = "NS")]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
+}
+
+/// What to do with the brake.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum BrakeCommand {
+    /// Engage it: no response starts another write
+    #[command(after_help = "Examples:\n  firebreak brake on\n  firebreak brake on --withdraw-all")]
+    On(BrakeOnArgs),
+    /// Release it: responses go on
+    #[command(after_help = "Example:\n  firebreak brake off")]
+    Off,
+    /// Say whether it is engaged, and why
+    #[command(after_help = "Example:\n  firebreak brake status")]
+    Status,
+}
+
+/// `brake on`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct BrakeOnArgs {
+    /// Also withdraw every open incident of all namespaces, and wait until everything is put back
+    #[arg(long)]
+    pub withdraw_all: bool,
+    /// How long to wait for that
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    #[arg(requires = "withdraw_all")]
+    pub timeout: Duration,
+    /// Withdraw only in these namespaces, those of the operator's own --watch-namespaces [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
+    #[arg(requires = "withdraw_all")]
+    pub watch_namespaces: Vec<String>,
+}
+
+/// `completion`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that can complete the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+}
+
+/// `undo`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct UndoArgs {
+    /// The changed object, for example deployment/router or llmdeployments.inference.llm-d.io/chat
+    #[arg(value_name = "KIND/NAME", value_parser = object_name)]
+    pub object: ObjectName,
+    /// Keep the object as it is and only drop the record
+    #[arg(long)]
+    pub forget: bool,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// `-n`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct NamespaceArgs {
+    /// The namespace [default: that of the context]
+    #[arg(short = 'n', long, value_name = "NS", value_parser = namespace)]
+    pub namespace: Option<String>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// The objects as JSON
+    Json,
+    /// The objects as YAML
+    Yaml,
+}
+
+/// `KIND/NAME` as kubectl writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Kind, plural or short name, perhaps with the group behind a dot; lower case.
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+}
+
+// A name becomes part of a URL, so what the API server would refuse is refused here.
+
+fn namespace(text: &str) -> Result<String, String> {
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+}
+
+fn object_name(text: &str) -> Result<ObjectName, String> {
+    let (kind, name) = text.split_once('/').ok_or("write it as KIND/NAME")?;
+    let kind = kind.to_ascii_lowercase();
+    if is_dns_subdomain(&kind) && is_dns_subdomain(name) {
+        let name = name.to_owned();
+        Ok(ObjectName { kind, name })
+    } else {
+        Err("write it as KIND/NAME".to_owned())
+    }
+}
+
+fn severity() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(["P0", "P1", "P2", "P3"]).try_map(|name| {
+        let levels = [Severity::P0, Severity::P1, Severity::P2, Severity::P3];
+        levels.into_iter().find(|level| level.to_string() == name).ok_or("not a level")
+    })
+}
+
+/// The API server would refuse a longer one.
+fn summary(text: &str) -> Result<String, String> {
+    if text.chars().count() <= 1024 {
+        Ok(text.to_owned())
+    } else {
+        Err("longer than 1024 characters".to_owned())
+    }
+}
+
+fn plan_hash(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        Ok(text.to_owned())
+    } else {
+        Err("a plan's hash is sha256: and 64 hexadecimal digits".to_owned())
+    }
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text)?;
+    if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("must be between 1s and 1h".to_owned())
+    }
+}

@@ -1,0 +1,175 @@
+//! What the documentation promises to be complete is complete, and its links lead somewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use firebreak::api::condition::{ConditionType, Reason};
+
+#[path = "support/sources.rs"]
+mod sources;
+
+use sources::sources;
+
+/// Words of the engine that look like reasons and are none, or are explained elsewhere.
+const NO_REASONS: &[&str] = &[
+    "Helm", // the value of a label
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The literals of a source text, without its comments.
+fn literals(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in source.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+        let line = line.replace("\\\"", "");
+        found.extend(line.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    found
+}
+
+/// Words that stand alone in a literal and are written like a reason.
+fn reasons_in(source: &str) -> Vec<String> {
+    let is_reason = |word: &String| {
+        word.len() > 3
+            && word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word.chars().all(|c| c.is_ascii_alphanumeric())
+            && word.chars().any(|c| c.is_ascii_lowercase())
+    };
+    literals(source).into_iter().filter(is_reason).collect()
+}
+
+/// Every reason of an Incident, of its steps and changes, and every type of its timeline: the literals of
+/// the code that decides. Plain enums of the API are no literals there.
+fn reasons_of_incidents() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (path, text) in sources("engine/src") {
+        let decides = ["decide/", "action.rs", "change.rs", "phase.rs", "incident/mod.rs", "gitops.rs"];
+        if decides.iter().any(|part| path.starts_with(&format!("engine/src/{part}"))) {
+            found.extend(reasons_in(&text));
+        }
+    }
+    let is_type = |word: &String| ConditionType::ALL.iter().any(|type_| type_.name() == word);
+    // Of those that are both, the reason is explained with the others.
+    found.retain(|word| !NO_REASONS.contains(&word.as_str()) && !is_type(word));
+    found
+}
+
+/// What the pages explain: headings, and the first cell of a row of a table.
+fn explained() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for page in ["conditions.md", "reasons.md", "concepts.md"] {
+        let text = read(&root().join("docs").join(page));
+        for line in text.lines() {
+            if let Some(heading) = line.strip_prefix("### ") {
+                found.insert(heading.to_owned());
+            } else if let Some(row) = line.strip_prefix("| ") {
+                let cell = row.split(" | ").next().unwrap_or_default();
+                found.extend(cell.split('`').skip(1).step_by(2).map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_reason_is_explained() {
+    let mut reasons = reasons_of_incidents();
+    assert!(reasons.len() > 80 && reasons.contains("LadderUsedUp"), "{reasons:?}");
+    reasons.extend(Reason::ALL.iter().map(|reason| reason.name().to_owned()));
+    for (_, source) in sources("src/observe") {
+        reasons.extend(reasons_of_readings(&source));
+    }
+    let explained = explained();
+    let missing: Vec<&String> = reasons.difference(&explained).collect();
+    assert!(missing.is_empty(), "in neither docs/conditions.md nor docs/reasons.md: {missing:?}");
+}
+
+/// Why a signal is Unknown.
+fn reasons_of_readings(source: &str) -> Vec<String> {
+    let marks = ["reason: \"", "unknown(\"", "blind(\""];
+    let after = marks.iter().flat_map(|mark| source.split(mark).skip(1));
+    after.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_reason_is_explained_that_does_not_exist() {
+    let mut known = String::new();
+    for folder in ["engine/src", "src"] {
+        known.extend(sources(folder).into_iter().map(|(_, text)| text));
+    }
+    let names = Reason::ALL.iter().map(|reason| reason.name());
+    let names: BTreeSet<&str> = names.chain(ConditionType::ALL.iter().map(|type_| type_.name())).collect();
+    let is_known = |word: &String| names.contains(word.as_str()) || known.contains(&format!("\"{word}\""));
+    let is_reason = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric());
+    // Responses are an enum, which is written as it is spelled.
+    let responses = ["Active"];
+    let explained = explained();
+    let stale: Vec<&String> = explained
+        .iter()
+        .filter(is_reason)
+        .filter(|word| word.starts_with(char::is_uppercase) && !responses.contains(&word.as_str()))
+        .filter(|word| !is_known(word))
+        .collect();
+    assert!(stale.is_empty(), "explained, but nowhere in the code: {stale:?}");
+}
+
+/// All pages for people.
+fn pages() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|page| root().join(page))
+        .into();
+    for folder in ["docs", "docs/adr", "examples/llm-d", "examples/hydatis"] {
+        let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+        let entries = entries.map(|entry| entry.expect("an entry").path());
+        found.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    found
+}
+
+/// A heading as it stands in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || link.contains(' ') {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { page.clone() } else { page.parent().unwrap_or(root()).join(file) };
+            let has_heading = || {
+                read(&target).lines().any(|line| {
+                    line.starts_with('#') && anchor(line.trim_start_matches('#').trim()) == heading
+                })
+            };
+            if !target.exists() || !(heading.is_empty() || has_heading()) {
+                broken.push(format!("{}: {link}", page.strip_prefix(root()).unwrap_or(&page).display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+}
+
+#[test]
+fn the_table_of_contents_names_every_page() {
+    let contents = read(&root().join("docs/README.md"));
+    let docs = fs::read_dir(root().join("docs")).expect("the folder is there");
+    for name in docs.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()) {
+        let is_page = name.ends_with(".md") && name != "README.md";
+        assert!(!is_page || contents.contains(&format!("({name})")), "docs/README.md has no {name}");
+    }
+}

@@ -1,0 +1,290 @@
+//! Whatever a person decides about a response, or whatever becomes of its policy, at whatever phase it is: what is
+//! documented happens, and nothing is left half-way. All cases run side by side, each with a policy and a model of
+//! its own.
+
+use futures::future::join_all;
+use kube::{ResourceExt, api::DynamicObject};
+use serde_json::{Value, json};
+
+use crate::{
+    drill::{self, Drill, Models, heartbeats, is_apply, is_return, is_stalled, models::fallen_spec},
+    support::{
+        object::{Object, condition},
+        proxy::{Call, Fault, Rule},
+    },
+};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Its step does not begin.
+    Open,
+    /// Its step needs an approval.
+    AwaitingApproval,
+    /// Its step did not help.
+    Held,
+    /// Nothing is heard of its write.
+    Remediating,
+    /// Its step has not helped yet.
+    Verifying,
+    /// Its step has helped.
+    Monitoring,
+    /// No rule holds, and its model cannot be put back.
+    Reverting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Paused,
+    Withdrawn,
+    Kept,
+    Deleted,
+    PolicySuspended,
+    PolicyDeleted,
+    PolicyObserves,
+    PolicyNotAccepted,
+}
+
+const PHASES: [Phase; 7] = [
+    Phase::Open,
+    Phase::AwaitingApproval,
+    Phase::Held,
+    Phase::Remediating,
+    Phase::Verifying,
+    Phase::Monitoring,
+    Phase::Reverting,
+];
+
+const FATES: [Fate; 8] = [
+    Fate::Paused,
+    Fate::Withdrawn,
+    Fate::Kept,
+    Fate::Deleted,
+    Fate::PolicySuspended,
+    Fate::PolicyDeleted,
+    Fate::PolicyObserves,
+    Fate::PolicyNotAccepted,
+];
+
+/// The alarm of those that are to recover.
+const OTHER_ALARM: &str = r#"{"apiVersion": "v1", "kind": "ConfigMap", "data": {"rings": "yes"},
+    "metadata": {"name": "other-alarm", "namespace": "${a}"}}"#;
+
+/// One phase and one fate.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    phase: Phase,
+    fate: Fate,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Self> {
+        PHASES.into_iter().flat_map(|phase| FATES.into_iter().map(move |fate| Self { phase, fate }))
+    }
+
+    /// The name of its policy and of its model.
+    fn name(self) -> String {
+        format!("{:?}-{:?}", self.phase, self.fate).to_lowercase()
+    }
+
+    fn policy(self) -> Value {
+        let mut policy = drill::policy_manifest(|spec| {
+            *drill::targets(spec) = json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment",
+                "names": [self.name()], "where": "true"});
+            let never = json!([{"cel": {"expression": "signals.alarm.total > 5"}}]);
+            match self.phase {
+                Phase::Open => spec["steps"][0]["when"] = json!("signals.alarm.total > 5"),
+                Phase::AwaitingApproval => spec["steps"][0]["approval"] = json!("Required"),
+                Phase::Held => spec["steps"][0]["verify"] = json!({"within": "1s", "checks": never}),
+                Phase::Verifying => spec["steps"][0]["verify"] = json!({"within": "1h", "checks": never}),
+                // So often that it is under way for as long as the test is.
+                Phase::Remediating => spec["steps"][0]["retries"] = json!(10),
+                Phase::Monitoring => {}
+                Phase::Reverting => spec["signals"][0]["objects"]["names"] = json!(["other-alarm"]),
+            }
+        });
+        policy["metadata"]["name"] = json!(self.name());
+        policy
+    }
+
+    /// Whether its model is changed when the fate comes.
+    fn is_in_force(self) -> bool {
+        !matches!(self.phase, Phase::Open | Phase::AwaitingApproval | Phase::Remediating)
+    }
+
+    /// Whether nothing at all is done until a person acts. A policy that observes publishes its plan as long as
+    /// nothing was changed.
+    fn stands_still(self) -> bool {
+        match self.fate {
+            Fate::Paused | Fate::PolicySuspended | Fate::PolicyDeleted | Fate::PolicyNotAccepted => true,
+            Fate::PolicyObserves => self.is_in_force(),
+            Fate::Withdrawn | Fate::Kept | Fate::Deleted => false,
+        }
+    }
+}
+
+/// A case under way.
+struct Response {
+    case: Case,
+    policy: Object,
+    incident: Object,
+    models: Models,
+}
+
+impl Response {
+    async fn begin(drill: &Drill, case: Case) -> Self {
+        let models = drill.models_named(&[&case.name()]).await;
+        let policy = drill.world.apply("flux", &case.policy().to_string()).await.remove(0);
+        let incident = drill.world.incident_of(&policy).await;
+        let response = Self { case, policy, incident, models };
+        let is_there = match case.phase {
+            Phase::Reverting => "Monitoring",
+            _ => response.phase(),
+        };
+        response.wait_for_phase(is_there).await;
+        response
+    }
+
+    /// The name of the phase in which the fate comes.
+    fn phase(&self) -> &'static str {
+        match self.case.phase {
+            Phase::Open => "Open",
+            Phase::AwaitingApproval => "AwaitingApproval",
+            Phase::Held => "Held",
+            Phase::Remediating => "Remediating",
+            Phase::Verifying => "Verifying",
+            Phase::Monitoring => "Monitoring",
+            Phase::Reverting => "Reverting",
+        }
+    }
+
+    async fn wait_for_phase(&self, name: &str) {
+        let is_there = |seen: &DynamicObject| seen.data["status"]["phase"] == name;
+        self.incident.wait_until(&format!("{:?}: {name}", self.case), is_there).await;
+    }
+
+    async fn wait_for_stall(&self, reason: &str) {
+        let is_there =
+            |seen: &DynamicObject| is_stalled(seen, reason) && seen.data["status"]["phase"] == "Held";
+        self.incident.wait_until(&format!("{:?}: {reason}", self.case), is_there).await;
+    }
+
+    async fn respond(&self, response: &str) {
+        self.incident.merge("alice", json!({"spec": {"response": response}})).await;
+    }
+
+    /// The fate comes, and what it does at once is seen.
+    async fn meets_its_fate(&self) {
+        let policy = |patch| self.policy.merge("alice", patch);
+        let unknown = json!([{"level": "P0", "reason": "AlarmRings", "when": "signals.nothing.total > 0"}]);
+        match self.case.fate {
+            Fate::Paused => self.respond("Paused").await,
+            Fate::Withdrawn => self.respond("Withdrawn").await,
+            Fate::Kept => self.respond("Kept").await,
+            Fate::Deleted => self.incident.delete().await,
+            Fate::PolicySuspended => drop(policy(json!({"spec": {"suspend": true}})).await),
+            Fate::PolicyDeleted => self.policy.delete().await,
+            Fate::PolicyObserves => drop(policy(json!({"spec": {"mode": "Observe"}})).await),
+            Fate::PolicyNotAccepted => drop(policy(json!({"spec": {"severity": unknown}})).await),
+        }
+        if self.case.stands_still() {
+            let is_paused = self.case.fate == Fate::Paused;
+            self.wait_for_stall(if is_paused { "Paused" } else { "PolicyUnavailable" }).await;
+        }
+    }
+
+    async fn goes_on(&self) {
+        self.respond("Active").await;
+        if self.case.phase == Phase::Held {
+            // Its step is tried anew, which does not help this time either.
+            self.wait_for_stall("LadderUsedUp").await;
+        } else {
+            self.wait_for_phase(self.phase()).await;
+        }
+    }
+
+    async fn assert_nothing_is_half_way(&self) {
+        let Self { case, incident, models, .. } = self;
+        if case.fate == Fate::Deleted {
+            incident.wait_until_gone().await;
+        } else {
+            self.assert_is_closed().await;
+        }
+        let (model, before) = (&models.objects[0], &models.before[0]);
+        let after = model.snapshot().await;
+        assert_eq!(after.traces(), Vec::<&str>::new(), "{case:?}: traces on {model}");
+        if case.fate == Fate::Kept && case.is_in_force() {
+            assert_eq!(after.spec, fallen_spec(&before.spec), "{case:?}: {model}");
+        } else {
+            assert_eq!(after.spec, before.spec, "{case:?}: {model}");
+            drill::models::assert_no_trace(model, before, &after);
+        }
+    }
+
+    async fn assert_is_closed(&self) {
+        let Self { case, incident, .. } = self;
+        let closed = incident.wait_until("let go", |seen| seen.finalizers().is_empty()).await;
+        let name = format!("{case:?}: {incident}");
+        let status = &closed.data["status"];
+        if case.phase == Phase::Reverting && status["closing"] == "Recovered" {
+            assert_eq!(case.fate, Fate::Paused, "{name}: only this one went on by itself");
+        } else {
+            let closing = if case.fate == Fate::Kept { "Kept" } else { "Withdrawn" };
+            assert_eq!(status["closing"], closing, "{name}");
+        }
+        for (type_, truth) in [("Ready", "True"), ("Stalled", "False"), ("Returned", "True")] {
+            assert_eq!(condition(&closed, type_), Some(truth), "{name}: {type_}");
+        }
+        assert_eq!(status["changesInForce"], 0, "{name}");
+    }
+}
+
+/// A write to the model of such a case.
+fn is_of(call: &Call, phase: &str) -> bool {
+    call.target.name.starts_with(phase)
+}
+
+async fn all<'a, F: Future>(responses: &'a [Response], work: impl Fn(&'a Response) -> F) {
+    join_all(responses.iter().map(work)).await;
+}
+
+#[tokio::test]
+async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
+    let drill = Drill::new("s10-fates").await;
+    let operator = drill.quick_operator().await;
+    let lost = |call: &Call| is_of(call, "remediating") && is_apply(call, &call.target.name);
+    operator.proxy.on(Rule::each(lost, Fault::answer(500)));
+    let refused = |call: &Call| is_of(call, "reverting") && is_return(call, &call.target.name);
+    operator.proxy.on(Rule::each(refused, Fault::answer(403)));
+    drill.ring().await;
+    let other_alarm = drill.world.apply("harness", OTHER_ALARM).await.remove(0);
+
+    let responses = join_all(Case::all().map(|case| Response::begin(&drill, case))).await;
+    other_alarm.merge("harness", json!({"data": {"rings": "no"}})).await;
+    all(&responses, |response| response.wait_for_phase(response.phase())).await;
+    all(&responses, Response::meets_its_fate).await;
+
+    // Those that stand still do.
+    let versions = async || join_all(responses.iter().map(|one| one.models.objects[0].snapshot())).await;
+    let before = versions().await;
+    heartbeats(&operator, 4).await;
+    for ((response, before), after) in responses.iter().zip(before).zip(versions().await) {
+        let case = response.case;
+        if case.stands_still() {
+            assert_eq!(before.version, after.version, "{case:?}: written while it stands still");
+        }
+    }
+
+    // Those that were paused go on, and a person ends all.
+    let paused = |response: &&Response| response.case.fate == Fate::Paused;
+    join_all(responses.iter().filter(paused).map(Response::goes_on)).await;
+    operator.proxy.forget_rules();
+    let is_open = |one: &&Response| !matches!(one.case.fate, Fate::Withdrawn | Fate::Kept | Fate::Deleted);
+    join_all(responses.iter().filter(is_open).map(|response| response.respond("Withdrawn"))).await;
+    let a = drill.world.a.as_str();
+    let stays = |response: &&Response| response.case.fate != Fate::Deleted;
+    let staying: Vec<&str> = responses.iter().filter(stays).map(|one| one.incident.name()).collect();
+    let wait = ["wait", "--for=condition=Resolved", "--namespace", a, "--timeout=60s", "incident"];
+    drill.world.kubectl(&[&wait[..], &staying].concat()).await;
+    all(&responses, Response::assert_nothing_is_half_way).await;
+    assert_eq!(drill.incidents().await.len(), staying.len(), "one for each, and no other was opened");
+}

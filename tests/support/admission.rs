@@ -1,0 +1,103 @@
+//! The shipped admission policies for one world, and the people whom they judge.
+
+use std::time::Duration;
+
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+    config::Kubeconfig,
+};
+use serde_json::json;
+
+use super::{
+    install, manifest,
+    object::{Object, PATIENCE},
+    testbed::testbed,
+    world::World,
+};
+
+impl World {
+    /// Installs the admission policies for this world alone, and waits until they judge.
+    pub async fn admission(&self) -> Vec<Object> {
+        let watched = [self.a.as_str(), &self.b];
+        let made = install::admission(&self.client, &self.operator_namespace, &watched).await;
+        let made: Vec<Object> = made.iter().map(|document| Object::of(&self.client, document)).collect();
+        self.belongings().objects.extend(made.iter().cloned());
+        let probe = json!({
+            "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
+            "metadata": {"name": "probe", "namespace": self.b}, "spec": {},
+        });
+        manifest::create(&self.client, "harness", &probe).await.expect("a probe");
+        let incidents = self.incidents_for(&self.client, &self.b);
+        let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+        let refused = async |answer: kube::Result<DynamicObject>| matches!(answer, Err(kube::Error::Api(status)) if status.message.contains("ValidatingAdmissionPolicy"));
+        until("the admission policies judge", async || {
+            let name = Patch::Merge(json!({"spec": {"acknowledgedBy": "nobody"}}));
+            let status = Patch::Merge(json!({"status": {"progress": "0/0"}}));
+            refused(incidents.patch("probe", &dry_run, &name).await).await
+                && refused(incidents.patch_status("probe", &dry_run, &status).await).await
+        })
+        .await;
+        Object::of(&self.client, &probe).delete().await;
+        made
+    }
+
+    /// A client that is this user and nothing more.
+    pub async fn client_of(&self, user: &str) -> Client {
+        let mut config = testbed().config().await;
+        config.auth_info.impersonate = Some(user.to_owned());
+        Client::try_from(config).expect("a client")
+    }
+
+    /// A kubeconfig with which a program is this user and nothing more.
+    pub fn kubeconfig_of(&self, user: &str) -> String {
+        let mut kubeconfig = Kubeconfig::read_from(&testbed().kubeconfig).expect("the testbed's kubeconfig");
+        for named in &mut kubeconfig.auth_infos {
+            named.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
+        }
+        let file = self.files().join(format!("{user}.kubeconfig"));
+        let text = serde_saphyr::to_string(&kubeconfig).expect("a kubeconfig");
+        std::fs::write(&file, text).expect("the testbed's directory is writable");
+        file.display().to_string()
+    }
+
+    /// A client of somebody who has these shipped ClusterRoles in the first namespace, and those for
+    /// whoever may edit it.
+    pub async fn person(&self, user: &str, roles: &[&str]) -> Client {
+        // The last one is waited for.
+        for role in [roles, &["firebreak-view", "firebreak-edit"]].concat() {
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": format!("{}-{role}", user.replace(':', ".")), "namespace": self.a},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+            });
+            manifest::create(&self.client, "harness", &binding).await.expect("a binding");
+        }
+        let client = self.client_of(user).await;
+        let incidents = self.incidents_for(&client, &self.a);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let nothing: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "nothing"}, "spec": {},
+        }))
+        .expect("an Incident");
+        until("the binding is in force", async || incidents.create(&dry_run, &nothing).await.is_ok()).await;
+        client
+    }
+
+    /// The Incidents of a namespace, as somebody reaches them.
+    pub fn incidents_for(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        manifest::api(client, &manifest::resource("firebreak.dev/v1alpha1", "Incident"), Some(namespace))
+    }
+}
+
+/// Asks again and again, for what offers nothing to wait for.
+async fn until(wish: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, asked).await;
+    in_time.unwrap_or_else(|_| panic!("not {wish:?} within {PATIENCE:?}"));
+}

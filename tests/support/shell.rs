@@ -1,0 +1,54 @@
+//! A shell as a person has it, with `kubectl` on its path, for tests of what documentation says.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::{guardian, testbed::Testbed};
+
+/// Types the script in the folder, and ends at the first command that fails. Whether none did, and all that
+/// was said. What it has started in the background ends with it.
+pub async fn run(script: &str, folder: &Path, cluster: &Testbed, patience: Duration) -> (bool, String) {
+    let tools = folder.join("tools");
+    fs::create_dir_all(&tools).expect("a folder");
+    // The test's own binary was built by it already.
+    let cargo = tools.join("cargo");
+    fs::write(&cargo, "#!/bin/sh\n").expect("a file");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a program");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = folder.join("output");
+    let file = fs::File::create(&output).expect("a file");
+    let mut child = Command::new("bash")
+        .args(["-eu", "-o", "pipefail", "-c", script])
+        .current_dir(folder)
+        .env("PATH", format!("{}:{}:{path}", tools.display(), cluster.tools.display()))
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .env("HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().expect("a second handle"))
+        .stderr(file)
+        .process_group(0)
+        .spawn()
+        .expect("bash starts");
+    guardian::kill_at_the_end(&child);
+    let ended = async {
+        loop {
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                return status.success();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let worked = tokio::time::timeout(patience, ended).await.unwrap_or(false);
+    // The group has the shell's number for as long as anything of it is left.
+    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    let _ = child.wait();
+    guardian::ended(&child);
+    (worked, fs::read_to_string(output).unwrap_or_default())
+}
