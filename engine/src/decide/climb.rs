@@ -68,6 +68,9 @@ impl Round<'_> {
 
     /// Tends the steps that have begun, and lets nothing join them.
     pub(super) fn watch_steps(&mut self) {
+        if let Some(level) = self.next.severity {
+            self.note_level(level);
+        }
         for step in self.begun() {
             self.tend(&step, Joining::Closed);
         }

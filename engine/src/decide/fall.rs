@@ -18,13 +18,8 @@ impl Round<'_> {
         let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
         let quiet = self.quiet_time(rules);
         let mut due = None;
+        self.note_level(level);
         for step in self.begun() {
-            let now = self.now;
-            let status = self.step_status(&step.name);
-            status.unlisted_since.get_or_insert(now);
-            if step.is_for(level) {
-                status.unlisted_since = None;
-            }
             due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }
         let is_due = |round: &Self, step: &Step| {
@@ -42,6 +37,18 @@ impl Round<'_> {
         match self.take_back(Because::SeverityFell, &fallen, due.unwrap_or(self.now)) {
             Progress::Waits | Progress::Relapsed => {}
             Progress::Done => self.next.withdrawal = None,
+        }
+    }
+
+    /// Notes since when the steps that have begun are not for the level.
+    pub(super) fn note_level(&mut self, level: Severity) {
+        for step in self.begun() {
+            let now = self.now;
+            let status = self.step_status(&step.name);
+            status.unlisted_since.get_or_insert(now);
+            if step.is_for(level) {
+                status.unlisted_since = None;
+            }
         }
     }
 
