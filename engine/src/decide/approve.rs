@@ -223,6 +223,14 @@ impl Round<'_> {
         let most = i64::from(rules.limits.suspect_detector_above_percent?);
         let reason = self.next.severity_reason.as_ref()?;
         let rule = rules.severity.iter().find(|rule| rule.reason == *reason)?;
+        if let Some(signal) =
+            rule.reads().into_iter().find(|name| !self.assessment.values.contains_key(*name))
+        {
+            return Some(format!(
+                "signal {signal}, on which {reason} rests, is Unknown, so guardrails.suspectDetectorAbovePercent of \
+                 {most} cannot be compared: see first whether it is right"
+            ));
+        }
         let (signal, sick, expected) =
             self.sick(rule).into_iter().find(|(_, sick, expected)| sick * 100 > most * expected)?;
         Some(format!(
