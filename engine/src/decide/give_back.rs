@@ -232,6 +232,7 @@ impl Round<'_> {
         }
         if self.is_never_reverted(change) {
             change.kept("RevertNever", "the step says revert: Never");
+            self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept) && undo::is_in_force(object, &change.fields) {
             change.kept("KeptByPerson", "a person has made it permanent");
             self.say_that_flux_stays_paused(change);
