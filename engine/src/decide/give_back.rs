@@ -233,7 +233,9 @@ impl Round<'_> {
         if self.is_never_reverted(change) {
             change.kept("RevertNever", "the step says revert: Never");
             self.say_that_flux_stays_paused(change);
-        } else if self.next.closing == Some(Closing::Kept) && undo::is_in_force(object, &change.fields) {
+        } else if self.next.closing == Some(Closing::Kept)
+            && (undo::is_in_force(object, &change.fields) || self.is_kept_with_another(change))
+        {
             change.kept("KeptByPerson", "a person has made it permanent");
             self.say_that_flux_stays_paused(change);
         } else {
@@ -242,6 +244,16 @@ impl Round<'_> {
             }
             change.returned();
         }
+    }
+
+    /// Whether a later step has taken over all of its fields, and keeps them.
+    fn is_kept_with_another(&self, change: &Change) -> bool {
+        let is_heir = |other: &Change| {
+            other.target.uid == change.target.uid
+                && other.id != change.id
+                && (other.state.is_in_force() || other.state == ChangeState::Kept)
+        };
+        change.fields.is_empty() && self.next.changes.iter().any(is_heir)
     }
 
     /// What is kept goes on differing from what Flux would apply, so Flux must not come back by itself.

@@ -153,8 +153,10 @@ impl Round<'_> {
     }
 
     pub(super) fn say_what_is_outstanding(&mut self) {
-        let stuck =
-            |change: &&Change| (change.state.is_outstanding() || change.fence.is_some()) && is_stuck(change);
+        let closes = self.next.closing.is_some(); // only then fences are taken off
+        let stuck = |change: &&Change| {
+            (change.state.is_outstanding() || closes && change.fence.is_some()) && is_stuck(change)
+        };
         let Some(change) = self.next.changes.iter().find(stuck) else {
             // What is being tried again at this moment is not back yet, so that is still so.
             let is_tried_again = |change: &Change| {
