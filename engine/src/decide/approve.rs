@@ -128,42 +128,39 @@ impl Round<'_> {
         let Some(needed) = self.approval_needed(step, plans) else { return true };
         let Some(hash) = self.plan_hash(step, plans) else { return true };
         let index = self.step_index(&step.name);
-        let status = &self.next.steps[index];
-        match status.approval.as_ref().map(|approval| (approval.state, approval.plan_hash == hash)) {
-            Some((ApprovalState::Valid, true)) => {
-                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
-                self.end_approval(index, ApprovalState::Used);
-                self.happen("ApprovalUsed", &format!("step {}: carried out as {by} has approved", step.name));
-                return true;
+        if let Some(known) = self.next.steps[index].approval.clone() {
+            let by = &known.approved_by;
+            match (known.state, known.plan_hash == hash) {
+                (ApprovalState::Valid, true) => {
+                    self.end_approval(index, ApprovalState::Used);
+                    self.happen(
+                        "ApprovalUsed",
+                        &format!("step {}: carried out as {by} has approved", step.name),
+                    );
+                    return true;
+                }
+                (ApprovalState::Used, true) => return true,
+                (ApprovalState::Valid, false) => {
+                    self.end_approval(index, ApprovalState::Void);
+                    let changed = format!("step {}: the plan has changed since {by} approved it", step.name);
+                    self.happen("ApprovalVoid", &changed);
+                }
+                (ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _) => {}
             }
-            Some((ApprovalState::Used, true)) => return true,
-            Some((ApprovalState::Valid, false)) => {
-                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
-                self.end_approval(index, ApprovalState::Void);
-                self.happen(
-                    "ApprovalVoid",
-                    &format!("step {}: the plan has changed since {by} approved it", step.name),
-                );
-            }
-            Some((ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _)) | None => {}
         }
         self.await_approval(step, plans, &needed, index);
         false
     }
 
     fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) {
-        let again = match self.next.steps[index].approval.as_ref().map(|approval| (approval.state, approval))
-        {
-            Some((ApprovalState::Expired, approval)) => {
-                format!("The approval by {} has expired. ", approval.approved_by)
+        let again = match &self.next.steps[index].approval {
+            Some(known) if known.state == ApprovalState::Expired => {
+                format!("The approval by {} has expired. ", known.approved_by)
             }
-            Some((ApprovalState::Void, approval)) => {
-                format!(
-                    "The approval by {} is void: the plan or the policy has changed. ",
-                    approval.approved_by
-                )
+            Some(known) if known.state == ApprovalState::Void => {
+                format!("The approval by {} is void: the plan or the policy has changed. ", known.approved_by)
             }
-            Some((ApprovalState::Valid | ApprovalState::Used, _)) | None => String::new(),
+            Some(_) | None => String::new(),
         };
         let message = format!(
             "step {} would change {} object(s), and {}. {again}Look at the plan in status.changes, then approve it with \
