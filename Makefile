@@ -20,7 +20,7 @@ demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 # More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
 	@testbed=$$(testbed/build.sh) \
-		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} \
+		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --workspace --no-fail-fast
 
 check: ## Check formats, lints, and that generated files are up to date

@@ -82,6 +82,8 @@ pub enum Again {
     Never,
     /// It was put back in a wave; it may be if the emergency comes back.
     Possible,
+    /// It went back because another target of its step failed: it may be when a person lets that start anew.
+    AfterPause,
     /// The emergency came back: it is if the step wants the object.
     IfMatching,
     /// The withdrawal was taken back with it: it is.

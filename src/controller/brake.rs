@@ -5,16 +5,23 @@
 //! that says that there is no such ConfigMap, or one that says `engaged: "false"`,
 //! lets a response write.
 
+use std::time::Duration;
+
 use firebreak_engine::facts::Brake;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use prometheus::IntGauge;
 
+use super::Context;
 use crate::kubernetes::retry;
 
 /// The name of the ConfigMap, in the operator's namespace.
 pub const NAME: &str = "firebreak-brake";
 /// Its key.
 pub const KEY: &str = "engaged";
+
+/// How often it is read while nothing is to be written.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// Where the brake is.
 #[derive(Clone, Copy)]
@@ -23,11 +30,19 @@ pub struct BrakeOf<'a> {
     pub client: &'a Client,
     /// The operator's namespace.
     pub namespace: &'a str,
+    /// What it was when it was last read: 1 if it was engaged.
+    pub gauge: &'a IntGauge,
 }
 
 impl BrakeOf<'_> {
     /// Reads it.
     pub async fn read(&self) -> Brake {
+        let brake = self.look().await;
+        self.gauge.set(i64::from(brake != Brake::Off));
+        brake
+    }
+
+    async fn look(&self) -> Brake {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
         match retry::find(NAME, || api.get(NAME)).await {
             Ok(map) => state(map.as_ref(), self.namespace),
@@ -37,6 +52,24 @@ impl BrakeOf<'_> {
                 retry::explain(&error)
             )),
         }
+    }
+}
+
+/// Reads it regularly while this process leads, so that one that was forgotten is noticed while nothing is to be
+/// written: by the metric and in the log.
+pub(super) async fn keep_an_eye_on_it(context: &Context) {
+    let mut leadership = context.leadership.clone();
+    let mut last = Brake::Off;
+    loop {
+        leadership.gained().await;
+        let brake = context.brake().read().await;
+        match &brake {
+            Brake::Engaged { why } if brake != last => tracing::warn!(why, "no response writes"),
+            Brake::Off if brake != last => tracing::info!("the brake is off"),
+            Brake::Engaged { .. } | Brake::Off => {}
+        }
+        last = brake;
+        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::brake::BrakeOf;
 use self::memory::Memories;
 use self::queue::{Key, Queue};
 use self::seen::Shelf;
@@ -74,6 +75,13 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Where writes are spawned that have to finish before the Lease is given back.
     pub tasks: TaskTracker,
+}
+
+impl Context {
+    /// Where the brake is.
+    pub fn brake(&self) -> BrakeOf<'_> {
+        BrakeOf { client: &self.client, namespace: &self.namespace, gauge: &self.metrics.brake_engaged }
+    }
 }
 
 /// Everything that the passes share.
@@ -123,6 +131,7 @@ pub async fn run(context: Context) {
         () = watching => {}
         () = configuration::follow(&operator) => {}
         () = retention::run(&operator) => {}
+        () = brake::keep_an_eye_on_it(&operator.context) => {}
         _ = working => {}
     }
 }

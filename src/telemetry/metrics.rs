@@ -41,6 +41,8 @@ pub struct Metrics {
     pub steps: IntCounterVec,
     /// `firebreak_changes_outstanding`: loans that were not returned yet.
     pub changes_outstanding: IntGauge,
+    /// `firebreak_brake_engaged`: 1 while no response may write.
+    pub brake_engaged: IntGauge,
     /// `firebreak_incidents_collected_total`: closed Incidents that were deleted because they are kept no longer.
     pub incidents_collected: IntCounter,
     /// `firebreak_signal_errors_total{kind}`.
@@ -136,6 +138,10 @@ impl Metrics {
             changes_outstanding: all.register(IntGauge::new(
                 "firebreak_changes_outstanding",
                 "Emergency changes that are in force.",
+            )?)?,
+            brake_engaged: all.register(IntGauge::new(
+                "firebreak_brake_engaged",
+                "1 while the brake is engaged, or cannot be read: no response writes.",
             )?)?,
             incidents_collected: all.register(IntCounter::new(
                 "firebreak_incidents_collected_total",

@@ -67,6 +67,8 @@ async fn the_brake_stops_a_step_in_its_middle_and_what_cannot_be_read_is_engaged
     let incident = drill.world.incident_of(&policy).await;
     incident.wait_until("the brake is engaged", |incident| says(incident, "the brake is engaged")).await;
     let so_far = changed(&operator);
+    let (_, metrics) = operator.fetch("/metrics").await;
+    assert!(metrics.contains("\nfirebreak_brake_engaged 1"), "{metrics}");
     assert!((1..=IN_FLIGHT).contains(&so_far), "{so_far} of {TARGETS} models were changed");
 
     // A ConfigMap that says nothing, and one that cannot be read, are an engaged brake.

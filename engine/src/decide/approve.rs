@@ -15,7 +15,7 @@ use crate::change::{Change, ChangeState, FieldChange};
 use crate::expression::FieldValue;
 use crate::facts::Part;
 use crate::id::digest;
-use crate::incident::{ApprovalState, ApprovalStatus, Held};
+use crate::incident::{ApprovalState, ApprovalStatus, Held, TimelineEntry};
 use crate::intent::Approval;
 use crate::period::{Period, after};
 use crate::policy::StepApproval;
@@ -23,6 +23,9 @@ use crate::rules::{SeverityRule, Step};
 
 /// What is well of the nodes, workloads or objects of a signal.
 const WELL: [&str; 3] = ["ready", "available", "healthy"];
+
+/// The entry of the timeline that asks for an approval.
+const NEEDED: &str = "ApprovalNeeded";
 
 /// Why a plan must be approved.
 pub(super) struct Needed {
@@ -33,6 +36,13 @@ pub(super) struct Needed {
 impl Round<'_> {
     /// Takes in the approvals that are new, and takes back those that are too old.
     pub(super) fn hear_of_approvals(&mut self) {
+        // A step whose status went with its policy for a while comes back without a plan, so that none
+        // from before counts for it.
+        for given in &self.facts.intent.approvals {
+            if self.step(&given.step).is_some() {
+                self.step_index(&given.step);
+            }
+        }
         for index in 0..self.next.steps.len() {
             let status = &self.next.steps[index];
             let given = self.facts.intent.approvals.iter().find(|given| given.step == status.name);
@@ -118,42 +128,39 @@ impl Round<'_> {
         let Some(needed) = self.approval_needed(step, plans) else { return true };
         let Some(hash) = self.plan_hash(step, plans) else { return true };
         let index = self.step_index(&step.name);
-        let status = &self.next.steps[index];
-        match status.approval.as_ref().map(|approval| (approval.state, approval.plan_hash == hash)) {
-            Some((ApprovalState::Valid, true)) => {
-                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
-                self.end_approval(index, ApprovalState::Used);
-                self.happen("ApprovalUsed", &format!("step {}: carried out as {by} has approved", step.name));
-                return true;
+        if let Some(known) = self.next.steps[index].approval.clone() {
+            let by = &known.approved_by;
+            match (known.state, known.plan_hash == hash) {
+                (ApprovalState::Valid, true) => {
+                    self.end_approval(index, ApprovalState::Used);
+                    self.happen(
+                        "ApprovalUsed",
+                        &format!("step {}: carried out as {by} has approved", step.name),
+                    );
+                    return true;
+                }
+                (ApprovalState::Used, true) => return true,
+                (ApprovalState::Valid, false) => {
+                    self.end_approval(index, ApprovalState::Void);
+                    let changed = format!("step {}: the plan has changed since {by} approved it", step.name);
+                    self.happen("ApprovalVoid", &changed);
+                }
+                (ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _) => {}
             }
-            Some((ApprovalState::Used, true)) => return true,
-            Some((ApprovalState::Valid, false)) => {
-                let by = status.approval.as_ref().map(|known| known.approved_by.clone()).unwrap_or_default();
-                self.end_approval(index, ApprovalState::Void);
-                self.happen(
-                    "ApprovalVoid",
-                    &format!("step {}: the plan has changed since {by} approved it", step.name),
-                );
-            }
-            Some((ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _)) | None => {}
         }
         self.await_approval(step, plans, &needed, index);
         false
     }
 
     fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) {
-        let again = match self.next.steps[index].approval.as_ref().map(|approval| (approval.state, approval))
-        {
-            Some((ApprovalState::Expired, approval)) => {
-                format!("The approval by {} has expired. ", approval.approved_by)
+        let again = match &self.next.steps[index].approval {
+            Some(known) if known.state == ApprovalState::Expired => {
+                format!("The approval by {} has expired. ", known.approved_by)
             }
-            Some((ApprovalState::Void, approval)) => {
-                format!(
-                    "The approval by {} is void: the plan or the policy has changed. ",
-                    approval.approved_by
-                )
+            Some(known) if known.state == ApprovalState::Void => {
+                format!("The approval by {} is void: the plan or the policy has changed. ", known.approved_by)
             }
-            Some((ApprovalState::Valid | ApprovalState::Used, _)) | None => String::new(),
+            Some(_) | None => String::new(),
         };
         let message = format!(
             "step {} would change {} object(s), and {}. {again}Look at the plan in status.changes, then approve it with \
@@ -164,17 +171,33 @@ impl Round<'_> {
             self.facts.incident.command_for_step("approve", &step.name),
             self.facts.incident.withdraw_command()
         );
-        let number = plans.new_targets();
-        if self.facts.state.held.as_ref().is_none_or(|held| held.step.as_ref() != Some(&step.name)) {
-            self.happen(
-                "ApprovalNeeded",
-                &format!("step {}: {number} object(s), and {}", step.name, needed.why),
-            );
-        }
+        self.tell_of_need(step, &format!("{} object(s), and {}", plans.new_targets(), needed.why));
+        // What is not planned any more is not to be approved either.
+        self.next.changes.retain(|change| change.state != ChangeState::Planned || change.step != step.name);
         self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
         self.journal(plans.refused.iter().cloned());
         self.pending(&step.name, needed.reason, &message);
         self.next.held = Some(Held::new(needed.reason, &message, true).of_step(&step.name));
+    }
+
+    /// Says it when it begins, and while something else holds the response too no second time.
+    fn tell_of_need(&mut self, step: &Step, need: &str) {
+        let text = format!("step {}: {need}", step.name);
+        let is_told = match self.facts.state.held.as_ref().filter(|held| held.stops) {
+            Some(held) if held.step.as_ref() == Some(&step.name) => true,
+            Some(_) => {
+                let prefix = format!("step {}: ", step.name);
+                let is_about_it = |entry: &&TimelineEntry| {
+                    entry.type_.starts_with("Approv") && entry.message.starts_with(&prefix)
+                };
+                let newest = self.next.timeline.iter().rev().find(is_about_it);
+                newest.is_some_and(|entry| entry.type_ == NEEDED && entry.message == text)
+            }
+            None => false,
+        };
+        if !is_told {
+            self.happen(NEEDED, &text);
+        }
     }
 
     fn approval_needed(&self, step: &Step, plans: &Plans) -> Option<Needed> {
@@ -197,6 +220,14 @@ impl Round<'_> {
         let most = i64::from(rules.limits.suspect_detector_above_percent?);
         let reason = self.next.severity_reason.as_ref()?;
         let rule = rules.severity.iter().find(|rule| rule.reason == *reason)?;
+        if let Some(signal) =
+            rule.reads().into_iter().find(|name| !self.assessment.values.contains_key(*name))
+        {
+            return Some(format!(
+                "signal {signal}, on which {reason} rests, is Unknown, so guardrails.suspectDetectorAbovePercent of \
+                 {most} cannot be compared: see first whether it is right"
+            ));
+        }
         let (signal, sick, expected) =
             self.sick(rule).into_iter().find(|(_, sick, expected)| sick * 100 > most * expected)?;
         Some(format!(
@@ -253,10 +284,11 @@ impl Round<'_> {
 
     /// Whether these fields are no longer those that a person has approved for the change.
     pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
-        let used = |approval: &ApprovalStatus| approval.state == ApprovalState::Used;
-        let approved =
-            self.next.step(&change.step).and_then(|status| status.approval.as_ref()).is_some_and(used);
-        approved && row(change) != row(&Change { fields: fields.to_vec(), ..change.clone() })
+        // A later approval may stand in the place of the one that was used.
+        let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
+        let is_required = |step: &Step| step.approval == StepApproval::Required;
+        (has_approval || self.step(&change.step).is_some_and(is_required))
+            && row(change) != row(&Change { fields: fields.to_vec(), ..change.clone() })
     }
 }
 

@@ -68,6 +68,9 @@ impl Round<'_> {
 
     /// Tends the steps that have begun, and lets nothing join them.
     pub(super) fn watch_steps(&mut self) {
+        if let Some(level) = self.next.severity {
+            self.note_level(level);
+        }
         for step in self.begun() {
             self.tend(&step, Joining::Closed);
         }
@@ -98,7 +101,7 @@ impl Round<'_> {
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
         let listed = self.facts.looked.contains_key(&Look::Step(step.to_owned()));
         match age {
-            Some(age) if !listed => {
+            Some(age) if !listed && (self.is_silent || !self.has_rested()) => {
                 self.wake_in(interval - age);
                 false
             }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Round;
 use super::recover::Progress;
-use crate::change::ChangeState;
+use crate::change::{Again, ChangeState};
 use crate::incident::Because;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -18,13 +18,8 @@ impl Round<'_> {
         let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
         let quiet = self.quiet_time(rules);
         let mut due = None;
+        self.note_level(level);
         for step in self.begun() {
-            let now = self.now;
-            let status = self.step_status(&step.name);
-            status.unlisted_since.get_or_insert(now);
-            if step.is_for(level) {
-                status.unlisted_since = None;
-            }
             due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }
         let is_due = |round: &Self, step: &Step| {
@@ -45,6 +40,18 @@ impl Round<'_> {
         }
     }
 
+    /// Notes since when the steps that have begun are not for the level.
+    pub(super) fn note_level(&mut self, level: Severity) {
+        for step in self.begun() {
+            let now = self.now;
+            let status = self.step_status(&step.name);
+            status.unlisted_since.get_or_insert(now);
+            if step.is_for(level) {
+                status.unlisted_since = None;
+            }
+        }
+    }
+
     /// Since when the step has been quiet at a level that it is not for.
     fn fallen_since(&self, step: &Step) -> Option<Timestamp> {
         let since = self.next.step(&step.name)?.unlisted_since?;
@@ -62,6 +69,7 @@ impl Round<'_> {
                 if change.step == step.name
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
                 {
+                    self.next.changes[index].again = Again::AfterPause;
                     self.give_back_at(index);
                 }
             }

@@ -130,7 +130,10 @@ impl Round<'_> {
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         inherit_pause(change, object, &self.facts.incident);
         let patch = match self.is_kept(change) {
-            true => undo::return_patch(object, &change.id, &[]),
+            true => {
+                undo::cede_changed(object, &mut change.fields);
+                undo::return_patch(object, &change.id, &[])
+            }
             false => undo::three_way_patch(object, &change.id, &mut change.fields),
         };
         match patch {
@@ -229,7 +232,10 @@ impl Round<'_> {
         }
         if self.is_never_reverted(change) {
             change.kept("RevertNever", "the step says revert: Never");
-        } else if self.next.closing == Some(Closing::Kept) && undo::is_in_force(object, &change.fields) {
+            self.say_that_flux_stays_paused(change);
+        } else if self.next.closing == Some(Closing::Kept)
+            && (undo::is_in_force(object, &change.fields) || self.is_kept_with_another(change))
+        {
             change.kept("KeptByPerson", "a person has made it permanent");
             self.say_that_flux_stays_paused(change);
         } else {
@@ -238,6 +244,16 @@ impl Round<'_> {
             }
             change.returned();
         }
+    }
+
+    /// Whether a later step has taken over all of its fields, and keeps them.
+    fn is_kept_with_another(&self, change: &Change) -> bool {
+        let is_heir = |other: &Change| {
+            other.target.uid == change.target.uid
+                && other.id != change.id
+                && (other.state.is_in_force() || other.state == ChangeState::Kept)
+        };
+        change.fields.is_empty() && self.next.changes.iter().any(is_heir)
     }
 
     /// What is kept goes on differing from what Flux would apply, so Flux must not come back by itself.

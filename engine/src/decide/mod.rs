@@ -92,9 +92,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
     round.rests = matches!(course, Course::Rest(_) | Course::Hold(_));
     round.is_silent = matches!(course, Course::Rest(_));
-    if !round.is_silent {
-        round.resume();
-    }
+    round.resume();
     round.settle(&course);
     round.hear_of_pods();
     match course {
@@ -178,7 +176,7 @@ impl<'a> Round<'a> {
                     "PolicyChosen",
                     &format!("policy {name}: of the policies whose rules hold the most severe, then the first by name"),
                 ),
-                Some(old) if old.generation != *generation => {
+                Some(old) if old.generation != *generation || old.uid != *uid => {
                     self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));
                     self.void_approvals("the policy has changed");
                 }

@@ -28,11 +28,16 @@ impl Round<'_> {
         for step in self.ladder.clone() {
             self.step_status(&step.name);
         }
+        let asks = self.next.held.as_ref().filter(|held| held.asks_for_approval());
+        let asks_about = asks.and_then(|held| held.step.clone());
         let order: Vec<String> = self.ladder.iter().map(|step| step.name.clone()).collect();
         let mut steps = std::mem::take(&mut self.next.steps);
         steps.retain(|status| status.definition.is_some() || order.contains(&status.name));
         steps.sort_by_key(|status| order.iter().position(|name| *name == status.name));
         for status in &mut steps {
+            if awaits_approval(status) && asks_about.as_ref() != Some(&status.name) {
+                (status.reason, status.message) = (None, None); // nobody is asked any more
+            }
             let changes: Vec<&Change> = self.next.changes_of(&status.name).collect();
             status.targets =
                 count(changes.iter().copied(), status.targets.matched, status.targets.nothing_to_do);
@@ -62,16 +67,10 @@ impl Round<'_> {
             status.state = state;
         }
         self.next.steps = steps;
-        self.drop_old_plans();
-    }
-
-    /// A plan stands in the status while somebody is to read it: in Observe, and for an approval.
-    fn drop_old_plans(&mut self) {
-        let asks = self.next.held.as_ref().filter(|held| held.asks_for_approval());
-        let read = asks.and_then(|held| held.step.clone());
+        // A plan stands in the status while somebody is to read it: in Observe, and for an approval.
         let observes = self.observes;
         self.next.changes.retain(|change| {
-            change.state != ChangeState::Planned || observes || read.as_ref() == Some(&change.step)
+            change.state != ChangeState::Planned || observes || asks_about.as_ref() == Some(&change.step)
         });
     }
 
@@ -107,7 +106,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
     let outstanding = changes.iter().any(|change| change.state.is_outstanding());
     let closing = state.closing.is_some();
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
-    let put_back = changes.iter().any(|change| change.again != Again::Never);
+    let put_back = changes.iter().any(|change| !matches!(change.again, Again::Never | Again::AfterPause));
     match () {
         () if status.definition.is_none() && awaits_approval(status) => StepState::AwaitingApproval,
         () if status.definition.is_none() => StepState::Pending,

@@ -13,7 +13,6 @@ use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Brake, Look, LookResult, Own};
 use crate::incident::{Closing, Held};
 use crate::intent::Response;
-use crate::policy::OnFailure;
 
 /// The reason while a person has paused it.
 const PAUSED: &str = "Paused";
@@ -55,6 +54,10 @@ impl Round<'_> {
                 );
                 Course::Rest(Held::new(BRAKED, &message, true))
             }
+            // Until it is read, what was braked stays so: nothing else has to be read in vain.
+            None if self.was_held_by(BRAKED) && !writes_nothing => {
+                self.facts.state.held.clone().map_or(course, Course::Rest)
+            }
             Some(_) | None => course,
         }
     }
@@ -75,7 +78,7 @@ impl Round<'_> {
     /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
     /// other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
-        let was_braked = self.facts.state.held.as_ref().is_some_and(|held| held.reason == BRAKED);
+        let was_braked = self.was_held_by(BRAKED);
         let closes_for_a_person = self.next.closing.is_some_and(Closing::is_for_a_person);
         let matters = !self.look.is_empty() || !self.effects.is_empty() || was_braked;
         if matters
@@ -107,54 +110,56 @@ impl Round<'_> {
 
     /// After a rest the clocks of what is under way start anew, and after a pause so does what had failed.
     pub(super) fn resume(&mut self) {
-        let was = self.facts.state.held.as_ref().map(|held| held.reason.as_str());
-        if !matches!(was, Some(PAUSED | BRAKED)) || self.withdraws {
+        if self.withdraws {
             return;
         }
-        let was_paused = was == Some(PAUSED);
+        // The brake may be engaged by now; then this waits for it, and is not lost.
+        if self.was_held_by(PAUSED) && self.facts.intent.response != Response::Paused {
+            self.next.changes.iter_mut().for_each(start_anew);
+        }
+        if self.is_silent || !self.has_rested() {
+            return;
+        }
         self.happen("Resumed", "the response goes on");
-        for index in 0..self.next.changes.len() {
-            let mut change = self.next.changes[index].clone();
-            if was_paused {
-                self.start_anew(&mut change);
-            }
-            if change.state.is_open_intent() {
-                change.tries = 0;
-                change.joined_at = Some(self.now);
-            }
-            self.next.changes[index] = change;
+        for change in self.next.changes.iter_mut().filter(|change| change.state.is_open_intent()) {
+            change.tries = 0;
+            change.joined_at = Some(self.now);
         }
     }
 
-    /// What had failed is tried again.
-    fn start_anew(&self, change: &mut Change) {
-        let reverts = self
-            .step(&change.step)
-            .is_some_and(|step| step.on_failure == OnFailure::Revert && self.has_failed(step));
-        match change.state {
-            // Its values are in force without a record: they would be taken for those from before.
-            ChangeState::Failed if change.reason.as_deref() == Some("RecordNotKept") => {}
-            ChangeState::Failed if change.round > 1 => {
-                change.stand(ChangeState::Reverted, "Resumed", "it is tried again after a pause");
-                change.again = Again::Always;
-            }
-            ChangeState::Failed => {
-                change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
-            }
-            ChangeState::Held => {
-                change.state = ChangeState::Unclear;
-            }
-            ChangeState::Reverted if reverts => change.again = Again::IfMatching,
-            ChangeState::Planned
-            | ChangeState::Intended
-            | ChangeState::Unclear
-            | ChangeState::Applied
-            | ChangeState::Verified
-            | ChangeState::Reverting
-            | ChangeState::Reverted
-            | ChangeState::Ceded
-            | ChangeState::Kept
-            | ChangeState::Skipped => {}
+    fn was_held_by(&self, reason: &str) -> bool {
+        self.facts.state.held.as_ref().is_some_and(|held| held.reason == reason)
+    }
+
+    /// Whether it rested until now, so that what listings before had given a person to decide is not known any more.
+    pub(super) fn has_rested(&self) -> bool {
+        self.was_held_by(PAUSED) || self.was_held_by(BRAKED)
+    }
+}
+
+/// What had failed is tried again, and with it what went back because of that.
+fn start_anew(change: &mut Change) {
+    match change.state {
+        // Its values are in force without a record: they would be taken for those from before.
+        ChangeState::Failed if change.reason.as_deref() == Some("RecordNotKept") => {}
+        ChangeState::Failed if change.round > 1 => {
+            change.stand(ChangeState::Reverted, "Resumed", "it is tried again after a pause");
+            change.again = Again::Always;
         }
+        ChangeState::Failed => {
+            change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
+        }
+        ChangeState::Held => change.state = ChangeState::Unclear,
+        ChangeState::Reverted if change.again == Again::AfterPause => change.again = Again::IfMatching,
+        ChangeState::Planned
+        | ChangeState::Intended
+        | ChangeState::Unclear
+        | ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Reverted
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Skipped => {}
     }
 }

@@ -19,7 +19,7 @@ use super::Round;
 use super::climb::RELIST_IDLE;
 use super::course::Course;
 use crate::action::Plan;
-use crate::change::{Again, Change, ChangeState};
+use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target, is_due};
 use crate::id::digest;
@@ -212,7 +212,10 @@ impl Round<'_> {
             return self.applied(change, &target.object);
         }
         match (gives_up, moved) {
-            (Some(why), true) => self.abandon(change, &why),
+            (Some(why), true) => {
+                change.fence = fence_on(target);
+                self.abandon(change, &why);
+            }
             (Some(why), false) => self.fence(change, target, &why),
             // It may land yet, or be sent again when a rule holds again; after the timeout it is given up.
             (None, _) if !may_send => {
@@ -259,18 +262,20 @@ impl Round<'_> {
     fn intend_anew(&mut self, change: &mut Change, target: &Target) {
         let Some(step) = self.step(&change.step).cloned() else { return };
         let Some(plan) = self.consider(&step, target) else { return };
-        match plan {
+        let (reason, why) = match plan {
             Plan::Change(fields) if self.is_beyond_approval(change, &fields) => {
                 let why = "the object has changed since its plan was approved; it needs a new approval";
-                change.stand(not_in_force(change), "PlanChanged", why);
+                ("PlanChanged", why.to_owned())
             }
             Plan::Change(fields) => {
                 change.fields = fields;
-                self.intend(change, target);
+                return self.intend(change, target);
             }
-            Plan::NothingToDo(why) => change.stand(not_in_force(change), "NothingToDo", why),
-            Plan::Refused { reason, message } => change.stand(not_in_force(change), reason, message),
-        }
+            Plan::NothingToDo(why) => ("NothingToDo", why),
+            Plan::Refused { reason, message } => (reason, message),
+        };
+        change.fence = fence_on(target);
+        change.stand(not_in_force(change), reason, why);
     }
 
     /// Records the intent, to be sent once it is recorded.
@@ -335,6 +340,11 @@ impl Round<'_> {
         change.state.is_open_intent()
             && change.joined_at.is_some_and(|joined| after(joined, step.timeout) <= self.now)
     }
+}
+
+/// The fence that is on the object, maybe since an earlier round: it must be taken off.
+fn fence_on(target: &Target) -> Option<String> {
+    undo::annotation(&target.object, undo::FENCE).map(|nonce| cut(nonce, 128))
 }
 
 /// The state of a change whose newest intent came to nothing: an earlier round was put back.

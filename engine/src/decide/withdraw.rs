@@ -18,7 +18,9 @@ const LET_GO: SignedDuration = SignedDuration::from_secs(120);
 
 fn let_go(change: &mut Change, reason: &str, why: &str) {
     change.fence = None;
-    change.stand(ChangeState::Ceded, reason, why);
+    if change.state.is_outstanding() {
+        change.stand(ChangeState::Ceded, reason, why);
+    }
 }
 
 impl Round<'_> {
@@ -118,7 +120,7 @@ impl Round<'_> {
     /// answer is no, and the namespace with the ServiceAccount is going away.
     fn is_refused_for_good(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
-        if !change.state.is_outstanding() || !self.was_refused(&change) {
+        if !(change.state.is_outstanding() || change.fence.is_some()) || !self.was_refused(&change) {
             return false;
         }
         let due = self.next.closing_since.map(|since| after(since, LET_GO));
@@ -151,7 +153,10 @@ impl Round<'_> {
     }
 
     pub(super) fn say_what_is_outstanding(&mut self) {
-        let stuck = |change: &&Change| change.state.is_outstanding() && is_stuck(change);
+        let closes = self.next.closing.is_some(); // only then fences are taken off
+        let stuck = |change: &&Change| {
+            (change.state.is_outstanding() || closes && change.fence.is_some()) && is_stuck(change)
+        };
         let Some(change) = self.next.changes.iter().find(stuck) else {
             // What is being tried again at this moment is not back yet, so that is still so.
             let is_tried_again = |change: &Change| {

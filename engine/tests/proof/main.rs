@@ -1,5 +1,6 @@
 //! Proves `decide`: against stories, against faults, and against its own mutants.
 
+mod approvals;
 mod faults;
 mod journal;
 mod mutants;

@@ -10,7 +10,6 @@ use kube::Client;
 use super::record::Recorded;
 use crate::actuator::{delete_pod, guarded_patch};
 use crate::controller::Context;
-use crate::controller::brake::BrakeOf;
 use crate::controller::error::Error;
 use crate::kubernetes::discovery::ResolveError;
 
@@ -28,7 +27,7 @@ pub async fn act(
     account: &Client,
     recorded: &Recorded,
 ) -> Result<BTreeMap<EffectId, Outcome>, Error> {
-    let brake = BrakeOf { client: &context.client, namespace: &context.namespace };
+    let brake = context.brake();
     let mut heard = BTreeMap::new();
     for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
         if !recorded.decision().is_for_a_person()

@@ -24,7 +24,6 @@ use self::holder::Holders;
 use self::observe::{Account, Kinds};
 use self::own::OwnReads;
 use self::situation::{Situation, observe_policy};
-use super::brake::BrakeOf;
 use super::error::Error;
 use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
@@ -181,7 +180,7 @@ async fn decide_and_remember(
     let namespace = incident.namespace().unwrap_or_default();
     let own = OwnReads {
         holders: Holders { client: &context.client, namespaces: &context.watch_namespaces },
-        brake: Some(BrakeOf { client: &context.client, namespace: &context.namespace }),
+        brake: Some(context.brake()),
         namespace: &namespace,
     };
     let looked = decide_with_looks(kinds, account, own, rules, facts).await;

@@ -53,7 +53,7 @@ async fn a_target_without_any_of_the_fields_is_left_alone_and_counted() {
 }
 
 #[tokio::test]
-async fn more_targets_than_the_guardrail_allows_are_held_and_nothing_is_written() {
+async fn more_targets_than_the_guardrail_allows_are_left_alone_until_their_plan_is_approved() {
     let drill = Drill::new("s12-many").await;
     let world = &drill.world;
     let made: Vec<_> = stream::iter(0..300)
@@ -73,9 +73,9 @@ async fn more_targets_than_the_guardrail_allows_are_held_and_nothing_is_written(
     drill.ring().await;
     let incident = world.incident_of(&policy).await;
     let held = incident.wait_until("Held", |incident| is_stalled(incident, "TooManyTargets")).await;
-    assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
+    assert_eq!(held.data["status"]["phase"], "AwaitingApproval", "{incident}");
     let message = message_of(&held, "Stalled");
-    for word in ["300", "100", "maxTargets", "withdraw"] {
+    for word in ["300", "100", "maxTargets", "firebreak approve", "withdraw"] {
         assert!(message.contains(word), "{incident}: no {word} in {message:?}");
     }
     heartbeats(&operator, 5).await;
@@ -83,8 +83,10 @@ async fn more_targets_than_the_guardrail_allows_are_held_and_nothing_is_written(
         all.assert_untouched(number).await;
     }
 
-    // A person raises it.
-    policy.merge("alice", json!({"spec": {"guardrails": {"maxTargets": 300}}})).await;
+    // A person approves the plan, which is carried out in more than one batch.
+    let plan = &held.data["status"]["steps"][0]["planHash"];
+    let approval = json!({"step": "cpu-fallback", "planHash": plan, "approvedBy": "alice"});
+    incident.merge("alice", json!({"spec": {"approvals": [approval]}})).await;
     incident.wait_for_condition("Mitigated", "True").await;
     all.wait_until_fallen().await;
     drill.recover(&incident).await;

@@ -2,6 +2,7 @@
 //! The API server refuses the rest, by the admission policies that are shipped.
 
 mod approvals;
+mod guardrails;
 
 use std::{collections::BTreeMap, fmt::Debug};
 

@@ -1,0 +1,179 @@
+//! What was observed, and nothing that was derived from it.
+
+mod look;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+pub use self::look::{Brake, Holder, Listing, Look, LookResult, Looks, Own};
+pub use self::target::{Demand, Obstacle, OwnedBy, Part, Role, ScaledBy, Slot, Slots, Target};
+use crate::effect::EffectId;
+use crate::expression::FieldValue;
+use crate::id::IncidentId;
+use crate::incident::{IncidentState, RuleStatus};
+use crate::intent::PersonIntent;
+use crate::response::RecentResponse;
+
+/// What one signal says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// It has values.
+    Known {
+        /// The fields of the signal's kind, but `expected` and `missing`, which the engine adds.
+        values: BTreeMap<String, FieldValue>,
+    },
+    /// It has none.
+    Unknown {
+        /// In one word, such as `Forbidden`.
+        reason: String,
+        /// For people: what is missing and what to do.
+        detail: String,
+    },
+}
+
+/// Everything that a decision about an Incident starts from.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which Incident.
+    pub incident: IncidentId,
+    /// Its state as recorded.
+    pub state: IncidentState,
+    /// What a person wants.
+    pub intent: PersonIntent,
+    /// The policy, as far as it can be used.
+    pub policy: PolicyFact,
+    /// What the signals say.
+    pub signals: BTreeMap<String, Reading>,
+    /// The value of `expected` before the trouble, per signal.
+    pub baselines: BTreeMap<String, i64>,
+    /// The rules as the policy's status has them: the clocks of a new Incident go on from there.
+    pub policy_rules: Vec<RuleStatus>,
+    /// The clocks of the rules cannot be trusted: too long nobody watched.
+    pub clocks_broken: bool,
+    /// How long ago the targets of each step were last listed.
+    pub listing_age: BTreeMap<String, SignedDuration>,
+    /// How long the live reads of the last decision took: a server that is slow is asked less often.
+    pub reads_took: SignedDuration,
+    /// The live reads that were asked for so far.
+    pub looked: BTreeMap<Look, LookResult>,
+    /// What became of the effects of the last decision.
+    pub outcomes: BTreeMap<EffectId, Outcome>,
+    /// What became of the report.
+    pub report: Option<Result<String, String>>,
+}
+
+impl Facts {
+    /// What is known of an Incident of which nothing has been read yet.
+    pub fn new(incident: IncidentId, policy: PolicyFact) -> Self {
+        Self {
+            incident,
+            policy,
+            state: IncidentState::default(),
+            intent: PersonIntent::default(),
+            signals: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            policy_rules: Vec::new(),
+            clocks_broken: false,
+            listing_age: BTreeMap::new(),
+            reads_took: SignedDuration::ZERO,
+            looked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            report: None,
+        }
+    }
+}
+
+/// The policy of an Incident, as far as it can be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyFact {
+    /// It is there, Accepted, and its claim names this Incident.
+    Usable {
+        /// Uid.
+        uid: String,
+        /// Name.
+        name: String,
+        /// Generation.
+        generation: i64,
+        /// The ServiceAccount that it names.
+        service_account: String,
+        /// The responses that it has had lately, this one among them.
+        responses: Vec<RecentResponse>,
+    },
+    /// It is gone, suspended, not Accepted, or in Observe with changes in force.
+    Unavailable {
+        /// For people.
+        why: String,
+    },
+    /// The Incident names none, and no rule of any policy beside it holds.
+    NotChosen {
+        /// For people.
+        why: String,
+    },
+    /// Its claim names another Incident.
+    Claimed {
+        /// The Incident that has the claim, empty if there is none.
+        by: String,
+        /// Whether this Incident was made by the controller for a claim that is lost.
+        superseded: bool,
+    },
+}
+
+/// What became of one effect.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// 200, with the object as it is now.
+    Done(Arc<Value>),
+    /// 400, 403, 404, 422: the server says no.
+    Refused {
+        /// The code.
+        code: u16,
+        /// What it said.
+        why: String,
+        /// The fields it named.
+        fields: Vec<String>,
+    },
+    /// 409 or 429: try again.
+    Later {
+        /// Whether another write came first (409).
+        conflict: bool,
+        /// Retry-After.
+        after: Option<SignedDuration>,
+    },
+    /// Anything else: it may have been applied or not.
+    Unclear {
+        /// For people.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// The name, for logs: the objects themselves never go there.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "Done",
+            Self::Refused { .. } => "Refused",
+            Self::Later { .. } => "Later",
+            Self::Unclear { .. } => "Unclear",
+        }
+    }
+}
+
+/// The readings that are known, in the shape of an expression's variables.
+pub fn known(signals: &BTreeMap<String, Reading>) -> BTreeMap<String, BTreeMap<String, FieldValue>> {
+    signals
+        .iter()
+        .filter_map(|(name, reading)| match reading {
+            Reading::Known { values } => Some((name.clone(), values.clone())),
+            Reading::Unknown { .. } => None,
+        })
+        .collect()
+}
+
+/// When something is due, with the moment of the decision to compare it to.
+pub fn is_due(at: Option<Timestamp>, now: Timestamp) -> bool {
+    at.is_none_or(|at| at <= now)
+}
