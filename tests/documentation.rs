@@ -14,7 +14,6 @@ use sources::sources;
 /// Words of the engine that look like reasons and are none, or are explained elsewhere.
 const NO_REASONS: &[&str] = &[
     "Helm", // the value of a label
-    "Approv", // how the entries of the timeline about approvals begin
 ];
 
 fn root() -> &'static Path {

@@ -137,6 +137,9 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
         Phase::Monitoring => {
             "a step helped; everything goes back when no rule has held for recovery.for".to_owned()
         }
+        Phase::Reverting if state.closing == Some(Closing::Kept) => {
+            "the changes are being made permanent".to_owned()
+        }
         Phase::Reverting => "everything is being put back".to_owned(),
         Phase::Held => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Resolved => {

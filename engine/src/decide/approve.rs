@@ -27,6 +27,9 @@ const WELL: [&str; 3] = ["ready", "available", "healthy"];
 /// The entry of the timeline that asks for an approval.
 const NEEDED: &str = "ApprovalNeeded";
 
+/// All that the timeline says about approvals.
+const ABOUT: [&str; 5] = [NEEDED, "Approved", "ApprovalUsed", "ApprovalVoid", "ApprovalExpired"];
+
 /// Why a plan must be approved.
 pub(super) struct Needed {
     reason: &'static str,
@@ -188,7 +191,7 @@ impl Round<'_> {
             Some(_) => {
                 let prefix = format!("step {}: ", step.name);
                 let is_about_it = |entry: &&TimelineEntry| {
-                    entry.type_.starts_with("Approv") && entry.message.starts_with(&prefix)
+                    ABOUT.contains(&entry.type_.as_str()) && entry.message.starts_with(&prefix)
                 };
                 let newest = self.next.timeline.iter().rev().find(is_about_it);
                 newest.is_some_and(|entry| entry.type_ == NEEDED && entry.message == text)

@@ -43,7 +43,8 @@ impl Round<'_> {
                 }
             };
             if closing != Closing::Recovered {
-                self.happen("WithdrawalStarted", &text);
+                let type_ = if closing == Closing::Kept { "KeepStarted" } else { "WithdrawalStarted" };
+                self.happen(type_, &text);
             }
         }
         self.next.held = None;

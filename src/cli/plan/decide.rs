@@ -178,7 +178,7 @@ async fn decide(
 fn resolved(looked: &BTreeMap<Look, LookResult>) -> Resolved {
     let listings = looked.iter().filter_map(|(look, result)| match (look, result) {
         (Look::Step(step), LookResult::Listed(listing)) => Some((step, listing)),
-        _ => None,
+        (Look::Step(_) | Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace, _) => None,
     });
     listings
         .flat_map(|(step, listing)| listing.targets.iter().map(move |target| (step, target)))
