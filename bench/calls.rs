@@ -127,6 +127,7 @@ fn kind(call: &Call) -> &'static str {
         ("incidents", true) if status => "**Incident: status write**",
         ("incidents", true) => "Incident: create, finalizer",
         ("remediationpolicies", true) => "**policy: status write**",
+        ("configmaps", false) if name == "firebreak-brake" => "brake: get",
         ("configmaps", _) => "report",
         (_, false) if call.is_watch() => "watch",
         ("incidents" | "remediationpolicies", false) => "Incident, policy: get",
