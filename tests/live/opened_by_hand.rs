@@ -1,6 +1,6 @@
 //! Incidents that people open, with `kubectl apply` alone.
 
-use kube::api::DynamicObject;
+use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,6 +39,18 @@ async fn a_person_may_open_an_incident_while_the_policy_waits() {
     let after = model.snapshot().await;
     assert_eq!(after.spec, before.spec, "{model}: spec");
     assert_eq!(after.generation, before.generation + 4, "{model}: there and back, twice");
+
+    // One that is deleted while its changes are in force puts them back before it goes.
+    let third = kubectl_apply(&drill, "deleted", json!({"severity": "P0"})).await;
+    let in_force = third.wait_for_condition("Mitigated", "True").await;
+    assert_eq!(in_force.finalizers(), ["firebreak.dev/loans"], "{third}");
+    models.wait_until_fallen().await;
+    third.delete().await;
+    third.wait_until_gone().await;
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, before.spec, "{model}: spec");
+    assert_eq!(after.generation, before.generation + 6, "{model}: there and back, three times");
+    drill::models::assert_no_trace(model, before, &after);
 }
 
 #[tokio::test]

@@ -1,13 +1,47 @@
 //! The policy goes away while its Incident is open: nothing is applied or put back by
 //! itself, and a person can still end it.
 
+use std::collections::BTreeSet;
+
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
     drill::{self, Drill, Models, closed, has_fallen, heartbeats, is_stalled, message_of},
-    support::{object::Object, operator::Operator},
+    support::{object::Object, operator::Operator, proxy::Exchange},
 };
+
+/// Another ServiceAccount of the policy's namespace, which may do everything there and in the other one, and which
+/// the operator may be.
+const OTHER_ACCOUNT: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: other, namespace: "${a}"}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: other, namespace: "${a}"}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: other, namespace: "${a}"}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: other, namespace: "${b}"}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: other, namespace: "${a}"}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: be-other, namespace: "${a}"}
+rules:
+- {apiGroups: [""], resources: [serviceaccounts], resourceNames: [other], verbs: [impersonate]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: be-other, namespace: "${a}"}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: be-other}
+subjects: [{kind: ServiceAccount, name: firebreak, namespace: "${operator}"}]
+"#;
 
 struct Response {
     drill: Drill,
@@ -179,4 +213,52 @@ async fn a_suspended_policy_opens_nothing() {
     heartbeats(&operator, 8).await;
     assert!(drill.incidents().await.is_empty(), "{policy}: opened an Incident");
     models.assert_untouched(0).await;
+}
+
+/// The policy gets another ServiceAccount, and the Incident sees that it has changed.
+async fn gets_another_account(response: &Response) {
+    let Response { policy, incident, .. } = response;
+    let edited = policy.merge("alice", json!({"spec": {"serviceAccountName": "other"}})).await;
+    let now = json!(edited.metadata.generation);
+    let sees_it = |seen: &DynamicObject| seen.data["status"]["policy"]["generation"] == now;
+    incident.wait_until("sees the policy as it is now", sees_it).await;
+}
+
+/// Every write to a model was the first ServiceAccount's, which still stands in the status.
+async fn assert_first_account_did_it(response: &Response) {
+    let Response { drill, operator, models, incident, .. } = response;
+    models.assert_put_back().await;
+    let seen = incident.get().await;
+    assert_eq!(seen.data["status"]["policy"]["serviceAccount"], "firebreak-responder", "{incident}");
+    let first = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);
+    let writes = operator.proxy.writes();
+    let of_models = writes.iter().filter(|each| each.call.target.resource == "llmdeployments");
+    let users: BTreeSet<_> = of_models.map(|each| each.call.user.as_deref()).collect();
+    assert_eq!(users, BTreeSet::from([Some(first.as_str())]), "{incident}: who wrote the models");
+}
+
+#[tokio::test]
+async fn a_response_goes_on_with_the_account_that_it_began_with_and_the_policy_watches_with_its_new_one() {
+    let response = begin("account-mighty").await;
+    let (world, incident) = (&response.drill.world, &response.incident);
+    world.apply("harness", &OTHER_ACCOUNT.replace("${operator}", &world.operator_namespace)).await;
+    gets_another_account(&response).await;
+    let other = format!("system:serviceaccount:{}:other", world.a);
+    let is_others = |exchange: &Exchange| {
+        exchange.call.user.as_deref() == Some(other.as_str()) && exchange.call.watches("configmaps")
+    };
+    response.operator.proxy.wait_for("watched as the other", is_others).await;
+    response.policy.wait_for_condition("Authorized", "True").await;
+    let resolved = response.drill.recover(incident).await;
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
+    assert_first_account_did_it(&response).await;
+}
+
+#[tokio::test]
+async fn a_response_is_withdrawn_by_its_first_account_when_the_policy_has_one_that_may_not_act() {
+    let response = begin("account-none").await;
+    response.policy.merge("alice", json!({"spec": {"serviceAccountName": "other"}})).await;
+    response.policy.wait_for_condition("Authorized", "False").await;
+    response.assert_can_be_withdrawn().await;
+    assert_first_account_did_it(&response).await;
 }
