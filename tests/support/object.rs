@@ -130,8 +130,13 @@ impl Object {
     }
 
     pub async fn wait_until_gone(&self) {
-        if let Err(Some(last)) = self.watch(PATIENCE, |object| object.is_none()).await {
-            panic!("{self}: still there after {PATIENCE:?}:\n{}", manifest::readable(&last));
+        self.wait_until_gone_within(PATIENCE).await;
+    }
+
+    /// [`Self::wait_until_gone`] with another deadline.
+    pub async fn wait_until_gone_within(&self, patience: Duration) {
+        if let Err(Some(last)) = self.watch(patience, |object| object.is_none()).await {
+            panic!("{self}: still there after {patience:?}:\n{}", manifest::readable(&last));
         }
     }
 
