@@ -42,6 +42,16 @@ enum Fate {
     PolicyDeleted,
     PolicyObserves,
     PolicyNotAccepted,
+    /// Its step gets another name and another action.
+    PolicyEdited,
+}
+
+/// What a person does in the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Withdrawn,
+    Kept,
+    Deleted,
 }
 
 const PHASES: [Phase; 7] = [
@@ -54,7 +64,7 @@ const PHASES: [Phase; 7] = [
     Phase::Reverting,
 ];
 
-const FATES: [Fate; 8] = [
+const FATES: [Fate; 9] = [
     Fate::Paused,
     Fate::Withdrawn,
     Fate::Kept,
@@ -63,14 +73,24 @@ const FATES: [Fate; 8] = [
     Fate::PolicyDeleted,
     Fate::PolicyObserves,
     Fate::PolicyNotAccepted,
+    Fate::PolicyEdited,
 ];
 
-/// The alarm of those that are to recover.
-const OTHER_ALARM: &str = r#"{"apiVersion": "v1", "kind": "ConfigMap", "data": {"rings": "yes"},
-    "metadata": {"name": "other-alarm", "namespace": "${a}"}}"#;
+/// The alarm of those that are to recover, and the one that is silent when a step has helped that has not yet.
+const OTHER_ALARMS: &str = r#"
+{"apiVersion": "v1", "kind": "ConfigMap", "data": {"rings": "yes"},
+    "metadata": {"name": "other-alarm", "namespace": "${a}"}}
+---
+{"apiVersion": "v1", "kind": "ConfigMap", "data": {"rings": "yes"},
+    "metadata": {"name": "has-helped", "namespace": "${a}"}}"#;
+
+/// The checks of a step that never helps.
+fn never() -> Value {
+    json!([{"cel": {"expression": "signals.alarm.total > 5"}}])
+}
 
 /// One phase and one fate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Case {
     phase: Phase,
     fate: Fate,
@@ -90,12 +110,18 @@ impl Case {
         let mut policy = drill::policy_manifest(|spec| {
             *drill::targets(spec) = json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment",
                 "names": [self.name()], "where": "true"});
-            let never = json!([{"cel": {"expression": "signals.alarm.total > 5"}}]);
             match self.phase {
                 Phase::Open => spec["steps"][0]["when"] = json!("signals.alarm.total > 5"),
                 Phase::AwaitingApproval => spec["steps"][0]["approval"] = json!("Required"),
-                Phase::Held => spec["steps"][0]["verify"] = json!({"within": "1s", "checks": never}),
-                Phase::Verifying => spec["steps"][0]["verify"] = json!({"within": "1h", "checks": never}),
+                Phase::Held => spec["steps"][0]["verify"] = json!({"within": "1s", "checks": never()}),
+                Phase::Verifying => {
+                    let mut helped = spec["signals"][0].clone();
+                    helped["name"] = json!("helped");
+                    helped["objects"]["names"] = json!(["has-helped"]);
+                    spec["signals"].as_array_mut().expect("a list").push(helped);
+                    let check = json!([{"cel": {"expression": "signals.helped.unhealthy == 0"}}]);
+                    spec["steps"][0]["verify"] = json!({"within": "1h", "checks": check});
+                }
                 // So often that it is under way for as long as the test is.
                 Phase::Remediating => spec["steps"][0]["retries"] = json!(10),
                 Phase::Monitoring => {}
@@ -111,13 +137,37 @@ impl Case {
         !matches!(self.phase, Phase::Open | Phase::AwaitingApproval | Phase::Remediating)
     }
 
+    /// Another step in the place of its own, which does not help where its own does in the end.
+    fn edited(self) -> Value {
+        let mut steps = self.policy()["spec"]["steps"].take();
+        steps[0]["name"] = json!("edited");
+        steps[0]["action"]["cpuFallback"]["quantization"] = json!("fp8");
+        if self.phase == Phase::Verifying {
+            steps[0]["verify"]["checks"] = never();
+        }
+        json!({"spec": {"steps": steps}})
+    }
+
+    /// How a person ends it, by the fate itself or after it. Those that no policy ends, in every way that there is.
+    fn end(self) -> End {
+        match self.fate {
+            Fate::Kept | Fate::PolicyDeleted => End::Kept,
+            Fate::Deleted | Fate::PolicySuspended => End::Deleted,
+            Fate::Paused
+            | Fate::Withdrawn
+            | Fate::PolicyObserves
+            | Fate::PolicyNotAccepted
+            | Fate::PolicyEdited => End::Withdrawn,
+        }
+    }
+
     /// Whether nothing at all is done until a person acts. A policy that observes publishes its plan as long as
     /// nothing was changed.
     fn stands_still(self) -> bool {
         match self.fate {
             Fate::Paused | Fate::PolicySuspended | Fate::PolicyDeleted | Fate::PolicyNotAccepted => true,
             Fate::PolicyObserves => self.is_in_force(),
-            Fate::Withdrawn | Fate::Kept | Fate::Deleted => false,
+            Fate::Withdrawn | Fate::Kept | Fate::Deleted | Fate::PolicyEdited => false,
         }
     }
 }
@@ -185,6 +235,11 @@ impl Response {
             Fate::PolicyDeleted => self.policy.delete().await,
             Fate::PolicyObserves => drop(policy(json!({"spec": {"mode": "Observe"}})).await),
             Fate::PolicyNotAccepted => drop(policy(json!({"spec": {"severity": unknown}})).await),
+            Fate::PolicyEdited => {
+                policy(self.case.edited()).await;
+                let is_told = |seen: &DynamicObject| drill::times(seen, "PolicyChanged") == 1;
+                self.incident.wait_until(&format!("{:?}: PolicyChanged", self.case), is_told).await;
+            }
         }
         if self.case.stands_still() {
             let is_paused = self.case.fate == Fate::Paused;
@@ -202,9 +257,30 @@ impl Response {
         }
     }
 
+    /// A person ends it, if that was not its fate.
+    async fn ends(&self) {
+        match self.case.end() {
+            _ if matches!(self.case.fate, Fate::Withdrawn | Fate::Kept | Fate::Deleted) => {}
+            End::Withdrawn => self.respond("Withdrawn").await,
+            End::Kept => self.respond("Kept").await,
+            End::Deleted => self.incident.delete().await,
+        }
+    }
+
+    /// A step that has begun is finished and verified as it was when it began.
+    async fn finishes_its_step(&self) {
+        self.wait_for_phase("Monitoring").await;
+        let (model, before) = (&self.models.objects[0], &self.models.before[0]);
+        let case = self.case;
+        assert_eq!(model.snapshot().await.spec, fallen_spec(&before.spec), "{case:?}: {model}");
+        let seen = self.incident.get().await;
+        let step = &seen.data["status"]["steps"][0];
+        assert_eq!((&step["name"], &step["state"]), (&json!("cpu-fallback"), &json!("Verified")), "{case:?}");
+    }
+
     async fn assert_nothing_is_half_way(&self) {
         let Self { case, incident, models, .. } = self;
-        if case.fate == Fate::Deleted {
+        if case.end() == End::Deleted {
             incident.wait_until_gone().await;
         } else {
             self.assert_is_closed().await;
@@ -212,7 +288,7 @@ impl Response {
         let (model, before) = (&models.objects[0], &models.before[0]);
         let after = model.snapshot().await;
         assert_eq!(after.traces(), Vec::<&str>::new(), "{case:?}: traces on {model}");
-        if case.fate == Fate::Kept && case.is_in_force() {
+        if case.end() == End::Kept && case.is_in_force() {
             assert_eq!(after.spec, fallen_spec(&before.spec), "{case:?}: {model}");
         } else {
             assert_eq!(after.spec, before.spec, "{case:?}: {model}");
@@ -226,10 +302,10 @@ impl Response {
         let name = format!("{case:?}: {incident}");
         let status = &closed.data["status"];
         if case.phase == Phase::Reverting && status["closing"] == "Recovered" {
-            assert_eq!(case.fate, Fate::Paused, "{name}: only this one went on by itself");
+            let goes_on = matches!(case.fate, Fate::Paused | Fate::PolicyEdited);
+            assert!(goes_on, "{name}: only these went on by themselves");
         } else {
-            let closing = if case.fate == Fate::Kept { "Kept" } else { "Withdrawn" };
-            assert_eq!(status["closing"], closing, "{name}");
+            assert_eq!(status["closing"], format!("{:?}", case.end()), "{name}");
         }
         for (type_, truth) in [("Ready", "True"), ("Stalled", "False"), ("Returned", "True")] {
             assert_eq!(condition(&closed, type_), Some(truth), "{name}: {type_}");
@@ -256,7 +332,8 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
     let refused = |call: &Call| is_of(call, "reverting") && is_return(call, &call.target.name);
     operator.proxy.on(Rule::each(refused, Fault::answer(403)));
     drill.ring().await;
-    let other_alarm = drill.world.apply("harness", OTHER_ALARM).await.remove(0);
+    let other_alarms = drill.world.apply("harness", OTHER_ALARMS).await;
+    let (other_alarm, has_helped) = (&other_alarms[0], &other_alarms[1]);
 
     let responses = join_all(Case::all().map(|case| Response::begin(&drill, case))).await;
     other_alarm.merge("harness", json!({"data": {"rings": "no"}})).await;
@@ -272,16 +349,22 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
         if case.stands_still() {
             assert_eq!(before.version, after.version, "{case:?}: written while it stands still");
         }
+        if case.fate == Fate::PolicyEdited && case.is_in_force() {
+            let own = fallen_spec(&response.models.before[0].spec);
+            assert_eq!(after.spec, own, "{case:?}: changed by the step of another policy");
+        }
     }
 
     // Those that were paused go on, and a person ends all.
     let paused = |response: &&Response| response.case.fate == Fate::Paused;
     join_all(responses.iter().filter(paused).map(Response::goes_on)).await;
+    has_helped.merge("harness", json!({"data": {"rings": "no"}})).await;
+    let begun = Case { phase: Phase::Verifying, fate: Fate::PolicyEdited };
+    join_all(responses.iter().filter(|one| one.case == begun).map(Response::finishes_its_step)).await;
     operator.proxy.forget_rules();
-    let is_open = |one: &&Response| !matches!(one.case.fate, Fate::Withdrawn | Fate::Kept | Fate::Deleted);
-    join_all(responses.iter().filter(is_open).map(|response| response.respond("Withdrawn"))).await;
+    all(&responses, Response::ends).await;
     let a = drill.world.a.as_str();
-    let stays = |response: &&Response| response.case.fate != Fate::Deleted;
+    let stays = |response: &&Response| response.case.end() != End::Deleted;
     let staying: Vec<&str> = responses.iter().filter(stays).map(|one| one.incident.name()).collect();
     let wait = ["wait", "--for=condition=Resolved", "--namespace", a, "--timeout=60s", "incident"];
     drill.world.kubectl(&[&wait[..], &staying].concat()).await;

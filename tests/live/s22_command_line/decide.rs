@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{firebreak, run};
 use crate::{
-    drill::{self, Drill, policy_manifest},
+    drill::{self, Drill, Models, policy_manifest},
     support::{
         object::{Object, condition},
         proxy::{Fault, Rule},
@@ -26,6 +26,49 @@ async fn grant_what_is_printed(drill: &Drill) {
     let file = world.files().join("rights.yaml");
     std::fs::write(&file, rights.out).expect("the testbed's directory is writable");
     world.kubectl(&["apply", "-f", &file.display().to_string()]).await;
+}
+
+/// Two people see the whole of a response that a third withdraws: one from its opening on.
+async fn watch_until_withdrawn(drill: &Drill, policy: &Object, models: &Models) {
+    let world = &drill.world;
+    let opens = ["open", "drill", "--severity", "P0", "--watch"];
+    let ends = async {
+        let incident = world.incident_of(policy).await;
+        incident.wait_for_condition("Mitigated", "True").await;
+        let (watches, withdraws) = (["watch", incident.name()], ["withdraw", incident.name()]);
+        tokio::join!(run(world, &watches), run(world, &withdraws))
+    };
+    let (from_the_beginning, (watched, _)) = tokio::join!(run(world, &opens), ends);
+    let phases = [" → Remediating", " → Monitoring", "Monitoring → Reverting", "Reverting → Resolved"];
+    for words in phases.iter().chain(&["step cpu-fallback", "Applied", "Verified", "Reverted"]) {
+        assert!(from_the_beginning.contains(words), "no {words} in {from_the_beginning}");
+    }
+    for words in ["WithdrawalStarted", "Resolved", "Reverted"] {
+        assert!(watched.contains(words), "no {words} in {watched}");
+    }
+    models.assert_put_back().await;
+}
+
+/// What is decided of an Incident that waits for another one is decided of it alone.
+async fn decide_of_the_second(drill: &Drill, first: &Object, models: &Models) {
+    let world = &drill.world;
+    let said = async || {
+        let seen = first.get().await;
+        let status = &seen.data["status"];
+        let parts = ["phase", "acknowledgedBy", "closing", "steps", "changes", "timeline"];
+        (seen.data["spec"].clone(), parts.map(|part| status[part].clone()))
+    };
+    let (before, model) = (said().await, models.objects[0].snapshot().await);
+    let second = drill.open("second", json!({})).await;
+    second.wait_until("waits", |seen| drill::is_stalled(seen, "AnotherIncident")).await;
+    assert!(run(world, &["describe", "second"]).await.contains(first.name()));
+    assert!(run(world, &["ack", "second"]).await.contains("is acknowledged by"));
+    let paused = run(world, &["pause", "second"]).await;
+    assert!(paused.contains("is Paused  Held  0 change(s) in force"), "{paused}");
+    assert!(run(world, &["withdraw", "second"]).await.contains("→ Resolved"));
+    assert_eq!(second.get().await.data["status"]["closing"], "Withdrawn", "{second}");
+    assert_eq!(said().await, before, "{first}");
+    assert_eq!(models.objects[0].snapshot().await, model, "{first}: its model");
 }
 
 /// Opens an Incident by hand.
@@ -49,6 +92,7 @@ async fn a_person_runs_a_whole_response_from_the_command_line() {
         serde_json::from_str(&world.kubectl(&["auth", "whoami", "-o", "json"]).await).expect("JSON");
     let me = me["status"]["userInfo"]["username"].as_str().expect("a name");
 
+    watch_until_withdrawn(&drill, &policy, &models).await;
     let incident = open(&drill).await;
     let name = incident.name();
     incident.wait_for_condition("Mitigated", "True").await;
@@ -63,9 +107,7 @@ async fn a_person_runs_a_whole_response_from_the_command_line() {
         "{}",
         said.err
     );
-    drill.open("second", json!({})).await.wait_for_condition("Stalled", "True").await;
-    assert!(run(world, &["describe", "second"]).await.contains(name));
-    world.incident("second").delete().await;
+    decide_of_the_second(&drill, &incident, &models).await;
 
     // Two people at the same time.
     let (ack, pause) = (["ack", name], ["pause", name]);
