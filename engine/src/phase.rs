@@ -117,7 +117,7 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
     ]
 }
 
-/// How many steps have helped or are done, of how many, such as `1/2`.
+/// How many steps have begun, of how many, such as `1/2`. One that has failed or was put back counts too.
 pub fn progress(state: &IncidentState) -> String {
     let begun = state.steps.iter().filter(|step| step.definition.is_some()).count();
     format!("{begun}/{}", state.steps.len())

@@ -35,6 +35,7 @@ use super::condition::Condition;
     printcolumn(name = "Policy", type_ = "string", json_path = ".status.policy.name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.severityReason", priority = 1),
+    printcolumn(name = "Acknowledged", type_ = "string", json_path = ".spec.acknowledgedBy", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

@@ -95,7 +95,7 @@ fn table(found: Vec<DynamicObject>, namespaces: bool, wide: bool, now: Timestamp
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let heading = ["NAME", "SEVERITY", "PHASE", "STEPS", "CHANGES", "POLICY", "AGE"];
     let before = if namespaces { &["NAMESPACE"][..] } else { &[] };
-    let after = if wide { &["REASON", "MESSAGE"][..] } else { &[] };
+    let after = if wide { &["REASON", "ACKNOWLEDGED", "MESSAGE"][..] } else { &[] };
     table.set_header(before.iter().chain(&heading).chain(after));
     for object in found {
         let mut row = row(&object, now);
@@ -120,10 +120,21 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
             let why =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             let why = format!("cannot be read: {why}");
-            ["?".into(), "?".into(), "?".into(), "?".into(), raw_policy.into(), created, String::new(), why]
+            [
+                "?".into(),
+                "?".into(),
+                "?".into(),
+                "?".into(),
+                raw_policy.into(),
+                created,
+                String::new(),
+                String::new(),
+                why,
+            ]
         }
         Ok(incident) => {
             let policy = incident.policy_name().unwrap_or_default().to_owned();
+            let acknowledged = incident.spec.acknowledged_by.clone().unwrap_or_default();
             let status = incident.status.unwrap_or_default();
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
             let stalled = status.conditions.iter().find(|condition| {
@@ -137,6 +148,7 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
                 policy,
                 created,
                 status.state.severity_reason.clone().unwrap_or_default(),
+                acknowledged,
                 stalled.or(ready).map(|condition| condition.message.clone()).unwrap_or_default(),
             ]
         }

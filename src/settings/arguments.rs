@@ -279,7 +279,7 @@ pub struct NamespaceArgs {
 pub enum Output {
     /// Columns
     Table,
-    /// More columns
+    /// More columns: REASON, ACKNOWLEDGED and MESSAGE; in a tree, every field
     Wide,
     /// The objects as JSON
     Json,

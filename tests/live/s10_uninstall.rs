@@ -61,8 +61,11 @@ async fn an_uninstall_ends_leaves_what_is_peoples_and_everything_can_be_put_back
     policy.get().await;
 
     // By hand, as it is documented.
+    let place = |command: &str| DOCUMENT.find(command).unwrap_or_else(|| panic!("no {command} on the page"));
+    assert!(place("--withdraw-all") < place("delete -k deploy/"), "first everything goes back");
     for command in [
-        "-l firebreak.dev/incident",
+        "kubectl api-resources --namespaced --verbs=list,patch -o name",
+        "-l firebreak.dev/incident,app.kubernetes.io/managed-by!=firebreak",
         "firebreak undo",
         r#"--type=merge -p '{"metadata":{"finalizers":null}}'"#,
     ] {

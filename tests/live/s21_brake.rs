@@ -1,4 +1,4 @@
-//! S21: the brake stops a step in its middle, and what cannot be read counts as engaged.
+//! S21: a pause and the brake stop a step in its middle, and what cannot be read counts as engaged.
 
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// More than one batch of requests.
-const TARGETS: usize = 40;
+/// Two batches of requests and some more.
+const TARGETS: usize = 72;
 /// Requests in flight, as `src/controller/incident/act.rs` has it.
 const IN_FLIGHT: usize = 32;
 
@@ -29,6 +29,14 @@ async fn brake(drill: &Drill) -> Object {
 
 async fn set(brake: &Object, engaged: &str) {
     brake.merge("alice", json!({"data": {"engaged": engaged}})).await;
+}
+
+async fn respond(incident: &Object, response: &str) {
+    incident.merge("alice", json!({"spec": {"response": response}})).await;
+}
+
+fn is_write_of_a_model(call: &Call) -> bool {
+    call.is_write() && call.target.resource == "llmdeployments"
 }
 
 fn is_brake(call: &Call) -> bool {
@@ -48,28 +56,57 @@ fn says(incident: &DynamicObject, part: &str) -> bool {
     is_stalled(incident, "Braked") && message_of(incident, "Stalled").contains(part)
 }
 
+/// Does this when the next write of a model is about to be sent.
+fn at_the_next_write<F: Future<Output = ()> + Send + 'static>(
+    operator: &Operator,
+    deed: impl Fn() -> F + Send + Sync + 'static,
+) {
+    operator.proxy.on(Rule::nth(1, is_write_of_a_model, Fault::first(move |_| deed())));
+}
+
 #[tokio::test]
-async fn the_brake_stops_a_step_in_its_middle_and_what_cannot_be_read_is_engaged() {
+async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot_be_read_is_engaged() {
     let drill = Drill::new("s21").await;
     let models = drill.models(TARGETS).await;
     let operator = drill.quick_operator().await;
-    let policy = drill.policy().await;
-
-    // The first write of the step is held up until the brake is engaged.
+    drill.policy().await;
     let brake = brake(&drill).await;
+
+    // The first write of the step is held up until it is paused.
+    let incident = drill.open("outage", json!({"response": "Paused"})).await;
+    incident.wait_until("paused", |incident| is_stalled(incident, "Paused")).await;
+    drill.ring().await;
+    incident.wait_for_condition("Classified", "True").await;
+    let hand = incident.clone();
+    at_the_next_write(&operator, move || {
+        let incident = hand.clone();
+        async move { respond(&incident, "Paused").await }
+    });
+    respond(&incident, "Active").await;
+    operator.proxy.wait_for("a write of a model", |exchange| is_write_of_a_model(&exchange.call)).await;
+    incident.wait_until("paused", |incident| is_stalled(incident, "Paused")).await;
+    let paused_at = changed(&operator);
+    assert!(
+        (1..TARGETS).contains(&paused_at),
+        "{paused_at} of {TARGETS} models were changed before the pause"
+    );
+
+    // Then the first write after it is, until the brake is engaged.
     let hand = brake.clone();
-    let pull = Fault::first(move |_| {
+    at_the_next_write(&operator, move || {
         let brake = hand.clone();
         async move { set(&brake, "true").await }
     });
-    operator.proxy.on(Rule::nth(1, |call| call.is_write() && call.target.resource == "llmdeployments", pull));
-    drill.ring().await;
-    let incident = drill.world.incident_of(&policy).await;
+    respond(&incident, "Active").await;
     incident.wait_until("the brake is engaged", |incident| says(incident, "the brake is engaged")).await;
     let so_far = changed(&operator);
+    let most = (paused_at + IN_FLIGHT).min(TARGETS);
+    assert!(
+        (paused_at + 1..=most).contains(&so_far),
+        "{paused_at}, then {so_far} of {TARGETS} models were changed"
+    );
     let (_, metrics) = operator.fetch("/metrics").await;
     assert!(metrics.contains("\nfirebreak_brake_engaged 1"), "{metrics}");
-    assert!((1..=IN_FLIGHT).contains(&so_far), "{so_far} of {TARGETS} models were changed");
 
     // A ConfigMap that says nothing, and one that cannot be read, are an engaged brake.
     set(&brake, "maybe").await;
@@ -81,16 +118,18 @@ async fn the_brake_stops_a_step_in_its_middle_and_what_cannot_be_read_is_engaged
     heartbeats(&operator, 3).await;
     assert_eq!(changed(&operator), so_far, "nothing moves while the brake cannot be read");
 
-    // Off again the step is finished, and everything goes back.
+    // Off again the step is finished.
     drill.ring().await;
     operator.proxy.forget_rules();
     incident.wait_for_condition("Mitigated", "True").await;
     assert_eq!(changed(&operator), TARGETS);
 
-    // A person's withdrawal works with the brake engaged.
+    // With it engaged a person may put back one object, and everything.
     set(&brake, "true").await;
     incident.wait_until("the brake is engaged", |incident| says(incident, "the brake is engaged")).await;
-    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
-    incident.wait_for_condition("Resolved", "True").await;
+    let undone = drill.world.firebreak(&["undo", "llmdeployment/model-0", "-n", &drill.world.a]).await;
+    assert!(undone.status.success(), "{}", String::from_utf8_lossy(&undone.stderr));
+    incident.delete().await;
+    incident.wait_until_gone().await;
     models.assert_put_back().await;
 }

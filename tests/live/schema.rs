@@ -179,7 +179,7 @@ async fn kubectl_prints_policies_and_incidents_under_their_short_names() {
     assert_eq!(row[..6], [incident.name(), "P0", "Monitoring", "1/1", "2", "drill"], "{text}");
     let text = get(&["inc", "-o", "wide"]).await;
     let (heading, row) = table(&text);
-    assert_eq!(heading[7..], ["REASON", "MESSAGE"], "{text}");
+    assert_eq!(heading[7..], ["REASON", "ACKNOWLEDGED", "MESSAGE"], "{text}");
     assert_eq!(row[7], "AlarmRings", "{text}");
     // kstatus, as GitOps tools read it.
     for object in [policy.get().await, incident.get().await] {

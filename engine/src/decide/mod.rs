@@ -232,9 +232,12 @@ impl<'a> Round<'a> {
     fn wait_for_a_rule(&mut self) {
         self.next.held = None;
         if self.next.classified_at.is_none() {
-            let wait = "no rule of the policy holds, so nothing is applied; it closes after recovery.for. \
-                        Look at status.rules, or delete the Incident";
-            self.next.held = Some(Held::new("NotClassified", wait, false));
+            let wait = format!(
+                "no rule of the policy holds, so nothing is applied; it closes after recovery.for. Look at status.rules, set \
+                 spec.severity, or close it with `{}`",
+                self.facts.incident.withdraw_command()
+            );
+            self.next.held = Some(Held::new("NotClassified", &wait, false));
         }
         self.watch_steps();
         if self.relapses_are_used_up() {

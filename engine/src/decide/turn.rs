@@ -125,7 +125,10 @@ impl Round<'_> {
         let why: Vec<String> =
             self.ladder.iter().filter_map(|step| self.why_nothing_of(&step.name)).collect();
         let first_three = why.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
-        let message = format!("nothing is in force although a rule holds. {first_three}");
+        let message = format!(
+            "nothing is in force although a rule holds. {first_three}. Remove what stands in the way, or close it with `{}`",
+            self.facts.incident.withdraw_command()
+        );
         self.next.held = Some(Held::new("NothingInForce", &message, false));
     }
 

@@ -171,9 +171,12 @@ impl Round<'_> {
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
             "{number} object(s) cannot be put back yet, the first is {}: {}. It is tried again by itself. If rights of the ServiceAccount are missing, \
-             restore them; the last way out is to delete the Incident with the annotation firebreak.dev/abandon: \"true\"",
+             restore them; the last way out leaves the records on the objects: `kubectl annotate incident {} -n {} \
+             firebreak.dev/abandon=true`, then delete it",
             change.target,
-            change.message.clone().unwrap_or_default()
+            change.message.clone().unwrap_or_default(),
+            self.facts.incident.name,
+            self.facts.incident.namespace
         );
         self.next.held = Some(Held::new("CannotPutBack", &message, false));
     }

@@ -5,35 +5,35 @@ use std::collections::BTreeMap;
 use firebreak_engine::effect::{Effect, EffectId, Write};
 use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
-use kube::Client;
+use kube::{Client, ResourceExt};
 
 use super::record::Recorded;
 use crate::actuator::{delete_pod, guarded_patch};
-use crate::controller::Context;
+use crate::api::Incident;
 use crate::controller::error::Error;
+use crate::controller::queue::Name;
+use crate::controller::{Context, Operator};
 use crate::kubernetes::discovery::ResolveError;
 
 /// Requests in flight, and the size of a batch; more would only queue on the API server.
 const IN_FLIGHT: usize = 32;
 
 /// Performs every effect once, as the ServiceAccount, and says what became of
-/// each. The brake is read before every batch: with it engaged the rest is not sent, which
-/// the next decision finds out by a live read.
+/// each. Between batches the brake is read, and whether a person has decided otherwise meanwhile: then
+/// the rest is not sent, which the next decision finds out by a live read.
 ///
 /// # Errors
 /// This process stopped leading: what was not sent is left to whoever leads.
 pub async fn act(
-    context: &Context,
+    operator: &Operator,
     account: &Client,
     recorded: &Recorded,
 ) -> Result<BTreeMap<EffectId, Outcome>, Error> {
-    let brake = context.brake();
+    let context = &operator.context;
     let mut heard = BTreeMap::new();
     for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
-        if !recorded.decision().is_for_a_person()
-            && let Brake::Engaged { why } = brake.read().await
-        {
-            tracing::info!(why, "the rest of the batch is not sent");
+        if has_a_person_decided_since(operator, recorded.incident()) || is_stopped(context, recorded).await {
+            tracing::info!(incident = recorded.incident().name_any(), "the rest is not sent");
             break;
         }
         let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(batch.to_vec())
@@ -48,6 +48,20 @@ pub async fn act(
         }
     }
     Ok(heard)
+}
+
+/// Whether the brake stops what was decided.
+async fn is_stopped(context: &Context, recorded: &Recorded) -> bool {
+    !recorded.decision().is_for_a_person() && context.brake().read().await != Brake::Off
+}
+
+/// Whether the Incident was edited, or deleted, after the decision was made on it: as far as the watch shows, which
+/// costs no request.
+fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool {
+    let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
+    operator.incident(&name).is_some_and(|seen| {
+        seen.uid() == incident.uid() && seen.metadata.generation > incident.metadata.generation
+    })
 }
 
 async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {

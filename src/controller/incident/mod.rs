@@ -100,7 +100,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
-            outcomes = act::act(&operator.context, client, &recorded).await?;
+            outcomes = act::act(operator, client, &recorded).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
             if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
                 policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));

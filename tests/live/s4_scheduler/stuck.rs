@@ -115,9 +115,13 @@ impl Left {
         let after = self.store.snapshot().await;
         assert_eq!((&after.spec, after.traces()), (&self.before.spec, Vec::new()), "{}", self.store);
         let calls = self.operator.proxy.calls();
+        // Not always the one that was seen: its controller may have made another one just as hopeless.
         let deleted = calls.iter().any(|exchange| {
             let body = exchange.call.body.as_ref();
-            deletes_pod(&exchange.call) && body.is_some_and(|body| body["preconditions"]["uid"] == *self.uid)
+            deletes_pod(&exchange.call)
+                && exchange.was_applied()
+                && exchange.call.target.name == self.pod.name()
+                && body.is_some_and(|body| body["preconditions"]["uid"].is_string())
         });
         assert!(deleted, "{}: it was not Firebreak that deleted it", self.incident);
     }
