@@ -261,6 +261,19 @@ impl World {
         run(command).await
     }
 
+    /// What a client verb of `firebreak` shows in a terminal window of this size, with what steers it.
+    pub async fn firebreak_in_a_window(&self, columns: usize, rows: usize, arguments: &[&str]) -> String {
+        let binary = operator::binary().display().to_string();
+        let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
+        let typed = format!("stty cols {columns} rows {rows}; exec '{binary}' {}", quoted.join(" "));
+        let mut command = std::process::Command::new("script");
+        command.env("KUBECONFIG", &testbed().kubeconfig).args(["-qec", &typed, "/dev/null"]);
+        let output = run(command).await;
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{typed}: {shown}");
+        shown
+    }
+
     /// Runs `kubectl` with `firebreak` as its plugin, as the administrator.
     pub async fn kubectl_firebreak(&self, arguments: &[&str]) -> std::process::Output {
         let plugin = self.files().join("kubectl-firebreak");

@@ -40,6 +40,16 @@ fn kubeconfig(world: &World, name: &str, edit: impl FnOnce(&mut Value)) -> Strin
     file.display().to_string()
 }
 
+/// What is left of a text for a terminal without colours and movements.
+fn plain(shown: &str) -> String {
+    let mut parts = shown.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let behind = |part: &str| {
+        part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest).to_owned()
+    };
+    parts.fold(first, |text, part| text + &behind(part)).replace('\r', "")
+}
+
 /// All verbs side by side, each refused in one line with these words.
 async fn assert_all_refused(world: &World, config: &str, words: &[&str]) {
     join_all(VERBS.iter().map(|verb| async move {
@@ -155,6 +165,17 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
         Said::of(&world.firebreak_in(&[("COLUMNS", "20"), ("LINES", "5")], &arguments).await).out
     };
     assert_eq!(narrow(vec!["describe", "over"]).await.lines().count(), tree.lines().count());
+    // In a real one there is colour, and what is drawn anew is cut with a mark.
+    let window = async |verb: &str| {
+        let shown = world.firebreak_in_a_window(40, 12, &[verb, "over", "-n", &world.a]).await;
+        assert!(shown.contains("\u{1b}[1m"), "no colour: {shown:?}");
+        plain(&shown)
+    };
+    let told: Vec<String> = window("describe").await.split_whitespace().map(str::to_owned).collect();
+    assert!(tree.split_whitespace().all(|word| told.iter().any(|shown| shown == word)), "{told:?}\n{tree}");
+    let drawn = window("watch").await;
+    assert!(drawn.lines().any(|line| line.ends_with('…')), "{drawn}");
+    assert!(drawn.lines().all(|line| line.chars().count() <= 40), "{drawn}");
     let without_age = |table: &str| {
         let last = table.lines().last().unwrap_or_default();
         last.rsplit_once(' ').map(|(columns, _)| columns.trim_end().to_owned())
