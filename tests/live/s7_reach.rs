@@ -129,7 +129,10 @@ async fn a_policy_gets_no_service_account_but_the_one_that_the_operator_may_impe
     lacks(&policy, &[&may_not, "with default in resourceNames"]).await;
     heartbeats(&operator, 8).await;
     assert!(drill.incidents().await.is_empty(), "{policy}: opened as another ServiceAccount");
-    for each in operator.proxy.calls().iter().filter(|each| each.call.user.is_some()) {
+    let calls = operator.proxy.calls();
+    let tried: Vec<_> = calls.iter().filter(|each| each.call.user.is_some()).collect();
+    assert!(!tried.is_empty(), "nothing was tried");
+    for each in tried {
         assert_eq!(each.server, Some(403), "it acted as somebody: {each}");
     }
     models.assert_untouched(0).await;

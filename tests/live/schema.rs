@@ -180,6 +180,9 @@ async fn kubectl_prints_policies_and_incidents_under_their_short_names() {
     let text = get(&["inc", "-o", "wide"]).await;
     let (heading, row) = table(&text);
     assert_eq!(heading[7..], ["REASON", "ACKNOWLEDGED", "MESSAGE"], "{text}");
+    let digits =
+        |text: &str| text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
+    assert_eq!(digits(incident.name()), "drill-00000000-000000");
     assert_eq!(row[7], "AlarmRings", "{text}");
     // kstatus, as GitOps tools read it.
     for object in [policy.get().await, incident.get().await] {
