@@ -37,18 +37,21 @@ pub async fn run(script: &str, folder: &Path, cluster: &Testbed, patience: Durat
         .spawn()
         .expect("bash starts");
     guardian::kill_at_the_end(&child);
-    let ended = async {
-        loop {
-            if let Some(status) = child.try_wait().expect("a child can be waited for") {
-                return status.success();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let worked = tokio::time::timeout(patience, ended).await.unwrap_or(false);
+    let shell = Pid::from_child(&child);
+    let mut ending = tokio::task::spawn_blocking(move || {
+        let status = child.wait();
+        (child, status)
+    });
+    let in_time = tokio::time::timeout(patience, &mut ending).await.ok();
     // The group has the shell's number for as long as anything of it is left.
-    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-    let _ = child.wait();
+    let _ = kill_process_group(shell, Signal::KILL);
+    let was_in_time = in_time.is_some();
+    let ended = match in_time {
+        Some(ended) => ended,
+        None => ending.await,
+    };
+    let (child, status) = ended.expect("the wait for the shell does not panic");
     guardian::ended(&child);
+    let worked = was_in_time && status.expect("a child can be waited for").success();
     (worked, fs::read_to_string(output).unwrap_or_default())
 }
