@@ -6,6 +6,8 @@
 //! - [`startup`] goes from settings to a running operator, or to a client verb.
 //! - [`api`] has the kinds that users write and read.
 //! - [`observe`] folds watches into readings.
+//! - [`look`] performs the live reads that a decision asks for.
+//! - [`acceptance`] says whether a policy can be used, and which rights its ServiceAccount needs.
 //! - [`workloads`] knows where each kind keeps what an emergency changes.
 //! - [`controller`] holds the two loops: policies open Incidents, Incidents respond.
 //! - [`actuator`] reads targets live and writes to them.
@@ -21,12 +23,14 @@
 //! asked [`kubernetes::lease::Leadership::leads`]. Only `record` writes a status. Whatever belongs to a
 //! tenant is read and written with a client of [`kubernetes::impersonate`].
 
+pub mod acceptance;
 pub mod actuator;
 pub mod api;
 pub mod cli;
 pub mod configuration;
 pub mod controller;
 pub mod kubernetes;
+pub mod look;
 pub mod observe;
 pub mod report;
 pub mod settings;

@@ -1,11 +1,16 @@
 //! The kind `Incident`: one emergency from detection to report. Its status is
 //! the engine's [`IncidentState`] and what is derived from it for people.
 
+use std::collections::BTreeSet;
+
+use firebreak_engine::change::{Change, ChangeState};
+use firebreak_engine::id::{ChangeId, IncidentId};
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::intent::{Approval, Response};
 use firebreak_engine::phase::Phase;
 use firebreak_engine::policy::Severity;
-use kube::{CustomResource, KubeSchema};
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +102,39 @@ impl Incident {
         let named = self.spec.policy_ref.as_ref().map(|policy| policy.name.as_str());
         let chosen = || self.status.as_ref()?.state.policy.as_ref().map(|policy| policy.name.as_str());
         named.or_else(chosen)
+    }
+
+    /// Which Incident it is.
+    pub fn identity(&self) -> IncidentId {
+        IncidentId {
+            namespace: self.namespace().unwrap_or_default(),
+            name: self.name_any(),
+            uid: self.uid().unwrap_or_default(),
+        }
+    }
+
+    /// The recorded state.
+    pub fn state(&self) -> IncidentState {
+        self.status.as_ref().map(|status| status.state.clone()).unwrap_or_default()
+    }
+
+    /// When it was closed.
+    pub fn closed_at(&self) -> Option<Timestamp> {
+        self.status.as_ref().and_then(|status| status.state.resolved_at)
+    }
+
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed_at().is_some()
+    }
+
+    /// The loans that it lists as ended.
+    pub fn ended_loans(&self) -> BTreeSet<ChangeId> {
+        let changes = self.status.iter().flat_map(|status| &status.state.changes);
+        let has_ended = |change: &&Change| {
+            matches!(change.state, ChangeState::Reverted | ChangeState::Ceded | ChangeState::Kept)
+        };
+        changes.filter(has_ended).map(|change| change.id.clone()).collect()
     }
 }
 

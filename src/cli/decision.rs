@@ -17,7 +17,6 @@ use super::error::Error;
 use super::follow::Following;
 use super::moves;
 use crate::api::{Incident, names};
-use crate::controller::policy::claim::is_closed;
 use crate::kubernetes::{access, retry};
 
 /// The controller may write the status between our read and our write, several times a second.
@@ -63,7 +62,7 @@ impl Decision<'_> {
         let mut tried = 0;
         loop {
             let incident = self.connection.incident(&self.namespace, self.name).await?;
-            if is_closed(&incident) {
+            if incident.is_closed() {
                 return Err(Error::Said(format!("{}: {}", self.what(), moves::closed(&incident))));
             }
             let Some(spec) = next(&incident)? else { return Ok((incident, Written::No)) };

@@ -4,12 +4,10 @@ use firebreak_engine::incident::{ApprovalState, Held, IncidentState, StepState, 
 use kube::ResourceExt;
 
 use crate::api::{Incident, Response};
-use crate::controller::incident::translate::identity;
-use crate::controller::policy::claim::is_closed;
 
 /// What moves an Incident on, in words that name the command.
 pub fn next(incident: &Incident) -> String {
-    let command = |verb: &str| identity(incident).command(verb);
+    let command = |verb: &str| incident.identity().command(verb);
     let nothing = IncidentState::default();
     let state = incident.status.as_ref().map_or(&nothing, |status| &status.state);
     let waiting: Vec<String> =
@@ -18,7 +16,7 @@ pub fn next(incident: &Incident) -> String {
     let held = state.held.as_ref().map(|held| held.reason.as_str());
     let (watch, withdraw) = (command("watch"), command("withdraw"));
     match () {
-        () if is_closed(incident) => closed(incident),
+        () if incident.is_closed() => closed(incident),
         () if incident.metadata.deletion_timestamp.is_some() => {
             format!("it is being deleted, which puts everything back first; `{watch}` follows it")
         }
@@ -61,7 +59,7 @@ pub fn is_waiting(step: &StepStatus) -> bool {
 
 /// The command that approves the plan of a step.
 pub fn approve(incident: &Incident, step: &str) -> String {
-    identity(incident).command_for_step("approve", step)
+    incident.identity().command_for_step("approve", step)
 }
 
 /// The command that opens another Incident of the same policy.

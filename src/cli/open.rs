@@ -12,7 +12,6 @@ use super::screen::{Screen, note};
 use super::tree::{self, Detail};
 use super::{Answer, Error, moves, watch};
 use crate::api::{Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
-use crate::controller::policy::claim::{incident_name, is_closed};
 use crate::kubernetes::retry;
 use crate::settings::{OpenArgs, Output};
 
@@ -71,7 +70,7 @@ async fn open_already(
         Some(_) => incident.uid() == claim.uid,
         None => incident.annotations().get(names::NONCE) == claim.nonce.as_ref(),
     };
-    Ok(found.filter(|incident| has_claim(incident) && !is_closed(incident)))
+    Ok(found.filter(|incident| has_claim(incident) && !incident.is_closed()))
 }
 
 enum Created {
@@ -85,7 +84,7 @@ async fn create(
     args: &OpenArgs,
 ) -> Result<Created, Error> {
     let namespace = policy.namespace().unwrap_or_default();
-    let name = incident_name(&policy.name_any(), Timestamp::now());
+    let name = names::incident(&policy.name_any(), Timestamp::now());
     let mut incident = Incident::new(
         &name,
         IncidentSpec {

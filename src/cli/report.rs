@@ -8,7 +8,6 @@ use super::connection::Connection;
 use super::screen::{Screen, harmless_lines, note};
 use super::{Answer, Error};
 use crate::api::{Incident, names};
-use crate::controller::incident::translate;
 use crate::kubernetes::retry;
 use crate::report::{self, Subject};
 use crate::settings::IncidentArgs;
@@ -48,9 +47,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
 }
 
 fn render(incident: &Incident) -> String {
-    let state = translate::state(incident);
+    let state = incident.state();
     report::markdown(&Subject {
-        incident: &translate::identity(incident),
+        incident: &incident.identity(),
         summary: incident.spec.summary.as_deref(),
         state: &state,
         now: Timestamp::now(),

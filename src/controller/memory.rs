@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::queue::{Key, Name};
 use super::seen::Seen;
 use super::{Operator, incident, policy};
+use crate::acceptance;
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::lease::{Standing, Term};
 
@@ -94,7 +95,7 @@ impl Operator {
         {
             return Arc::clone(rules);
         }
-        let parsed = policy::translate::rules(&policy.spec.policy, &self.profiles());
+        let parsed = acceptance::rules(&policy.spec.policy, &self.profiles());
         let parsed: Parsed = Arc::new(parsed.map(Arc::new));
         memory.rules = Some((uid, generation, Arc::clone(&parsed)));
         parsed
@@ -180,7 +181,9 @@ impl Operator {
         });
         let fresh = since.is_some_and(|since| since.elapsed() < FIRST_READINGS);
         fresh
-            && incident::observe::signals(&self.hub, &name.into(), rules)
+            && self
+                .hub
+                .readings(&name.into(), rules)
                 .values()
                 .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced"))
     }

@@ -21,24 +21,23 @@ pub mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::brake::BrakeOf;
 use self::memory::Memories;
 use self::queue::{Key, Queue};
 use self::seen::Shelf;
 use crate::api::{Incident, RemediationPolicy};
 use crate::configuration::ProfilesInForce;
-use crate::kubernetes::discovery::{Discovery, ResolveError};
+use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
 use crate::kubernetes::lease::Leadership;
-use crate::observe::{Changes, ErrorCounter, Hub, Resolve, Served, Unresolved};
+use crate::look::brake::BrakeOf;
+use crate::observe::{self, ErrorCounter, Hub};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
 use crate::workloads::Profiles;
@@ -113,7 +112,7 @@ pub async fn run(context: Context) {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
-    let (hub, moved) = hub(context.discovery.clone(), context.profiles.clone(), errors);
+    let (hub, moved) = observe::hub(context.discovery.clone(), context.profiles.clone(), errors);
     let operator = Arc::new(Operator {
         hub,
         queue: Queue::default(),
@@ -134,28 +133,6 @@ pub async fn run(context: Context) {
         () = brake::keep_an_eye_on_it(&operator.context) => {}
         _ = working => {}
     }
-}
-
-/// The watches of signals, which find their kinds by this discovery.
-pub fn hub(
-    discovery: Discovery,
-    profiles: impl Into<ProfilesInForce>,
-    errors: ErrorCounter,
-) -> (Hub, Changes) {
-    let resolve: Resolve = Arc::new(move |api_version, kind| {
-        let discovery = discovery.clone();
-        async move {
-            match discovery.resolve(&api_version, &kind).await {
-                Ok(found) => Ok(Served { resource: found.resource, namespaced: found.namespaced }),
-                Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
-                    Err(Unresolved::NoSuchKind(error.to_string()))
-                }
-                Err(error @ ResolveError::Unreachable { .. }) => Err(Unresolved::Trouble(error.to_string())),
-            }
-        }
-        .boxed()
-    });
-    Hub::new(profiles, resolve, errors)
 }
 
 /// One worker: the most urgent key, again and again, while this process leads.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use firebreak_engine::facts::Reading;
 use firebreak_engine::policy::SignalSpec;
+use firebreak_engine::rules::Rules;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Node;
@@ -141,6 +142,12 @@ impl Hub {
             Some(subscription) => read(&subscription.source, &state.watches),
             None => unknown("NotSynced", "it has not been read yet"),
         }
+    }
+
+    /// What the signals of a policy say now.
+    pub fn readings(&self, policy: &PolicyKey, rules: &Rules) -> BTreeMap<String, Reading> {
+        let reading = |name: &String| self.reading(policy, name);
+        rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
     }
 
     /// Objects of the signal that cannot be read, and so count nowhere, or cannot be judged, for people.

@@ -21,6 +21,7 @@
 mod failure;
 mod fold;
 mod hub;
+mod kinds;
 mod nodes;
 mod objects;
 mod selector;
@@ -34,6 +35,6 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Changes, ErrorCounter, Hub, PolicyKey, Resolve};
+pub use hub::{Changes, ErrorCounter, Hub, PolicyKey};
+pub use kinds::hub;
 pub use selector::selector_text;
-pub use watch::{Served, Unresolved};

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{Answer, Fake, NODES};
-use super::{Changes, Hub, PolicyKey, Served, Unresolved};
+use super::watch::{Served, Unresolved};
+use super::{Changes, Hub, PolicyKey};
 use crate::workloads::Profiles;
 
 const SERVING: &str = "/apis/inference.llm-d.io/v1alpha1/namespaces/serving/llmdeployments";

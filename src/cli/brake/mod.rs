@@ -13,8 +13,8 @@ use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
 use super::{Answer, Error};
 use crate::api::{SHIPPED_NAMESPACE, names};
-use crate::controller::brake::{KEY, NAME, state};
 use crate::kubernetes::{lease, retry};
+use crate::look::brake::{KEY, NAME, state};
 use crate::settings::{BrakeArgs, BrakeCommand};
 
 /// The brake may be made or deleted between our read and our write.

@@ -22,7 +22,6 @@ use crate::cli::decision::Decision;
 use crate::cli::respond;
 use crate::cli::screen::{Line, Screen, Style, note};
 use crate::cli::{Answer, Error, follow, tree};
-use crate::controller::policy::claim::is_closed;
 use crate::settings::BrakeOnArgs;
 
 /// An Incident that is not closed yet.
@@ -105,7 +104,7 @@ impl All<'_> {
                 return Ok(());
             }
         };
-        if is_closed(&incident) {
+        if incident.is_closed() {
             return self.ended(&key, ending(&incident));
         }
         let is_ending = matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
@@ -125,7 +124,7 @@ impl All<'_> {
             Ok(_) => Ok(None),
             // Closed or deleted in this moment: the next event says so. Anything else stands in its way.
             Err(error) => match self.connection.find_incident(namespace, name).await? {
-                Some(live) if !is_closed(&live) => Ok(Some(error.to_string())),
+                Some(live) if !live.is_closed() => Ok(Some(error.to_string())),
                 Some(_) | None => Ok(None),
             },
         }

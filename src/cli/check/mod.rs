@@ -19,8 +19,7 @@ use self::rights::{Account, Grant};
 use self::schema::Schemas;
 use super::screen::{Line, Screen, Style};
 use super::{Answer, Error};
-use crate::controller::policy::access::used;
-use crate::controller::policy::translate;
+use crate::acceptance;
 use crate::settings::CheckArgs;
 use crate::workloads::Profiles;
 
@@ -106,11 +105,11 @@ impl Checker {
         // Its expressions can be checked also when a field elsewhere is wrong.
         let spec = document.value().get("spec").cloned().unwrap_or(Value::Null);
         let Ok(spec) = serde_json::from_value::<PolicySpec>(spec) else { return Some(faults) };
-        match translate::rules(&spec, &self.profiles) {
+        match acceptance::rules(&spec, &self.profiles) {
             Err(found) => faults.extend(found),
             Ok(rules) if faults.is_empty() => {
                 let namespace = document.namespace().unwrap_or(ASSUMED).to_owned();
-                let used = used(&rules, &namespace, &self.profiles);
+                let used = acceptance::used(&rules, &namespace, &self.profiles);
                 let account = Account { namespace, name: rules.service_account };
                 let grant = grants.entry(account).or_default();
                 grant.assumed |= document.namespace().is_none();

@@ -10,9 +10,9 @@ use firebreak_engine::policy::default_service_account;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
+use crate::acceptance::{Presence, Used};
 use crate::cli::Error;
-use crate::controller::incident::observe::SCALED_OBJECT;
-use crate::controller::policy::access::{Presence, Used};
+use crate::look::targets::SCALED_OBJECT;
 use crate::workloads::Profiles;
 
 /// Verbs in the order in which people write them.

@@ -17,12 +17,10 @@ use super::answer::{About, Plan, Resolved};
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
-use crate::controller;
-use crate::controller::incident::decide_with_looks;
-use crate::controller::incident::holder::Holders;
-use crate::controller::incident::observe::{self, Account, Kinds};
-use crate::controller::incident::own::OwnReads;
-use crate::observe::PolicyKey;
+use crate::look::holder::Holders;
+use crate::look::own::OwnReads;
+use crate::look::{self, Account, Kinds};
+use crate::observe::{self, PolicyKey};
 use crate::workloads::Profiles;
 
 /// How long the first readings may take; a signal that is not there by then is Unknown.
@@ -118,18 +116,18 @@ async fn signals(
     let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
     let profiles = Arc::new(subject.profiles.clone());
     let discovery = subject.connection.discovery.clone();
-    let (hub, mut moved) = controller::hub(discovery, profiles, Arc::new(|_, _| {}));
+    let (hub, mut moved) = observe::hub(discovery, profiles, Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &spec.signals);
     let is_pending =
         |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
     let all_read = async {
-        while observe::signals(&hub, &policy, rules).values().any(is_pending) {
+        while hub.readings(&policy, rules).values().any(is_pending) {
             moved.next().await;
         }
     };
     // Too late is an answer too: the reading itself says what is wrong.
     let _ = tokio::time::timeout(READINGS, all_read).await;
-    Ok(observe::signals(&hub, &policy, rules))
+    Ok(hub.readings(&policy, rules))
 }
 
 /// What the operator would decide about a new Incident of the policy, and what it would change in place
@@ -170,7 +168,7 @@ async fn decide(
         brake: None, // nothing is written
         namespace: &namespace,
     };
-    let decision = decide_with_looks(kinds, &subject.account, own, Some(rules), &mut facts).await.decision;
+    let decision = look::decide(kinds, &subject.account, own, Some(rules), &mut facts).await.decision;
     (decision, resolved(&facts.looked))
 }
 

@@ -21,12 +21,12 @@ use super::check::documents;
 use super::connection::Connection;
 use super::screen::{Screen, note};
 use super::{Answer, Error};
+use crate::acceptance;
 use crate::api::{RemediationPolicy, RemediationPolicyStatus};
-use crate::controller::incident::observe::Account;
-use crate::controller::policy::translate;
 use crate::kubernetes::client::ClusterChoice;
 use crate::kubernetes::impersonate::{ImpersonateError, Impersonation, ServiceAccountRef};
 use crate::kubernetes::retry;
+use crate::look::Account;
 use crate::settings::{Output, PlanArgs, PlanSource};
 use crate::workloads::Profiles;
 
@@ -54,7 +54,7 @@ pub async fn run(
         }
     };
     let called = format!("{namespace}/{}", policy.name_any());
-    if let Err(faults) = translate::rules(&policy.spec.policy, &profiles) {
+    if let Err(faults) = acceptance::rules(&policy.spec.policy, &profiles) {
         let next = "correct that; `firebreak check -f FILE` shows more";
         return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
     }

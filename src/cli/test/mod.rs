@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::screen::{Line, Screen, Style};
 use super::{Answer, Error};
-use crate::controller::policy::translate;
+use crate::acceptance;
 use crate::settings::TestArgs;
 use crate::workloads::{self, Profiles};
 
@@ -62,7 +62,7 @@ fn told(path: &Path, sentence: Option<&str>, why: Option<&str>) -> Vec<Line> {
 /// Plays one story with what the operator makes of policies and objects.
 fn play(story: &Story, profiles: &Rc<Profiles>) -> Result<(), String> {
     let accepting = Rc::clone(profiles);
-    let accept: Accept = Rc::new(move |spec: &PolicySpec| translate::accept(spec, &accepting));
+    let accept: Accept = Rc::new(move |spec: &PolicySpec| acceptance::accept(spec, &accepting));
     play_accepted_by(story, targets(Rc::clone(profiles)), accept).map_err(|why| {
         let sentence = format!("{}, ", story.story);
         why.strip_prefix(&sentence).map(str::to_owned).unwrap_or(why)

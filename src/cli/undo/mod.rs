@@ -15,8 +15,6 @@ use super::tree::value;
 use super::{Answer, Error};
 use crate::actuator::live_read::{self, Read};
 use crate::api::names;
-use crate::controller::incident::holder;
-use crate::controller::policy::claim::is_closed;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::kinds;
 use crate::settings::{ObjectName, UndoArgs};
@@ -195,7 +193,7 @@ async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>
         let &[namespace, name, uid] = parts.as_slice() else { continue };
         match connection.find_incident(namespace, name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
-            Ok(Some(found)) if is_closed(&found) => over.push((incident, holder::ended(&found))),
+            Ok(Some(found)) if found.is_closed() => over.push((incident, found.ended_loans())),
             Ok(Some(_)) => note(&format!(
                 "Incident {namespace}/{name} is still open: its controller will see this as put back by hand (Reverted \
                  or Ceded) and not do it again; `firebreak withdraw {name} -n {namespace}` puts everything back"

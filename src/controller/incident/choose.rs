@@ -12,7 +12,6 @@ use crate::api::condition::ConditionType;
 use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
 use crate::controller::error::Error;
-use crate::controller::policy::claim::is_closed;
 use crate::kubernetes::retry;
 
 /// The policy that an Incident without one gets now, if it still needs one and there is one.
@@ -24,7 +23,7 @@ use crate::kubernetes::retry;
 /// The API server gives no answer, so it is not known.
 pub async fn choose(operator: &Operator, incident: &Incident) -> Result<Option<String>, Error> {
     let is_wanted = policy_of(incident).is_none()
-        && !is_closed(incident)
+        && !incident.is_closed()
         && incident.metadata.deletion_timestamp.is_none()
         && !matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept));
     let namespace = incident.namespace().unwrap_or_default();

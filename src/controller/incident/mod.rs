@@ -1,10 +1,7 @@
-//! One Incident: observe → translate → decide (look, decide again) → record → act.
+//! One Incident: translate → decide (look, decide again) → record → act.
 
 pub mod act;
 pub mod choose;
-pub mod holder;
-pub mod observe;
-pub mod own;
 pub mod record;
 pub mod report;
 mod situation;
@@ -13,28 +10,24 @@ pub mod translate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use firebreak_engine::decide::{Decision, as_closed, decide};
-use firebreak_engine::facts::{Facts, Look, LookResult, Outcome, PolicyFact};
+use firebreak_engine::decide::{Decision, as_closed};
+use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
-use self::holder::Holders;
-use self::observe::{Account, Kinds};
-use self::own::OwnReads;
 use self::situation::{Situation, observe_policy};
 use super::error::Error;
-use super::policy::claim::is_closed;
 use super::queue::{Key, Name};
 use super::{Operator, notices};
 use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
+use crate::look::holder::Holders;
+use crate::look::own::OwnReads;
+use crate::look::{self, Account, Kinds};
 
-/// Live reads that lead to a decision: a read may call for another one, but
-/// not for ever.
-const LOOKS: usize = 6;
 /// Decisions in one pass; then others have their turn.
 const ROUNDS: usize = 30;
 
@@ -90,7 +83,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
         let happened = decision.happened.clone();
-        let before = translate::state(&incident);
+        let before = incident.state();
         let recorded = record::record(&api, incident, decision, now).await?;
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
@@ -132,12 +125,12 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     let policy = policy_of(incident);
     let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
-    let state = translate::state(incident);
+    let state = incident.state();
     // The clocks of a new Incident are its policy's, which this process may have kept from the start.
     let policy_kept = || policy.as_ref().is_some_and(|policy| operator.policy_memory(policy).assessed);
     let kept_clocks = memory.assessed || state.rules.is_empty() && policy_kept();
     Facts {
-        incident: translate::identity(incident),
+        incident: incident.identity(),
         state,
         intent: translate::intent(incident),
         policy: situation.fact.clone(),
@@ -145,7 +138,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .rules
             .as_ref()
             .zip(policy.as_ref())
-            .map(|(rules, policy)| observe::signals(&operator.hub, &policy.into(), rules))
+            .map(|(rules, policy)| operator.hub.readings(&policy.into(), rules))
             .unwrap_or_default(),
         baselines: status
             .into_iter()
@@ -183,72 +176,13 @@ async fn decide_and_remember(
         brake: Some(context.brake()),
         namespace: &namespace,
     };
-    let looked = decide_with_looks(kinds, account, own, rules, facts).await;
+    let looked = look::decide(kinds, account, own, rules, facts).await;
     operator.remember(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
         memory.listed.extend(looked.listed);
         memory.reads_took = looked.reads_took.unwrap_or(memory.reads_took);
     });
     looked.decision
-}
-
-/// A decision, and the live reads that went into it.
-pub struct Looked {
-    /// The decision.
-    pub decision: Decision,
-    /// Whether everything that it asked for was read. If not, it does nothing.
-    pub is_complete: bool,
-    /// When the targets of which steps were last listed for it.
-    pub listed: BTreeMap<String, Instant>,
-    /// How long the longest round of live reads took, if there was any.
-    pub reads_took: Option<Duration>,
-}
-
-/// Decides, and performs the live reads that the decision asks for as `account`.
-pub async fn decide_with_looks(
-    kinds: Kinds<'_>,
-    account: &Account,
-    own: OwnReads<'_>,
-    rules: Option<&Rules>,
-    facts: &mut Facts,
-) -> Looked {
-    let mut listed = BTreeMap::new();
-    let mut reads_took = None;
-    for _ in 0..LOOKS {
-        let decision = decide(facts, rules, Timestamp::now());
-        if decision.look.is_empty() {
-            return Looked { decision, is_complete: true, listed, reads_took };
-        }
-        let now = Instant::now();
-        listed.extend(decision.look.iter().filter_map(|look| match look {
-            Look::Step(step) => Some((step.clone(), now)),
-            Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace => None,
-        }));
-        let namespace = &facts.incident.namespace;
-        let (of_ours, of_targets): (Vec<Look>, Vec<Look>) = decision.look.into_iter().partition(Look::is_own);
-        let (targets, ours) = tokio::join!(
-            observe::look(kinds, account, namespace, &facts.state, rules, of_targets),
-            own_looks(own, of_ours),
-        );
-        reads_took = reads_took.max(Some(now.elapsed()));
-        facts.looked.extend(targets.into_iter().chain(ours));
-    }
-    // What is still not known is not acted on; the next pass reads again.
-    let mut decision = decide(facts, rules, Timestamp::now());
-    decision.effects.clear();
-    decision.next = facts.state.clone();
-    decision.happened.clear();
-    decision.report = false;
-    Looked { decision, is_complete: false, listed, reads_took }
-}
-
-async fn own_looks(own: OwnReads<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
-    let mut found = Vec::new();
-    for look in looks {
-        let result = own.look(&look).await;
-        found.push((look, result));
-    }
-    found
 }
 
 /// The client of the ServiceAccount: the pinned one once something was changed.
@@ -271,7 +205,7 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
 /// Makes an Incident due. One that is closed and let go is not looked at again, unless somebody has edited
 /// it: nothing about it can change any more, and a policy collects many of them.
 pub fn nudge(operator: &Operator, incident: &Incident) {
-    if !is_closed(incident) || record::has_finalizer(incident) || is_edited_after_its_end(incident) {
+    if !incident.is_closed() || record::has_finalizer(incident) || is_edited_after_its_end(incident) {
         operator.queue.nudge(key(incident), translate::urgency(incident));
     }
 }
@@ -279,7 +213,7 @@ pub fn nudge(operator: &Operator, incident: &Incident) {
 /// Whether its spec was changed when it was closed already, and nobody was told yet.
 fn is_edited_after_its_end(incident: &Incident) -> bool {
     let seen = incident.status.as_ref().and_then(|status| status.observed_generation);
-    is_closed(incident)
+    incident.is_closed()
         && !record::has_finalizer(incident)
         && incident.metadata.deletion_timestamp.is_none()
         && seen != incident.metadata.generation
@@ -293,61 +227,4 @@ pub fn policy_of(incident: &Incident) -> Option<Name> {
 /// The name of an Incident in the queue.
 fn key(incident: &Incident) -> Key {
     Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
-}
-
-#[cfg(test)]
-mod tests {
-    use firebreak_engine::id::IncidentId;
-    use firebreak_engine::policy::Severity;
-    use serde_json::json;
-
-    use super::*;
-    use crate::kubernetes::discovery::Discovery;
-    use crate::workloads::Profiles;
-
-    /// A server that serves no kind at all.
-    fn nothing_is_served() -> kube::Client {
-        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            let mut response = http::Response::new(kube::client::Body::from(Vec::new()));
-            *response.status_mut() = http::StatusCode::NOT_FOUND;
-            Ok::<_, tower::BoxError>(response)
-        });
-        kube::Client::new(service, "default")
-    }
-
-    #[tokio::test]
-    async fn a_long_ladder_is_looked_at_to_its_end() {
-        let step = |number: usize| {
-            json!({"name": format!("step-{number}"), "action": {"cpuFallback":
-            {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}}})
-        };
-        let spec = json!({
-            "mode": "Enforce",
-            "severity": [{"level": "P0", "reason": "Always", "when": "true"}],
-            "steps": (0..32).map(step).collect::<Vec<_>>(),
-        });
-        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
-        let text = |text: &str| text.to_owned();
-        let incident = IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") };
-        let policy = PolicyFact::Usable {
-            uid: text("p"),
-            name: text("p"),
-            generation: 1,
-            service_account: text("sa"),
-            responses: Vec::new(),
-        };
-        let mut facts = Facts::new(incident, policy);
-        let client = nothing_is_served();
-        let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
-        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
-        let holders = Holders { client: &client, namespaces: &[] };
-        let own = OwnReads { holders, brake: None, namespace: "ns" };
-        let looked = decide_with_looks(kinds, &Ok(client.clone()), own, Some(&rules), &mut facts).await;
-        assert!(looked.is_complete);
-        let steps = &looked.decision.next.steps;
-        assert_eq!(looked.decision.next.severity, Some(Severity::P0));
-        assert!(
-            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
-        );
-    }
 }

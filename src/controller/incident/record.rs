@@ -69,7 +69,7 @@ pub async fn chosen(
     policy: String,
     now: Timestamp,
 ) -> Result<Incident, Error> {
-    let mut state = translate::state(&incident);
+    let mut state = incident.state();
     state.policy = Some(PolicySnapshot { name: policy, ..PolicySnapshot::default() });
     state.held = None;
     write(api, incident, &state, now).await
@@ -80,7 +80,7 @@ pub async fn chosen(
 /// # Errors
 /// Somebody else wrote the Incident, or the API server did not take it.
 pub async fn seen(api: &Api<Incident>, incident: Incident, now: Timestamp) -> Result<Incident, Error> {
-    let state = translate::state(&incident);
+    let state = incident.state();
     write(api, incident, &state, now).await
 }
 

@@ -6,11 +6,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-use super::observe::Account;
-use super::translate;
 use crate::api::{Incident, names};
 use crate::controller::Operator;
 use crate::kubernetes::retry;
+use crate::look::Account;
 use crate::report::{self, Subject};
 
 /// Writes the report and says its name, or why there is none. Its name is
@@ -23,7 +22,7 @@ pub async fn write(
     now: Timestamp,
 ) -> Result<String, String> {
     let client = account.as_ref().map_err(Clone::clone)?;
-    let identity = translate::identity(incident);
+    let identity = incident.identity();
     let subject = Subject { incident: &identity, summary: incident.spec.summary.as_deref(), state, now };
     let map: ConfigMap =
         serde_json::from_value(report::config_map(&subject)).map_err(|error| error.to_string())?;

@@ -2,7 +2,6 @@
 //! Takes no client.
 
 use firebreak_engine::facts::PolicyFact;
-use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::intent::PersonIntent;
 use firebreak_engine::phase::{self, Phase};
@@ -13,15 +12,6 @@ use kube::ResourceExt;
 use crate::api::condition;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, names};
 use crate::controller::policy::claim::had_claim;
-
-/// Who the Incident is.
-pub fn identity(incident: &Incident) -> IncidentId {
-    IncidentId {
-        namespace: incident.namespace().unwrap_or_default(),
-        name: incident.name_any(),
-        uid: incident.uid().unwrap_or_default(),
-    }
-}
 
 /// What a person wants.
 pub fn intent(incident: &Incident) -> PersonIntent {
@@ -34,11 +24,6 @@ pub fn intent(incident: &Incident) -> PersonIntent {
         deleting: incident.metadata.deletion_timestamp.is_some(),
         abandon: incident.annotations().get(names::ABANDON).is_some_and(|value| value == "true"),
     }
-}
-
-/// The recorded state.
-pub fn state(incident: &Incident) -> IncidentState {
-    incident.status.as_ref().map(|status| status.state.clone()).unwrap_or_default()
 }
 
 /// Whether the claim of a policy is this Incident's.

@@ -85,14 +85,14 @@ pub async fn observe(operator: &Operator, name: &Name, policy: &RemediationPolic
     };
     let held = Claim::Held { name: active.name.clone(), uid: uid.clone() };
     let seen = operator.incident(&Name::new(name.namespace.clone(), active.name.clone()));
-    if seen.is_some_and(|incident| incident.uid().as_ref() == Some(&uid) && !is_closed(&incident)) {
+    if seen.is_some_and(|incident| incident.uid().as_ref() == Some(&uid) && !incident.is_closed()) {
         return Ok(held);
     }
     let api = incidents(operator, &name.namespace);
     let live = retry::find(&active.name, || api.get(&active.name)).await?;
     Ok(match live.filter(|incident| incident.uid().as_ref() == Some(&uid)) {
-        Some(incident) if is_closed(&incident) => {
-            Claim::Over { recovered: recovered(&incident), ended_at: closed_at(&incident) }
+        Some(incident) if incident.is_closed() => {
+            Claim::Over { recovered: recovered(&incident), ended_at: incident.closed_at() }
         }
         Some(_) => held,
         None => Claim::Over { recovered: false, ended_at: None },
@@ -117,14 +117,14 @@ pub fn is_free(policy: &RemediationPolicy) -> bool {
 
 /// Whether it is one of those of which one gets a claim that nobody has.
 pub fn may_claim(incident: &Incident) -> bool {
-    !is_closed(incident)
+    !incident.is_closed()
         && incident.metadata.deletion_timestamp.is_none()
         && (had_claim(incident) || !incident.annotations().contains_key(names::NONCE))
 }
 
 /// The name and nonce under which a new Incident is announced.
 pub fn announce(policy: &RemediationPolicy, opening: &Opening) -> ActiveIncident {
-    let name = incident_name(&policy.name_any(), Timestamp::now());
+    let name = names::incident(&policy.name_any(), Timestamp::now());
     tracing::info!(policy = policy.name_any(), incident = name, reason = opening.reason, "opens an Incident");
     ActiveIncident { name, nonce: Some(format!("{:016x}{:016x}", rand(), rand())), uid: None }
 }
@@ -207,24 +207,10 @@ async fn create(
     }
 }
 
-/// `<policy>-<yyyymmdd-hhmmss>` in UTC.
-pub fn incident_name(policy: &str, now: Timestamp) -> String {
-    format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
-}
-
 /// A number that nobody else has; it only has to differ.
 fn rand() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(Timestamp::now().as_nanosecond())
-}
-
-/// Whether an Incident is closed.
-pub fn is_closed(incident: &Incident) -> bool {
-    closed_at(incident).is_some()
-}
-
-fn closed_at(incident: &Incident) -> Option<Timestamp> {
-    incident.status.as_ref().and_then(|status| status.state.resolved_at)
 }
 
 /// Whether it had its policy's claim at some time: only then is the policy noted in its state.

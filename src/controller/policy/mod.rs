@@ -1,6 +1,5 @@
 //! One policy: observe → detect → record → open.
 
-pub mod access;
 pub mod claim;
 pub mod record;
 pub mod responses;
@@ -17,10 +16,10 @@ use kube::{Api, ResourceExt};
 use self::claim::Claim;
 use self::responses::{Turn, follow};
 use self::translate::Standing;
+use super::Operator;
 use super::error::Error;
 use super::queue::Name;
 use super::seen::Seen;
-use super::{Operator, incident};
 use crate::api::RemediationPolicy;
 
 /// How long an Incident that was refused is not asked for again.
@@ -95,7 +94,7 @@ fn run_detection(
     claim: &Claim,
     now: Timestamp,
 ) -> Detection {
-    let signals = incident::observe::signals(&operator.hub, &name.into(), rules);
+    let signals = operator.hub.readings(&name.into(), rules);
     show_signals(operator, name, &signals);
     let status = policy.status.clone().unwrap_or_default();
     let baselines = status.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();

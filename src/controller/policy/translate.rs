@@ -1,18 +1,15 @@
-//! From a policy to rules, needed rights and watches, and from a detection to
-//! conditions. Takes no client.
+//! From a detection to conditions. Takes no client.
 
 use std::time::Duration;
 
 use firebreak_engine::detect::Detection;
 use firebreak_engine::incident::SignalState;
 use firebreak_engine::phase::ConditionFact;
-use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::rules::{Action, Fault, Rules, SignalKind};
+use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
 
 use super::claim::Claim;
 use crate::api::condition::{ConditionType, Reason, says};
-use crate::workloads::Profiles;
 
 /// How a policy stands apart from its signals.
 #[derive(Clone, Debug, Default)]
@@ -48,75 +45,6 @@ impl Standing {
     pub fn invalid(faults: Vec<String>) -> Self {
         Self { faults, ..Self::default() }
     }
-}
-
-/// The rules of a policy.
-///
-/// # Errors
-/// Its faults, each with its field.
-pub fn rules(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<String>> {
-    accept(spec, profiles).map_err(|faults| faults.iter().map(ToString::to_string).collect())
-}
-
-/// The rules of a policy.
-///
-/// # Errors
-/// Its faults: those of the engine, else those that only the profiles show.
-pub fn accept(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<Fault>> {
-    let rules = Rules::parse(spec)?;
-    let faults = check_profiles(&rules, profiles);
-    if faults.is_empty() { Ok(rules) } else { Err(faults) }
-}
-
-/// The faults that only the profiles show, in the words of the engine's.
-fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
-    let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| match &signal.kind {
-        SignalKind::Objects { scope, healthy: None }
-            if profiles.find(&scope.api_version, &scope.kind).is_none() =>
-        {
-            Some(Fault {
-                field: format!("spec.signals[{at}].objects.healthy"),
-                problem: format!(
-                    "{} {} has no profile, so say here what is healthy",
-                    scope.api_version, scope.kind
-                ),
-            })
-        }
-        SignalKind::Workloads { scope } if profiles.find(&scope.api_version, &scope.kind).is_none() => {
-            Some(Fault {
-                field: format!("spec.signals[{at}].workloads.kind"),
-                problem: format!(
-                    "{} {} has no profile, so Firebreak does not know where its replicas are; use objects",
-                    scope.api_version, scope.kind
-                ),
-            })
-        }
-        SignalKind::Objects { .. } | SignalKind::Nodes { .. } | SignalKind::Workloads { .. } => None,
-    });
-    let steps = rules.steps.iter().enumerate().filter_map(|(at, step)| {
-        let scope = &step.targets().scope;
-        // Of a kind that is only scaled, its definition in the cluster says where the replicas are.
-        let is_unknown = profiles.find(&scope.api_version, &scope.kind).is_none();
-        let is_scaled = matches!(step.action, Action::Scale { .. });
-        (is_unknown && !is_scaled).then(|| Fault {
-            field: format!("spec.steps[{at}].action.{}.targets.kind", step.action.name()),
-            problem: format!(
-                "{} {} has no profile, so Firebreak does not know its fields",
-                scope.api_version, scope.kind
-            ),
-        })
-    });
-    let retired = rules.steps.iter().enumerate().filter_map(|(at, step)| {
-        let object = step.action.retires()?;
-        profiles.find(&object.api_version, &object.kind).is_none().then(|| Fault {
-            field: format!("spec.steps[{at}].action.{}.retire.kind", step.action.name()),
-            problem: format!(
-                "{} {} has no profile, so Firebreak does not know where its replicas are",
-                object.api_version, object.kind
-            ),
-        })
-    });
-    signals.chain(steps).chain(retired).collect()
 }
 
 /// The conditions of a policy.

@@ -8,11 +8,11 @@ use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
-use super::access::{Presence, rights, used};
 use super::translate::{Access, Standing};
+use crate::acceptance::{Presence, rights, used};
 use crate::api::RemediationPolicy;
+use crate::controller::Operator;
 use crate::controller::queue::Name;
-use crate::controller::{Operator, incident};
 use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
@@ -100,7 +100,9 @@ pub async fn standing(
 
 /// Whether the server refuses a signal, whatever was found out about rights before.
 fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
-    incident::observe::signals(&operator.hub, &name.into(), rules)
+    operator
+        .hub
+        .readings(&name.into(), rules)
         .values()
         .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "Forbidden"))
 }

@@ -1,5 +1,4 @@
-//! Gathers what a decision about an Incident starts from, and performs the live
-//! reads that it asks for.
+//! Reads the targets of a decision as the policy's ServiceAccount.
 //!
 //! - `mod.rs`: what one step describes, listed and made into targets.
 //! - `owners`: what others own is changed through its owner.
@@ -15,12 +14,12 @@ mod pods;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use firebreak_engine::change::Change;
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Listing, Look, LookResult, Part, Reading, Target};
+use firebreak_engine::facts::{Listing, Look, LookResult, Part, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
@@ -34,7 +33,7 @@ use serde_json::Value;
 
 use crate::actuator::live_read::{self, Read};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
-use crate::observe::{Hub, PolicyKey, selector_text};
+use crate::observe::selector_text;
 use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
@@ -54,12 +53,6 @@ pub struct Kinds<'a> {
     pub discovery: &'a Discovery,
     /// Where a kind keeps its fields.
     pub profiles: &'a Profiles,
-}
-
-/// What the signals of a policy say.
-pub fn signals(hub: &Hub, policy: &PolicyKey, rules: &Rules) -> BTreeMap<String, Reading> {
-    let reading = |name: &String| hub.reading(policy, name);
-    rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
 }
 
 /// Performs live reads, several at a time.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use firebreak_engine::policy::NamespacesSpec;
 use firebreak_engine::rules::{Action, Rules, SignalKind, Step};
 
-use crate::controller::incident::observe::{HPA, Kind, SCALED_OBJECT, namespaces};
 use crate::kubernetes::access::Right;
+use crate::look::targets::{HPA, Kind, SCALED_OBJECT, namespaces};
 use crate::workloads::Profiles;
 
 /// A kind that a policy reads or changes.

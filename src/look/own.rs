@@ -5,8 +5,8 @@ use firebreak_engine::facts::{Brake, Look, LookResult, Own};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
+use super::brake::BrakeOf;
 use super::holder::Holders;
-use crate::controller::brake::BrakeOf;
 use crate::kubernetes::retry;
 
 /// What the operator can tell about itself and about others.

@@ -4,14 +4,9 @@
 //! the Incidents of another. Where it cannot be read it counts as open, because
 //! a change that is still wanted must not be adopted.
 
-use std::collections::BTreeSet;
-
-use firebreak_engine::change::ChangeState;
 use firebreak_engine::facts::Holder;
-use firebreak_engine::id::ChangeId;
 use kube::{Api, Client, ResourceExt};
 
-use super::super::policy::claim::is_closed;
 use crate::api::Incident;
 use crate::kubernetes::names::is_name;
 use crate::kubernetes::retry;
@@ -44,7 +39,7 @@ impl Holders<'_> {
         match retry::find(name, || api.get(name)).await {
             Ok(None) => Holder::Gone,
             Ok(Some(found)) if found.uid().as_deref() != Some(uid) => Holder::Gone,
-            Ok(Some(found)) if is_closed(&found) => Holder::Over { ended: ended(&found) },
+            Ok(Some(found)) if found.is_closed() => Holder::Over { ended: found.ended_loans() },
             Ok(Some(_)) => Holder::Open,
             Err(error) => {
                 let why = retry::explain(&error);
@@ -52,15 +47,4 @@ impl Holders<'_> {
             }
         }
     }
-}
-
-/// The loans that a closed Incident lists as ended.
-pub fn ended(incident: &Incident) -> BTreeSet<ChangeId> {
-    let changes = incident.status.iter().flat_map(|status| &status.state.changes);
-    changes
-        .filter(|change| {
-            matches!(change.state, ChangeState::Reverted | ChangeState::Ceded | ChangeState::Kept)
-        })
-        .map(|change| change.id.clone())
-        .collect()
 }

@@ -1,0 +1,145 @@
+//! The live reads that a decision asks for: look, decide again, until nothing is left to ask.
+//!
+//! The operator's loops and `firebreak plan` decide by the same reads.
+//!
+//! - `targets`: what steps describe, read as the policy's ServiceAccount.
+//! - `own`: what the operator reads under its own name: `brake`, namespace, and each `holder` of a loan.
+
+pub mod brake;
+pub mod holder;
+pub mod own;
+pub mod targets;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use firebreak_engine::decide::{self as engine, Decision};
+use firebreak_engine::facts::{Facts, Look, LookResult};
+use firebreak_engine::rules::Rules;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use self::own::OwnReads;
+pub use self::targets::{Account, Kinds};
+
+/// Live reads that lead to a decision: a read may call for another one, but
+/// not for ever.
+const LOOKS: usize = 6;
+
+/// A decision, and the live reads that went into it.
+pub struct Looked {
+    /// The decision.
+    pub decision: Decision,
+    /// Whether everything that it asked for was read. If not, it does nothing.
+    pub is_complete: bool,
+    /// When the targets of which steps were last listed for it.
+    pub listed: BTreeMap<String, Instant>,
+    /// How long the longest round of live reads took, if there was any.
+    pub reads_took: Option<Duration>,
+}
+
+/// Decides, and performs the live reads that the decision asks for as `account`.
+pub async fn decide(
+    kinds: Kinds<'_>,
+    account: &Account,
+    own: OwnReads<'_>,
+    rules: Option<&Rules>,
+    facts: &mut Facts,
+) -> Looked {
+    let mut listed = BTreeMap::new();
+    let mut reads_took = None;
+    for _ in 0..LOOKS {
+        let decision = engine::decide(facts, rules, Timestamp::now());
+        if decision.look.is_empty() {
+            return Looked { decision, is_complete: true, listed, reads_took };
+        }
+        let now = Instant::now();
+        listed.extend(decision.look.iter().filter_map(|look| match look {
+            Look::Step(step) => Some((step.clone(), now)),
+            Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace => None,
+        }));
+        let namespace = &facts.incident.namespace;
+        let (of_ours, of_targets): (Vec<Look>, Vec<Look>) = decision.look.into_iter().partition(Look::is_own);
+        let (targets, ours) = tokio::join!(
+            targets::look(kinds, account, namespace, &facts.state, rules, of_targets),
+            own_looks(own, of_ours),
+        );
+        reads_took = reads_took.max(Some(now.elapsed()));
+        facts.looked.extend(targets.into_iter().chain(ours));
+    }
+    // What is still not known is not acted on; the next pass reads again.
+    let mut decision = engine::decide(facts, rules, Timestamp::now());
+    decision.effects.clear();
+    decision.next = facts.state.clone();
+    decision.happened.clear();
+    decision.report = false;
+    Looked { decision, is_complete: false, listed, reads_took }
+}
+
+async fn own_looks(own: OwnReads<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
+    let mut found = Vec::new();
+    for look in looks {
+        let result = own.look(&look).await;
+        found.push((look, result));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::facts::PolicyFact;
+    use firebreak_engine::id::IncidentId;
+    use firebreak_engine::policy::Severity;
+    use serde_json::json;
+
+    use super::holder::Holders;
+    use super::*;
+    use crate::kubernetes::discovery::Discovery;
+    use crate::workloads::Profiles;
+
+    /// A server that serves no kind at all.
+    fn nothing_is_served() -> kube::Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let mut response = http::Response::new(kube::client::Body::from(Vec::new()));
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok::<_, tower::BoxError>(response)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_long_ladder_is_looked_at_to_its_end() {
+        let step = |number: usize| {
+            json!({"name": format!("step-{number}"), "action": {"cpuFallback":
+            {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}}})
+        };
+        let spec = json!({
+            "mode": "Enforce",
+            "severity": [{"level": "P0", "reason": "Always", "when": "true"}],
+            "steps": (0..32).map(step).collect::<Vec<_>>(),
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let text = |text: &str| text.to_owned();
+        let incident = IncidentId { namespace: text("ns"), name: text("i"), uid: text("u") };
+        let policy = PolicyFact::Usable {
+            uid: text("p"),
+            name: text("p"),
+            generation: 1,
+            service_account: text("sa"),
+            responses: Vec::new(),
+        };
+        let mut facts = Facts::new(incident, policy);
+        let client = nothing_is_served();
+        let (discovery, profiles) = (Discovery::new(client.clone()), Profiles::built_in().unwrap());
+        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
+        let holders = Holders { client: &client, namespaces: &[] };
+        let own = OwnReads { holders, brake: None, namespace: "ns" };
+        let looked = decide(kinds, &Ok(client.clone()), own, Some(&rules), &mut facts).await;
+        assert!(looked.is_complete);
+        let steps = &looked.decision.next.steps;
+        assert_eq!(looked.decision.next.severity, Some(Severity::P0));
+        assert!(
+            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! The kinds of signals are found by discovery.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use super::hub::{Changes, ErrorCounter, Hub, Resolve};
+use super::watch::{Served, Unresolved};
+use crate::configuration::ProfilesInForce;
+use crate::kubernetes::discovery::{Discovery, ResolveError};
+
+/// The watches of signals, which find their kinds by this discovery.
+pub fn hub(
+    discovery: Discovery,
+    profiles: impl Into<ProfilesInForce>,
+    errors: ErrorCounter,
+) -> (Hub, Changes) {
+    let resolve: Resolve = Arc::new(move |api_version, kind| {
+        let discovery = discovery.clone();
+        async move {
+            match discovery.resolve(&api_version, &kind).await {
+                Ok(found) => Ok(Served { resource: found.resource, namespaced: found.namespaced }),
+                Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
+                    Err(Unresolved::NoSuchKind(error.to_string()))
+                }
+                Err(error @ ResolveError::Unreachable { .. }) => Err(Unresolved::Trouble(error.to_string())),
+            }
+        }
+        .boxed()
+    });
+    Hub::new(profiles, resolve, errors)
+}
