@@ -128,6 +128,8 @@ mod tests {
             ("90s", 90_000, "1m30s"),
             ("250ms", 250, "250ms"),
             ("0s", 0, "0s"),
+            ("1h2m3s4ms", 3_723_004, "1h2m3s4ms"),
+            ("99999h", 359_996_400_000, "99999h"),
         ] {
             let period: Period = text.parse().unwrap();
             assert_eq!(period.length(), SignedDuration::from_millis(millis));
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_the_schema_refuses_is_refused() {
-        for text in ["", "5", "s", "1d", "-1s", "1.5h", "100000s", "1s1s1s1s1s", " 1s"] {
+        for text in ["", "5", "s", "1d", "-1s", "1.5h", "100000s", "1s1s1s1s1s", " 1s", "1s ", "1 s", "١s"] {
             assert!(text.parse::<Period>().is_err(), "{text}");
         }
     }

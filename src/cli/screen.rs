@@ -4,7 +4,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crossterm::cursor::MoveUp;
+use crossterm::terminal::{Clear, ClearType};
 use serde::Serialize;
+use textwrap::WordSplitter;
+use textwrap::core::display_width;
 use unicode_width::UnicodeWidthChar;
 
 use super::error::Error;
@@ -97,28 +101,24 @@ impl Line {
     /// The lines that this one takes in a window, each with its indentation and in its first style.
     fn fold(&self, width: usize) -> Vec<Self> {
         let text = self.text();
-        if self.overflow == Overflow::Cut || columns(text.trim_end()) <= width {
+        if self.overflow == Overflow::Cut || display_width(text.trim_end()) <= width {
             return vec![self.clone()];
         }
         let style = self.parts.first().map_or(Style::Plain, |(style, _)| *style);
         let indent: String = text.chars().take_while(|c| *c == ' ').collect();
-        let mut folded: Vec<String> = Vec::new();
-        for word in text.split_whitespace() {
-            match folded.last_mut() {
-                Some(line) if columns(line) + 1 + columns(word) <= width => {
-                    line.push(' ');
-                    line.push_str(word);
-                }
-                Some(_) | None => folded.push(format!("{indent}{word}")),
-            }
-        }
-        folded.into_iter().map(|line| Self::styled(style, line)).collect()
+        // A command is split nowhere but between its words, so that it can be copied.
+        let options = textwrap::Options::new(width)
+            .initial_indent(&indent)
+            .subsequent_indent(&indent)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .break_words(false);
+        textwrap::wrap(text.trim(), options).iter().map(|line| Self::styled(style, line)).collect()
     }
 
     /// The line, cut to so many columns of a terminal; what is cut has a mark at its end.
     fn render(&self, colour: bool, width: usize) -> String {
         let mut left =
-            if columns(self.text().trim_end()) > width { width.saturating_sub(1) } else { usize::MAX };
+            if display_width(self.text().trim_end()) > width { width.saturating_sub(1) } else { usize::MAX };
         let mut out = String::new();
         let mut is_cut = false;
         for (style, text) in &self.parts {
@@ -168,11 +168,6 @@ fn steers(c: char) -> bool {
         || matches!(c, '\u{061c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// How many columns of a terminal a text takes.
-fn columns(text: &str) -> usize {
-    text.chars().filter_map(UnicodeWidthChar::width).sum()
-}
-
 /// The lines as plain text.
 #[cfg(test)]
 pub fn plain(lines: &[Line]) -> String {
@@ -204,7 +199,10 @@ impl Screen {
     pub fn redraw(&self, lines: &[Line], above: usize) -> Result<usize, Error> {
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
         let shown = frame(lines, usize::from(width), usize::from(height));
-        let mut text = if above > 0 { format!("\x1b[{above}A\x1b[J") } else { String::new() };
+        let mut text = match u16::try_from(above) {
+            Ok(0) | Err(_) => String::new(),
+            Ok(above) => format!("{}{}", MoveUp(above), Clear(ClearType::FromCursorDown)),
+        };
         for line in &shown {
             text.push_str(line);
             text.push('\n');

@@ -20,7 +20,8 @@ use super::retry;
 const FOUND_FOR: Duration = Duration::from_secs(600);
 /// How long a kind that was missing is believed to be missing.
 const ABSENT_FOR: Duration = Duration::from_secs(10);
-/// Group versions that are remembered. Policies name them, so the memory must be bounded.
+/// Group versions that are remembered. Policies name them, so the memory must be bounded; one that is full is
+/// emptied, which costs one request for each kind that is still used.
 const MAX_REMEMBERED: usize = 256;
 
 /// A kind that the cluster serves.
@@ -149,11 +150,6 @@ impl Discovery {
             .map(|scale| ScalePaths { spec: scale.spec_replicas_path, status: scale.status_replicas_path }))
     }
 
-    /// Drops what is remembered of a group version, because a request to it was answered with 404.
-    pub fn forget(&self, api_version: &str) {
-        self.lock().remove(api_version);
-    }
-
     async fn ask(
         &self,
         api_version: &str,
@@ -177,11 +173,8 @@ impl Discovery {
 
     fn remember(&self, api_version: &str, kinds: &[ServedKind]) {
         let mut remembered = self.lock();
-        if remembered.len() >= MAX_REMEMBERED && !remembered.contains_key(api_version) {
-            let oldest = remembered.iter().min_by_key(|(_, entry)| entry.at);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                remembered.remove(&oldest);
-            }
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.clear();
         }
         let entry = Remembered { at: Instant::now(), kinds: Arc::new(kinds.to_vec()) };
         remembered.insert(api_version.to_owned(), entry);

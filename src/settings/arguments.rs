@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use firebreak_engine::period::{NotAPeriod, Period};
 use firebreak_engine::policy::Severity;
 
-use super::duration;
 use crate::api::SHIPPED_NAMESPACE;
 use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
 
@@ -224,7 +224,7 @@ pub struct BrakeOnArgs {
     #[arg(long)]
     pub withdraw_all: bool,
     /// How long to wait for that
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     #[arg(requires = "withdraw_all")]
     pub timeout: Duration,
     /// Withdraw only in these namespaces, those of the operator's own --watch-namespaces [default: all]
@@ -342,8 +342,14 @@ fn plan_hash(text: &str) -> Result<String, String> {
     }
 }
 
+/// Durations are written like those of a policy.
+fn duration(text: &str) -> Result<Duration, String> {
+    let period: Period = text.parse().map_err(|error: NotAPeriod| error.to_string())?;
+    Ok(period.length().unsigned_abs())
+}
+
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    let duration = duration::parse(text)?;
+    let duration = duration(text)?;
     if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) {
         Ok(duration)
     } else {

@@ -4,11 +4,9 @@
 //! checked here once and carried in types that cannot hold a wrong one where that is cheap.
 
 mod arguments;
-mod duration;
 mod verbs;
 
 use std::ffi::OsString;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -20,7 +18,6 @@ pub use arguments::{
     CrdsArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource,
     Shell, TestArgs, UndoArgs,
 };
-pub use duration::parse as parse_duration;
 pub use verbs::Command;
 
 use crate::kubernetes::client::ClusterChoice;
@@ -183,7 +180,7 @@ pub fn completion(shell: Shell) -> String {
 fn identity(pod_name: Option<String>) -> String {
     pod_name
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("firebreak-{:016x}", RandomState::new().hash_one(0)))
+        .unwrap_or_else(|| format!("firebreak-{:016x}", fastrand::u64(..)))
 }
 
 fn program(first: Option<&OsString>) -> &'static str {

@@ -137,26 +137,13 @@ impl Drop for Watching {
     }
 }
 
-/// Numbers that are the same in every run.
-struct Seed(u64);
-
-impl Seed {
-    fn below(&mut self, end: u64) -> usize {
-        // xorshift64, good enough to pick moments.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end).expect("a small number")
-    }
-}
-
 /// Kills the operator again and again, each time at one of its next writes in another emergency.
 async fn kill_again_and_again(operator: &Operator, seed: u64, emergencies: &watch::Sender<usize>) {
-    let (mut seed, mut emergencies) = (Seed(seed), emergencies.subscribe());
+    let (mut dice, mut emergencies) = (fastrand::Rng::with_seed(seed), emergencies.subscribe());
     for death in 1..=DEATHS {
         emergencies.wait_for(|count| *count >= death).await.expect("the sender is there");
         let moments = [Moment::BeforeSend, Moment::ReplyLost, Moment::ReplySeen];
-        let (nth, moment) = (1 + seed.below(8), moments[seed.below(3)]);
+        let (nth, moment) = (dice.usize(1..=8), moments[dice.usize(..3)]);
         operator.proxy.on(Rule::nth(nth, Call::is_write, Fault::Kill(moment)));
         operator.until_dead().await;
         operator.proxy.forget_rules();

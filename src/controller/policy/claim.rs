@@ -126,7 +126,7 @@ pub fn may_claim(incident: &Incident) -> bool {
 pub fn announce(policy: &RemediationPolicy, opening: &Opening) -> ActiveIncident {
     let name = names::incident(&policy.name_any(), Timestamp::now());
     tracing::info!(policy = policy.name_any(), incident = name, reason = opening.reason, "opens an Incident");
-    ActiveIncident { name, nonce: Some(format!("{:016x}{:016x}", rand(), rand())), uid: None }
+    ActiveIncident { name, nonce: Some(format!("{:032x}", fastrand::u128(..))), uid: None }
 }
 
 /// Creates the announced Incident if it is not there, and fills in its uid. An
@@ -205,12 +205,6 @@ async fn create(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// A number that nobody else has; it only has to differ.
-fn rand() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(Timestamp::now().as_nanosecond())
 }
 
 /// Whether it had its policy's claim at some time: only then is the policy noted in its state.

@@ -322,29 +322,18 @@ async fn without_election_the_process_always_leads() {
     assert!(tokio::time::timeout(SECOND * 60, leadership.lost(&term)).await.is_err());
 }
 
-/// A small generator, so that a failing seed can be run again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn link(&mut self) -> Link {
-        let delay = |dice: &mut Self| match dice.below(3) {
-            0 => Duration::ZERO,
-            1 => Duration::from_millis(dice.below(3_000)),
-            _ => Duration::from_millis(dice.below(14_000)),
-        };
-        Link {
-            there: delay(self),
-            back: delay(self),
-            loses_replies: self.below(6) == 0,
-            is_down: self.below(8) == 0,
-        }
+/// Some state of the network.
+fn any_link(dice: &mut fastrand::Rng) -> Link {
+    let delay = |dice: &mut fastrand::Rng| match dice.u64(..3) {
+        0 => Duration::ZERO,
+        1 => Duration::from_millis(dice.u64(..3_000)),
+        _ => Duration::from_millis(dice.u64(..14_000)),
+    };
+    Link {
+        there: delay(dice),
+        back: delay(dice),
+        loses_replies: dice.u8(..6) == 0,
+        is_down: dice.u8(..8) == 0,
     }
 }
 
@@ -352,16 +341,16 @@ impl Dice {
 async fn two_processes_never_lead_at_once_whatever_the_network_does() {
     let mut terms = 0;
     for seed in 1..=30 {
-        let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let mut dice = fastrand::Rng::with_seed(seed);
         let store = Shared::<Store>::default();
         let names = ["a", "b", "c"];
         let mut processes: Vec<Process> = names.iter().map(|n| Process::start(&store, n)).collect();
         let mut leader = None;
         for _tick in 0..6_000 {
             sleep(Duration::from_millis(50)).await;
-            let one = usize::try_from(dice.below(3)).unwrap();
-            match dice.below(400) {
-                0..=9 => processes[one].set(dice.link()),
+            let one = dice.usize(..3);
+            match dice.u16(..400) {
+                0..=9 => processes[one].set(any_link(&mut dice)),
                 10..=19 => processes[one].set(Link::default()),
                 20 => {
                     let restarted = Process::start(&store, names[one]);
