@@ -16,7 +16,7 @@ use super::seen::Seen;
 use super::{Operator, incident, policy};
 use crate::acceptance;
 use crate::api::{Incident, RemediationPolicy};
-use crate::kubernetes::lease::{Standing, Term};
+use crate::kubernetes::lease::{ElectionState, Term};
 
 /// A longer gap in the lease means that nobody watched, so clocks start anew.
 const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
@@ -244,11 +244,11 @@ impl Operator {
     /// Whether too long nobody watched before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
         let started = *self.memories.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now);
-        match self.context.leadership.standing() {
-            Standing::Leading { term, .. } => {
+        match self.context.leadership.state() {
+            ElectionState::Leading { term, .. } => {
                 term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)
             }
-            Standing::Unknown | Standing::Standby { .. } => true,
+            ElectionState::Unknown | ElectionState::Standby { .. } => true,
         }
     }
 }

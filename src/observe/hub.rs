@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::fold::{Counts, Judge};
 use super::source::{ObjectsKey, Source, WatchKey, unknown};
-use super::standing::Standing;
+use super::sync_state::SyncState;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::configuration::ProfilesInForce;
 
@@ -74,7 +74,7 @@ struct Subscription {
 }
 
 struct Shared {
-    standing: Arc<Mutex<Standing>>,
+    sync: Arc<Mutex<SyncState>>,
     readers: BTreeSet<(PolicyKey, String)>,
     _task: AbortOnDropHandle<()>,
 }
@@ -157,8 +157,8 @@ impl Hub {
         let mut total = 0;
         let mut example = String::new();
         for key in &source.watches {
-            let mut standing = lock(&state.watches.get(key)?.standing);
-            if let Some((count, problem)) = standing.fold().and_then(|fold| fold.in_doubt()) {
+            let mut sync = lock(&state.watches.get(key)?.sync);
+            if let Some((count, problem)) = sync.fold().and_then(|fold| fold.in_doubt()) {
                 total += count;
                 example = problem.to_owned();
             }
@@ -172,7 +172,7 @@ impl Hub {
     }
 
     fn start(&self, key: &WatchKey, client: &Client, judge: &Judge) -> Shared {
-        let standing = Arc::new(Mutex::new(Standing::new()));
+        let sync = Arc::new(Mutex::new(SyncState::new()));
         let (errors, signal_kind) = (Arc::clone(&self.0.errors), judge.signal_kind());
         let scope = Scope {
             client: client.clone(),
@@ -187,9 +187,9 @@ impl Hub {
             changed: Box::new(move || changed(&hub, &key)),
             error: Box::new(move |what| errors(signal_kind, what)),
         };
-        let watch = Watch::new(scope, signals, Arc::clone(&standing));
+        let watch = Watch::new(scope, signals, Arc::clone(&sync));
         let task = AbortOnDropHandle::new(tokio::spawn(watch.run()));
-        Shared { standing, readers: BTreeSet::new(), _task: task }
+        Shared { sync, readers: BTreeSet::new(), _task: task }
     }
 
     fn resolver(
@@ -254,12 +254,12 @@ fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) 
     let mut counts = Counts::default();
     for key in &source.watches {
         let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
-        let mut standing = lock(&watch.standing);
+        let mut sync = lock(&watch.sync);
         // Not left to the watch alone, which may be late.
-        standing.expire(Instant::now());
-        match &*standing {
-            Standing::Known { fold, .. } => counts.absorb(fold.counts()),
-            Standing::Unknown { reason, detail } => {
+        sync.expire(Instant::now());
+        match &*sync {
+            SyncState::Known { fold, .. } => counts.absorb(fold.counts()),
+            SyncState::Unknown { reason, detail } => {
                 return match &key.namespace {
                     Some(namespace) => unknown(reason, &format!("in namespace {namespace}: {detail}")),
                     None => unknown(reason, detail),

@@ -26,7 +26,7 @@ mod nodes;
 mod objects;
 mod selector;
 mod source;
-mod standing;
+mod sync_state;
 mod watch;
 mod workloads;
 

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::failure::Failure;
 use super::fold::{Fold, Judge};
-use super::standing::Standing;
+use super::sync_state::SyncState;
 
 /// What a watch asks for.
 const WATCH_FOR: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ pub(super) struct Signals {
 pub(super) struct Watch {
     scope: Scope,
     signals: Signals,
-    standing: Arc<Mutex<Standing>>,
+    sync: Arc<Mutex<SyncState>>,
     opened: Notify,
 }
 
@@ -114,9 +114,9 @@ struct PageMeta {
 }
 
 impl Watch {
-    /// A watch that writes what it knows to `standing`.
-    pub(super) fn new(scope: Scope, signals: Signals, standing: Arc<Mutex<Standing>>) -> Self {
-        Self { scope, signals, standing, opened: Notify::new() }
+    /// A watch that writes what it knows to `sync`.
+    pub(super) fn new(scope: Scope, signals: Signals, sync: Arc<Mutex<SyncState>>) -> Self {
+        Self { scope, signals, sync, opened: Notify::new() }
     }
 
     /// Watches for ever; dropping the future ends it.
@@ -153,12 +153,12 @@ impl Watch {
     /// Forgets what is too old even while a request hangs.
     async fn expire_for_ever(&self) {
         loop {
-            let stale_at = self.update(|standing| standing.stale_at());
+            let stale_at = self.update(|sync| sync.stale_at());
             match stale_at {
                 None => self.opened.notified().await,
                 Some(at) => {
                     sleep_until(at).await;
-                    if self.update(|standing| standing.expire(Instant::now())) {
+                    if self.update(|sync| sync.expire(Instant::now())) {
                         (self.signals.error)("Stale");
                     }
                     // A reader may have found it stale a moment before; the others are told here.
@@ -169,7 +169,7 @@ impl Watch {
     }
 
     async fn attempt(&self, position: &mut Position) -> Result<(), Failure> {
-        if self.update(|standing| standing.fold().is_none()) {
+        if self.update(|sync| sync.fold().is_none()) {
             *position = None;
         }
         let url = self.url().await?;
@@ -184,7 +184,7 @@ impl Watch {
         let events = within(OPEN_WITHIN, "the watch", self.open(&url, &version)).await?;
         // Only now: a list whose watch does not open is dropped, and what is known is still as of before.
         *position = Some(version);
-        if !self.update(|standing| standing.opened(listed, Instant::now())) {
+        if !self.update(|sync| sync.opened(listed, Instant::now())) {
             return Err(Failure::Trouble("the answer came too late".to_owned()));
         }
         self.opened.notify_one();
@@ -272,10 +272,10 @@ impl Watch {
     fn take(&self, event: WatchEvent<Box<RawValue>>, position: &mut Position) -> Result<(), Failure> {
         let put = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                self.update(|standing| standing.fold().map(|fold| fold.put(object.get())))
+                self.update(|sync| sync.fold().map(|fold| fold.put(object.get())))
             }
             WatchEvent::Deleted(object) => {
-                let removed = self.update(|standing| standing.fold().map(|fold| fold.remove(object.get())));
+                let removed = self.update(|sync| sync.fold().map(|fold| fold.remove(object.get())));
                 removed.transpose().map_err(|problem| {
                     *position = None;
                     Failure::Trouble(format!("a deleted object cannot be read: {problem}"))
@@ -307,12 +307,12 @@ impl Watch {
             *position = None;
         }
         (self.signals.error)(failure.kind());
-        self.update(|standing| standing.failed(failure));
+        self.update(|sync| sync.failed(failure));
         (self.signals.changed)();
     }
 
-    fn update<T>(&self, with: impl FnOnce(&mut Standing) -> T) -> T {
-        with(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    fn update<T>(&self, with: impl FnOnce(&mut SyncState) -> T) -> T {
+        with(&mut self.sync.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

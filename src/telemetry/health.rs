@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use crate::kubernetes::lease::{Leadership, Standing};
+use crate::kubernetes::lease::{ElectionState, Leadership};
 
 /// What readiness is judged by. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,10 +44,10 @@ impl Health {
     /// Whether the process is ready, and the reasons, one a line.
     #[must_use]
     pub fn ready(&self) -> (bool, String) {
-        let (mut ready, mut text) = match self.leadership.standing() {
-            Standing::Unknown => (false, "leadership: not known yet\n".to_owned()),
-            Standing::Standby { holder } => (true, format!("leadership: standby for {holder:?}\n")),
-            Standing::Leading { .. } => (true, "leadership: leading\n".to_owned()),
+        let (mut ready, mut text) = match self.leadership.state() {
+            ElectionState::Unknown => (false, "leadership: not known yet\n".to_owned()),
+            ElectionState::Standby { holder } => (true, format!("leadership: standby for {holder:?}\n")),
+            ElectionState::Leading { .. } => (true, "leadership: leading\n".to_owned()),
         };
         let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
         if caches.is_empty() {

@@ -16,14 +16,14 @@
 //!
 //! # Caveats
 //! A holder that restarts under its own name goes on at once, so a name must belong to one process
-//! at a time. If it does not, the older process finds a claim that is not its own at its next
+//! at a time. If it does not, the older process finds an acquireTime that is not its own at its next
 //! renewal, steps down, and from then on treats the name as a stranger's.
 //!
 //! # Errors
 //! None reach the caller: an attempt that fails is logged and tried again until time is up.
 
-mod claim;
-mod standing;
+mod candidacy;
+mod leadership;
 mod times;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -33,9 +33,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::retry;
-use claim::Claim;
-use standing::Publisher;
-pub use standing::{Leadership, Standing, Term};
+use candidacy::Candidacy;
+use leadership::Publisher;
+pub use leadership::{ElectionState, Leadership, Term};
 pub use times::LeaseTimes;
 
 /// The name of the operator's Lease, in its namespace.
@@ -50,7 +50,7 @@ pub struct Election {
     name: String,
     times: LeaseTimes,
     publisher: Publisher,
-    claim: Claim,
+    candidacy: Candidacy,
     terms: u64,
 }
 
@@ -80,7 +80,7 @@ impl Attempt {
 }
 
 impl Election {
-    /// A candidate, and the view of it for everybody else. The client must not repeat writes.
+    /// A candidate, and the view of the election for everybody else. The client must not repeat writes.
     #[must_use]
     pub fn new(
         client: Client,
@@ -89,13 +89,13 @@ impl Election {
         identity: String,
         times: LeaseTimes,
     ) -> (Self, Leadership) {
-        let (publisher, leadership) = standing::channel();
+        let (publisher, leadership) = leadership::channel();
         let election = Self {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
             times,
             publisher,
-            claim: Claim::new(identity, times.duration),
+            candidacy: Candidacy::new(identity, times.duration),
             terms: 0,
         };
         (election, leadership)
@@ -112,15 +112,15 @@ impl Election {
         loop {
             let held = self.acquire().await;
             let valid_until = held.sent + self.times.renew_deadline;
-            let identity = self.claim.identity();
+            let identity = self.candidacy.identity();
             tracing::info!(lease = self.name, identity, "leading");
             self.terms += 1;
-            let term = Term { number: self.terms, previous_renewal: self.claim.previous_renewal() };
+            let term = Term { number: self.terms, previous_renewal: self.candidacy.previous_renewal() };
             self.publisher.lead(term, valid_until);
             let why = self.keep(held).await;
             self.publisher.standby("");
             tracing::warn!(lease = self.name, why, "no longer leading");
-            self.claim.end();
+            self.candidacy.end();
         }
     }
 
@@ -144,19 +144,19 @@ impl Election {
 
     async fn attempt(&mut self) -> Result<Attempt, kube::Error> {
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
-            return if self.claim.may_create() { self.create().await } else { Ok(Attempt::outrun()) };
+            return if self.candidacy.may_create() { self.create().await } else { Ok(Attempt::outrun()) };
         };
-        if let Err(holder) = self.claim.may_take(&lease) {
+        if let Err(holder) = self.candidacy.may_take(&lease) {
             return Ok(Attempt::Beaten { holder });
         }
-        lease.spec = Some(self.claim.spec(lease.spec.take()));
+        lease.spec = Some(self.candidacy.spec(lease.spec.take()));
         self.put(&lease).await
     }
 
     async fn create(&mut self) -> Result<Attempt, kube::Error> {
         let lease = Lease {
             metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
-            spec: Some(self.claim.spec(None)),
+            spec: Some(self.candidacy.spec(None)),
         };
         let sent = Instant::now();
         match self.leases.create(&PostParams::default(), &lease).await {
@@ -185,7 +185,7 @@ impl Election {
     async fn renew_until_answered(&mut self, lease: &mut Lease) -> Result<Instant, &'static str> {
         loop {
             if let Some(spec) = lease.spec.as_mut() {
-                spec.renew_time = Some(claim::now());
+                spec.renew_time = Some(candidacy::now());
             }
             match timeout(self.times.attempt(), self.put(lease)).await {
                 Ok(Ok(Attempt::Held(held))) => {
@@ -203,15 +203,15 @@ impl Election {
         }
     }
 
-    /// After a conflict: goes on from the newer object if the claim in it is still ours. It is when
+    /// After a conflict: goes on from the newer object if what it says is still ours. It is when
     /// the reply to an earlier renewal was lost, or somebody labelled the object.
     async fn reread(&mut self, lease: &mut Lease) -> Result<(), &'static str> {
         match timeout(self.times.attempt(), self.leases.get_opt(&self.name)).await {
-            Ok(Ok(Some(newer))) if newer.spec.as_ref().is_some_and(|spec| self.claim.wrote(spec)) => {
+            Ok(Ok(Some(newer))) if newer.spec.as_ref().is_some_and(|spec| self.candidacy.wrote(spec)) => {
                 *lease = newer;
                 Ok(())
             }
-            Ok(Ok(Some(newer))) => Err(self.claim.lost_to(newer.spec.as_ref())),
+            Ok(Ok(Some(newer))) => Err(self.candidacy.lost_to(newer.spec.as_ref())),
             Ok(Ok(None)) => Err("the lease was deleted"),
             Ok(Err(_)) | Err(_) => {
                 sleep(self.times.retry).await;
@@ -223,7 +223,7 @@ impl Election {
     /// Gives the Lease back if it is ours, so that a successor need not wait for it to expire.
     async fn release(&mut self) {
         for _ in 0..RELEASE_ATTEMPTS {
-            if !self.claim.is_made() {
+            if !self.candidacy.has_written() {
                 return;
             }
             match timeout(self.times.attempt(), self.try_release()).await {
@@ -242,11 +242,11 @@ impl Election {
         let Some(mut lease) = self.leases.get_opt(&self.name).await? else {
             return Ok(true);
         };
-        let Some(spec) = lease.spec.as_mut().filter(|spec| self.claim.wrote(spec)) else {
+        let Some(spec) = lease.spec.as_mut().filter(|spec| self.candidacy.wrote(spec)) else {
             return Ok(true);
         };
         spec.holder_identity = Some(String::new());
-        spec.renew_time = Some(claim::now());
+        spec.renew_time = Some(candidacy::now());
         Ok(matches!(self.put(&lease).await?, Attempt::Held(_)))
     }
 

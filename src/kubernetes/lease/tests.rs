@@ -150,7 +150,7 @@ async fn the_first_candidate_leads_and_the_second_stands_by() {
     let second = Process::start(&store, "b");
     sleep(SECOND * 60).await;
     assert!(first.leadership.leads());
-    assert_eq!(second.leadership.standing(), Standing::Standby { holder: "a".into() });
+    assert_eq!(second.leadership.state(), ElectionState::Standby { holder: "a".into() });
     assert_eq!(first.leadership.term().unwrap().previous_renewal, None);
 }
 
@@ -248,7 +248,7 @@ async fn a_leader_without_a_server_steps_down_before_the_lease_runs_out_and_come
     process.lost().await;
     assert!(before.elapsed() <= SECOND * 10, "{:?}", before.elapsed());
     sleep(SECOND * 5).await;
-    assert_eq!(process.leadership.standing(), Standing::Unknown);
+    assert_eq!(process.leadership.state(), ElectionState::Unknown);
 
     process.set(Link::default());
     process.leadership.gained().await;

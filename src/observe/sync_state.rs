@@ -1,4 +1,4 @@
-//! What one watch knows now.
+//! What one watch knows now, like the HasSynced of an informer.
 //!
 //! ```text
 //! NotSynced ── listed and followed ──► Known ── no answer for 2 min ──► Stale
@@ -25,7 +25,7 @@ pub(super) const STALE_AFTER: Duration = Duration::from_secs(120);
 
 /// What one watch knows.
 #[derive(Debug)]
-pub(super) enum Standing {
+pub(super) enum SyncState {
     /// Everything in its scope.
     Known {
         /// The objects.
@@ -42,7 +42,7 @@ pub(super) enum Standing {
     },
 }
 
-impl Standing {
+impl SyncState {
     /// Before the first list.
     pub(super) fn new() -> Self {
         Self::Unknown { reason: "NotSynced", detail: "it has not been read yet".to_owned() }
@@ -104,10 +104,10 @@ mod tests {
     use super::super::fold::Judge;
     use super::*;
 
-    fn reason(standing: &Standing) -> &str {
-        match standing {
-            Standing::Known { .. } => "Known",
-            Standing::Unknown { reason, .. } => reason,
+    fn reason(sync: &SyncState) -> &str {
+        match sync {
+            SyncState::Known { .. } => "Known",
+            SyncState::Unknown { reason, .. } => reason,
         }
     }
 
@@ -115,22 +115,22 @@ mod tests {
     async fn only_a_list_ends_a_gap() {
         let fold = || Some(Fold::new(Judge::Nodes));
         let start = Instant::now();
-        let mut standing = Standing::new();
-        assert!(!standing.opened(None, start));
-        assert_eq!(reason(&standing), "NotSynced");
-        assert!(standing.opened(fold(), start));
-        standing.failed(&Failure::Trouble("reset".to_owned()));
-        standing.failed(&Failure::Expired);
-        assert_eq!(reason(&standing), "Known");
-        standing.opened(None, start + STALE_AFTER / 2);
-        assert!(!standing.expire(start + STALE_AFTER));
-        assert!(standing.expire(start + STALE_AFTER + STALE_AFTER / 2));
-        standing.opened(None, start + STALE_AFTER * 2);
-        assert_eq!(reason(&standing), "Stale");
-        standing.failed(&Failure::Blind { reason: "Forbidden", detail: String::new() });
-        standing.failed(&Failure::Trouble("reset".to_owned()));
-        assert_eq!(reason(&standing), "Forbidden");
-        standing.opened(fold(), start + STALE_AFTER * 2);
-        assert_eq!(reason(&standing), "Known");
+        let mut sync = SyncState::new();
+        assert!(!sync.opened(None, start));
+        assert_eq!(reason(&sync), "NotSynced");
+        assert!(sync.opened(fold(), start));
+        sync.failed(&Failure::Trouble("reset".to_owned()));
+        sync.failed(&Failure::Expired);
+        assert_eq!(reason(&sync), "Known");
+        sync.opened(None, start + STALE_AFTER / 2);
+        assert!(!sync.expire(start + STALE_AFTER));
+        assert!(sync.expire(start + STALE_AFTER + STALE_AFTER / 2));
+        sync.opened(None, start + STALE_AFTER * 2);
+        assert_eq!(reason(&sync), "Stale");
+        sync.failed(&Failure::Blind { reason: "Forbidden", detail: String::new() });
+        sync.failed(&Failure::Trouble("reset".to_owned()));
+        assert_eq!(reason(&sync), "Forbidden");
+        sync.opened(fold(), start + STALE_AFTER * 2);
+        assert_eq!(reason(&sync), "Known");
     }
 }

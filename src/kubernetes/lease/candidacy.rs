@@ -1,6 +1,6 @@
 //! What a candidate knows of the Lease, and whether it may write it. No client.
 //!
-//! A claim begins with the first write that this process tries and ends with the term. Its
+//! A candidacy begins with the first write that this process tries and ends with the term. Its
 //! `acquireTime` is kept in every write and tells our own writes from those of a namesake; so a write
 //! whose reply was lost is recognised.
 
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
 /// One candidate's knowledge.
-pub(super) struct Claim {
+pub(super) struct Candidacy {
     identity: String,
     duration: Duration,
     acquired: Option<MicroTime>,
@@ -24,7 +24,7 @@ pub(super) struct Claim {
     name_is_ours: bool,
 }
 
-impl Claim {
+impl Candidacy {
     pub(super) fn new(identity: String, duration: Duration) -> Self {
         Self { identity, duration, acquired: None, watched: None, previous_renewal: None, name_is_ours: true }
     }
@@ -34,7 +34,7 @@ impl Claim {
     }
 
     /// Whether a write was tried that is not known to be void.
-    pub(super) fn is_made(&self) -> bool {
+    pub(super) fn has_written(&self) -> bool {
         self.acquired.is_some()
     }
 
@@ -42,9 +42,9 @@ impl Claim {
         self.previous_renewal
     }
 
-    /// Whether a Lease is the one that this claim wrote.
+    /// Whether a Lease is the one that this candidacy wrote.
     pub(super) fn wrote(&self, spec: &LeaseSpec) -> bool {
-        self.is_made()
+        self.has_written()
             && spec.acquire_time == self.acquired
             && spec.holder_identity.as_deref() == Some(&self.identity)
     }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Where this process stands.
+/// Where this process stands in the election.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ElectionState {
     /// The Lease could not be looked at yet, or no longer.
     Unknown,
     /// Somebody else leads; empty while it is not known who.
@@ -36,18 +36,18 @@ pub struct Term {
 /// Whether this process may act. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<ElectionState>,
 }
 
 impl Leadership {
     /// The leadership of a process that runs without election. It is never lost.
     #[must_use]
     pub fn without_election() -> Self {
-        let (_, standing) = watch::channel(Standing::Leading {
+        let (_, state) = watch::channel(ElectionState::Leading {
             term: Term { number: 1, previous_renewal: None },
             valid_until: None,
         });
-        Self { standing }
+        Self { state }
     }
 
     /// Whether this process may act at this moment. To be asked right before every write: it is
@@ -61,28 +61,28 @@ impl Leadership {
     /// The current term, if this process may act at this moment.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
-        match &*self.standing.borrow() {
-            Standing::Leading { term, valid_until } => {
+        match &*self.state.borrow() {
+            ElectionState::Leading { term, valid_until } => {
                 valid_until.is_none_or(|end| Instant::now() < end).then(|| term.clone())
             }
-            Standing::Unknown | Standing::Standby { .. } => None,
+            ElectionState::Unknown | ElectionState::Standby { .. } => None,
         }
     }
 
     /// Where the process stands, for people.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub fn state(&self) -> ElectionState {
+        self.state.borrow().clone()
     }
 
     /// Waits until this process leads.
     pub async fn gained(&mut self) -> Term {
         loop {
-            self.standing.mark_unchanged();
+            self.state.mark_unchanged();
             if let Some(term) = self.term() {
                 return term;
             }
-            if self.standing.changed().await.is_err() {
+            if self.state.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
@@ -91,12 +91,14 @@ impl Leadership {
     /// Waits until a term is over, also when the next one followed at once.
     pub async fn lost(&mut self, term: &Term) {
         loop {
-            self.standing.mark_unchanged();
-            let end = match &*self.standing.borrow() {
-                Standing::Leading { term: current, valid_until } if current.number == term.number => {
+            self.state.mark_unchanged();
+            let end = match &*self.state.borrow() {
+                ElectionState::Leading { term: current, valid_until } if current.number == term.number => {
                     *valid_until
                 }
-                Standing::Leading { .. } | Standing::Unknown | Standing::Standby { .. } => return,
+                ElectionState::Leading { .. } | ElectionState::Unknown | ElectionState::Standby { .. } => {
+                    return;
+                }
             };
             let Some(end) = end else {
                 return std::future::pending().await;
@@ -104,14 +106,14 @@ impl Leadership {
             tokio::select! {
                 // The end moves with every renewal, without a notice: look again when it is reached.
                 () = sleep_until(end) => if !self.leads() { return },
-                changed = self.standing.changed() => if changed.is_err() { sleep_until(end).await },
+                changed = self.state.changed() => if changed.is_err() { sleep_until(end).await },
             }
         }
     }
 
     /// Waits for any change: gained, lost, another holder. Renewals are no change.
     pub async fn changed(&mut self) {
-        if self.standing.changed().await.is_err() {
+        if self.state.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -119,24 +121,24 @@ impl Leadership {
 
 /// The election's end of it.
 pub(super) struct Publisher {
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<ElectionState>,
 }
 
 /// Both ends.
 pub(super) fn channel() -> (Publisher, Leadership) {
-    let (sender, standing) = watch::channel(Standing::Unknown);
-    (Publisher { standing: sender }, Leadership { standing })
+    let (sender, state) = watch::channel(ElectionState::Unknown);
+    (Publisher { state: sender }, Leadership { state })
 }
 
 impl Publisher {
     pub(super) fn lead(&self, term: Term, valid_until: Instant) {
-        self.standing.send_replace(Standing::Leading { term, valid_until: Some(valid_until) });
+        self.state.send_replace(ElectionState::Leading { term, valid_until: Some(valid_until) });
     }
 
     /// Moves the end of the term, without waking anybody.
     pub(super) fn renewed(&self, until: Instant) {
-        self.standing.send_if_modified(|standing| {
-            if let Standing::Leading { valid_until, .. } = standing {
+        self.state.send_if_modified(|state| {
+            if let ElectionState::Leading { valid_until, .. } = state {
                 *valid_until = Some(until);
             }
             false
@@ -144,17 +146,17 @@ impl Publisher {
     }
 
     pub(super) fn standby(&self, holder: &str) {
-        self.publish(Standing::Standby { holder: holder.to_owned() });
+        self.publish(ElectionState::Standby { holder: holder.to_owned() });
     }
 
     pub(super) fn unknown(&self) {
-        self.publish(Standing::Unknown);
+        self.publish(ElectionState::Unknown);
     }
 
-    fn publish(&self, next: Standing) {
-        self.standing.send_if_modified(|standing| {
-            let moved = *standing != next;
-            *standing = next;
+    fn publish(&self, next: ElectionState) {
+        self.state.send_if_modified(|state| {
+            let moved = *state != next;
+            *state = next;
             moved
         });
     }
