@@ -160,7 +160,7 @@ impl<'a> Follower<'a> {
     }
 
     fn tell_change(&mut self, change: &Change) {
-        let Change { target, state, fields, .. } = change;
+        let (Change { target, state, .. }, fields) = (change, change.fields());
         let before = self.told.insert(change.id.to_string(), *state);
         if before == Some(*state) {
             return;

@@ -52,12 +52,14 @@ fn of_action(action: &Action, target: &Target, known: Option<&Change>) -> Plan {
         (Action::CpuFallback { quantization, placement, .. }, Part::Target) => {
             cpu_fallback(target, quantization.as_deref(), *placement)
         }
-        (Action::RaiseAutoscalerLimit { factor, ceiling, .. }, Part::Target) => {
-            raise_autoscaler_limit(target, *factor, known.and_then(|known| known.ceiling).unwrap_or(*ceiling))
-        }
+        (Action::RaiseAutoscalerLimit { factor, ceiling, .. }, Part::Target) => raise_autoscaler_limit(
+            target,
+            *factor,
+            known.and_then(|known| known.loan().and_then(|loan| loan.ceiling)).unwrap_or(*ceiling),
+        ),
         (Action::SchedulerFallback { from, to, .. }, Part::Target) => scheduler_fallback(target, from, to),
         (Action::ReduceBatch { reduction, .. }, Part::Target) => {
-            reduce_batch(target, *reduction, known.map(|known| known.fields.as_slice()).unwrap_or_default())
+            reduce_batch(target, *reduction, known.map(Change::fields).unwrap_or_default())
         }
         (Action::Scale { replicas, .. }, Part::Target) => match &target.scaled_by {
             ScaledBy::Nobody => scale(target, *replicas),

@@ -111,7 +111,7 @@ fn the_first_ceiling_binds_however_often_a_limit_is_raised_again() {
     let target = scaler(json!(4));
     let Plan::Change(fields) = plan(&raise(2, 20), &target, None) else { panic!("no change") };
     let known = journal(&target, fields);
-    assert_eq!(known.ceiling, Some(8));
+    assert_eq!(known.loan().and_then(|loan| loan.ceiling), Some(8));
     // Somebody raised it meanwhile, or it is applied again after it went back.
     assert_eq!(reason(plan(&raise(2, 20), &scaler(json!(8)), Some(&known))), "nothing to do");
     assert_eq!(changed(plan(&raise(2, 20), &scaler(json!(6)), Some(&known))), [format!("{LIMIT}: 6 → 8")]);

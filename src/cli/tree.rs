@@ -224,7 +224,7 @@ fn step_lines(
         lines.push(Line::of(format!("{trunk}{twig}")).join(change_line(change)));
         if fields {
             let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
-            lines.extend(change.fields.iter().map(field));
+            lines.extend(change.fields().iter().map(field));
         }
     }
 }

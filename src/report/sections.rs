@@ -131,7 +131,7 @@ pub fn changes(changes: &[Change]) -> String {
     let columns = ["Step", "Object", "Field", "Before", "After", "Owner before", "How it ended"];
     let mut table = Table::new(300_000, &columns);
     for change in changes.iter().filter(|change| change.state != ChangeState::Skipped) {
-        for field in &change.fields {
+        for field in change.fields() {
             table.row(&[
                 &text(&change.step),
                 &text(&change.target.to_string()),
@@ -159,7 +159,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
         ChangeState::Reverted => "put back",
         ChangeState::Ceded => match &field.ceded_to {
             Some(owner) => return format!("left to {}, whose value stands{rounds}", text(owner)),
-            None if change.fields.iter().any(|other| other.ceded_to.is_some()) => "put back",
+            None if change.fields().iter().any(|other| other.ceded_to.is_some()) => "put back",
             None => "left alone",
         },
         ChangeState::Kept => "kept for good",
@@ -176,7 +176,7 @@ pub fn not_put_back(state: &IncidentState) -> String {
     let mut table = Table::new(80_000, &["Object", "Field", "Set in the emergency", "Before", "Why"]);
     for change in &state.changes {
         let whole = match change.state {
-            ChangeState::Ceded => change.fields.iter().all(|field| field.ceded_to.is_none()),
+            ChangeState::Ceded => change.fields().iter().all(|field| field.ceded_to.is_none()),
             ChangeState::Kept | ChangeState::Held => true,
             ChangeState::Intended
             | ChangeState::Unclear
@@ -187,7 +187,7 @@ pub fn not_put_back(state: &IncidentState) -> String {
             ChangeState::Reverted => change.message.is_some(),
             ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed => continue,
         };
-        for field in change.fields.iter().filter(|field| whole || field.ceded_to.is_some()) {
+        for field in change.fields().iter().filter(|field| whole || field.ceded_to.is_some()) {
             let reason = why(change.reason.as_deref(), change.message.as_deref());
             let reason = match &field.ceded_to {
                 Some(_) => ending(change, field),

@@ -113,7 +113,7 @@ fn closed() -> IncidentState {
     state.rules[0].truth = Verdict::False;
     state.rules[0].holds = false;
     state.changes[0].returned();
-    state.changes[1].fields[0].ceded_to = Some("flux/Apply".into());
+    state.changes[1].fields_mut()[0].ceded_to = Some("flux/Apply".into());
     state.changes[1].returned();
     state.timeline.push(entry(1200, "Resolved", "1 change put back, 1 ceded"));
     state
@@ -142,9 +142,9 @@ fn an_incident_about_which_nothing_is_known_has_a_report() {
 fn values_of_others_do_not_break_the_tables() {
     let mut state = closed();
     let hostile = "a | b\n## `Injected` <script>|\\|";
-    state.changes[0].fields[0].before = Some(json!(hostile));
-    state.changes[0].fields[0].after = Some(json!({"long": "x".repeat(10_000)}));
-    state.changes[1].fields[0].ceded_to = Some(hostile.into());
+    state.changes[0].fields_mut()[0].before = Some(json!(hostile));
+    state.changes[0].fields_mut()[0].after = Some(json!({"long": "x".repeat(10_000)}));
+    state.changes[1].fields_mut()[0].ceded_to = Some(hostile.into());
     state.timeline[0].message = hostile.into();
     let report = report(&state, Some(hostile), 1201);
     assert!(!report.lines().any(|line| line.starts_with("## `Injected`")));
@@ -161,7 +161,7 @@ fn the_largest_report_fits_into_a_config_map() {
     let long = "|".repeat(1024);
     let mut change = state.changes[1].clone();
     change.message = Some(long.clone());
-    change.fields = vec![change.fields[0].clone(); 64];
+    change.set_fields(vec![change.fields()[0].clone(); 64]);
     state.changes = vec![change.clone(); 300];
     change.stand(ChangeState::Skipped, "Why", long.clone());
     state.changes.extend(vec![change; 300]);

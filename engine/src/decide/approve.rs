@@ -291,7 +291,7 @@ impl Round<'_> {
         let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
         let is_required = |step: &Step| step.approval == StepApproval::Required;
         (has_approval || self.step(&change.step).is_some_and(is_required))
-            && row(change) != row(&Change { fields: fields.to_vec(), ..change.clone() })
+            && row(change) != row(&change.clone().with_fields(fields.to_vec()))
     }
 }
 
@@ -316,7 +316,7 @@ fn to_be_read(change: &Change) -> Option<Change> {
 /// One change as it is hashed: the object and the values, and no version of anything.
 fn row(change: &Change) -> String {
     let fields: Vec<_> = change
-        .fields
+        .fields()
         .iter()
         .map(|field| {
             json!([

@@ -84,7 +84,7 @@ impl Round<'_> {
     }
 
     fn only_wanted_again(&self, plans: Plans) -> Plans {
-        let is_wanted = |change: &Change| change.again == Again::Always;
+        let is_wanted = |change: &Change| change.again() == Again::Always;
         let changes = plans.changes.into_iter().filter(|(change, _)| is_wanted(change)).collect();
         Plans { changes, refused: Vec::new(), ..plans }
     }
@@ -321,7 +321,7 @@ impl Round<'_> {
     /// Intends the planned changes, unless a guardrail speaks against it.
     fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> bool {
         // What a relapse applies again was within the guardrail before.
-        let is_again = |(change, _): &(Change, Target)| change.again == Again::Always;
+        let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
         let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);
         plans.changes = new;

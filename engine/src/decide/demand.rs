@@ -48,7 +48,7 @@ impl Round<'_> {
         let mut wanted = Vec::new();
         let mut waits = None;
         for (change, demand) in candidates.into_iter().zip(demands) {
-            let before = change.fields.iter().filter_map(|field| whole(field.before.as_ref()?)).max();
+            let before = change.fields().iter().filter_map(|field| whole(field.before.as_ref()?)).max();
             let (before, target) = (before.unwrap_or(i64::MAX), &change.target);
             match demand {
                 None => return Vec::new(), // a live read is still to come

@@ -69,7 +69,7 @@ impl Round<'_> {
                 if change.step == step.name
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
                 {
-                    self.next.changes[index].again = Again::AfterPause;
+                    self.next.changes[index].set_again(Again::AfterPause);
                     self.give_back_at(index);
                 }
             }

@@ -64,7 +64,7 @@ impl Round<'_> {
         match found {
             LookResult::Found(target) => self.put_back(change, &target.object, &target.version),
             LookResult::Gone if change.state.is_in_force() => change.object_gone(),
-            LookResult::Gone => change.fence = None,
+            LookResult::Gone => change.set_fence(None),
             LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
             LookResult::Listed(_) | LookResult::Own(_) => {}
         }
@@ -93,7 +93,7 @@ impl Round<'_> {
     /// One step further, from the object as it is now.
     pub(super) fn put_back(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         let lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
-        if change.state.is_in_force() && change.returned_at.is_none() {
+        if change.state.is_in_force() && change.returned_at().is_none() {
             if lent {
                 return self.return_loan(change, object, version);
             }
@@ -106,11 +106,11 @@ impl Round<'_> {
                 return self.cannot_put_back(change, &why);
             }
             if change.state != ChangeState::Reverting || is_stuck(change) {
-                change.again = Again::Never; // no return of ours took the record off: somebody did
+                change.set_again(Again::Never); // no return of ours took the record off: somebody did
             }
             leave_pause_to_heir(change, object);
             if !self.is_kept(change) {
-                undo::cede_unreturned(object, &mut change.fields);
+                undo::cede_unreturned(object, change.fields_mut());
             }
             change.state = ChangeState::Reverting;
         }
@@ -131,10 +131,13 @@ impl Round<'_> {
         inherit_pause(change, object, &self.facts.incident);
         let patch = match self.is_kept(change) {
             true => {
-                undo::cede_changed(object, &mut change.fields);
+                undo::cede_changed(object, change.fields_mut());
                 undo::return_patch(object, &change.id, &[])
             }
-            false => undo::three_way_patch(object, &change.id, &mut change.fields),
+            false => {
+                let id = change.id.clone();
+                undo::three_way_patch(object, &id, change.fields_mut())
+            }
         };
         match patch {
             Ok(_) if self.is_record_only(change) => {
@@ -160,7 +163,7 @@ impl Round<'_> {
     /// Whether taking the record off would be all that the return does, where that would restart pods: then
     /// the record stays until the next write there, and only this Incident knows that it is dead.
     fn is_record_only(&self, change: &Change) -> bool {
-        let nothing_goes_back = self.is_kept(change) || change.fields.iter().all(|f| f.ceded_to.is_some());
+        let nothing_goes_back = self.is_kept(change) || change.fields().iter().all(|f| f.ceded_to.is_some());
         nothing_goes_back && self.metadata_propagates(change)
     }
 
@@ -179,7 +182,7 @@ impl Round<'_> {
         let others: Vec<&Change> = self.next.changes.iter().filter(on_object).collect();
         let is_last = !others.iter().any(|other| other.state.is_in_force());
         let fields: Vec<FieldChange> =
-            others.iter().flat_map(|other| &other.fields).chain(&change.fields).cloned().collect();
+            others.iter().flat_map(|other| other.fields()).chain(change.fields()).cloned().collect();
         let patch = if is_last && !self.has_given_up_traces(change) {
             // Where labels reach the pods, one that was left restarts nothing, but taking it off would.
             let labelled =
@@ -210,10 +213,12 @@ impl Round<'_> {
     /// Traces are worth some tries, but they never hold up Resolved.
     fn has_given_up_traces(&mut self, change: &Change) -> bool {
         let patience = self.step(&change.step).map_or(TRACES, |step| step.timeout);
-        let since = change.returned_at.unwrap_or(self.now);
+        let since = change.returned_at().unwrap_or(self.now);
         let why = match self.answer(change, Act::HandBack) {
             Some(Outcome::Refused { code, why, .. }) => format!("the API server answered {code}: {why}"),
-            _ if after(since, patience) <= self.now && change.tries.max(change.conflicts) >= ENOUGH_TRIES => {
+            _ if after(since, patience) <= self.now
+                && change.tries.max(change.conflicts()) >= ENOUGH_TRIES =>
+            {
                 "somebody else writes the object all the time".to_owned()
             }
             _ => return false,
@@ -226,7 +231,7 @@ impl Round<'_> {
 
     /// Nothing of the change is left to be taken off.
     fn ended(&mut self, change: &mut Change, object: &Value) {
-        change.fence = None;
+        change.set_fence(None);
         if change.state != ChangeState::Reverting {
             return;
         }
@@ -234,13 +239,13 @@ impl Round<'_> {
             change.kept("RevertNever", "the step says revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)
-            && (undo::is_in_force(object, &change.fields) || self.is_kept_with_another(change))
+            && (undo::is_in_force(object, &change.fields()) || self.is_kept_with_another(change))
         {
             change.kept("KeptByPerson", "a person has made it permanent");
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {
-                undo::cede_unreturned(object, &mut change.fields); // it was back before a person kept the rest
+                undo::cede_unreturned(object, change.fields_mut()); // it was back before a person kept the rest
             }
             change.returned();
         }
@@ -253,12 +258,12 @@ impl Round<'_> {
                 && other.id != change.id
                 && (other.state.is_in_force() || other.state == ChangeState::Kept)
         };
-        change.fields.is_empty() && self.next.changes.iter().any(is_heir)
+        change.fields().is_empty() && self.next.changes.iter().any(is_heir)
     }
 
     /// What is kept goes on differing from what Flux would apply, so Flux must not come back by itself.
     fn say_that_flux_stays_paused(&mut self, change: &Change) {
-        if change.fields.iter().any(|field| is_pause(&field.path)) {
+        if change.fields().iter().any(|field| is_pause(&field.path)) {
             let message = format!("{}: {}", change.target, gitops::ends_pause(&change.target));
             self.happen("FluxStaysPaused", &message);
         }
@@ -269,7 +274,7 @@ impl Round<'_> {
 fn leave_pause_to_heir(change: &mut Change, object: &Value) {
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     if loans.iter().flat_map(|loan| &loan.fields).any(|field| is_pause(&field.path)) {
-        change.fields.retain(|field| !is_pause(&field.path));
+        change.retain_fields(|field| !is_pause(&field.path));
     }
 }
 
@@ -278,8 +283,8 @@ fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
     let loan = undo::loan(object, &change.id, incident);
     let fields = loan.map(|loan| loan.fields).unwrap_or_default();
     let inherited = fields.into_iter().find(|field| is_pause(&field.path));
-    if let Some(pause) = inherited.filter(|pause| !change.fields.iter().any(|own| own.path == pause.path)) {
-        change.fields.push(pause);
+    if let Some(pause) = inherited.filter(|pause| !change.fields().iter().any(|own| own.path == pause.path)) {
+        change.add_field(pause);
     }
 }
 
@@ -294,7 +299,7 @@ pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
         !last.is_empty() && plain.contains(last)
     };
     let named: Vec<(String, String)> = change
-        .fields
+        .fields()
         .iter()
         .filter(|field| {
             field.ceded_to.is_none() && causes.iter().any(|cause| names(&field.path.to_string(), cause))
@@ -302,6 +307,6 @@ pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
         .map(|field| (field.path.group(), rule.clone()))
         .collect();
     change.retry_at = None;
-    let all: Vec<_> = change.fields.iter().map(|field| (field.path.group(), rule.clone())).collect();
-    undo::cede_groups(&mut change.fields, if named.is_empty() { &all } else { &named });
+    let all: Vec<_> = change.fields().iter().map(|field| (field.path.group(), rule.clone())).collect();
+    undo::cede_groups(change.fields_mut(), if named.is_empty() { &all } else { &named });
 }

@@ -24,13 +24,13 @@ pub(super) fn misfit(change: &Change) -> Option<(&'static str, String)> {
     let too_long = |field: &&FieldChange| {
         field.path.to_string().len().max(field.owner.as_ref().map_or(0, String::len)) > LONGEST
     };
-    if let Some(field) = change.fields.iter().find(too_long) {
+    if let Some(field) = change.fields().iter().find(too_long) {
         return Some((
             "CannotRecord",
             format!("{}: path or owners are longer than {LONGEST} bytes", field.path),
         ));
     }
-    let (size, fields) = (size(change), change.fields.len());
+    let (size, fields) = (size(change), change.fields().len());
     if fields > FIELDS {
         return Some((
             "EntryTooLarge",
@@ -48,7 +48,7 @@ fn size(change: &Change) -> usize {
 
 /// An entry that says only why nothing is done: the next listing says it again.
 fn is_spare(change: &Change) -> bool {
-    matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && change.fence.is_none()
+    matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && change.fence().is_none()
 }
 
 impl Round<'_> {
@@ -68,7 +68,7 @@ impl Round<'_> {
                 "the journal is full ({number} changes, {} kB): the step must have fewer targets",
                 bytes / 1024
             );
-            let mut refused = Change { fields: Vec::new(), ..change };
+            let mut refused = change.with_fields(Vec::new());
             refused.stand(ChangeState::Skipped, "JournalFull", full);
             plans.refused.push(refused);
         }

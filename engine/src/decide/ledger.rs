@@ -111,7 +111,7 @@ impl Round<'_> {
         let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
         let is_ceded = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
-            change.is_some_and(|c| c.fields.iter().any(|f| f.path == *path && f.ceded_to.is_some()))
+            change.is_some_and(|c| c.fields().iter().any(|f| f.path == *path && f.ceded_to.is_some()))
         };
         let stands = |field: &FieldChange| {
             same(&field.path, field.path.read(&target.object).as_deref(), field.after.as_ref())
@@ -132,8 +132,8 @@ impl Round<'_> {
             let is_heir = |other: &Change| {
                 other.id != change.id && other.target.uid == change.target.uid && other.state.is_outstanding()
             };
-            if stands && change.fields.is_empty() && !self.next.changes.iter().any(is_heir) {
-                self.next.changes[index].again = Again::IfMatching;
+            if stands && change.fields().is_empty() && !self.next.changes.iter().any(is_heir) {
+                self.next.changes[index].set_again(Again::IfMatching);
                 self.give_back_at(index);
             }
         }
@@ -147,8 +147,8 @@ impl Round<'_> {
             .iter_mut()
             .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
         for other in others.filter(|other| other.state.is_in_force()) {
-            let is_taken = |field: &FieldChange| change.fields.iter().any(|taken| taken.path == field.path);
-            other.fields.retain(|field| field.ceded_to.is_some() || !is_taken(field));
+            let is_taken = |field: &FieldChange| change.fields().iter().any(|taken| taken.path == field.path);
+            other.retain_fields(|field| field.ceded_to.is_some() || !is_taken(field));
         }
     }
 
@@ -157,7 +157,7 @@ impl Round<'_> {
         let ours = self.facts.incident.to_string();
         let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
         for loan in loans.iter().filter(|loan| loan.incident != ours) {
-            let kept = |field: &FieldChange| change.fields.iter().any(|own| own.path == field.path);
+            let kept = |field: &FieldChange| change.fields().iter().any(|own| own.path == field.path);
             if loan.fields.iter().any(kept) {
                 let text =
                     format!("{}: what Incident {} left behind is adopted", change.target, loan.incident);

@@ -319,7 +319,7 @@ impl<'a> Round<'a> {
 
     /// The answer to the newest write of this kind for this change.
     fn answer(&self, change: &Change, act: Act) -> Option<&'a Outcome> {
-        let guard = Guard::Version(change.base.clone()?);
+        let guard = Guard::Version(change.base()?.clone());
         let id = EffectId { change: change.id.clone(), act, guard };
         self.facts.outcomes.get(&id)
     }

@@ -50,7 +50,7 @@ impl Plans {
 fn may_join(change: &Change) -> bool {
     match change.state {
         ChangeState::Planned | ChangeState::Skipped => true,
-        ChangeState::Reverted => matches!(change.again, Again::Always | Again::IfMatching),
+        ChangeState::Reverted => matches!(change.again(), Again::Always | Again::IfMatching),
         ChangeState::Intended
         | ChangeState::Unclear
         | ChangeState::Applied
@@ -85,7 +85,7 @@ impl Round<'_> {
         let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);
         self.next.changes.retain(|change| {
             let only_says_why =
-                change.state == ChangeState::Skipped && change.round == 0 && change.fence.is_none();
+                change.state == ChangeState::Skipped && change.round == 0 && change.fence().is_none();
             change.step != step.name || !only_says_why || is_listed(change)
         });
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
@@ -120,7 +120,7 @@ impl Round<'_> {
             return; // it has joined already, or it was undone by hand and never returns
         }
         match target.matched {
-            _ if known.is_some_and(|change| change.again == Again::Always) => {}
+            _ if known.is_some_and(|change| change.again() == Again::Always) => {}
             Verdict::True => {}
             Verdict::False => return,
             Verdict::Unknown => {
@@ -133,12 +133,12 @@ impl Round<'_> {
             self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid).cloned();
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
         let change = |fields| match &known {
-            Some(known) => Change { fields, ..known.clone() },
+            Some(known) => known.clone().with_fields(fields),
             None => Change::planned(id, &step.name, target.id.clone(), fields),
         };
         let in_order =
             step.action.changes_pods() && target.part == Part::Target && target.pods.are_in_order();
-        let change = |fields| Change { in_order, ..change(fields) };
+        let change = |fields| change(fields).with_pods_in_order(in_order);
         match plan {
             Plan::Change(fields) => {
                 if let Some(warning) = gitops::warning(&target.object, &fields) {
@@ -166,7 +166,7 @@ impl Round<'_> {
             Plan::Refused { reason, message } => {
                 // What an earlier round has set still bounds a later one.
                 let mut skipped =
-                    change(known.as_ref().map(|known| known.fields.clone()).unwrap_or_default());
+                    change(known.as_ref().map(|known| known.fields().to_vec()).unwrap_or_default());
                 skipped.stand(ChangeState::Skipped, reason, message.clone());
                 self.not_done(&step.name, Some(target), reason, &message);
                 plans.refused.push(skipped);

@@ -39,7 +39,7 @@ impl Round<'_> {
     pub(super) fn hear_of_pods(&mut self) {
         let outcomes = &self.facts.outcomes;
         for change in &mut self.next.changes {
-            for pod in &mut change.pods {
+            for pod in change.work.loan_mut().into_iter().flat_map(|loan| &mut loan.pods) {
                 let guard = Guard::Pod(pod.uid.clone());
                 let id = EffectId { change: change.id.clone(), act: Act::DeletePod, guard };
                 match outcomes.get(&id) {
@@ -64,7 +64,7 @@ impl Round<'_> {
             let change = &self.next.changes[index];
             let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
             if change.step == step.name
-                && change.in_order
+                && change.is_in_order()
                 && (in_force || self.is_just_back(change))
                 && let Some(pods) = self.seen_pods(change)
             {
@@ -95,7 +95,7 @@ impl Round<'_> {
 
     fn pods_are_tended_until(&self, change: &Change) -> Option<Timestamp> {
         let step = self.step(&change.step)?;
-        Some(after(change.returned_at?, step.timeout)).filter(|_| change.in_order)
+        Some(after(change.returned_at()?, step.timeout)).filter(|_| change.is_in_order())
     }
 
     fn tend_pods_at(&mut self, index: usize, pods: &Pods) {
@@ -103,7 +103,9 @@ impl Round<'_> {
         match pods {
             Pods::Free | Pods::Stuck(_) => {
                 let stuck = if let Pods::Stuck(stuck) = pods { stuck.as_slice() } else { &[] };
-                change.pods.retain(|deletion| stuck.iter().any(|pod| pod.uid == deletion.uid));
+                if let Some(loan) = change.work.loan_mut() {
+                    loan.pods.retain(|deletion| stuck.iter().any(|pod| pod.uid == deletion.uid));
+                }
                 if !self.rests {
                     self.delete_pods(&mut change, stuck);
                 }
@@ -120,7 +122,7 @@ impl Round<'_> {
     fn delete_pods(&mut self, change: &mut Change, stuck: &[StuckPod]) {
         let mut new = Vec::new();
         for pod in stuck.iter().filter(|pod| pod.end == End::NotAsked) {
-            let of_all = self.next.changes.iter().chain([&*change]).flat_map(|change| &change.pods);
+            let of_all = self.next.changes.iter().chain([&*change]).flat_map(|change| change.pods());
             // A step that has changed the same object may have asked for it too.
             if let Some(sent) = of_all.filter(|other| other.uid == pod.uid).map(|other| other.sent_at).max()
                 && after(sent, AGAIN) > self.now
@@ -128,14 +130,15 @@ impl Round<'_> {
                 self.wake(Some(after(sent, AGAIN)));
                 continue;
             }
-            let is_full = change.pods.len() >= AT_ONCE;
-            match change.pods.iter_mut().find(|deletion| deletion.uid == pod.uid) {
+            let is_full = change.pods().len() >= AT_ONCE;
+            let Some(loan) = change.work.loan_mut() else { return };
+            match loan.pods.iter_mut().find(|deletion| deletion.uid == pod.uid) {
                 Some(deletion) => deletion.sent_at = self.now,
                 None if is_full => continue,
                 None => {
                     new.push(pod.name.clone());
                     let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                    change.pods.push(PodDeletion { name, uid, sent_at: self.now, refused: None });
+                    loan.pods.push(PodDeletion { name, uid, sent_at: self.now, refused: None });
                 }
             }
             self.effects.push(Effect {
@@ -254,7 +257,7 @@ fn why_stuck(change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, Strin
         );
         return Some((STUCK_TERMINATING, message));
     }
-    let refused = change.pods.iter().find_map(|pod| Some((&pod.name, pod.refused.as_ref()?)));
+    let refused = change.pods().iter().find_map(|pod| Some((&pod.name, pod.refused.as_ref()?)));
     let (name, why) = refused?;
     let message = format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
     Some((CANNOT_DELETE, message))

@@ -106,7 +106,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
     let outstanding = changes.iter().any(|change| change.state.is_outstanding());
     let closing = state.closing.is_some();
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
-    let put_back = changes.iter().any(|change| !matches!(change.again, Again::Never | Again::AfterPause));
+    let put_back = changes.iter().any(|change| !matches!(change.again(), Again::Never | Again::AfterPause));
     match () {
         () if status.definition.is_none() && awaits_approval(status) => StepState::AwaitingApproval,
         () if status.definition.is_none() => StepState::Pending,

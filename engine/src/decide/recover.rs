@@ -132,7 +132,7 @@ impl Round<'_> {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             let of_steps = steps.iter().any(|step| step.name == change.step);
-            let is_back = change.state == ChangeState::Reverting && change.returned_at.is_some();
+            let is_back = change.state == ChangeState::Reverting && change.returned_at().is_some();
             if of_steps && is_back && !wave.contains(&change.id) {
                 self.give_back_at(index);
             }

@@ -28,14 +28,15 @@ impl Round<'_> {
             Relapse::Rule(why) => (true, why),
             Relapse::NotHealthy(why) => (false, why),
         };
-        for change in self.next.changes.iter_mut().filter(|change| change.again == Again::Possible) {
+        for change in self.next.changes.iter_mut().filter(|change| change.again() == Again::Possible) {
             let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
-            change.again = match is_back {
+            let again = match is_back {
                 true if wave.contains(&change.id) => Again::Always,
                 true if by_rule => Again::IfMatching,
                 true => Again::Possible,
                 false => Again::Never,
             };
+            change.set_again(again);
         }
         self.count_relapse(why);
     }
@@ -48,7 +49,7 @@ impl Round<'_> {
         let for_level: Vec<String> =
             self.begun().iter().filter(|step| step.is_for(level)).map(|step| step.name.clone()).collect();
         let may_return =
-            |change: &Change| for_level.contains(&change.step) && change.again == Again::Possible;
+            |change: &Change| for_level.contains(&change.step) && change.again() == Again::Possible;
         let is_back = |change: &Change| change.state == ChangeState::Reverted && may_return(change);
         if !self.next.changes.iter().any(is_back) {
             return;
@@ -57,7 +58,7 @@ impl Round<'_> {
         let is_going =
             |change: &Change| matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
         for change in self.next.changes.iter_mut().filter(|change| may_return(change) && is_going(change)) {
-            change.again = Again::IfMatching;
+            change.set_again(Again::IfMatching);
         }
         self.count_relapse("a rule holds again for steps that were put back");
     }
@@ -105,7 +106,8 @@ impl Round<'_> {
     /// Whether anything of this step is still to be applied again.
     pub(super) fn is_wanted_again(&self, step: &Step) -> bool {
         self.next.changes_of(&step.name).any(|change| {
-            change.state == ChangeState::Reverted && matches!(change.again, Again::Always | Again::IfMatching)
+            change.state == ChangeState::Reverted
+                && matches!(change.again(), Again::Always | Again::IfMatching)
         })
     }
 }

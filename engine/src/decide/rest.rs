@@ -144,13 +144,13 @@ fn start_anew(change: &mut Change) {
         ChangeState::Failed if change.reason.as_deref() == Some("RecordNotKept") => {}
         ChangeState::Failed if change.round > 1 => {
             change.stand(ChangeState::Reverted, "Resumed", "it is tried again after a pause");
-            change.again = Again::Always;
+            change.set_again(Again::Always);
         }
         ChangeState::Failed => {
             change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
         }
         ChangeState::Held => change.state = ChangeState::Unclear,
-        ChangeState::Reverted if change.again == Again::AfterPause => change.again = Again::IfMatching,
+        ChangeState::Reverted if change.again() == Again::AfterPause => change.set_again(Again::IfMatching),
         ChangeState::Planned
         | ChangeState::Intended
         | ChangeState::Unclear

@@ -63,7 +63,7 @@ impl Round<'_> {
     /// time, down to one, so that the gap between read and write gets short.
     fn turns_after_conflicts(&self) -> usize {
         let open = self.next.changes.iter().filter(|change| change.state.is_open_intent());
-        let worst = open.map(|change| change.conflicts).max().unwrap_or(0);
+        let worst = open.map(|change| change.conflicts()).max().unwrap_or(0);
         (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
@@ -72,7 +72,8 @@ impl Round<'_> {
         if !change.state.is_open_intent() {
             return;
         }
-        let wanted_again = change.again == Again::Always && matches!(course, Course::Wait | Course::Hold(_));
+        let wanted_again =
+            change.again() == Again::Always && matches!(course, Course::Wait | Course::Hold(_));
         let may_send = matches!(course, Course::Climb) || wanted_again;
         let gives_up = self.gives_up(change);
         if change.state == ChangeState::Held && gives_up.is_none() {
@@ -82,7 +83,7 @@ impl Round<'_> {
         if !is_due(change.retry_at, self.now) && !begins_to_withdraw {
             return self.wake(change.retry_at);
         }
-        if may_send && change.conflicts > 0 {
+        if may_send && change.conflicts() > 0 {
             if *turns == 0 {
                 return self.wake_in(NEXT_TURN);
             }
@@ -102,7 +103,7 @@ impl Round<'_> {
                 self.record_not_kept(change);
             }
             Outcome::Done(object) => {
-                undo::adopt_stored(object, &mut change.fields);
+                undo::adopt_stored(object, change.fields_mut());
                 self.applied(change, object);
             }
             Outcome::Refused { code, why, .. } => {
@@ -138,7 +139,7 @@ impl Round<'_> {
              put back by itself: the values from before are in status.changes of this Incident",
             undo::UNDO
         );
-        change.applied_at = Some(self.now);
+        change.set_applied_at(self.now);
         self.happen("ChangeFailed", &format!("{}: {message}", change.target));
         change.stand(ChangeState::Failed, "RecordNotKept", message);
     }
@@ -162,8 +163,8 @@ impl Round<'_> {
 
     /// Counts a write that came too late and waits a moment.
     pub(super) fn met_a_conflict(&self, change: &mut Change) {
-        change.conflicts = change.conflicts.saturating_add(1);
-        let wait = jitter(change, 20 * i64::from(change.conflicts.min(20)));
+        change.count_conflict();
+        let wait = jitter(change, 20 * i64::from(change.conflicts().min(20)));
         change.retry_at = Some(after(self.now, wait));
     }
 
@@ -179,7 +180,7 @@ impl Round<'_> {
             return None;
         }
         let last = change.message.clone().unwrap_or_else(|| "no answer".to_owned());
-        if change.fence.is_some() {
+        if change.fence().is_some() {
             return Some(last);
         }
         let Some(step) = self.step(&change.step) else {
@@ -205,15 +206,15 @@ impl Round<'_> {
             }
             LookResult::Listed(_) | LookResult::Own(_) => return,
         };
-        let moved = change.base.as_ref() != Some(&target.version);
+        let moved = change.base() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
-        if has_record || (moved && undo::was_applied(&target.object, &change.fields)) {
-            undo::adopt_stored(&target.object, &mut change.fields);
+        if has_record || (moved && undo::was_applied(&target.object, &change.fields())) {
+            undo::adopt_stored(&target.object, change.fields_mut());
             return self.applied(change, &target.object);
         }
         match (gives_up, moved) {
             (Some(why), true) => {
-                change.fence = fence_on(target);
+                change.set_fence(fence_on(target));
                 self.abandon(change, &why);
             }
             (Some(why), false) => self.fence(change, target, &why),
@@ -235,7 +236,7 @@ impl Round<'_> {
         change.applied(self.now);
         if undo::loan(object, &change.id, &self.facts.incident).is_some() {
             self.move_fields_to(change);
-            undo::cede_changed(object, &mut change.fields);
+            undo::cede_changed(object, change.fields_mut());
         }
     }
 
@@ -268,13 +269,13 @@ impl Round<'_> {
                 ("PlanChanged", why.to_owned())
             }
             Plan::Change(fields) => {
-                change.fields = fields;
+                change.set_fields(fields);
                 return self.intend(change, target);
             }
             Plan::NothingToDo(why) => ("NothingToDo", why),
             Plan::Refused { reason, message } => (reason, message),
         };
-        change.fence = fence_on(target);
+        change.set_fence(fence_on(target));
         change.stand(not_in_force(change), reason, why);
     }
 
@@ -305,7 +306,7 @@ impl Round<'_> {
         if change.reason.as_deref() == Some(FENCE_REFUSED) || target.slots.metadata_propagates {
             let safe = after(change.sent_at.unwrap_or(self.now), LATE_REQUEST);
             if safe <= self.now {
-                change.fence = None;
+                change.set_fence(None);
                 return self.abandon(change, why);
             }
             return self.wake(Some(safe));
@@ -316,7 +317,7 @@ impl Round<'_> {
         let nonce = format!("{}-{}", change.id, target.version.as_str());
         let Ok(patch) = undo::fence_patch(&target.object, &nonce) else { return };
         let reason = change.reason.clone().unwrap_or_else(|| "GivenUp".to_owned());
-        change.fence = Some(nonce);
+        change.set_fence(Some(nonce));
         change.sending(target.version.clone(), self.now);
         change.explain(Some((&reason, why.to_owned())));
         self.effect(change, Act::Fence, patch);
@@ -326,7 +327,7 @@ impl Round<'_> {
     fn abandon(&mut self, change: &mut Change, why: &str) {
         if self.withdraws {
             if self.next.closing.is_none() && change.round > 1 {
-                change.again = Again::Possible; // the emergency may come back once more
+                change.set_again(Again::Possible); // the emergency may come back once more
             }
             return change.stand(not_in_force(change), "Withdrawn", why);
         }
@@ -361,12 +362,12 @@ pub(super) fn backoff(change: &Change) -> SignedDuration {
 /// Up to this many milliseconds, different for each change and try, the same for
 /// the same facts.
 fn jitter(change: &Change, most: i64) -> SignedDuration {
-    let seed = digest(&[change.id.as_str(), &change.tries.to_string(), &change.conflicts.to_string()]);
+    let seed = digest(&[change.id.as_str(), &change.tries.to_string(), &change.conflicts().to_string()]);
     let number = i64::from_str_radix(&seed[..8], 16).unwrap_or(0);
     SignedDuration::from_millis(number % most.max(1))
 }
 
 /// The moment of the last Applied of these changes.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
-    changes.filter_map(|change| change.applied_at).max()
+    changes.filter_map(|change| change.applied_at()).max()
 }

@@ -40,9 +40,9 @@ impl Round<'_> {
                 continue;
             }
             let is_lost =
-                |change: &&&Change| change.state == ChangeState::Applied && change.verified_at.is_some();
+                |change: &&&Change| change.state == ChangeState::Applied && change.verified_at().is_some();
             let is_new =
-                |change: &&Change| change.state == ChangeState::Applied && change.verified_at.is_none();
+                |change: &&Change| change.state == ChangeState::Applied && change.verified_at().is_none();
             let lost = changes.iter().any(|change| is_lost(&change));
             let begun = match lost {
                 true => last_applied(changes.iter().copied().filter(is_new)),

@@ -157,9 +157,9 @@ impl Round<'_> {
                     &format!("{} was put back or taken over by somebody else", change.target),
                 );
                 self.put_back(&mut change, &target.object, &target.version);
-            } else if undo::cede_changed(&target.object, &mut change.fields) {
+            } else if undo::cede_changed(&target.object, change.fields_mut()) {
                 let ceded: Vec<String> = change
-                    .fields
+                    .fields()
                     .iter()
                     .filter_map(|field| {
                         field.ceded_to.as_ref().map(|owner| format!("{} ({owner})", field.path))
@@ -184,7 +184,7 @@ impl Round<'_> {
         let Some(loan) = undo::loan(&target.object, &change.id, &self.facts.incident) else { return };
         let says =
             |path: &FieldPath| loan.fields.iter().find(|f| f.path == *path).and_then(|f| f.after.as_ref());
-        let is_right = change.fields.iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
+        let is_right = change.fields().iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
         let is_refused = change.reason.as_deref() == Some(NOT_AMENDED);
         // Where annotations reach the pods, only this Incident knows what was stored.
         let restarts = target.slots.metadata_propagates;

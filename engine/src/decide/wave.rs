@@ -118,7 +118,7 @@ impl Round<'_> {
 
     /// Whether these objects have rolled out and are healthy. Without a listing in this round nothing is known.
     fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
-        let returned = back.iter().filter_map(|change| change.returned_at).max();
+        let returned = back.iter().filter_map(|change| change.returned_at()).max();
         if !self.is_listing_newer(&step.name, returned) {
             return Err(None);
         }
@@ -169,7 +169,7 @@ impl Round<'_> {
     /// `why` is none while it was not looked at.
     fn wave_is_not_healthy(&mut self, step: &Step, back: &[&Change], why: Option<String>) -> Wave {
         let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
-        let returned = back.iter().filter_map(|change| change.returned_at).max().unwrap_or(self.now);
+        let returned = back.iter().filter_map(|change| change.returned_at()).max().unwrap_or(self.now);
         let due = after(returned, patience);
         match why {
             Some(why) if due <= self.now => {
@@ -253,7 +253,7 @@ impl Round<'_> {
 
     /// What of this step may go back now.
     fn candidates(&mut self, step: &Step, which: Candidates, due: Timestamp) -> Vec<ChangeId> {
-        let is_open = |change: &&Change| change.state.is_in_force() && change.returned_at.is_none();
+        let is_open = |change: &&Change| change.state.is_in_force() && change.returned_at().is_none();
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
@@ -296,7 +296,7 @@ impl Round<'_> {
             }
         };
         for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
-            change.again = Again::Possible;
+            change.set_again(Again::Possible);
             // It is tried anew, so it is not stuck until it is again.
             if is_stuck(change) {
                 change.explain(None);

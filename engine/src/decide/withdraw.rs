@@ -17,7 +17,7 @@ use crate::verdict::Verdict;
 const LET_GO: SignedDuration = SignedDuration::from_secs(120);
 
 fn let_go(change: &mut Change, reason: &str, why: &str) {
-    change.fence = None;
+    change.set_fence(None);
     if change.state.is_outstanding() {
         change.stand(ChangeState::Ceded, reason, why);
     }
@@ -50,7 +50,7 @@ impl Round<'_> {
         self.next.held = None;
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            let only_fenced = change.fence.is_some() && !change.state.is_outstanding();
+            let only_fenced = change.fence().is_some() && !change.state.is_outstanding();
             let on_its_way = change.state == ChangeState::Reverting || only_fenced;
             if on_its_way || (change.state.is_in_force() && !self.waits_for_its_scheduler(index)) {
                 self.give_back_at(index);
@@ -93,7 +93,7 @@ impl Round<'_> {
 
     fn is_available_again(&mut self, step: &Step, retired: &Change) -> bool {
         let Some(late) =
-            retired.returned_at.map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
+            retired.returned_at().map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
         else {
             return true;
         };
@@ -121,7 +121,7 @@ impl Round<'_> {
     /// answer is no, and the namespace with the ServiceAccount is going away.
     fn is_refused_for_good(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
-        if !(change.state.is_outstanding() || change.fence.is_some()) || !self.was_refused(&change) {
+        if !(change.state.is_outstanding() || change.fence().is_some()) || !self.was_refused(&change) {
             return false;
         }
         let due = self.next.closing_since.map(|since| after(since, LET_GO));
@@ -145,7 +145,7 @@ impl Round<'_> {
             .next
             .changes
             .iter_mut()
-            .filter(|change| change.state.is_outstanding() || change.fence.is_some())
+            .filter(|change| change.state.is_outstanding() || change.fence().is_some())
         {
             let_go(change, ABANDONED, "let go of by a person; the record stays on the object");
         }
@@ -156,12 +156,12 @@ impl Round<'_> {
     pub(super) fn say_what_is_outstanding(&mut self) {
         let closes = self.next.closing.is_some(); // only then fences are taken off
         let stuck = |change: &&Change| {
-            (change.state.is_outstanding() || closes && change.fence.is_some()) && is_stuck(change)
+            (change.state.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
         };
         let Some(change) = self.next.changes.iter().find(stuck) else {
             // What is being tried again at this moment is not back yet, so that is still so.
             let is_tried_again = |change: &Change| {
-                change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at.is_none()
+                change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at().is_none()
             };
             if self.next.changes.iter().any(is_tried_again) {
                 self.next.held = self.facts.state.held.clone().filter(|held| held.reason == "CannotPutBack");

@@ -111,7 +111,7 @@ impl IncidentState {
     /// Whether anything may still have to be put back or unfenced, so that the
     /// Incident must not disappear.
     pub fn owes_anything(&self) -> bool {
-        self.changes.iter().any(|change| change.state.is_outstanding() || change.fence.is_some())
+        self.changes.iter().any(|change| change.state.is_outstanding() || change.fence().is_some())
     }
 
     /// Whether everything is being put back, in waves or at once.

@@ -149,7 +149,7 @@ pub fn count<'a>(
     for change in changes {
         // Of one that is on its way back or back, whether it had helped is still told.
         let helped = match change.state {
-            ChangeState::Reverting | ChangeState::Reverted => change.verified_at.is_some(),
+            ChangeState::Reverting | ChangeState::Reverted => change.verified_at().is_some(),
             state => state == ChangeState::Verified,
         };
         counts.verified += u32::from(helped);

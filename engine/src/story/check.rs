@@ -45,9 +45,9 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);
         let is_recorded = change.is_some_and(|change| match effect.write.guard() {
             Guard::Version(base) => {
-                change.base == Some(base) && (effect.act != Act::Apply || change.state.is_open_intent())
+                change.base() == Some(&base) && (effect.act != Act::Apply || change.state.is_open_intent())
             }
-            Guard::Pod(uid) => change.pods.iter().any(|pod| pod.uid == uid),
+            Guard::Pod(uid) => change.pods().iter().any(|pod| pod.uid == uid),
         });
         if !is_recorded {
             return Err(format!("{:?} of {} without its intent", effect.act, effect.target));

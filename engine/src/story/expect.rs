@@ -93,7 +93,7 @@ impl Expect {
         for (key, fields) in &self.lent {
             for (path, wanted) in fields {
                 let found = change(stage, key)
-                    .and_then(|change| change.fields.iter().find(|field| field.path.to_string() == *path))
+                    .and_then(|change| change.fields().iter().find(|field| field.path.to_string() == *path))
                     .map_or_else(none, |field| {
                         format!("{} → {}", plain(field.before.as_ref()), plain(field.after.as_ref()))
                     });

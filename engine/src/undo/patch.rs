@@ -80,14 +80,14 @@ pub fn apply_patch(
     incident: &IncidentId,
 ) -> Result<GuardedPatch, Unwritable> {
     let mut new = object.clone();
-    for field in &change.fields {
+    for field in change.fields() {
         field.path.write(&mut new, field.after.clone())?;
     }
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let ours = incident.to_string();
     loans.retain(|loan| loan.id != change.id && loan.incident == ours);
     for loan in &mut loans {
-        loan.fields.retain(|field| !change.fields.iter().any(|taken| taken.path == field.path));
+        loan.fields.retain(|field| !change.fields().iter().any(|taken| taken.path == field.path));
     }
     loans.push(Loan {
         id: change.id.clone(),
@@ -96,7 +96,7 @@ pub fn apply_patch(
         uid: change.target.uid.clone(),
         api_version: change.target.api_version.clone(),
         applied_at: change.joined_at,
-        fields: change.fields.clone(),
+        fields: change.fields().to_vec(),
     });
     write_record(&mut new, loans)?;
     label(&mut new, Some(&incident.uid));
@@ -111,7 +111,7 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     let mut new = object.clone();
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     for loan in loans.iter_mut().filter(|loan| loan.id == change.id) {
-        loan.fields = change.fields.clone();
+        loan.fields = change.fields().to_vec();
     }
     write_record(&mut new, loans)?;
     GuardedPatch::between(object, &new)

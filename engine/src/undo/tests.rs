@@ -69,7 +69,7 @@ fn two_flags_of_one_list_go_back_each_for_itself() {
         args(&applied),
         &json!(["serve", "--max-num-seqs", "16", "--api-key=hunter2", "--max-model-len=4096"])
     );
-    let mut fields = change.fields.clone();
+    let mut fields = change.fields().to_vec();
     let returned = patched(&applied, &three_way_patch(&applied, &change.id, &mut fields).unwrap());
     assert_eq!(args(&returned), args(&before));
     assert!(fields.iter().all(|field| field.ceded_to.is_none()));
@@ -77,7 +77,7 @@ fn two_flags_of_one_list_go_back_each_for_itself() {
     // Somebody else's value of one of them stays; the other goes back.
     let mut theirs = applied.clone();
     theirs["spec"]["containers"][0]["args"][2] = json!("64");
-    let mut fields = change.fields.clone();
+    let mut fields = change.fields().to_vec();
     let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
     assert_eq!(args(&returned), &json!(["serve", "--max-num-seqs", "64", "--api-key=hunter2"]));
     assert_eq!(fields.iter().filter(|field| field.ceded_to.is_some()).count(), 1);
@@ -86,7 +86,7 @@ fn two_flags_of_one_list_go_back_each_for_itself() {
     let mut theirs = applied;
     theirs["spec"]["containers"][0]["args"] =
         json!(["--max-model-len", "4096", "--new", "--max-num-seqs=16"]);
-    let mut fields = change.fields.clone();
+    let mut fields = change.fields().to_vec();
     let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
     assert_eq!(args(&returned), &json!(["--new", "--max-num-seqs=256"]));
 }
@@ -101,7 +101,7 @@ fn a_flag_that_is_not_clear_any_more_is_ceded() {
     {
         let mut theirs = applied.clone();
         theirs["spec"]["containers"][0]["args"] = now.clone();
-        let mut fields = change.fields.clone();
+        let mut fields = change.fields().to_vec();
         let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
         assert_eq!(args(&returned), &now);
         assert!(fields[0].ceded_to.is_some());
@@ -125,11 +125,11 @@ fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_trace
     let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
     let mut labelled = applied.clone();
     labelled["metadata"]["annotations"].as_object_mut().unwrap().remove(UNDO);
-    let patch = hand_back_patch(&labelled, &change.fields, Some("i")).unwrap().expect("a label is left");
+    let patch = hand_back_patch(&labelled, change.fields(), Some("i")).unwrap().expect("a label is left");
     assert_eq!(patched(&labelled, &patch)["metadata"]["labels"], json!({}));
 
     // As long as there is a record it stays, and so does that of another Incident.
-    assert_eq!(hand_back_patch(&applied, &change.fields, Some("i")).unwrap(), None);
-    assert_eq!(hand_back_patch(&labelled, &change.fields, Some("another")).unwrap(), None);
-    assert_eq!(hand_back_patch(&labelled, &change.fields, None).unwrap(), None);
+    assert_eq!(hand_back_patch(&applied, change.fields(), Some("i")).unwrap(), None);
+    assert_eq!(hand_back_patch(&labelled, change.fields(), Some("another")).unwrap(), None);
+    assert_eq!(hand_back_patch(&labelled, change.fields(), None).unwrap(), None);
 }

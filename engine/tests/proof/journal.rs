@@ -94,7 +94,7 @@ fn an_entry_that_is_too_large_is_refused() {
         incident
             .changes
             .iter()
-            .all(|change| change.state == ChangeState::Applied || change.fields.is_empty())
+            .all(|change| change.state == ChangeState::Applied || change.fields().is_empty())
     );
 }
 

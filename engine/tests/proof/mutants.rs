@@ -30,7 +30,7 @@ fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
         decision.effects.iter().filter(|e| e.act == Act::Fence).map(|e| e.change.clone()).collect();
     decision.effects.retain(|effect| effect.act != Act::Fence);
     for change in decision.next.changes.iter_mut().filter(|change| fenced.contains(&change.id)) {
-        change.fence = None;
+        change.set_fence(None);
         change.stand(ChangeState::Skipped, "Withdrawn", "given up");
     }
     decision
@@ -62,7 +62,7 @@ fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
             continue;
         }
         let mut object = (*read.object).clone();
-        for field in &change.fields {
+        for field in change.fields() {
             let _ = field.path.write(&mut object, field.after.clone());
         }
         read.object = object.into();

@@ -182,7 +182,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
             .map(|change| PlannedChange {
                 target: change.target.clone(),
                 in_place_of: in_place_of(&change.target),
-                fields: change.fields.clone(),
+                fields: change.fields().to_vec(),
                 warning: warning(&change.target),
             })
             .collect(),

@@ -73,15 +73,15 @@ impl<'a> Borrower<'a> {
                 cede_refused(&mut change, &why, &fields);
             }
             if is_there(object) {
-                undo::three_way_patch(object, &loan.id, &mut change.fields).map(Some)
+                undo::three_way_patch(object, &loan.id, change.fields_mut()).map(Some)
             } else {
                 // An earlier send was done and its answer lost, or somebody else was faster.
-                undo::cede_unreturned(object, &mut change.fields);
+                undo::cede_unreturned(object, change.fields_mut());
                 Ok(None)
             }
         })
         .await?;
-        Ok(change.fields)
+        Ok(change.fields().to_vec())
     }
 
     /// Drops the record, readable or not, and leaves the values alone.

@@ -344,7 +344,7 @@ impl Reader<'_> {
         let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        !says && !changes.filter_map(|change| change.returned_at.max(change.applied_at)).all(noticed)
+        !says && !changes.filter_map(|change| change.returned_at().max(change.applied_at())).all(noticed)
     }
 
     async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, Unread> {

@@ -57,7 +57,7 @@ impl Reader<'_> {
 
     fn is_just_back(&self, change: &Change) -> bool {
         let step = self.steps.iter().find(|step| step.name == change.step);
-        step.zip(change.returned_at).is_some_and(|(step, at)| after(at, step.timeout) > self.now)
+        step.zip(change.returned_at()).is_some_and(|(step, at)| after(at, step.timeout) > self.now)
     }
 
     async fn pods_of(&self, target: &Target) -> Pods {

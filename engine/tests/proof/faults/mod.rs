@@ -199,8 +199,8 @@ fn summary(state: &IncidentState) -> String {
                 "{}={:?}@{}{}{}",
                 c.target.name,
                 c.state,
-                c.base.as_ref().map_or("-", |base| base.as_str()),
-                if c.fence.is_some() { " fenced" } else { "" },
+                c.base().as_ref().map_or("-", |base| base.as_str()),
+                if c.fence().is_some() { " fenced" } else { "" },
                 c.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default()
             )
         })

@@ -53,7 +53,7 @@ impl Run {
                         })
                     };
                     assert!(
-                        recorded(&loan.fields) && recorded(&change.fields),
+                        recorded(&loan.fields) && recorded(change.fields()),
                         "{at:?}: before is not recorded"
                     );
                     self.ours.insert((uid.clone(), at.clone()), ());
@@ -80,7 +80,7 @@ impl Run {
     pub(super) fn check_deletion(&self, effect: &Effect) {
         let names = |state: &IncidentState| {
             let changes = state.changes.iter().filter(|change| change.id == effect.change);
-            changes.flat_map(|change| &change.pods).any(|pod| pod.uid == effect.written())
+            changes.flat_map(|change| change.pods()).any(|pod| pod.uid == effect.written())
         };
         assert!(self.world.recorded.iter().any(names), "a pod is deleted that no intent names");
     }
@@ -109,7 +109,7 @@ impl Run {
             .iter()
             .filter(|change| change.state == ChangeState::Ceded)
             .flat_map(|change| {
-                let fields = change.fields.iter().filter(|field| field.ceded_to.is_some());
+                let fields = change.fields().iter().filter(|field| field.ceded_to.is_some());
                 fields.map(|field| (change.target.uid.clone(), in_server_words(&field.path)))
             })
             .collect();

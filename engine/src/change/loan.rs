@@ -1,77 +1,14 @@
-//! One change to one object: the plan before, the write-ahead journal during,
-//! and the row of the report after.
-//!
-//! ```text
-//!            intend            applied            begin_return         returned
-//!  Planned ─────────► Intended ───────► Applied ─────────────► Reverting ─────► Reverted | Ceded
-//!  Skipped ─────────►    │  ▲             │ ▲ verified             │
-//!                        ▼  │ (read)      ▼ │                      └─ object gone, not ours: Ceded
-//!                      Unclear         Verified
-//!                        │
-//!                        ├─ fenced or dead: Failed | Skipped
-//!                        └─ three unknown answers: Held
-//! ```
+//! A loan: fields that are changed for the emergency, with everything that their way back needs.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Change, ChangeState, Work, is_zero};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
 use crate::pods::PodDeletion;
 use crate::value::whole;
-
-/// Where a change stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ChangeState {
-    /// Would be done; nothing is (mode Observe).
-    Planned,
-    /// Recorded before it is sent; it may be sent at any moment.
-    Intended,
-    /// Sent, and the answer does not say whether it took effect.
-    Unclear,
-    /// In force; the object carries the undo record.
-    Applied,
-    /// In force, and its step was verified.
-    Verified,
-    /// Being put back.
-    Reverting,
-    /// Put back exactly.
-    Reverted,
-    /// Somebody else's value stands, or the object is gone: theirs.
-    Ceded,
-    /// Made permanent by a person.
-    Kept,
-    /// Not done, for the reason given.
-    Skipped,
-    /// Tried and given up; no late request can take effect any more.
-    Failed,
-    /// Nobody can tell whether it took effect; a person is needed.
-    Held,
-}
-
-/// The reason of a change that a person has let go of: its record stays on the object.
-pub const ABANDONED: &str = "Abandoned";
-/// The reason of a change that was let go of because the namespace of its Incident goes away.
-pub const NAMESPACE_GONE: &str = "NamespaceGone";
-
-impl ChangeState {
-    /// An intent whose effect is not known yet.
-    pub fn is_open_intent(self) -> bool {
-        matches!(self, Self::Intended | Self::Unclear | Self::Held)
-    }
-
-    /// The object carries our value.
-    pub fn is_in_force(self) -> bool {
-        matches!(self, Self::Applied | Self::Verified | Self::Reverting)
-    }
-
-    /// Something may still have to be put back.
-    pub fn is_outstanding(self) -> bool {
-        self.is_open_intent() || self.is_in_force()
-    }
-}
 
 /// Whether a change is applied again after it was put back. What a person has undone never is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,44 +34,20 @@ impl Again {
     }
 }
 
-/// One change of one step to one object. One entry serves all its rounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a change lends an object: other values for some of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// Also the id of the loan in the undo record.
-    pub id: ChangeId,
-    /// The step.
-    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
-    pub step: String,
-    /// The object.
-    pub target: TargetId,
-    /// Where the change stands.
-    pub state: ChangeState,
-    /// How often it was applied anew after it was put back; the first time is 1.
-    #[serde(default)]
-    pub round: u8,
-    /// Sends that were refused or whose outcome stayed unknown, in this state.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub tries: u8,
+pub struct Loan {
     /// Intents that died because the object moved between read and write.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicts: u8,
     /// The highest value that the first intent allowed, for an action that multiplies: it binds all later ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<i64>,
-    /// When the object joined the step; the step's timeout counts from here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joined_at: Option<Timestamp>,
-    /// When the newest intent was recorded, just before it was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sent_at: Option<Timestamp>,
     /// Whether it is applied again after Firebreak has put it back.
     #[serde(default, skip_serializing_if = "Again::is_never")]
     pub again: Again,
-    /// Not tried again before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<Timestamp>,
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
@@ -162,19 +75,6 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub fields: Vec<FieldChange>,
-    /// Why it stands so, in one word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: Option<String>,
-    /// The same for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
-    pub message: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
-fn is_zero(number: &u8) -> bool {
-    *number == 0
 }
 
 /// One field of a change. Absent `before` or `after`: the field does not exist.
@@ -206,51 +106,154 @@ pub struct FieldChange {
 }
 
 impl Change {
-    /// A change that nothing has been done about yet.
+    /// A loan that nothing has been done about yet.
     pub fn planned(id: ChangeId, step: &str, target: TargetId, fields: Vec<FieldChange>) -> Self {
-        Self {
-            id,
-            step: step.to_owned(),
-            target,
-            state: ChangeState::Planned,
-            round: 0,
-            tries: 0,
-            conflicts: 0,
-            ceiling: None,
-            joined_at: None,
-            sent_at: None,
-            again: Again::Never,
-            retry_at: None,
-            applied_at: None,
-            verified_at: None,
-            returned_at: None,
-            base: None,
-            fence: None,
-            in_order: false,
-            pods: Vec::new(),
-            fields,
-            reason: None,
-            message: None,
+        Self::new(id, step, target, Work::Loan(Loan { fields, ..Loan::default() }))
+    }
+
+    /// What it lends; none if it is no loan.
+    pub fn loan(&self) -> Option<&Loan> {
+        self.work.loan()
+    }
+
+    /// The fields that it changes.
+    pub fn fields(&self) -> &[FieldChange] {
+        self.loan().map(|loan| loan.fields.as_slice()).unwrap_or_default()
+    }
+
+    /// The same, to change what is recorded of them.
+    pub fn fields_mut(&mut self) -> &mut [FieldChange] {
+        self.work.loan_mut().map(|loan| loan.fields.as_mut_slice()).unwrap_or_default()
+    }
+
+    /// Says which fields it changes.
+    pub fn set_fields(&mut self, fields: Vec<FieldChange>) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.fields = fields;
         }
+    }
+
+    /// The same change of other fields.
+    #[must_use]
+    pub fn with_fields(mut self, fields: Vec<FieldChange>) -> Self {
+        self.set_fields(fields);
+        self
+    }
+
+    /// Drops the fields that are not to be kept.
+    pub fn retain_fields(&mut self, is_kept: impl FnMut(&FieldChange) -> bool) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.fields.retain(is_kept);
+        }
+    }
+
+    /// Lends one field more.
+    pub fn add_field(&mut self, field: FieldChange) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.fields.push(field);
+        }
+    }
+
+    /// The same change, with whether its pods get it one after the other.
+    #[must_use]
+    pub fn with_pods_in_order(mut self, in_order: bool) -> Self {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.in_order = in_order;
+        }
+        self
+    }
+
+    /// The pods that are deleted for it.
+    pub fn pods(&self) -> &[PodDeletion] {
+        self.loan().map(|loan| loan.pods.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether it is applied again after Firebreak has put it back.
+    pub fn again(&self) -> Again {
+        self.loan().map(|loan| loan.again).unwrap_or_default()
+    }
+
+    /// Says whether it is applied again.
+    pub fn set_again(&mut self, again: Again) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.again = again;
+        }
+    }
+
+    /// The resourceVersion that the intended write carries.
+    pub fn base(&self) -> Option<&ResourceVersion> {
+        self.loan()?.base.as_ref()
+    }
+
+    /// The fence that was set, or is about to be.
+    pub fn fence(&self) -> Option<&str> {
+        self.loan()?.fence.as_deref()
+    }
+
+    /// Says which fence is on the object.
+    pub fn set_fence(&mut self, fence: Option<String>) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.fence = fence;
+        }
+    }
+
+    /// Intents that died because the object moved.
+    pub fn conflicts(&self) -> u8 {
+        self.loan().map(|loan| loan.conflicts).unwrap_or_default()
+    }
+
+    /// One more intent died because the object moved.
+    pub fn count_conflict(&mut self) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.conflicts = loan.conflicts.saturating_add(1);
+        }
+    }
+
+    /// When it was known to be applied.
+    pub fn applied_at(&self) -> Option<Timestamp> {
+        self.loan()?.applied_at
+    }
+
+    /// Says since when it is applied, whatever became of it.
+    pub fn set_applied_at(&mut self, at: Timestamp) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.applied_at = Some(at);
+        }
+    }
+
+    /// When its step was first verified with it.
+    pub fn verified_at(&self) -> Option<Timestamp> {
+        self.loan()?.verified_at
+    }
+
+    /// Since when only traces of it are left on the object.
+    pub fn returned_at(&self) -> Option<Timestamp> {
+        self.loan()?.returned_at
+    }
+
+    /// Whether the pods of the object get the change one after the other.
+    pub fn is_in_order(&self) -> bool {
+        self.loan().is_some_and(|loan| loan.in_order)
     }
 
     /// The write that carries `base` is about to be sent. From Planned, Skipped
     /// or another open intent.
     pub fn intend(&mut self, base: ResourceVersion, now: Timestamp) {
+        let Some(loan) = self.work.loan_mut() else { return };
         if !self.state.is_open_intent() {
             self.round = self.round.saturating_add(1);
             self.tries = 0;
-            self.conflicts = 0;
+            loan.conflicts = 0;
             self.joined_at = Some(now);
-            self.applied_at = None;
-            self.verified_at = None;
-            self.returned_at = None;
-            self.fence = None;
-            if self.again != Again::Always {
-                self.again = Again::Never;
+            loan.applied_at = None;
+            loan.verified_at = None;
+            loan.returned_at = None;
+            loan.fence = None;
+            if loan.again != Again::Always {
+                loan.again = Again::Never;
             }
         }
-        self.base = Some(base);
+        loan.base = Some(base);
         self.state = ChangeState::Intended;
         self.sent_at = Some(now);
         self.retry_at = None;
@@ -259,16 +262,18 @@ impl Change {
 
     /// What the first intent allows is the most that any later one may set.
     pub fn fix_ceiling(&mut self) {
-        if self.ceiling.is_none() {
-            self.ceiling = self.fields.iter().filter_map(|field| whole(field.after.as_ref()?)).max();
+        let Some(loan) = self.work.loan_mut() else { return };
+        if loan.ceiling.is_none() {
+            loan.ceiling = loan.fields.iter().filter_map(|field| whole(field.after.as_ref()?)).max();
         }
     }
 
     /// The object carries our record.
     pub fn applied(&mut self, now: Timestamp) {
+        let Some(loan) = self.work.loan_mut() else { return };
         self.state = ChangeState::Applied;
-        self.again = Again::Never;
-        self.applied_at = Some(now);
+        loan.again = Again::Never;
+        loan.applied_at = Some(now);
         self.tries = 0;
         self.retry_at = None;
         self.explain(None);
@@ -276,15 +281,17 @@ impl Change {
 
     /// Every check of its step passed.
     pub fn verified(&mut self, now: Timestamp) {
+        let Some(loan) = self.work.loan_mut() else { return };
         self.state = ChangeState::Verified;
-        self.verified_at.get_or_insert(now);
+        loan.verified_at.get_or_insert(now);
     }
 
     /// The write that puts it back and carries `base` is about to be sent.
     pub fn begin_return(&mut self, base: ResourceVersion, now: Timestamp) {
+        let Some(loan) = self.work.loan_mut() else { return };
         if self.state != ChangeState::Reverting {
             self.tries = 0;
-            self.conflicts = 0;
+            loan.conflicts = 0;
         }
         self.state = ChangeState::Reverting;
         self.sending(base, now);
@@ -292,17 +299,19 @@ impl Change {
 
     /// The record is off the object; what is left are traces.
     pub fn record_is_gone(&mut self, now: Timestamp) {
-        if self.returned_at.is_none() {
-            self.returned_at = Some(now);
+        let Some(loan) = self.work.loan_mut() else { return };
+        if loan.returned_at.is_none() {
+            loan.returned_at = Some(now);
             self.tries = 0;
-            self.conflicts = 0;
+            loan.conflicts = 0;
             self.retry_at = None;
         }
     }
 
     /// A write that carries `base` and moves no state is about to be sent.
     pub fn sending(&mut self, base: ResourceVersion, now: Timestamp) {
-        self.base = Some(base);
+        let Some(loan) = self.work.loan_mut() else { return };
+        loan.base = Some(base);
         self.sent_at = Some(now);
         self.retry_at = None;
         if self.state.is_outstanding() {
@@ -312,7 +321,8 @@ impl Change {
 
     /// The loan has ended: Ceded if any field is somebody else's, else Reverted.
     pub fn returned(&mut self) {
-        let ceded: Vec<String> = self
+        let Some(loan) = self.work.loan_mut() else { return };
+        let ceded: Vec<String> = loan
             .fields
             .iter()
             .filter_map(|field| {
@@ -320,7 +330,7 @@ impl Change {
             })
             .collect();
         self.retry_at = None;
-        self.fence = None;
+        loan.fence = None;
         if ceded.is_empty() {
             self.state = ChangeState::Reverted;
             self.explain(None);
@@ -332,38 +342,15 @@ impl Change {
 
     /// The loan has become permanent: its record is off the object.
     pub fn kept(&mut self, reason: &str, why: &str) {
-        self.fence = None;
+        let Some(loan) = self.work.loan_mut() else { return };
+        loan.fence = None;
         self.stand(ChangeState::Kept, reason, why);
     }
 
     /// The object is gone, and with it everything that was lent to it.
     pub fn object_gone(&mut self) {
-        self.fence = None;
+        let Some(loan) = self.work.loan_mut() else { return };
+        loan.fence = None;
         self.stand(ChangeState::Ceded, "ObjectGone", "the object was deleted");
     }
-
-    /// The change ends, or stands still, in `state` for this reason.
-    pub fn stand(&mut self, state: ChangeState, reason: &str, message: impl Into<String>) {
-        self.state = state;
-        self.retry_at = None;
-        self.explain(Some((reason, message.into())));
-    }
-
-    /// Says why it stands as it does, or that there is nothing to say.
-    pub fn explain(&mut self, why: Option<(&str, String)>) {
-        self.reason = why.as_ref().map(|(reason, _)| (*reason).to_owned());
-        self.message = why.map(|(_, message)| cut(&message, 1024));
-    }
-}
-
-/// The text, cut to at most `most` bytes at a character boundary.
-pub fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let mut end = most.saturating_sub(3);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
 }

@@ -1,0 +1,203 @@
+//! One change to one object: the plan before, the write-ahead journal during,
+//! and the row of the report after.
+//!
+//! ```text
+//!            intend            applied            begin_return         returned
+//!  Planned ─────────► Intended ───────► Applied ─────────────► Reverting ─────► Reverted | Ceded
+//!  Skipped ─────────►    │  ▲             │ ▲ verified             │
+//!                        ▼  │ (read)      ▼ │                      └─ object gone, not ours: Ceded
+//!                      Unclear         Verified
+//!                        │
+//!                        ├─ fenced or dead: Failed | Skipped
+//!                        └─ three unknown answers: Held
+//! ```
+
+mod loan;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::loan::{Again, FieldChange, Loan};
+use crate::id::{ChangeId, TargetId};
+
+/// Where a change stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ChangeState {
+    /// Would be done; nothing is (mode Observe).
+    Planned,
+    /// Recorded before it is sent; it may be sent at any moment.
+    Intended,
+    /// Sent, and the answer does not say whether it took effect.
+    Unclear,
+    /// In force; the object carries the undo record.
+    Applied,
+    /// In force, and its step was verified.
+    Verified,
+    /// Being put back.
+    Reverting,
+    /// Put back exactly.
+    Reverted,
+    /// Somebody else's value stands, or the object is gone: theirs.
+    Ceded,
+    /// Made permanent by a person.
+    Kept,
+    /// Not done, for the reason given.
+    Skipped,
+    /// Tried and given up; no late request can take effect any more.
+    Failed,
+    /// Nobody can tell whether it took effect; a person is needed.
+    Held,
+}
+
+/// The reason of a change that a person has let go of: its record stays on the object.
+pub const ABANDONED: &str = "Abandoned";
+/// The reason of a change that was let go of because the namespace of its Incident goes away.
+pub const NAMESPACE_GONE: &str = "NamespaceGone";
+
+impl ChangeState {
+    /// An intent whose effect is not known yet.
+    pub fn is_open_intent(self) -> bool {
+        matches!(self, Self::Intended | Self::Unclear | Self::Held)
+    }
+
+    /// The object carries our value.
+    pub fn is_in_force(self) -> bool {
+        matches!(self, Self::Applied | Self::Verified | Self::Reverting)
+    }
+
+    /// Something may still have to be put back.
+    pub fn is_outstanding(self) -> bool {
+        self.is_open_intent() || self.is_in_force()
+    }
+}
+
+/// One change of one step to one object: what every change has, and its work. One entry serves all its
+/// rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Also the id of the loan in the undo record.
+    pub id: ChangeId,
+    /// The step.
+    #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
+    pub step: String,
+    /// The object.
+    pub target: TargetId,
+    /// Where the change stands.
+    pub state: ChangeState,
+    /// How often it was applied anew after it was put back; the first time is 1.
+    #[serde(default)]
+    pub round: u8,
+    /// Sends that were refused or whose outcome stayed unknown, in this state.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u8,
+    /// When the object joined the step; the step's timeout counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_at: Option<Timestamp>,
+    /// When the newest intent was recorded, just before it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// Not tried again before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// What is done to the object.
+    #[serde(flatten)]
+    pub work: Work,
+    /// Why it stands so, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    pub message: Option<String>,
+}
+
+/// What a change does to its object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Work {
+    /// It changes fields and remembers how they go back.
+    Loan(Loan),
+}
+
+impl Work {
+    /// The loan, if it is one.
+    pub fn loan(&self) -> Option<&Loan> {
+        match self {
+            Self::Loan(loan) => Some(loan),
+        }
+    }
+
+    /// The same, to go on with it.
+    pub fn loan_mut(&mut self) -> Option<&mut Loan> {
+        match self {
+            Self::Loan(loan) => Some(loan),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Work {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Work".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Loan::json_schema(generator)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+impl Change {
+    /// A change that nothing has been done about yet.
+    fn new(id: ChangeId, step: &str, target: TargetId, work: Work) -> Self {
+        Self {
+            id,
+            step: step.to_owned(),
+            target,
+            state: ChangeState::Planned,
+            round: 0,
+            tries: 0,
+            joined_at: None,
+            sent_at: None,
+            retry_at: None,
+            work,
+            reason: None,
+            message: None,
+        }
+    }
+
+    /// The change ends, or stands still, in `state` for this reason.
+    pub fn stand(&mut self, state: ChangeState, reason: &str, message: impl Into<String>) {
+        self.state = state;
+        self.retry_at = None;
+        self.explain(Some((reason, message.into())));
+    }
+
+    /// Says why it stands as it does, or that there is nothing to say.
+    pub fn explain(&mut self, why: Option<(&str, String)>) {
+        self.reason = why.as_ref().map(|(reason, _)| (*reason).to_owned());
+        self.message = why.map(|(_, message)| cut(&message, 1024));
+    }
+}
+
+/// The text, cut to at most `most` bytes at a character boundary.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most.saturating_sub(3);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
