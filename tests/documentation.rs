@@ -5,6 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use firebreak::api::condition::{ConditionType, Reason};
+use firebreak_engine::expression::SignalShape;
+use firebreak_engine::rules::Rules;
+use firebreak_engine::signal::SignalKind;
+use serde_json::json;
 
 #[path = "support/sources.rs"]
 mod sources;
@@ -118,6 +122,24 @@ fn no_reason_is_explained_that_does_not_exist() {
         .filter(|word| !is_known(word))
         .collect();
     assert!(stale.is_empty(), "explained, but nowhere in the code: {stale:?}");
+}
+
+#[test]
+fn every_kind_of_signal_is_documented_with_its_fields() {
+    let page = read(&root().join("docs/signals.md"));
+    for name in SignalKind::NAMES {
+        let section = page.split(&format!("\n## {name}\n")).nth(1);
+        let section = section.unwrap_or_else(|| panic!("docs/signals.md has no section {name}"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        // Whatever else a signal of the kind says, its fields are the same.
+        let of_deployments = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
+        let spec = serde_json::from_value(json!({"signals": [{"name": "s", *name: of_deployments}]}));
+        let rules = Rules::parse(&spec.expect("a policy")).expect("a policy that is accepted");
+        for field in rules.signals[0].kind.kind().shape().fields.keys() {
+            let is_there = section.contains(&format!("`{field}`")) || SignalShape::ADDED.contains(field);
+            assert!(is_there, "docs/signals.md says nothing of the field {field} of {name}");
+        }
+    }
 }
 
 /// All pages for people.

@@ -10,7 +10,7 @@ use crate::facts::Reading;
 use crate::incident::{RuleStatus, SignalState, SignalStatus};
 use crate::period::after;
 use crate::policy::Severity;
-use crate::rules::{Rules, SeverityRule, Signal, SignalKind};
+use crate::rules::{Rules, SeverityRule, Signal};
 use crate::verdict::Verdict;
 
 /// How long an Unknown stops a clock before the clock starts anew: the default
@@ -150,11 +150,11 @@ fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> 
             });
     let baseline = observed.baselines.get(&signal.name).copied().filter(|_| keeps).unwrap_or(0);
     let expected = signal.expect.unwrap_or_else(|| total.max(baseline));
-    if expected == 0 && signal.expect.is_none() && matches!(signal.kind, SignalKind::Nodes { .. }) {
-        return Reading::Unknown {
-            reason: "EmptyScope".to_owned(),
-            detail: "no node matches and none is expected; check the selector or set expect".to_owned(),
-        };
+    if expected == 0
+        && signal.expect.is_none()
+        && let Some(detail) = signal.kind.kind().unknown_when_empty()
+    {
+        return Reading::Unknown { reason: "EmptyScope".to_owned(), detail: detail.to_owned() };
     }
     values.insert("expected".to_owned(), FieldValue::Int(expected));
     values.insert("missing".to_owned(), FieldValue::Int((expected - total).max(0)));

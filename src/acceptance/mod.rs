@@ -4,7 +4,8 @@
 mod rights;
 
 use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::rules::{Action, Fault, Rules, SignalKind};
+use firebreak_engine::rules::{Action, Fault, Rules};
+use firebreak_engine::signal::{Source, Watched};
 
 use crate::workloads::Profiles;
 
@@ -30,28 +31,13 @@ pub fn accept(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<Fault
 
 /// The faults that only the profiles show, in the words of the engine's.
 fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
-    let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| match &signal.kind {
-        SignalKind::Objects { scope, healthy: None }
-            if profiles.find(&scope.api_version, &scope.kind).is_none() =>
-        {
-            Some(Fault {
-                field: format!("spec.signals[{at}].objects.healthy"),
-                problem: format!(
-                    "{} {} has no profile, so say here what is healthy",
-                    scope.api_version, scope.kind
-                ),
-            })
-        }
-        SignalKind::Workloads { scope } if profiles.find(&scope.api_version, &scope.kind).is_none() => {
-            Some(Fault {
-                field: format!("spec.signals[{at}].workloads.kind"),
-                problem: format!(
-                    "{} {} has no profile, so Firebreak does not know where its replicas are; use objects",
-                    scope.api_version, scope.kind
-                ),
-            })
-        }
-        SignalKind::Objects { .. } | SignalKind::Nodes { .. } | SignalKind::Workloads { .. } => None,
+    let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| {
+        let (field, so) = signal.kind.kind().needs_profile()?;
+        let Source::Watch(Watched { api_version, kind, .. }) = signal.kind.kind().source();
+        profiles.find(api_version, kind).is_none().then(|| Fault {
+            field: format!("spec.signals[{at}].{}.{field}", signal.kind.name()),
+            problem: format!("{api_version} {kind} has no profile, {so}"),
+        })
     });
     let steps = rules.steps.iter().enumerate().filter_map(|(at, step)| {
         let scope = &step.targets().scope;

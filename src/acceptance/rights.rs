@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_engine::policy::NamespacesSpec;
-use firebreak_engine::rules::{Action, Rules, SignalKind, Step};
+use firebreak_engine::rules::{Action, Rules, Step};
+use firebreak_engine::selector::{Namespaces, NamespacesSpec};
+use firebreak_engine::signal::Source;
 
 use crate::kubernetes::access::Right;
-use crate::look::targets::{HPA, Kind, SCALED_OBJECT, namespaces};
+use crate::look::targets::{HPA, Kind, SCALED_OBJECT};
 use crate::workloads::Profiles;
 
 /// A kind that a policy reads or changes.
@@ -48,18 +49,12 @@ const LOOK: &[&str] = &["list"];
 /// Every kind that the policy uses, and for what. Owners of targets are not among them: only the
 /// cluster knows them.
 pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
-    let places = |spec: Option<&NamespacesSpec>| namespaces(spec, namespace);
+    let places = |spec: Option<&NamespacesSpec>| Namespaces::of(spec).places(namespace);
     let mut all = Vec::new();
     for signal in &rules.signals {
-        all.push(match &signal.kind {
-            SignalKind::Nodes { .. } => required("v1", "Node", READ, vec![String::new()]),
-            SignalKind::Objects { scope, .. } => {
-                required(&scope.api_version, &scope.kind, READ, places(scope.namespaces.as_ref()))
-            }
-            SignalKind::Workloads { scope } => {
-                required(&scope.api_version, &scope.kind, READ, places(scope.namespaces.as_ref()))
-            }
-        });
+        let Source::Watch(watched) = signal.kind.kind().source();
+        let places = watched.namespaces.places(namespace);
+        all.push(required(watched.api_version, watched.kind, READ, places));
     }
     let mut changed_in = BTreeSet::new();
     for step in &rules.steps {

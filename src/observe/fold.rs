@@ -5,146 +5,71 @@
 //! and the objects themselves are never kept: some 40 bytes for each.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
-use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::verdict::Verdict;
 use serde::Deserialize;
 
-use super::nodes::{self, NodeDigest, Pools};
-use super::objects;
-use super::workloads::{self, WorkloadDigest};
-use crate::workloads::Profile;
+use super::counts::Counts;
+use super::kind::{Kind, Values};
 
-/// What is looked at in each object.
-#[derive(Clone, Debug)]
-pub(super) enum Judge {
-    /// Nodes.
-    Nodes,
-    /// Objects of any kind.
-    Objects {
-        /// Only these; empty for all.
-        names: BTreeSet<String>,
-        /// What healthy means, if anything says so.
-        healthy: Option<ObjectCondition>,
-    },
-    /// Objects that run replicas.
-    Workloads {
-        /// Only these; empty for all.
-        names: BTreeSet<String>,
-        /// Where they are, and what healthy and stuck mean.
-        profile: Arc<Profile>,
-    },
-}
-
-impl Judge {
-    /// The kind of signal, for the metric.
-    pub(super) fn signal_kind(&self) -> &'static str {
-        match self {
-            Self::Nodes => "nodes",
-            Self::Objects { .. } => "objects",
-            Self::Workloads { .. } => "workloads",
-        }
-    }
+/// A kind of signal with its settings, whichever it is.
+pub(super) trait Judge: Debug + Send + Sync {
+    /// A fold that has seen nothing yet.
+    fn fold(&self) -> Box<dyn Fold>;
 
     /// The fields of a reading.
-    pub(super) fn values(&self, counts: &Counts) -> BTreeMap<String, FieldValue> {
-        match self {
-            Self::Nodes => nodes::values(counts),
-            Self::Objects { healthy, .. } => objects::values(counts, healthy.is_some()),
-            Self::Workloads { profile, .. } => workloads::values(counts, profile),
-        }
+    fn values(&self, counts: &Counts) -> Values;
+}
+
+/// A kind of signal that looks at the objects with these names, or at all if there are none.
+#[derive(Clone, Debug)]
+pub(super) struct Of<K> {
+    /// The kind.
+    pub kind: K,
+    /// The names.
+    pub names: BTreeSet<String>,
+}
+
+impl<K: Kind> Judge for Of<K> {
+    fn fold(&self) -> Box<dyn Fold> {
+        Box::new(Digests {
+            of: self.clone(),
+            digests: HashMap::new(),
+            counts: Counts::default(),
+            unreadable: 0,
+            nameless: 0,
+            problem: None,
+        })
     }
 
-    /// Whether an object of this name is in the scope.
-    fn means(&self, name: &str) -> bool {
-        match self {
-            Self::Nodes => true,
-            Self::Objects { names, .. } | Self::Workloads { names, .. } => {
-                names.is_empty() || names.contains(name)
-            }
-        }
-    }
-
-    /// How many objects could not be judged.
-    fn unjudged(&self, counts: &Counts) -> i64 {
-        match self {
-            Self::Nodes | Self::Objects { healthy: None, .. } => 0,
-            Self::Objects { healthy: Some(_), .. } => counts.of("unknown"),
-            Self::Workloads { .. } => counts.of("inDoubt"),
-        }
+    fn values(&self, counts: &Counts) -> Values {
+        self.kind.values(counts)
     }
 }
 
-/// Sums over digests.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Counts {
-    fields: BTreeMap<&'static str, i64>,
-    /// Pieces per resource, and how many objects offer it.
-    offered: BTreeMap<String, (i64, i64)>,
+/// The digests of one scope, whatever kind of signal they are for.
+pub(super) trait Fold: Debug + Send {
+    /// Takes in an object, given as JSON, as it is now.
+    fn put(&mut self, object: &str) -> Put;
+
+    /// Takes out an object, given as it was last. An error means that nobody
+    /// knows which one it was.
+    fn remove(&mut self, object: &str) -> Result<Put, String>;
+
+    /// What the digests count up to.
+    fn counts(&self) -> &Counts;
+
+    /// How many objects cannot be read or judged, and what is wrong with one of them.
+    fn in_doubt(&self) -> Option<(usize, &str)>;
 }
 
-impl Counts {
-    /// Adds to a field.
-    pub(super) fn add(&mut self, field: &'static str, amount: i64) {
-        *self.fields.entry(field).or_default() += amount;
-    }
-
-    /// Adds what one object offers of a resource.
-    pub(super) fn offer(&mut self, resource: &str, pieces: i64, times: i64) {
-        let (sum, objects) = self.offered.get(resource).copied().unwrap_or_default();
-        let (sum, objects) = (sum.saturating_add(pieces.saturating_mul(times)), objects + times);
-        if objects == 0 {
-            self.offered.remove(resource);
-        } else {
-            self.offered.insert(resource.to_owned(), (sum, objects));
-        }
-    }
-
-    /// A field; 0 if nothing was added.
-    pub(super) fn of(&self, field: &str) -> i64 {
-        self.fields.get(field).copied().unwrap_or_default()
-    }
-
-    /// One field over another; none over nothing.
-    pub(super) fn ratio(&self, part: &str, whole: &str) -> Option<f64> {
-        (self.of(whole) > 0).then(|| self.of(part) as f64 / self.of(whole) as f64)
-    }
-
-    /// Pieces per resource.
-    pub(super) fn offered(&self) -> BTreeMap<String, i64> {
-        self.offered.iter().map(|(resource, (sum, _))| (resource.clone(), *sum)).collect()
-    }
-
-    /// Adds the counts of another scope.
-    pub(super) fn absorb(&mut self, other: &Self) {
-        for (field, amount) in &other.fields {
-            self.add(field, *amount);
-        }
-        for (resource, (sum, objects)) in &other.offered {
-            let (own_sum, own_objects) = self.offered.get(resource).copied().unwrap_or_default();
-            self.offered.insert(resource.clone(), (own_sum.saturating_add(*sum), own_objects + objects));
-        }
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Digest {
-    Node(NodeDigest),
-    Object(Verdict),
-    Workload(WorkloadDigest),
-    /// It is there, but cannot be read: counted nowhere.
-    Unreadable,
-}
-
-/// The digests of one scope.
 #[derive(Debug)]
-pub(super) struct Fold {
-    judge: Judge,
-    pools: Pools,
-    digests: HashMap<u128, Digest>,
+struct Digests<K: Kind> {
+    of: Of<K>,
+    /// None is an object that is there, but cannot be read: it is counted nowhere.
+    digests: HashMap<u128, Option<K::Digest>>,
     counts: Counts,
     unreadable: usize,
     nameless: usize,
@@ -179,22 +104,8 @@ struct Identity<'a> {
     resource_version: Cow<'a, str>,
 }
 
-impl Fold {
-    /// Nothing seen yet.
-    pub(super) fn new(judge: Judge) -> Self {
-        Self {
-            judge,
-            pools: Pools::default(),
-            digests: HashMap::new(),
-            counts: Counts::default(),
-            unreadable: 0,
-            nameless: 0,
-            problem: None,
-        }
-    }
-
-    /// Takes in an object, given as JSON, as it is now.
-    pub(super) fn put(&mut self, object: &str) -> Put {
+impl<K: Kind> Fold for Digests<K> {
+    fn put(&mut self, object: &str) -> Put {
         let identity = match identify(object) {
             Ok(identity) => identity,
             Err(problem) => {
@@ -204,45 +115,38 @@ impl Fold {
             }
         };
         let digest = self.digest(&identity, object);
-        let readable = digest != Some(Digest::Unreadable);
+        let readable = !matches!(digest, Some(None));
         let changed = self.replace(key(&identity.uid), digest);
         Put { changed, version: version(&identity), readable }
     }
 
-    /// Takes out an object, given as it was last. An error means that nobody
-    /// knows which one it was.
-    pub(super) fn remove(&mut self, object: &str) -> Result<Put, String> {
+    fn remove(&mut self, object: &str) -> Result<Put, String> {
         let identity = identify(object)?;
         let changed = self.replace(key(&identity.uid), None);
         Ok(Put { changed, version: version(&identity), readable: true })
     }
 
-    /// What the digests count up to.
-    pub(super) fn counts(&self) -> &Counts {
+    fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// How many objects cannot be read or judged, and what is wrong with one of them.
-    pub(super) fn in_doubt(&self) -> Option<(usize, &str)> {
-        let unjudged = usize::try_from(self.judge.unjudged(&self.counts)).unwrap_or(0);
+    fn in_doubt(&self) -> Option<(usize, &str)> {
+        let unjudged = usize::try_from(self.of.kind.unjudged(&self.counts)).unwrap_or(0);
         let count = self.unreadable + self.nameless + unjudged;
         (count > 0).then(|| (count, self.problem.as_deref().unwrap_or_default()))
     }
+}
 
-    fn digest(&mut self, identity: &Identity<'_>, object: &str) -> Option<Digest> {
-        if !self.judge.means(&identity.name) {
+impl<K: Kind> Digests<K> {
+    /// None if the object is not meant.
+    fn digest(&mut self, identity: &Identity<'_>, object: &str) -> Option<Option<K::Digest>> {
+        let Of { kind, names } = &mut self.of;
+        if !names.is_empty() && !names.contains(&*identity.name) {
             return None;
         }
-        let read = match &self.judge {
-            Judge::Nodes => self.pools.digest(object).map(|node| (Digest::Node(node), None)),
-            Judge::Objects { healthy, .. } => objects::digest(healthy.as_ref(), object)
-                .map(|(health, doubt)| (Digest::Object(health), doubt)),
-            Judge::Workloads { profile, .. } => workloads::digest(profile, object)
-                .map(|(workload, doubt)| (Digest::Workload(workload), doubt)),
-        };
-        let (digest, problem) = match read {
-            Ok((digest, doubt)) => (digest, doubt),
-            Err(problem) => (Digest::Unreadable, Some(problem)),
+        let (digest, problem) = match kind.digest(object) {
+            Ok((digest, doubt)) => (Some(digest), doubt),
+            Err(problem) => (None, Some(problem)),
         };
         if let Some(problem) = problem {
             self.problem = Some(format!("{}: {problem}", identity.name));
@@ -250,26 +154,24 @@ impl Fold {
         Some(digest)
     }
 
-    fn replace(&mut self, key: u128, digest: Option<Digest>) -> bool {
+    fn replace(&mut self, key: u128, digest: Option<Option<K::Digest>>) -> bool {
         if self.digests.get(&key) == digest.as_ref() {
             return false;
         }
         if let Some(old) = self.digests.remove(&key) {
-            self.count(&old, -1);
+            self.count(old.as_ref(), -1);
         }
         if let Some(new) = digest {
-            self.count(&new, 1);
+            self.count(new.as_ref(), 1);
             self.digests.insert(key, new);
         }
         true
     }
 
-    fn count(&mut self, digest: &Digest, times: i64) {
+    fn count(&mut self, digest: Option<&K::Digest>, times: i64) {
         match digest {
-            Digest::Node(node) => nodes::count(node, times, &mut self.counts),
-            Digest::Object(health) => objects::count(*health, times, &mut self.counts),
-            Digest::Workload(workload) => workloads::count(workload, times, &mut self.counts),
-            Digest::Unreadable => self.unreadable = self.unreadable.saturating_add_signed(times as isize),
+            Some(digest) => K::count(digest, times, &mut self.counts),
+            None => self.unreadable = self.unreadable.saturating_add_signed(times as isize),
         }
     }
 }
@@ -301,8 +203,14 @@ fn key(uid: &str) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kinds::Nodes;
     use super::*;
     use serde_json::{Value, json};
+
+    fn nodes(names: &[&str]) -> Box<dyn Fold> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Of { kind: Nodes::default(), names }.fold()
+    }
 
     fn node(uid: &str, ready: Value) -> String {
         json!({"metadata": {"uid": uid, "name": uid, "resourceVersion": "5"},
@@ -312,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_changes_nothing() {
-        let mut fold = Fold::new(Judge::Nodes);
+        let mut fold = nodes(&[]);
         assert!(fold.put(&node("a", json!("True"))).changed);
         let later = node("a", json!("True")).replace("\"x\"", "\"y\"");
         assert_eq!(fold.put(&later), Put { changed: false, version: Some("5".to_owned()), readable: true });
@@ -324,7 +232,7 @@ mod tests {
 
     #[test]
     fn an_object_that_cannot_be_read_costs_itself_only() {
-        let mut fold = Fold::new(Judge::Nodes);
+        let mut fold = nodes(&[]);
         fold.put(&node("good", json!("True")));
         fold.put(&node("bad", json!(7)));
         fold.put("{\"metadata\":\"none\"}");
@@ -336,9 +244,9 @@ mod tests {
 
     #[test]
     fn only_the_names_asked_for_are_counted() {
-        let mut fold = Fold::new(Judge::Objects { names: BTreeSet::from(["a".to_owned()]), healthy: None });
-        assert!(fold.put(&node("a", json!(1))).changed);
-        assert!(!fold.put(&node("b", json!(1))).changed);
+        let mut fold = nodes(&["a"]);
+        assert!(fold.put(&node("a", json!("True"))).changed);
+        assert!(!fold.put(&node("b", json!("True"))).changed);
         assert_eq!(fold.counts().of("total"), 1);
     }
 
@@ -346,6 +254,6 @@ mod tests {
     fn keys_of_real_uids_are_their_number() {
         assert_eq!(key("00000000-0000-0000-0000-00000000000f"), 15);
         assert_ne!(key("a"), key("b"));
-        assert!(std::mem::size_of::<(u128, Digest)>() <= 64);
+        assert!(std::mem::size_of::<(u128, Option<<Nodes as Kind>::Digest>)>() <= 48);
     }
 }

@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use firebreak_engine::facts::Reading;
-use firebreak_engine::policy::SignalSpec;
-use firebreak_engine::rules::Rules;
-use futures::FutureExt;
+use firebreak_engine::rules::{Rules, Signal};
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use kube::core::ApiResource;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fold::{Counts, Judge};
-use super::source::{ObjectsKey, Source, WatchKey, unknown};
+use super::counts::Counts;
+use super::fold::Judge;
+use super::source::{Source, WatchKey, unknown};
 use super::sync_state::SyncState;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::configuration::ProfilesInForce;
@@ -27,7 +24,7 @@ use crate::configuration::ProfilesInForce;
 pub type Resolve =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>;
 
-/// Told of each error: kind of signal (`nodes`, `objects`, `workloads`) and, in one word, what happened.
+/// Told of each error: kind of signal, as the API names it, and in one word what happened.
 pub type ErrorCounter = Arc<dyn Fn(&'static str, &'static str) + Send + Sync>;
 
 /// A policy.
@@ -100,19 +97,19 @@ impl Hub {
     /// Reads these signals for a policy as the ServiceAccount `account` (any text that names it),
     /// whose client is given. Replaces what the policy subscribed before; watches that stay the same
     /// go on. Must be called within a tokio runtime.
-    pub fn subscribe(&self, policy: &PolicyKey, account: &str, client: &Client, signals: &[SignalSpec]) {
+    pub fn subscribe(&self, policy: &PolicyKey, account: &str, client: &Client, signals: &[Signal]) {
         let mut state = self.state();
         let mut subscriptions = BTreeMap::new();
         for watch in state.watches.values_mut() {
             watch.readers.retain(|(reader, _)| reader != policy);
         }
         for signal in signals {
-            let source = Source::of(policy, account, &self.0.profiles.now(), signal);
-            if let Ok(source) = &source {
-                for key in &source.watches {
+            let source = Source::of(&policy.namespace, account, &self.0.profiles.now(), signal);
+            if let Ok(Source::Watch { judge, watches }) = &source {
+                for key in watches {
                     let watch = match state.watches.entry(key.clone()) {
                         Entry::Occupied(shared) => shared.into_mut(),
-                        Entry::Vacant(place) => place.insert(self.start(key, client, &source.judge)),
+                        Entry::Vacant(place) => place.insert(self.start(key, client, judge)),
                     };
                     watch.readers.insert((policy.clone(), signal.name.clone()));
                 }
@@ -153,10 +150,10 @@ impl Hub {
     /// Objects of the signal that cannot be read, and so count nowhere, or cannot be judged, for people.
     pub fn in_doubt(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
         let state = self.state();
-        let source = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
+        let Source::Watch { watches, .. } = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
         let mut total = 0;
         let mut example = String::new();
-        for key in &source.watches {
+        for key in watches {
             let mut sync = lock(&state.watches.get(key)?.sync);
             if let Some((count, problem)) = sync.fold().and_then(|fold| fold.in_doubt()) {
                 total += count;
@@ -171,42 +168,27 @@ impl Hub {
         self.state().watches.len()
     }
 
-    fn start(&self, key: &WatchKey, client: &Client, judge: &Judge) -> Shared {
+    fn start(&self, key: &WatchKey, client: &Client, judge: &Arc<dyn Judge>) -> Shared {
         let sync = Arc::new(Mutex::new(SyncState::new()));
-        let (errors, signal_kind) = (Arc::clone(&self.0.errors), judge.signal_kind());
+        let (errors, signal) = (Arc::clone(&self.0.errors), key.signal);
+        let (api_version, kind) = (key.api_version.clone(), key.kind.clone());
+        let resolve = Arc::clone(&self.0.resolve);
         let scope = Scope {
             client: client.clone(),
-            resolve: self.resolver(key.objects.as_ref()),
+            resolve: Box::new(move || resolve(api_version.clone(), kind.clone())),
             namespace: key.namespace.clone(),
             selector: key.selector.clone(),
-            judge: judge.clone(),
+            judge: Arc::clone(judge),
         };
         // The hub owns the watch, so the watch must not own the hub.
         let (hub, key) = (Arc::downgrade(&self.0), key.clone());
         let signals = Signals {
             changed: Box::new(move || changed(&hub, &key)),
-            error: Box::new(move |what| errors(signal_kind, what)),
+            error: Box::new(move |what| errors(signal, what)),
         };
         let watch = Watch::new(scope, signals, Arc::clone(&sync));
         let task = AbortOnDropHandle::new(tokio::spawn(watch.run()));
         Shared { sync, readers: BTreeSet::new(), _task: task }
-    }
-
-    fn resolver(
-        &self,
-        objects: Option<&ObjectsKey>,
-    ) -> Box<dyn Fn() -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync> {
-        match objects {
-            None => Box::new(|| {
-                let resource = ApiResource::erase::<Node>(&());
-                std::future::ready(Ok(Served { resource, namespaced: false })).boxed()
-            }),
-            Some(objects) => {
-                let (api_version, kind) = (objects.api_version.clone(), objects.kind.clone());
-                let resolve = Arc::clone(&self.0.resolve);
-                Box::new(move || resolve(api_version.clone(), kind.clone()))
-            }
-        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -247,12 +229,12 @@ fn changed(hub: &Weak<Inner>, key: &WatchKey) {
 
 /// Known only if every watch of the signal knows its scope.
 fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) -> Reading {
-    let source = match source {
-        Ok(source) => source,
+    let (judge, keys) = match source {
+        Ok(Source::Watch { judge, watches }) => (judge, watches),
         Err(reading) => return reading.clone(),
     };
     let mut counts = Counts::default();
-    for key in &source.watches {
+    for key in keys {
         let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
         let mut sync = lock(&watch.sync);
         // Not left to the watch alone, which may be late.
@@ -267,7 +249,7 @@ fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) 
             }
         }
     }
-    Reading::Known { values: source.judge.values(&counts) }
+    Reading::Known { values: judge.values(&counts) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -18,17 +18,17 @@
 //! Objects are not kept, so two signals that judge the same objects by
 //! different expressions have two watches.
 
+mod counts;
 mod failure;
 mod fold;
 mod hub;
+mod kind;
 mod kinds;
-mod nodes;
-mod objects;
+mod resolve;
 mod selector;
 mod source;
 mod sync_state;
 mod watch;
-mod workloads;
 
 #[cfg(test)]
 mod fake;
@@ -36,5 +36,5 @@ mod fake;
 mod tests;
 
 pub use hub::{Changes, ErrorCounter, Hub, PolicyKey};
-pub use kinds::hub;
+pub use resolve::hub;
 pub use selector::selector_text;

@@ -3,21 +3,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use firebreak_engine::expression::{ObjectCondition, ObjectScope};
 use firebreak_engine::facts::Reading;
-use firebreak_engine::policy::{NamespacesSpec, NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
+use firebreak_engine::rules::Signal;
+use firebreak_engine::selector::Namespaces;
+use firebreak_engine::signal::{SignalKind, Watched};
 
-use super::fold::Judge;
-use super::hub::PolicyKey;
+use super::fold::{Judge, Of};
+use super::kind::Kind;
+use super::kinds::{Nodes, Objects, Workloads};
 use super::selector::selector_text;
 use crate::workloads::Profiles;
 
-/// The watches that a signal is read from.
-pub(super) struct Source {
-    /// What they look at in each object.
-    pub judge: Judge,
-    /// Each reads one part of the scope.
-    pub watches: Vec<WatchKey>,
+/// Where a signal is read.
+pub(super) enum Source {
+    /// Objects are watched and counted.
+    Watch {
+        /// What is looked at in each object.
+        judge: Arc<dyn Judge>,
+        /// Each reads one part of the scope.
+        watches: Vec<WatchKey>,
+    },
 }
 
 /// Signals with the same key share a watch.
@@ -25,140 +30,84 @@ pub(super) struct Source {
 pub(super) struct WatchKey {
     /// The ServiceAccount.
     pub account: String,
-    /// None for nodes.
-    pub objects: Option<ObjectsKey>,
-    /// None for the whole cluster.
-    pub namespace: Option<String>,
-    /// As the API wants it.
-    pub selector: String,
-}
-
-/// Objects that are judged alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ObjectsKey {
     /// Group and version.
     pub api_version: String,
     /// Kind.
     pub kind: String,
     /// Only these; empty for all.
     pub names: BTreeSet<String>,
-    /// What is looked at in each of them.
-    pub judged: Judged,
-}
-
-/// What is looked at in an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Judged {
-    /// Its health, by this expression if there is one.
-    Health(Option<String>),
-    /// Its replicas and its health, as the profile of its kind says.
-    Replicas,
+    /// None for the whole cluster.
+    pub namespace: Option<String>,
+    /// As the API wants it.
+    pub selector: String,
+    /// The kind of signal.
+    pub signal: &'static str,
+    /// What tells it apart from others of its kind.
+    pub identity: Option<String>,
 }
 
 impl Source {
-    /// The source of a signal of this policy, read as `account`; or why there is none.
+    /// The source of a signal of a policy in this namespace, read as `account`; or why there is none.
     pub(super) fn of(
-        policy: &PolicyKey,
+        namespace: &str,
         account: &str,
         profiles: &Profiles,
-        signal: &SignalSpec,
+        signal: &Signal,
     ) -> Result<Self, Reading> {
-        match (&signal.nodes, &signal.objects, &signal.workloads) {
-            (Some(nodes), None, None) => of_nodes(account, nodes),
-            (None, Some(objects), None) => of_objects(policy, account, profiles, objects),
-            (None, None, Some(workloads)) => of_workloads(policy, account, profiles, workloads),
-            (None, None, None) | (Some(_), _, Some(_)) | (Some(_), Some(_), _) | (_, Some(_), Some(_)) => {
-                Err(unknown("BadSignal", "exactly one of nodes, objects and workloads must be set"))
+        let reader = Reader { signal: signal.kind.name(), namespace, account };
+        match &signal.kind {
+            SignalKind::Nodes(nodes) => reader.watch(nodes.watched(), Nodes::default()),
+            SignalKind::Objects(objects) => {
+                let watched = objects.watched();
+                let of_profile = || profiles.find(watched.api_version, watched.kind)?.healthy.clone().into();
+                let healthy = objects.healthy.clone().or_else(of_profile);
+                reader.watch(watched, Objects { healthy })
+            }
+            SignalKind::Workloads(workloads) => {
+                let watched = workloads.watched();
+                let Some(profile) = profiles.find(watched.api_version, watched.kind) else {
+                    let detail = format!(
+                        "{} {} has no profile, so nothing says where its replicas are",
+                        watched.api_version, watched.kind
+                    );
+                    return Err(unknown("NoProfile", &detail));
+                };
+                reader.watch(watched, Workloads { profile: Arc::clone(profile) })
             }
         }
     }
 }
 
-fn of_nodes(account: &str, nodes: &NodesSpec) -> Result<Source, Reading> {
-    let selector = selector_text(nodes.selector.as_ref()).map_err(|why| unknown("BadSelector", &why))?;
-    let key = WatchKey { account: account.to_owned(), objects: None, namespace: None, selector };
-    Ok(Source { judge: Judge::Nodes, watches: vec![key] })
+/// Who reads a signal, and for which policy.
+struct Reader<'a> {
+    signal: &'static str,
+    namespace: &'a str,
+    account: &'a str,
 }
 
-fn of_objects(
-    policy: &PolicyKey,
-    account: &str,
-    profiles: &Profiles,
-    objects: &ObjectsSpec,
-) -> Result<Source, Reading> {
-    let selector = selector_text(objects.selector.as_ref()).map_err(|why| unknown("BadSelector", &why))?;
-    let healthy = match &objects.healthy {
-        Some(text) => {
-            let parsed = ObjectCondition::parse(text, ObjectScope::Object);
-            Some(parsed.map_err(|error| unknown("BadExpression", &error.to_string()))?)
-        }
-        None => profiles.find(&objects.api_version, &objects.kind).map(|profile| profile.healthy.clone()),
-    };
-    let names: BTreeSet<String> = objects.names.iter().cloned().collect();
-    let key = ObjectsKey {
-        api_version: objects.api_version.clone(),
-        kind: objects.kind.clone(),
-        names: names.clone(),
-        judged: Judged::Health(healthy.as_ref().map(|condition| condition.source().to_owned())),
-    };
-    let watches = watches(policy, account, objects.namespaces.as_ref(), &key, &selector)?;
-    Ok(Source { watches, judge: Judge::Objects { names, healthy } })
-}
-
-fn of_workloads(
-    policy: &PolicyKey,
-    account: &str,
-    profiles: &Profiles,
-    workloads: &WorkloadsSpec,
-) -> Result<Source, Reading> {
-    let selector = selector_text(workloads.selector.as_ref()).map_err(|why| unknown("BadSelector", &why))?;
-    let Some(profile) = profiles.find(&workloads.api_version, &workloads.kind) else {
-        let detail = format!(
-            "{} {} has no profile, so nothing says where its replicas are",
-            workloads.api_version, workloads.kind
-        );
-        return Err(unknown("NoProfile", &detail));
-    };
-    let names: BTreeSet<String> = workloads.names.iter().cloned().collect();
-    let key = ObjectsKey {
-        api_version: workloads.api_version.clone(),
-        kind: workloads.kind.clone(),
-        names: names.clone(),
-        judged: Judged::Replicas,
-    };
-    let watches = watches(policy, account, workloads.namespaces.as_ref(), &key, &selector)?;
-    Ok(Source { watches, judge: Judge::Workloads { names, profile: Arc::clone(profile) } })
-}
-
-/// One watch for each scope.
-fn watches(
-    policy: &PolicyKey,
-    account: &str,
-    namespaces: Option<&NamespacesSpec>,
-    objects: &ObjectsKey,
-    selector: &str,
-) -> Result<Vec<WatchKey>, Reading> {
-    let watch = |namespace| WatchKey {
-        account: account.to_owned(),
-        objects: Some(objects.clone()),
-        namespace,
-        selector: selector.to_owned(),
-    };
-    Ok(scopes(policy, namespaces)?.into_iter().map(watch).collect())
-}
-
-/// One scope per namespace; none is the whole cluster.
-fn scopes(
-    policy: &PolicyKey,
-    namespaces: Option<&NamespacesSpec>,
-) -> Result<BTreeSet<Option<String>>, Reading> {
-    match namespaces {
-        None => Ok(BTreeSet::from([Some(policy.namespace.clone())])),
-        Some(NamespacesSpec { all: true, names }) if names.is_empty() => Ok(BTreeSet::from([None])),
-        Some(NamespacesSpec { all: false, names }) if !names.is_empty() => {
-            Ok(names.iter().cloned().map(Some).collect())
-        }
-        Some(_) => Err(unknown("BadScope", "exactly one of all: true and names must be set")),
+impl Reader<'_> {
+    /// One watch for each namespace, or one for the whole cluster.
+    fn watch(self, watched: Watched<'_>, kind: impl Kind) -> Result<Source, Reading> {
+        let Watched { api_version, kind: of, names, selector, namespaces } = watched;
+        let selector = selector_text(selector).map_err(|why| unknown("BadSelector", &why))?;
+        let names: BTreeSet<String> = names.iter().cloned().collect();
+        let key = |namespace: Option<String>| WatchKey {
+            account: self.account.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: of.to_owned(),
+            names: names.clone(),
+            namespace,
+            selector: selector.clone(),
+            signal: self.signal,
+            identity: kind.identity(),
+        };
+        let places = match namespaces {
+            Namespaces::Own => BTreeSet::from([Some(self.namespace.to_owned())]),
+            Namespaces::All => BTreeSet::from([None]),
+            Namespaces::Named(names) => names.iter().cloned().map(Some).collect(),
+        };
+        let watches = places.into_iter().map(key).collect();
+        Ok(Source::Watch { judge: Arc::new(Of { kind, names }), watches })
     }
 }
 

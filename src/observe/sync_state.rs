@@ -29,7 +29,7 @@ pub(super) enum SyncState {
     /// Everything in its scope.
     Known {
         /// The objects.
-        fold: Fold,
+        fold: Box<dyn Fold>,
         /// When an opening of the watch was last answered.
         answered_at: Instant,
     },
@@ -50,7 +50,7 @@ impl SyncState {
 
     /// The opening of the watch was answered, after a list or in continuation. False if it became
     /// unknown meanwhile, so that only a list helps.
-    pub(super) fn opened(&mut self, listed: Option<Fold>, now: Instant) -> bool {
+    pub(super) fn opened(&mut self, listed: Option<Box<dyn Fold>>, now: Instant) -> bool {
         match (self, listed) {
             (this, Some(fold)) => *this = Self::Known { fold, answered_at: now },
             (Self::Known { answered_at, .. }, None) => *answered_at = now,
@@ -91,9 +91,9 @@ impl SyncState {
     }
 
     /// The objects, if they are known.
-    pub(super) fn fold(&mut self) -> Option<&mut Fold> {
+    pub(super) fn fold(&mut self) -> Option<&mut dyn Fold> {
         match self {
-            Self::Known { fold, .. } => Some(fold),
+            Self::Known { fold, .. } => Some(fold.as_mut()),
             Self::Unknown { .. } => None,
         }
     }
@@ -101,7 +101,8 @@ impl SyncState {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fold::Judge;
+    use super::super::fold::{Judge, Of};
+    use super::super::kinds::Nodes;
     use super::*;
 
     fn reason(sync: &SyncState) -> &str {
@@ -113,7 +114,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_list_ends_a_gap() {
-        let fold = || Some(Fold::new(Judge::Nodes));
+        let fold = || Some(Of { kind: Nodes::default(), names: Default::default() }.fold());
         let start = Instant::now();
         let mut sync = SyncState::new();
         assert!(!sync.opened(None, start));

@@ -73,7 +73,7 @@ pub(super) struct Scope {
     /// As the API wants it; empty for everything.
     pub selector: String,
     /// What is looked at in each object.
-    pub judge: Judge,
+    pub judge: Arc<dyn Judge>,
 }
 
 /// What a watch tells the hub.
@@ -208,8 +208,8 @@ impl Watch {
         Ok(DynamicObject::url_path(&served.resource, self.scope.namespace.as_deref()))
     }
 
-    async fn list(&self, url: &str) -> Result<(Fold, String), Failure> {
-        let mut fold = Fold::new(self.scope.judge.clone());
+    async fn list(&self, url: &str) -> Result<(Box<dyn Fold>, String), Failure> {
+        let mut fold = self.scope.judge.fold();
         let mut params = ListParams::default().limit(PAGE);
         if !self.scope.selector.is_empty() {
             params = params.labels(&self.scope.selector);

@@ -11,17 +11,13 @@ use crate::{
 type Case = (&'static str, fn(&mut Value), &'static str);
 
 const REFUSED: &[Case] = &[
-    (
-        "two kinds of signal",
-        |spec| spec["signals"][0]["nodes"] = json!({}),
-        "exactly one of nodes, objects and workloads",
-    ),
+    ("two kinds of signal", |spec| spec["signals"][0]["nodes"] = json!({}), "exactly one kind of signal"),
     (
         "no kind of signal",
         |spec| {
             spec["signals"][0].as_object_mut().expect("a map").remove("objects");
         },
-        "exactly one of nodes, objects and workloads",
+        "exactly one kind of signal",
     ),
     ("no action", |spec| spec["steps"][0]["action"] = json!({}), "exactly one action"),
     ("no check", |spec| spec["steps"][0]["verify"]["checks"] = json!([{}]), "exactly one"),

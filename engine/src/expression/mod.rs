@@ -58,6 +58,11 @@ pub struct SignalShape {
     pub fields: BTreeMap<&'static str, FieldKind>,
 }
 
+impl SignalShape {
+    /// The fields that the engine adds to every reading.
+    pub const ADDED: [&'static str; 2] = ["expected", "missing"];
+}
+
 /// The value of a field in a reading. A missing value is an absent key, never a number; a
 /// Double that is NaN counts as missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

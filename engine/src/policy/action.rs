@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::selector::TargetsSpec;
 use crate::id::TargetId;
+use crate::selector::TargetsSpec;
 
 /// What a step does. Exactly one member must be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

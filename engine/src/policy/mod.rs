@@ -4,8 +4,6 @@
 //! schema of the CRD, so the API server refuses what is too long or too many.
 
 mod action;
-mod selector;
-mod signal;
 mod step;
 
 use serde::{Deserialize, Serialize};
@@ -14,14 +12,14 @@ pub use self::action::{
     ActionSpec, CpuFallbackSpec, ObjectRef, Placement, RaiseAutoscalerLimitSpec, ReduceBatchSpec, ScaleSpec,
     SchedulerFallbackSpec,
 };
-pub use self::selector::{
-    LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, TargetsSpec,
-};
-pub use self::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 pub use self::step::{
     CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepApproval, StepSpec, VerifySpec,
 };
 use crate::period::Period;
+pub use crate::selector::{
+    LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, TargetsSpec,
+};
+pub use crate::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 
 /// How bad it is. `P0` is the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

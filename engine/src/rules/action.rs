@@ -1,6 +1,6 @@
 //! The actions of steps, parsed.
 
-use super::parse::{Faults, check_namespaces};
+use super::faults::Faults;
 use crate::expression::{ObjectCondition, ObjectScope};
 use crate::policy::{ActionSpec, ObjectRef, Placement, ReduceBatchSpec, Revert, TargetsSpec};
 
@@ -181,7 +181,7 @@ pub(super) fn parse_action(action: &ActionSpec, field: &str, faults: &mut Faults
     ];
     if given.iter().filter(|given| **given).count() != 1 {
         let known = "cpuFallback, raiseAutoscalerLimit, schedulerFallback, reduceBatch, scale";
-        faults.add(field.to_owned(), format!("exactly one action must be set; this release has {known}"));
+        faults.add(field, format!("exactly one action must be set; this release has {known}"));
         return None;
     }
     if let Some(spec) = cpu_fallback {
@@ -230,7 +230,7 @@ pub(super) fn parse_action(action: &ActionSpec, field: &str, faults: &mut Faults
 
 fn targets(spec: &TargetsSpec, otherwise: &str, field: &str, faults: &mut Faults) -> Option<Targets> {
     let field = format!("{field}.targets");
-    check_namespaces(spec.namespaces.as_ref(), &format!("{field}.namespaces"), faults);
+    faults.check_namespaces(spec.namespaces.as_ref(), &field);
     let where_ = spec.where_.as_deref().unwrap_or(otherwise);
     let where_ = faults.object_condition(format!("{field}.where"), where_, ObjectScope::ObjectAndHealthy)?;
     Some(Targets { scope: spec.clone(), where_ })
@@ -247,7 +247,7 @@ fn reduction(spec: &ReduceBatchSpec, field: &str, faults: &mut Faults) -> Option
         }
         (None, _, _) | (Some(_), _, _) => {
             let problem = "either percent or at least one of batchSize and maxConcurrency must be set";
-            faults.add(field.to_owned(), problem);
+            faults.add(field, problem);
             None
         }
     }

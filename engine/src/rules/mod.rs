@@ -1,22 +1,20 @@
 //! A parsed policy: what [`Rules::parse`] accepts, and nothing else, can be used.
 
 mod action;
+mod faults;
 mod parse;
-mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 pub use self::action::{Action, Reduction, Targets};
-use self::parse::{Faults, parse_limits, parse_recovery, parse_signal, parse_step, unique};
-use self::shape::{shape_of_kind, shape_of_spec};
-use crate::expression::{Condition, ObjectCondition, SignalShape};
+pub(crate) use self::faults::Faults;
+use self::parse::{parse_limits, parse_recovery, parse_signal, parse_step};
+use crate::expression::{Condition, SignalShape};
 use crate::period::Period;
-use crate::policy::{
-    LabelSelector, Mode, ObjectsSpec, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec,
-    WorkloadsSpec,
-};
+use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};
+use crate::signal::SignalKind;
 
 /// What is wrong with a policy, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,28 +103,6 @@ pub struct Signal {
     pub expect: Option<i64>,
     /// What is watched.
     pub kind: SignalKind,
-}
-
-/// What a signal watches.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SignalKind {
-    /// Nodes.
-    Nodes {
-        /// Which.
-        selector: Option<LabelSelector>,
-    },
-    /// Objects of a kind.
-    Objects {
-        /// Which.
-        scope: Box<ObjectsSpec>,
-        /// What makes one healthy; none: as the profile of the kind says.
-        healthy: Option<ObjectCondition>,
-    },
-    /// Workloads of a kind, by their replicas.
-    Workloads {
-        /// Which.
-        scope: Box<WorkloadsSpec>,
-    },
 }
 
 /// One severity rule.
@@ -225,17 +201,16 @@ impl Rules {
     /// Everything that is wrong with it, not only the first thing.
     pub fn parse(spec: &PolicySpec) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
-        unique("spec.signals", "name", spec.signals.iter().map(|signal| &signal.name), &mut faults);
-        unique("spec.severity", "reason", spec.severity.iter().map(|rule| &rule.reason), &mut faults);
-        unique("spec.steps", "name", spec.steps.iter().map(|step| &step.name), &mut faults);
+        faults.check_unique("spec.signals", "name", spec.signals.iter().map(|signal| &signal.name));
+        faults.check_unique("spec.severity", "reason", spec.severity.iter().map(|rule| &rule.reason));
+        faults.check_unique("spec.steps", "name", spec.steps.iter().map(|step| &step.name));
         let signals: Vec<Signal> = spec
             .signals
             .iter()
             .enumerate()
             .filter_map(|(at, signal)| parse_signal(signal, &format!("spec.signals[{at}]"), &mut faults))
             .collect();
-        let shapes: Shapes =
-            spec.signals.iter().map(|signal| (signal.name.clone(), shape_of_spec(signal))).collect();
+        let shapes = shapes(&signals);
         let mut severity = Vec::new();
         for (at, rule) in spec.severity.iter().enumerate() {
             let field = format!("spec.severity[{at}]");
@@ -258,7 +233,7 @@ impl Rules {
             .enumerate()
             .filter_map(|(at, step)| parse_step(step, &format!("spec.steps[{at}]"), &shapes, &mut faults))
             .collect();
-        let rules = Self {
+        faults.or(Self {
             mode: spec.mode,
             suspend: spec.suspend,
             service_account: spec.service_account_name.clone(),
@@ -267,14 +242,17 @@ impl Rules {
             recovery,
             steps,
             limits: Limits::of(spec),
-        };
-        if faults.0.is_empty() { Ok(rules) } else { Err(faults.0) }
+        })
     }
 
     /// The fields of the declared signals.
     pub fn shapes(&self) -> Shapes {
-        self.signals.iter().map(|signal| (signal.name.clone(), shape_of_kind(&signal.kind))).collect()
+        shapes(&self.signals)
     }
+}
+
+fn shapes(signals: &[Signal]) -> Shapes {
+    signals.iter().map(|signal| (signal.name.clone(), signal.kind.kind().shape())).collect()
 }
 
 /// A step that has begun, from the Incident's own status. Its expressions were

@@ -1,14 +1,13 @@
 //! The parts of a policy, each parsed and checked, and every fault collected.
 
-use std::collections::BTreeSet;
-
 use jiff::SignedDuration;
 
 use super::action::parse_action;
-use super::{Check, Fault, Limits, Recovery, Shapes, Signal, SignalKind, Step, Verify};
-use crate::expression::{Condition, ObjectCondition, ObjectScope};
+use super::faults::Faults;
+use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
 use crate::period::Period;
-use crate::policy::{CheckSpec, GuardrailsSpec, NamespacesSpec, RecoverySpec, SignalSpec, StepSpec};
+use crate::policy::{CheckSpec, GuardrailsSpec, RecoverySpec, SignalSpec, StepSpec};
+use crate::signal::SignalKind;
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
 const DEFAULT_SETTLE: Period = Period::seconds(60);
@@ -24,77 +23,12 @@ const DEFAULT_MAX_INCIDENTS: (u32, Period) = (3, Period::seconds(3600));
 const DEFAULT_COOLDOWN: Period = Period::seconds(600);
 const DEFAULT_APPROVAL: Period = Period::seconds(3600);
 
-/// Everything that is wrong so far.
-#[derive(Default)]
-pub(super) struct Faults(pub(super) Vec<Fault>);
-
-impl Faults {
-    pub(super) fn add(&mut self, field: String, problem: impl Into<String>) {
-        self.0.push(Fault { field, problem: problem.into() });
-    }
-
-    pub(super) fn condition(&mut self, field: String, source: &str, shapes: &Shapes) -> Option<Condition> {
-        Condition::parse(source, shapes).map_err(|error| self.add(field, error.to_string())).ok()
-    }
-
-    pub(super) fn object_condition(
-        &mut self,
-        field: String,
-        source: &str,
-        scope: ObjectScope,
-    ) -> Option<ObjectCondition> {
-        ObjectCondition::parse(source, scope).map_err(|error| self.add(field, error.to_string())).ok()
-    }
-}
-
-pub(super) fn unique<'a>(
-    list: &str,
-    key: &str,
-    names: impl Iterator<Item = &'a String>,
-    faults: &mut Faults,
-) {
-    let mut seen = BTreeSet::new();
-    for (at, name) in names.enumerate() {
-        if !seen.insert(name) {
-            faults.add(
-                format!("{list}[{at}].{key}"),
-                format!("\"{name}\" is there twice; give each its own {key}"),
-            );
-        }
-    }
-}
-
 pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults) -> Option<Signal> {
-    let kind = match (&signal.nodes, &signal.objects, &signal.workloads) {
-        (Some(nodes), None, None) => SignalKind::Nodes { selector: nodes.selector.clone() },
-        (None, None, Some(workloads)) => {
-            check_namespaces(workloads.namespaces.as_ref(), &format!("{field}.workloads.namespaces"), faults);
-            SignalKind::Workloads { scope: Box::new(workloads.clone()) }
-        }
-        (None, Some(objects), None) => {
-            check_namespaces(objects.namespaces.as_ref(), &format!("{field}.objects.namespaces"), faults);
-            let healthy = match &objects.healthy {
-                Some(text) => Some(faults.object_condition(
-                    format!("{field}.objects.healthy"),
-                    text,
-                    ObjectScope::Object,
-                )?),
-                None => None,
-            };
-            SignalKind::Objects { scope: Box::new(objects.clone()), healthy }
-        }
-        (None, None, None) | (Some(_), _, Some(_)) | (Some(_), Some(_), _) | (_, Some(_), Some(_)) => {
-            faults.add(field.to_owned(), "exactly one of nodes, objects and workloads must be set");
-            return None;
-        }
+    let Some(kind) = SignalKind::parse(signal, field, faults) else {
+        faults.is_shapeless(&signal.name);
+        return None;
     };
     Some(Signal { name: signal.name.clone(), expect: signal.expect, kind })
-}
-
-pub(super) fn check_namespaces(namespaces: Option<&NamespacesSpec>, field: &str, faults: &mut Faults) {
-    if namespaces.is_some_and(|namespaces| namespaces.all != namespaces.names.is_empty()) {
-        faults.add(field.to_owned(), "exactly one of all: true and names must be set");
-    }
 }
 
 pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: &mut Faults) -> Option<Step> {
@@ -161,7 +95,7 @@ fn parse_check(check: &CheckSpec, field: &str, shapes: &Shapes, faults: &mut Fau
             faults.condition(format!("{field}.cel.expression"), &cel.expression, shapes).map(Check::Cel)
         }
         (Some(_), Some(_)) | (None, None) => {
-            faults.add(field.to_owned(), "exactly one of rollout and cel must be set");
+            faults.add(field, "exactly one of rollout and cel must be set");
             None
         }
     }

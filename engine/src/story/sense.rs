@@ -7,13 +7,11 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::{Expect, Story};
-use crate::expression::{FieldKind, FieldValue};
+use crate::expression::{FieldKind, FieldValue, SignalShape};
 use crate::facts::Reading;
 use crate::path::FieldPath;
 use crate::rules::Shapes;
 
-/// Fields of a reading that the engine adds.
-const ADDED: [&str; 2] = ["expected", "missing"];
 /// The longest story: time is not slept, but an open Incident looks around every few seconds of it.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -97,13 +95,13 @@ pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> R
     };
     let mut values = BTreeMap::new();
     for (name, value) in fields {
-        if ADDED.contains(&name.as_str()) {
+        if SignalShape::ADDED.contains(&name.as_str()) {
             return Err(format!("{signal}.{name} is added by the engine; leave it out"));
         }
         let kind = match shape {
             None => None,
             Some(shape) => Some(*shape.fields.get(name.as_str()).ok_or_else(|| {
-                let known = shape.fields.keys().filter(|name| !ADDED.contains(name)).copied();
+                let known = shape.fields.keys().filter(|name| !SignalShape::ADDED.contains(name)).copied();
                 format!(
                     "signal {signal} has no field {name}; it has {}",
                     known.collect::<Vec<_>>().join(", ")

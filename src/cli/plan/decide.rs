@@ -46,7 +46,7 @@ pub struct Subject<'a> {
 pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
-    let signals = signals(subject, &spec, &rules).await?;
+    let signals = signals(subject, &rules).await?;
     let (now, resolved) = decide(subject, &rules, signals.clone()).await;
     let about = About::new(&subject.namespace, &subject.policy, &subject.read_as);
     if now.next.severity.is_some() {
@@ -107,17 +107,13 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
 }
 
 /// Reads the signals as the operator does. What has no reading in time is Unknown.
-async fn signals(
-    subject: &Subject<'_>,
-    spec: &PolicySpec,
-    rules: &Rules,
-) -> Result<BTreeMap<String, Reading>, Error> {
+async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String, Reading>, Error> {
     let client = subject.account.as_ref().map_err(|why| Error::bug("cannot read signals", why))?;
     let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
     let profiles = Arc::new(subject.profiles.clone());
     let discovery = subject.connection.discovery.clone();
     let (hub, mut moved) = observe::hub(discovery, profiles, Arc::new(|_, _| {}));
-    hub.subscribe(&policy, &subject.read_as, client, &spec.signals);
+    hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
     let is_pending =
         |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
     let all_read = async {

@@ -68,7 +68,7 @@ pub async fn standing(
             return Standing { access, check_again: Some(SOON), ..Standing::default() };
         }
     };
-    operator.hub.subscribe(&name.into(), &account.user(), &client, &policy.spec.policy.signals);
+    operator.hub.subscribe(&name.into(), &account.user(), &client, &rules.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
     let memory = operator.policy_memory(name);
     let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);

@@ -23,8 +23,9 @@ use firebreak_engine::facts::{Listing, Look, LookResult, Part, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
-use firebreak_engine::policy::{NamespacesSpec, ObjectRef, TargetsSpec};
+use firebreak_engine::policy::{ObjectRef, TargetsSpec};
 use firebreak_engine::rules::{Action, Rules, Step};
+use firebreak_engine::selector::Namespaces;
 use firebreak_engine::verdict::Verdict;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -245,11 +246,12 @@ impl Reader<'_> {
                 || owners_are_known && target.owned_by.is_some();
             is_wanted.then_some(target)
         };
-        let places: Vec<Vec<Target>> = stream::iter(namespaces(scope.namespaces.as_ref(), self.namespace))
-            .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
-            .buffered(LISTS)
-            .try_collect()
-            .await?;
+        let places: Vec<Vec<Target>> =
+            stream::iter(Namespaces::of(scope.namespaces.as_ref()).places(self.namespace))
+                .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
+                .buffered(LISTS)
+                .try_collect()
+                .await?;
         let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
         self.ask_for_pods(&mut targets).await;
@@ -352,15 +354,6 @@ impl Reader<'_> {
             ResolveError::NotFound { .. } | ResolveError::Malformed(_) => Unread::Refused(error.to_string()),
             ResolveError::Unreachable { .. } => Unread::Failed(error.to_string()),
         })
-    }
-}
-
-/// Where to list: empty text means the whole cluster.
-pub fn namespaces(spec: Option<&NamespacesSpec>, own: &str) -> Vec<String> {
-    match spec {
-        None => vec![own.to_owned()],
-        Some(spec) if spec.all => vec![String::new()],
-        Some(spec) => spec.names.clone(),
     }
 }
 

@@ -18,14 +18,21 @@ use firebreak_engine::value::quantity;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::fold::Counts;
+use crate::observe::counts::Counts;
+use crate::observe::kind::{Kind, Values};
 
 /// More distinct sets of resources than this are looked through for unused ones.
 const MANY_POOLS: usize = 1024;
 
+/// Nodes. Those of one pool offer the same, so that is kept once.
+#[derive(Clone, Debug, Default)]
+pub(in crate::observe) struct Nodes {
+    pools: BTreeSet<Arc<BTreeMap<String, i64>>>,
+}
+
 /// What is kept of one node.
 #[derive(Debug, PartialEq)]
-pub(super) struct NodeDigest {
+pub(in crate::observe) struct NodeDigest {
     ready: bool,
     schedulable: bool,
     memory_pressure: bool,
@@ -33,10 +40,6 @@ pub(super) struct NodeDigest {
     pid_pressure: bool,
     allocatable: Arc<BTreeMap<String, i64>>,
 }
-
-/// Nodes of one pool offer the same, so that is kept once.
-#[derive(Debug, Default)]
-pub(super) struct Pools(BTreeSet<Arc<BTreeMap<String, i64>>>);
 
 #[derive(Deserialize)]
 struct SlimNode<'a> {
@@ -66,9 +69,10 @@ struct SlimCondition<'a> {
     status: Cow<'a, str>,
 }
 
-impl Pools {
-    /// What is kept of a node, given as JSON.
-    pub(super) fn digest(&mut self, node: &str) -> Result<NodeDigest, String> {
+impl Kind for Nodes {
+    type Digest = NodeDigest;
+
+    fn digest(&mut self, node: &str) -> Result<(NodeDigest, Option<String>), String> {
         let node: SlimNode<'_> = serde_json::from_str(node).map_err(|error| error.to_string())?;
         let (conditions, allocatable) = node
             .status
@@ -77,25 +81,64 @@ impl Pools {
         let is = |type_: &str| {
             conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
-        Ok(NodeDigest {
+        let digest = NodeDigest {
             ready: is("Ready"),
             schedulable: !node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
             memory_pressure: is("MemoryPressure"),
             disk_pressure: is("DiskPressure"),
             pid_pressure: is("PIDPressure"),
             allocatable: self.shared(extended(allocatable)),
-        })
+        };
+        Ok((digest, None))
     }
 
+    fn count(node: &NodeDigest, times: i64, counts: &mut Counts) {
+        let NodeDigest { ready, schedulable, memory_pressure, disk_pressure, pid_pressure, allocatable } =
+            node;
+        let fields = [
+            ("total", true),
+            ("ready", *ready),
+            ("notReady", !ready),
+            ("schedulable", *schedulable),
+            ("memoryPressure", *memory_pressure),
+            ("diskPressure", *disk_pressure),
+            ("pidPressure", *pid_pressure),
+        ];
+        for (field, holds) in fields {
+            counts.add(field, if holds { times } else { 0 });
+        }
+        for (name, pieces) in allocatable.iter() {
+            counts.offer(name, *pieces, times);
+        }
+    }
+
+    fn unjudged(&self, _: &Counts) -> i64 {
+        0
+    }
+
+    fn values(&self, counts: &Counts) -> Values {
+        const FIELDS: [&str; 7] =
+            ["total", "ready", "notReady", "schedulable", "memoryPressure", "diskPressure", "pidPressure"];
+        let mut values: Values =
+            FIELDS.iter().map(|field| ((*field).to_owned(), FieldValue::Int(counts.of(field)))).collect();
+        if let Some(ratio) = counts.ratio("ready", "total") {
+            values.insert("readyRatio".to_owned(), FieldValue::Double(ratio));
+        }
+        values.insert("allocatable".to_owned(), FieldValue::Map(counts.offered()));
+        values
+    }
+}
+
+impl Nodes {
     fn shared(&mut self, offered: BTreeMap<String, i64>) -> Arc<BTreeMap<String, i64>> {
-        if let Some(known) = self.0.get(&offered) {
+        if let Some(known) = self.pools.get(&offered) {
             return Arc::clone(known);
         }
-        if self.0.len() >= MANY_POOLS {
-            self.0.retain(|pool| Arc::strong_count(pool) > 1);
+        if self.pools.len() >= MANY_POOLS {
+            self.pools.retain(|pool| Arc::strong_count(pool) > 1);
         }
         let offered = Arc::new(offered);
-        self.0.insert(Arc::clone(&offered));
+        self.pools.insert(Arc::clone(&offered));
         offered
     }
 }
@@ -111,42 +154,10 @@ fn extended(allocatable: BTreeMap<Cow<'_, str>, Value>) -> BTreeMap<String, i64>
         .collect()
 }
 
-/// Adds a node to the counts, or takes it out with `times` -1.
-pub(super) fn count(node: &NodeDigest, times: i64, counts: &mut Counts) {
-    let fields = [
-        ("total", true),
-        ("ready", node.ready),
-        ("notReady", !node.ready),
-        ("schedulable", node.schedulable),
-        ("memoryPressure", node.memory_pressure),
-        ("diskPressure", node.disk_pressure),
-        ("pidPressure", node.pid_pressure),
-    ];
-    for (field, holds) in fields {
-        counts.add(field, if holds { times } else { 0 });
-    }
-    for (name, pieces) in node.allocatable.iter() {
-        counts.offer(name, *pieces, times);
-    }
-}
-
-/// The fields of the signal.
-pub(super) fn values(counts: &Counts) -> BTreeMap<String, FieldValue> {
-    const FIELDS: [&str; 7] =
-        ["total", "ready", "notReady", "schedulable", "memoryPressure", "diskPressure", "pidPressure"];
-    let mut values: BTreeMap<String, FieldValue> =
-        FIELDS.iter().map(|field| ((*field).to_owned(), FieldValue::Int(counts.of(field)))).collect();
-    if let Some(ratio) = counts.ratio("ready", "total") {
-        values.insert("readyRatio".to_owned(), FieldValue::Double(ratio));
-    }
-    values.insert("allocatable".to_owned(), FieldValue::Map(counts.offered()));
-    values
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::fold::{Fold, Judge};
     use super::*;
+    use crate::observe::kinds::tests::read as read_as;
     use serde_json::json;
 
     fn node(name: &str, ready: &str, gpus: Value) -> String {
@@ -160,12 +171,8 @@ mod tests {
         .to_string()
     }
 
-    fn read(nodes: &[String]) -> BTreeMap<String, FieldValue> {
-        let mut fold = Fold::new(Judge::Nodes);
-        for node in nodes {
-            fold.put(node);
-        }
-        values(fold.counts())
+    fn read(nodes: &[String]) -> Values {
+        read_as(&Nodes::default(), nodes).0
     }
 
     #[test]
@@ -210,21 +217,18 @@ mod tests {
 
     #[test]
     fn a_resource_without_amount_is_zero_and_one_that_no_node_has_is_absent() {
-        let mut fold = Fold::new(Judge::Nodes);
-        fold.put(&node("1", "True", json!("0")));
-        let gpus = |fold: &Fold| values(fold.counts())["allocatable"].clone();
-        assert_eq!(gpus(&fold), FieldValue::Map([("nvidia.com/gpu".to_owned(), 0)].into()));
-        fold.put(&node("1", "True", json!("many")));
-        assert_eq!(gpus(&fold), FieldValue::Map(BTreeMap::new()));
+        let gpus = |amount: Value| read(&[node("1", "True", amount)])["allocatable"].clone();
+        assert_eq!(gpus(json!("0")), FieldValue::Map([("nvidia.com/gpu".to_owned(), 0)].into()));
+        assert_eq!(gpus(json!("many")), FieldValue::Map(BTreeMap::new()));
     }
 
     #[test]
     fn equal_pools_are_kept_once() {
-        let mut pools = Pools::default();
+        let mut nodes = Nodes::default();
         let digests: Vec<_> = (0..100)
-            .map(|index| pools.digest(&node(&index.to_string(), "True", json!("8"))).unwrap())
+            .map(|index| nodes.digest(&node(&index.to_string(), "True", json!("8"))).unwrap().0)
             .collect();
-        assert_eq!(pools.0.len(), 1);
+        assert_eq!(nodes.pools.len(), 1);
         assert!(std::mem::size_of_val(&digests[0]) <= 16);
     }
 }

@@ -1,4 +1,4 @@
-//! The kinds of signals are found by discovery.
+//! Which resource serves the kind of object that a signal watches.
 
 use std::sync::Arc;
 

@@ -21,6 +21,37 @@ pub struct NamespacesSpec {
     pub names: Vec<String>,
 }
 
+/// Which namespaces are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespaces<'a> {
+    /// The policy's own.
+    Own,
+    /// All of the cluster, and what lives in none.
+    All,
+    /// These.
+    Named(&'a [String]),
+}
+
+impl<'a> Namespaces<'a> {
+    /// What a policy says.
+    pub fn of(spec: Option<&'a NamespacesSpec>) -> Self {
+        match spec {
+            None => Self::Own,
+            Some(NamespacesSpec { all: true, .. }) => Self::All,
+            Some(NamespacesSpec { all: false, names }) => Self::Named(names),
+        }
+    }
+
+    /// Where to list, for a policy in the namespace `own`; empty text is the whole cluster.
+    pub fn places(self, own: &str) -> Vec<String> {
+        match self {
+            Self::Own => vec![own.to_owned()],
+            Self::All => vec![String::new()],
+            Self::Named(names) => names.to_vec(),
+        }
+    }
+}
+
 /// Labels that an object must have: as in Kubernetes, but bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

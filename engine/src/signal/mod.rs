@@ -1,0 +1,126 @@
+//! The kinds of signals: the one list of them, and a file for each with what a policy says of it, how that
+//! is parsed, where its values come from, and which fields it gives to expressions.
+//!
+//! How the values are found is the business of `src/observe/`. ARCHITECTURE.md says how a kind is added.
+
+mod nodes;
+mod objects;
+mod workloads;
+
+pub use self::nodes::{Nodes, NodesSpec};
+pub use self::objects::{Objects, ObjectsSpec};
+pub use self::workloads::{Workloads, WorkloadsSpec};
+use crate::expression::{FieldKind, SignalShape};
+use crate::one_of::one_of;
+use crate::selector::{LabelSelector, Namespaces};
+
+one_of! {
+    /// One thing that is watched. Exactly one kind of signal must be set.
+    written SignalSpec {
+        /// The name in expressions: `signals.<name>.<field>`.
+        #[cfg_attr(
+            feature = "schema",
+            schemars(length(min = 1, max = 40), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))
+        )]
+        pub name: String,
+        /// How many there should be. Without it the number before the trouble began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
+        pub expect: Option<i64>,
+    }
+    /// What a signal watches.
+    parsed SignalKind: dyn Kind
+    "kind of signal" {
+        /// Nodes of the cluster.
+        "nodes" nodes: Nodes(NodesSpec),
+        /// Objects of any kind, healthy or not.
+        "objects" objects: Objects(ObjectsSpec),
+        /// Workloads: objects that run replicas.
+        "workloads" workloads: Workloads(WorkloadsSpec),
+    }
+}
+
+/// What a kind of signal says of itself.
+pub trait Kind {
+    /// Where its values come from.
+    fn source(&self) -> Source<'_>;
+
+    /// The fields that it gives to expressions. Every kind has `expected` and `missing`, which the engine adds.
+    fn shape(&self) -> SignalShape;
+
+    /// Why nothing at all, without `expect`, is no reading; none if it is one.
+    fn unknown_when_empty(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The field of the spec that makes no sense for a kind of object without a profile, and what to do; none
+    /// if the signal can do without.
+    fn needs_profile(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+}
+
+/// Where the values of a signal come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source<'a> {
+    /// Objects that are watched and counted, as the policy's ServiceAccount.
+    Watch(Watched<'a>),
+}
+
+/// The objects that a signal watches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watched<'a> {
+    /// Group and version.
+    pub api_version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// Only these; empty for all.
+    pub names: &'a [String],
+    /// Only those with these labels.
+    pub selector: Option<&'a LabelSelector>,
+    /// Where.
+    pub namespaces: Namespaces<'a>,
+}
+
+/// A shape with counts, a ratio and what the engine adds.
+fn shape(counts: &[&'static str], ratio: &'static str) -> SignalShape {
+    let counts = counts.iter().chain(&SignalShape::ADDED).map(|name| (*name, FieldKind::Int));
+    SignalShape { fields: counts.chain([(ratio, FieldKind::Double)]).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::rules::Rules;
+
+    /// The faults of a policy with this signal, which a rule reads.
+    fn faults(signal: Value) -> Vec<String> {
+        let rule = json!({"level": "P0", "reason": "Outage", "when": "signals.s.healthy == 0"});
+        let spec = serde_json::from_value(json!({"signals": [signal], "severity": [rule]})).unwrap();
+        let faults = Rules::parse(&spec).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
+        let known = "exactly one kind of signal must be set; this release has nodes, objects, workloads";
+        let two =
+            json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});
+        for signal in [json!({"name": "s"}), json!({"name": "s", "horoscope": {}}), two] {
+            assert_eq!(faults(signal), [format!("spec.signals[0]: {known}")]);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_signal_hides_nothing_that_is_wrong_in_its_readers() {
+        let objects =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "healthy": "object.", "namespaces": {}});
+        let faults = faults(json!({"name": "s", "objects": objects}));
+        let fields: Vec<&str> =
+            faults.iter().filter_map(|fault| fault.split_once(": ")).map(|(f, _)| f).collect();
+        assert_eq!(fields, ["spec.signals[0].objects.namespaces", "spec.signals[0].objects.healthy"]);
+        let readers = self::faults(json!({"name": "s", "nodes": {}}));
+        assert!(readers[0].starts_with("spec.severity[0].when: "), "{readers:?}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What holds for every kind of signal that is counted from objects.
+
+use std::collections::BTreeMap;
+
+use firebreak_engine::expression::{FieldKind, FieldValue, SignalShape};
+use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::rules::Rules;
+use firebreak_engine::signal::SignalKind;
+use serde_json::{Value, json};
+
+use crate::observe::fold::{Judge, Of};
+use crate::observe::kind::{Kind, Values};
+use crate::observe::source::Source;
+use crate::workloads::Profiles;
+
+/// The reading of a kind on these objects, and what is in doubt of them.
+pub(super) fn read(kind: &impl Kind, objects: &[String]) -> (Values, Option<String>) {
+    reading(&Of { kind: kind.clone(), names: Default::default() }, objects)
+}
+
+fn reading(judge: &dyn Judge, objects: &[String]) -> (Values, Option<String>) {
+    let mut fold = judge.fold();
+    for object in objects {
+        fold.put(object);
+    }
+    let doubt = fold.in_doubt().map(|(count, problem)| format!("{count} {problem}"));
+    (judge.values(fold.counts()), doubt)
+}
+
+/// A signal of each kind that is counted from objects, and an object of which everything is known.
+fn samples() -> BTreeMap<&'static str, (Value, Value)> {
+    let deployment = json!({
+        "metadata": {"name": "a", "uid": "a", "generation": 1},
+        "spec": {"replicas": 2},
+        "status": {"readyReplicas": 1, "conditions": [{"type": "Available", "status": "True"}]},
+    });
+    let node =
+        json!({"metadata": {"name": "a", "uid": "a"}, "status": {"allocatable": {"nvidia.com/gpu": "8"}}});
+    let of_deployments = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
+    BTreeMap::from([
+        ("nodes", (json!({}), node)),
+        ("objects", (of_deployments.clone(), deployment.clone())),
+        ("workloads", (of_deployments, deployment)),
+    ])
+}
+
+#[test]
+fn every_kind_gives_the_fields_of_its_shape_and_no_others() {
+    let samples = samples();
+    let profiles = Profiles::built_in().unwrap();
+    assert_eq!(samples.keys().copied().collect::<Vec<_>>(), SignalKind::NAMES, "a kind without a sample");
+    for (name, (signal, object)) in samples {
+        let spec = json!({"signals": [{"name": "s", name: signal}]});
+        let spec: PolicySpec = serde_json::from_value(spec).unwrap();
+        let rules = Rules::parse(&spec).unwrap();
+        let source = Source::of("ns", "ns/sa", &profiles, &rules.signals[0]).unwrap();
+        let Source::Watch { judge, .. } = &source;
+        let (values, doubt) = reading(judge.as_ref(), &[object.to_string()]);
+        assert_eq!(doubt, None, "{name}");
+        let given: BTreeMap<&str, FieldKind> = values
+            .iter()
+            .map(|(field, value)| {
+                let kind = match value {
+                    FieldValue::Int(_) => FieldKind::Int,
+                    FieldValue::Double(_) => FieldKind::Double,
+                    FieldValue::Map(_) => FieldKind::IntMap,
+                };
+                (field.as_str(), kind)
+            })
+            .chain(SignalShape::ADDED.map(|field| (field, FieldKind::Int)))
+            .collect();
+        assert_eq!(given, rules.signals[0].kind.kind().shape().fields, "{name}");
+    }
+}
