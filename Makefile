@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench generate
+.PHONY: help demo test check bench record generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ bench: ## Measure memory, time to the first patch and requests of the release bi
 		&& cargo build --locked --release --bin firebreak --example bench \
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/release/firebreak \
 		cargo run --quiet --locked --release --example bench
+
+record: ## Record what this release stores in the cluster, for the upgrade tests of the next one
+	@testbed=$$(testbed/build.sh) \
+		&& cargo build --locked --bin firebreak --example record \
+		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/firebreak \
+		cargo run --quiet --locked --example record
 
 generate: ## Write the CRDs and admission policies anew from src/api
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions

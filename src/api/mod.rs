@@ -19,3 +19,33 @@ pub use manifests::{crds, files, manifests};
 pub use policy::{
     ActiveIncident, Expected, RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus,
 };
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_the_release_before_has_stored_is_written_again_as_it_was() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/upgrade/fixtures");
+        let mut read = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stored: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            let policy: RemediationPolicy = serde_json::from_value(stored["policy"].clone()).unwrap();
+            assert_eq!(json!(policy.spec), stored["policy"]["spec"], "{}", path.display());
+            assert_eq!(json!(policy.status), stored["policy"]["status"], "{}", path.display());
+            for incident in stored["incidents"].as_array().unwrap() {
+                let decoded: Incident = serde_json::from_value(incident.clone()).unwrap();
+                assert_eq!(json!(decoded.spec), incident["spec"], "{}", path.display());
+                assert_eq!(json!(decoded.status), incident["status"], "{}", path.display());
+                read += 1;
+            }
+        }
+        assert!(read >= 11, "{read} Incidents");
+    }
+}

@@ -5,4 +5,5 @@ mod faults;
 mod journal;
 mod mutants;
 mod stories;
+mod upgrade;
 mod workload;

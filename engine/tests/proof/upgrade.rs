@@ -1,0 +1,78 @@
+//! What the release before has stored is read, and nothing of it is lost when it is written again.
+
+use std::fs;
+use std::path::Path;
+
+use firebreak_engine::incident::{IncidentState, RuleStatus, SignalStatus};
+use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::response::RecentResponse;
+use firebreak_engine::undo::{UNDO, UndoRecord, annotation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// What the API keeps in the status of an Incident beside the state of the engine, and derives from it.
+const DERIVED: [&str; 5] = ["changesInForce", "conditions", "observedGeneration", "phase", "progress"];
+
+/// Everything that was recorded, each with the name of its response. See `tests/live/upgrade/README.md`.
+fn stored() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/live/upgrade/fixtures");
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let stored: Vec<_> = entries
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+        })
+        .collect();
+    assert!(stored.len() >= 11, "where are the fixtures?");
+    stored
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Reads what was stored and writes it again: the same must stand there.
+fn assert_kept<T: DeserializeOwned + Serialize>(what: &str, stored: &Value) {
+    let read: T = serde_json::from_value(stored.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+    assert_eq!(pretty(&serde_json::to_value(&read).unwrap()), pretty(stored), "{what}");
+}
+
+#[test]
+fn the_state_of_every_stored_incident_is_kept() {
+    for (name, recorded) in stored() {
+        for incident in list(&recorded["incidents"]) {
+            let mut state = incident["status"].clone();
+            let fields = state.as_object_mut().unwrap();
+            fields.retain(|field, _| !DERIVED.contains(&field.as_str()));
+            assert_kept::<IncidentState>(&name, &state);
+        }
+    }
+}
+
+#[test]
+fn the_undo_record_on_every_stored_target_is_kept() {
+    let mut records = 0;
+    for (name, recorded) in stored() {
+        for target in list(&recorded["targets"]) {
+            if let Some(text) = annotation(&target["stored"], UNDO) {
+                assert_kept::<UndoRecord>(&name, &serde_json::from_str(text).unwrap());
+                records += 1;
+            }
+        }
+    }
+    assert!(records >= 10, "{records} records");
+}
+
+#[test]
+fn every_stored_policy_is_kept_with_its_responses_and_its_rules() {
+    for (name, recorded) in stored() {
+        let policy = &recorded["policy"];
+        assert_kept::<PolicySpec>(&name, &policy["spec"]);
+        let status = &policy["status"];
+        assert_kept::<Vec<RecentResponse>>(&name, &status["recentResponses"]);
+        assert_kept::<Vec<RuleStatus>>(&name, &status["rules"]);
+        assert_kept::<Vec<SignalStatus>>(&name, &status["signals"]);
+    }
+}
