@@ -11,7 +11,8 @@
 //! - [`workloads`] knows where each kind keeps what an emergency changes.
 //! - [`controller`] holds the two loops: policies open Incidents, Incidents respond.
 //! - [`actuator`] reads targets live and writes to them.
-//! - [`report`] turns an Incident into Markdown.
+//! - [`view`] is an Incident as people see it, as plain data.
+//! - [`report`] turns that into Markdown.
 //! - [`kubernetes`] speaks to a cluster: clients, identities, lease, events, kinds.
 //! - [`telemetry`] says what the process does: logs, numbers, health.
 //! - [`cli`] holds the client verbs.
@@ -36,4 +37,5 @@ pub mod report;
 pub mod settings;
 pub mod startup;
 pub mod telemetry;
+pub mod view;
 pub mod workloads;

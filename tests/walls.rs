@@ -47,15 +47,25 @@ fn only_the_actuator_writes_to_targets() {
 
 #[test]
 fn the_command_line_takes_nothing_from_the_controller() {
-    for place in ["src/cli", "src/report", "src/look", "src/acceptance"] {
+    for place in ["src/cli", "src/view", "src/report", "src/look", "src/acceptance"] {
         assert_eq!(offenders(place, &["crate::controller"], &[]), Vec::<String>::new());
     }
 }
 
 #[test]
+fn what_people_see_of_an_incident_is_derived_in_the_view_alone() {
+    // Whoever renders an Incident takes the view, and the view knows nobody who renders it.
+    let renders = ["src/cli/tree.rs", "src/cli/follow.rs"];
+    let found = offenders("src/cli", &["IncidentState", "StepStatus", "FieldChange", "incident.status"], &[]);
+    assert!(renders.iter().all(|file| !found.contains(&(*file).to_owned())), "{found:?}");
+    let words = ["crate::cli", "crate::report", "crate::controller", "Timestamp::now"];
+    assert_eq!(offenders("src/view", &words, &[]), Vec::<String>::new());
+}
+
+#[test]
 fn what_translates_takes_no_client() {
     let words = ["kube::Client", "Client,", "Api<", "async fn"];
-    for place in ["src/workloads", "src/report", "src/api", "src/acceptance"] {
+    for place in ["src/workloads", "src/report", "src/api", "src/acceptance", "src/view"] {
         assert_eq!(offenders(place, &words, &[]), Vec::<String>::new());
     }
     let translators = ["src/controller/incident/translate.rs", "src/controller/policy/translate.rs"];

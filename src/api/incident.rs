@@ -104,6 +104,11 @@ impl Incident {
         named.or_else(chosen)
     }
 
+    /// Where the response is, in one word.
+    pub fn phase(&self) -> Phase {
+        self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Open)
+    }
+
     /// Which Incident it is.
     pub fn identity(&self) -> IncidentId {
         IncidentId {

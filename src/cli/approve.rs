@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::decision::{Decision, Written};
 use super::screen::{Line, Screen, Style, note};
-use super::{Answer, Error, moves, tree};
+use super::{Answer, Error, tree};
 use crate::api::Incident;
 use crate::settings::ApproveArgs;
+use crate::view::{IncidentView, moves};
 
 /// Shows the plan of a step, approves it under the user's own name, and waits until the status has it.
 pub async fn run(screen: &Screen, connection: &Connection, args: &ApproveArgs) -> Result<Answer, Error> {
@@ -22,7 +23,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &ApproveArgs) -
     if args.plan_hash.as_ref().is_some_and(|wanted| *wanted != plan) {
         return Err(approval.failed(format!("its plan is {plan} now"), approval.look()));
     }
-    screen.lines(&tree::step(&incident, &args.step, Timestamp::now()))?;
+    screen.lines(&tree::step(&IncidentView::of(&incident), &args.step, Timestamp::now()))?;
     let me = approval.decision.who_am_i().await?;
     if let Some(old) = approval.spent(&incident) {
         note(&format!("the approval by {} is {:?}; it is taken away first", old.approved_by, old.state));

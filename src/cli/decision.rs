@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::error::Error;
 use super::follow::Following;
-use super::moves;
 use crate::api::{Incident, names};
 use crate::kubernetes::{access, retry};
+use crate::view::moves;
 
 /// The controller may write the status between our read and our write, several times a second.
 const TRIES: u32 = 20;

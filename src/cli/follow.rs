@@ -6,7 +6,6 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use firebreak_engine::incident::{IncidentState, StepStatus};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,11 +14,11 @@ use kube::runtime::watcher::{self, watch_object};
 
 use super::connection::Connection;
 use super::error::Error;
-use super::moves;
 use super::screen::{Line, Screen, Style, note};
-use super::tree::{self, Detail, change_style};
-use crate::api::{Incident, IncidentSpec};
+use super::tree::{self, Detail};
+use crate::api::Incident;
 use crate::kubernetes::retry;
+use crate::view::{IncidentView, StepView, Tone};
 
 /// When nothing has moved for so long, a word about it is in place.
 const QUIET: Duration = Duration::from_secs(30);
@@ -147,93 +146,87 @@ pub fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
 struct Shown<'a> {
     screen: &'a Screen,
     drawn: usize,
-    last: Option<Incident>,
+    last: Option<IncidentView>,
 }
 
 impl Shown<'_> {
     /// Shows a new state. Whether the Incident is closed in it.
     fn show(&mut self, incident: &Incident) -> Result<bool, Error> {
-        let now = Timestamp::now();
+        let (view, now) = (IncidentView::of(incident), Timestamp::now());
         if self.screen.is_terminal {
-            let tree = tree::tree(incident, Detail { fields: false, timeline: 8 }, now);
+            let tree = tree::tree(&view, Detail { fields: false, timeline: 8 }, now);
             self.drawn = self.screen.redraw(&tree, self.drawn)?;
         } else {
-            self.screen.lines(&news(self.last.as_ref(), incident, now))?;
+            self.screen.lines(&news(self.last.as_ref(), &view, now))?;
         }
-        self.last = Some(incident.clone());
-        Ok(incident.status.as_ref().is_some_and(|status| status.state.resolved_at.is_some()))
+        let is_closed = view.is_closed();
+        self.last = Some(view);
+        Ok(is_closed)
     }
 }
 
 /// What is new in an Incident, as lines. All of it when nothing was shown before.
-pub fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> Vec<Line> {
-    let state_of =
-        |incident: &Incident| incident.status.as_ref().map(|status| status.state.clone()).unwrap_or_default();
-    let (old, new) = (before.map(state_of).unwrap_or_default(), state_of(incident));
+pub fn news(before: Option<&IncidentView>, incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     let mut lines = Vec::new();
     if before.is_none() {
-        let (style, phase) = tree::phase(incident);
-        let name = format!("{}/{}", incident.namespace().unwrap_or_default(), incident.name_any());
-        lines.push(Line::of("Incident ").add(Style::Strong, name).and("  ").add(style, phase));
+        lines.push(tree::title(incident));
     }
-    let entries = new.timeline.iter().filter(|entry| !old.timeline.contains(entry));
+    let known = |entry| before.is_some_and(|before| before.timeline.contains(entry));
+    let entries = incident.timeline.iter().filter(|entry| !known(entry));
     lines.extend(entries.map(|entry| tree::happened(entry, now)));
-    moved(&mut lines, &old, &new);
-    decided(&mut lines, before, incident);
-    if let Some(before) = before {
-        let ((_, was), (style, is)) = (tree::phase(before), tree::phase(incident));
-        if was != is {
-            lines.push(Line::of("phase  ").and(was).and(" → ").add(style, is));
-        }
+    moved(&mut lines, before, incident);
+    decided(&mut lines, before, incident, now);
+    if let Some(before) = before.filter(|before| before.phase != incident.phase) {
+        let was = Line::of("phase  ").and(before.phase.name());
+        lines.push(was.and(" → ").add(incident.tone().into(), incident.phase.name()));
     }
-    if let Some(held) = new.held.as_ref().filter(|held| old.held.as_ref() != Some(held)) {
+    let known = before.and_then(|before| before.needs.as_ref());
+    if let Some(need) = incident.needs.as_ref().filter(|need| known != Some(need)) {
         lines.push(
-            Line::styled(Style::Bad, format!("needs a person: {}", held.reason))
-                .and(format!(": {}", held.message)),
+            Line::styled(Style::Bad, format!("needs a person: {}", need.reason))
+                .and(format!(": {}", need.message)),
         );
-        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}"))));
+        lines.extend(need.next.as_ref().map(|next| Line::of(format!("  {next}"))));
     }
     lines
 }
 
 /// What people have decided since, and what waits for them.
-fn decided(lines: &mut Vec<Line>, before: Option<&Incident>, incident: &Incident) {
-    let (was, is) = (before.map(|before| &before.spec), &incident.spec);
-    let response = |spec: &IncidentSpec| (spec.response.unwrap_or_default(), spec.response_by.clone());
-    let (old, new) = (was.map(response).unwrap_or_default(), response(is));
-    if old != new {
-        let by = new.1.map(|by| format!(", set by {by}")).unwrap_or_default();
-        lines.push(Line::of(format!("response {:?}{by}", new.0)));
+fn decided(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &IncidentView, now: Timestamp) {
+    let response = |view: &IncidentView| (view.response, view.response_by.clone());
+    if before.map(response).unwrap_or_default() != response(incident) {
+        lines.push(tree::response(incident, ""));
     }
-    let acknowledged = |incident: &Incident| incident.status.as_ref()?.state.acknowledged_by.clone();
-    let who = acknowledged(incident).filter(|_| before.and_then(acknowledged) != acknowledged(incident));
+    let known = before.and_then(|before| before.acknowledged_by.as_ref());
+    let who = incident.acknowledged_by.as_ref().filter(|who| known != Some(who));
     lines.extend(who.map(|who| Line::of(format!("acknowledged by {who}"))));
-    let waiting = |incident: &Incident| -> Vec<StepStatus> {
-        incident.status.iter().flat_map(|status| moves::waiting(&status.state)).cloned().collect()
+    let waits = |step: &&StepView| step.approve.is_some();
+    let is_known = |step: &StepView| {
+        let mut known = before.into_iter().flat_map(|before| &before.steps).filter(waits);
+        known.any(|known| known.name == step.name && known.plan_hash == step.plan_hash)
     };
-    let known = before.map(waiting).unwrap_or_default();
-    for step in waiting(incident) {
-        if !known.iter().any(|known| known.name == step.name && known.plan_hash == step.plan_hash) {
-            lines.extend(tree::step(incident, &step.name, Timestamp::now()));
-        }
+    for step in incident.steps.iter().filter(waits).filter(|step| !is_known(step)) {
+        lines.extend(tree::step(incident, &step.name, now));
     }
 }
 
 /// The steps and changes that stand otherwise than before.
-fn moved(lines: &mut Vec<Line>, old: &IncidentState, new: &IncidentState) {
-    for step in &new.steps {
-        let was = old.step(&step.name).map(|step| step.state).unwrap_or_default();
+fn moved(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &IncidentView) {
+    for step in &incident.steps {
+        let mut known = before.into_iter().flat_map(|before| &before.steps);
+        let was = known.find(|known| known.name == step.name).map(|known| known.state).unwrap_or_default();
         if was != step.state {
             lines.push(Line::of(format!("step {}  {was:?} → {:?}", step.name, step.state)));
         }
-        for change in new.changes_of(&step.name) {
-            let was = old.changes.iter().find(|known| known.id == change.id).map(|known| known.state);
+        for change in incident.changes_of(&step.name) {
+            let mut known = before.into_iter().flat_map(|before| &before.changes);
+            let was = known.find(|known| known.id == change.id).map(|known| known.state);
             if was != Some(change.state) {
                 let from = was.map(|was| format!("{was:?} → ")).unwrap_or_default();
                 let why = change.message.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
                 lines.push(
-                    Line::of(format!("  {}  {from}", change.target))
-                        .add(change_style(change.state), format!("{:?}", change.state))
+                    Line::of(format!("  {}  {from}", change.object))
+                        .add(Tone::of_change(change.state).into(), format!("{:?}", change.state))
                         .add(Style::Faint, why),
                 );
             }

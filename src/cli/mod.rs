@@ -17,7 +17,6 @@ mod describe;
 mod error;
 mod follow;
 mod get;
-mod moves;
 mod open;
 mod plan;
 mod report;

@@ -10,10 +10,11 @@ use super::connection::Connection;
 use super::follow::Following;
 use super::screen::{Screen, note};
 use super::tree::{self, Detail};
-use super::{Answer, Error, moves, watch};
+use super::{Answer, Error, watch};
 use crate::api::{Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
 use crate::kubernetes::retry;
 use crate::settings::{OpenArgs, Output};
+use crate::view::{IncidentView, moves};
 
 /// A controller that lives looks at a new Incident at once.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -141,7 +142,8 @@ fn refuse(screen: &Screen, args: &OpenArgs, open: &Incident) -> Result<Answer, E
 }
 
 fn show(screen: &Screen, output: Output, incident: &Incident) -> Result<(), Error> {
-    let tree = |fields| tree::tree(incident, Detail { fields, timeline: 10 }, Timestamp::now());
+    let view = IncidentView::of(incident);
+    let tree = |fields| tree::tree(&view, Detail { fields, timeline: 10 }, Timestamp::now());
     match output {
         Output::Table => screen.lines(&tree(false)),
         Output::Wide => screen.lines(&tree(true)),

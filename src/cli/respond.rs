@@ -10,9 +10,10 @@ use super::connection::Connection;
 use super::decision::{Decision, Written, is_observed};
 use super::follow::{End, until_closed};
 use super::screen::{Line, Screen, note};
-use super::{Answer, Error, moves, tree};
+use super::{Answer, Error};
 use crate::api::{Incident, Response};
 use crate::settings::IncidentArgs;
+use crate::view::{Tone, moves};
 
 /// Sets the response of an Incident under the user's own name. Waits until the controller has taken it up,
 /// and when it ends the Incident, until it is closed.
@@ -72,12 +73,12 @@ async fn settled(screen: &Screen, decision: &Decision<'_>, incident: Incident) -
     let incident = decision
         .wait_until(incident, "the status speaks of it", |incident| Ok(is_observed(incident)))
         .await?;
-    let (style, phase) = tree::phase(&incident);
+    let phase = incident.phase();
     let in_force = incident.status.as_ref().map_or(0, |status| status.changes_in_force);
     let response = incident.spec.response.unwrap_or_default();
     screen.lines(&[
         Line::of(format!("Incident {}/{} is {response:?}  ", decision.namespace, decision.name))
-            .add(style, phase)
+            .add(Tone::of_phase(phase).into(), phase.name())
             .and(format!("  {in_force} change(s) in force")),
         Line::of(format!("  {}", moves::next(&incident))),
     ])?;

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::error::Error;
 use crate::settings::Output;
+use crate::view::Tone;
 
 /// What a piece of text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,17 @@ impl Style {
             Self::Good => "\x1b[32m",
             Self::Busy => "\x1b[33m",
             Self::Bad => "\x1b[31m",
+        }
+    }
+}
+
+impl From<Tone> for Style {
+    fn from(tone: Tone) -> Self {
+        match tone {
+            Tone::Plain => Self::Plain,
+            Tone::Good => Self::Good,
+            Tone::Busy => Self::Busy,
+            Tone::Bad => Self::Bad,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::cli::respond;
 use crate::cli::screen::{Line, Screen, Style, note};
 use crate::cli::{Answer, Error, follow, tree};
 use crate::settings::BrakeOnArgs;
+use crate::view::{IncidentView, Tone};
 
 /// An Incident that is not closed yet.
 struct Open {
@@ -199,9 +200,10 @@ fn line((namespace, name): &(String, String), open: &Open) -> Line {
     let line = Line::of(format!("  {namespace}/{name}  "));
     let line = match &open.incident {
         Some(incident) => {
-            let (style, phase) = tree::phase(incident);
+            let phase = incident.phase();
             let in_force = incident.status.as_ref().map_or(0, |status| status.changes_in_force);
-            line.add(style, phase).and(format!("  {in_force} change(s) in force"))
+            line.add(Tone::of_phase(phase).into(), phase.name())
+                .and(format!("  {in_force} change(s) in force"))
         }
         None => line,
     };
@@ -214,15 +216,14 @@ fn line((namespace, name): &(String, String), open: &Open) -> Line {
 
 /// The objects that are not back, each with the command that puts it back without the operator.
 fn outstanding(open: &Open) -> Vec<Line> {
-    let changes = open.incident.iter().filter_map(|incident| incident.status.as_ref());
-    let changes = changes.flat_map(|status| &status.state.changes);
+    let changes = open.incident.iter().flat_map(|incident| IncidentView::of(incident).changes);
     changes
-        .filter(|change| change.state.is_outstanding())
-        .flat_map(|change| {
+        .filter_map(|change| {
             let command = Line::of("      without the operator ")
-                .add(Style::Strong, format!("`{}`", change.target.undo_command()));
-            [Line::of("    ").join(tree::change_line(change)), command]
+                .add(Style::Strong, format!("`{}`", change.undo.as_ref()?));
+            Some([Line::of("    ").join(tree::change_line(&change)), command])
         })
+        .flatten()
         .collect()
 }
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::api::RemediationPolicy;
 use crate::cli::screen::{Line, Style};
 use crate::cli::tree::field_line;
+use crate::view::FieldView;
 
 /// By step and uid of an owner: the objects that it is changed in place of.
 pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
@@ -268,7 +269,9 @@ impl PlannedStep {
         }
         for change in &self.changes {
             lines.push(Line::of(format!("  {}{}", change.target, owned(&change.in_place_of))));
-            lines.extend(change.fields.iter().map(|field| Line::of("    ").join(field_line(field))));
+            lines.extend(
+                change.fields.iter().map(|field| Line::of("    ").join(field_line(&FieldView::of(field)))),
+            );
             let warning = change.warning.iter();
             lines.extend(warning.map(|text| Line::of("    ").add(Style::Busy, format!("warning: {text}"))));
         }

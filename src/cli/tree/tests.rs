@@ -1,8 +1,22 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::follow::news;
+use crate::api::Incident;
+use crate::cli::follow;
 use crate::cli::screen::plain;
+use crate::view::moves;
+
+fn shown(incident: &Incident, detail: Detail, now: Timestamp) -> Vec<Line> {
+    tree(&IncidentView::of(incident), detail, now)
+}
+
+fn step(incident: &Incident, name: &str, now: Timestamp) -> Vec<Line> {
+    super::step(&IncidentView::of(incident), name, now)
+}
+
+fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> Vec<Line> {
+    follow::news(before.map(IncidentView::of).as_ref(), &IncidentView::of(incident), now)
+}
 
 fn now() -> Timestamp {
     "2026-03-01T10:05:00Z".parse().unwrap()
@@ -55,19 +69,19 @@ fn incident(edit: impl FnOnce(&mut Value)) -> Incident {
 
 #[test]
 fn an_incident_is_a_tree_of_steps_and_targets() {
-    insta::assert_snapshot!(plain(&tree(&incident(|_| {}), Detail { fields: false, timeline: 1 }, now())));
+    insta::assert_snapshot!(plain(&shown(&incident(|_| {}), Detail { fields: false, timeline: 1 }, now())));
 }
 
 #[test]
 fn in_detail_every_field_is_named() {
-    insta::assert_snapshot!(plain(&tree(&incident(|_| {}), Detail { fields: true, timeline: 10 }, now())));
+    insta::assert_snapshot!(plain(&shown(&incident(|_| {}), Detail { fields: true, timeline: 10 }, now())));
 }
 
 #[test]
 fn an_incident_that_nobody_has_looked_at_says_so() {
     let mut young = incident(|_| {});
     young.status = None;
-    let text = plain(&tree(&young, Detail { fields: false, timeline: 10 }, now()));
+    let text = plain(&shown(&young, Detail { fields: false, timeline: 10 }, now()));
     assert!(text.contains("is the operator running?"), "{text}");
 }
 
@@ -115,7 +129,7 @@ fn waiting() -> Incident {
 
 #[test]
 fn a_step_that_waits_shows_its_plan_and_the_command_that_approves_it() {
-    insta::assert_snapshot!(plain(&tree(&waiting(), Detail { fields: false, timeline: 1 }, now())));
+    insta::assert_snapshot!(plain(&shown(&waiting(), Detail { fields: false, timeline: 1 }, now())));
     let alone = plain(&step(&waiting(), "cpu-fallback", now()));
     assert!(alone.contains("/spec/replicas  \"4\" → \"0\""), "{alone}");
     assert_eq!(step(&waiting(), "none", now()), []);
@@ -125,7 +139,7 @@ fn a_step_that_waits_shows_its_plan_and_the_command_that_approves_it() {
 fn a_step_whose_approval_counts_is_not_to_be_approved_again() {
     let mut given = waiting();
     given.status.as_mut().unwrap().state.steps[0].approval.as_mut().unwrap().state = ApprovalState::Valid;
-    let text = plain(&tree(&given, Detail { fields: false, timeline: 0 }, now()));
+    let text = plain(&shown(&given, Detail { fields: false, timeline: 0 }, now()));
     assert!(text.contains("approved by bob") && text.contains("plan sha256:"), "{text}");
     assert!(!text.contains("firebreak approve"), "{text}");
 }
@@ -153,7 +167,7 @@ fn a_closed_incident_is_marked_and_says_that_it_stays_so() {
         status["resolvedAt"] = json!("2026-03-01T10:04:00Z");
         status["closing"] = json!("Withdrawn");
     });
-    let text = plain(&tree(&closed, Detail { fields: false, timeline: 0 }, now()));
+    let text = plain(&shown(&closed, Detail { fields: false, timeline: 0 }, now()));
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("Incident llm-serving/gpu-outage  P0 GpuClusterFailure  Resolved  CLOSED"));
     assert_eq!(

@@ -18,6 +18,7 @@ use crate::api::names;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::kinds;
 use crate::settings::{ObjectName, UndoArgs};
+use crate::view::FieldView;
 
 /// Puts an object back, or with `--forget` only drops its record.
 pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> Result<Answer, Error> {
@@ -122,8 +123,9 @@ async fn forget(
         Line::styled(Style::Strong, target.to_string()).and(": the record is dropped, these values stay")
     ])?;
     let kept = |field: &FieldChange| {
-        Line::of(format!("  {}  {}", field.path, value(field.after.as_ref())))
-            .add(Style::Faint, format!("  (before the emergency: {})", value(field.before.as_ref())))
+        let field = FieldView::of(field);
+        Line::of(format!("  {}  {}", field.path, value(field.after.as_deref())))
+            .add(Style::Faint, format!("  (before the emergency: {})", value(field.before.as_deref())))
     };
     screen.lines(&fields.iter().map(kept).collect::<Vec<_>>())?;
     say_ownership(screen, borrower.hand_back(&fields).await?)?;
@@ -220,12 +222,13 @@ fn ended_text(loan: &Loan) -> String {
 }
 
 fn field_line(field: &FieldChange) -> Line {
-    let before = value(field.before.as_ref());
+    let field = FieldView::of(field);
+    let before = value(field.before.as_deref());
     match &field.ceded_to {
         None => Line::of("    ").add(Style::Good, "put back  ").and(format!(
             "{}  {} → {before}",
             field.path,
-            value(field.after.as_ref())
+            value(field.after.as_deref())
         )),
         Some(owner) => Line::of("    ")
             .add(Style::Busy, "left      ")

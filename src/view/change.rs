@@ -1,0 +1,150 @@
+//! A change and its fields.
+
+use firebreak_engine::change::{Change, ChangeState, FieldChange, cut};
+use firebreak_engine::id::ChangeId;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The longest value that is shown, in bytes.
+const LONGEST_VALUE: usize = 200;
+
+/// One change to one object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeView {
+    /// Its id.
+    #[serde(skip)]
+    pub id: ChangeId,
+    /// The step.
+    pub step: String,
+    /// The object, as its kind, namespace and name.
+    pub object: String,
+    /// The command that undoes it without the operator, while something may have to be put back.
+    pub undo: Option<String>,
+    /// Where it stands.
+    pub state: ChangeState,
+    /// Why, in one word.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub message: Option<String>,
+    /// What changes.
+    pub fields: Vec<FieldView>,
+}
+
+/// One field of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldView {
+    /// Where in the object.
+    pub path: String,
+    /// The value before as JSON, cut if it is long; none: the field did not exist.
+    pub before: Option<String>,
+    /// The value of the emergency as JSON, cut if it is long; none: the field does not exist.
+    pub after: Option<String>,
+    /// Who owned it before.
+    pub owner: Option<String>,
+    /// Whose value stands, once that is somebody else's.
+    pub ceded_to: Option<String>,
+    /// How it ended, or where it stands.
+    pub ending: String,
+    /// Why it did not go back to what was before, as far as that is known.
+    pub not_put_back: Option<String>,
+}
+
+impl ChangeView {
+    /// What people see of a change of an Incident that is closed or not.
+    pub(super) fn of(change: &Change, is_closed: bool) -> Self {
+        let field = |field| FieldView {
+            ending: ending(change, field),
+            not_put_back: not_put_back(change, field, is_closed),
+            ..FieldView::of(field)
+        };
+        Self {
+            id: change.id.clone(),
+            step: change.step.clone(),
+            object: change.target.to_string(),
+            undo: change.state.is_outstanding().then(|| change.target.undo_command()),
+            state: change.state,
+            reason: change.reason.clone(),
+            message: change.message.clone(),
+            fields: change.fields().iter().map(field).collect(),
+        }
+    }
+
+    /// Reason and message.
+    pub fn why(&self) -> Option<String> {
+        why(self.reason.as_deref(), self.message.as_deref())
+    }
+}
+
+impl FieldView {
+    /// What people see of a field that belongs to no change of an Incident.
+    pub fn of(field: &FieldChange) -> Self {
+        Self {
+            path: field.path.to_string(),
+            before: field.before.as_ref().map(json),
+            after: field.after.as_ref().map(json),
+            owner: field.owner.clone(),
+            ceded_to: field.ceded_to.clone(),
+            ending: String::new(),
+            not_put_back: None,
+        }
+    }
+}
+
+/// A value as JSON, so that the text `"4"` and the number `4` differ. A long one is cut.
+pub fn json(value: &Value) -> String {
+    cut(&value.to_string(), LONGEST_VALUE)
+}
+
+fn why(reason: Option<&str>, message: Option<&str>) -> Option<String> {
+    match (reason, message) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (one, other) => one.or(other).map(str::to_owned),
+    }
+}
+
+/// How a field ended, or where it stands.
+fn ending(change: &Change, field: &FieldChange) -> String {
+    let rounds = if change.round > 1 { format!(" (applied {} times)", change.round) } else { String::new() };
+    let ending = match change.state {
+        ChangeState::Planned => "planned only, not done",
+        ChangeState::Intended => "about to be applied",
+        ChangeState::Unclear => "sent, not known yet whether it took effect",
+        ChangeState::Applied => "in force",
+        ChangeState::Verified => "in force, verified",
+        ChangeState::Reverting => "being put back",
+        ChangeState::Reverted => "put back",
+        ChangeState::Ceded => match &field.ceded_to {
+            Some(owner) => return format!("left to {owner}, whose value stands{rounds}"),
+            None if change.fields().iter().any(|other| other.ceded_to.is_some()) => "put back",
+            None => "left alone",
+        },
+        ChangeState::Kept => "kept for good",
+        ChangeState::Skipped => "not done",
+        ChangeState::Failed => "given up, not in force",
+        ChangeState::Held => "nobody can tell whether it took effect",
+    };
+    format!("{ending}{rounds}")
+}
+
+/// Why a field did not go back to what was before.
+fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option<String> {
+    let is_whole = match change.state {
+        ChangeState::Ceded => change.fields().iter().all(|field| field.ceded_to.is_none()),
+        ChangeState::Kept | ChangeState::Held => true,
+        ChangeState::Intended
+        | ChangeState::Unclear
+        | ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting => is_closed,
+        // One that is put back may still have something to say: what was given up on the way.
+        ChangeState::Reverted => change.message.is_some(),
+        ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed => return None,
+    };
+    if field.ceded_to.is_some() {
+        return Some(ending(change, field));
+    }
+    let why = || why(change.reason.as_deref(), change.message.as_deref());
+    is_whole.then(|| why().unwrap_or_else(|| ending(change, field)))
+}

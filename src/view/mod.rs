@@ -1,0 +1,310 @@
+//! An Incident as people see it, as plain data.
+//!
+//! The command line draws it, the report writes it down, and any other page would show the same. What is said
+//! about an Incident in more than one of these places is derived here and nowhere else.
+//!
+//! Takes no client and no clock, and knows neither colours nor Markdown: times are moments, and whoever renders
+//! them says how long ago they were. Texts of others stand here as they are; whoever renders them escapes them.
+
+mod change;
+pub mod moves;
+mod tone;
+
+use firebreak_engine::incident::{
+    ApprovalStatus, Closing, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus, StepState,
+    StepStatus, TargetCounts, TimelineEntry,
+};
+use firebreak_engine::phase::Phase;
+use firebreak_engine::policy::Severity;
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use self::change::{ChangeView, FieldView, json};
+pub use self::tone::Tone;
+use crate::api::{Incident, Response};
+
+/// An Incident. Its fields are called as in the status, so that a template can be written from that.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// What a person, or the rule that opened it, says is the matter.
+    pub summary: Option<String>,
+    /// Whether a controller has looked at it.
+    pub is_observed: bool,
+    /// Where the response is, in one word.
+    pub phase: Phase,
+    /// How severe it is now; none while no rule holds.
+    pub severity: Option<Severity>,
+    /// The reason of the rule that says so.
+    pub severity_reason: Option<String>,
+    /// How severe it was at its worst.
+    pub worst_severity: Option<Severity>,
+    /// The policy that it names or has chosen.
+    pub policy_name: Option<String>,
+    /// The policy that has responded.
+    pub policy: Option<PolicyView>,
+    /// When the fault became visible or, where that is not known, when the Incident was opened.
+    pub started_at: Option<Timestamp>,
+    /// When the fault became visible.
+    pub detected_at: Option<Timestamp>,
+    /// When the controller first saw the Incident.
+    pub opened_at: Option<Timestamp>,
+    /// When it first had a severity.
+    pub classified_at: Option<Timestamp>,
+    /// When the first change was made.
+    pub first_action_at: Option<Timestamp>,
+    /// When a step was first verified.
+    pub mitigated_at: Option<Timestamp>,
+    /// When it was closed.
+    pub resolved_at: Option<Timestamp>,
+    /// How it ended or ends.
+    pub closing: Option<Closing>,
+    /// Where it stands, in a sentence without its end.
+    pub outcome: String,
+    /// What a person wants done.
+    pub response: Response,
+    /// Who set it.
+    pub response_by: Option<String>,
+    /// Who acknowledged it.
+    pub acknowledged_by: Option<String>,
+    /// When that was first seen.
+    pub acknowledged_at: Option<Timestamp>,
+    /// What a person is needed for.
+    pub needs: Option<Need>,
+    /// What moves it on, with the command that does.
+    pub next: String,
+    /// How many changes are in force.
+    pub changes_in_force: usize,
+    /// The rules of severity.
+    pub rules: Vec<RuleView>,
+    /// What was read.
+    pub signals: Vec<SignalView>,
+    /// The steps, in order.
+    pub steps: Vec<StepView>,
+    /// The changes, planned and skipped ones included.
+    pub changes: Vec<ChangeView>,
+    /// What happened.
+    pub timeline: Vec<TimelineEntry>,
+    /// Whether the timeline may have lost its oldest entries.
+    pub timeline_is_cut: bool,
+    /// Where the report is, once there is one.
+    #[serde(skip)]
+    pub report: Option<ReportStatus>,
+}
+
+/// The policy whose response it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// Its name.
+    pub name: String,
+    /// Its generation.
+    pub generation: i64,
+    /// The ServiceAccount that acts.
+    pub service_account: String,
+}
+
+/// What a person is needed for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Need {
+    /// In one word.
+    pub reason: String,
+    /// For what.
+    pub message: String,
+    /// What moves it on, if the message does not say so.
+    pub next: Option<String>,
+}
+
+/// A rule of severity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleView {
+    /// Its reason.
+    pub reason: String,
+    /// Its level.
+    pub level: Severity,
+    /// What it says.
+    pub truth: Verdict,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Whether it holds.
+    pub holds: bool,
+    /// The numbers that it read, or why there are none.
+    pub evidence: String,
+}
+
+/// A signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignalView {
+    /// Its name.
+    pub name: String,
+    /// Known or Unknown.
+    pub state: SignalState,
+    /// Its values, or why there are none.
+    pub summary: String,
+}
+
+/// A step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepView {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Why, in one word.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub message: Option<String>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// What became of its targets.
+    pub targets: TargetCounts,
+    /// The plan that waits for an approval.
+    pub plan_hash: Option<String>,
+    /// The approval that was given.
+    pub approval: Option<ApprovalStatus>,
+    /// The command that approves the plan, while it waits for that.
+    pub approve: Option<String>,
+}
+
+/// The most entries that a status keeps.
+const KEPT: usize = 100;
+
+impl IncidentView {
+    /// What people see of an Incident.
+    pub fn of(incident: &Incident) -> Self {
+        let id = incident.identity();
+        let state = incident.state();
+        let is_closed = state.resolved_at.is_some();
+        let policy = state.policy.as_ref().filter(|policy| !policy.uid.is_empty());
+        let need = state.held.as_ref().filter(|_| !is_closed).map(|held| Need {
+            reason: held.reason.clone(),
+            message: held.message.clone(),
+            next: moves::unsaid(incident, held),
+        });
+        Self {
+            summary: incident.spec.summary.clone().filter(|summary| !summary.is_empty()),
+            is_observed: incident.status.is_some(),
+            phase: incident.phase(),
+            severity: state.severity,
+            severity_reason: state.severity_reason.clone(),
+            worst_severity: state.worst_severity,
+            policy_name: incident.policy_name().map(str::to_owned),
+            policy: policy.map(|policy| PolicyView {
+                name: policy.name.clone(),
+                generation: policy.generation,
+                service_account: policy.service_account.clone(),
+            }),
+            started_at: state.detected_at.or(state.opened_at),
+            detected_at: state.detected_at,
+            opened_at: state.opened_at,
+            classified_at: state.classified_at,
+            first_action_at: state.first_action_at,
+            mitigated_at: state.mitigated_at,
+            resolved_at: state.resolved_at,
+            closing: state.closing,
+            outcome: outcome(&state),
+            response: incident.spec.response.unwrap_or_default(),
+            response_by: incident.spec.response_by.clone(),
+            acknowledged_by: state.acknowledged_by.clone(),
+            acknowledged_at: state.acknowledged_at,
+            needs: need,
+            next: moves::next(incident),
+            changes_in_force: state.in_force(),
+            rules: state.rules.iter().map(RuleView::of).collect(),
+            signals: state.signals.iter().map(SignalView::of).collect(),
+            steps: state.steps.iter().map(|step| StepView::of(incident, step)).collect(),
+            changes: state.changes.iter().map(|change| ChangeView::of(change, is_closed)).collect(),
+            timeline_is_cut: state.timeline.len() >= KEPT,
+            timeline: state.timeline,
+            report: state.report,
+            namespace: id.namespace,
+            name: id.name,
+            uid: id.uid,
+        }
+    }
+
+    /// The changes of a step.
+    pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a ChangeView> {
+        self.changes.iter().filter(move |change| change.step == step)
+    }
+
+    /// Whether nothing can happen any more.
+    pub fn is_closed(&self) -> bool {
+        self.resolved_at.is_some()
+    }
+
+    /// How the phase looks.
+    pub fn tone(&self) -> Tone {
+        Tone::of_phase(self.phase)
+    }
+}
+
+impl RuleView {
+    fn of(rule: &RuleStatus) -> Self {
+        let since = if rule.truth == Verdict::Unknown { rule.unknown_since } else { rule.since };
+        Self {
+            reason: rule.reason.clone(),
+            level: rule.level,
+            truth: rule.truth,
+            since,
+            holds: rule.holds,
+            evidence: rule.evidence.clone(),
+        }
+    }
+}
+
+impl SignalView {
+    fn of(signal: &SignalStatus) -> Self {
+        Self { name: signal.name.clone(), state: signal.state, summary: signal.summary.clone() }
+    }
+}
+
+impl StepView {
+    fn of(incident: &Incident, step: &StepStatus) -> Self {
+        let waits = step.state == StepState::AwaitingApproval;
+        let plan_hash = step.plan_hash.clone().filter(|_| waits);
+        let can_be_approved = plan_hash.is_some() && moves::is_waiting(step);
+        Self {
+            name: step.name.clone(),
+            state: step.state,
+            reason: step.reason.clone(),
+            message: step.message.clone(),
+            started_at: step.started_at,
+            targets: step.targets,
+            plan_hash,
+            approval: step.approval.clone(),
+            approve: can_be_approved.then(|| moves::approve(incident, &step.name)),
+        }
+    }
+}
+
+/// Where an Incident stands.
+fn outcome(state: &IncidentState) -> String {
+    let why = state.closing.map(|closing| match closing {
+        Closing::Recovered => "no rule held for as long as the policy asks for",
+        Closing::Withdrawn => "a person withdrew the response",
+        Closing::Kept => "a person kept the changes: they are permanent",
+        Closing::Deleted => "the Incident was deleted",
+        Closing::NotClassified => "no rule ever held",
+        Closing::Superseded => "another Incident responds for this policy",
+    });
+    match (state.resolved_at, why, &state.held) {
+        (Some(_), why, _) => format!("closed: {}", why.unwrap_or("for a reason that was not recorded")),
+        (None, Some(why), _) => format!("being closed: {why}"),
+        (None, None, None) => "not closed".to_owned(),
+        (None, None, Some(held)) => {
+            format!("not closed; a person is needed ({}): {}", held.reason, held.message)
+        }
+    }
+}
