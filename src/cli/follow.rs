@@ -226,13 +226,13 @@ fn moved(lines: &mut Vec<Line>, old: &IncidentState, new: &IncidentState) {
         if was != step.state {
             lines.push(Line::of(format!("step {}  {was:?} → {:?}", step.name, step.state)));
         }
-        for change in new.changes_of(&step.name) {
+        for change in new.changes.iter().filter(|change| change.step == step.name) {
             let was = old.changes.iter().find(|known| known.id == change.id).map(|known| known.state);
             if was != Some(change.state) {
                 let from = was.map(|was| format!("{was:?} → ")).unwrap_or_default();
                 let why = change.message.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
                 lines.push(
-                    Line::of(format!("  {}  {from}", change.target))
+                    Line::of(format!("  {}  {from}", change.subject()))
                         .add(change_style(change.state), format!("{:?}", change.state))
                         .add(Style::Faint, why),
                 );

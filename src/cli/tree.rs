@@ -226,6 +226,8 @@ fn step_lines(
             let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
             lines.extend(change.fields().iter().map(field));
         }
+        let operation = |change| Line::of(format!("{trunk}{below}    ")).join(change_line(change));
+        lines.extend(state.on_behalf_of(change).map(operation));
     }
 }
 
@@ -262,10 +264,13 @@ fn counts(step: &StepStatus) -> String {
     said.map(|(what, number)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
 }
 
-/// One change: the object, where it stands, and why.
+/// One change: what it is about, where it stands, and why.
 pub fn change_line(change: &Change) -> Line {
-    let mut line = Line::of(format!("{}  ", change.target))
+    let mut line = Line::of(format!("{}  ", change.subject()))
         .add(change_style(change.state), format!("{:?}", change.state));
+    if change.as_operation().is_some() {
+        line = line.and("  cannot be undone");
+    }
     if let Some(reason) = &change.reason {
         line = line.and(format!("  {reason}"));
     }
@@ -311,7 +316,9 @@ pub fn change_style(state: ChangeState) -> Style {
         ChangeState::Intended | ChangeState::Unclear | ChangeState::Reverting | ChangeState::Ceded => {
             Style::Busy
         }
-        ChangeState::Applied | ChangeState::Verified | ChangeState::Reverted => Style::Good,
+        ChangeState::Applied | ChangeState::Verified | ChangeState::Reverted | ChangeState::Done => {
+            Style::Good
+        }
         ChangeState::Failed | ChangeState::Held => Style::Bad,
     }
 }

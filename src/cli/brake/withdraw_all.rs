@@ -217,7 +217,7 @@ fn outstanding(open: &Open) -> Vec<Line> {
     let changes = open.incident.iter().filter_map(|incident| incident.status.as_ref());
     let changes = changes.flat_map(|status| &status.state.changes);
     changes
-        .filter(|change| change.state.is_outstanding())
+        .filter(|change| change.is_outstanding())
         .flat_map(|change| {
             let command = Line::of("      without the operator ")
                 .add(Style::Strong, format!("`{}`", change.target.undo_command()));
