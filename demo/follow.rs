@@ -180,6 +180,7 @@ impl<'a> Follower<'a> {
             | ChangeState::Unclear
             | ChangeState::Ceded
             | ChangeState::Kept
+            | ChangeState::Done
             | ChangeState::Skipped
             | ChangeState::Failed
             | ChangeState::Held => {

@@ -1,5 +1,6 @@
-//! What to do: a closed list of writes, each guarded by a version or by a uid.
+//! What to do: a closed list of writes. Each is guarded by a version, or is a request of a recorded operation.
 
+use crate::change::{OperationType, Request};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::undo::GuardedPatch;
 
@@ -11,17 +12,17 @@ pub struct EffectId {
     pub change: ChangeId,
     /// What it is for.
     pub act: Act,
-    /// What guards it.
+    /// What tells this write from others of the change.
     pub guard: Guard,
 }
 
-/// What keeps a write from doing anything but what was meant.
+/// What tells one write of a change from the others, and keeps it from doing anything but what was meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
     /// The object has this version still.
     Version(ResourceVersion),
-    /// The pod has this uid.
-    Pod(String),
+    /// It is this request of the operation.
+    Request(Request),
 }
 
 /// One write for one target.
@@ -42,27 +43,14 @@ pub struct Effect {
 pub enum Write {
     /// A patch of the target.
     Patch(GuardedPatch),
-    /// The deletion of a pod of the target, which is not the target itself. To send it twice is harmless.
-    DeletePod {
-        /// Its name.
-        name: String,
-        /// Its uid, the precondition.
-        uid: String,
-    },
+    /// What an operation does to the target.
+    Operation(Request),
 }
 
 impl Effect {
     /// Under which its outcome is reported.
     pub fn id(&self) -> EffectId {
         EffectId { change: self.change.clone(), act: self.act, guard: self.write.guard() }
-    }
-
-    /// The uid of the object that is written.
-    pub fn written(&self) -> &str {
-        match &self.write {
-            Write::Patch(_) => &self.target.uid,
-            Write::DeletePod { uid, .. } => uid,
-        }
     }
 }
 
@@ -71,7 +59,7 @@ impl Write {
     pub fn guard(&self) -> Guard {
         match self {
             Self::Patch(patch) => Guard::Version(patch.base().clone()),
-            Self::DeletePod { uid, .. } => Guard::Pod(uid.clone()),
+            Self::Operation(request) => Guard::Request(request.clone()),
         }
     }
 }
@@ -89,8 +77,8 @@ pub enum Act {
     Fence,
     /// Give field ownership back and remove the fence.
     HandBack,
-    /// Delete a pod that keeps the change from the others, or keeps it from going back.
-    DeletePod,
+    /// Carry out an operation.
+    Operate(OperationType),
 }
 
 impl Act {
@@ -102,7 +90,7 @@ impl Act {
             Self::Return => "return",
             Self::Fence => "fence",
             Self::HandBack => "hand-back",
-            Self::DeletePod => "delete-pod",
+            Self::Operate(OperationType::DeletePod) => "delete-pod",
         }
     }
 }

@@ -29,6 +29,12 @@ pub struct TargetId {
 }
 
 impl TargetId {
+    /// A pod.
+    pub fn pod(namespace: &str, name: String, uid: String) -> Self {
+        let (api_version, kind) = ("v1".to_owned(), "Pod".to_owned());
+        Self { api_version, kind, namespace: namespace.to_owned(), name, uid }
+    }
+
     /// The command that puts the object back from its own record.
     pub fn undo_command(&self) -> String {
         let namespace =
@@ -105,6 +111,11 @@ impl ChangeId {
     /// with uid `target`.
     pub fn of(incident: &str, step: &str, target: &str) -> Self {
         Self(digest(&[incident, step, target])[..16].to_owned())
+    }
+
+    /// The id of what is done to the object with uid `target` because this change needs it.
+    pub fn on_behalf_of(change: &Self, target: &str) -> Self {
+        Self(digest(&[change.as_str(), target])[..16].to_owned())
     }
 
     /// As it stands in status and record.

@@ -86,8 +86,8 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
     let stalled = state.held.as_ref().filter(|_| !resolved);
     let working = !resolved && stalled.is_none();
     let helped = state.steps.iter().any(|step| step.state == StepState::Verified);
-    let returned = state.changes.iter().all(|change| !change.state.is_outstanding());
-    let anything = state.changes.iter().any(|change| change.round > 0);
+    let returned = state.changes.iter().all(|change| !change.is_outstanding());
+    let anything = state.changes.iter().any(|change| change.round > 0 && change.loan().is_some());
     let closing = state.closing.map_or("Open", Closing::name);
     vec![
         fact("Ready", resolved, closing, phase_text(state, phase)),

@@ -4,9 +4,6 @@
 //! once the one before is ready, a pod that never gets ready never gets the
 //! template that would help it. Somebody has to delete it.
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 /// How the pods of an object get a change, and which of them are in its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pods {
@@ -50,23 +47,4 @@ pub enum End {
     UnderWay,
     /// It should be gone: why it is not, for people.
     Overdue(String),
-}
-
-/// The deletion of one pod, recorded before it is sent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct PodDeletion {
-    /// The pod.
-    #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
-    pub name: String,
-    /// Its uid: no other pod of that name is deleted.
-    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub uid: String,
-    /// When it was last asked for.
-    pub sent_at: Timestamp,
-    /// Why the API server said no, the last time that it said anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
-    pub refused: Option<String>,
 }

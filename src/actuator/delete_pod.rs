@@ -5,6 +5,7 @@
 //! period: nothing is deleted by force.
 
 use firebreak_engine::facts::Outcome;
+use firebreak_engine::id::TargetId;
 use kube::Client;
 use kube::api::{DeleteParams, Preconditions};
 use kube::client::Body;
@@ -14,11 +15,11 @@ use super::requests;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::retry;
 
-/// Asks for the deletion of the pod with this uid.
-pub async fn send(client: &Client, pods: &ServedKind, namespace: &str, name: &str, uid: &str) -> Outcome {
-    let only = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
+/// Asks for the deletion of this pod.
+pub async fn send(client: &Client, pods: &ServedKind, pod: &TargetId) -> Outcome {
+    let only = Preconditions { uid: Some(pod.uid.clone()), ..Preconditions::default() };
     let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
-    let request = match requests(pods, namespace).delete(name, &params) {
+    let request = match requests(pods, &pod.namespace).delete(&pod.name, &params) {
         Ok(mut request) => {
             request.extensions_mut().insert("delete");
             request

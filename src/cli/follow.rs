@@ -218,7 +218,7 @@ fn moved(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &Incide
         if was != step.state {
             lines.push(Line::of(format!("step {}  {was:?} → {:?}", step.name, step.state)));
         }
-        for change in incident.changes_of(&step.name) {
+        for change in incident.changes.iter().filter(|change| change.step == step.name) {
             let mut known = before.into_iter().flat_map(|before| &before.changes);
             let was = known.find(|known| known.id == change.id).map(|known| known.state);
             if was != Some(change.state) {

@@ -206,6 +206,8 @@ fn step_lines(
             let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
             lines.extend(change.fields.iter().map(field));
         }
+        let operation = |change| Line::of(format!("{trunk}{below}    ")).join(change_line(change));
+        lines.extend(incident.on_behalf_of(change).map(operation));
     }
 }
 
@@ -242,10 +244,13 @@ fn counts(step: &StepView) -> String {
     said.map(|(what, number)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
 }
 
-/// One change: the object, where it stands, and why.
+/// One change: what it is about, where it stands, and why.
 pub fn change_line(change: &ChangeView) -> Line {
     let mut line = Line::of(format!("{}  ", change.object))
         .add(Tone::of_change(change.state).into(), format!("{:?}", change.state));
+    if change.operation.is_some() {
+        line = line.and("  cannot be undone");
+    }
     if let Some(reason) = &change.reason {
         line = line.and(format!("  {reason}"));
     }

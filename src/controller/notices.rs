@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE};
+use firebreak_engine::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE, OperationType};
 use firebreak_engine::decide::{Decision, ladder};
 use firebreak_engine::effect::{Act, EffectId};
 use firebreak_engine::facts::Outcome;
@@ -176,14 +176,17 @@ pub fn effects(
                 "changed this for the emergency; the annotation firebreak.dev/undo says how it goes back",
             ),
             Act::Return => ("FirebreakReturned", "put this back as it was before the emergency"),
-            Act::DeletePod => (
+            Act::Operate(OperationType::DeletePod) => (
                 "FirebreakDeletedPod",
                 "deleted a pod of this that was not ready and would have kept its old template",
             ),
             Act::Amend | Act::Fence | Act::HandBack => continue,
         };
+        // People look for it at the object for whose sake it was done.
+        let change = decision.next.changes.iter().find(|change| change.id == effect.change);
+        let target = change.and_then(Change::on_behalf_of).unwrap_or(&effect.target);
         operator.context.events.publish(Notice {
-            regarding: reference(&effect.target),
+            regarding: reference(target),
             event_type: EventType::Normal,
             reason: reason.to_owned(),
             action: effect.act.name().to_owned(),

@@ -53,7 +53,11 @@ pub fn markdown(subject: &Subject<'_>) -> String {
         format!("### What the signals said last\n\n{}", sections::signals(&state.signals)),
         "## Resolution\n".to_owned(),
         format!("### Steps\n\n{}", sections::steps(&state.steps)),
-        format!("### Changes\n\n{}", sections::changes(&state.changes)),
+        format!(
+            "### Changes\n\n{}{}",
+            sections::changes(&state.changes),
+            sections::operations(&state.changes)
+        ),
         format!("### What was not put back, and why\n\n{}", sections::not_put_back(state)),
         format!("### What was not changed, and why\n\n{}", sections::not_changed(&state.changes)),
         "## Action Items".to_owned(),

@@ -146,6 +146,50 @@ pub fn changes(changes: &[Change]) -> String {
     table.or("No change was made or planned.")
 }
 
+/// What was done to objects that cannot be undone; nothing if that is nothing.
+pub fn operations(changes: &[Change]) -> String {
+    let operations: Vec<_> =
+        changes.iter().filter_map(|change| Some((change, change.as_operation()?))).collect();
+    if operations.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(150_000, &["Step", "Operation", "On behalf of", "Sent", "How it ended"]);
+    for (change, operation) in operations {
+        let times = if change.tries > 1 { format!(" ({} requests)", change.tries) } else { String::new() };
+        table.row(&[
+            &text(&change.step),
+            &text(&change.subject()),
+            &operation.on_behalf_of.as_ref().map_or(String::new(), |owner| text(&owner.to_string())),
+            &change.sent_at.map_or("never".to_owned(), |at| format!("{}{times}", moment(at))),
+            &operation_ending(change),
+        ]);
+    }
+    format!("\n### Operations\n\nAn operation cannot be undone.\n\n{}", table.or(""))
+}
+
+/// How an operation ended, or where it stands.
+fn operation_ending(change: &Change) -> String {
+    let ending = match change.state {
+        ChangeState::Planned => "planned only, not done",
+        ChangeState::Intended => "sent, not known yet whether it took effect",
+        ChangeState::Unclear => "nobody can tell whether it took effect",
+        ChangeState::Done => "done",
+        ChangeState::Skipped => "not done",
+        ChangeState::Failed => "failed, not done",
+        ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Reverted
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Held => "in a state that no operation has",
+    };
+    match why(change.reason.as_deref(), change.message.as_deref()) {
+        why if why.is_empty() => ending.to_owned(),
+        why => format!("{ending}: {why}"),
+    }
+}
+
 /// How a field ended, or where it stands.
 fn ending(change: &Change, field: &FieldChange) -> String {
     let rounds = if change.round > 1 { format!(" (applied {} times)", change.round) } else { String::new() };
@@ -163,6 +207,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
             None => "left alone",
         },
         ChangeState::Kept => "kept for good",
+        ChangeState::Done => "done",
         ChangeState::Skipped => "not done",
         ChangeState::Failed => "given up, not in force",
         ChangeState::Held => "nobody can tell whether it took effect",
@@ -185,7 +230,7 @@ pub fn not_put_back(state: &IncidentState) -> String {
             | ChangeState::Reverting => closed,
             // One that is put back may still have something to say: what was given up on the way.
             ChangeState::Reverted => change.message.is_some(),
-            ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed => continue,
+            ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed | ChangeState::Done => continue,
         };
         for field in change.fields().iter().filter(|field| whole || field.ceded_to.is_some()) {
             let reason = why(change.reason.as_deref(), change.message.as_deref());

@@ -1,4 +1,4 @@
-use firebreak_engine::change::{Change, ChangeState, FieldChange};
+use firebreak_engine::change::{Change, ChangeState, FieldChange, OperationType};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
     Closing, Held, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState, StepStatus,
@@ -131,6 +131,25 @@ fn the_report_of_an_open_incident_says_what_a_person_is_needed_for() {
     state.changes[1].stand(ChangeState::Held, "OutcomeUnknown", "three answers were lost");
     state.held = Some(Held::new("OutcomeUnknown", "look at LLMDeployment llm-serving/search", true));
     insta::assert_snapshot!(report(&state, None, 600));
+}
+
+#[test]
+fn an_operation_is_told_with_whose_sake_it_was_done_for_and_that_it_cannot_be_undone() {
+    let mut state = closed();
+    let pod = TargetId::pod("llm-serving", "chat-0".into(), "p0".into());
+    let owner = state.changes[0].target.clone();
+    let id = ChangeId::on_behalf_of(&state.changes[0].id, &pod.uid);
+    let mut deletion =
+        Change::operation(id, "cpu-fallback", pod, OperationType::DeletePod, Some(owner.clone()));
+    deletion.intend_operation(at(60));
+    deletion.intend_operation(at(70));
+    deletion.done(at(71));
+    state.changes.push(deletion);
+    let text = report(&state, None, 1201);
+    let row = format!("| cpu-fallback | deletion of Pod llm-serving/chat-0 | {owner} |");
+    assert!(text.contains(&row) && text.contains("(2 requests) | done |"), "{text}");
+    assert!(text.contains("An operation cannot be undone."), "{text}");
+    assert!(!report(&closed(), None, 1201).contains("### Operations"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange, cut};
 use firebreak_engine::id::ChangeId;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,8 +18,10 @@ pub struct ChangeView {
     pub id: ChangeId,
     /// The step.
     pub step: String,
-    /// The object, as its kind, namespace and name.
+    /// The object, as its kind, namespace and name, and of an operation what it does to it.
     pub object: String,
+    /// What only an operation has.
+    pub operation: Option<OperationView>,
     /// The command that undoes it without the operator, while something may have to be put back.
     pub undo: Option<String>,
     /// Where it stands.
@@ -29,6 +32,20 @@ pub struct ChangeView {
     pub message: Option<String>,
     /// What changes.
     pub fields: Vec<FieldView>,
+}
+
+/// What an operation has and a loan has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationView {
+    /// The object that needs it, if that is another than its own.
+    pub on_behalf_of: Option<String>,
+    /// When it was last sent.
+    pub sent_at: Option<Timestamp>,
+    /// How many requests were sent.
+    pub requests: u8,
+    /// How it ended, or where it stands.
+    pub ending: String,
 }
 
 /// One field of a change.
@@ -62,8 +79,9 @@ impl ChangeView {
         Self {
             id: change.id.clone(),
             step: change.step.clone(),
-            object: change.target.to_string(),
-            undo: change.state.is_outstanding().then(|| change.target.undo_command()),
+            object: change.subject(),
+            operation: OperationView::of(change),
+            undo: change.is_outstanding().then(|| change.target.undo_command()),
             state: change.state,
             reason: change.reason.clone(),
             message: change.message.clone(),
@@ -74,6 +92,18 @@ impl ChangeView {
     /// Reason and message.
     pub fn why(&self) -> Option<String> {
         why(self.reason.as_deref(), self.message.as_deref())
+    }
+}
+
+impl OperationView {
+    fn of(change: &Change) -> Option<Self> {
+        let operation = change.as_operation()?;
+        Some(Self {
+            on_behalf_of: operation.on_behalf_of.as_ref().map(ToString::to_string),
+            sent_at: change.sent_at,
+            requests: change.tries,
+            ending: operation_ending(change),
+        })
     }
 }
 
@@ -104,6 +134,29 @@ fn why(reason: Option<&str>, message: Option<&str>) -> Option<String> {
     }
 }
 
+/// How an operation ended, or where it stands.
+fn operation_ending(change: &Change) -> String {
+    let ending = match change.state {
+        ChangeState::Planned => "planned only, not done",
+        ChangeState::Intended => "sent, not known yet whether it took effect",
+        ChangeState::Unclear => "nobody can tell whether it took effect",
+        ChangeState::Done => "done",
+        ChangeState::Skipped => "not done",
+        ChangeState::Failed => "failed, not done",
+        ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Reverted
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Held => "in a state that no operation has",
+    };
+    match why(change.reason.as_deref(), change.message.as_deref()) {
+        Some(why) => format!("{ending}: {why}"),
+        None => ending.to_owned(),
+    }
+}
+
 /// How a field ended, or where it stands.
 fn ending(change: &Change, field: &FieldChange) -> String {
     let rounds = if change.round > 1 { format!(" (applied {} times)", change.round) } else { String::new() };
@@ -121,6 +174,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
             None => "left alone",
         },
         ChangeState::Kept => "kept for good",
+        ChangeState::Done => "done",
         ChangeState::Skipped => "not done",
         ChangeState::Failed => "given up, not in force",
         ChangeState::Held => "nobody can tell whether it took effect",
@@ -140,7 +194,7 @@ fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option
         | ChangeState::Reverting => is_closed,
         // One that is put back may still have something to say: what was given up on the way.
         ChangeState::Reverted => change.message.is_some(),
-        ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed => return None,
+        ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed | ChangeState::Done => return None,
     };
     if field.ceded_to.is_some() {
         return Some(ending(change, field));

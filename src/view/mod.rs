@@ -234,9 +234,19 @@ impl IncidentView {
         }
     }
 
-    /// The changes of a step.
+    /// The changes of a step, but for the operations on behalf of another of them.
     pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a ChangeView> {
-        self.changes.iter().filter(move |change| change.step == step)
+        let stands_alone =
+            |change: &ChangeView| change.operation.as_ref().is_none_or(|it| it.on_behalf_of.is_none());
+        self.changes.iter().filter(move |change| change.step == step && stands_alone(change))
+    }
+
+    /// The operations on behalf of the object of this change, for the same step.
+    pub fn on_behalf_of<'a>(&'a self, change: &'a ChangeView) -> impl Iterator<Item = &'a ChangeView> {
+        let owner = |other: &'a ChangeView| other.operation.as_ref()?.on_behalf_of.as_ref();
+        self.changes
+            .iter()
+            .filter(move |other| other.step == change.step && owner(other) == Some(&change.object))
     }
 
     /// Whether nothing can happen any more.

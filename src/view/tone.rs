@@ -45,7 +45,9 @@ impl Tone {
             ChangeState::Intended | ChangeState::Unclear | ChangeState::Reverting | ChangeState::Ceded => {
                 Self::Busy
             }
-            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverted => Self::Good,
+            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverted | ChangeState::Done => {
+                Self::Good
+            }
             ChangeState::Failed | ChangeState::Held => Self::Bad,
         }
     }

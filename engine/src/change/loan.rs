@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Change, ChangeState, Work, is_zero};
+use super::{Change, ChangeState, PodDeletion, Work, is_zero};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
-use crate::pods::PodDeletion;
 use crate::value::whole;
 
 /// Whether a change is applied again after it was put back. What a person has undone never is.
@@ -67,10 +66,10 @@ pub struct Loan {
     /// The pods of the object get the change one after the other: those that are stuck are deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_order: bool,
-    /// Pods that are deleted, because they are not ready and would never get the change, or lose it.
+    /// Pods that the release before deletes for this change. Read, and never written: each is an operation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
-    pub pods: Vec<PodDeletion>,
+    pub(super) pods: Vec<PodDeletion>,
     /// What changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
@@ -163,11 +162,6 @@ impl Change {
         self
     }
 
-    /// The pods that are deleted for it.
-    pub fn pods(&self) -> &[PodDeletion] {
-        self.loan().map(|loan| loan.pods.as_slice()).unwrap_or_default()
-    }
-
     /// Whether it is applied again after Firebreak has put it back.
     pub fn again(&self) -> Again {
         self.loan().map(|loan| loan.again).unwrap_or_default()
@@ -239,8 +233,9 @@ impl Change {
     /// The write that carries `base` is about to be sent. From Planned, Skipped
     /// or another open intent.
     pub fn intend(&mut self, base: ResourceVersion, now: Timestamp) {
+        let is_new = !self.is_open_intent();
         let Some(loan) = self.work.loan_mut() else { return };
-        if !self.state.is_open_intent() {
+        if is_new {
             self.round = self.round.saturating_add(1);
             self.tries = 0;
             loan.conflicts = 0;
@@ -314,7 +309,7 @@ impl Change {
         loan.base = Some(base);
         self.sent_at = Some(now);
         self.retry_at = None;
-        if self.state.is_outstanding() {
+        if self.is_outstanding() {
             self.explain(None); // else it says why it ended
         }
     }

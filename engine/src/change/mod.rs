@@ -13,11 +13,16 @@
 //! ```
 
 mod loan;
+mod operation;
+mod stored;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::loan::{Again, FieldChange, Loan};
+pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request};
+pub(crate) use self::stored::read;
+pub use self::stored::{PodDeletion, REFUSED};
 use crate::id::{ChangeId, TargetId};
 
 /// Where a change stands.
@@ -42,6 +47,8 @@ pub enum ChangeState {
     Ceded,
     /// Made permanent by a person.
     Kept,
+    /// Carried out. Only an operation is; it cannot be undone.
+    Done,
     /// Not done, for the reason given.
     Skipped,
     /// Tried and given up; no late request can take effect any more.
@@ -54,23 +61,6 @@ pub enum ChangeState {
 pub const ABANDONED: &str = "Abandoned";
 /// The reason of a change that was let go of because the namespace of its Incident goes away.
 pub const NAMESPACE_GONE: &str = "NamespaceGone";
-
-impl ChangeState {
-    /// An intent whose effect is not known yet.
-    pub fn is_open_intent(self) -> bool {
-        matches!(self, Self::Intended | Self::Unclear | Self::Held)
-    }
-
-    /// The object carries our value.
-    pub fn is_in_force(self) -> bool {
-        matches!(self, Self::Applied | Self::Verified | Self::Reverting)
-    }
-
-    /// Something may still have to be put back.
-    pub fn is_outstanding(self) -> bool {
-        self.is_open_intent() || self.is_in_force()
-    }
-}
 
 /// One change of one step to one object: what every change has, and its work. One entry serves all its
 /// rounds.
@@ -119,6 +109,9 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Work {
+    /// It does something that leaves no value to put back.
+    // First, because it is known by a member that a loan does not have.
+    Operation(Operation),
     /// It changes fields and remembers how they go back.
     Loan(Loan),
 }
@@ -128,6 +121,7 @@ impl Work {
     pub fn loan(&self) -> Option<&Loan> {
         match self {
             Self::Loan(loan) => Some(loan),
+            Self::Operation(_) => None,
         }
     }
 
@@ -135,6 +129,7 @@ impl Work {
     pub fn loan_mut(&mut self) -> Option<&mut Loan> {
         match self {
             Self::Loan(loan) => Some(loan),
+            Self::Operation(_) => None,
         }
     }
 }
@@ -148,7 +143,16 @@ impl schemars::JsonSchema for Work {
         true
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        Loan::json_schema(generator)
+        let mut schema = Loan::json_schema(generator);
+        let operation = Operation::json_schema(generator);
+        // A structural schema knows no alternatives: the members of both are optional.
+        if let (Some(own), Some(more)) = (
+            schema.get_mut("properties").and_then(serde_json::Value::as_object_mut),
+            operation.get("properties").and_then(serde_json::Value::as_object),
+        ) {
+            own.extend(more.clone());
+        }
+        schema
     }
 }
 
@@ -174,6 +178,31 @@ impl Change {
             reason: None,
             message: None,
         }
+    }
+
+    /// What the change is about, for people: the object, and of an operation what it does.
+    pub fn subject(&self) -> String {
+        match &self.work {
+            Work::Operation(operation) => format!("{} of {}", operation.operation.name(), self.target),
+            Work::Loan(_) => self.target.to_string(),
+        }
+    }
+
+    /// Whether it is a loan that was intended and whose effect is not known yet.
+    pub fn is_open_intent(&self) -> bool {
+        self.loan().is_some()
+            && matches!(self.state, ChangeState::Intended | ChangeState::Unclear | ChangeState::Held)
+    }
+
+    /// Whether the object carries our value.
+    pub fn is_in_force(&self) -> bool {
+        self.loan().is_some()
+            && matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting)
+    }
+
+    /// Whether something may still have to be put back. An operation leaves nothing to put back.
+    pub fn is_outstanding(&self) -> bool {
+        self.is_open_intent() || self.is_in_force()
     }
 
     /// The change ends, or stands still, in `state` for this reason.

@@ -132,7 +132,7 @@ impl Round<'_> {
             && self
                 .next
                 .changes_of(&step.name)
-                .all(|c| !c.state.is_outstanding() || c.state == ChangeState::Verified);
+                .all(|c| !c.is_outstanding() || c.state == ChangeState::Verified);
         let interval = if settled { RELIST_IDLE } else { RELIST_BUSY };
         let plans = match self.is_listing_due(&step.name, interval) {
             true => {
@@ -289,7 +289,7 @@ impl Round<'_> {
         let present = self
             .next
             .changes_of(&step.name)
-            .filter(|change| change.state.is_outstanding() && Some(&change.id) != retired.as_ref())
+            .filter(|change| change.is_outstanding() && Some(&change.id) != retired.as_ref())
             .count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
@@ -309,8 +309,7 @@ impl Round<'_> {
     /// What may be changed now: while the broken scheduler still runs, nothing but it.
     fn scheduler_first(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
         let retired = self.retired_of(step);
-        let is_under_way =
-            |change: &Change| Some(&change.id) == retired.as_ref() && change.state.is_open_intent();
+        let is_under_way = |change: &Change| Some(&change.id) == retired.as_ref() && change.is_open_intent();
         if self.next.changes_of(&step.name).any(is_under_way) {
             return Vec::new();
         }

@@ -35,9 +35,7 @@ const ENOUGH_TRIES: u8 = 3;
 impl Round<'_> {
     /// One step further on the way back of the change at this place of the journal.
     pub(super) fn give_back_at(&mut self, index: usize) {
-        let mut change = self.next.changes[index].clone();
-        self.give_back(&mut change);
-        self.next.changes[index] = change;
+        self.edit(index, Self::give_back);
     }
 
     /// One step further on the way back.
@@ -63,7 +61,7 @@ impl Round<'_> {
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
             LookResult::Found(target) => self.put_back(change, &target.object, &target.version),
-            LookResult::Gone if change.state.is_in_force() => change.object_gone(),
+            LookResult::Gone if change.is_in_force() => change.object_gone(),
             LookResult::Gone => change.set_fence(None),
             LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
             LookResult::Listed(_) | LookResult::Own(_) => {}
@@ -93,7 +91,7 @@ impl Round<'_> {
     /// One step further, from the object as it is now.
     pub(super) fn put_back(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         let lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
-        if change.state.is_in_force() && change.returned_at().is_none() {
+        if change.is_in_force() && change.returned_at().is_none() {
             if lent {
                 return self.return_loan(change, object, version);
             }
@@ -180,7 +178,7 @@ impl Round<'_> {
     fn take_traces_off(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         let on_object = |other: &&Change| other.target.uid == change.target.uid && other.id != change.id;
         let others: Vec<&Change> = self.next.changes.iter().filter(on_object).collect();
-        let is_last = !others.iter().any(|other| other.state.is_in_force());
+        let is_last = !others.iter().any(|other| other.is_in_force());
         let fields: Vec<FieldChange> =
             others.iter().flat_map(|other| other.fields()).chain(change.fields()).cloned().collect();
         let patch = if is_last && !self.has_given_up_traces(change) {
@@ -256,7 +254,7 @@ impl Round<'_> {
         let is_heir = |other: &Change| {
             other.target.uid == change.target.uid
                 && other.id != change.id
-                && (other.state.is_in_force() || other.state == ChangeState::Kept)
+                && (other.is_in_force() || other.state == ChangeState::Kept)
         };
         change.fields().is_empty() && self.next.changes.iter().any(is_heir)
     }

@@ -46,9 +46,23 @@ fn size(change: &Change) -> usize {
     serde_json::to_string(change).map_or(usize::MAX, |text| text.len())
 }
 
-/// An entry that says only why nothing is done: the next listing says it again.
+/// An entry that nothing depends on: it says only why nothing is done, which the next listing says again, or
+/// what was done on behalf of another change.
 fn is_spare(change: &Change) -> bool {
-    matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && change.fence().is_none()
+    match change.state {
+        ChangeState::Planned | ChangeState::Skipped => change.fence().is_none(),
+        ChangeState::Done => change.on_behalf_of().is_some(),
+        ChangeState::Intended
+        | ChangeState::Unclear
+        | ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Reverted
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Failed
+        | ChangeState::Held => false,
+    }
 }
 
 impl Round<'_> {
@@ -71,6 +85,25 @@ impl Round<'_> {
             let mut refused = change.with_fields(Vec::new());
             refused.stand(ChangeState::Skipped, "JournalFull", full);
             plans.refused.push(refused);
+        }
+    }
+
+    /// Whether there is room for one change more.
+    pub(super) fn has_room(&self) -> bool {
+        let lasting = self.next.changes.iter().filter(|change| !is_spare(change));
+        let (number, bytes) =
+            lasting.fold((0, 0), |(number, bytes), change| (number + 1, bytes + size(change) + GROWTH));
+        number < CHANGES && bytes + ENTRY <= TOTAL
+    }
+
+    /// Goes on with the entry at this place of the journal. What is decided about it meanwhile sees the
+    /// entry as it was.
+    pub(super) fn edit(&mut self, index: usize, edit: impl FnOnce(&mut Self, &mut Change)) {
+        let Some(mut change) = self.next.changes.get(index).cloned() else { return };
+        edit(self, &mut change);
+        // What was entered meanwhile may have moved it.
+        if let Some(entry) = self.next.changes.iter_mut().find(|entry| entry.id == change.id) {
+            *entry = change;
         }
     }
 

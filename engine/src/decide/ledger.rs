@@ -130,7 +130,7 @@ impl Round<'_> {
             let change = &self.next.changes[index];
             let stands = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
             let is_heir = |other: &Change| {
-                other.id != change.id && other.target.uid == change.target.uid && other.state.is_outstanding()
+                other.id != change.id && other.target.uid == change.target.uid && other.is_outstanding()
             };
             if stands && change.fields().is_empty() && !self.next.changes.iter().any(is_heir) {
                 self.next.changes[index].set_again(Again::IfMatching);
@@ -146,7 +146,7 @@ impl Round<'_> {
             .changes
             .iter_mut()
             .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
-        for other in others.filter(|other| other.state.is_in_force()) {
+        for other in others.filter(|other| other.is_in_force()) {
             let is_taken = |field: &FieldChange| change.fields().iter().any(|taken| taken.path == field.path);
             other.retain_fields(|field| field.ceded_to.is_some() || !is_taken(field));
         }
@@ -168,10 +168,7 @@ impl Round<'_> {
 
     /// Whether a write of ours to the object is under way, so that its record says more than the journal.
     pub(super) fn is_in_flight(&self, target_uid: &str) -> bool {
-        self.next
-            .changes
-            .iter()
-            .any(|change| change.target.uid == target_uid && change.state.is_open_intent())
+        self.next.changes.iter().any(|change| change.target.uid == target_uid && change.is_open_intent())
     }
 }
 

@@ -13,6 +13,7 @@ mod fall;
 mod give_back;
 mod journal;
 mod ledger;
+mod operate;
 mod plan;
 mod pods;
 mod progress;
@@ -94,7 +95,7 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.is_silent = matches!(course, Course::Rest(_));
     round.resume();
     round.settle(&course);
-    round.hear_of_pods();
+    round.hear_of_operations();
     match course {
         Course::Withdraw(closing) => round.withdraw(closing),
         Course::Recover(due) => round.recover(due),
@@ -314,7 +315,7 @@ impl<'a> Round<'a> {
     /// Whether this decision writes the object already: a second write with the
     /// same guard could only fail. The answer to the first brings the next decision.
     fn is_being_written(&self, target: &TargetId) -> bool {
-        self.effects.iter().any(|effect| effect.written() == target.uid)
+        self.effects.iter().any(|effect| effect.target.uid == target.uid)
     }
 
     /// The answer to the newest write of this kind for this change.

@@ -58,6 +58,7 @@ fn may_join(change: &Change) -> bool {
         | ChangeState::Reverting
         | ChangeState::Ceded
         | ChangeState::Kept
+        | ChangeState::Done
         | ChangeState::Failed
         | ChangeState::Held => false,
     }

@@ -6,21 +6,20 @@
 //! force, and for as long as its step's timeout once it was put back.
 //!
 //! # Guarantees
-//! A pod is named in the change before its deletion is sent, which carries its
-//! uid: no other pod is ever deleted, and to send it twice is harmless. None is
+//! A deletion is a guarded operation of its own: it stands in the journal before it
+//! is sent and carries the pod's uid, so no other pod is ever deleted. None is
 //! deleted by force: one that does not end is left to a person.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Round;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
-use crate::change::{Change, ChangeState, cut};
-use crate::effect::{Act, Effect, EffectId, Guard, Write};
-use crate::facts::{Look, LookResult, Outcome};
-use crate::id::TargetId;
+use crate::change::{Change, ChangeState, OperationType, REFUSED, cut};
+use crate::facts::{Look, LookResult};
+use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
 use crate::period::after;
-use crate::pods::{End, PodDeletion, Pods, StuckPod};
+use crate::pods::{End, Pods, StuckPod};
 use crate::rules::Step;
 
 /// How soon a deletion is sent again.
@@ -35,29 +34,6 @@ const CANNOT_DELETE: &str = "CannotDeletePods";
 const CANNOT_LIST: &str = "CannotListPods";
 
 impl Round<'_> {
-    /// Takes in what the API server said to deletions.
-    pub(super) fn hear_of_pods(&mut self) {
-        let outcomes = &self.facts.outcomes;
-        for change in &mut self.next.changes {
-            for pod in change.work.loan_mut().into_iter().flat_map(|loan| &mut loan.pods) {
-                let guard = Guard::Pod(pod.uid.clone());
-                let id = EffectId { change: change.id.clone(), act: Act::DeletePod, guard };
-                match outcomes.get(&id) {
-                    // 404 and 409: it is gone, or another pod has its name.
-                    Some(
-                        Outcome::Done(_)
-                        | Outcome::Refused { code: 404, .. }
-                        | Outcome::Later { conflict: true, .. },
-                    ) => pod.refused = None,
-                    Some(Outcome::Refused { code, why, .. }) => {
-                        pod.refused = Some(cut(&format!("the API server answered {code}: {why}"), 512));
-                    }
-                    Some(Outcome::Later { conflict: false, .. } | Outcome::Unclear { .. }) | None => {}
-                }
-            }
-        }
-    }
-
     /// Looks after the pods of everything that the step has changed, as far as it was read in this round.
     pub(super) fn tend_pods(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
@@ -99,54 +75,71 @@ impl Round<'_> {
     }
 
     fn tend_pods_at(&mut self, index: usize, pods: &Pods) {
-        let mut change = self.next.changes[index].clone();
         match pods {
             Pods::Free | Pods::Stuck(_) => {
                 let stuck = if let Pods::Stuck(stuck) = pods { stuck.as_slice() } else { &[] };
-                if let Some(loan) = change.work.loan_mut() {
-                    loan.pods.retain(|deletion| stuck.iter().any(|pod| pod.uid == deletion.uid));
-                }
+                self.end_deletions(index, stuck);
                 if !self.rests {
-                    self.delete_pods(&mut change, stuck);
+                    self.delete_pods(index, stuck);
                 }
-                let why = why_stuck(&change, stuck);
-                say(&mut change, why);
+                let why = self.why_stuck(&self.next.changes[index], stuck);
+                say(&mut self.next.changes[index], why);
             }
-            Pods::Unknown(why) => say(&mut change, Some((CANNOT_LIST, why.clone()))),
+            Pods::Unknown(why) => say(&mut self.next.changes[index], Some((CANNOT_LIST, why.clone()))),
             Pods::InOrder | Pods::NotYet => {}
         }
-        self.next.changes[index] = change;
+    }
+
+    /// What was to be deleted and is not in the way any more needs no request any more.
+    fn end_deletions(&mut self, index: usize, stuck: &[StuckPod]) {
+        let open: Vec<ChangeId> = self
+            .next
+            .on_behalf_of(&self.next.changes[index])
+            .filter(|deletion| deletion.is_open_operation() && !is_among(deletion, stuck))
+            .map(|deletion| deletion.id.clone())
+            .collect();
+        let now = self.now;
+        for deletion in self.next.changes.iter_mut().filter(|change| open.contains(&change.id)) {
+            if deletion.reason.as_deref() == Some(REFUSED) {
+                deletion.stand(ChangeState::Skipped, "NotNeeded", "the pod is not in the way any more");
+            } else {
+                deletion.done(now);
+            }
+        }
     }
 
     /// Records the deletions that are due, to be sent once they are recorded.
-    fn delete_pods(&mut self, change: &mut Change, stuck: &[StuckPod]) {
+    fn delete_pods(&mut self, index: usize, stuck: &[StuckPod]) {
+        let change = self.next.changes[index].clone();
         let mut new = Vec::new();
         for pod in stuck.iter().filter(|pod| pod.end == End::NotAsked) {
-            let of_all = self.next.changes.iter().chain([&*change]).flat_map(|change| change.pods());
             // A step that has changed the same object may have asked for it too.
-            if let Some(sent) = of_all.filter(|other| other.uid == pod.uid).map(|other| other.sent_at).max()
+            let of_pod = self.next.changes.iter().filter(|other| other.target.uid == pod.uid);
+            if let Some(sent) = of_pod.filter_map(|other| other.sent_at).max()
                 && after(sent, AGAIN) > self.now
             {
                 self.wake(Some(after(sent, AGAIN)));
                 continue;
             }
-            let is_full = change.pods().len() >= AT_ONCE;
-            let Some(loan) = change.work.loan_mut() else { return };
-            match loan.pods.iter_mut().find(|deletion| deletion.uid == pod.uid) {
-                Some(deletion) => deletion.sent_at = self.now,
-                None if is_full => continue,
-                None => {
-                    new.push(pod.name.clone());
-                    let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                    loan.pods.push(PodDeletion { name, uid, sent_at: self.now, refused: None });
+            let id = ChangeId::on_behalf_of(&change.id, &pod.uid);
+            let known = self.next.changes.iter().find(|known| known.id == id);
+            let is_begun = known.is_some_and(Change::is_open_operation);
+            if known.is_none() {
+                let of_object = self.next.on_behalf_of(&change);
+                let is_full = of_object.filter(|other| is_among(other, stuck)).count() >= AT_ONCE;
+                if is_full || !self.has_room() {
+                    continue;
                 }
+                let target = TargetId::pod(&change.target.namespace, pod.name.clone(), pod.uid.clone());
+                let (operation, owner) = (OperationType::DeletePod, Some(change.target.clone()));
+                self.journal([Change::operation(id.clone(), &change.step, target, operation, owner)]);
             }
-            self.effects.push(Effect {
-                change: change.id.clone(),
-                target: change.target.clone(),
-                act: Act::DeletePod,
-                write: Write::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() },
-            });
+            if !is_begun {
+                new.push(pod.name.clone());
+            }
+            if let Some(at) = self.next.changes.iter().position(|known| known.id == id) {
+                self.send_operation(at);
+            }
         }
         if !new.is_empty() {
             let names = new.join(", ");
@@ -156,6 +149,29 @@ impl Round<'_> {
             );
             self.happen("PodsDeleted", &message);
         }
+    }
+
+    /// Why pods of the object keep the change from taking effect.
+    fn why_stuck(&self, change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, String)> {
+        let namespace = &change.target.namespace;
+        let lost = stuck.iter().find_map(|pod| match &pod.end {
+            End::Overdue(why) => Some((&pod.name, why)),
+            End::NotAsked | End::UnderWay => None,
+        });
+        if let Some((name, why)) = lost {
+            let message = format!(
+                "pod {name} is Terminating: {why}. The others wait for it, and Firebreak deletes none by force. If it is \
+                 certain that it runs no more: `kubectl delete pod {name} -n {namespace} --force`"
+            );
+            return Some((STUCK_TERMINATING, message));
+        }
+        let is_refused =
+            |deletion: &&Change| deletion.reason.as_deref() == Some(REFUSED) && is_among(deletion, stuck);
+        let refused = self.next.on_behalf_of(change).find(is_refused)?;
+        let (name, why) = (&refused.target.name, refused.message.as_ref()?);
+        let message =
+            format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
+        Some((CANNOT_DELETE, message))
     }
 
     /// Says with the step, unless it helped already, why pods keep a change from it.
@@ -244,21 +260,7 @@ fn say(change: &mut Change, why: Option<(&str, String)>) {
     }
 }
 
-fn why_stuck(change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, String)> {
-    let namespace = &change.target.namespace;
-    let lost = stuck.iter().find_map(|pod| match &pod.end {
-        End::Overdue(why) => Some((&pod.name, why)),
-        End::NotAsked | End::UnderWay => None,
-    });
-    if let Some((name, why)) = lost {
-        let message = format!(
-            "pod {name} is Terminating: {why}. The others wait for it, and Firebreak deletes none by force. If it is \
-             certain that it runs no more: `kubectl delete pod {name} -n {namespace} --force`"
-        );
-        return Some((STUCK_TERMINATING, message));
-    }
-    let refused = change.pods().iter().find_map(|pod| Some((&pod.name, pod.refused.as_ref()?)));
-    let (name, why) = refused?;
-    let message = format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
-    Some((CANNOT_DELETE, message))
+/// Whether the operation is about one of these pods.
+fn is_among(operation: &Change, stuck: &[StuckPod]) -> bool {
+    stuck.iter().any(|pod| pod.uid == operation.target.uid)
 }

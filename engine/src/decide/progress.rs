@@ -103,7 +103,7 @@ impl Round<'_> {
 
 fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -> StepState {
     let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
-    let outstanding = changes.iter().any(|change| change.state.is_outstanding());
+    let outstanding = changes.iter().any(|change| change.is_outstanding());
     let closing = state.closing.is_some();
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
     let put_back = changes.iter().any(|change| !matches!(change.again(), Again::Never | Again::AfterPause));
@@ -114,7 +114,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
         () if closing || (put_back && !outstanding) => StepState::Returned,
         () if any(ChangeState::Failed) => StepState::Failed,
         () if any(ChangeState::Held) => StepState::Held,
-        () if changes.iter().any(|change| change.state.is_open_intent()) => StepState::Applying,
+        () if changes.iter().any(|change| change.is_open_intent()) => StepState::Applying,
         () if stands_verified(changes.iter().copied()) => StepState::Verified,
         () => StepState::Applied,
     }

@@ -58,8 +58,7 @@ impl Round<'_> {
 
     /// Begun steps whose changes go back by themselves and of which some are still there, newest first.
     pub(super) fn steps_that_go_back(&self, wanted: impl Fn(&Step) -> bool) -> Vec<Step> {
-        let is_there =
-            |step: &Step| self.next.changes_of(&step.name).any(|change| change.state.is_outstanding());
+        let is_there = |step: &Step| self.next.changes_of(&step.name).any(|change| change.is_outstanding());
         let mut steps: Vec<Step> = self
             .begun()
             .into_iter()
@@ -74,7 +73,7 @@ impl Round<'_> {
     fn waits_for_a_person(&self) -> bool {
         self.begun().iter().any(|step| {
             step.revert == Revert::OnRequest
-                && self.next.changes_of(&step.name).any(|change| change.state.is_outstanding())
+                && self.next.changes_of(&step.name).any(|change| change.is_outstanding())
         })
     }
 
@@ -114,9 +113,8 @@ impl Round<'_> {
                 break;
             }
         }
-        let outstanding = steps
-            .iter()
-            .any(|step| self.next.changes_of(&step.name).any(|change| change.state.is_outstanding()));
+        let outstanding =
+            steps.iter().any(|step| self.next.changes_of(&step.name).any(|change| change.is_outstanding()));
         if !outstanding {
             return Progress::Done;
         }

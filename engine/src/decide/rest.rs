@@ -121,7 +121,7 @@ impl Round<'_> {
             return;
         }
         self.happen("Resumed", "the response goes on");
-        for change in self.next.changes.iter_mut().filter(|change| change.state.is_open_intent()) {
+        for change in self.next.changes.iter_mut().filter(|change| change.is_open_intent()) {
             change.tries = 0;
             change.joined_at = Some(self.now);
         }
@@ -160,6 +160,7 @@ fn start_anew(change: &mut Change) {
         | ChangeState::Reverted
         | ChangeState::Ceded
         | ChangeState::Kept
+        | ChangeState::Done
         | ChangeState::Skipped => {}
     }
 }

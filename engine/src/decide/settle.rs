@@ -49,27 +49,27 @@ impl Round<'_> {
     pub(super) fn settle(&mut self, course: &Course) {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
-            let mut change = self.next.changes[index].clone();
-            if change.state.is_open_intent() {
-                self.settle_intent(&mut change, course, &mut turns);
-            } else if change.state == ChangeState::Reverting && !self.withdraws && !self.is_silent {
-                self.give_back(&mut change);
-            }
-            self.next.changes[index] = change;
+            self.edit(index, |round, change| {
+                if change.is_open_intent() {
+                    round.settle_intent(change, course, &mut turns);
+                } else if change.state == ChangeState::Reverting && !round.withdraws && !round.is_silent {
+                    round.give_back(change);
+                }
+            });
         }
     }
 
     /// How many targets that met a conflict are tried again at once: fewer each
     /// time, down to one, so that the gap between read and write gets short.
     fn turns_after_conflicts(&self) -> usize {
-        let open = self.next.changes.iter().filter(|change| change.state.is_open_intent());
+        let open = self.next.changes.iter().filter(|change| change.is_open_intent());
         let worst = open.map(|change| change.conflicts()).max().unwrap_or(0);
         (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
     fn settle_intent(&mut self, change: &mut Change, course: &Course, turns: &mut usize) {
         self.hear(change);
-        if !change.state.is_open_intent() {
+        if !change.is_open_intent() {
             return;
         }
         let wanted_again =
@@ -338,7 +338,7 @@ impl Round<'_> {
 
     /// Whether an open intent is older than its step allows.
     pub(super) fn is_overdue(&self, change: &Change, step: &Step) -> bool {
-        change.state.is_open_intent()
+        change.is_open_intent()
             && change.joined_at.is_some_and(|joined| after(joined, step.timeout) <= self.now)
     }
 }

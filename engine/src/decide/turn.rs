@@ -29,7 +29,7 @@ impl Round<'_> {
         for step in self.begun() {
             let name = &step.name;
             let changes: Vec<&Change> = self.next.changes_of(name).collect();
-            if changes.iter().any(|change| change.state.is_open_intent()) {
+            if changes.iter().any(|change| change.is_open_intent()) {
                 return Turn::Wait(format!("step {name} is being applied"));
             }
             if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
@@ -115,7 +115,7 @@ impl Round<'_> {
             return;
         }
         let Some(classified) = self.next.classified_at else { return };
-        if self.next.changes.iter().any(|change| change.state.is_outstanding()) {
+        if self.next.changes.iter().any(|change| change.is_outstanding()) {
             return;
         }
         let due = after(classified, first.timeout);

@@ -24,7 +24,7 @@ impl Round<'_> {
         if still == Verdict::False {
             self.lose(step, &missing);
         }
-        let open = self.next.changes_of(&step.name).any(|change| change.state.is_open_intent());
+        let open = self.next.changes_of(&step.name).any(|change| change.is_open_intent());
         let in_force = self.in_state(step, &[ChangeState::Applied, ChangeState::Verified]);
         if open || in_force.is_empty() {
             return;

@@ -73,13 +73,13 @@ impl Round<'_> {
         let wave = self.wave();
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            if wave.contains(&change.id) && change.state.is_in_force() {
+            if wave.contains(&change.id) && change.is_in_force() {
                 self.give_back_at(index);
             }
         }
         self.leave_what_is_stuck();
         let of_wave = self.of_wave();
-        if of_wave.iter().any(|change| change.state.is_outstanding()) {
+        if of_wave.iter().any(|change| change.is_outstanding()) {
             return Wave::Waits;
         }
         let back: Vec<&Change> =
@@ -108,7 +108,7 @@ impl Round<'_> {
             .next
             .changes
             .iter()
-            .filter(|change| change.state.is_outstanding() && is_stuck(change))
+            .filter(|change| change.is_outstanding() && is_stuck(change))
             .map(|change| change.id.clone())
             .collect();
         if let Some(withdrawal) = &mut self.next.withdrawal {
@@ -160,7 +160,7 @@ impl Round<'_> {
         if let Some(withdrawal) = &mut self.next.withdrawal {
             withdrawal.healthy_at = Some(now);
         }
-        let left = self.next.changes_of(&step.name).filter(|change| change.state.is_outstanding()).count();
+        let left = self.next.changes_of(&step.name).filter(|change| change.is_outstanding()).count();
         let text = format!("step {}: {number} object(s) are back and healthy, {left} to go", step.name);
         self.happen("WaveReturned", &text);
         now
@@ -253,12 +253,11 @@ impl Round<'_> {
 
     /// What of this step may go back now.
     fn candidates(&mut self, step: &Step, which: Candidates, due: Timestamp) -> Vec<ChangeId> {
-        let is_open = |change: &&Change| change.state.is_in_force() && change.returned_at().is_none();
+        let is_open = |change: &&Change| change.is_in_force() && change.returned_at().is_none();
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
-        if let Some(scheduler) = self.scheduler_of(step).filter(|scheduler| scheduler.state.is_outstanding())
-        {
+        if let Some(scheduler) = self.scheduler_of(step).filter(|scheduler| scheduler.is_outstanding()) {
             // No pod goes back to a scheduler that is not back itself.
             candidates.retain(|change| change.id == scheduler.id);
         }

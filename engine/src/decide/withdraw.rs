@@ -18,7 +18,7 @@ const LET_GO: SignedDuration = SignedDuration::from_secs(120);
 
 fn let_go(change: &mut Change, reason: &str, why: &str) {
     change.set_fence(None);
-    if change.state.is_outstanding() {
+    if change.is_outstanding() {
         change.stand(ChangeState::Ceded, reason, why);
     }
 }
@@ -50,9 +50,9 @@ impl Round<'_> {
         self.next.held = None;
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            let only_fenced = change.fence().is_some() && !change.state.is_outstanding();
+            let only_fenced = change.fence().is_some() && !change.is_outstanding();
             let on_its_way = change.state == ChangeState::Reverting || only_fenced;
-            if on_its_way || (change.state.is_in_force() && !self.waits_for_its_scheduler(index)) {
+            if on_its_way || (change.is_in_force() && !self.waits_for_its_scheduler(index)) {
                 self.give_back_at(index);
             }
             if self.facts.intent.deleting && self.is_refused_for_good(index) {
@@ -80,7 +80,7 @@ impl Round<'_> {
         let Some(step) = self.step(&change.step).cloned() else { return false };
         let retired = self.scheduler_of(&step).filter(|retired| retired.id != change.id).cloned();
         let Some(retired) = retired else { return false };
-        if retired.state.is_outstanding() {
+        if retired.is_outstanding() {
             let late = self.next.closing_since.map(|since| after(since, step.timeout));
             let waits = late.is_none_or(|late| late > self.now);
             if waits {
@@ -121,7 +121,7 @@ impl Round<'_> {
     /// answer is no, and the namespace with the ServiceAccount is going away.
     fn is_refused_for_good(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
-        if !(change.state.is_outstanding() || change.fence().is_some()) || !self.was_refused(&change) {
+        if !(change.is_outstanding() || change.fence().is_some()) || !self.was_refused(&change) {
             return false;
         }
         let due = self.next.closing_since.map(|since| after(since, LET_GO));
@@ -141,11 +141,8 @@ impl Round<'_> {
 
     /// A person wants the Incident gone more than the changes back.
     fn let_go(&mut self) {
-        for change in self
-            .next
-            .changes
-            .iter_mut()
-            .filter(|change| change.state.is_outstanding() || change.fence().is_some())
+        for change in
+            self.next.changes.iter_mut().filter(|change| change.is_outstanding() || change.fence().is_some())
         {
             let_go(change, ABANDONED, "let go of by a person; the record stays on the object");
         }
@@ -156,7 +153,7 @@ impl Round<'_> {
     pub(super) fn say_what_is_outstanding(&mut self) {
         let closes = self.next.closing.is_some(); // only then fences are taken off
         let stuck = |change: &&Change| {
-            (change.state.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
+            (change.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
         };
         let Some(change) = self.next.changes.iter().find(stuck) else {
             // What is being tried again at this moment is not back yet, so that is still so.

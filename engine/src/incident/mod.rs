@@ -92,7 +92,7 @@ pub struct IncidentState {
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub steps: Vec<StepStatus>,
     /// Plan, journal and report table in one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::change::read")]
     #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
     pub changes: Vec<Change>,
     /// Why a person is needed; absent while none is.
@@ -111,7 +111,7 @@ impl IncidentState {
     /// Whether anything may still have to be put back or unfenced, so that the
     /// Incident must not disappear.
     pub fn owes_anything(&self) -> bool {
-        self.changes.iter().any(|change| change.state.is_outstanding() || change.fence().is_some())
+        self.changes.iter().any(|change| change.is_outstanding() || change.fence().is_some())
     }
 
     /// Whether everything is being put back, in waves or at once.
@@ -122,7 +122,7 @@ impl IncidentState {
 
     /// Changes in force right now.
     pub fn in_force(&self) -> usize {
-        self.changes.iter().filter(|change| change.state.is_in_force()).count()
+        self.changes.iter().filter(|change| change.is_in_force()).count()
     }
 
     /// The status of a step, if it has one.
@@ -130,9 +130,17 @@ impl IncidentState {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// The changes of a step.
+    /// The changes of a step's own targets: not what is done to other objects on their behalf.
     pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a Change> {
-        self.changes.iter().filter(move |change| change.step == step)
+        self.changes.iter().filter(move |change| change.step == step && change.on_behalf_of().is_none())
+    }
+
+    /// The operations that are done to other objects because this change needs them.
+    pub fn on_behalf_of<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Change> {
+        self.changes.iter().filter(move |other| {
+            other.step == change.step
+                && other.on_behalf_of().is_some_and(|owner| owner.uid == change.target.uid)
+        })
     }
 }
 

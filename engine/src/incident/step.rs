@@ -165,6 +165,7 @@ pub fn count<'a>(
             | ChangeState::Intended
             | ChangeState::Unclear
             | ChangeState::Kept
+            | ChangeState::Done
             | ChangeState::Skipped
             | ChangeState::Held => {}
         }

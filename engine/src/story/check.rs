@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::server::leaves;
+use crate::change::ChangeState;
 use crate::decide::Decision;
 use crate::effect::{Act, Effect, Guard};
 use crate::facts::Facts;
@@ -34,7 +35,8 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
     if !decision.effects.is_empty() && decision.next == facts.state {
         return Err(format!("effects without a record: {:?}", decision.effects));
     }
-    let mut objects: Vec<&str> = decision.effects.iter().map(Effect::written).collect();
+    let mut objects: Vec<&str> =
+        decision.effects.iter().map(|effect: &Effect| effect.target.uid.as_str()).collect();
     let number = objects.len();
     objects.sort_unstable();
     objects.dedup();
@@ -45,9 +47,13 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);
         let is_recorded = change.is_some_and(|change| match effect.write.guard() {
             Guard::Version(base) => {
-                change.base() == Some(&base) && (effect.act != Act::Apply || change.state.is_open_intent())
+                change.base() == Some(&base) && (effect.act != Act::Apply || change.is_open_intent())
             }
-            Guard::Pod(uid) => change.pods().iter().any(|pod| pod.uid == uid),
+            Guard::Request(request) => {
+                change.state == ChangeState::Intended
+                    && change.target == effect.target
+                    && change.request(&facts.incident) == Some(request)
+            }
         });
         if !is_recorded {
             return Err(format!("{:?} of {} without its intent", effect.act, effect.target));

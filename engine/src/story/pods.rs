@@ -50,14 +50,15 @@ fn uid(pod: &str) -> String {
     format!("uid-of-{pod}")
 }
 
-/// What becomes of a pod of the target that is to be deleted: it is gone at once.
-pub(super) fn delete(server: &mut Server, target: &TargetId, name: &str, of: &str) -> Outcome {
-    let object = server.objects.get(&target.name);
-    if of != uid(name) || object.is_none_or(|object| object["status"]["stuckPods"].get(name).is_none()) {
+/// What becomes of a pod that is to be deleted: it is gone at once.
+pub(super) fn delete(server: &mut Server, pod: &TargetId) -> Outcome {
+    let has_it = |object: &Value| object["status"]["stuckPods"].get(&pod.name).is_some();
+    let owner = server.objects.iter().find(|(_, object)| has_it(object)).map(|(name, _)| name.clone());
+    let Some(owner) = owner.filter(|_| pod.uid == uid(&pod.name)) else {
         return Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() };
-    }
-    server.edit(&target.name, KUBELET, |object| {
-        object["status"]["stuckPods"].as_object_mut().and_then(|pods| pods.remove(name));
+    };
+    server.edit(&owner, KUBELET, |object| {
+        object["status"]["stuckPods"].as_object_mut().and_then(|pods| pods.remove(&pod.name));
     });
-    Outcome::Done(Arc::new(json!({"kind": "Pod", "metadata": {"name": name, "uid": of}})))
+    Outcome::Done(Arc::new(json!({"kind": "Pod", "metadata": {"name": pod.name, "uid": pod.uid}})))
 }

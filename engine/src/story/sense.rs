@@ -28,7 +28,10 @@ pub(super) fn check(story: &Story) -> Result<(), String> {
     if let Some(late) = story.then.iter().find(|moment| moment.at.length() > LONGEST) {
         return Err(format!("the moment {} is too late; a story lasts at most 7 days", late.at));
     }
-    let known: BTreeSet<&String> = story.then.iter().flat_map(|moment| moment.objects.keys()).collect();
+    let objects = || story.then.iter().flat_map(|moment| &moment.objects);
+    let pods = objects().filter_map(|(_, object)| object.pointer("/status/stuckPods")?.as_object());
+    let known: BTreeSet<&String> =
+        objects().map(|(name, _)| name).chain(pods.flat_map(|pods| pods.keys())).collect();
     for moment in &story.then {
         let expect = &moment.expect;
         let changes = expect.changes.keys().chain(expect.lent.keys());

@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::pods;
 use super::scope::describes;
 use super::server::{Answer, Server, merge};
+use crate::change::OperationType;
 use crate::decide::{Decision, decide, ladder};
 use crate::effect::{Effect, EffectId, Write};
 use crate::expression::ObjectCondition;
@@ -296,7 +297,9 @@ impl World {
     pub(super) fn perform(&mut self, effect: &Effect) -> Outcome {
         match &effect.write {
             Write::Patch(patch) => self.patch(effect, patch.body()),
-            Write::DeletePod { name, uid } => pods::delete(&mut self.server, &effect.target, name, uid),
+            Write::Operation(request) => match request.operation {
+                OperationType::DeletePod => pods::delete(&mut self.server, &effect.target),
+            },
         }
     }
 

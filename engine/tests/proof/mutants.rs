@@ -58,7 +58,7 @@ fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
         let Some(change) = facts.state.changes.iter().find(|change| change.target == *target) else {
             continue;
         };
-        if !change.state.is_in_force() {
+        if !change.is_in_force() {
             continue;
         }
         let mut object = (*read.object).clone();

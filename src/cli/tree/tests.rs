@@ -86,6 +86,24 @@ fn an_incident_that_nobody_has_looked_at_says_so() {
 }
 
 #[test]
+fn an_operation_stands_below_the_change_that_needs_it() {
+    let with_operation = incident(|status| {
+        let deletion = json!({
+            "id": "d", "step": "cpu-fallback", "state": "Done", "round": 1, "tries": 1,
+            "kind": "Operation", "operation": "DeletePod", "delivery": "Guarded",
+            "target": {"apiVersion": "v1", "kind": "Pod", "namespace": "b", "name": "chat-0", "uid": "p"},
+            "onBehalfOf": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "b", "name": "chat", "uid": "chat"},
+        });
+        status["changes"].as_array_mut().unwrap().push(deletion);
+    });
+    let text = plain(&tree(&with_operation, Detail { fields: false, timeline: 0 }, now()));
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.contains("Deployment b/chat")).unwrap();
+    assert!(lines[at + 1].ends_with("deletion of Pod b/chat-0  Done  cannot be undone"), "{text}");
+    assert_eq!(with_operation.status.unwrap().state.in_force(), 1);
+}
+
+#[test]
 fn news_are_what_has_changed_and_nothing_else() {
     let before = incident(|status| {
         status["phase"] = json!("Remediating");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use firebreak_engine::change::OperationType;
 use firebreak_engine::effect::{Effect, EffectId, Write};
 use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
@@ -66,10 +67,7 @@ fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool 
 
 async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
     let target = &effect.target;
-    let kind = match &effect.write {
-        Write::Patch(_) => context.discovery.resolve(&target.api_version, &target.kind).await,
-        Write::DeletePod { .. } => context.discovery.resolve("v1", "Pod").await,
-    };
+    let kind = context.discovery.resolve(&target.api_version, &target.kind).await;
     // Right before it is sent: the question for the kind may have taken long.
     if !context.leadership.leads() {
         return Err(Error::NotLeading);
@@ -77,9 +75,9 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<
     let outcome = match kind {
         Ok(kind) => match &effect.write {
             Write::Patch(patch) => guarded_patch::send(account, &kind, target, patch).await,
-            Write::DeletePod { name, uid } => {
-                delete_pod::send(account, &kind, &target.namespace, name, uid).await
-            }
+            Write::Operation(request) => match request.operation {
+                OperationType::DeletePod => delete_pod::send(account, &kind, target).await,
+            },
         },
         Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }

@@ -177,16 +177,15 @@ impl Reader<'_> {
         };
         let raises = |step: &&Step| matches!(step.action, Action::RaiseAutoscalerLimit { .. });
         let mut steps = self.steps.iter();
-        let asks = steps.clone().find(|step| has(step, |change| change.state.is_open_intent()));
-        let raised =
-            || steps.clone().find(|step| raises(step) && has(step, |change| change.state.is_in_force()));
+        let asks = steps.clone().find(|step| has(step, |change| change.is_open_intent()));
+        let raised = || steps.clone().find(|step| raises(step) && has(step, |change| change.is_in_force()));
         asks.or_else(raised).or_else(|| steps.find(|step| has(step, |_| true)))
     }
 
     /// Whether a change of the object may be planned anew.
     fn is_asked_by_intent(&self, id: &TargetId) -> bool {
         let changes = &self.state.changes;
-        changes.iter().any(|change| change.target.uid == id.uid && change.state.is_open_intent())
+        changes.iter().any(|change| change.target.uid == id.uid && change.is_open_intent())
     }
 
     /// This object and no other of its name.

@@ -55,8 +55,7 @@ impl Reader<'_> {
             targets.iter().enumerate().map(|(at, target)| (target.id.uid.clone(), at)).collect();
         for mut child in owned {
             // What it was lent before it had an owner is still looked after at the object itself.
-            let is_lent =
-                |change: &Change| change.target.uid == child.id.uid && change.state.is_outstanding();
+            let is_lent = |change: &Change| change.target.uid == child.id.uid && change.is_outstanding();
             let owner = controlling_owner(&child.object);
             let Some(owner) = owner.filter(|_| !self.state.changes_of(&step.name).any(is_lent)) else {
                 targets.push(child);

@@ -49,6 +49,7 @@ impl Reader<'_> {
             | ChangeState::Reverting
             | ChangeState::Ceded
             | ChangeState::Kept
+            | ChangeState::Done
             | ChangeState::Skipped
             | ChangeState::Failed
             | ChangeState::Held => false,

@@ -145,7 +145,7 @@ impl Run {
             guard(effect),
             short(&outcome)
         ));
-        if effect.act == Act::DeletePod {
+        if matches!(effect.act, Act::Operate(_)) {
             self.deleted += u32::from(matches!(outcome, Outcome::Done(_)));
             self.check_deletion(effect);
         } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
@@ -176,7 +176,7 @@ impl Run {
 fn guard(effect: &Effect) -> String {
     match &effect.write {
         Write::Patch(patch) => patch.base().as_str().to_owned(),
-        Write::DeletePod { uid, .. } => uid.clone(),
+        Write::Operation(request) => format!("{}.{}", request.round, request.number),
     }
 }
 
@@ -196,7 +196,8 @@ fn summary(state: &IncidentState) -> String {
         .iter()
         .map(|c| {
             format!(
-                "{}={:?}@{}{}{}",
+                "{}{}={:?}@{}{}{}",
+                c.as_operation().map(|it| format!("{} of ", it.operation.name())).unwrap_or_default(),
                 c.target.name,
                 c.state,
                 c.base().as_ref().map_or("-", |base| base.as_str()),

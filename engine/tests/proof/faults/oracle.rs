@@ -29,7 +29,7 @@ impl Run {
                 let Some(change) = change else { panic!("an apply that is not in the journal took effect") };
                 assert!(state.resolved_at.is_none(), "an apply took effect after the incident was closed");
                 assert!(
-                    change.state.is_open_intent(),
+                    change.is_open_intent(),
                     "an apply took effect although its change is {:?}",
                     change.state
                 );
@@ -69,7 +69,7 @@ impl Run {
                     assert_eq!(new.get(at), shadow.get(at), "{at:?}: another value went back than was there");
                 }
             }
-            Act::DeletePod => unreachable!("it patches nothing"),
+            Act::Operate(_) => unreachable!("it patches nothing"),
             Act::Amend | Act::Fence | Act::HandBack => {
                 assert_eq!(moved, Vec::<Path>::new(), "{:?} changed more than traces", effect.act);
             }
@@ -79,8 +79,7 @@ impl Run {
     /// A pod that is asked to go was named before, whoever deletes it and however late.
     pub(super) fn check_deletion(&self, effect: &Effect) {
         let names = |state: &IncidentState| {
-            let changes = state.changes.iter().filter(|change| change.id == effect.change);
-            changes.flat_map(|change| change.pods()).any(|pod| pod.uid == effect.written())
+            state.changes.iter().any(|change| change.id == effect.change && change.target == effect.target)
         };
         assert!(self.world.recorded.iter().any(names), "a pod is deleted that no intent names");
     }
@@ -91,7 +90,7 @@ impl Run {
         }
         let state = self.world.state().clone();
         for change in &state.changes {
-            assert!(!change.state.is_outstanding(), "{:?} after the end", change.state);
+            assert!(!change.is_outstanding(), "{:?} after the end", change.state);
             let landed = self.landed.contains_key(&change.target.uid);
             match change.state {
                 ChangeState::Reverted => assert!(landed, "put back although it was never applied"),

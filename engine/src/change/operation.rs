@@ -1,0 +1,164 @@
+//! An operation: something that is done to an object and leaves no value that could go back.
+//!
+//! ```text
+//!            intend              answered
+//!  Planned ─────────► Intended ───────────► Done | Failed
+//!  Skipped ─────────►    │ ▲                  ▲
+//!                        ▼ │ sent again       │ answered late, or settled by a person
+//!                      Unclear ───────────────┘
+//! ```
+//!
+//! Whether it may be sent again is a matter of its [`Delivery`].
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, ChangeState, Work};
+use crate::id::{ChangeId, IncidentId, TargetId, digest};
+
+/// What an operation does, and how it is delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Operation; absent for a change of fields.
+    pub kind: OperationKind,
+    /// What is done to the object. It cannot be undone.
+    pub operation: OperationType,
+    /// What may happen after an answer that did not come.
+    pub delivery: Delivery,
+    /// The object whose change needs it; absent if it is what the step does to the target itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<TargetId>,
+    /// When it was known to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Timestamp>,
+}
+
+/// Tells an operation from a change of fields, which has no kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OperationKind {
+    /// An operation.
+    #[default]
+    Operation,
+}
+
+/// What an operation does to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OperationType {
+    /// Deletes the pod.
+    DeletePod,
+}
+
+impl OperationType {
+    /// How it is delivered.
+    pub fn delivery(self) -> Delivery {
+        match self {
+            Self::DeletePod => Delivery::Guarded,
+        }
+    }
+
+    /// What it does, as in "… of Pod serving/chat-0".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeletePod => "deletion",
+        }
+    }
+}
+
+/// How often an operation may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Delivery {
+    /// A precondition on uid or resourceVersion makes a second send harmless.
+    Guarded,
+    /// A name or key that is the same for each send makes a second send harmless.
+    Keyed,
+    /// It is sent once. If the answer does not come, a person says what happened.
+    AtMostOnce,
+}
+
+/// One request of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request {
+    /// What it does.
+    pub operation: OperationType,
+    /// How often the operation was begun, this time included.
+    pub round: u8,
+    /// Which send of this round it is.
+    pub number: u8,
+    /// The same for every send of the round, and for no other operation.
+    pub key: String,
+}
+
+impl Change {
+    /// An operation that nothing has been done about yet.
+    pub fn operation(
+        id: ChangeId,
+        step: &str,
+        target: TargetId,
+        operation: OperationType,
+        on_behalf_of: Option<TargetId>,
+    ) -> Self {
+        let operation = Operation {
+            kind: OperationKind::Operation,
+            operation,
+            delivery: operation.delivery(),
+            on_behalf_of,
+            done_at: None,
+        };
+        Self::new(id, step, target, Work::Operation(operation))
+    }
+
+    /// What it does; none if it is a loan.
+    pub fn as_operation(&self) -> Option<&Operation> {
+        match &self.work {
+            Work::Operation(operation) => Some(operation),
+            Work::Loan(_) => None,
+        }
+    }
+
+    /// The object whose change needs this operation; none for what a step does to its own targets.
+    pub fn on_behalf_of(&self) -> Option<&TargetId> {
+        self.as_operation()?.on_behalf_of.as_ref()
+    }
+
+    /// Whether it is an operation that was recorded to be sent, and whose outcome is not known.
+    pub fn is_open_operation(&self) -> bool {
+        self.as_operation().is_some() && matches!(self.state, ChangeState::Intended | ChangeState::Unclear)
+    }
+
+    /// The operation is about to be sent, for the first time or once more. Why it stands as it does stays
+    /// said until the answer is there.
+    pub fn intend_operation(&mut self, now: Timestamp) {
+        if !self.is_open_operation() {
+            self.round = self.round.saturating_add(1);
+            self.tries = 0;
+            self.joined_at = Some(now);
+            self.explain(None);
+        }
+        self.tries = self.tries.saturating_add(1);
+        self.state = ChangeState::Intended;
+        self.sent_at = Some(now);
+        self.retry_at = None;
+    }
+
+    /// The operation took effect.
+    pub fn done(&mut self, now: Timestamp) {
+        let Work::Operation(operation) = &mut self.work else { return };
+        operation.done_at = Some(now);
+        self.state = ChangeState::Done;
+        self.retry_at = None;
+        self.explain(None);
+    }
+
+    /// The request that the operation stands for now; none if it is a loan.
+    pub fn request(&self, incident: &IncidentId) -> Option<Request> {
+        let operation = self.as_operation()?.operation;
+        let (round, number) = (self.round, self.tries);
+        let key = digest(&[&incident.uid, &self.step, &self.target.uid, &round.to_string()]);
+        Some(Request { operation, round, number, key: key[..32].to_owned() })
+    }
+}
