@@ -187,11 +187,8 @@ pub fn news(before: Option<&Incident>, incident: &Incident, now: Timestamp) -> V
         }
     }
     if let Some(held) = new.held.as_ref().filter(|held| old.held.as_ref() != Some(held)) {
-        lines.push(
-            Line::styled(Style::Bad, format!("needs a person: {}", held.reason))
-                .and(format!(": {}", held.message)),
-        );
-        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}"))));
+        let (style, why) = moves::held(held);
+        lines.push(Line::styled(style, why).and(format!(": {}", held.message)));
     }
     lines
 }

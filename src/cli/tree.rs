@@ -136,9 +136,9 @@ fn head(incident: &Incident, now: Timestamp) -> Vec<Line> {
     }
     lines.extend(people(incident, &state, now));
     if let Some(held) = state.held.as_ref().filter(|_| state.resolved_at.is_none()) {
-        lines.push(Line::of("  ").add(Style::Bad, format!("needs a person: {}", held.reason)));
+        let (style, why) = moves::held(held);
+        lines.push(Line::of("  ").add(style, why));
         lines.push(Line::of(format!("  {}", held.message)).whole());
-        lines.extend(moves::unsaid(incident, held).map(|next| Line::of(format!("  {next}")).whole()));
     }
     if let Some(report) = &state.report {
         lines.push(match &report.problem {

@@ -21,18 +21,13 @@ use crate::id::TargetId;
 use crate::incident::Held;
 use crate::period::after;
 use crate::pods::{End, PodDeletion, Pods, StuckPod};
+use crate::reason::Reason;
 use crate::rules::Step;
 
 /// How soon a deletion is sent again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The most pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
-/// The reason of a change one of whose pods does not end.
-const STUCK_TERMINATING: &str = "PodStuckTerminating";
-/// The reason of a change whose pods may not be deleted.
-const CANNOT_DELETE: &str = "CannotDeletePods";
-/// The reason of a change whose pods may not be listed.
-const CANNOT_LIST: &str = "CannotListPods";
 
 impl Round<'_> {
     /// Takes in what the API server said to deletions.
@@ -112,7 +107,7 @@ impl Round<'_> {
                 let why = why_stuck(&change, stuck);
                 say(&mut change, why);
             }
-            Pods::Unknown(why) => say(&mut change, Some((CANNOT_LIST, why.clone()))),
+            Pods::Unknown(why) => say(&mut change, Some((Reason::CannotListPods, why.clone()))),
             Pods::InOrder | Pods::NotYet => {}
         }
         self.next.changes[index] = change;
@@ -160,7 +155,7 @@ impl Round<'_> {
 
     /// Says with the step, unless it helped already, why pods keep a change from it.
     pub(super) fn say_which_pods_stay(&mut self, step: &Step) {
-        let said = self.next.changes_of(&step.name).find(|change| is_about_pods(change.reason.as_deref()));
+        let said = self.next.changes_of(&step.name).find(|change| is_about_pods(change.reason.as_ref()));
         let said =
             said.and_then(|c| Some((c.reason.clone()?, format!("{}: {}", c.target, c.message.clone()?))));
         let is_verified = self.is_verified(&step.name);
@@ -169,7 +164,7 @@ impl Round<'_> {
             Some((reason, message)) => {
                 (status.reason, status.message) = (Some(reason), Some(cut(&message, 1024)));
             }
-            None if is_about_pods(status.reason.as_deref()) => (status.reason, status.message) = (None, None),
+            None if is_about_pods(status.reason.as_ref()) => (status.reason, status.message) = (None, None),
             None => {}
         }
     }
@@ -178,16 +173,16 @@ impl Round<'_> {
     pub(super) fn lost_pod(&self) -> Option<Held> {
         let is_lost = |change: &&Change| {
             let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
-            change.reason.as_deref() == Some(STUCK_TERMINATING) && (in_force || self.is_just_back(change))
+            change.reason == Some(Reason::PodStuckTerminating) && (in_force || self.is_just_back(change))
         };
         let change = self.next.changes.iter().find(is_lost)?;
         let message = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());
-        Some(Held::new(STUCK_TERMINATING, &message, true))
+        Some(Held::new(Reason::PodStuckTerminating, &message))
     }
 
     /// The same where nothing new is applied anyway.
     pub(super) fn lost_pod_on_the_way_back(&self) -> Option<Held> {
-        self.lost_pod().map(|held| Held { stops: false, ..held })
+        self.lost_pod().map(Held::only_said)
     }
 
     /// Whether pods with the template of the emergency are still in the way of what was put back. They are
@@ -233,18 +228,18 @@ impl Round<'_> {
     }
 }
 
-fn is_about_pods(reason: Option<&str>) -> bool {
-    matches!(reason, Some(STUCK_TERMINATING | CANNOT_DELETE | CANNOT_LIST))
+fn is_about_pods(reason: Option<&Reason>) -> bool {
+    matches!(reason, Some(Reason::PodStuckTerminating | Reason::CannotDeletePods | Reason::CannotListPods))
 }
 
 /// Says it with the change, unless that has something else to say.
-fn say(change: &mut Change, why: Option<(&str, String)>) {
-    if change.reason.is_none() || is_about_pods(change.reason.as_deref()) {
+fn say(change: &mut Change, why: Option<(Reason, String)>) {
+    if change.reason.is_none() || is_about_pods(change.reason.as_ref()) {
         change.explain(why);
     }
 }
 
-fn why_stuck(change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, String)> {
+fn why_stuck(change: &Change, stuck: &[StuckPod]) -> Option<(Reason, String)> {
     let namespace = &change.target.namespace;
     let lost = stuck.iter().find_map(|pod| match &pod.end {
         End::Overdue(why) => Some((&pod.name, why)),
@@ -252,13 +247,13 @@ fn why_stuck(change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, Strin
     });
     if let Some((name, why)) = lost {
         let message = format!(
-            "pod {name} is Terminating: {why}. The others wait for it, and Firebreak deletes none by force. If it is \
-             certain that it runs no more: `kubectl delete pod {name} -n {namespace} --force`"
+            "pod {name} is Terminating: {why}. The others wait for it, and Firebreak never force-deletes a pod. Once you \
+             are certain that it has stopped: `kubectl delete pod {name} -n {namespace} --force`"
         );
-        return Some((STUCK_TERMINATING, message));
+        return Some((Reason::PodStuckTerminating, message));
     }
     let refused = change.pods().iter().find_map(|pod| Some((&pod.name, pod.refused.as_ref()?)));
     let (name, why) = refused?;
     let message = format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
-    Some((CANNOT_DELETE, message))
+    Some((Reason::CannotDeletePods, message))
 }
