@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use firebreak::api::condition::{ConditionType, Reason};
 use firebreak_engine::expression::SignalShape;
+use firebreak_engine::reason::{self, MovesOn, Stops};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::signal::SignalKind;
 use serde_json::json;
@@ -49,10 +50,10 @@ fn reasons_in(source: &str) -> Vec<String> {
     literals(source).into_iter().filter(is_reason).collect()
 }
 
-/// Every reason of an Incident, of its steps and changes, and every type of its timeline: the literals of
-/// the code that decides. Plain enums of the API are no literals there.
+/// Every reason of an Incident, of its steps and changes: the table. And every other reason of a condition
+/// and every type of its timeline: the literals of the code that decides.
 fn reasons_of_incidents() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<String> = reason::Reason::ALL.iter().map(ToString::to_string).collect();
     for (path, text) in sources("engine/src") {
         let decides = ["decide/", "action.rs", "change.rs", "phase.rs", "incident/mod.rs", "gitops.rs"];
         if decides.iter().any(|part| path.starts_with(&format!("engine/src/{part}"))) {
@@ -109,6 +110,7 @@ fn no_reason_is_explained_that_does_not_exist() {
         known.extend(sources(folder).into_iter().map(|(_, text)| text));
     }
     let names = Reason::ALL.iter().map(|reason| reason.name());
+    let names = names.chain(reason::Reason::ALL.iter().map(|reason| reason.name()));
     let names: BTreeSet<&str> = names.chain(ConditionType::ALL.iter().map(|type_| type_.name())).collect();
     let is_known = |word: &String| names.contains(word.as_str()) || known.contains(&format!("\"{word}\""));
     let is_reason = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric());
@@ -139,6 +141,30 @@ fn every_kind_of_signal_is_documented_with_its_fields() {
             let is_there = section.contains(&format!("`{field}`")) || SignalShape::ADDED.contains(field);
             assert!(is_there, "docs/signals.md says nothing of the field {field} of {name}");
         }
+    }
+}
+
+/// What this page says under the headings between two others, by heading.
+fn entries(page: &str, from: &str, to: &str) -> Vec<(String, String)> {
+    let text = read(&root().join("docs").join(page));
+    let part = text.split(from).nth(1).and_then(|rest| rest.split(to).next()).expect("the part is there");
+    let entries = part.split("\n### ").skip(1).filter_map(|entry| entry.split_once('\n'));
+    entries.map(|(heading, body)| (heading.to_owned(), body.trim().to_owned())).collect()
+}
+
+#[test]
+fn the_page_of_conditions_says_which_reasons_need_a_person_and_which_block_new_changes() {
+    let [stalled, waits, others] =
+        ["## An Incident is Stalled", "## An Incident waits", "## The other conditions of an Incident"];
+    let (stalled, waits) =
+        (entries("conditions.md", stalled, waits), entries("conditions.md", waits, others));
+    assert!(stalled.len() > 10 && waits.len() > 3, "{stalled:?} {waits:?}");
+    let needs_person = stalled.into_iter().map(|entry| (entry, MovesOn::Person));
+    for ((name, text), moves_on) in needs_person.chain(waits.into_iter().map(|e| (e, MovesOn::Itself))) {
+        let reason = reason::Reason::from(name.as_str());
+        assert_eq!(reason.moves_on(), moves_on, "{name} is in the wrong part of docs/conditions.md");
+        let blocks = text.starts_with("Blocks new changes");
+        assert_eq!(blocks, reason.stops() == Stops::NewChanges, "{name}: {text}");
     }
 }
 

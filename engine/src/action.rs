@@ -10,6 +10,7 @@ use crate::facts::{Part, Role, ScaledBy, Slot, Target};
 use crate::ownership;
 use crate::path::FieldPath;
 use crate::policy::Placement;
+use crate::reason::Reason;
 use crate::rules::{Action, Reduction};
 use crate::value::{is_zero, same, whole};
 
@@ -23,7 +24,7 @@ pub enum Plan {
     /// The object must not be changed.
     Refused {
         /// In one word.
-        reason: &'static str,
+        reason: Reason,
         /// For people: what is wrong and what to do.
         message: String,
     },
@@ -41,7 +42,7 @@ pub fn plan(action: &Action, target: &Target, known: Option<&Change>) -> Plan {
              allowRestart: true accepts that",
             target.id.kind
         );
-        return refused("RestartsPods", message);
+        return refused(Reason::RestartsPods, message);
     }
     plan
 }
@@ -64,13 +65,13 @@ fn of_action(action: &Action, target: &Target, known: Option<&Change>) -> Plan {
         (Action::Scale { replicas, .. }, Part::Target) => match &target.scaled_by {
             ScaledBy::Nobody => scale(target, *replicas),
             ScaledBy::Autoscaler(who) => refused(
-                "OwnedByAutoscaler",
+                Reason::OwnedByAutoscaler,
                 format!(
                     "{who} sets its replicas and would undo the change; raise the limit of {who} instead"
                 ),
             ),
             ScaledBy::Unknown(why) => refused(
-                "AutoscalerUnknown",
+                Reason::AutoscalerUnknown,
                 format!("whether an autoscaler sets its replicas is not known: {why}"),
             ),
         },
@@ -96,7 +97,7 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
         && let Some(pin) = slots.pins.first()
     {
         return refused(
-            "PinnedToAccelerator",
+            Reason::PinnedToAccelerator,
             format!("{pin}: without its accelerator it could not start anywhere"),
         );
     }
@@ -194,7 +195,7 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
                         "{} is not set, so a percentage of it is not known; give a number",
                         slot.path
                     );
-                    without_value = Some(refused("NoValue", text));
+                    without_value = Some(refused(Reason::NoValue, text));
                     continue;
                 }
                 (Number::Is(before), Reduction::To { .. }) => to.filter(|to| before <= 0 || *to < before),
@@ -234,10 +235,10 @@ fn scale(target: &Target, replicas: i64) -> Plan {
 /// Why the object has no field of this role that could be changed; none if it has.
 fn obstacle(target: &Target, role: &Role) -> Option<Plan> {
     let obstacle = target.slots.obstacles.iter().find(|obstacle| obstacle.role == *role)?;
-    Some(refused("NotApplicable", format!("{}: {}", role.name(), obstacle.why)))
+    Some(refused(Reason::NotApplicable, format!("{}: {}", role.name(), obstacle.why)))
 }
 
-fn refused(reason: &'static str, message: String) -> Plan {
+fn refused(reason: Reason, message: String) -> Plan {
     Plan::Refused { reason, message }
 }
 
@@ -257,7 +258,9 @@ impl Number {
             None | Some(Value::Null) => Self::Absent,
             Some(value) => match whole(value) {
                 Some(number) => Self::Is(number),
-                None => Self::Odd(refused("NotANumber", format!("{} is not a whole number", slot.path))),
+                None => {
+                    Self::Odd(refused(Reason::NotANumber, format!("{} is not a whole number", slot.path)))
+                }
             },
         }
     }
@@ -279,7 +282,7 @@ fn changes<'a>(object: &Value, wanted: impl Iterator<Item = (&'a Slot, Option<Va
         }
         if let Some(problem) = &slot.out_of_bounds {
             return Plan::Refused {
-                reason: "OutOfBounds",
+                reason: Reason::OutOfBounds,
                 message: format!(
                     "{} {problem}; Firebreak would not know that it puts the right value back",
                     slot.path

@@ -65,11 +65,11 @@ fn changed(plan: Plan) -> Vec<String> {
     fields.iter().map(line).collect()
 }
 
-fn reason(plan: Plan) -> &'static str {
+fn reason(plan: Plan) -> String {
     match plan {
-        Plan::Refused { reason, .. } => reason,
-        Plan::NothingToDo(_) => "nothing to do",
-        Plan::Change(_) => "a change",
+        Plan::Refused { reason, .. } => reason.to_string(),
+        Plan::NothingToDo(_) => "nothing to do".to_owned(),
+        Plan::Change(_) => "a change".to_owned(),
     }
 }
 
@@ -286,7 +286,7 @@ fn an_action_that_does_not_apply_says_what_the_kind_lacks() {
         let mut target = target(json!({}), &[]);
         target.slots.obstacles = vec![Obstacle { role, why: "a Model has none".into() }];
         let Plan::Refused { reason, message } = plan(&action, &target, None) else { panic!("{action:?}") };
-        assert_eq!(reason, "NotApplicable");
+        assert_eq!(reason, Reason::NotApplicable);
         assert!(message.contains("a Model has none"), "{message}");
     }
     // Hundredths are for whatever the kind has.
@@ -301,6 +301,6 @@ fn a_value_out_of_bounds_is_not_lent() {
     let mut target = scaler(json!(4));
     target.slots.fields[0].out_of_bounds = Some("is 4 and not from 5 to 6".into());
     let Plan::Refused { reason, message } = plan(&raise(2, 20), &target, None) else { panic!("not refused") };
-    assert_eq!(reason, "OutOfBounds");
+    assert_eq!(reason, Reason::OutOfBounds);
     assert!(message.contains("from 5 to 6") && message.contains(LIMIT), "{message}");
 }

@@ -24,6 +24,7 @@ pub mod period;
 pub mod phase;
 pub mod pods;
 pub mod policy;
+pub mod reason;
 pub mod response;
 pub mod rules;
 pub mod selector;

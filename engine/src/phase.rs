@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::cut;
 use crate::incident::{Closing, Held, IncidentState, StepState};
+use crate::reason::{MovesOn, Reason};
 use crate::verdict::Verdict;
-
-/// The reason when only changes are left that go back on request.
-pub const AWAITING_WITHDRAWAL: &str = "AwaitingWithdrawal";
 
 /// Where the response is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,7 +24,7 @@ pub enum Phase {
     Monitoring,
     /// Everything is being put back.
     Reverting,
-    /// A person is needed before anything new starts.
+    /// Nothing new is applied; the conditions Stalled and Reconciling say for what it waits.
     Held,
     /// Closed.
     Resolved,
@@ -41,7 +39,7 @@ impl Phase {
             () if state.held.as_ref().is_some_and(Held::asks_for_approval) => Self::AwaitingApproval,
             () if state.held.as_ref().is_some_and(|held| held.stops) => Self::Held,
             () if state.is_withdrawing() => Self::Reverting,
-            () if state.held.as_ref().is_some_and(|held| held.reason == AWAITING_WITHDRAWAL) => {
+            () if state.held.as_ref().is_some_and(|held| held.reason == Reason::AwaitingWithdrawal) => {
                 Self::Monitoring
             }
             () if any(StepState::Applying) => Self::Remediating,
@@ -83,38 +81,63 @@ pub struct ConditionFact {
 pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
     let resolved = state.resolved_at.is_some();
     let phase = Phase::of(state);
-    let stalled = state.held.as_ref().filter(|_| !resolved);
-    let working = !resolved && stalled.is_none();
+    let closing = state.closing.map_or("Open", Closing::name);
+    let closed = || match resolved {
+        true => holds("Ready", closing, phase_text(state, phase)),
+        false => fails("Ready", closing, phase_text(state, phase)),
+    };
     let helped = state.steps.iter().any(|step| step.state == StepState::Verified);
     let returned = state.changes.iter().all(|change| !change.is_outstanding());
     let anything = state.changes.iter().any(|change| change.round > 0 && change.loan().is_some());
-    let closing = state.closing.map_or("Open", Closing::name);
+    let [reconciling, stalled] = progress_conditions(state, phase);
     vec![
-        fact("Ready", resolved, closing, phase_text(state, phase)),
-        fact("Reconciling", working, phase.name(), phase_text(state, phase)),
-        match stalled {
-            Some(held) => fact("Stalled", true, &held.reason, held.message.clone()),
-            None => fact("Stalled", false, "NoPersonNeeded", String::new()),
-        },
+        closed(),
+        reconciling,
+        stalled,
         match (&state.severity, &state.severity_reason) {
-            (Some(level), Some(reason)) => fact("Classified", true, reason, format!("severity {level}")),
-            _ => fact("Classified", false, if resolved { "Closed" } else { "NoRuleHolds" }, String::new()),
+            (Some(level), Some(reason)) => holds("Classified", reason, format!("severity {level}")),
+            _ if resolved => fails("Classified", "Closed", String::new()),
+            _ => fails("Classified", "NoRuleHolds", String::new()),
         },
         match &state.acknowledged_by {
-            Some(by) => fact("Acknowledged", true, "AcknowledgedByPerson", format!("{by} has taken it on")),
-            None => fact("Acknowledged", false, "NotAcknowledged", String::new()),
+            Some(by) => holds("Acknowledged", "AcknowledgedByPerson", format!("{by} has taken it on")),
+            None => fails("Acknowledged", "NotAcknowledged", String::new()),
         },
-        fact("Mitigated", helped, if helped { "StepVerified" } else { "NotVerified" }, String::new()),
-        fact("Verified", helped, if helped { "ChecksPassed" } else { "NotVerified" }, verify_text(state)),
+        match helped {
+            true => holds("Mitigated", "StepVerified", String::new()),
+            false => fails("Mitigated", "NotVerified", String::new()),
+        },
+        match helped {
+            true => holds("Verified", "ChecksPassed", verify_text(state)),
+            false => fails("Verified", "NotVerified", verify_text(state)),
+        },
         match (anything, returned) {
-            (false, _) => fact("Returned", true, "NothingChanged", "nothing is changed".to_owned()),
-            (true, true) => fact("Returned", true, "AllReturned", returned_text(state)),
+            (false, _) => holds("Returned", "NothingChanged", "nothing is changed".to_owned()),
+            (true, true) => holds("Returned", "AllReturned", returned_text(state)),
             (true, false) => {
-                fact("Returned", false, "ChangesInForce", format!("{} change(s) in force", state.in_force()))
+                fails("Returned", "ChangesInForce", format!("{} change(s) in force", state.in_force()))
             }
         },
-        fact("Resolved", resolved, closing, phase_text(state, phase)),
+        ConditionFact { type_: "Resolved", ..closed() },
     ]
+}
+
+/// Reconciling and Stalled: whether the response goes on without a person. What holds it says which.
+fn progress_conditions(state: &IncidentState, phase: Phase) -> [ConditionFact; 2] {
+    let nobody = fails("Stalled", "NoPersonNeeded", String::new());
+    let text = phase_text(state, phase);
+    let held = match &state.held {
+        _ if state.resolved_at.is_some() => return [fails("Reconciling", phase.name(), text), nobody],
+        None => return [holds("Reconciling", phase.name(), text), nobody],
+        Some(held) => held,
+    };
+    match held.reason.moves_on() {
+        MovesOn::Itself => [holds("Reconciling", held.reason.name(), held.message.clone()), nobody],
+        MovesOn::Person | MovesOn::Nothing => [
+            fails("Reconciling", phase.name(), text),
+            holds("Stalled", held.reason.name(), held.message.clone()),
+        ],
+    }
 }
 
 /// How many steps have begun, of how many, such as `1/2`. One that has failed or was put back counts too.
@@ -123,9 +146,12 @@ pub fn progress(state: &IncidentState) -> String {
     format!("{begun}/{}", state.steps.len())
 }
 
-fn fact(type_: &'static str, status: bool, reason: &str, message: String) -> ConditionFact {
-    let status = if status { Verdict::True } else { Verdict::False };
-    ConditionFact { type_, status, reason: reason.to_owned(), message }
+fn holds(type_: &'static str, reason: &str, message: String) -> ConditionFact {
+    ConditionFact { type_, status: Verdict::True, reason: reason.to_owned(), message }
+}
+
+fn fails(type_: &'static str, reason: &str, message: String) -> ConditionFact {
+    ConditionFact { type_, status: Verdict::False, reason: reason.to_owned(), message }
 }
 
 fn phase_text(state: &IncidentState, phase: Phase) -> String {
@@ -167,4 +193,38 @@ fn returned_text(state: &IncidentState) -> String {
 fn verify_text(state: &IncidentState) -> String {
     let open = state.steps.iter().find(|step| step.state == StepState::Applied);
     open.and_then(|step| step.message.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(state: &IncidentState, type_: &str) -> ConditionFact {
+        conditions(state).into_iter().find(|condition| condition.type_ == type_).unwrap()
+    }
+
+    #[test]
+    fn every_reason_that_holds_a_response_is_said_by_exactly_one_of_stalled_and_reconciling() {
+        for reason in Reason::ALL.iter().cloned().chain([Reason::Other("FromAnotherRelease".to_owned())]) {
+            let held = Held::new(reason.clone(), "why, and what moves it on");
+            let mut state = IncidentState { held: Some(held), ..IncidentState::default() };
+            let (says, silent) = match reason.moves_on() {
+                MovesOn::Itself => ("Reconciling", "Stalled"),
+                MovesOn::Person | MovesOn::Nothing => ("Stalled", "Reconciling"),
+            };
+            let said = condition(&state, says);
+            assert_eq!((said.status, said.reason.as_str()), (Verdict::True, reason.name()));
+            assert_eq!(said.message, "why, and what moves it on");
+            assert_eq!(condition(&state, silent).status, Verdict::False, "{reason}");
+            state.resolved_at = Some(jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(condition(&state, says).status, Verdict::False, "{reason} of a closed Incident");
+        }
+    }
+
+    #[test]
+    fn a_response_that_nothing_holds_is_reconciling() {
+        let state = IncidentState::default();
+        assert_eq!(condition(&state, "Reconciling").reason, "Open");
+        assert_eq!(condition(&state, "Stalled").reason, "NoPersonNeeded");
+    }
 }

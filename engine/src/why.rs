@@ -1,6 +1,7 @@
 //! Why something was not done, in words for people.
 
 use crate::id::TargetId;
+use crate::reason::Reason;
 
 /// One thing that was not done, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct WhyNot {
     /// The object; none if it is about the whole step.
     pub target: Option<TargetId>,
     /// In one word.
-    pub reason: String,
+    pub reason: Reason,
     /// For people: what is so, and what would change it.
     pub message: String,
 }

@@ -2,6 +2,7 @@
 
 use firebreak_engine::incident::{ApprovalState, ApprovalStatus, StepState, StepStatus};
 use firebreak_engine::intent::Approval;
+use firebreak_engine::reason::Reason;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ impl Approve<'_> {
             return Err(self.failed("it has no such step", next));
         };
         if step.state != StepState::AwaitingApproval {
-            let why = [step.reason.as_deref(), step.message.as_deref()];
+            let why = [step.reason.as_ref().map(Reason::name), step.message.as_deref()];
             let why: Vec<&str> = why.into_iter().flatten().collect();
             let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(": ")) };
             let approved = step.approval.as_ref().map(|given| format!(", approved by {}", given.approved_by));

@@ -182,11 +182,7 @@ pub fn news(before: Option<&IncidentView>, incident: &IncidentView, now: Timesta
     }
     let known = before.and_then(|before| before.needs.as_ref());
     if let Some(need) = incident.needs.as_ref().filter(|need| known != Some(need)) {
-        lines.push(
-            Line::styled(Style::Bad, format!("needs a person: {}", need.reason))
-                .and(format!(": {}", need.message)),
-        );
-        lines.extend(need.next.as_ref().map(|next| Line::of(format!("  {next}"))));
+        lines.push(Line::styled(need.tone.into(), &need.headline).and(format!(": {}", need.message)));
     }
     lines
 }

@@ -137,8 +137,10 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
             let acknowledged = incident.spec.acknowledged_by.clone().unwrap_or_default();
             let status = incident.status.unwrap_or_default();
             let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-            let stalled = status.conditions.iter().find(|condition| {
-                condition.type_ == "Stalled" && condition.status == firebreak_engine::verdict::Verdict::True
+            // Whichever of the two is true says what it waits for.
+            let waits = status.conditions.iter().find(|condition| {
+                ["Stalled", "Reconciling"].contains(&condition.type_.as_str())
+                    && condition.status == firebreak_engine::verdict::Verdict::True
             });
             [
                 status.state.severity.map(|level| level.to_string()).unwrap_or_default(),
@@ -149,7 +151,7 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
                 created,
                 status.state.severity_reason.clone().unwrap_or_default(),
                 acknowledged,
-                stalled.or(ready).map(|condition| condition.message.clone()).unwrap_or_default(),
+                waits.or(ready).map(|condition| condition.message.clone()).unwrap_or_default(),
             ]
         }
     };

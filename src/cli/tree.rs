@@ -108,9 +108,8 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     }
     lines.extend(people(incident, now));
     if let Some(need) = &incident.needs {
-        lines.push(Line::of("  ").add(Style::Bad, format!("needs a person: {}", need.reason)));
+        lines.push(Line::of("  ").add(need.tone.into(), &need.headline));
         lines.push(Line::of(format!("  {}", need.message)).whole());
-        lines.extend(need.next.as_ref().map(|next| Line::of(format!("  {next}")).whole()));
     }
     if let Some(report) = &incident.report {
         lines.push(match &report.problem {

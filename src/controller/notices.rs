@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE, OperationType};
+use firebreak_engine::change::{Change, ChangeState, OperationType};
 use firebreak_engine::decide::{Decision, ladder};
 use firebreak_engine::effect::{Act, EffectId};
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::{IncidentState, StepState, TimelineEntry};
+use firebreak_engine::reason::{MovesOn, Reason};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 
@@ -68,8 +69,8 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
     }
 }
 
-/// What the state itself says that no entry of the timeline does: how steps ended, that a person
-/// is needed, what was let go of.
+/// What the state itself says that no entry of the timeline does: how steps ended, what
+/// holds the response, what was let go of.
 pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
     let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
     for step in ladder(now, None) {
@@ -77,16 +78,20 @@ pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, h
         let Some(outcome) = at(now).filter(|_| at(now) != at(before)).and_then(outcome) else { continue };
         operator.context.metrics.steps.with_label_values(&[step.action.name(), outcome]).inc();
     }
-    let is_told = |reason: &str| happened.iter().any(|entry| entry.type_ == reason);
+    let is_told = |reason: &Reason| happened.iter().any(|entry| entry.type_ == reason.name());
     if let Some(held) = &now.held
         && before.held.as_ref().is_none_or(|old| old.reason != held.reason)
         && !is_told(&held.reason)
     {
+        let (event_type, action) = match held.reason.moves_on() {
+            MovesOn::Itself => (EventType::Normal, "Wait"),
+            MovesOn::Person | MovesOn::Nothing => (EventType::Warning, "AskPerson"),
+        };
         operator.context.events.publish(Notice {
             regarding: incident.object_ref(&()),
-            event_type: EventType::Warning,
-            reason: held.reason.clone(),
-            action: "AskPerson".to_owned(),
+            event_type,
+            reason: held.reason.to_string(),
+            action: action.to_owned(),
             note: held.message.clone(),
         });
     }
@@ -145,7 +150,8 @@ fn outcome(state: StepState) -> Option<&'static str> {
 }
 
 fn is_let_go(change: &Change) -> bool {
-    change.state == ChangeState::Ceded && matches!(change.reason.as_deref(), Some(ABANDONED | NAMESPACE_GONE))
+    change.state == ChangeState::Ceded
+        && matches!(change.reason, Some(Reason::Abandoned | Reason::NamespaceGone))
 }
 
 fn reference(target: &TargetId) -> ObjectReference {

@@ -90,6 +90,7 @@ mod tests {
     use firebreak_engine::facts::PolicyFact;
     use firebreak_engine::id::IncidentId;
     use firebreak_engine::policy::Severity;
+    use firebreak_engine::reason::Reason;
     use serde_json::json;
 
     use super::holder::Holders;
@@ -138,8 +139,6 @@ mod tests {
         assert!(looked.is_complete);
         let steps = &looked.decision.next.steps;
         assert_eq!(looked.decision.next.severity, Some(Severity::P0));
-        assert!(
-            steps.len() == 32 && steps.iter().all(|step| step.reason.as_deref() == Some("CannotListTargets"))
-        );
+        assert!(steps.len() == 32 && steps.iter().all(|step| step.reason == Some(Reason::CannotListTargets)));
     }
 }

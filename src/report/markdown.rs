@@ -3,6 +3,7 @@
 
 use firebreak_engine::incident::{Closing, IncidentState};
 use firebreak_engine::period::Period;
+use firebreak_engine::reason::MovesOn;
 use jiff::Timestamp;
 
 use super::Subject;
@@ -119,7 +120,13 @@ fn closing(state: &IncidentState) -> String {
         (None, None) => held.map_or_else(
             || "not closed".to_owned(),
             |held| {
-                format!("not closed; a person is needed ({}): {}", text(&held.reason), text(&held.message))
+                let (reason, message) = (text(held.reason.name()), text(&held.message));
+                match held.reason.moves_on() {
+                    MovesOn::Itself => format!("not closed; it waits ({reason}): {message}"),
+                    MovesOn::Person | MovesOn::Nothing => {
+                        format!("not closed; a person must act ({reason}): {message}")
+                    }
+                }
             },
         ),
     }

@@ -2,6 +2,7 @@
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange};
 use firebreak_engine::incident::{IncidentState, RuleStatus, SignalStatus, StepStatus, TimelineEntry};
+use firebreak_engine::reason::Reason;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 
@@ -107,7 +108,7 @@ pub fn steps(steps: &[StepStatus]) -> String {
             ceded,
             failed,
             &started_at.map_or("never".to_owned(), moment),
-            &why(reason.as_deref(), message.as_deref()),
+            &why(reason.as_ref(), message.as_deref()),
         ]);
     }
     table.or("No steps are recorded.")
@@ -118,10 +119,11 @@ fn spelled(variant: &impl serde::Serialize) -> String {
     serde_json::to_value(variant).ok().and_then(|name| name.as_str().map(text)).unwrap_or_default()
 }
 
-fn why(reason: Option<&str>, message: Option<&str>) -> String {
+fn why(reason: Option<&Reason>, message: Option<&str>) -> String {
     match (reason, message) {
-        (Some(reason), Some(message)) => format!("{}: {}", text(reason), text(message)),
-        (Some(one), None) | (None, Some(one)) => text(one),
+        (Some(reason), Some(message)) => format!("{}: {}", text(reason.name()), text(message)),
+        (Some(reason), None) => text(reason.name()),
+        (None, Some(message)) => text(message),
         (None, None) => String::new(),
     }
 }
@@ -233,7 +235,7 @@ pub fn not_put_back(state: &IncidentState) -> String {
             ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed | ChangeState::Done => continue,
         };
         for field in change.fields().iter().filter(|field| whole || field.ceded_to.is_some()) {
-            let reason = why(change.reason.as_deref(), change.message.as_deref());
+            let reason = why(change.reason.as_ref(), change.message.as_deref());
             let reason = match &field.ceded_to {
                 Some(_) => ending(change, field),
                 None if reason.is_empty() => ending(change, field),
@@ -267,7 +269,7 @@ pub fn not_changed(changes: &[Change]) -> String {
         table.row(&[
             &text(&change.step),
             &text(&change.target.to_string()),
-            &why(change.reason.as_deref(), change.message.as_deref()),
+            &why(change.reason.as_ref(), change.message.as_deref()),
         ]);
     }
     table.or("No object was skipped, and none failed.")

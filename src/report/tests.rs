@@ -5,6 +5,7 @@ use firebreak_engine::incident::{
     TargetCounts, TimelineEntry,
 };
 use firebreak_engine::policy::Severity;
+use firebreak_engine::reason::Reason;
 use firebreak_engine::verdict::Verdict;
 
 use super::*;
@@ -55,7 +56,7 @@ fn entry(second: i64, type_: &str, message: &str) -> TimelineEntry {
 /// An Incident in which two of three models run without GPU.
 fn open() -> IncidentState {
     let mut skipped = fallback("pinned");
-    skipped.stand(ChangeState::Skipped, "PinnedToAccelerator", "placement cannot be released");
+    skipped.stand(ChangeState::Skipped, Reason::PinnedToAccelerator, "placement cannot be released");
     IncidentState {
         severity: Some(Severity::P0),
         severity_reason: Some("GpuClusterFailure".into()),
@@ -128,8 +129,8 @@ fn the_report_of_a_closed_incident_names_every_change_and_its_end() {
 fn the_report_of_an_open_incident_says_what_a_person_is_needed_for() {
     let mut state = open();
     state.mitigated_at = None;
-    state.changes[1].stand(ChangeState::Held, "OutcomeUnknown", "three answers were lost");
-    state.held = Some(Held::new("OutcomeUnknown", "look at LLMDeployment llm-serving/search", true));
+    state.changes[1].stand(ChangeState::Held, Reason::OutcomeUnknown, "three answers were lost");
+    state.held = Some(Held::new(Reason::OutcomeUnknown, "look at LLMDeployment llm-serving/search"));
     insta::assert_snapshot!(report(&state, None, 600));
 }
 
@@ -182,7 +183,7 @@ fn the_largest_report_fits_into_a_config_map() {
     change.message = Some(long.clone());
     change.set_fields(vec![change.fields()[0].clone(); 64]);
     state.changes = vec![change.clone(); 300];
-    change.stand(ChangeState::Skipped, "Why", long.clone());
+    change.stand(ChangeState::Skipped, Reason::NotApplicable, long.clone());
     state.changes.extend(vec![change; 300]);
     state.timeline = vec![entry(0, "Type", &long.replace('|', "\u{1F525}")); 100];
     state.steps[0].message = Some(long.clone());

@@ -11,7 +11,7 @@ pub mod moves;
 mod tone;
 
 use firebreak_engine::incident::{
-    ApprovalStatus, Closing, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus, StepState,
+    ApprovalStatus, Closing, Held, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus, StepState,
     StepStatus, TargetCounts, TimelineEntry,
 };
 use firebreak_engine::phase::Phase;
@@ -76,7 +76,7 @@ pub struct IncidentView {
     pub acknowledged_by: Option<String>,
     /// When that was first seen.
     pub acknowledged_at: Option<Timestamp>,
-    /// What a person is needed for.
+    /// What it waits for.
     pub needs: Option<Need>,
     /// What moves it on, with the command that does.
     pub next: String,
@@ -111,16 +111,26 @@ pub struct PolicyView {
     pub service_account: String,
 }
 
-/// What a person is needed for.
+/// What it waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Need {
+    /// Whether a person must act, and the reason.
+    pub headline: String,
     /// In one word.
     pub reason: String,
-    /// For what.
+    /// For what, and the command that moves it on.
     pub message: String,
-    /// What moves it on, if the message does not say so.
-    pub next: Option<String>,
+    /// How it looks.
+    #[serde(skip)]
+    pub tone: Tone,
+}
+
+impl Need {
+    fn of(held: &Held) -> Self {
+        let (tone, headline) = moves::held(held);
+        Self { headline, reason: held.reason.to_string(), message: held.message.clone(), tone }
+    }
 }
 
 /// A rule of severity.
@@ -187,11 +197,7 @@ impl IncidentView {
         let state = incident.state();
         let is_closed = state.resolved_at.is_some();
         let policy = state.policy.as_ref().filter(|policy| !policy.uid.is_empty());
-        let need = state.held.as_ref().filter(|_| !is_closed).map(|held| Need {
-            reason: held.reason.clone(),
-            message: held.message.clone(),
-            next: moves::unsaid(incident, held),
-        });
+        let need = state.held.as_ref().filter(|_| !is_closed).map(Need::of);
         Self {
             summary: incident.spec.summary.clone().filter(|summary| !summary.is_empty()),
             is_observed: incident.status.is_some(),

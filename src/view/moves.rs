@@ -1,8 +1,10 @@
 //! What moves an Incident on: the commands that a person may want next.
 
 use firebreak_engine::incident::{ApprovalState, Held, IncidentState, StepState, StepStatus};
+use firebreak_engine::reason::{MovesOn, Reason};
 use kube::ResourceExt;
 
+use super::Tone;
 use crate::api::{Incident, Response};
 
 /// What moves an Incident on, in words that name the command.
@@ -13,7 +15,7 @@ pub fn next(incident: &Incident) -> String {
     let waiting: Vec<String> =
         waiting(state).map(|step| format!("`{}`", approve(incident, &step.name))).collect();
     let response = incident.spec.response.unwrap_or_default();
-    let held = state.held.as_ref().map(|held| held.reason.as_str());
+    let held = state.held.as_ref().map(|held| &held.reason);
     let (watch, withdraw) = (command("watch"), command("withdraw"));
     match () {
         () if incident.is_closed() => closed(incident),
@@ -26,7 +28,7 @@ pub fn next(incident: &Incident) -> String {
         () if response == Response::Paused => {
             format!("`{}` goes on, `{withdraw}` puts everything back", command("resume"))
         }
-        () if held == Some("Braked") => {
+        () if held == Some(&Reason::Braked) => {
             format!("`firebreak brake off` goes on, `{withdraw}` puts everything back")
         }
         () if !waiting.is_empty() => format!("{} lets it go on", waiting.join(" or ")),
@@ -34,9 +36,12 @@ pub fn next(incident: &Incident) -> String {
     }
 }
 
-/// What moves an Incident on, if the reason why it needs a person does not say so itself.
-pub fn unsaid(incident: &Incident, held: &Held) -> Option<String> {
-    (!held.message.contains("firebreak ")).then(|| next(incident))
+/// Whether a person must act, and why; or why it waits. The message beside it names the commands.
+pub fn held(held: &Held) -> (Tone, String) {
+    match held.reason.moves_on() {
+        MovesOn::Itself => (Tone::Busy, format!("waits: {}", held.reason)),
+        MovesOn::Person | MovesOn::Nothing => (Tone::Bad, format!("a person must act: {}", held.reason)),
+    }
 }
 
 /// How a closed Incident ended, and that it stays so.

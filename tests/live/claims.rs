@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::{
-    drill::{self, Drill, SpecWrites, closed, heartbeats, is_stalled, message_of, spec_writes},
+    drill::{self, Drill, SpecWrites, closed, heartbeats, is_stalled, is_waiting, message_of, spec_writes},
     support::{
         object::Object,
         proxy::{Call, Fault, Rule},
@@ -29,15 +29,15 @@ async fn the_incident_of_a_person_is_the_one_and_a_second_is_held_and_names_it()
     // Long enough that the first is open when the alarm rings.
     let policy = drill.policy_with(|spec| spec["recovery"] = json!({"for": "4s", "between": "0s"})).await;
     let first = by_hand(&drill, "first").await;
-    let waiting = first.wait_until("asks", |incident| is_stalled(incident, "NotClassified")).await;
+    let waiting = first.wait_until("asks", |incident| is_waiting(incident, "NotClassified")).await;
     assert_eq!(waiting.data["status"]["changesInForce"], 0, "{first}");
     let uid = json!(waiting.metadata.uid);
     policy.wait_until("claimed", |policy| policy.data["status"]["activeIncident"]["uid"] == uid).await;
 
     let second = by_hand(&drill, "second").await;
-    let held = second.wait_until("Held", |incident| is_stalled(incident, "AnotherIncident")).await;
+    let held = second.wait_until("Held", |incident| is_waiting(incident, "AnotherIncident")).await;
     assert_eq!(held.data["status"]["phase"], "Held", "{second}");
-    assert!(message_of(&held, "Stalled").contains("Incident first"), "{second}");
+    assert!(message_of(&held, "Reconciling").contains("Incident first"), "{second}");
 
     drill.ring().await;
     first.wait_for_condition("Mitigated", "True").await;

@@ -4,7 +4,7 @@ use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{self, Drill, change_of, has_fallen, heartbeats, is_stalled, message_of, two_levels},
+    drill::{self, Drill, change_of, has_fallen, heartbeats, is_waiting, message_of, two_levels},
     support::object::{Object, condition},
 };
 
@@ -138,7 +138,7 @@ async fn an_incident_that_is_not_pinned_any_more_is_as_severe_as_the_rules_say()
 #[tokio::test]
 async fn an_incident_that_is_not_pinned_any_more_recovers_when_no_rule_holds() {
     let (drill, _operator, models, incident) = pinned("by-hand-quiet", false).await;
-    assert!(!is_stalled(&incident.get().await, "NotClassified"), "{incident}");
+    assert!(!is_waiting(&incident.get().await, "NotClassified"), "{incident}");
     kubectl_apply(&drill, "seen", json!({})).await;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");

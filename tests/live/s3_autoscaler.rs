@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     drill::{
-        Drill, History, SpecWrites, change_of, heartbeats, is_stalled, message_of, rights, spec_writes,
+        Drill, History, SpecWrites, change_of, heartbeats, is_waiting, message_of, rights, spec_writes,
         times, touches,
     },
     support::{manifest, object::Object, operator::Operator, rights::Rule},
@@ -143,7 +143,7 @@ async fn three_limits_are_raised_under_one_ceiling_once_and_go_back() {
     });
     drill.world.apply("alice", &again.to_string()).await;
     let second = drill.open("second", json!({"severity": "P0"})).await;
-    second.wait_until("Held", |incident| is_stalled(incident, "AnotherIncident")).await;
+    second.wait_until("Held", |incident| is_waiting(incident, "AnotherIncident")).await;
     heartbeats(operator, 3).await;
     let seen = incident.get().await;
     let step = &seen.data["status"]["steps"][0]["targets"];
@@ -283,11 +283,11 @@ async fn an_autoscaler_that_still_needs_its_limit_keeps_it_until_it_wants_no_mor
     scene.drill.hush().await;
     let waits = incident
         .wait_until("waits", |incident| {
-            is_stalled(incident, "AutoscalerStillNeedsIt")
+            is_waiting(incident, "AutoscalerStillNeedsIt")
                 && change_of(incident, "calm")["state"] == "Reverted"
         })
         .await;
-    let message = message_of(&waits, "Stalled");
+    let message = message_of(&waits, "Reconciling");
     for word in ["busy", "wants 8", "5 was its limit", "firebreak withdraw"] {
         assert!(message.contains(word), "{incident}: no {word} in {message:?}");
     }
@@ -296,7 +296,7 @@ async fn an_autoscaler_that_still_needs_its_limit_keeps_it_until_it_wants_no_mor
     let waits = incident.get().await;
     assert_eq!(change_of(&waits, "busy")["state"], "Applied", "{incident}");
     assert_eq!(times(&waits, "Relapse"), 0, "{incident}: waiting is no relapse");
-    assert!(is_stalled(&waits, "AutoscalerStillNeedsIt"), "{incident}");
+    assert!(is_waiting(&waits, "AutoscalerStillNeedsIt"), "{incident}");
 
     wanting.abort();
     let wanting = want(&scene, &busy, 5);

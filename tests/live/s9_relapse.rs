@@ -82,7 +82,7 @@ async fn a_rule_that_holds_again_takes_the_withdrawal_back_and_after_the_last_ti
     let held = incident.wait_until("Held", |incident| is_stalled(incident, "Relapsed")).await;
     assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
     let message = message_of(&held, "Stalled");
-    for words in ["taken back 2 time(s)", "the workload needs this change", "firebreak withdraw"] {
+    for words in ["withdrawn 2 time(s)", "the workload needs this change", "firebreak withdraw"] {
         assert!(message.contains(words), "{incident}: no {words} in {message:?}");
     }
     assert_eq!(writes(&operator, &models), SpecWrites { applied: 5, returned: 2 }, "{incident}");

@@ -4,7 +4,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{self, Drill, Models, is_stalled, message_of},
+    drill::{self, Drill, Models, is_waiting, message_of},
     support::object::{Object, condition},
 };
 
@@ -34,11 +34,11 @@ fn chosen(incident: &DynamicObject) -> &Value {
 async fn waits_for(incident: &Object, other: &Object, namespace: &str) {
     let command = format!("firebreak withdraw {} -n {namespace}", other.name());
     let says = |seen: &DynamicObject| {
-        is_stalled(seen, "AnotherIncident") && message_of(seen, "Stalled").contains(&command)
+        is_waiting(seen, "AnotherIncident") && message_of(seen, "Reconciling").contains(&command)
     };
     let held = incident.wait_until(&command, says).await;
-    let message = message_of(&held, "Stalled");
-    for way in ["firebreak describe", "kubectl patch incident", "goes on by itself"] {
+    let message = message_of(&held, "Reconciling");
+    for way in ["firebreak describe", "kubectl patch incident", "then continues"] {
         assert!(message.contains(way), "{incident}: no {way} in {message}");
     }
     assert_eq!(chosen(&held), "drill", "{incident}");
@@ -70,19 +70,22 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     // No rule holds: it says what it waits for, and ends at once when a person has enough of it.
     let quiet = manifest(json!({"name": "quiet"}), json!({}));
     let given_up = kubectl(&drill, "apply", &quiet).await;
-    let held = given_up.wait_until("waits", |seen| is_stalled(seen, "NoPolicy")).await;
-    assert!(message_of(&held, "Stalled").contains(&format!("firebreak open POLICY -n {a}")), "{given_up}");
+    let held = given_up.wait_until("waits", |seen| is_waiting(seen, "NoPolicy")).await;
+    assert!(
+        message_of(&held, "Reconciling").contains(&format!("firebreak open POLICY -n {a}")),
+        "{given_up}"
+    );
     assert_eq!(chosen(&held), &Value::Null, "{given_up}");
     withdraw(&given_up).await;
     let deleted = kubectl(&drill, "apply", &manifest(json!({"name": "deleted"}), json!({}))).await;
-    deleted.wait_until("waits", |seen| is_stalled(seen, "NoPolicy")).await;
+    deleted.wait_until("waits", |seen| is_waiting(seen, "NoPolicy")).await;
     deleted.delete().await;
     deleted.wait_until_gone().await;
 
     // A pin says how severe it is and not what to do about it.
     let pinned = manifest(json!({"name": "pinned"}), json!({"severity": "P1"}));
     let pinned = kubectl(&drill, "apply", &pinned).await;
-    pinned.wait_until("waits", |seen| is_stalled(seen, "NoPolicy")).await;
+    pinned.wait_until("waits", |seen| is_waiting(seen, "NoPolicy")).await;
 
     // The rule holds, and the policy has opened its own first.
     let automatic = drill.respond(&policy).await;

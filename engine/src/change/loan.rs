@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Change, ChangeState, PodDeletion, Work, is_zero};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
+use crate::reason::Reason;
 use crate::value::whole;
 
 /// Whether a change is applied again after it was put back. What a person has undone never is.
@@ -331,12 +332,12 @@ impl Change {
             self.explain(None);
         } else {
             self.state = ChangeState::Ceded;
-            self.explain(Some(("ValueOfAnother", ceded.join("; "))));
+            self.explain(Some((Reason::ValueOfAnother, ceded.join("; "))));
         }
     }
 
     /// The loan has become permanent: its record is off the object.
-    pub fn kept(&mut self, reason: &str, why: &str) {
+    pub fn kept(&mut self, reason: Reason, why: &str) {
         let Some(loan) = self.work.loan_mut() else { return };
         loan.fence = None;
         self.stand(ChangeState::Kept, reason, why);
@@ -346,6 +347,6 @@ impl Change {
     pub fn object_gone(&mut self) {
         let Some(loan) = self.work.loan_mut() else { return };
         loan.fence = None;
-        self.stand(ChangeState::Ceded, "ObjectGone", "the object was deleted");
+        self.stand(ChangeState::Ceded, Reason::ObjectGone, "the object was deleted");
     }
 }

@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request};
 pub(crate) use self::stored::read;
-pub use self::stored::{PodDeletion, REFUSED};
+pub use self::stored::PodDeletion;
 use crate::id::{ChangeId, TargetId};
+use crate::reason::Reason;
 
 /// Where a change stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,10 +58,6 @@ pub enum ChangeState {
     Held,
 }
 
-/// The reason of a change that a person has let go of: its record stays on the object.
-pub const ABANDONED: &str = "Abandoned";
-/// The reason of a change that was let go of because the namespace of its Incident goes away.
-pub const NAMESPACE_GONE: &str = "NamespaceGone";
 
 /// One change of one step to one object: what every change has, and its work. One entry serves all its
 /// rounds.
@@ -98,7 +95,7 @@ pub struct Change {
     /// Why it stands so, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// The same for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
@@ -206,16 +203,15 @@ impl Change {
     }
 
     /// The change ends, or stands still, in `state` for this reason.
-    pub fn stand(&mut self, state: ChangeState, reason: &str, message: impl Into<String>) {
+    pub fn stand(&mut self, state: ChangeState, reason: Reason, message: impl Into<String>) {
         self.state = state;
         self.retry_at = None;
         self.explain(Some((reason, message.into())));
     }
 
     /// Says why it stands as it does, or that there is nothing to say.
-    pub fn explain(&mut self, why: Option<(&str, String)>) {
-        self.reason = why.as_ref().map(|(reason, _)| (*reason).to_owned());
-        self.message = why.map(|(_, message)| cut(&message, 1024));
+    pub fn explain(&mut self, why: Option<(Reason, String)>) {
+        (self.reason, self.message) = why.map(|(reason, message)| (reason, cut(&message, 1024))).unzip();
     }
 }
 

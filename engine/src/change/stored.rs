@@ -5,9 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Change, ChangeState, OperationType};
 use crate::id::{ChangeId, TargetId};
-
-/// The reason of an operation that the API server has refused.
-pub const REFUSED: &str = "Refused";
+use crate::reason::Reason;
 
 /// The deletion of one pod as part of the change that needs it. It is read, and never written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +45,7 @@ fn operation(loan: &Change, pod: PodDeletion) -> Change {
     let mut change = Change::operation(id, &loan.step, target, OperationType::DeletePod, owner);
     change.intend_operation(pod.sent_at);
     if let Some(why) = pod.refused {
-        change.stand(ChangeState::Intended, REFUSED, why);
+        change.stand(ChangeState::Intended, Reason::Refused, why);
     }
     change
 }

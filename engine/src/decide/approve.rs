@@ -19,6 +19,7 @@ use crate::incident::{ApprovalState, ApprovalStatus, Held, TimelineEntry};
 use crate::intent::Approval;
 use crate::period::{Period, after};
 use crate::policy::StepApproval;
+use crate::reason::Reason;
 use crate::rules::{SeverityRule, Step};
 
 /// What is well of the nodes, workloads or objects of a signal.
@@ -32,7 +33,7 @@ const ABOUT: [&str; 5] = [NEEDED, "Approved", "ApprovalUsed", "ApprovalVoid", "A
 
 /// Why a plan must be approved.
 pub(super) struct Needed {
-    reason: &'static str,
+    reason: Reason,
     why: String,
 }
 
@@ -166,8 +167,8 @@ impl Round<'_> {
             Some(_) | None => String::new(),
         };
         let message = format!(
-            "step {} would change {} object(s), and {}. {again}Look at the plan in status.changes, then approve it with \
-             `{}`, or put everything back with `{}`",
+            "step {} would change {} object(s), and {}. {again}Read the plan in status.changes, then approve it with \
+             `{}`, or revert everything with `{}`",
             step.name,
             plans.new_targets(),
             needed.why,
@@ -179,8 +180,8 @@ impl Round<'_> {
         self.next.changes.retain(|change| change.state != ChangeState::Planned || change.step != step.name);
         self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
         self.journal(plans.refused.iter().cloned());
-        self.pending(&step.name, needed.reason, &message);
-        self.next.held = Some(Held::new(needed.reason, &message, true).of_step(&step.name));
+        self.pending(&step.name, needed.reason.clone(), &message);
+        self.next.held = Some(Held::new(needed.reason.clone(), &message).of_step(&step.name));
     }
 
     /// Says it when it begins, and while something else holds the response too no second time.
@@ -209,12 +210,12 @@ impl Round<'_> {
         }
         if step.approval == StepApproval::Required {
             let why = "the policy says approval: Required".to_owned();
-            return Some(Needed { reason: "ApprovalRequired", why });
+            return Some(Needed { reason: Reason::ApprovalRequired, why });
         }
         if let Some(why) = self.too_many(step, plans) {
-            return Some(Needed { reason: "TooManyTargets", why });
+            return Some(Needed { reason: Reason::TooManyTargets, why });
         }
-        self.suspect_detector().map(|why| Needed { reason: "DetectorSuspect", why })
+        self.suspect_detector().map(|why| Needed { reason: Reason::DetectorSuspect, why })
     }
 
     /// Why it may be the detector that is sick; none if nothing speaks for it.

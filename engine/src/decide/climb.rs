@@ -12,6 +12,7 @@ use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
+use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
@@ -178,15 +179,15 @@ impl Round<'_> {
                 continue;
             }
             if !step.is_for(level) {
-                self.pending(&step.name, "OtherSeverity", &format!("it is not for {level}"));
+                self.pending(&step.name, Reason::OtherSeverity, &format!("it is not for {level}"));
                 continue;
             }
             left += 1;
             let waits = match &turn {
                 Turn::Next => None,
-                Turn::Wait(why) => Some(("WaitsForEarlierStep", why.clone())),
-                Turn::TooSoon(why) => Some(("MinStepInterval", why.clone())),
-                Turn::Mitigated => Some(("NotNeeded", "an earlier step was verified".to_owned())),
+                Turn::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
+                Turn::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
+                Turn::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
             };
             if let Some(waits) = waits {
                 let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
@@ -221,7 +222,11 @@ impl Round<'_> {
             return false;
         }
         if self.begun().len() >= STEPS {
-            self.pending(&step.name, "JournalFull", &format!("{STEPS} steps have begun; withdraw first"));
+            self.pending(
+                &step.name,
+                Reason::JournalFull,
+                &format!("{STEPS} steps have begun; withdraw first"),
+            );
             return false;
         }
         let plans = match self.is_listing_due(&step.name, RELIST_BUSY) {
@@ -238,12 +243,12 @@ impl Round<'_> {
         self.note(step, &plans);
         if plans.new_targets() == 0 {
             let (reason, text) = match (plans.matched, plans.refused.first()) {
-                (0, _) => ("NoTargets", "no object matches its targets now".to_owned()),
+                (0, _) => (Reason::NoTargets, "no object matches its targets now".to_owned()),
                 (_, Some(refused)) => (
-                    "NothingCanBeChanged",
+                    Reason::NothingCanBeChanged,
                     format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
                 ),
-                (_, None) => ("NothingToDo", "every matching object is so already".to_owned()),
+                (_, None) => (Reason::NothingToDo, "every matching object is so already".to_owned()),
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
@@ -272,13 +277,13 @@ impl Round<'_> {
     }
 
     /// Why the step's own condition keeps it from starting; none if it does not.
-    pub(super) fn closed_by_when(&self, step: &Step) -> Option<(&'static str, String)> {
+    pub(super) fn closed_by_when(&self, step: &Step) -> Option<(Reason, String)> {
         let when = step.when.as_ref()?;
         let found = when.evaluate(&self.assessment.values);
         match found.verdict {
             Verdict::True => None,
-            Verdict::False => Some(("WhenFalse", format!("its condition is false: {}", when.source()))),
-            Verdict::Unknown => Some(("WhenUnknown", found.why.unwrap_or_default())),
+            Verdict::False => Some((Reason::WhenFalse, format!("its condition is false: {}", when.source()))),
+            Verdict::Unknown => Some((Reason::WhenUnknown, found.why.unwrap_or_default())),
         }
     }
 
@@ -327,7 +332,7 @@ impl Round<'_> {
         if !self.may_carry_out(step, &plans) {
             return false;
         }
-        let full = plans.refused.iter().find(|change| change.reason.as_deref() == Some("JournalFull"));
+        let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
         if let Some(full) = full.cloned() {
             // Its own entry may find no room either.
             let status = self.step_status(&step.name);

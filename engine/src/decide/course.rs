@@ -10,6 +10,7 @@ use crate::incident::{Because, Closing, Held};
 use crate::intent::Response;
 use crate::period::after;
 use crate::policy::Mode;
+use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
@@ -53,7 +54,7 @@ impl Round<'_> {
             PolicyFact::Claimed { by, superseded: false } => {
                 return Course::Stand(claimed(&self.facts.incident, by));
             }
-            PolicyFact::NotChosen { why } => return Course::Stand(Held::new("NoPolicy", why, true)),
+            PolicyFact::NotChosen { why } => return Course::Stand(Held::new(Reason::NoPolicy, why)),
             PolicyFact::Unavailable { why } => return Course::Stand(unavailable(&self.facts.incident, why)),
             PolicyFact::Usable { .. } => {}
         }
@@ -118,28 +119,28 @@ impl Round<'_> {
 
 fn unavailable(incident: &IncidentId, why: &str) -> Held {
     Held::new(
-        "PolicyUnavailable",
+        Reason::PolicyUnavailable,
         &format!(
-            "{why}: nothing is applied and nothing is withdrawn by itself. Restore the policy, or put everything back \
-             with `{}`",
+            "{why}: until the policy can be used again, nothing is applied and nothing is reverted automatically. \
+             Restore the policy, or revert everything with `{}`",
             incident.withdraw_command()
         ),
-        true,
     )
 }
 
 fn claimed(incident: &IncidentId, by: &str) -> Held {
     let message = if by.is_empty() {
-        "no Incident has the policy's claim yet; this one goes on by itself as soon as it has it".to_owned()
+        "no Incident holds the claim of the policy yet; this one continues as soon as it holds the claim"
+            .to_owned()
     } else {
         let namespace = &incident.namespace;
         format!(
-            "Incident {by} is the open one of this policy. This one starts nothing until that one is closed, and then \
-             goes on by itself; delete it if it is not needed. What the other one does: \
-             `firebreak describe {by} -n {namespace}`. To put back what it changed and close it: \
+            "a policy has one open Incident at a time, and that is Incident {by}. This one starts nothing until {by} is \
+             closed, and then continues; delete it if you do not need it. To see what {by} does: \
+             `firebreak describe {by} -n {namespace}`. To revert its changes and close it: \
              `firebreak withdraw {by} -n {namespace}`, or `kubectl patch incident {by} -n {namespace} --type=merge \
              -p '{{\"spec\":{{\"response\":\"Withdrawn\"}}}}'`"
         )
     };
-    Held::new("AnotherIncident", &message, true)
+    Held::new(Reason::AnotherIncident, &message)
 }

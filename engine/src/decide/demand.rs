@@ -9,11 +9,9 @@ use crate::facts::{Demand, Look, LookResult};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::period::after;
+use crate::reason::Reason;
 use crate::rules::Step;
 use crate::value::whole;
-
-/// The reason of those that wait.
-const STILL_NEEDED: &str = "AutoscalerStillNeedsIt";
 
 impl Round<'_> {
     /// Those whose autoscaler wants no more than it was allowed before. The others wait, and say so.
@@ -27,7 +25,7 @@ impl Round<'_> {
         let age = self.facts.listing_age.get(&step.name).copied();
         let is_asked = age.is_some_and(|age| after(self.now, -age) >= due);
         if !self.is_listing_due(&step.name, if is_asked { RELIST_IDLE } else { RELIST_BUSY }) {
-            self.keep_saying(STILL_NEEDED);
+            self.keep_saying(&Reason::AutoscalerStillNeedsIt);
             return Vec::new();
         }
         self.wake_in(RELIST_IDLE);
@@ -92,18 +90,18 @@ impl Round<'_> {
             self.wake(Some(late));
         } else {
             let message = format!(
-                "{why}. It goes back by itself when the autoscaler wants no more than that, or now with `{}`",
+                "{why}. The limit is reverted as soon as the autoscaler wants no more than that. To revert it now: `{}`",
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new(STILL_NEEDED, &message, false));
+            self.next.held = Some(Held::new(Reason::AutoscalerStillNeedsIt, &message));
         }
-        self.not_done(&step.name, None, STILL_NEEDED, why);
+        self.not_done(&step.name, None, Reason::AutoscalerStillNeedsIt, why);
     }
 
     /// What a listing showed is so until the next one.
-    fn keep_saying(&mut self, reason: &str) {
+    fn keep_saying(&mut self, reason: &Reason) {
         if self.next.held.is_none() {
-            self.next.held = self.facts.state.held.clone().filter(|held| held.reason == reason);
+            self.next.held = self.facts.state.held.clone().filter(|held| held.reason == *reason);
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::id::{IncidentId, ResourceVersion};
 use crate::incident::Closing;
 use crate::period::after;
 use crate::policy::Revert;
+use crate::reason::Reason;
 use crate::undo;
 
 /// How long the traces may take when the step is not known any more.
@@ -84,7 +85,7 @@ impl Round<'_> {
     /// Not now, but never forgotten.
     fn cannot_put_back(&mut self, change: &mut Change, why: &str) {
         self.try_later(change, SignedDuration::ZERO);
-        change.explain(Some(("CannotPutBack", why.to_owned())));
+        change.explain(Some((Reason::CannotPutBack, why.to_owned())));
         self.wake(change.retry_at);
     }
 
@@ -234,12 +235,12 @@ impl Round<'_> {
             return;
         }
         if self.is_never_reverted(change) {
-            change.kept("RevertNever", "the step says revert: Never");
+            change.kept(Reason::RevertNever, "the step says revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)
             && (undo::is_in_force(object, &change.fields()) || self.is_kept_with_another(change))
         {
-            change.kept("KeptByPerson", "a person has made it permanent");
+            change.kept(Reason::KeptByPerson, "a person has made it permanent");
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {

@@ -3,6 +3,7 @@
 use super::Round;
 use super::plan::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
+use crate::reason::Reason;
 
 /// The most changes that one Incident's journal holds.
 pub(super) const CHANGES: usize = 300;
@@ -20,25 +21,28 @@ const LONGEST: usize = 512;
 pub(super) const STEPS: usize = 32;
 
 /// Why this change does not fit into one entry, in one word and for people.
-pub(super) fn misfit(change: &Change) -> Option<(&'static str, String)> {
+pub(super) fn misfit(change: &Change) -> Option<(Reason, String)> {
     let too_long = |field: &&FieldChange| {
         field.path.to_string().len().max(field.owner.as_ref().map_or(0, String::len)) > LONGEST
     };
     if let Some(field) = change.fields().iter().find(too_long) {
         return Some((
-            "CannotRecord",
+            Reason::CannotRecord,
             format!("{}: path or owners are longer than {LONGEST} bytes", field.path),
         ));
     }
     let (size, fields) = (size(change), change.fields().len());
     if fields > FIELDS {
         return Some((
-            "EntryTooLarge",
+            Reason::EntryTooLarge,
             format!("{fields} fields would change; at most {FIELDS} are allowed"),
         ));
     }
     (size > ENTRY).then(|| {
-        ("EntryTooLarge", format!("its journal entry would be {size} bytes; at most {ENTRY} are allowed"))
+        (
+            Reason::EntryTooLarge,
+            format!("its journal entry would be {size} bytes; at most {ENTRY} are allowed"),
+        )
     })
 }
 
@@ -83,7 +87,7 @@ impl Round<'_> {
                 bytes / 1024
             );
             let mut refused = change.with_fields(Vec::new());
-            refused.stand(ChangeState::Skipped, "JournalFull", full);
+            refused.stand(ChangeState::Skipped, Reason::JournalFull, full);
             plans.refused.push(refused);
         }
     }

@@ -18,6 +18,7 @@ use crate::facts::{Holder, Look, LookResult, Own, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::path::FieldPath;
+use crate::reason::Reason;
 use crate::rules::{Action, Reduction, Step};
 use crate::undo::{self, Loan};
 use crate::value::same;
@@ -81,7 +82,7 @@ impl Round<'_> {
                 }
             };
             return Some(Err(Plan::Refused {
-                reason: "HeldBy",
+                reason: Reason::HeldBy,
                 message: format!(
                     "Incident {} has changed it; {blocked}, or after `{}`",
                     loan.incident,
@@ -93,7 +94,7 @@ impl Round<'_> {
             && let Some(loan) = orphans.first()
         {
             return Some(Err(Plan::Refused {
-                reason: "OrphanedRecord",
+                reason: Reason::OrphanedRecord,
                 message: format!(
                     "Incident {} is gone and its change is still there; put it back with `{}`",
                     loan.incident,

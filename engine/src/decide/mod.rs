@@ -38,6 +38,7 @@ use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
 use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
+use crate::reason::Reason;
 use crate::rules::{Rules, Step, begun_step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
 use crate::undo::GuardedPatch;
@@ -234,11 +235,14 @@ impl<'a> Round<'a> {
         self.next.held = None;
         if self.next.classified_at.is_none() {
             let wait = format!(
-                "no rule of the policy holds, so nothing is applied; it closes after recovery.for. Look at status.rules, set \
-                 spec.severity, or close it with `{}`",
+                "no rule of the policy holds, so nothing is applied, and the Incident closes after recovery.for; \
+                 status.rules says why. To respond anyway, pin the severity: `kubectl patch incident {} -n {} --type=merge \
+                 -p '{{\"spec\":{{\"severity\":\"P1\"}}}}'`. To close it now: `{}`",
+                self.facts.incident.name,
+                self.facts.incident.namespace,
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new("NotClassified", &wait, false));
+            self.next.held = Some(Held::new(Reason::NotClassified, &wait));
         }
         self.watch_steps();
         if self.relapses_are_used_up() {
@@ -325,20 +329,20 @@ impl<'a> Round<'a> {
         self.facts.outcomes.get(&id)
     }
 
-    fn not_done(&mut self, step: &str, target: Option<&Target>, reason: &str, message: &str) {
+    fn not_done(&mut self, step: &str, target: Option<&Target>, reason: Reason, message: &str) {
         self.why.push(WhyNot {
             step: step.to_owned(),
             target: target.map(|target| target.id.clone()),
-            reason: reason.to_owned(),
+            reason,
             message: message.to_owned(),
         });
     }
 
     /// Says why a step has not begun.
-    fn pending(&mut self, step: &str, reason: &str, message: &str) {
-        self.not_done(step, None, reason, message);
+    fn pending(&mut self, step: &str, reason: Reason, message: &str) {
+        self.not_done(step, None, reason.clone(), message);
         let status = self.step_status(step);
-        status.reason = Some(reason.to_owned());
+        status.reason = Some(reason);
         status.message = Some(cut(message, 1024));
     }
 }

@@ -6,9 +6,10 @@
 //! makes a second request harmless.
 
 use super::Round;
-use crate::change::{Change, ChangeState, Delivery, REFUSED};
+use crate::change::{Change, ChangeState, Delivery};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::Outcome;
+use crate::reason::Reason;
 
 impl Round<'_> {
     /// Takes in what became of the requests that were sent.
@@ -45,7 +46,7 @@ impl Round<'_> {
             }
             Outcome::Refused { code, why, .. } => {
                 let why = format!("the API server answered {code}: {why}");
-                change.stand(ChangeState::Intended, REFUSED, why);
+                change.stand(ChangeState::Intended, Reason::Refused, why);
             }
             Outcome::Later { conflict: false, .. } => {}
             Outcome::Unclear { .. } => change.state = ChangeState::Unclear,

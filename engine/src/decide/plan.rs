@@ -7,6 +7,7 @@ use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Part, Target};
 use crate::gitops;
 use crate::id::ChangeId;
+use crate::reason::Reason;
 use crate::rules::Step;
 use crate::undo;
 use crate::verdict::Verdict;
@@ -71,12 +72,12 @@ impl Round<'_> {
         let listed = match self.looked(Look::Step(step.name.clone()))? {
             LookResult::Listed(listing) => listing,
             LookResult::Refused { why } => {
-                self.pending(&step.name, "CannotListTargets", why);
+                self.pending(&step.name, Reason::CannotListTargets, why);
                 self.wake_in(RELIST_IDLE);
                 return None;
             }
             LookResult::Failed { why } => {
-                self.pending(&step.name, "TargetsUnknown", why);
+                self.pending(&step.name, Reason::TargetsUnknown, why);
                 self.wake_in(super::climb::RELIST_BUSY);
                 return None;
             }
@@ -103,12 +104,12 @@ impl Round<'_> {
             plans.refused.insert(0, scheduler);
         }
         self.refuse_what_does_not_fit(&mut plans);
-        for refused in plans.refused.iter().filter(|c| c.reason.as_deref() == Some("JournalFull")) {
+        for refused in plans.refused.iter().filter(|c| c.reason == Some(Reason::JournalFull)) {
             let message = refused.message.clone().unwrap_or_default();
             self.why.push(WhyNot {
                 step: step.name.clone(),
                 target: Some(refused.target.clone()),
-                reason: "JournalFull".to_owned(),
+                reason: Reason::JournalFull,
                 message,
             });
         }
@@ -126,7 +127,7 @@ impl Round<'_> {
             Verdict::False => return,
             Verdict::Unknown => {
                 let why = target.match_problem.clone().unwrap_or_else(|| "where is Unknown".to_owned());
-                return self.not_done(&step.name, Some(target), "WhereUnknown", &why);
+                return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &why);
             }
         }
         let Some(plan) = self.consider(step, target) else { return };
@@ -144,16 +145,16 @@ impl Round<'_> {
             Plan::Change(fields) => {
                 if let Some(warning) = gitops::warning(&target.object, &fields) {
                     plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));
-                    self.not_done(&step.name, Some(target), gitops::WARNING, &warning);
+                    self.not_done(&step.name, Some(target), Reason::GitOpsWarning, &warning);
                 }
                 plans.changes.push((change(fields), target.clone()));
             }
             Plan::NothingToDo(why) => {
                 plans.nothing_to_do += 1;
-                self.not_done(&step.name, Some(target), "NothingToDo", &why);
+                self.not_done(&step.name, Some(target), Reason::NothingToDo, &why);
             }
             Plan::Refused { reason, message } if target.part == Part::Retired => {
-                self.not_done(&step.name, Some(target), reason, &message);
+                self.not_done(&step.name, Some(target), reason.clone(), &message);
                 let mut skipped = change(Vec::new());
                 skipped.stand(ChangeState::Skipped, reason, message);
                 plans.scheduler_refused = Some(skipped);
@@ -168,7 +169,7 @@ impl Round<'_> {
                 // What an earlier round has set still bounds a later one.
                 let mut skipped =
                     change(known.as_ref().map(|known| known.fields().to_vec()).unwrap_or_default());
-                skipped.stand(ChangeState::Skipped, reason, message.clone());
+                skipped.stand(ChangeState::Skipped, reason.clone(), message.clone());
                 self.not_done(&step.name, Some(target), reason, &message);
                 plans.refused.push(skipped);
             }
@@ -180,17 +181,17 @@ impl Round<'_> {
     pub(super) fn consider(&mut self, step: &Step, target: &Target) -> Option<Plan> {
         let refused = |reason, message: String| Some(Plan::Refused { reason, message });
         if target.exempt {
-            return refused("Exempt", format!("it or its namespace is annotated {}", undo::EXEMPT));
+            return refused(Reason::Exempt, format!("it or its namespace is annotated {}", undo::EXEMPT));
         }
         if let Some(owned_by) = &target.owned_by {
-            return refused("OwnedByController", owned_by.to_string());
+            return refused(Reason::OwnedByController, owned_by.to_string());
         }
         let record = match undo::record(&target.object) {
             Ok(record) => record,
             Err(error) => {
                 let reason = match &error {
-                    undo::BadRecord::Unreadable(_) => "RecordUnreadable",
-                    undo::BadRecord::OfAnotherObject(_) => "RecordOfAnotherObject",
+                    undo::BadRecord::Unreadable(_) => Reason::RecordUnreadable,
+                    undo::BadRecord::OfAnotherObject(_) => Reason::RecordOfAnotherObject,
                 };
                 let forget = format!("{} --forget", target.id.undo_command());
                 return refused(reason, format!("{}; look at it, then `{forget}` drops it", error.stable()));
@@ -206,7 +207,7 @@ impl Round<'_> {
             return refused(reason, why);
         }
         if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
-            return refused("CannotRecord", error.to_string());
+            return refused(Reason::CannotRecord, error.to_string());
         }
         Some(Plan::Change(fields))
     }
@@ -224,7 +225,7 @@ impl Round<'_> {
         let mut planned = Vec::new();
         for step in self.ladder.clone() {
             if !step.is_for(level) {
-                self.pending(&step.name, "OtherSeverity", &format!("it is not for {level}"));
+                self.pending(&step.name, Reason::OtherSeverity, &format!("it is not for {level}"));
                 continue;
             }
             let plans = match self.is_listing_due(&step.name, RELIST_IDLE) {
@@ -236,7 +237,7 @@ impl Round<'_> {
                 continue;
             };
             if let Some(message) = self.too_many(&step, &plans) {
-                self.not_done(&step.name, None, "TooManyTargets", &message);
+                self.not_done(&step.name, None, Reason::TooManyTargets, &message);
             }
             self.note(&step, &plans);
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
@@ -244,7 +245,7 @@ impl Round<'_> {
                 continue;
             }
             let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
-            let (reason, text) = self.closed_by_when(&step).unwrap_or(("Observe", observe));
+            let (reason, text) = self.closed_by_when(&step).unwrap_or((Reason::Observe, observe));
             self.pending(&step.name, reason, &text);
         }
         self.journal(planned);

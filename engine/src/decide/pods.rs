@@ -14,24 +14,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Round;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
-use crate::change::{Change, ChangeState, OperationType, REFUSED, cut};
+use crate::change::{Change, ChangeState, OperationType, cut};
 use crate::facts::{Look, LookResult};
 use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
 use crate::period::after;
 use crate::pods::{End, Pods, StuckPod};
+use crate::reason::Reason;
 use crate::rules::Step;
 
 /// How soon a deletion is sent again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The most pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
-/// The reason of a change one of whose pods does not end.
-const STUCK_TERMINATING: &str = "PodStuckTerminating";
-/// The reason of a change whose pods may not be deleted.
-const CANNOT_DELETE: &str = "CannotDeletePods";
-/// The reason of a change whose pods may not be listed.
-const CANNOT_LIST: &str = "CannotListPods";
 
 impl Round<'_> {
     /// Looks after the pods of everything that the step has changed, as far as it was read in this round.
@@ -85,7 +80,9 @@ impl Round<'_> {
                 let why = self.why_stuck(&self.next.changes[index], stuck);
                 say(&mut self.next.changes[index], why);
             }
-            Pods::Unknown(why) => say(&mut self.next.changes[index], Some((CANNOT_LIST, why.clone()))),
+            Pods::Unknown(why) => {
+                say(&mut self.next.changes[index], Some((Reason::CannotListPods, why.clone())));
+            }
             Pods::InOrder | Pods::NotYet => {}
         }
     }
@@ -100,8 +97,8 @@ impl Round<'_> {
             .collect();
         let now = self.now;
         for deletion in self.next.changes.iter_mut().filter(|change| open.contains(&change.id)) {
-            if deletion.reason.as_deref() == Some(REFUSED) {
-                deletion.stand(ChangeState::Skipped, "NotNeeded", "the pod is not in the way any more");
+            if deletion.reason == Some(Reason::Refused) {
+                deletion.stand(ChangeState::Skipped, Reason::NotNeeded, "the pod is not in the way any more");
             } else {
                 deletion.done(now);
             }
@@ -152,7 +149,7 @@ impl Round<'_> {
     }
 
     /// Why pods of the object keep the change from taking effect.
-    fn why_stuck(&self, change: &Change, stuck: &[StuckPod]) -> Option<(&'static str, String)> {
+    fn why_stuck(&self, change: &Change, stuck: &[StuckPod]) -> Option<(Reason, String)> {
         let namespace = &change.target.namespace;
         let lost = stuck.iter().find_map(|pod| match &pod.end {
             End::Overdue(why) => Some((&pod.name, why)),
@@ -160,23 +157,23 @@ impl Round<'_> {
         });
         if let Some((name, why)) = lost {
             let message = format!(
-                "pod {name} is Terminating: {why}. The others wait for it, and Firebreak deletes none by force. If it is \
-                 certain that it runs no more: `kubectl delete pod {name} -n {namespace} --force`"
+                "pod {name} is Terminating: {why}. The others wait for it, and Firebreak never force-deletes a pod. Once \
+                 you are certain that it has stopped: `kubectl delete pod {name} -n {namespace} --force`"
             );
-            return Some((STUCK_TERMINATING, message));
+            return Some((Reason::PodStuckTerminating, message));
         }
         let is_refused =
-            |deletion: &&Change| deletion.reason.as_deref() == Some(REFUSED) && is_among(deletion, stuck);
+            |deletion: &&Change| deletion.reason == Some(Reason::Refused) && is_among(deletion, stuck);
         let refused = self.next.on_behalf_of(change).find(is_refused)?;
         let (name, why) = (&refused.target.name, refused.message.as_ref()?);
         let message =
             format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
-        Some((CANNOT_DELETE, message))
+        Some((Reason::CannotDeletePods, message))
     }
 
     /// Says with the step, unless it helped already, why pods keep a change from it.
     pub(super) fn say_which_pods_stay(&mut self, step: &Step) {
-        let said = self.next.changes_of(&step.name).find(|change| is_about_pods(change.reason.as_deref()));
+        let said = self.next.changes_of(&step.name).find(|change| is_about_pods(change.reason.as_ref()));
         let said =
             said.and_then(|c| Some((c.reason.clone()?, format!("{}: {}", c.target, c.message.clone()?))));
         let is_verified = self.is_verified(&step.name);
@@ -185,7 +182,7 @@ impl Round<'_> {
             Some((reason, message)) => {
                 (status.reason, status.message) = (Some(reason), Some(cut(&message, 1024)));
             }
-            None if is_about_pods(status.reason.as_deref()) => (status.reason, status.message) = (None, None),
+            None if is_about_pods(status.reason.as_ref()) => (status.reason, status.message) = (None, None),
             None => {}
         }
     }
@@ -194,16 +191,16 @@ impl Round<'_> {
     pub(super) fn lost_pod(&self) -> Option<Held> {
         let is_lost = |change: &&Change| {
             let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
-            change.reason.as_deref() == Some(STUCK_TERMINATING) && (in_force || self.is_just_back(change))
+            change.reason == Some(Reason::PodStuckTerminating) && (in_force || self.is_just_back(change))
         };
         let change = self.next.changes.iter().find(is_lost)?;
         let message = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());
-        Some(Held::new(STUCK_TERMINATING, &message, true))
+        Some(Held::new(Reason::PodStuckTerminating, &message))
     }
 
     /// The same where nothing new is applied anyway.
     pub(super) fn lost_pod_on_the_way_back(&self) -> Option<Held> {
-        self.lost_pod().map(|held| Held { stops: false, ..held })
+        self.lost_pod().map(Held::only_said)
     }
 
     /// Whether pods with the template of the emergency are still in the way of what was put back. They are
@@ -249,13 +246,13 @@ impl Round<'_> {
     }
 }
 
-fn is_about_pods(reason: Option<&str>) -> bool {
-    matches!(reason, Some(STUCK_TERMINATING | CANNOT_DELETE | CANNOT_LIST))
+fn is_about_pods(reason: Option<&Reason>) -> bool {
+    matches!(reason, Some(Reason::PodStuckTerminating | Reason::CannotDeletePods | Reason::CannotListPods))
 }
 
 /// Says it with the change, unless that has something else to say.
-fn say(change: &mut Change, why: Option<(&str, String)>) {
-    if change.reason.is_none() || is_about_pods(change.reason.as_deref()) {
+fn say(change: &mut Change, why: Option<(Reason, String)>) {
+    if change.reason.is_none() || is_about_pods(change.reason.as_ref()) {
         change.explain(why);
     }
 }

@@ -4,7 +4,8 @@ use super::Round;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
-use crate::incident::{APPROVAL_REASONS, IncidentState, StepState, StepStatus, count};
+use crate::incident::{IncidentState, StepState, StepStatus, count};
+use crate::reason::Reason;
 use crate::rules::Step;
 
 impl Round<'_> {
@@ -122,7 +123,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
 
 /// Whether the step has not begun because its plan must be approved.
 fn awaits_approval(status: &StepStatus) -> bool {
-    status.reason.as_deref().is_some_and(|reason| APPROVAL_REASONS.contains(&reason))
+    status.reason.as_ref().is_some_and(Reason::asks_for_approval)
 }
 
 /// Whether everything of a step that stands on the objects was verified.

@@ -4,11 +4,10 @@ use super::Round;
 use crate::facts::PolicyFact;
 use crate::incident::Held;
 use crate::period::{Period, after, clock_time};
+use crate::reason::Reason;
 use crate::response::{RecentResponse, counted_before};
 use crate::rules::Rules;
 
-/// The reason of an Incident that is one too many.
-const TOO_MANY: &str = "TooManyIncidents";
 /// Earlier responses that are named.
 const NAMED: usize = 3;
 
@@ -25,22 +24,26 @@ impl Round<'_> {
         let newest: Vec<String> = before.iter().rev().take(NAMED).map(told).collect();
         let message = format!(
             "guardrails.maxIncidents allows {most} automatic response(s) per {}, and this is number {}, after {}{}: nothing \
-             is applied. Find out why they come so often. It goes on when the guardrail is raised; or withdraw it with \
-             `{}` and apply an Incident by hand, which the guardrail does not count",
+             is applied. Find out why they come so often. To let this one continue, raise the guardrail in the policy. Or \
+             close it with `{}` and open one by hand, which the guardrail does not count",
             Period::from(rules.limits.max_incidents_per),
             before.len() + 1,
             newest.join(", "),
             if before.len() > NAMED { " and others" } else { "" },
             self.facts.incident.withdraw_command()
         );
-        Some(Held::new(TOO_MANY, &message, true))
+        Some(Held::new(Reason::TooManyIncidents, &message))
     }
 
     /// Nothing new is applied. What is applied is watched, and recovery goes on.
     pub(super) fn hold(&mut self, held: Held) {
         for step in self.ladder.clone() {
             if !super::is_begun(&self.next, &step.name) {
-                self.pending(&step.name, &held.reason, "see the condition Stalled of this Incident");
+                self.pending(
+                    &step.name,
+                    held.reason.clone(),
+                    "the whole Incident waits for this; its condition Stalled has the details",
+                );
             }
         }
         self.watch_steps();

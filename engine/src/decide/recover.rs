@@ -20,8 +20,8 @@ use super::wave::Wave;
 use crate::change::{Change, ChangeState};
 use crate::id::ChangeId;
 use crate::incident::{Because, Closing, Held, Withdrawal};
-use crate::phase::AWAITING_WITHDRAWAL;
 use crate::policy::Revert;
+use crate::reason::Reason;
 use crate::rules::Step;
 
 /// How far a withdrawal in waves has come in this round.
@@ -79,10 +79,10 @@ impl Round<'_> {
 
     fn await_withdrawal(&mut self) {
         let message = format!(
-            "no rule holds, and what is left goes back only on request: put it back with `{}`",
+            "no rule holds, and the changes that are left are reverted only on request: `{}`",
             self.facts.incident.withdraw_command()
         );
-        self.next.held = Some(Held::new(AWAITING_WITHDRAWAL, &message, false));
+        self.next.held = Some(Held::new(Reason::AwaitingWithdrawal, &message));
         self.watch_steps();
         self.next.held = self.lost_pod().or_else(|| self.next.held.take());
     }
@@ -176,5 +176,5 @@ impl Round<'_> {
 
 /// Whether it could not be put back for now, so that nothing else waits for it.
 pub(super) fn is_stuck(change: &Change) -> bool {
-    matches!(change.reason.as_deref(), Some("CannotPutBack" | "CannotRead"))
+    matches!(change.reason, Some(Reason::CannotPutBack | Reason::CannotRead))
 }

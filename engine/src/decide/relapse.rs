@@ -10,6 +10,7 @@ use super::Round;
 use crate::change::{Again, Change, ChangeState};
 use crate::incident::{Because, Held};
 use crate::policy::Severity;
+use crate::reason::Reason;
 use crate::rules::{Rules, Step};
 
 /// Why a withdrawal has to be taken back.
@@ -86,11 +87,12 @@ impl Round<'_> {
     pub(super) fn held_by_relapses(&self) -> Held {
         let number = self.next.relapses;
         let message = format!(
-            "taken back {number} time(s), and each time the emergency came back: the workload needs this change. \
-             Remove the cause, then put everything back with `{}`",
-            self.facts.incident.withdraw_command()
+            "the response was withdrawn {number} time(s), and each time the emergency came back: the workload needs this \
+             change. Fix the cause and revert everything with `{}`, or make the changes permanent with `{}`",
+            self.facts.incident.withdraw_command(),
+            self.facts.incident.command("keep")
         );
-        Held::new("Relapsed", &message, true)
+        Held::new(Reason::Relapsed, &message)
     }
 
     /// After a relapse the response goes on in the same round.

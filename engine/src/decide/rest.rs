@@ -13,11 +13,8 @@ use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Brake, Look, LookResult, Own};
 use crate::incident::{Closing, Held};
 use crate::intent::Response;
+use crate::reason::Reason;
 
-/// The reason while a person has paused it.
-const PAUSED: &str = "Paused";
-/// The reason while the brake is engaged.
-const BRAKED: &str = "Braked";
 /// How often the brake is read while it is engaged.
 const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
@@ -29,11 +26,11 @@ impl Round<'_> {
         }
         if self.facts.intent.response == Response::Paused {
             let message = format!(
-                "paused by {}: nothing is applied and nothing goes back by itself. It goes on with `{}`",
+                "paused by {}: nothing is applied, and nothing is reverted automatically. To continue: `{}`",
                 self.facts.intent.person(),
                 self.facts.incident.command("resume")
             );
-            return Course::Rest(Held::new(PAUSED, &message, true));
+            return Course::Rest(Held::new(Reason::Paused, &message));
         }
         let writes_nothing = match course {
             Course::Observe => true,
@@ -48,14 +45,14 @@ impl Round<'_> {
         match self.brake() {
             Some(Brake::Engaged { why }) if !writes_nothing => {
                 let message = format!(
-                    "{why}: nothing is applied and nothing goes back by itself. It goes on with `firebreak brake off`; \
-                     `{}` works meanwhile",
+                    "{why}: nothing is applied, and nothing is reverted automatically. To continue: `firebreak brake off`. \
+                     To revert everything of this Incident all the same: `{}`",
                     self.facts.incident.withdraw_command()
                 );
-                Course::Rest(Held::new(BRAKED, &message, true))
+                Course::Rest(Held::new(Reason::Braked, &message))
             }
             // Until it is read, what was braked stays so: nothing else has to be read in vain.
-            None if self.was_held_by(BRAKED) && !writes_nothing => {
+            None if self.was_held_by(&Reason::Braked) && !writes_nothing => {
                 self.facts.state.held.clone().map_or(course, Course::Rest)
             }
             Some(_) | None => course,
@@ -78,7 +75,7 @@ impl Round<'_> {
     /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
     /// other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
-        let was_braked = self.was_held_by(BRAKED);
+        let was_braked = self.was_held_by(&Reason::Braked);
         let closes_for_a_person = self.next.closing.is_some_and(Closing::is_for_a_person);
         let matters = !self.look.is_empty() || !self.effects.is_empty() || was_braked;
         if matters
@@ -93,16 +90,20 @@ impl Round<'_> {
     /// Nothing is written. What is in force is watched, so that its state stays true.
     pub(super) fn rest(&mut self, held: Held) {
         if self.facts.state.held.as_ref().is_none_or(|old| old.reason != held.reason) {
-            self.happen(&held.reason, &held.message);
+            self.happen(held.reason.name(), &held.message);
         }
         for step in self.ladder.clone() {
             if !super::is_begun(&self.next, &step.name) {
-                self.pending(&step.name, &held.reason, "see the condition Stalled of this Incident");
+                self.pending(
+                    &step.name,
+                    held.reason.clone(),
+                    "the whole Incident waits for this; its condition Stalled has the details",
+                );
             }
         }
         self.next.quiet_until = None;
         self.watch_steps();
-        if held.reason == BRAKED {
+        if held.reason == Reason::Braked {
             self.wake_in(BRAKE_AGAIN);
         }
         self.next.held = Some(held);
@@ -114,7 +115,7 @@ impl Round<'_> {
             return;
         }
         // The brake may be engaged by now; then this waits for it, and is not lost.
-        if self.was_held_by(PAUSED) && self.facts.intent.response != Response::Paused {
+        if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
             self.next.changes.iter_mut().for_each(start_anew);
         }
         if self.is_silent || !self.has_rested() {
@@ -127,13 +128,13 @@ impl Round<'_> {
         }
     }
 
-    fn was_held_by(&self, reason: &str) -> bool {
-        self.facts.state.held.as_ref().is_some_and(|held| held.reason == reason)
+    fn was_held_by(&self, reason: &Reason) -> bool {
+        self.facts.state.held.as_ref().is_some_and(|held| held.reason == *reason)
     }
 
     /// Whether it rested until now, so that what listings before had given a person to decide is not known any more.
     pub(super) fn has_rested(&self) -> bool {
-        self.was_held_by(PAUSED) || self.was_held_by(BRAKED)
+        self.facts.state.held.as_ref().is_some_and(|held| held.reason.is_a_rest())
     }
 }
 
@@ -141,13 +142,13 @@ impl Round<'_> {
 fn start_anew(change: &mut Change) {
     match change.state {
         // Its values are in force without a record: they would be taken for those from before.
-        ChangeState::Failed if change.reason.as_deref() == Some("RecordNotKept") => {}
+        ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
         ChangeState::Failed if change.round > 1 => {
-            change.stand(ChangeState::Reverted, "Resumed", "it is tried again after a pause");
+            change.stand(ChangeState::Reverted, Reason::Resumed, "it is tried again after a pause");
             change.set_again(Again::Always);
         }
         ChangeState::Failed => {
-            change.stand(ChangeState::Skipped, "Resumed", "it is tried again after a pause");
+            change.stand(ChangeState::Skipped, Reason::Resumed, "it is tried again after a pause");
         }
         ChangeState::Held => change.state = ChangeState::Unclear,
         ChangeState::Reverted if change.again() == Again::AfterPause => change.set_again(Again::IfMatching),

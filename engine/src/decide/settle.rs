@@ -24,6 +24,7 @@ use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target, is_due};
 use crate::id::digest;
 use crate::period::{Period, after};
+use crate::reason::Reason;
 use crate::rules::Step;
 use crate::undo;
 
@@ -40,8 +41,6 @@ const NEXT_TURN: SignedDuration = SignedDuration::from_millis(50);
 const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
 /// The longest Retry-After that is believed.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
-/// The reason of an intent whose fence the server refuses: its late requests must be waited out.
-const FENCE_REFUSED: &str = "FenceRefused";
 
 impl Round<'_> {
     /// Settles everything that is under way, as far as this round can: open
@@ -109,24 +108,27 @@ impl Round<'_> {
             Outcome::Refused { code, why, .. } => {
                 change.state = ChangeState::Intended;
                 self.try_later(change, SignedDuration::ZERO);
-                change.explain(Some(("Refused", format!("the API server answered {code}: {why}"))));
+                change.explain(Some((Reason::Refused, format!("the API server answered {code}: {why}"))));
             }
             Outcome::Later { conflict: true, .. } => {
                 change.state = ChangeState::Intended;
                 self.met_a_conflict(change);
-                change.explain(Some(("Conflict", "somebody else wrote the object in between".to_owned())));
+                change.explain(Some((
+                    Reason::Conflict,
+                    "somebody else wrote the object in between".to_owned(),
+                )));
             }
             Outcome::Later { conflict: false, after } => {
                 change.state = ChangeState::Intended;
                 self.try_later(change, after.unwrap_or_default());
                 let throttled = "the API server asked to try again later (429)";
-                change.explain(Some(("Throttled", throttled.to_owned())));
+                change.explain(Some((Reason::Throttled, throttled.to_owned())));
             }
             Outcome::Unclear { why } => {
                 change.state = ChangeState::Unclear;
                 self.try_later(change, SignedDuration::ZERO);
                 let unknown = format!("the answer does not say whether it was applied: {why}");
-                change.explain(Some(("OutcomeUnknown", unknown)));
+                change.explain(Some((Reason::OutcomeUnknown, unknown)));
             }
         }
     }
@@ -141,7 +143,7 @@ impl Round<'_> {
         );
         change.set_applied_at(self.now);
         self.happen("ChangeFailed", &format!("{}: {message}", change.target));
-        change.stand(ChangeState::Failed, "RecordNotKept", message);
+        change.stand(ChangeState::Failed, Reason::RecordNotKept, message);
     }
 
     /// Whatever became of the fence, a live read tells; only a no is remembered.
@@ -151,7 +153,7 @@ impl Round<'_> {
             Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
             Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
-            Outcome::Refused { .. } => change.reason = Some(FENCE_REFUSED.to_owned()),
+            Outcome::Refused { .. } => change.reason = Some(Reason::FenceRefused),
         }
     }
 
@@ -200,7 +202,10 @@ impl Round<'_> {
             LookResult::Found(target) => target,
             LookResult::Gone => return change.object_gone(),
             LookResult::Refused { why } | LookResult::Failed { why } => {
-                change.explain(Some(("CannotRead", format!("whether it was applied cannot be read: {why}"))));
+                change.explain(Some((
+                    Reason::CannotRead,
+                    format!("whether it was applied cannot be read: {why}"),
+                )));
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
@@ -244,7 +249,7 @@ impl Round<'_> {
         if change.state == ChangeState::Unclear && change.tries >= UNKNOWN_ROUNDS {
             let why = change.message.clone().unwrap_or_default();
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.target));
-            return change.stand(ChangeState::Held, "OutcomeUnknown", why);
+            return change.stand(ChangeState::Held, Reason::OutcomeUnknown, why);
         }
         if self.is_being_written(&change.target) {
             return;
@@ -266,13 +271,13 @@ impl Round<'_> {
         let (reason, why) = match plan {
             Plan::Change(fields) if self.is_beyond_approval(change, &fields) => {
                 let why = "the object has changed since its plan was approved; it needs a new approval";
-                ("PlanChanged", why.to_owned())
+                (Reason::PlanChanged, why.to_owned())
             }
             Plan::Change(fields) => {
                 change.set_fields(fields);
                 return self.intend(change, target);
             }
-            Plan::NothingToDo(why) => ("NothingToDo", why),
+            Plan::NothingToDo(why) => (Reason::NothingToDo, why),
             Plan::Refused { reason, message } => (reason, message),
         };
         change.set_fence(fence_on(target));
@@ -296,14 +301,14 @@ impl Round<'_> {
                 self.next.first_action_at.get_or_insert(self.now);
                 self.effect(change, Act::Apply, patch);
             }
-            Err(error) => change.stand(ChangeState::Skipped, "CannotRecord", error.to_string()),
+            Err(error) => change.stand(ChangeState::Skipped, Reason::CannotRecord, error.to_string()),
         }
     }
 
     /// Moves the object's version, so that a late request finds it changed.
     fn fence(&mut self, change: &mut Change, target: &Target, why: &str) {
         // Where annotations reach the pods, a fence would restart them.
-        if change.reason.as_deref() == Some(FENCE_REFUSED) || target.slots.metadata_propagates {
+        if change.reason == Some(Reason::FenceRefused) || target.slots.metadata_propagates {
             let safe = after(change.sent_at.unwrap_or(self.now), LATE_REQUEST);
             if safe <= self.now {
                 change.set_fence(None);
@@ -316,10 +321,10 @@ impl Round<'_> {
         }
         let nonce = format!("{}-{}", change.id, target.version.as_str());
         let Ok(patch) = undo::fence_patch(&target.object, &nonce) else { return };
-        let reason = change.reason.clone().unwrap_or_else(|| "GivenUp".to_owned());
+        let reason = change.reason.clone().unwrap_or(Reason::GivenUp);
         change.set_fence(Some(nonce));
         change.sending(target.version.clone(), self.now);
-        change.explain(Some((&reason, why.to_owned())));
+        change.explain(Some((reason, why.to_owned())));
         self.effect(change, Act::Fence, patch);
     }
 
@@ -329,10 +334,10 @@ impl Round<'_> {
             if self.next.closing.is_none() && change.round > 1 {
                 change.set_again(Again::Possible); // the emergency may come back once more
             }
-            return change.stand(not_in_force(change), "Withdrawn", why);
+            return change.stand(not_in_force(change), Reason::Withdrawn, why);
         }
-        let reason = change.reason.clone().unwrap_or_else(|| "Timeout".to_owned());
-        change.stand(ChangeState::Failed, &reason, why);
+        let reason = change.reason.clone().unwrap_or(Reason::Timeout);
+        change.stand(ChangeState::Failed, reason, why);
         self.happen("ChangeFailed", &format!("{}: {why}", change.target));
     }
 

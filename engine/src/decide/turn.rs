@@ -7,6 +7,7 @@ use crate::change::{Change, ChangeState};
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
+use crate::reason::{MovesOn, Reason};
 
 /// Whether a step that has not begun may start.
 pub(super) enum Turn {
@@ -75,26 +76,32 @@ impl Round<'_> {
                 .collect();
             if let Some(first) = failed.first().filter(|_| step.on_failure == OnFailure::Halt) {
                 let message = format!(
-                    "step {}: {} target(s) failed, the first is {}: {}. Remove the cause, or put everything back with `{}`",
+                    "step {}: {} target(s) failed; the first is {}: {}. Fix the cause, then try again with `{}` and `{}`, \
+                     or revert everything with `{}`",
                     step.name,
                     failed.len(),
                     first.target,
                     first.message.clone().unwrap_or_default(),
+                    self.facts.incident.command("pause"),
+                    self.facts.incident.command("resume"),
                     self.facts.incident.withdraw_command()
                 );
-                return Some(Held::new("StepFailed", &message, true));
+                return Some(Held::new(Reason::StepFailed, &message));
             }
             let unknown =
                 |change: &&Change| change.state == ChangeState::Held || self.is_overdue(change, &step);
             if let Some(change) = self.next.changes_of(&step.name).find(unknown) {
                 let message = format!(
-                    "step {}: nobody can tell whether {} was changed: {}. Look at the object, then put everything back with `{}`",
+                    "step {}: Firebreak cannot tell whether {} was changed: {}. Look at the object, then let Firebreak try \
+                     again with `{}` and `{}`, or revert everything with `{}`",
                     step.name,
                     change.target,
                     change.message.clone().unwrap_or_default(),
+                    self.facts.incident.command("pause"),
+                    self.facts.incident.command("resume"),
                     self.facts.incident.withdraw_command()
                 );
-                return Some(Held::new("OutcomeUnknown", &message, true));
+                return Some(Held::new(Reason::OutcomeUnknown, &message));
             }
         }
         self.next.held.take()
@@ -105,13 +112,14 @@ impl Round<'_> {
         let Some(first) = self.ladder.iter().find(|step| step.is_for(level)) else { return };
         if left == 0 && matches!(turn, Turn::Next) {
             let message = &format!(
-                "every step was tried and the rule still holds: look at the cause, then withdraw with `{}`",
+                "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
+                 everything: `{}`",
                 self.facts.incident.withdraw_command()
             );
-            if self.facts.state.held.as_ref().is_none_or(|held| held.reason != "LadderUsedUp") {
+            if self.facts.state.held.as_ref().is_none_or(|held| held.reason != Reason::LadderUsedUp) {
                 self.happen("LadderUsedUp", message);
             }
-            self.next.held = Some(Held::new("LadderUsedUp", message, true));
+            self.next.held = Some(Held::new(Reason::LadderUsedUp, message));
             return;
         }
         let Some(classified) = self.next.classified_at else { return };
@@ -125,11 +133,29 @@ impl Round<'_> {
         let why: Vec<String> =
             self.ladder.iter().filter_map(|step| self.why_nothing_of(&step.name)).collect();
         let first_three = why.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
-        let message = format!(
-            "nothing is in force although a rule holds. {first_three}. Remove what stands in the way, or close it with `{}`",
-            self.facts.incident.withdraw_command()
-        );
-        self.next.held = Some(Held::new("NothingInForce", &message, false));
+        let withdraw = self.facts.incident.withdraw_command();
+        self.next.held = Some(if self.can_any_step_start(level) {
+            let message = format!(
+                "a rule holds, and no change is in force. {first_three}. Each step starts as soon as it can. To see what \
+                 keeps it from each object: `{}`. To close the Incident: `{withdraw}`",
+                self.facts.incident.command("describe")
+            );
+            Held::new(Reason::NothingInForce, &message)
+        } else {
+            let message = format!(
+                "a rule holds, and no step can start until this is fixed. {first_three}. Fix it, and the steps start; or \
+                 close the Incident with `{withdraw}`"
+            );
+            Held::new(Reason::StepsBlocked, &message)
+        });
+    }
+
+    /// Whether a fact could still start a step for this level, or let an object join one.
+    fn can_any_step_start(&self, level: Severity) -> bool {
+        self.ladder.iter().filter(|step| step.is_for(level)).any(|step| {
+            let why = self.next.step(&step.name).and_then(|status| status.reason.as_ref());
+            why.is_none_or(|why| why.moves_on() != MovesOn::Person)
+        })
     }
 
     /// Why nothing of this step is in force.

@@ -5,13 +5,11 @@ use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{Look, LookResult, Outcome, Target};
 use crate::path::FieldPath;
+use crate::reason::Reason;
 use crate::rules::{Check, Step};
 use crate::undo;
 use crate::value::same;
 use crate::verdict::Verdict;
-
-/// The reason of a change whose record the server does not let us correct.
-const NOT_AMENDED: &str = "RecordNotCorrected";
 
 impl Round<'_> {
     /// Asks the checks of a step whose targets were listed in this round.
@@ -33,8 +31,8 @@ impl Round<'_> {
         match passed {
             Verdict::True => self.verified(step),
             Verdict::False | Verdict::Unknown if self.is_verified(&step.name) => {}
-            Verdict::False => self.not_verified(step, "VerifyFailed", &missing),
-            Verdict::Unknown => self.not_verified(step, "VerifyUnknown", &missing),
+            Verdict::False => self.not_verified(step, Reason::VerifyFailed, &missing),
+            Verdict::Unknown => self.not_verified(step, Reason::VerifyUnknown, &missing),
         }
     }
 
@@ -105,12 +103,12 @@ impl Round<'_> {
             }
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
-        self.not_verified(step, "VerifyFailed", missing);
+        self.not_verified(step, Reason::VerifyFailed, missing);
     }
 
-    fn not_verified(&mut self, step: &Step, reason: &str, missing: &str) {
+    fn not_verified(&mut self, step: &Step, reason: Reason, missing: &str) {
         let status = self.step_status(&step.name);
-        status.reason = Some(reason.to_owned());
+        status.reason = Some(reason);
         status.message = Some(cut(missing, 1024));
     }
 
@@ -133,7 +131,7 @@ impl Round<'_> {
                         self.happen("Ceded", &format!("{} is gone", self.next.changes[index].target));
                         self.next.changes[index].stand(
                             ChangeState::Ceded,
-                            "ObjectGone",
+                            Reason::ObjectGone,
                             "the object was deleted",
                         );
                         continue;
@@ -179,13 +177,16 @@ impl Round<'_> {
     /// Corrects the record where the server stored another value than was sent.
     fn amend(&mut self, change: &mut Change, target: &Target) {
         if let Some(Outcome::Refused { why, .. }) = self.answer(change, Act::Amend) {
-            change.explain(Some((NOT_AMENDED, format!("the record cannot be corrected: {why}"))));
+            change.explain(Some((
+                Reason::RecordNotCorrected,
+                format!("the record cannot be corrected: {why}"),
+            )));
         }
         let Some(loan) = undo::loan(&target.object, &change.id, &self.facts.incident) else { return };
         let says =
             |path: &FieldPath| loan.fields.iter().find(|f| f.path == *path).and_then(|f| f.after.as_ref());
         let is_right = change.fields().iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
-        let is_refused = change.reason.as_deref() == Some(NOT_AMENDED);
+        let is_refused = change.reason == Some(Reason::RecordNotCorrected);
         // Where annotations reach the pods, only this Incident knows what was stored.
         let restarts = target.slots.metadata_propagates;
         if is_right || is_refused || restarts || self.is_being_written(&change.target) {

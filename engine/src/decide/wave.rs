@@ -12,6 +12,7 @@ use crate::facts::{Look, LookResult, is_due};
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
 use crate::period::after;
+use crate::reason::Reason;
 use crate::rules::{Action, Step};
 use crate::verdict::Verdict;
 
@@ -177,7 +178,7 @@ impl Round<'_> {
                 return Wave::Relapsed(Relapse::NotHealthy(why));
             }
             Some(why) => {
-                self.pending(&step.name, "WaveNotHealthy", &format!("waits for what went back: {why}"));
+                self.pending(&step.name, Reason::WaveNotHealthy, &format!("waits for what went back: {why}"));
             }
             None => {}
         }
@@ -193,11 +194,11 @@ impl Round<'_> {
         }
         if self.assessment.rules.is_empty() {
             let message = format!(
-                "the policy has no rules any more that could tell whether what went back may stay so: nothing further is \
-                 put back by itself. Put everything back with `{}`",
+                "the policy has no rule left that could tell whether the reverted objects may stay as they are, so nothing \
+                 more is reverted automatically. Restore the rules, or revert everything with `{}`",
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new("NoRuleToWatch", &message, false));
+            self.next.held = Some(Held::new(Reason::NoRuleToWatch, &message));
             return Wave::Waits;
         }
         let between = self.rules.map_or(step.timeout, |rules| rules.recovery.between);

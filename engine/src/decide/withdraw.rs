@@ -5,18 +5,19 @@ use jiff::SignedDuration;
 use super::Round;
 use super::climb::RELIST_BUSY;
 use super::recover::is_stuck;
-use crate::change::{ABANDONED, Change, ChangeState, NAMESPACE_GONE};
+use crate::change::{Change, ChangeState};
 use crate::effect::Act;
 use crate::facts::{Look, LookResult, Outcome, Own};
 use crate::incident::{Closing, Held};
 use crate::period::after;
+use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
 /// How long what must be put back is tried when the answer is no and the namespace goes away.
 const LET_GO: SignedDuration = SignedDuration::from_secs(120);
 
-fn let_go(change: &mut Change, reason: &str, why: &str) {
+fn let_go(change: &mut Change, reason: Reason, why: &str) {
     change.set_fence(None);
     if change.is_outstanding() {
         change.stand(ChangeState::Ceded, reason, why);
@@ -58,7 +59,7 @@ impl Round<'_> {
             if self.facts.intent.deleting && self.is_refused_for_good(index) {
                 let_go(
                     &mut self.next.changes[index],
-                    NAMESPACE_GONE,
+                    Reason::NamespaceGone,
                     "the namespace of the Incident is being deleted and what was asked of the object was refused; the record stays on it",
                 );
             }
@@ -112,7 +113,7 @@ impl Round<'_> {
             self.wake_in(RELIST_BUSY);
             self.wake(Some(late));
             let message = format!("{} must be available before its pods go back to it", retired.target);
-            self.not_done(&step.name, None, "WaitsForScheduler", &message);
+            self.not_done(&step.name, None, Reason::WaitsForScheduler, &message);
         }
         is_back
     }
@@ -144,7 +145,7 @@ impl Round<'_> {
         for change in
             self.next.changes.iter_mut().filter(|change| change.is_outstanding() || change.fence().is_some())
         {
-            let_go(change, ABANDONED, "let go of by a person; the record stays on the object");
+            let_go(change, Reason::Abandoned, "let go of by a person; the record stays on the object");
         }
         self.effects.clear();
         self.look.clear();
@@ -161,20 +162,21 @@ impl Round<'_> {
                 change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at().is_none()
             };
             if self.next.changes.iter().any(is_tried_again) {
-                self.next.held = self.facts.state.held.clone().filter(|held| held.reason == "CannotPutBack");
+                self.next.held =
+                    self.facts.state.held.clone().filter(|held| held.reason == Reason::CannotPutBack);
             }
             return;
         };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
-            "{number} object(s) cannot be put back yet, the first is {}: {}. It is tried again by itself. If rights of the ServiceAccount are missing, \
-             restore them; the last way out leaves the records on the objects: `kubectl annotate incident {} -n {} \
-             firebreak.dev/abandon=true`, then delete it",
+            "{number} object(s) cannot be reverted yet; the first is {}: {}. Firebreak keeps trying. If the ServiceAccount \
+             lacks rights, grant them. As a last resort, let go of the objects, which keep their undo records: \
+             `kubectl annotate incident {} -n {} firebreak.dev/abandon=true`, then delete the Incident",
             change.target,
             change.message.clone().unwrap_or_default(),
             self.facts.incident.name,
             self.facts.incident.namespace
         );
-        self.next.held = Some(Held::new("CannotPutBack", &message, false));
+        self.next.held = Some(Held::new(Reason::CannotPutBack, &message));
     }
 }

@@ -12,6 +12,7 @@ pub use self::step::{ApprovalState, ApprovalStatus, StepState, StepStatus, Targe
 use crate::change::{Change, cut};
 use crate::id::ChangeId;
 use crate::policy::Severity;
+use crate::reason::{Reason, Stops};
 
 /// The engine's part of an Incident's status. Everything else in the status is
 /// derived from it.
@@ -95,7 +96,7 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::change::read")]
     #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
     pub changes: Vec<Change>,
-    /// Why a person is needed; absent while none is.
+    /// What holds the response: a person has to act, or a fact has to change. Absent while nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
     /// What happened, the newest 100.
@@ -242,14 +243,14 @@ impl Closing {
     }
 }
 
-/// Why a person is needed.
+/// What holds the response: a person has to act, or a fact has to change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
     /// In one word.
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: String,
+    pub reason: Reason,
     /// For what, and what moves it on.
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: String,
@@ -262,18 +263,22 @@ pub struct Held {
     pub step: Option<String>,
 }
 
-/// Why a plan must be approved; also the reasons of the steps and of the condition Stalled.
-pub const APPROVAL_REASONS: [&str; 3] = ["ApprovalRequired", "TooManyTargets", "DetectorSuspect"];
-
 impl Held {
     /// Whether a person moves it on by approving the plan of its step.
     pub fn asks_for_approval(&self) -> bool {
-        self.step.is_some() && APPROVAL_REASONS.contains(&self.reason.as_str())
+        self.step.is_some() && self.reason.asks_for_approval()
     }
 
-    /// A reason to ask a person; the message is cut to what the schema allows.
-    pub fn new(reason: &str, message: &str, stops: bool) -> Self {
-        Self { reason: reason.to_owned(), message: cut(message, 1024), stops, step: None }
+    /// What holds the response; the message is cut to what the schema allows.
+    pub fn new(reason: Reason, message: &str) -> Self {
+        let stops = reason.stops() == Stops::NewChanges;
+        Self { reason, message: cut(message, 1024), stops, step: None }
+    }
+
+    /// The same where nothing new would begin anyway: it is only said.
+    #[must_use]
+    pub fn only_said(self) -> Self {
+        Self { stops: false, ..self }
     }
 
     /// The same, found in a listing of this step: it stands until the next one.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeState};
 use crate::policy::StepSpec;
+use crate::reason::Reason;
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub struct StepStatus {
     /// Why, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// The same for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]

@@ -9,6 +9,7 @@ use super::run::Stage;
 use crate::change::Change;
 use crate::path::FieldPath;
 use crate::phase::Phase;
+use crate::reason::Reason;
 
 /// What has to be so. What it does not name may be as it likes. `None` as text means that there is none.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Expect {
     pub phase: Option<String>,
     /// Its severity.
     pub severity: Option<String>,
-    /// The reason why a person is needed.
+    /// What holds the response.
     pub held: Option<String>,
     /// What the message to that person contains.
     pub says: Option<String>,
@@ -70,11 +71,11 @@ impl Expect {
         is("phase", self.phase.as_deref(), &phase);
         is("severity", self.severity.as_deref(), &state.severity.map_or_else(none, |s| s.to_string()));
         let held = state.held.as_ref();
-        is("held", self.held.as_deref(), held.map_or("None", |held| &held.reason));
+        is("held", self.held.as_deref(), held.map_or("None", |held| held.reason.name()));
         is("closing", self.closing.as_deref(), state.closing.map_or("None", crate::incident::Closing::name));
         for (name, wanted) in &self.steps {
             let found = state.step(name).map_or_else(none, |status| {
-                with_reason(&format!("{:?}", status.state), status.reason.as_deref())
+                with_reason(&format!("{:?}", status.state), status.reason.as_ref())
             });
             is(&format!("step {name}"), Some(wanted), &found);
         }
@@ -86,7 +87,7 @@ impl Expect {
         }
         for (key, wanted) in &self.changes {
             let found = change(stage, key).map_or_else(none, |change| {
-                with_reason(&format!("{:?}", change.state), change.reason.as_deref())
+                with_reason(&format!("{:?}", change.state), change.reason.as_ref())
             });
             is(&format!("change of {key}"), Some(wanted), &found);
         }
@@ -139,7 +140,7 @@ fn change<'a>(stage: &'a Stage, key: &str) -> Option<&'a Change> {
     changes.find(|change| change.target.name == object && step.is_none_or(|step| step == change.step))
 }
 
-fn with_reason(state: &str, reason: Option<&str>) -> String {
+fn with_reason(state: &str, reason: Option<&Reason>) -> String {
     match reason {
         Some(reason) => format!("{state} {reason}"),
         None => state.to_owned(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::change::ChangeState;
 use firebreak_engine::facts::{Role, Slot};
 use firebreak_engine::incident::IncidentState;
+use firebreak_engine::reason::Reason;
 use firebreak_engine::story::world::{Controller, Translate, World};
 use serde_json::{Value, json};
 
@@ -47,8 +48,8 @@ fn settled(mut world: World) -> IncidentState {
     world.state().clone()
 }
 
-fn number(incident: &IncidentState, state: ChangeState, reason: Option<&str>) -> usize {
-    incident.changes.iter().filter(|c| c.state == state && c.reason.as_deref() == reason).count()
+fn number(incident: &IncidentState, state: ChangeState, reason: Option<Reason>) -> usize {
+    incident.changes.iter().filter(|c| c.state == state && c.reason == reason).count()
 }
 
 fn noted(name: &str, length: usize) -> Value {
@@ -67,7 +68,7 @@ fn entries_that_only_say_why_nothing_is_done_make_room_for_changes() {
     let incident =
         settled(world(exempt.chain((0..120).map(|at| model_server(&format!("b{at}"), 4))), translate()));
     assert_eq!(number(&incident, ChangeState::Applied, None), 120);
-    assert_eq!(number(&incident, ChangeState::Skipped, Some("Exempt")), 180);
+    assert_eq!(number(&incident, ChangeState::Skipped, Some(Reason::Exempt)), 180);
 }
 
 #[test]
@@ -82,14 +83,14 @@ fn a_journal_is_full_of_bytes_too() {
     let incident = settled(world((0..200).map(|at| noted(&format!("m{at}"), 2800)), translate()));
     let applied = number(&incident, ChangeState::Applied, None);
     assert!((120..150).contains(&applied), "{applied} applied");
-    assert_eq!(incident.steps[0].reason.as_deref(), Some("JournalFull"));
+    assert_eq!(incident.steps[0].reason, Some(Reason::JournalFull));
 }
 
 #[test]
 fn an_entry_that_is_too_large_is_refused() {
     let incident = settled(world([noted("large", 5000), model_server("small", 4)].into_iter(), translate()));
     assert_eq!(number(&incident, ChangeState::Applied, None), 1);
-    assert_eq!(number(&incident, ChangeState::Skipped, Some("EntryTooLarge")), 1);
+    assert_eq!(number(&incident, ChangeState::Skipped, Some(Reason::EntryTooLarge)), 1);
     assert!(
         incident
             .changes
@@ -110,5 +111,5 @@ fn a_change_of_more_fields_than_the_schema_allows_is_refused() {
         found
     });
     let incident = settled(world([model_server("chat", 4)].into_iter(), many));
-    assert_eq!(number(&incident, ChangeState::Skipped, Some("EntryTooLarge")), 1);
+    assert_eq!(number(&incident, ChangeState::Skipped, Some(Reason::EntryTooLarge)), 1);
 }

@@ -4,6 +4,7 @@ use firebreak_engine::change::ChangeState;
 use firebreak_engine::decide::{Decision, decide};
 use firebreak_engine::effect::Act;
 use firebreak_engine::facts::{Facts, LookResult};
+use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Decide;
 use jiff::Timestamp;
@@ -31,7 +32,7 @@ fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
     decision.effects.retain(|effect| effect.act != Act::Fence);
     for change in decision.next.changes.iter_mut().filter(|change| fenced.contains(&change.id)) {
         change.set_fence(None);
-        change.stand(ChangeState::Skipped, "Withdrawn", "given up");
+        change.stand(ChangeState::Skipped, Reason::Withdrawn, "given up");
     }
     decision
 }
@@ -40,7 +41,7 @@ fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
 fn unknown_is_no(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in decision.next.changes.iter_mut().filter(|change| change.state == ChangeState::Unclear) {
-        change.stand(ChangeState::Failed, "Failed", "no answer");
+        change.stand(ChangeState::Failed, Reason::Timeout, "no answer");
     }
     decision.effects.retain(|effect| {
         decision.next.changes.iter().any(|c| c.id == effect.change && c.state != ChangeState::Failed)
@@ -85,7 +86,7 @@ fn forgets_returns(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
 fn conflict_is_applied(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in &mut decision.next.changes {
-        if change.state == ChangeState::Intended && change.reason.as_deref() == Some("Conflict") {
+        if change.state == ChangeState::Intended && change.reason == Some(Reason::Conflict) {
             change.applied(now);
         }
     }

@@ -265,8 +265,10 @@ fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
     for source in ["action.rs", "decide/plan.rs", "decide/ledger.rs", "decide/journal.rs"] {
         let source = read(&format!("engine/src/{source}"));
         for before in ["refused(", "reason: ", "reason = match &error {", "return Some((", "=> "] {
-            let after = source.split(before).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
-            words.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+            let after = source.split(before).skip(1);
+            let after = after.filter_map(|rest| rest.trim_start().strip_prefix("Reason::"));
+            let is_end = |c: char| !c.is_alphanumeric();
+            words.extend(after.filter_map(|rest| rest.split(is_end).next()).map(str::to_owned));
         }
     }
     words.retain(|word| word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric));

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange};
 use firebreak_engine::decide::Decision;
-use firebreak_engine::gitops;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::{RuleStatus, SignalState, SignalStatus, StepStatus};
 use firebreak_engine::policy::{Mode, Severity};
+use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
 use firebreak_engine::why::WhyNot;
@@ -165,10 +165,12 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
     };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
     // That nothing is done because it is a plan goes without saying.
-    let about_it =
-        |why: &&WhyNot| why.step == step.name && why.reason != "Observe" && why.reason != gitops::WARNING;
+    let about_it = |why: &&WhyNot| {
+        why.step == step.name && !matches!(why.reason, Reason::Observe | Reason::GitOpsWarning)
+    };
     let warning = |target: &TargetId| {
-        let is_it = |why: &&WhyNot| why.target.as_ref() == Some(target) && why.reason == gitops::WARNING;
+        let is_it =
+            |why: &&WhyNot| why.target.as_ref() == Some(target) && why.reason == Reason::GitOpsWarning;
         decision.why.iter().find(is_it).map(|why| why.message.clone())
     };
     PlannedStep {
@@ -194,7 +196,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
             .map(|why| NotDone {
                 target: why.target.clone(),
                 in_place_of: why.target.as_ref().map(in_place_of).unwrap_or_default(),
-                reason: why.reason.clone(),
+                reason: why.reason.to_string(),
                 message: why.message.clone(),
             })
             .collect(),

@@ -1,3 +1,5 @@
+use firebreak_engine::incident::Held;
+use firebreak_engine::reason::Reason;
 use serde_json::{Value, json};
 
 use super::*;
@@ -210,8 +212,7 @@ fn what_moves_an_incident_on_depends_on_where_it_stands() {
         moves::next(&waiting()),
         "`firebreak approve gpu-outage cpu-fallback -n llm-serving` lets it go on"
     );
-    let held = incident(|_| {}).status.and_then(|status| status.state.held).unwrap();
-    assert!(moves::unsaid(&paused, &held).is_some());
-    let says_it = firebreak_engine::incident::Held { message: "firebreak withdraw x".to_owned(), ..held };
-    assert_eq!(moves::unsaid(&paused, &says_it), None);
+    let held = |reason| moves::held(&Held::new(reason, ""));
+    assert_eq!(held(Reason::StepFailed), (Style::Bad, "a person must act: StepFailed".to_owned()));
+    assert_eq!(held(Reason::NothingInForce), (Style::Busy, "waits: NothingInForce".to_owned()));
 }

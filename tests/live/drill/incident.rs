@@ -39,6 +39,12 @@ pub fn is_stalled(object: &DynamicObject, reason: &str) -> bool {
     stalled["status"] == "True" && stalled["reason"] == reason
 }
 
+/// It goes on without a person, and waits for this reason.
+pub fn is_waiting(object: &DynamicObject, reason: &str) -> bool {
+    let [reconciling, stalled] = ["Reconciling", "Stalled"].map(|type_| condition_of(object, type_));
+    reconciling["status"] == "True" && reconciling["reason"] == reason && stalled["status"] == "False"
+}
+
 /// Nothing happens any more.
 pub fn closed(object: &DynamicObject) -> bool {
     condition_of(object, "Resolved")["status"] == "True"

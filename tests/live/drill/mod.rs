@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     history::History,
-    incident::{change_in, change_of, closed, has_fallen, is_stalled, message_of, times},
+    incident::{change_in, change_of, closed, has_fallen, is_stalled, is_waiting, message_of, times},
     models::Models,
     writes::{SpecWrites, is_apply, is_return, spec_writes, touches},
 };

@@ -4,6 +4,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{Before, assert_closed, install, withdraw};
+use crate::drill;
 use crate::support::{
     object::{Object, condition},
     world::World,
@@ -88,7 +89,7 @@ async fn high_error_rate_does_what_the_runbook_intends_once_and_comes_back() {
 
     // Started again, the runbook's script would make 16 of it.
     let again = world.create_example("llm-d/incidents/high-error-rate.yaml").await;
-    again.wait_for_condition("Stalled", "True").await;
+    again.wait_until("waits", |seen| drill::is_waiting(seen, "AnotherIncident")).await;
     assert_limits(&limits).await;
     again.delete().await;
     again.wait_until_gone().await;

@@ -60,7 +60,7 @@ async fn decide_of_the_second(drill: &Drill, first: &Object, models: &Models) {
     };
     let (before, model) = (said().await, models.objects[0].snapshot().await);
     let second = drill.open("second", json!({})).await;
-    second.wait_until("waits", |seen| drill::is_stalled(seen, "AnotherIncident")).await;
+    second.wait_until("waits", |seen| drill::is_waiting(seen, "AnotherIncident")).await;
     assert!(run(world, &["describe", "second"]).await.contains(first.name()));
     assert!(run(world, &["ack", "second"]).await.contains("is acknowledged by"));
     let paused = run(world, &["pause", "second"]).await;

@@ -2,6 +2,7 @@
 
 use firebreak_engine::facts::{Brake, Facts};
 use firebreak_engine::intent::Response;
+use firebreak_engine::reason::Reason;
 
 use super::oracle::is_trace;
 use super::*;
@@ -290,7 +291,7 @@ impl Run {
             if self.world.state().resolved_at.is_some() {
                 return;
             }
-            if self.world.state().held.as_ref().is_some_and(|held| held.reason == "Relapsed") {
+            if self.world.state().held.as_ref().is_some_and(|held| held.reason == Reason::Relapsed) {
                 self.world.intent.response = Response::Withdrawn; // only a person moves that on
             }
             if decision.effects.is_empty() && !decision.report {

@@ -31,7 +31,7 @@ fn decision() -> Decision {
     let why = |step: &str, target: Option<TargetId>, reason: &str, message: &str| WhyNot {
         step: step.to_owned(),
         target,
-        reason: reason.to_owned(),
+        reason: reason.into(),
         message: message.to_owned(),
     };
     let mut next = IncidentState {

@@ -1,0 +1,324 @@
+//! Why something stands as it does: one word of a closed list, with its stable text.
+//!
+//! Everything that a status, a condition or a plan gives as a reason is in this one table. The words
+//! are part of the API: alerts, dashboards and runbooks match on them, so none is renamed. A text that
+//! this release does not know, written by another one, is kept as it is ([`Reason::Other`]).
+//! `docs/conditions.md` and `docs/reasons.md` explain each; a test compares them with the table.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What has to happen before a reason is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MovesOn {
+    /// A fact that changes without a person: time passes, objects change, a rule holds or ends.
+    Itself,
+    /// A person: only their decision, or their change to the policy, to rights or to an object.
+    Person,
+    /// Nothing: it says how something ended, or what comes with it.
+    Nothing,
+}
+
+/// Whether new changes may begin for as long as a reason holds the whole response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stops {
+    /// None may.
+    NewChanges,
+    /// The reason is only said.
+    Nothing,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident $moves_on:ident $($stops:ident)?;)+) => {
+        /// Why something stands as it does.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)+
+            /// One that this release does not know.
+            Other(String),
+        }
+
+        impl Reason {
+            /// The table: every reason that this release gives.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Its stable text.
+            pub fn name(&self) -> &str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                    Self::Other(text) => text,
+                }
+            }
+
+            /// What has to happen before it is over.
+            pub fn moves_on(&self) -> MovesOn {
+                match self {
+                    $(Self::$name => MovesOn::$moves_on,)+
+                    // Nobody but a person can tell what it means.
+                    Self::Other(_) => MovesOn::Person,
+                }
+            }
+
+            /// Whether new changes may begin while it holds the whole response.
+            pub fn stops(&self) -> Stops {
+                match self {
+                    $(Self::$name => reasons!(@stops $($stops)?),)+
+                    Self::Other(_) => Stops::Nothing,
+                }
+            }
+        }
+    };
+    (@stops Stops) => { Stops::NewChanges };
+    (@stops) => { Stops::Nothing };
+}
+
+reasons! {
+    // The whole response is held.
+
+    /// The withdrawal was undone as often as the policy allows.
+    Relapsed Person Stops;
+    /// A target failed, and the step halts on that.
+    StepFailed Person Stops;
+    /// Nobody can tell whether a write took effect.
+    OutcomeUnknown Person Stops;
+    /// The policy says that the step must be approved.
+    ApprovalRequired Person Stops;
+    /// The step would change more objects than the guardrails allow.
+    TooManyTargets Person Stops;
+    /// So much looks sick that it may be the detector.
+    DetectorSuspect Person Stops;
+    /// A pod does not terminate, and the pods behind it wait.
+    PodStuckTerminating Person Stops;
+    /// No step is left, and the rule still holds.
+    LadderUsedUp Person Stops;
+    /// Nothing is changed, and no step can start before a person acts.
+    StepsBlocked Person;
+    /// Nothing is changed although a rule holds; the steps start when they can.
+    NothingInForce Itself;
+    /// The policy had its share of automatic responses.
+    TooManyIncidents Person Stops;
+    /// No rule is left that could tell whether the withdrawal may go on.
+    NoRuleToWatch Person;
+    /// An autoscaler still needs the limit that was raised.
+    AutoscalerStillNeedsIt Itself;
+    /// No rule has held yet.
+    NotClassified Itself;
+    /// What is left is withdrawn only on request.
+    AwaitingWithdrawal Person;
+    /// An object cannot be read or written, so it keeps its emergency values.
+    CannotPutBack Person;
+    /// A person has paused the response.
+    Paused Person Stops;
+    /// The brake is engaged.
+    Braked Person Stops;
+    /// The policy is gone, suspended, not Accepted, or in Observe.
+    PolicyUnavailable Person Stops;
+    /// The policy's open Incident is another one.
+    AnotherIncident Itself Stops;
+    /// The Incident names no policy, and no rule of any policy beside it holds.
+    NoPolicy Itself Stops;
+
+    // A step has not begun.
+
+    /// It is not for the present severity.
+    OtherSeverity Itself;
+    /// An earlier step is not finished.
+    WaitsForEarlierStep Itself;
+    /// The last step started too recently.
+    MinStepInterval Itself;
+    /// An earlier step was verified.
+    NotNeeded Itself;
+    /// Its `when` is false.
+    WhenFalse Itself;
+    /// Its `when` cannot be told.
+    WhenUnknown Itself;
+    /// No object matches its targets.
+    NoTargets Itself;
+    /// Everything that matches is as the action wants it.
+    NothingToDo Itself;
+    /// Each object that matches is left alone for a reason of its own.
+    NothingCanBeChanged Itself;
+    /// The API server refuses the list of its targets.
+    CannotListTargets Person;
+    /// The list of its targets failed this time.
+    TargetsUnknown Itself;
+    /// The policy is in Observe.
+    Observe Person;
+
+    // A step has begun.
+
+    /// A check is false.
+    VerifyFailed Itself;
+    /// A check cannot be told.
+    VerifyUnknown Itself;
+    /// What was reverted is not healthy yet.
+    WaveNotHealthy Itself;
+    /// Pods return to a scheduler that is not available yet.
+    WaitsForScheduler Itself;
+    /// The API server refuses the deletion of pods that block the rollout.
+    CannotDeletePods Person;
+    /// The pods of the object cannot be listed.
+    CannotListPods Person;
+
+    // An object is left alone.
+
+    /// It or its namespace is exempt.
+    Exempt Person;
+    /// Another object controls it.
+    OwnedByController Person;
+    /// An autoscaler sets its replicas.
+    OwnedByAutoscaler Person;
+    /// Whether an autoscaler sets its replicas is not known.
+    AutoscalerUnknown Itself;
+    /// Another open Incident has changed it.
+    HeldBy Itself;
+    /// `where` cannot be told.
+    WhereUnknown Itself;
+    /// Something other than a selector keeps it on its accelerator.
+    PinnedToAccelerator Person;
+    /// Its kind has no field for the action.
+    NotApplicable Person;
+    /// A value that has to be a number is something else.
+    NotANumber Person;
+    /// There is no value to take a share of.
+    NoValue Person;
+    /// What stands there could not be restored for sure.
+    OutOfBounds Person;
+    /// The undo record would restart its pods.
+    RestartsPods Person;
+    /// Its undo record is damaged.
+    RecordUnreadable Person;
+    /// Its undo record was copied from another object.
+    RecordOfAnotherObject Person;
+    /// An Incident that is gone has changed it.
+    OrphanedRecord Person;
+    /// There is no room for its undo record.
+    CannotRecord Person;
+    /// Its change does not fit into the Incident.
+    EntryTooLarge Person;
+    /// The Incident has no room for another change or step.
+    JournalFull Person;
+    /// It has changed since its plan was approved.
+    PlanChanged Person;
+    /// A GitOps tool may restore its own value.
+    GitOpsWarning Nothing;
+
+    // A change is under way or has failed.
+
+    /// Somebody else wrote the object first.
+    Conflict Itself;
+    /// The API server asked to try again later.
+    Throttled Itself;
+    /// The API server refused the change.
+    Refused Person;
+    /// The change was not applied in time.
+    Timeout Person;
+    /// The change is being fenced off before it is given up.
+    GivenUp Itself;
+    /// The API server refuses the fence, so late requests are waited out.
+    FenceRefused Itself;
+    /// The object cannot be read.
+    CannotRead Itself;
+    /// The write was accepted without its undo record.
+    RecordNotKept Person;
+    /// The undo record cannot be corrected.
+    RecordNotCorrected Nothing;
+    /// It is tried again after a pause.
+    Resumed Itself;
+
+    // A change has ended.
+
+    /// Somebody else's value stands.
+    ValueOfAnother Nothing;
+    /// The object was deleted.
+    ObjectGone Nothing;
+    /// A person let go of it.
+    Abandoned Nothing;
+    /// The Incident's namespace was deleted, and the rights with it.
+    NamespaceGone Nothing;
+    /// The step says `revert: Never`.
+    RevertNever Nothing;
+    /// A person kept the change.
+    KeptByPerson Nothing;
+    /// The response was withdrawn before the change was applied.
+    Withdrawn Nothing;
+}
+
+impl Reason {
+    /// Whether a person moves it on by approving the plan of a step.
+    pub fn asks_for_approval(&self) -> bool {
+        matches!(self, Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect)
+    }
+
+    /// Whether it holds the response until a person or the brake lets it write again.
+    pub fn is_a_rest(&self) -> bool {
+        matches!(self, Self::Paused | Self::Braked)
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        let known = Self::ALL.iter().find(|reason| reason.name() == text);
+        known.cloned().unwrap_or_else(|| Self::Other(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|text| Self::from(text.as_str()))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Reason {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reason".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_is_stored_and_read_as_its_text() {
+        for reason in Reason::ALL {
+            let stored = serde_json::to_value(reason).unwrap();
+            assert_eq!(stored, json!(reason.name()));
+            assert_eq!(serde_json::from_value::<Reason>(stored).unwrap(), *reason);
+            assert!(reason.name().len() <= 63, "{reason} is longer than the schema allows");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_not_in_the_table_is_kept() {
+        let stored = json!("FromAnotherRelease");
+        let read: Reason = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(read, Reason::Other("FromAnotherRelease".to_owned()));
+        assert_eq!(serde_json::to_value(&read).unwrap(), stored);
+        assert_eq!(read.moves_on(), MovesOn::Person, "a person has to look at it");
+    }
+}
