@@ -7,7 +7,7 @@ use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
 use kube::{Client, ResourceExt};
 
-use super::record::Recorded;
+use super::record::RecordedIncident;
 use crate::actuator::{delete_pod, guarded_patch};
 use crate::api::Incident;
 use crate::controller::error::Error;
@@ -27,7 +27,7 @@ const IN_FLIGHT: usize = 32;
 pub async fn act(
     operator: &Operator,
     account: &Client,
-    recorded: &Recorded,
+    recorded: &RecordedIncident,
 ) -> Result<BTreeMap<EffectId, Outcome>, Error> {
     let context = &operator.context;
     let mut heard = BTreeMap::new();
@@ -51,7 +51,7 @@ pub async fn act(
 }
 
 /// Whether the brake stops what was decided.
-async fn is_stopped(context: &Context, recorded: &Recorded) -> bool {
+async fn is_stopped(context: &Context, recorded: &RecordedIncident) -> bool {
     !recorded.decision().is_for_a_person() && context.brake().read().await != Brake::Off
 }
 
