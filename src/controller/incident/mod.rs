@@ -13,10 +13,12 @@ use std::time::Duration;
 use firebreak_engine::decide::{Decision, as_closed};
 use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
+use futures::future::OptionFuture;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
+use self::act::BrakeReading;
 use self::situation::{Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::{Key, Name};
@@ -102,7 +104,11 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let happened = decision.happened.clone();
         let before = incident.state();
-        let recorded = record::record(&api, incident, decision, now).await?;
+        let brake = OptionFuture::from(
+            BrakeReading::is_needed(&decision).then(|| BrakeReading::take(&operator.context)),
+        );
+        let (recorded, brake) = tokio::join!(record::record(&api, incident, decision, now), brake);
+        let recorded = recorded?;
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
         if operator.context.stop.is_cancelled() {
@@ -111,7 +117,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
-            outcomes = act::act(operator, client, &recorded).await?;
+            outcomes = act::act(operator, client, &recorded, brake).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
             if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
                 policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));
