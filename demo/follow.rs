@@ -69,7 +69,7 @@ impl<'a> Follower<'a> {
             follower.policy.conditions.iter().any(|condition| ready(&condition))
         };
         self.until("watching", is_ready).await?;
-        self.tell.firebreak("sees", &in_short(&self.policy.signals));
+        self.tell.firebreak("sees", &in_short(&self.policy.state.signals));
         Ok(())
     }
 
@@ -116,10 +116,10 @@ impl<'a> Follower<'a> {
 
     fn hear_policy(&mut self, status: RemediationPolicyStatus) {
         let truth = |reason: &str| {
-            let rule = self.policy.rules.iter().find(|rule| rule.reason == reason);
+            let rule = self.policy.state.rules.iter().find(|rule| rule.reason == reason);
             rule.map_or(Verdict::False, |rule| rule.truth)
         };
-        for rule in &status.rules {
+        for rule in &status.state.rules {
             if truth(&rule.reason) == Verdict::False && rule.truth == Verdict::True {
                 let spec = self.spec.severity.iter().find(|spec| spec.reason == rule.reason);
                 let wait = spec.and_then(|spec| spec.for_).unwrap_or(Period::seconds(0));

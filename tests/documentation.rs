@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firebreak::api::condition::{ConditionType, Reason};
+use firebreak::api::condition::ConditionType;
+use firebreak_engine::decide_policy::PolicyReason;
 use firebreak_engine::expression::SignalShape;
 use firebreak_engine::reason::{self, MovesOn, Stops};
 use firebreak_engine::rules::Rules;
@@ -87,7 +88,7 @@ fn explained() -> BTreeSet<String> {
 fn every_reason_is_explained() {
     let mut reasons = reasons_of_incidents();
     assert!(reasons.len() > 80 && reasons.contains("LadderUsedUp"), "{reasons:?}");
-    reasons.extend(Reason::ALL.iter().map(|reason| reason.name().to_owned()));
+    reasons.extend(PolicyReason::ALL.iter().map(|reason| reason.name().to_owned()));
     for (_, source) in sources("src/observe") {
         reasons.extend(reasons_of_readings(&source));
     }
@@ -109,7 +110,7 @@ fn no_reason_is_explained_that_does_not_exist() {
     for folder in ["engine/src", "src"] {
         known.extend(sources(folder).into_iter().map(|(_, text)| text));
     }
-    let names = Reason::ALL.iter().map(|reason| reason.name());
+    let names = PolicyReason::ALL.iter().map(|reason| reason.name());
     let names = names.chain(reason::Reason::ALL.iter().map(|reason| reason.name()));
     let names: BTreeSet<&str> = names.chain(ConditionType::ALL.iter().map(|type_| type_.name())).collect();
     let is_known = |word: &String| names.contains(word.as_str()) || known.contains(&format!("\"{word}\""));

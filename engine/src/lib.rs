@@ -1,14 +1,14 @@
 //! Decides what Firebreak does, and never acts: no Kubernetes client, no
 //! network, no clock.
 //!
-//! Watches fold into readings ([`facts`]). `detect` opens an Incident.
+//! Watches fold into readings ([`facts`]). `decide_policy` opens an Incident.
 //! `decide` turns facts into changes. A change is recorded before it is
 //! performed, and the object itself remembers how to undo it (`undo`).
 
 pub mod action;
 pub mod change;
 pub mod decide;
-pub mod detect;
+pub mod decide_policy;
 pub mod effect;
 pub mod expression;
 pub mod facts;

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::id::IncidentId;
 use crate::rules::Limits;
 
 /// Responses that a policy remembers at most: more than `maxIncidents.count` may ever be.
@@ -87,17 +88,20 @@ pub fn last_ended(responses: &[RecentResponse]) -> Option<(&RecentResponse, Time
     responses.iter().filter_map(|one| Some((one, one.ended_at?))).max_by_key(|(_, ended)| *ended)
 }
 
-/// Of the responses that the policy opened by itself, those that count together with this one: opened
+/// Of the responses that the policy opened, those that count together with the one of this Incident: opened
 /// before it and no longer than `maxIncidents.per` before it. None for a person's.
 ///
 /// What counts is where it stood when it was opened, so that one that waits for a person does not begin
 /// at some later hour because others have grown old.
 pub fn counted_before<'a>(
     responses: &'a [RecentResponse],
-    uid: &str,
+    incident: &IncidentId,
     limits: &Limits,
 ) -> Option<Vec<&'a RecentResponse>> {
-    let position = responses.iter().position(|one| is_of(one, uid))?;
+    // One that acts before its uid is recorded is the last of its name.
+    let is_announced = |one: &RecentResponse| one.uid.is_none() && one.name == incident.name;
+    let known = responses.iter().position(|one| is_of(one, &incident.uid));
+    let position = known.or_else(|| responses.iter().rposition(is_announced))?;
     let own = &responses[position];
     let is_recent = |one: &&RecentResponse| own.at.duration_since(one.at) < limits.max_incidents_per;
     let automatic = |one: &&RecentResponse| one.opened_by == OpenedBy::Policy;
@@ -137,6 +141,14 @@ mod tests {
         responses.into_iter().map(|one| one.name.as_str()).collect()
     }
 
+    /// Those that count together with the one of the Incident with this name and uid.
+    fn counted(all: &[RecentResponse], name: &str, uid: &str, per: i64) -> Option<Vec<String>> {
+        let text = |text: &str| text.to_owned();
+        let incident = IncidentId { namespace: text("ns"), name: text(name), uid: text(uid) };
+        let counted = counted_before(all, &incident, &limits(per))?;
+        Some(counted.into_iter().map(|one| one.name.clone()).collect())
+    }
+
     #[test]
     fn only_automatic_ones_that_were_opened_shortly_before_count() {
         let mut all = Vec::new();
@@ -148,10 +160,19 @@ mod tests {
         ] {
             all.push(response(name, second, by));
         }
-        assert_eq!(counted_before(&all, "uid-b", &limits(60)).map(names), Some(vec!["a"]));
-        assert_eq!(counted_before(&all, "uid-b", &limits(3600)).map(names), Some(vec!["old", "a"]));
-        assert_eq!(counted_before(&all, "uid-hand", &limits(60)), None);
-        assert_eq!(counted_before(&all, "uid-of-another", &limits(60)), None);
+        let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(counted(&all, "b", "uid-b", 60), named(&["a"]));
+        assert_eq!(counted(&all, "b", "uid-b", 3600), named(&["old", "a"]));
+        assert_eq!(counted(&all, "hand", "uid-hand", 60), None);
+        assert_eq!(counted(&all, "b", "uid-of-another", 60), None, "its name alone says nothing");
+    }
+
+    #[test]
+    fn an_incident_whose_uid_is_not_recorded_yet_counts_by_its_name() {
+        let announced = RecentResponse { uid: None, ended_at: None, ..response("b", 9, OpenedBy::Policy) };
+        let all = [response("b", 0, OpenedBy::Policy), announced];
+        assert_eq!(counted(&all, "b", "new", 60), Some(vec!["b".to_owned()]));
+        assert_eq!(counted(&all, "b", "uid-b", 60), Some(Vec::new()), "the first of this name");
     }
 
     #[test]
@@ -165,7 +186,7 @@ mod tests {
         begin(&mut all, announced, &limits(60));
         identify(&mut all, "b", "uid-b");
         take_back(&mut all, "b");
-        assert_eq!(counted_before(&all, "uid-b", &limits(60)).map(names), Some(vec!["a"]));
+        assert_eq!(counted(&all, "b", "uid-b", 60), Some(vec!["a".to_owned()]));
     }
 
     #[test]

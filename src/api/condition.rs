@@ -67,43 +67,6 @@ named! {
     }
 }
 
-named! {
-    /// Why a condition of a policy stands as it does. Those of an Incident are
-    /// the engine's: `firebreak_engine::phase::conditions`.
-    Reason {
-        /// Accepted: the policy can be used.
-        Valid,
-        /// Accepted, Ready, Stalled: the policy has faults; the message names the field of each.
-        Invalid,
-        /// Authorized: nothing is missing.
-        Allowed,
-        /// Authorized, Ready, Stalled: the message lists what the ServiceAccount lacks.
-        Forbidden,
-        /// Authorized: the API server has not been asked, or gave no answer.
-        NotAsked,
-        /// Ready, Reconciling: the first readings have not arrived.
-        Starting,
-        /// Ready: signals are read and rules evaluated.
-        Watching,
-        /// Ready: signals are read; an Incident is open.
-        Responding,
-        /// Ready: `spec.suspend` is set.
-        Suspended,
-        /// Ready: signals cannot be read; the message names them.
-        SignalUnknown,
-        /// Ready, Stalled: the API server refuses the Incident that a rule asks for.
-        CannotOpen,
-        /// Stalled: a rule failed on live values.
-        RuleError,
-        /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
-        WaitingForFalse,
-        /// Ready: a rule holds, and `guardrails.cooldown` says how long after the last response one is opened.
-        Cooldown,
-        /// Stalled, Reconciling: there is nothing to do for a person.
-        NoPersonNeeded,
-    }
-}
-
 /// One condition. Bounded, unlike the type of the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -126,16 +89,6 @@ pub struct Condition {
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub message: String,
-}
-
-/// What a condition of a policy says.
-pub fn says(
-    type_: ConditionType,
-    status: Verdict,
-    reason: Reason,
-    message: impl Into<String>,
-) -> ConditionFact {
-    ConditionFact { type_: type_.name(), status, reason: reason.name().to_owned(), message: message.into() }
 }
 
 /// The conditions after `new` was said about `generation`: those of `old` that
@@ -177,6 +130,7 @@ pub fn merge(
 
 #[cfg(test)]
 mod tests {
+    use firebreak_engine::decide_policy::{PolicyReason as Reason, says};
     use firebreak_engine::incident::IncidentState;
 
     use super::*;
@@ -186,12 +140,12 @@ mod tests {
     }
 
     fn ready(status: Verdict, reason: Reason, message: &str) -> ConditionFact {
-        says(ConditionType::Ready, status, reason, message)
+        says(ConditionType::Ready.name(), status, reason, message)
     }
 
     #[test]
     fn the_transition_time_moves_only_with_the_status() {
-        let first = merge(&[], [ready(Verdict::False, Reason::Starting, "a")], 1, at(0));
+        let first = merge(&[], [ready(Verdict::False, Reason::SignalUnknown, "a")], 1, at(0));
         let second = merge(&first, [ready(Verdict::False, Reason::Forbidden, "b")], 2, at(5));
         assert_eq!(second[0].last_transition_time, at(0));
         assert_eq!((second[0].reason.as_str(), second[0].message.as_str()), ("Forbidden", "b"));
@@ -203,7 +157,7 @@ mod tests {
     #[test]
     fn saying_the_same_again_changes_nothing() {
         let same = [
-            says(ConditionType::Accepted, Verdict::True, Reason::Valid, ""),
+            says(ConditionType::Accepted.name(), Verdict::True, Reason::Valid, ""),
             ready(Verdict::True, Reason::Watching, "a"),
         ];
         let first = merge(&[], same.clone(), 1, at(0));

@@ -12,13 +12,11 @@ pub mod names;
 pub mod policy;
 
 pub use admission::SHIPPED_NAMESPACE;
-pub use condition::{Condition, ConditionType, Reason};
+pub use condition::{Condition, ConditionType};
 pub use firebreak_engine::intent::{Approval, Response};
 pub use incident::{Incident, IncidentSpec, IncidentStatus, PolicyRef};
 pub use manifests::{crds, files, manifests};
-pub use policy::{
-    ActiveIncident, Expected, RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus,
-};
+pub use policy::{RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus};
 
 #[cfg(test)]
 mod tests {

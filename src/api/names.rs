@@ -1,13 +1,8 @@
 //! Every annotation, label and finalizer that Firebreak writes or obeys, in one
 //! place. Those that stand on targets are the engine's, which builds the patches.
 
+pub use firebreak_engine::decide_policy::incident_name as incident;
 pub use firebreak_engine::undo::{EXEMPT, FENCE, INCIDENT, MANAGER, UNDO};
-use jiff::Timestamp;
-
-/// The name of an Incident that is opened for a policy now: `<policy>-<yyyymmdd-hhmmss>` in UTC.
-pub fn incident(policy: &str, now: Timestamp) -> String {
-    format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
-}
 
 /// Label on created objects, with [`MANAGER`] as its value. They carry [`INCIDENT`] too.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

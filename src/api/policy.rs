@@ -1,9 +1,8 @@
 //! The kind `RemediationPolicy`: its spec is the engine's
-//! [`PolicySpec`], its status is what the controller says about it.
+//! [`PolicySpec`], its status the engine's [`PolicyState`] and what is said about it for people.
 
-use firebreak_engine::incident::{RuleStatus, SignalStatus};
+use firebreak_engine::decide_policy::PolicyState;
 use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::response::RecentResponse;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,58 +70,9 @@ pub struct RemediationPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The one Incident that may act for this policy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_incident: Option<ActiveIncident>,
-    /// The newest responses, the last one last: what `guardrails.maxIncidents` and `guardrails.cooldown` go by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub recent_responses: Vec<RecentResponse>,
-    /// Reasons of rules that open nothing until they were False once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
-    pub waiting_for: Vec<String>,
-    /// How many of each signal there were before the trouble began.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["signal"]))]
-    pub expected: Vec<Expected>,
-    /// What is read, as of the last change of a truth.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub signals: Vec<SignalStatus>,
-    /// The truth of the severity rules and since when.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub rules: Vec<RuleStatus>,
-}
-
-/// The claim of an Incident on its policy. One that the controller is about to
-/// create has a nonce, one that exists its uid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ActiveIncident {
-    /// The name of the Incident.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// What the Incident's annotation must say for it to be the one that was claimed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub nonce: Option<String>,
-    /// The uid of the Incident, once it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub uid: Option<String>,
-}
-
-/// How many there should be of what a signal counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Expected {
-    /// The name of the signal.
-    #[schemars(length(min = 1, max = 40))]
-    pub signal: String,
-    /// How many.
-    pub value: i64,
+    /// What the engine knows.
+    #[serde(flatten)]
+    pub state: PolicyState,
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ async fn open_already(
     connection: &Connection,
     policy: &RemediationPolicy,
 ) -> Result<Option<Incident>, Error> {
-    let claim = policy.status.as_ref().and_then(|status| status.active_incident.clone());
+    let claim = policy.status.as_ref().and_then(|status| status.state.active_incident.clone());
     let Some(claim) = claim else { return Ok(None) };
     let namespace = policy.namespace().unwrap_or_default();
     let found = connection.find_incident(&namespace, &claim.name).await?;

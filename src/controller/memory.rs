@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use firebreak_engine::decide_policy::Refusal;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::Rules;
 use jiff::{SignedDuration, Timestamp};
@@ -36,8 +37,8 @@ pub struct PolicyMemory {
     pub access: Option<policy::watch::Checked>,
     /// Whether it was refused something since that was found out.
     pub rights_doubted: bool,
-    /// The Incident that a rule asks for was refused: when, and why.
-    pub refused: Option<(Instant, String)>,
+    /// The Incident that a rule asks for was refused.
+    pub refused: Option<Refusal>,
     /// When its signals were first asked for.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.

@@ -111,7 +111,7 @@ fn closed(operator: &Operator) -> Vec<Closed> {
         .policies
         .all()
         .iter()
-        .filter_map(|(_, policy)| policy.status.as_ref()?.active_incident.as_ref()?.uid.clone())
+        .filter_map(|(_, policy)| policy.status.as_ref()?.state.active_incident.as_ref()?.uid.clone())
         .collect();
     let closed = |(name, incident): (Name, std::sync::Arc<Incident>)| {
         let at = incident.status.as_ref()?.state.resolved_at?;

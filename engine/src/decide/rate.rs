@@ -15,7 +15,7 @@ impl Round<'_> {
     /// What a person has to know when the policy had its share of automatic responses before this one.
     pub(super) fn too_many_incidents(&self, rules: &Rules) -> Option<Held> {
         let PolicyFact::Usable { responses, .. } = &self.facts.policy else { return None };
-        let before = counted_before(responses, &self.facts.incident.uid, &rules.limits)?;
+        let before = counted_before(responses, &self.facts.incident, &rules.limits)?;
         let most = rules.limits.max_incidents;
         if before.len() < most {
             return None;

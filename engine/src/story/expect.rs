@@ -119,7 +119,7 @@ impl Expect {
         let writes = if self.nothing { Some(0) } else { self.writes };
         is("number of writes", writes.map(|number| number.to_string()).as_deref(), &stage.writes.to_string());
         let list = |list: &Option<Vec<String>>| list.as_deref().map(listed);
-        is("waitingFor", list(&self.waiting_for).as_deref(), &listed(&stage.waiting_for));
+        is("waitingFor", list(&self.waiting_for).as_deref(), &listed(&stage.world.policy_state.waiting_for));
         is("refused", list(&self.refused).as_deref(), &listed(&stage.refused));
         let told = stage.why_not.as_deref().unwrap_or_default();
         let is_told = |text: &String| if text.is_empty() { told.is_empty() } else { told.contains(text) };

@@ -10,20 +10,22 @@ use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
-use crate::detect::{Detection, PolicyFacts, detect};
+use crate::decide_policy::{
+    Access, Creation, IncidentFact, NewIncident, PolicyDecision, PolicyFacts, PolicyLook, decide_policy,
+};
 use crate::facts::{Brake, Holder, PolicyFact};
 use crate::id::IncidentId;
-use crate::incident::{Closing, IncidentState};
+use crate::incident::IncidentState;
 use crate::intent::{Approval, PersonIntent, Response};
 use crate::period::after;
 use crate::policy::PolicySpec;
-use crate::response::{self, OpenedBy, RecentResponse};
-use crate::rules::{Fault, Rules};
+use crate::rules::{Fault, Limits, Rules};
 use crate::severity::earliest;
-use crate::verdict::Verdict;
 
 /// Rounds without rest in one moment before something must be wrong.
 const ROUNDS: usize = 2000;
+/// Decisions about the policy in one turn before something must be wrong.
+const POLICY_ROUNDS: usize = 10;
 /// Who changes and makes objects.
 const SOMEBODY: &str = "somebody/Update";
 const CREATOR: &str = "gitops/Apply";
@@ -36,7 +38,6 @@ pub(super) struct Stage {
     pub world: World,
     /// There is an Incident, open or closed.
     pub is_there: bool,
-    pub waiting_for: Vec<String>,
     /// Why the policy opens nothing although a rule is true.
     pub why_not: Option<String>,
     /// Fields of the policy that are refused.
@@ -53,6 +54,15 @@ pub(super) struct Stage {
     generation: i64,
     incidents: usize,
     object: Value,
+    /// How the Incident began.
+    beginning: Beginning,
+}
+
+/// How an Incident began.
+#[derive(Default)]
+struct Beginning {
+    nonce: Option<String>,
+    at: Timestamp,
 }
 
 /// Plays a story to its end.
@@ -93,7 +103,6 @@ impl Stage {
         let mut stage = Self {
             world: World::new(None, translate),
             is_there: false,
-            waiting_for: Vec::new(),
             why_not: None,
             refused: Vec::new(),
             happened: Vec::new(),
@@ -105,6 +114,7 @@ impl Stage {
             generation: 0,
             incidents: 0,
             object: story.object.clone(),
+            beginning: Beginning::default(),
         };
         stage.world.namespace.clone_from(&story.namespace);
         stage.accept()?;
@@ -144,75 +154,113 @@ impl Stage {
     /// Both controllers once. When to look again; none: at once.
     fn turn(&mut self) -> Result<Option<Timestamp>, String> {
         let never = Timestamp::MAX;
-        let detection = self.detect();
-        let mut wake = detection.as_ref().and_then(|found| found.wake_at);
-        self.why_not = detection.as_ref().and_then(|found| found.why_not.clone());
-        if detection.is_some_and(|found| found.open.is_some()) {
-            self.open(OpenedBy::Policy);
-        }
+        let mut wake = self.policy_turn()?;
         if !self.is_open() {
             return Ok(Some(wake.unwrap_or(never)));
         }
         let (decision, again) = self.world.round(&mut self.controller)?;
         self.happened.extend(decision.happened.iter().map(|entry| entry.type_.clone()));
         if self.world.state().resolved_at.is_some() {
-            self.closed();
+            if self.world.intent.deleting {
+                self.is_there = false;
+            }
             return Ok(None);
         }
         wake = earliest(wake, decision.wake_at);
         Ok(if again { None } else { Some(wake.unwrap_or(never)) })
     }
 
-    fn detect(&mut self) -> Option<Detection> {
+    /// The controller of the policy, until it comes to rest. When to look again.
+    fn policy_turn(&mut self) -> Result<Option<Timestamp>, String> {
         if matches!(self.world.policy, PolicyFact::Unavailable { .. }) {
-            return None;
+            self.why_not = None;
+            return Ok(None);
         }
-        let facts = PolicyFacts {
-            previous: &self.world.policy_rules,
-            signals: &self.world.signals,
-            baselines: &self.world.baselines,
-            waiting_for: &self.waiting_for,
-            responses: &self.world.responses,
-            incident_open: self.is_open(),
-            clocks_broken: false,
-        };
-        let found = detect(&facts, self.world.rules.as_ref()?, self.world.now);
-        self.world.policy_rules.clone_from(&found.assessment.rules);
-        self.world.baselines.clone_from(&found.assessment.baselines);
-        self.waiting_for.clone_from(&found.waiting_for);
-        Some(found)
+        let mut creation = None;
+        for _ in 0..POLICY_ROUNDS {
+            let decision = self.decide_policy(creation.take());
+            self.why_not = decision.why;
+            let is_calm = decision.create.is_none() && decision.next == self.world.policy_state;
+            self.world.policy_state = decision.next;
+            match decision.create {
+                Some(new) => creation = Some(Creation::Created(self.create(&new))),
+                None if is_calm => return Ok(decision.wake_at),
+                None => {}
+            }
+        }
+        Err("the policy never comes to rest".to_owned())
     }
 
-    /// An Incident, and its claim.
-    fn open(&mut self, opened_by: OpenedBy) {
+    fn decide_policy(&self, creation: Option<Creation>) -> PolicyDecision {
+        let rules = self.world.rules.as_ref();
+        let limits = rules.map_or_else(|| Limits::of(&PolicySpec::default()), |rules| rules.limits.clone());
+        let mut facts = PolicyFacts {
+            state: Some(self.world.policy_state.clone()),
+            access: Access::Complete,
+            signals: self.world.signals.clone(),
+            open: self.incident_fact().filter(|incident| !incident.is_closed()).into_iter().collect(),
+            creation,
+            nonce: format!("nonce-{}", self.incidents + 1),
+            ..PolicyFacts::new("outage", limits)
+        };
+        loop {
+            let decision = decide_policy(&facts, rules, self.world.now);
+            match decision.look {
+                None => return decision,
+                Some(PolicyLook::Incidents) => {
+                    facts.reads.all = Some(self.incident_fact().into_iter().collect())
+                }
+                Some(PolicyLook::Incident(name)) => {
+                    let found = self.incident_fact().filter(|incident| incident.name == name);
+                    facts.reads.incidents.insert(name, found);
+                }
+            }
+        }
+    }
+
+    /// The Incident as the policy sees it.
+    fn incident_fact(&self) -> Option<IncidentFact> {
+        let state = self.world.state();
+        self.is_there.then(|| IncidentFact {
+            name: self.world.incident.name.clone(),
+            uid: self.world.incident.uid.clone(),
+            nonce: self.beginning.nonce.clone(),
+            created_at: self.beginning.at,
+            had_claim: state.policy.is_some(),
+            deleting: self.world.intent.deleting,
+            closing: state.closing,
+            resolved_at: state.resolved_at,
+        })
+    }
+
+    /// What the API server does when the policy's Incident is created.
+    fn create(&mut self, new: &NewIncident) -> IncidentFact {
+        self.open(Some(new.nonce.clone()), new.name.clone());
+        IncidentFact {
+            name: new.name.clone(),
+            uid: self.world.incident.uid.clone(),
+            nonce: Some(new.nonce.clone()),
+            created_at: self.world.now,
+            had_claim: false,
+            deleting: false,
+            closing: None,
+            resolved_at: None,
+        }
+    }
+
+    /// An Incident, of the policy if it has a nonce, else of a person.
+    fn open(&mut self, nonce: Option<String>, name: String) {
         self.incidents += 1;
         self.is_there = true;
-        let (name, uid) = (format!("outage-{}", self.incidents), format!("incident-{}", self.incidents));
         let first = incident();
         // Beside the policy; where that is, a story need not say.
         let namespace = self.world.namespace.clone().unwrap_or(first.namespace);
-        self.world.incident = IncidentId { namespace, name: name.clone(), uid: uid.clone() };
-        if let Some(rules) = &self.world.rules {
-            let new = RecentResponse { name, uid: Some(uid), opened_by, at: self.world.now, ended_at: None };
-            response::begin(&mut self.world.responses, new, &rules.limits);
-        }
+        let uid = format!("incident-{}", self.incidents);
+        self.world.incident = IncidentId { namespace, name, uid };
+        self.beginning = Beginning { nonce, at: self.world.now };
         self.world.recorded = vec![IncidentState::default()];
         self.world.intent = PersonIntent { pinned: self.world.intent.pinned, ..PersonIntent::default() };
         self.controller = Controller::default();
-    }
-
-    /// The claim is cleared; what still holds opens nothing, unless it closed by recovery.
-    fn closed(&mut self) {
-        response::end(&mut self.world.responses, &self.world.incident.uid, self.world.now);
-        if self.world.state().closing != Some(Closing::Recovered) {
-            let held = self.world.policy_rules.iter().filter(|r| r.truth != Verdict::False || r.holds);
-            self.waiting_for.extend(held.map(|rule| rule.reason.clone()));
-            self.waiting_for.sort();
-            self.waiting_for.dedup();
-        }
-        if self.world.intent.deleting {
-            self.is_there = false;
-        }
     }
 
     fn run_until(&mut self, moment: Timestamp) -> Result<(), String> {
@@ -287,7 +335,7 @@ impl Stage {
         self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
         for deed in &moment.person {
             match deed {
-                Deed::Open => self.open(OpenedBy::Person),
+                Deed::Open => self.open(None, format!("by-hand-{}", self.incidents + 1)),
                 Deed::Pause => self.world.intent.response = Response::Paused,
                 Deed::Resume => self.world.intent.response = Response::Active,
                 Deed::Withdraw => self.world.intent.response = Response::Withdrawn,

@@ -14,15 +14,15 @@ use super::scope::describes;
 use super::server::{Answer, Server, merge};
 use crate::change::OperationType;
 use crate::decide::{Decision, decide, ladder};
+use crate::decide_policy::PolicyState;
 use crate::effect::{Effect, EffectId, Write};
 use crate::expression::ObjectCondition;
 use crate::facts::{
     Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, Part, PolicyFact, Reading, Target,
 };
 use crate::id::{IncidentId, TargetId};
-use crate::incident::{IncidentState, RuleStatus};
+use crate::incident::IncidentState;
 use crate::intent::PersonIntent;
-use crate::response::RecentResponse;
 use crate::rules::{Action, Rules, Step};
 use crate::verdict::Verdict;
 
@@ -48,16 +48,12 @@ pub struct World {
     pub intent: PersonIntent,
     /// What the signals say.
     pub signals: BTreeMap<String, Reading>,
-    /// `expected` before the trouble.
-    pub baselines: BTreeMap<String, i64>,
-    /// The rules as the policy's status has them.
-    pub policy_rules: Vec<RuleStatus>,
+    /// What is recorded of the policy.
+    pub policy_state: PolicyState,
     /// The policy's own namespace; without it, targets are wherever they are.
     pub namespace: Option<String>,
     /// Namespaces that are annotated as exempt.
     pub exempt: BTreeSet<String>,
-    /// The responses as the policy's status has them.
-    pub responses: Vec<RecentResponse>,
     /// The moment.
     pub now: Timestamp,
     /// The Incident.
@@ -123,11 +119,9 @@ impl World {
             policy: usable(1),
             intent: PersonIntent::default(),
             signals: BTreeMap::new(),
-            baselines: BTreeMap::new(),
-            policy_rules: Vec::new(),
+            policy_state: PolicyState::default(),
             namespace: None,
             exempt: BTreeSet::new(),
-            responses: Vec::new(),
             now: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
             incident: incident(),
             recorded: vec![IncidentState::default()],
@@ -158,7 +152,7 @@ impl World {
         let age = |at: &Timestamp| self.now.duration_since(*at);
         let mut policy = self.policy.clone();
         if let PolicyFact::Usable { responses, .. } = &mut policy {
-            responses.clone_from(&self.responses);
+            responses.clone_from(&self.policy_state.recent_responses);
         }
         Facts {
             incident: self.incident.clone(),
@@ -166,8 +160,8 @@ impl World {
             intent: self.intent.clone(),
             policy,
             signals: self.signals.clone(),
-            baselines: self.baselines.clone(),
-            policy_rules: self.policy_rules.clone(),
+            baselines: self.policy_state.baselines(),
+            policy_rules: self.policy_state.rules.clone(),
             clocks_broken: false,
             reads_took: SignedDuration::ZERO,
             listing_age: controller.listed_at.iter().map(|(step, at)| (step.clone(), age(at))).collect(),

@@ -1,6 +1,8 @@
-//! Proves `decide`: against stories, against faults, and against its own mutants.
+//! Proves `decide` and `decide_policy`: against stories, against faults, and against its own mutants.
 
 mod approvals;
+mod claims;
+mod dice;
 mod faults;
 mod journal;
 mod mutants;

@@ -93,7 +93,7 @@ struct NotDone {
 impl About {
     /// What is to be said about a policy.
     pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str) -> Self {
-        let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
+        let active = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
         Self {
             namespace: namespace.to_owned(),
             name: policy.name_any(),

@@ -149,12 +149,8 @@ async fn decide(
     };
     let mut facts = Facts {
         signals,
-        baselines: status
-            .into_iter()
-            .flat_map(|status| &status.expected)
-            .map(|entry| (entry.signal.clone(), entry.value))
-            .collect(),
-        policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
+        baselines: status.map(|status| status.state.baselines()).unwrap_or_default(),
+        policy_rules: status.map(|status| status.state.rules.clone()).unwrap_or_default(),
         ..Facts::new(incident, usable)
     };
     let kinds = Kinds { discovery: &subject.connection.discovery, profiles: &subject.profiles };

@@ -1,14 +1,17 @@
 //! Performs the effects of a recorded decision.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use firebreak_engine::change::OperationType;
+use firebreak_engine::decide::Decision;
 use firebreak_engine::effect::{Effect, EffectId, Write};
 use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
 use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
-use super::record::Recorded;
+use super::record::RecordedIncident;
 use crate::actuator::{delete_pod, guarded_patch};
 use crate::api::Incident;
 use crate::controller::error::Error;
@@ -19,8 +22,30 @@ use crate::kubernetes::discovery::ResolveError;
 /// Requests in flight, and the size of a batch; more would only queue on the API server.
 const IN_FLIGHT: usize = 32;
 
+/// A brake that was read longer ago than this is read again before a batch.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The brake as it was read while a decision was being recorded, so that the first batch need not wait for it.
+pub struct BrakeReading {
+    asked: Instant,
+    brake: Brake,
+}
+
+impl BrakeReading {
+    /// Whether the brake stops anything that is decided.
+    pub fn is_needed(decision: &Decision) -> bool {
+        !decision.effects.is_empty() && !decision.is_for_a_person()
+    }
+
+    /// Reads the brake.
+    pub async fn take(context: &Context) -> Self {
+        let asked = Instant::now();
+        Self { asked, brake: context.brake().read().await }
+    }
+}
+
 /// Performs every effect once, as the ServiceAccount, and says what became of
-/// each. Between batches the brake is read, and whether a person has decided otherwise meanwhile: then
+/// each. Before each batch the brake is read, and whether a person has decided otherwise meanwhile: then
 /// the rest is not sent, which the next decision finds out by a live read.
 ///
 /// # Errors
@@ -28,12 +53,15 @@ const IN_FLIGHT: usize = 32;
 pub async fn act(
     operator: &Operator,
     account: &Client,
-    recorded: &Recorded,
+    recorded: &RecordedIncident,
+    mut brake: Option<BrakeReading>,
 ) -> Result<BTreeMap<EffectId, Outcome>, Error> {
     let context = &operator.context;
     let mut heard = BTreeMap::new();
     for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
-        if has_a_person_decided_since(operator, recorded.incident()) || is_stopped(context, recorded).await {
+        if has_a_person_decided_since(operator, recorded.incident())
+            || is_stopped(context, recorded, brake.take()).await
+        {
             tracing::info!(incident = recorded.incident().name_any(), "the rest is not sent");
             break;
         }
@@ -52,8 +80,15 @@ pub async fn act(
 }
 
 /// Whether the brake stops what was decided.
-async fn is_stopped(context: &Context, recorded: &Recorded) -> bool {
-    !recorded.decision().is_for_a_person() && context.brake().read().await != Brake::Off
+async fn is_stopped(context: &Context, recorded: &RecordedIncident, read: Option<BrakeReading>) -> bool {
+    if recorded.decision().is_for_a_person() {
+        return false;
+    }
+    let brake = match read.filter(|read| read.asked.elapsed() < FRESH) {
+        Some(read) => read.brake,
+        None => context.brake().read().await,
+    };
+    brake != Brake::Off
 }
 
 /// Whether the Incident was edited, or deleted, after the decision was made on it: as far as the watch shows, which

@@ -1,7 +1,7 @@
 //! Which policy an Incident is for that names none.
 
+use firebreak_engine::decide_policy::{Candidate, choose_policy};
 use firebreak_engine::intent::Response;
-use firebreak_engine::policy::Severity;
 use firebreak_engine::verdict::Verdict;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
@@ -42,35 +42,26 @@ pub async fn choose(operator: &Operator, incident: &Incident) -> Result<Option<S
     Ok(most_severe(&live))
 }
 
-/// Of the policies whose rules hold the one with the most severe of these, then by name.
+/// The one of them that the engine chooses.
 fn most_severe<'a>(policies: impl IntoIterator<Item = &'a RemediationPolicy>) -> Option<String> {
-    policies
-        .into_iter()
-        .filter(|policy| can_respond(policy))
-        .filter_map(|policy| Some((level(policy)?, policy.name_any())))
-        .min()
-        .map(|(_, name)| name)
+    choose_policy(policies.into_iter().filter_map(candidate)).map(str::to_owned)
 }
 
-/// Whether it is accepted as it stands now, and responds at all.
-fn can_respond(policy: &RemediationPolicy) -> bool {
+/// A policy that some controller has looked at.
+fn candidate(policy: &RemediationPolicy) -> Option<Candidate<'_>> {
     let generation = policy.metadata.generation;
-    let Some(status) = &policy.status else { return false };
+    let status = policy.status.as_ref()?;
     let is_accepted = status.conditions.iter().any(|condition| {
         condition.type_ == ConditionType::Accepted.name()
             && condition.status == Verdict::True
             && condition.observed_generation == generation
     });
-    is_accepted
-        && status.observed_generation == generation
-        && !policy.spec.policy.suspend
-        && policy.metadata.deletion_timestamp.is_none()
-}
-
-/// The most severe level of which a rule holds.
-fn level(policy: &RemediationPolicy) -> Option<Severity> {
-    let rules = policy.status.iter().flat_map(|status| &status.rules);
-    rules.filter(|rule| rule.holds).map(|rule| rule.level).min()
+    Some(Candidate {
+        name: policy.metadata.name.as_deref()?,
+        accepted: is_accepted && status.observed_generation == generation,
+        rests: policy.spec.policy.suspend || policy.metadata.deletion_timestamp.is_some(),
+        rules: &status.state.rules,
+    })
 }
 
 /// What an Incident waits for that has found no policy.
@@ -111,15 +102,6 @@ mod tests {
         most_severe(policies)
     }
 
-    #[test]
-    fn the_most_severe_is_chosen_and_then_the_first_by_name() {
-        let of = |name: &str, holding: &[&str]| policy(name, holding, |_| {});
-        assert_eq!(chosen(&[of("a", &["P2"]), of("z", &["P3", "P1"])]).as_deref(), Some("z"));
-        assert_eq!(chosen(&[of("b", &["P1"]), of("a", &["P1"]), of("c", &["P2"])]).as_deref(), Some("a"));
-        assert_eq!(chosen(&[of("a", &[]), of("b", &["P3"])]).as_deref(), Some("b"));
-        assert_eq!(chosen(&[of("a", &[])]), None);
-    }
-
     /// What makes a policy one that cannot respond.
     type Edit = fn(&mut Value);
 
@@ -136,6 +118,7 @@ mod tests {
                 policy["metadata"]["deletionTimestamp"] = json!("2026-03-01T10:00:00Z");
             }),
         ];
+        assert_eq!(chosen(&[policy("a", &["P0"], |_| {})]).as_deref(), Some("a"));
         for (why, edit) in edits {
             assert_eq!(chosen(&[policy("a", &["P0"], edit)]), None, "{why}");
         }

@@ -13,11 +13,13 @@ use std::time::Duration;
 use firebreak_engine::decide::{Decision, as_closed};
 use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
+use futures::future::OptionFuture;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
-use self::situation::{Situation, observe_policy};
+use self::act::BrakeReading;
+use self::situation::{Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::{Key, Name};
 use super::{Operator, notices};
@@ -31,6 +33,9 @@ use crate::look::{self, Account, Kinds};
 /// Decisions in one pass; then others have their turn.
 const ROUNDS: usize = 30;
 
+/// How soon to look again whether the claim is bound.
+const UNTIL_BOUND: Duration = Duration::from_millis(200);
+
 /// What this process remembers of an Incident between two passes. Nothing in it
 /// is needed for anything to be right.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +46,8 @@ pub struct Memory {
     reads_took: Duration,
     /// Whether its clocks were assessed in this process.
     assessed: bool,
+    /// Whether a live read of its policy has shown that the claim announces it.
+    is_confirmed: bool,
 }
 
 /// Looks at one Incident and does what is to be done. Returns when to look again.
@@ -74,17 +81,34 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     }
     let mut outcomes = BTreeMap::new();
     let mut report = None;
+    let mut view = View::Seen;
     for _ in 0..ROUNDS {
-        let Some(situation) = observe_policy(operator, &incident).await? else { return Ok(None) };
+        let Some(situation) = observe_policy(operator, &incident, view).await? else { return Ok(None) };
         let now = Timestamp::now();
         let mut facts = facts(operator, &incident, &situation, now);
         facts.outcomes = std::mem::take(&mut outcomes);
         facts.report = report.take();
         let account = account(operator, &incident, situation.rules.as_deref()).await;
-        let decision = decide_and_remember(operator, &account, &incident, &situation, &mut facts).await;
+        let (decision, has_claim) = tokio::join!(
+            decide_and_remember(operator, &account, &incident, &situation, &mut facts),
+            confirm(operator, &incident, &situation),
+        );
+        if !has_claim? {
+            view = View::Live;
+            continue;
+        }
+        if decision.next.resolved_at.is_some() && !incident.is_closed() && !situation.may_close() {
+            // The policy has not recorded its uid yet, which does not take long.
+            policy_of(&incident).into_iter().for_each(|policy| operator.queue.nudge(Key::Policy(policy), 1));
+            return Ok(Some(UNTIL_BOUND));
+        }
         let happened = decision.happened.clone();
         let before = incident.state();
-        let recorded = record::record(&api, incident, decision, now).await?;
+        let brake = OptionFuture::from(
+            BrakeReading::is_needed(&decision).then(|| BrakeReading::take(&operator.context)),
+        );
+        let (recorded, brake) = tokio::join!(record::record(&api, incident, decision, now), brake);
+        let recorded = recorded?;
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
         if operator.context.stop.is_cancelled() {
@@ -93,7 +117,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
-            outcomes = act::act(operator, client, &recorded).await?;
+            outcomes = act::act(operator, client, &recorded, brake).await?;
             notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
             if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
                 policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));
@@ -140,12 +164,8 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .zip(policy.as_ref())
             .map(|(rules, policy)| operator.hub.readings(&policy.into(), rules))
             .unwrap_or_default(),
-        baselines: status
-            .into_iter()
-            .flat_map(|status| &status.expected)
-            .map(|entry| (entry.signal.clone(), entry.value))
-            .collect(),
-        policy_rules: status.map(|status| status.rules.clone()).unwrap_or_default(),
+        baselines: status.map(|status| status.state.baselines()).unwrap_or_default(),
+        policy_rules: status.map(|status| status.state.rules.clone()).unwrap_or_default(),
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
         reads_took: SignedDuration::try_from(memory.reads_took).unwrap_or(SignedDuration::MAX),
         listing_age: memory.listed.iter().map(|(step, at)| (step.clone(), age(at))).collect(),

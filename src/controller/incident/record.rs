@@ -1,7 +1,7 @@
 //! Writes an Incident's status, before anything is performed.
 //!
 //! # Guarantees
-//! Only this file makes a [`Recorded`], and nothing can be performed without
+//! Only this file makes a [`RecordedIncident`], and nothing can be performed without
 //! one. The status goes as a whole with the resourceVersion that the decision
 //! was made on, so two controllers are serialised by the Incident itself. The
 //! finalizer is there before the first intent is recorded, and that status
@@ -19,12 +19,12 @@ use crate::api::{Incident, names};
 use crate::controller::error::Error;
 
 /// A decision whose next state is recorded.
-pub struct Recorded {
+pub struct RecordedIncident {
     decision: Decision,
     incident: Incident,
 }
 
-impl Recorded {
+impl RecordedIncident {
     /// The decision.
     pub fn decision(&self) -> &Decision {
         &self.decision
@@ -51,12 +51,12 @@ pub async fn record(
     mut incident: Incident,
     decision: Decision,
     now: Timestamp,
-) -> Result<Recorded, Error> {
+) -> Result<RecordedIncident, Error> {
     if decision.next.owes_anything() && !has_finalizer(&incident) {
         incident = set_finalizer(api, &incident, Finalizer::Added).await?;
     }
     let incident = write(api, incident, &decision.next, now).await?;
-    Ok(Recorded { decision, incident })
+    Ok(RecordedIncident { decision, incident })
 }
 
 /// Records which policy an Incident is for that names none.

@@ -1,6 +1,7 @@
 //! From API objects to the engine's facts, and from its state to the status.
 //! Takes no client.
 
+use firebreak_engine::decide_policy::Tenure;
 use firebreak_engine::facts::PolicyFact;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::intent::PersonIntent;
@@ -11,7 +12,7 @@ use kube::ResourceExt;
 
 use crate::api::condition;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, names};
-use crate::controller::policy::claim::had_claim;
+use crate::controller::policy::translate as policy_side;
 
 /// What a person wants.
 pub fn intent(incident: &Incident) -> PersonIntent {
@@ -26,34 +27,9 @@ pub fn intent(incident: &Incident) -> PersonIntent {
     }
 }
 
-/// Whether the claim of a policy is this Incident's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It names the uid.
-    Ours,
-    /// It names our nonce and the uid is about to be filled in, or nobody has looked at the
-    /// policy since it was created.
-    Soon,
-    /// It names another Incident, or none.
-    NotOurs,
-}
-
-/// Whether the claim of the policy is this Incident's.
-pub fn claim(policy: &RemediationPolicy, incident: &Incident) -> Claim {
-    let Some(status) = policy.status.as_ref().filter(|status| status.observed_generation.is_some()) else {
-        return Claim::Soon;
-    };
-    let Some(active) = status.active_incident.as_ref() else { return Claim::NotOurs };
-    if active.uid.is_some() && active.uid == incident.uid() {
-        Claim::Ours
-    } else if active.uid.is_none()
-        && active.nonce.is_some()
-        && active.nonce.as_ref() == incident.annotations().get(names::NONCE)
-    {
-        Claim::Soon
-    } else {
-        Claim::NotOurs
-    }
+/// How the Incident stands to the claim of its policy.
+pub fn tenure(policy: &RemediationPolicy, incident: &Incident) -> Tenure {
+    Tenure::of(&policy_side::incident(incident), policy_side::state(policy))
 }
 
 /// The policy as a fact, given its parsed rules or why there are none.
@@ -70,14 +46,12 @@ pub fn policy(
             "policy {name} does not exist (`kubectl get rpol -n {namespace}` lists those that do)"
         ));
     };
-    if claim(policy, incident) == Claim::NotOurs {
-        let active = policy.status.as_ref().and_then(|status| status.active_incident.as_ref());
-        return PolicyFact::Claimed {
-            by: active.map(|active| active.name.clone()).unwrap_or_default(),
-            // A policy that was made anew has no claim yet, and takes back the Incident that had its claim.
-            superseded: incident.annotations().contains_key(names::NONCE)
-                && (active.is_some() || !had_claim(incident)),
-        };
+    match tenure(policy, incident) {
+        Tenure::Bound | Tenure::Announced | Tenure::Pending => {}
+        Tenure::Vacant => return PolicyFact::Claimed { by: String::new(), superseded: false },
+        Tenure::Lost { by, superseded } => {
+            return PolicyFact::Claimed { by: by.unwrap_or_default(), superseded };
+        }
     }
     match rules {
         Err(why) => unavailable(format!("policy {} is not Accepted ({why})", policy.name_any())),
@@ -90,10 +64,8 @@ pub fn policy(
             name: policy.name_any(),
             generation: policy.metadata.generation.unwrap_or_default(),
             service_account: rules.service_account.clone(),
-            responses: policy
-                .status
-                .as_ref()
-                .map(|status| status.recent_responses.clone())
+            responses: policy_side::state(policy)
+                .map(|state| state.recent_responses.clone())
                 .unwrap_or_default(),
         },
     }

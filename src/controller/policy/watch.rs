@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use firebreak_engine::change::cut;
+use firebreak_engine::decide_policy::Access;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
-use super::translate::{Access, Standing};
 use crate::acceptance::{Presence, rights, used};
 use crate::api::RemediationPolicy;
 use crate::controller::Operator;
@@ -43,16 +43,36 @@ impl Checked {
     }
 }
 
-/// Subscribes to the policy's signals and says how it stands.
-pub async fn standing(
+/// What stands between a policy and its signals.
+#[derive(Clone, Debug, Default)]
+pub struct Subscription {
+    /// What is wrong with the policy; empty if it is Accepted.
+    pub faults: Vec<String>,
+    /// What its ServiceAccount may do.
+    pub access: Access,
+    /// Objects that signals cannot read or judge, as `signal: what`.
+    pub doubts: Vec<String>,
+    /// When to ask again.
+    pub check_again: Option<Duration>,
+}
+
+impl Subscription {
+    /// That of a policy with faults, which has none.
+    pub fn refused(faults: Vec<String>) -> Self {
+        Self { faults, ..Self::default() }
+    }
+}
+
+/// Subscribes to the policy's signals, and finds out what its ServiceAccount may do.
+pub async fn subscribe(
     operator: &Operator,
     name: &Name,
     policy: &RemediationPolicy,
     rules: &Rules,
-) -> Standing {
+) -> Subscription {
     let account = match ServiceAccountRef::new(&name.namespace, &rules.service_account) {
         Ok(account) => account,
-        Err(error) => return Standing::invalid(vec![format!("spec.serviceAccountName: {error}")]),
+        Err(error) => return Subscription::refused(vec![format!("spec.serviceAccountName: {error}")]),
     };
     let client = match operator.context.impersonation.client(&account).await {
         Ok(client) => client,
@@ -65,7 +85,7 @@ pub async fn standing(
                 | ImpersonateError::SomebodyElse { .. }
                 | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
             };
-            return Standing { access, check_again: Some(SOON), ..Standing::default() };
+            return Subscription { access, check_again: Some(SOON), ..Subscription::default() };
         }
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &rules.signals);
@@ -95,7 +115,7 @@ pub async fn standing(
         Some(cut(&format!("{}: {doubt}", signal.name), 512))
     };
     let doubts = rules.signals.iter().filter_map(in_doubt).collect();
-    Standing { access: checked.access, doubts, check_again, ..Standing::default() }
+    Subscription { access: checked.access, doubts, check_again, faults: Vec::new() }
 }
 
 /// Whether the server refuses a signal, whatever was found out about rights before.

@@ -20,6 +20,7 @@ use firebreak_engine::story::server::{self, Path, changed, leaves};
 use firebreak_engine::story::world::{Controller, Decide, OURS, World, incident};
 use firebreak_engine::story::{check_effects_are_recorded, traces};
 
+use crate::dice::Dice;
 use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rules, translate};
 
 const POLICY: &str = r#"
@@ -35,23 +36,6 @@ steps:
   timeout: 60s
   verify: {within: 30s, checks: [{rollout: {}}]}
 "#;
-
-/// A small generator of numbers; the seed says everything about a run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-}
 
 /// What a run may do to the protocol.
 #[derive(Clone, Copy)]

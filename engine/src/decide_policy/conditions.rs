@@ -1,0 +1,189 @@
+//! The conditions of a policy.
+//!
+//! `Stalled` is true only where nothing moves on until a person acts. What Firebreak tries again without one is a
+//! reason of `Reconciling`.
+
+use super::claim::Claim;
+use super::detect::Detection;
+use super::facts::{Access, PolicyFacts};
+use super::state::PolicyState;
+use crate::incident::SignalState;
+use crate::phase::ConditionFact;
+use crate::rules::Rules;
+use crate::verdict::Verdict;
+
+/// Declares an enum whose variants are written as they are spelled.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident,)+) => {
+        /// Why a condition of a policy stands as it does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum PolicyReason { $($(#[$doc])* $variant,)+ }
+
+        impl PolicyReason {
+            /// All of them, in the order in which they are documented.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// As it stands in the API.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Accepted: the policy can be used.
+    Valid,
+    /// Accepted, Ready, Stalled: the policy has faults; the message names the field of each.
+    Invalid,
+    /// Authorized: nothing is missing.
+    Allowed,
+    /// Authorized, Ready, Stalled: the message lists what the ServiceAccount lacks.
+    Forbidden,
+    /// Authorized: the API server has not been asked, or gave no answer.
+    NotAsked,
+    /// Ready: signals are read and rules evaluated.
+    Watching,
+    /// Ready: signals are read; an Incident is open.
+    Responding,
+    /// Ready: `spec.suspend` is set.
+    Suspended,
+    /// Ready, Reconciling: signals cannot be read; the message names them.
+    SignalUnknown,
+    /// Ready, Stalled: the API server refuses the Incident that a rule asks for.
+    CannotOpen,
+    /// Ready, Stalled: a rule failed on live values.
+    RuleError,
+    /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
+    WaitingForFalse,
+    /// Ready: a rule holds, and `guardrails.cooldown` says how long after the last response one is opened.
+    Cooldown,
+    /// Stalled, Reconciling: there is nothing to do for a person.
+    NoPersonNeeded,
+}
+
+/// What a condition of a policy says.
+pub fn says(
+    type_: &'static str,
+    status: Verdict,
+    reason: PolicyReason,
+    message: impl Into<String>,
+) -> ConditionFact {
+    ConditionFact { type_, status, reason: reason.name().to_owned(), message: message.into() }
+}
+
+/// What moves a policy on that is not as it should be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing has to.
+    Nothing,
+    /// It is tried again.
+    Retry,
+    /// A person.
+    Person,
+}
+
+/// Ready in short.
+struct Summary {
+    ready: Verdict,
+    reason: PolicyReason,
+    text: String,
+    next: Next,
+}
+
+impl Summary {
+    fn fine(reason: PolicyReason, text: impl Into<String>) -> Self {
+        Self { ready: Verdict::True, reason, text: text.into(), next: Next::Nothing }
+    }
+
+    fn asks_person(reason: PolicyReason, text: impl Into<String>) -> Self {
+        Self { ready: Verdict::False, reason, text: text.into(), next: Next::Person }
+    }
+}
+
+/// The conditions of a policy that is going to be in this state.
+pub(super) fn conditions(
+    rules: Option<&Rules>,
+    facts: &PolicyFacts,
+    detection: Option<&Detection>,
+    next: &PolicyState,
+) -> Vec<ConditionFact> {
+    let accepted = if facts.faults.is_empty() {
+        says("Accepted", Verdict::True, PolicyReason::Valid, "")
+    } else {
+        says("Accepted", Verdict::False, PolicyReason::Invalid, facts.faults.join("; "))
+    };
+    let authorized = match &facts.access {
+        Access::NotAsked => says("Authorized", Verdict::Unknown, PolicyReason::NotAsked, ""),
+        Access::Unknown(why) => says("Authorized", Verdict::Unknown, PolicyReason::NotAsked, why),
+        Access::Complete => says("Authorized", Verdict::True, PolicyReason::Allowed, ""),
+        Access::Lacking(what) => says("Authorized", Verdict::False, PolicyReason::Forbidden, what),
+    };
+    let Summary { ready, reason, text, next } = summary(rules, facts, detection, next);
+    let told = |type_, is_true: bool, text: String| match is_true {
+        true => says(type_, Verdict::True, reason, text),
+        false => says(type_, Verdict::False, PolicyReason::NoPersonNeeded, ""),
+    };
+    vec![
+        says("Ready", ready, reason, text.clone()),
+        told("Reconciling", next == Next::Retry, text.clone()),
+        told("Stalled", next == Next::Person, text),
+        accepted,
+        authorized,
+    ]
+}
+
+fn summary(
+    rules: Option<&Rules>,
+    facts: &PolicyFacts,
+    detection: Option<&Detection>,
+    next: &PolicyState,
+) -> Summary {
+    if !facts.faults.is_empty() {
+        return Summary::asks_person(PolicyReason::Invalid, facts.faults.join("; "));
+    }
+    if let Access::Lacking(what) = &facts.access {
+        return Summary::asks_person(PolicyReason::Forbidden, what);
+    }
+    if rules.is_some_and(|rules| rules.suspend) {
+        return Summary::fine(PolicyReason::Suspended, "suspended: it watches and opens nothing");
+    }
+    let claimed = match next.claim() {
+        Claim::Vacant => None,
+        claim @ (Claim::Announced { .. } | Claim::Revoked { .. } | Claim::Bound { .. }) => claim.name(),
+    };
+    let responding =
+        claimed.map(|name| Summary::fine(PolicyReason::Responding, format!("Incident {name} is open")));
+    let Some(detection) = detection else {
+        return responding.unwrap_or_else(|| Summary::fine(PolicyReason::Watching, "no rule holds"));
+    };
+    if let Some(refusal) = facts.refusal.as_ref().filter(|_| detection.assessment.holds()) {
+        return Summary::asks_person(PolicyReason::CannotOpen, &refusal.why);
+    }
+    if let Some(error) = detection.assessment.rule_errors.first() {
+        return Summary::asks_person(PolicyReason::RuleError, error);
+    }
+    let unknown = detection.assessment.signals.iter().filter(|signal| signal.state == SignalState::Unknown);
+    let mut unknown: Vec<String> =
+        unknown.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
+    unknown.extend(facts.doubts.iter().cloned());
+    if !unknown.is_empty() {
+        return Summary {
+            ready: Verdict::False,
+            reason: PolicyReason::SignalUnknown,
+            text: format!("cannot be read: {}", unknown.join("; ")),
+            next: Next::Retry,
+        };
+    }
+    if let Some(responding) = responding {
+        return responding;
+    }
+    let why_not = || detection.why_not.clone().unwrap_or_default();
+    if detection.cooldown_until.is_some() {
+        Summary::fine(PolicyReason::Cooldown, why_not())
+    } else if !next.waiting_for.is_empty() {
+        Summary::fine(PolicyReason::WaitingForFalse, why_not())
+    } else {
+        Summary::fine(PolicyReason::Watching, "no rule holds")
+    }
+}

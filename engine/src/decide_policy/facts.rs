@@ -1,0 +1,168 @@
+//! What was observed about one policy, and nothing derived from it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::state::PolicyState;
+use crate::facts::Reading;
+use crate::incident::Closing;
+use crate::period::after;
+use crate::rules::Limits;
+
+/// How long an Incident that was refused is not asked for again.
+const REFUSED_FOR: SignedDuration = SignedDuration::from_secs(30);
+
+/// Everything that a decision about a policy starts from.
+#[derive(Clone, Debug)]
+pub struct PolicyFacts {
+    /// The name of the policy.
+    pub name: String,
+    /// Its guardrails, whatever else is wrong with it.
+    pub limits: Limits,
+    /// Its state as recorded; none if no controller has looked at it since it was made.
+    pub state: Option<PolicyState>,
+    /// What is wrong with it; empty if it is Accepted.
+    pub faults: Vec<String>,
+    /// What its ServiceAccount may do.
+    pub access: Access,
+    /// Objects that signals cannot read or judge, as `signal: what`.
+    pub doubts: Vec<String>,
+    /// What the signals say.
+    pub signals: BTreeMap<String, Reading>,
+    /// The clocks of the rules cannot be trusted: too long nobody watched.
+    pub clocks_broken: bool,
+    /// Its Incidents that are not closed, as last seen.
+    pub open: Vec<IncidentFact>,
+    /// The live reads that were asked for so far.
+    pub reads: PolicyReads,
+    /// What became of the Incident that the last decision wanted to be created.
+    pub creation: Option<Creation>,
+    /// The last Incident that the API server refused.
+    pub refusal: Option<Refusal>,
+    /// A text that was never used before.
+    pub nonce: String,
+}
+
+impl PolicyFacts {
+    /// What is known of a policy of which nothing has been observed yet.
+    pub fn new(name: impl Into<String>, limits: Limits) -> Self {
+        Self {
+            name: name.into(),
+            limits,
+            state: None,
+            faults: Vec::new(),
+            access: Access::default(),
+            doubts: Vec::new(),
+            signals: BTreeMap::new(),
+            clocks_broken: false,
+            open: Vec::new(),
+            reads: PolicyReads::default(),
+            creation: None,
+            refusal: None,
+            nonce: String::new(),
+        }
+    }
+}
+
+/// What is known about the rights of a ServiceAccount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The API server was not asked, or gave no answer.
+    #[default]
+    NotAsked,
+    /// It gave no answer, for this reason.
+    Unknown(String),
+    /// Nothing is missing.
+    Complete,
+    /// These are missing.
+    Lacking(String),
+}
+
+/// One Incident, as far as its policy asks about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentFact {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The nonce under which it was announced; a person's has none.
+    pub nonce: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Whether it had the claim of its policy at some time: only then is the policy noted in its state.
+    pub had_claim: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Why it is or was closed.
+    pub closing: Option<Closing>,
+    /// When it was closed.
+    pub resolved_at: Option<Timestamp>,
+}
+
+impl IncidentFact {
+    /// Whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.resolved_at.is_some()
+    }
+
+    /// Whether it is one of those of which one gets a claim that nobody has.
+    pub fn may_claim(&self) -> bool {
+        !self.is_closed() && !self.deleting && (self.had_claim || self.nonce.is_none())
+    }
+
+    /// Whether it is the one that was announced with this name and nonce.
+    pub fn is_announced_as(&self, name: &str, nonce: &str) -> bool {
+        self.name == name && self.nonce.as_deref() == Some(nonce)
+    }
+}
+
+/// A live read that a decision about a policy needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PolicyLook {
+    /// The Incident of this name.
+    Incident(String),
+    /// All Incidents of the policy.
+    Incidents,
+}
+
+/// What live reads have shown. They count for one decision and its repetitions, up to the next record.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyReads {
+    /// Incidents by name; none if there is none of this name.
+    pub incidents: BTreeMap<String, Option<IncidentFact>>,
+    /// All Incidents of the policy, closed ones included.
+    pub all: Option<Vec<IncidentFact>>,
+}
+
+/// What became of an Incident that was to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created just now.
+    Created(IncidentFact),
+    /// There is one of this name.
+    AlreadyExists,
+    /// The API server has said no, and did nothing.
+    Refused,
+}
+
+/// That the API server has refused to create an Incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// When.
+    pub at: Timestamp,
+    /// For people.
+    pub why: String,
+}
+
+impl Refusal {
+    /// Until when the Incident is not asked for again.
+    pub fn until(&self) -> Timestamp {
+        after(self.at, REFUSED_FOR)
+    }
+
+    /// Whether it is too early to ask again.
+    pub fn stands_at(&self, now: Timestamp) -> bool {
+        self.until() > now
+    }
+}

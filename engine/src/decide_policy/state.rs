@@ -1,0 +1,85 @@
+//! What is known about one policy: the state that a decision starts from and the one that it leaves, as it stands
+//! in the policy's status.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::Claim;
+use crate::incident::{RuleStatus, SignalStatus};
+use crate::response::RecentResponse;
+
+/// The engine's part of a policy's status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyState {
+    /// The one Incident that may act for this policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_incident: Option<ActiveIncident>,
+    /// The newest responses, the last one last: what `guardrails.maxIncidents` and `guardrails.cooldown` go by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
+    pub recent_responses: Vec<RecentResponse>,
+    /// Reasons of rules that open nothing until they were False once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set")))]
+    pub waiting_for: Vec<String>,
+    /// How many of each signal there were before the trouble began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["signal"])))]
+    pub expected: Vec<Expected>,
+    /// What is read, as of the last change of a truth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
+    pub signals: Vec<SignalStatus>,
+    /// The truth of the severity rules and since when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub rules: Vec<RuleStatus>,
+}
+
+/// The claim of an Incident on its policy. One that the controller is about to
+/// create has a nonce, one that exists its uid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveIncident {
+    /// The name of the Incident.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub name: String,
+    /// What the Incident's annotation must say for it to be the one that was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
+    pub nonce: Option<String>,
+    /// The uid of the Incident. It is recorded shortly after the Incident was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub uid: Option<String>,
+    /// Whether the announcement of this Incident is revoked: no Incident acts by its nonce, and the claim is cleared
+    /// unless the Incident turns out to exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
+}
+
+/// How many there should be of what a signal counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Expected {
+    /// The name of the signal.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 40)))]
+    pub signal: String,
+    /// How many.
+    pub value: i64,
+}
+
+impl PolicyState {
+    /// How far the claim of the policy has come.
+    pub fn claim(&self) -> Claim<'_> {
+        self.active_incident.as_ref().map_or(Claim::Vacant, Claim::of)
+    }
+
+    /// `expected` of each signal.
+    pub fn baselines(&self) -> std::collections::BTreeMap<String, i64> {
+        self.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! An API server with one policy and its Incidents, and what must be true of them whatever the controllers do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firebreak_engine::decide_policy::{Claim, Creation, IncidentFact, NewIncident, PolicyState};
+use firebreak_engine::incident::Closing;
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
+
+use super::{COOLDOWN, MOST, PER};
+
+/// One Incident.
+pub struct Incident {
+    pub name: String,
+    pub uid: String,
+    pub nonce: Option<String>,
+    pub created_at: Timestamp,
+    /// Every state that was ever recorded; the index is its version.
+    pub versions: Vec<Stage>,
+    pub deleting: bool,
+    /// What a person has asked for.
+    pub asked: Option<Closing>,
+    pub gone: bool,
+}
+
+/// How far an Incident has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stage {
+    pub had_claim: bool,
+    pub acted: bool,
+    pub closing: Option<Closing>,
+    pub resolved_at: Option<Timestamp>,
+}
+
+impl Incident {
+    pub fn stage(&self) -> Stage {
+        self.versions[self.versions.len() - 1]
+    }
+
+    /// What a reader of this version knows.
+    pub fn fact(&self, version: usize) -> IncidentFact {
+        let stage = self.versions[version];
+        IncidentFact {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            nonce: self.nonce.clone(),
+            created_at: self.created_at,
+            had_claim: stage.had_claim,
+            deleting: self.deleting,
+            closing: stage.closing,
+            resolved_at: stage.resolved_at,
+        }
+    }
+
+    pub fn live(&self) -> IncidentFact {
+        self.fact(self.versions.len() - 1)
+    }
+
+    fn acts(&self) -> bool {
+        let stage = self.stage();
+        !self.gone && stage.acted && stage.resolved_at.is_none()
+    }
+}
+
+/// The API server.
+pub struct World {
+    pub now: Timestamp,
+    /// Every state of the policy that was ever recorded; the index is its version.
+    pub states: Vec<PolicyState>,
+    pub incidents: Vec<Incident>,
+    pub ready: i64,
+    /// When which Incident was announced, by its nonce.
+    announced: BTreeMap<String, Timestamp>,
+    /// Rules that were ended by a person and have not been False since.
+    waiting: BTreeSet<String>,
+    /// Incidents whose claim was cleared.
+    cleared: BTreeSet<String>,
+    pub log: Vec<String>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            now: Timestamp::from_second(1_767_225_600).unwrap(),
+            states: vec![PolicyState::default()],
+            incidents: Vec::new(),
+            ready: 8,
+            announced: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            cleared: BTreeSet::new(),
+            log: Vec::new(),
+        }
+    }
+
+    pub fn note(&mut self, text: impl std::fmt::Display) {
+        self.log.push(format!("{} {text}", self.now));
+    }
+
+    pub fn state(&self) -> &PolicyState {
+        &self.states[self.states.len() - 1]
+    }
+
+    /// The Incident that has this name now.
+    pub fn find(&self, name: &str) -> Option<&Incident> {
+        self.incidents.iter().find(|incident| !incident.gone && incident.name == name)
+    }
+
+    pub fn all(&self) -> Vec<IncidentFact> {
+        self.incidents.iter().filter(|incident| !incident.gone).map(Incident::live).collect()
+    }
+
+    /// A POST of an Incident.
+    pub fn create(&mut self, name: &str, nonce: Option<&str>) -> Creation {
+        if self.find(name).is_some() {
+            return Creation::AlreadyExists;
+        }
+        let is_announced = nonce.is_none_or(|nonce| self.announced.contains_key(nonce));
+        assert!(is_announced, "an Incident is created before its announcement is recorded");
+        let incident = Incident {
+            name: name.to_owned(),
+            uid: format!("uid-{}", self.incidents.len()),
+            nonce: nonce.map(str::to_owned),
+            created_at: self.now,
+            versions: vec![Stage::default()],
+            deleting: false,
+            asked: None,
+            gone: false,
+        };
+        self.note(format!("{} {name} is created, nonce {nonce:?}", incident.uid));
+        let fact = incident.live();
+        self.incidents.push(incident);
+        Creation::Created(fact)
+    }
+
+    /// A PUT of the policy's status, guarded by the version that was decided on.
+    pub fn record(&mut self, view: usize, next: &PolicyState) -> bool {
+        if *next == self.states[view] {
+            return true; // equal: skipped
+        }
+        if view + 1 != self.states.len() {
+            return false;
+        }
+        let before = self.state().clone();
+        self.note(format!("policy: {:?} waits for {:?}", next.claim(), next.waiting_for));
+        self.states.push(next.clone());
+        self.check_the_claim(&before, next);
+        self.check_the_holder();
+        true
+    }
+
+    /// What a recorded move of the claim must never do.
+    fn check_the_claim(&mut self, before: &PolicyState, next: &PolicyState) {
+        for rule in next.rules.iter().filter(|rule| rule.truth == Verdict::False && !rule.holds) {
+            self.waiting.remove(&rule.reason);
+        }
+        if let (Claim::Bound { uid, .. }, Claim::Vacant) = (before.claim(), next.claim()) {
+            let incident = self.incidents.iter().find(|incident| incident.uid == uid).unwrap();
+            let stage = incident.stage();
+            assert!(incident.gone || stage.resolved_at.is_some(), "the claim of an open Incident is cleared");
+            let is_seen = !incident.gone;
+            let is_first = self.cleared.insert(uid.to_owned());
+            if is_first && is_seen && stage.closing != Some(Closing::Recovered) {
+                let held = next.rules.iter().filter(|rule| rule.holds);
+                self.waiting.extend(held.map(|rule| rule.reason.clone()));
+            }
+        }
+        if let Claim::Bound { uid, .. } = next.claim() {
+            let named = next.active_incident.as_ref().and_then(|active| active.nonce.as_ref());
+            let incident = self.incidents.iter().find(|incident| incident.uid == uid);
+            let is_it = named.is_none() || incident.is_some_and(|incident| incident.nonce.as_ref() == named);
+            assert!(is_it, "the claim is bound to {uid}, which was not announced with {named:?}");
+        }
+        if let (Claim::Vacant, Claim::Announced { nonce, .. }) = (before.claim(), next.claim()) {
+            self.announced.insert(nonce.to_owned(), self.now);
+            for ended in self.incidents.iter().filter(|one| one.stage().had_claim) {
+                let end = ended.stage().resolved_at;
+                let is_early = end.is_some_and(|end| self.now.duration_since(end) < COOLDOWN);
+                assert!(!is_early, "an Incident is announced within the cooldown of {}", ended.uid);
+            }
+        }
+    }
+
+    /// An Incident is asked for because of this rule.
+    pub fn check_the_opening(&self, new: &NewIncident) {
+        let rule = new.summary.split(':').next().unwrap_or_default();
+        assert!(!self.waiting.contains(rule), "an Incident is opened for {rule}, which waits for False");
+    }
+
+    /// A PUT of an Incident's status, guarded likewise.
+    pub fn step(&mut self, at: usize, version: usize, next: Stage) -> bool {
+        let incident = &mut self.incidents[at];
+        if incident.gone || incident.versions.len() != version + 1 {
+            return false;
+        }
+        if incident.stage() == next {
+            return true; // equal: skipped
+        }
+        incident.versions.push(next);
+        let told = format!("{}: acted {}, closing {:?}, ", incident.uid, next.acted, next.closing);
+        self.note(format!("{told}closed {}", next.resolved_at.is_some()));
+        self.check_the_acts(at);
+        self.check_the_holder();
+        true
+    }
+
+    /// An Incident that acts has the claim.
+    fn check_the_holder(&self) {
+        let claim = self.state().claim();
+        for one in self.incidents.iter().filter(|one| one.acts()) {
+            let has_claim = match claim {
+                Claim::Vacant => false,
+                Claim::Bound { uid, .. } => one.uid == uid,
+                Claim::Announced { nonce, .. } | Claim::Revoked { nonce, .. } => {
+                    one.nonce.as_deref() == Some(nonce)
+                }
+            };
+            assert!(has_claim, "{} acts without the claim, which is {claim:?}", one.uid);
+        }
+    }
+
+    /// At most one Incident acts, and no more than the guardrail allows.
+    fn check_the_acts(&self, at: usize) {
+        let acting: Vec<&str> =
+            self.incidents.iter().filter(|one| one.acts()).map(|one| one.uid.as_str()).collect();
+        assert!(acting.len() <= 1, "two open Incidents act: {acting:?}");
+        let begun = |one: &Incident| one.nonce.as_ref().and_then(|nonce| self.announced.get(nonce)).copied();
+        let Some(own) = begun(&self.incidents[at]) else { return };
+        let recent = self.incidents.iter().filter(|one| one.stage().acted).filter_map(begun);
+        let recent = recent.filter(|other| *other <= own && own.duration_since(*other) < PER).count();
+        assert!(recent <= MOST, "{recent} automatic responses act within maxIncidents.per");
+    }
+}

@@ -1,0 +1,117 @@
+//! Gathers what a decision about a policy starts from, and performs the live reads that it asks for.
+
+use std::collections::BTreeMap;
+
+use firebreak_engine::decide_policy::{
+    Creation, IncidentFact, PolicyDecision, PolicyFacts, PolicyLook, decide_policy,
+};
+use firebreak_engine::expression::FieldValue;
+use firebreak_engine::facts::Reading;
+use firebreak_engine::rules::{Limits, Rules};
+use jiff::Timestamp;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::ApiResource;
+use kube::{Api, ResourceExt};
+
+use super::translate;
+use super::watch::Subscription;
+use crate::api::{Incident, RemediationPolicy};
+use crate::controller::Operator;
+use crate::controller::error::Error;
+use crate::controller::queue::Name;
+use crate::kubernetes::retry;
+
+/// Incidents of one page of a list: one may have more than a megabyte.
+const PAGE: u32 = 50;
+
+/// What is known without a live read.
+pub fn facts(
+    operator: &Operator,
+    name: &Name,
+    policy: &RemediationPolicy,
+    rules: Option<&Rules>,
+    subscription: Subscription,
+    creation: Option<Creation>,
+    now: Timestamp,
+) -> PolicyFacts {
+    let signals = rules.map(|rules| operator.hub.readings(&name.into(), rules)).unwrap_or_default();
+    show_signals(operator, name, &signals);
+    let memory = operator.policy_memory(name);
+    let incidents = operator.incidents_of(name);
+    let open = incidents.iter().filter(|incident| !incident.is_closed());
+    PolicyFacts {
+        state: translate::state(policy).cloned(),
+        faults: subscription.faults,
+        access: subscription.access,
+        doubts: subscription.doubts,
+        signals,
+        clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
+        open: open.map(|incident| translate::incident(incident)).collect(),
+        creation,
+        refusal: memory.refused,
+        nonce: format!("{:032x}", fastrand::u128(..)),
+        ..PolicyFacts::new(policy.name_any(), Limits::of(&policy.spec.policy))
+    }
+}
+
+/// Decides, and performs the live reads that the decision asks for.
+///
+/// # Errors
+/// The API server gives no answer, so it is not known.
+pub async fn decide(
+    operator: &Operator,
+    name: &Name,
+    rules: Option<&Rules>,
+    facts: &mut PolicyFacts,
+    now: Timestamp,
+) -> Result<PolicyDecision, Error> {
+    let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
+    loop {
+        let decision = decide_policy(facts, rules, now);
+        match decision.look {
+            None => return Ok(decision),
+            Some(PolicyLook::Incidents) => facts.reads.all = Some(list(operator, name).await?),
+            Some(PolicyLook::Incident(incident)) => {
+                let found = retry::find(&incident, || api.get(&incident)).await?;
+                facts.reads.incidents.insert(incident, found.as_ref().map(translate::incident));
+            }
+        }
+    }
+}
+
+/// All Incidents of a policy, read live.
+async fn list(operator: &Operator, policy: &Name) -> Result<Vec<IncidentFact>, Error> {
+    let resource = ApiResource::erase::<Incident>(&());
+    let client = operator.context.client.clone();
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &policy.namespace, &resource);
+    let mut found = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = retry::read(|| api.list(&page)).await?;
+        // One that does not decode is said elsewhere, and hides no other.
+        let incidents = listed.items.into_iter().filter_map(|raw| raw.try_parse::<Incident>().ok());
+        let theirs = incidents.filter(|incident| incident.policy_name() == Some(&policy.name));
+        found.extend(theirs.map(|incident| translate::incident(&incident)));
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// The values as metrics.
+fn show_signals(operator: &Operator, name: &Name, signals: &BTreeMap<String, Reading>) {
+    let mut shown = Vec::new();
+    for (signal, reading) in signals {
+        let Reading::Known { values } = reading else { continue };
+        for (field, value) in values {
+            match value {
+                #[expect(clippy::cast_precision_loss, reason = "counts of objects are far below 2^52")]
+                FieldValue::Int(number) => shown.push((signal.as_str(), field.as_str(), *number as f64)),
+                FieldValue::Double(number) => shown.push((signal.as_str(), field.as_str(), *number)),
+                FieldValue::Map(_) => {}
+            }
+        }
+    }
+    operator.context.metrics.signals(&name.to_string(), &shown);
+}
