@@ -186,7 +186,7 @@ fn operation_ending(change: &Change) -> String {
         | ChangeState::Kept
         | ChangeState::Held => "in a state that no operation has",
     };
-    match why(change.reason.as_deref(), change.message.as_deref()) {
+    match why(change.reason.as_ref(), change.message.as_deref()) {
         why if why.is_empty() => ending.to_owned(),
         why => format!("{ending}: {why}"),
     }

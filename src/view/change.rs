@@ -2,6 +2,7 @@
 
 use firebreak_engine::change::{Change, ChangeState, FieldChange, cut};
 use firebreak_engine::id::ChangeId;
+use firebreak_engine::reason::Reason;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -83,7 +84,7 @@ impl ChangeView {
             operation: OperationView::of(change),
             undo: change.is_outstanding().then(|| change.target.undo_command()),
             state: change.state,
-            reason: change.reason.clone(),
+            reason: change.reason.as_ref().map(ToString::to_string),
             message: change.message.clone(),
             fields: change.fields().iter().map(field).collect(),
         }
@@ -151,7 +152,7 @@ fn operation_ending(change: &Change) -> String {
         | ChangeState::Kept
         | ChangeState::Held => "in a state that no operation has",
     };
-    match why(change.reason.as_deref(), change.message.as_deref()) {
+    match why(change.reason.as_ref().map(Reason::name), change.message.as_deref()) {
         Some(why) => format!("{ending}: {why}"),
         None => ending.to_owned(),
     }
@@ -199,6 +200,6 @@ fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option
     if field.ceded_to.is_some() {
         return Some(ending(change, field));
     }
-    let why = || why(change.reason.as_deref(), change.message.as_deref());
+    let why = || why(change.reason.as_ref().map(Reason::name), change.message.as_deref());
     is_whole.then(|| why().unwrap_or_else(|| ending(change, field)))
 }

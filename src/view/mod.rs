@@ -11,8 +11,8 @@ pub mod moves;
 mod tone;
 
 use firebreak_engine::incident::{
-    ApprovalStatus, Closing, Held, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus, StepState,
-    StepStatus, TargetCounts, TimelineEntry,
+    ApprovalStatus, Closing, Held, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus,
+    StepState, StepStatus, TargetCounts, TimelineEntry,
 };
 use firebreak_engine::phase::Phase;
 use firebreak_engine::policy::Severity;
@@ -294,7 +294,7 @@ impl StepView {
         Self {
             name: step.name.clone(),
             state: step.state,
-            reason: step.reason.clone(),
+            reason: step.reason.as_ref().map(ToString::to_string),
             message: step.message.clone(),
             started_at: step.started_at,
             targets: step.targets,

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request};
-pub(crate) use self::stored::read;
 pub use self::stored::PodDeletion;
+pub(crate) use self::stored::read;
 use crate::id::{ChangeId, TargetId};
 use crate::reason::Reason;
 
@@ -57,7 +57,6 @@ pub enum ChangeState {
     /// Nobody can tell whether it took effect; a person is needed.
     Held,
 }
-
 
 /// One change of one step to one object: what every change has, and its work. One entry serves all its
 /// rounds.

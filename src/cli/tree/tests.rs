@@ -98,7 +98,7 @@ fn an_operation_stands_below_the_change_that_needs_it() {
         });
         status["changes"].as_array_mut().unwrap().push(deletion);
     });
-    let text = plain(&tree(&with_operation, Detail { fields: false, timeline: 0 }, now()));
+    let text = plain(&tree(&IncidentView::of(&with_operation), Detail { fields: false, timeline: 0 }, now()));
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|line| line.contains("Deployment b/chat")).unwrap();
     assert!(lines[at + 1].ends_with("deletion of Pod b/chat-0  Done  cannot be undone"), "{text}");
@@ -213,6 +213,6 @@ fn what_moves_an_incident_on_depends_on_where_it_stands() {
         "`firebreak approve gpu-outage cpu-fallback -n llm-serving` lets it go on"
     );
     let held = |reason| moves::held(&Held::new(reason, ""));
-    assert_eq!(held(Reason::StepFailed), (Style::Bad, "a person must act: StepFailed".to_owned()));
-    assert_eq!(held(Reason::NothingInForce), (Style::Busy, "waits: NothingInForce".to_owned()));
+    assert_eq!(held(Reason::StepFailed), (Tone::Bad, "a person must act: StepFailed".to_owned()));
+    assert_eq!(held(Reason::NothingInForce), (Tone::Busy, "waits: NothingInForce".to_owned()));
 }
