@@ -8,7 +8,7 @@ use firebreak::api::condition::ConditionType;
 use firebreak_engine::decide_policy::PolicyReason;
 use firebreak_engine::expression::SignalShape;
 use firebreak_engine::reason::{self, MovesOn, Stops};
-use firebreak_engine::rules::Rules;
+use firebreak_engine::rules::{Action, Rules};
 use firebreak_engine::signal::SignalKind;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ fn reasons_in(source: &str) -> Vec<String> {
 fn reasons_of_incidents() -> BTreeSet<String> {
     let mut found: BTreeSet<String> = reason::Reason::ALL.iter().map(ToString::to_string).collect();
     for (path, text) in sources("engine/src") {
-        let decides = ["decide/", "action.rs", "change.rs", "phase.rs", "incident/mod.rs", "gitops.rs"];
+        let decides = ["decide/", "action/", "change.rs", "phase.rs", "incident/mod.rs", "gitops.rs"];
         if decides.iter().any(|part| path.starts_with(&format!("engine/src/{part}"))) {
             found.extend(reasons_in(&text));
         }
@@ -166,6 +166,23 @@ fn the_page_of_conditions_says_which_reasons_need_a_person_and_which_block_new_c
         assert_eq!(reason.moves_on(), moves_on, "{name} is in the wrong part of docs/conditions.md");
         let blocks = text.starts_with("Blocks new changes");
         assert_eq!(blocks, reason.stops() == Stops::NewChanges, "{name}: {text}");
+    }
+}
+
+#[test]
+fn every_action_has_a_section_and_an_example() {
+    let page = read(&root().join("docs/actions.md"));
+    let folders = fs::read_dir(root().join("examples")).expect("the folder is there");
+    let files = folders.flat_map(|folder| fs::read_dir(folder.expect("an entry").path()).expect("a folder"));
+    let files: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+    let examples: String = files.iter().filter(|path| path.is_file()).map(|path| read(path)).collect();
+    for name in Action::NAMES {
+        let section = page.contains(&format!("\n## {name}\n"));
+        assert!(
+            section && page.contains(&format!("[`{name}`](#")),
+            "docs/actions.md does not explain {name}"
+        );
+        assert!(examples.contains(&format!("      {name}:\n")), "no policy in examples/ uses {name}");
     }
 }
 

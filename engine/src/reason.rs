@@ -171,6 +171,8 @@ reasons! {
     OwnedByAutoscaler Person;
     /// Whether an autoscaler sets its replicas is not known.
     AutoscalerUnknown Itself;
+    /// The step changes as many objects at once as its action may.
+    LimitReached Itself;
     /// Another open Incident has changed it.
     HeldBy Itself;
     /// `where` cannot be told.

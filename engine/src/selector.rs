@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::TargetId;
+
 /// Which namespaces. Exactly one member must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -128,4 +130,35 @@ pub struct TargetsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "where")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub where_: Option<String>,
+}
+
+/// One object. A namespace may be left out for the policy's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Group and version, such as `apps/v1`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
+    pub api_version: String,
+    /// Kind, such as `Deployment`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub kind: String,
+    /// Namespace; without it the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub namespace: Option<String>,
+    /// Name.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// Whether it means this object, for a policy in the namespace `own`.
+    pub fn names(&self, target: &TargetId, own: &str) -> bool {
+        let group = |api_version: &str| api_version.split_once('/').map(|(group, _)| group.to_owned());
+        target.kind == self.kind
+            && target.name == self.name
+            && target.namespace == self.namespace.as_deref().unwrap_or(own)
+            && group(&target.api_version) == group(&self.api_version)
+    }
 }

@@ -3,8 +3,9 @@
 
 mod rights;
 
+use firebreak_engine::action::{Fields, Named};
 use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::rules::{Action, Fault, Rules};
+use firebreak_engine::rules::{Fault, Rules};
 use firebreak_engine::signal::{Source, Watched};
 
 use crate::workloads::Profiles;
@@ -43,8 +44,8 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
         let scope = &step.targets().scope;
         // Of a kind that is only scaled, its definition in the cluster says where the replicas are.
         let is_unknown = profiles.find(&scope.api_version, &scope.kind).is_none();
-        let is_scaled = matches!(step.action, Action::Scale { .. });
-        (is_unknown && !is_scaled).then(|| Fault {
+        let needs_profile = step.action.descriptor().fields == Fields::Profile;
+        (is_unknown && needs_profile).then(|| Fault {
             field: format!("spec.steps[{at}].action.{}.targets.kind", step.action.name()),
             problem: format!(
                 "{} {} has no profile, so Firebreak does not know its fields",
@@ -52,15 +53,17 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
             ),
         })
     });
-    let retired = rules.steps.iter().enumerate().filter_map(|(at, step)| {
-        let object = step.action.retires()?;
-        profiles.find(&object.api_version, &object.kind).is_none().then(|| Fault {
-            field: format!("spec.steps[{at}].action.{}.retire.kind", step.action.name()),
+    let before = rules.steps.iter().enumerate().flat_map(|(at, step)| {
+        let unknown = step.action.kind().before().iter();
+        let unknown =
+            unknown.filter(|Named { object, .. }| profiles.find(&object.api_version, &object.kind).is_none());
+        unknown.map(move |Named { field, object }| Fault {
+            field: format!("spec.steps[{at}].action.{}.{field}.kind", step.action.name()),
             problem: format!(
-                "{} {} has no profile, so Firebreak does not know where its replicas are",
+                "{} {} has no profile, so Firebreak does not know its fields",
                 object.api_version, object.kind
             ),
         })
     });
-    signals.chain(steps).chain(retired).collect()
+    signals.chain(steps).chain(before).collect()
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_engine::rules::{Action, Rules, Step};
+use firebreak_engine::action::{Autoscalers, Named, Pods, Reach};
+use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::{Namespaces, NamespacesSpec};
 use firebreak_engine::signal::Source;
 
@@ -39,7 +40,7 @@ const READ: &[&str] = &["list", "watch"];
 /// What steps do to targets.
 const CHANGE: &[&str] = &["get", "list", "patch"];
 
-/// What is done to the scheduler that a step retires: it is named.
+/// What is done to an object that a step names.
 const CHANGE_ONE: &[&str] = &["get", "patch"];
 /// What is done to pods that keep a change from the others.
 const DELETE: &[&str] = &["list", "delete"];
@@ -60,14 +61,18 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
     for step in &rules.steps {
         let scope = &step.targets().scope;
         let namespaces = places(scope.namespaces.as_ref());
-        changed_in.extend(namespaces.iter().cloned());
+        let does = step.action.descriptor();
+        match does.reach {
+            Reach::Namespaces => changed_in.extend(namespaces.iter().cloned()),
+            Reach::Cluster => {}
+        }
         all.extend(autoscalers(step, &namespaces));
         let profile = profiles.find(&scope.api_version, &scope.kind);
-        if step.action.changes_pods() && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
+        if does.pods == Pods::Replaces && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
             all.push(required("v1", "Pod", DELETE, namespaces.clone()));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
-        if let Some(object) = step.action.retires() {
+        for Named { object, .. } in step.action.kind().before() {
             let place = object.namespace.clone().unwrap_or_else(|| namespace.to_owned());
             changed_in.insert(place.clone());
             all.push(required(&object.api_version, &object.kind, CHANGE_ONE, vec![place]));
@@ -93,15 +98,13 @@ fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], names
 /// The autoscalers that a step looks at besides its targets.
 fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
     let looks = |(api_version, kind): Kind| required(api_version, kind, LOOK, namespaces.to_vec());
-    match &step.action {
+    match step.action.descriptor().autoscalers {
         // Those of its targets, or of what owns them.
-        Action::RaiseAutoscalerLimit { .. } => vec![looks(HPA)],
-        Action::Scale { .. } => {
+        Autoscalers::Demand => vec![looks(HPA)],
+        Autoscalers::Owners => {
             vec![looks(HPA), Used { presence: Presence::Optional, ..looks(SCALED_OBJECT) }]
         }
-        Action::CpuFallback { .. } | Action::SchedulerFallback { .. } | Action::ReduceBatch { .. } => {
-            Vec::new()
-        }
+        Autoscalers::Ignored => Vec::new(),
     }
 }
 

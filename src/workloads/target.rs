@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Part, Role, ScaledBy, Slots, Target};
+use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Role, ScaledBy, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::pods::Pods;
 use firebreak_engine::undo::EXEMPT;
@@ -52,7 +52,7 @@ pub fn target(
             why: "it would rewrite the change and has to be changed instead".to_owned(),
         }),
         resolved_from: Vec::new(),
-        part: Part::Target,
+        stage: Stage::Targets,
         slots: profile.map_or_else(|| unknown(&id.kind), |profile| slots(profile, &object)),
         rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
         healthy: health,

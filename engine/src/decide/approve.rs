@@ -13,7 +13,7 @@ use super::Round;
 use super::plan::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::expression::FieldValue;
-use crate::facts::Part;
+use crate::facts::Stage;
 use crate::id::digest;
 use crate::incident::{ApprovalState, ApprovalStatus, Held, TimelineEntry};
 use crate::intent::Approval;
@@ -274,7 +274,7 @@ impl Round<'_> {
 
     /// Publishes the hash of what the step would do now.
     pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
-        if plans.changes.iter().any(|(_, target)| target.part == Part::Target) {
+        if plans.changes.iter().any(|(_, target)| target.stage == Stage::Targets) {
             let hash = self.plan_hash(step, plans);
             self.step_status(&step.name).plan_hash = hash;
         }

@@ -7,7 +7,7 @@ use super::plan::Plans;
 use super::turn::Turn;
 use super::{Round, is_begun};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, Part, Target};
+use crate::facts::{Look, Stage, Target};
 use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
@@ -290,11 +290,10 @@ impl Round<'_> {
     /// Why so many new changes are more than the guardrails allow; none if they are not.
     pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
         let new = plans.new_targets();
-        let retired = self.retired_of(step);
         let present = self
             .next
             .changes_of(&step.name)
-            .filter(|change| change.is_outstanding() && Some(&change.id) != retired.as_ref())
+            .filter(|change| change.is_outstanding() && self.stage_of(step, change) == Stage::Targets)
             .count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
@@ -311,15 +310,12 @@ impl Round<'_> {
         Some(guardrail)
     }
 
-    /// What may be changed now: while the broken scheduler still runs, nothing but it.
-    fn scheduler_first(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
-        let retired = self.retired_of(step);
-        let is_under_way = |change: &Change| Some(&change.id) == retired.as_ref() && change.is_open_intent();
-        if self.next.changes_of(&step.name).any(is_under_way) {
-            return Vec::new();
-        }
-        let runs = changes.iter().any(|(_, target)| target.part == Part::Retired);
-        changes.into_iter().filter(|(_, target)| !runs || target.part == Part::Retired).collect()
+    /// What may be changed now: while an object of an earlier stage is still to be changed, nothing of a later one.
+    fn of_this_stage(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
+        let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
+        let under_way = under_way.map(|change| self.stage_of(step, change));
+        let now = under_way.chain(changes.iter().map(|(_, target)| target.stage)).min();
+        changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
     }
 
     /// Intends the planned changes, unless a guardrail speaks against it.
@@ -346,7 +342,7 @@ impl Round<'_> {
     /// Intends these changes, as many as one status write records.
     fn begin(&mut self, step: &Step, changes: Vec<(Change, Target)>) {
         let mut begun: Vec<Change> = Vec::new();
-        let changes = self.scheduler_first(step, changes);
+        let changes = self.of_this_stage(step, changes);
         for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {
                 continue; // it joins when the answer to that write is there

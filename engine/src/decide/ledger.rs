@@ -12,14 +12,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Round;
-use crate::action::{self, Plan};
+use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::facts::{Holder, Look, LookResult, Own, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::path::FieldPath;
 use crate::reason::Reason;
-use crate::rules::{Action, Reduction, Step};
+use crate::rules::Step;
 use crate::undo::{self, Loan};
 use crate::value::same;
 
@@ -39,8 +39,8 @@ impl Round<'_> {
         };
         let adopted = adoptable(&target.object, orphans);
         let plan = match adopted.as_slice() {
-            [] => action::plan(&step.action, target, known),
-            adopted => action::plan(&step.action, &as_before(target, adopted), known),
+            [] => step.action.plan(target, known),
+            adopted => step.action.plan(&as_before(target, adopted), known),
         };
         let mut fields = match plan {
             Plan::Change(fields) => fields,
@@ -49,7 +49,7 @@ impl Round<'_> {
         };
         adopt(&mut fields, adopted);
         let lent = self.lent_by_other_steps(step, target, loans);
-        if let Action::ReduceBatch { reduction: Reduction::Percent(_), .. } = step.action {
+        if step.action.descriptor().values == Values::Shares {
             // A share of what another step has reduced already would compound.
             fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
             if fields.is_empty() {

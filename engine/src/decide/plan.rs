@@ -2,9 +2,9 @@
 
 use super::climb::RELIST_IDLE;
 use super::{Round, is_begun, journal};
-use crate::action::Plan;
+use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Part, Target};
+use crate::facts::{Look, LookResult, Stage, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::reason::Reason;
@@ -26,16 +26,16 @@ pub(super) struct Plans {
     pub warning: Option<String>,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
-    /// Why the broken scheduler cannot be retired: then nothing else is changed either.
-    pub scheduler_refused: Option<Change>,
+    /// The object of the first stage that cannot be changed, and why: then nothing of a later one is either.
+    pub stage_refused: Option<(Stage, Change)>,
     /// Changes that must not be made; their entry says why.
     pub refused: Vec<Change>,
 }
 
 impl Plans {
-    /// Objects that would be changed, but for a scheduler that is retired for them.
+    /// Objects that would be changed, but for those that are changed before the targets.
     pub(super) fn new_targets(&self) -> usize {
-        self.changes.iter().filter(|(_, target)| target.part == Part::Target).count()
+        self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
     }
 
     /// Says how many of them are changed in the place of what they own.
@@ -99,10 +99,11 @@ impl Round<'_> {
             }
             self.plan_target(step, target, &mut plans);
         }
-        if let Some(scheduler) = plans.scheduler_refused.take() {
-            plans.changes.clear();
-            plans.refused.insert(0, scheduler);
+        if let Some((stage, refused)) = plans.stage_refused.take() {
+            plans.changes.retain(|(_, target)| target.stage < stage);
+            plans.refused.insert(0, refused);
         }
+        self.leave_what_is_over_the_limit(step, &mut plans);
         self.refuse_what_does_not_fit(&mut plans);
         for refused in plans.refused.iter().filter(|c| c.reason == Some(Reason::JournalFull)) {
             let message = refused.message.clone().unwrap_or_default();
@@ -114,6 +115,25 @@ impl Round<'_> {
             });
         }
         Some(plans)
+    }
+
+    /// Of an action with a limit, only so many targets are changed at once: in the order in which they are listed.
+    fn leave_what_is_over_the_limit(&mut self, step: &Step, plans: &mut Plans) {
+        let Some(limit) = step.action.kind().limit() else { return };
+        let own = &self.facts.incident.namespace;
+        let is_target = |change: &&Change| step.action.stage_of(&change.target, own) == Stage::Targets;
+        let changed = self.next.changes_of(&step.name).filter(is_target);
+        let mut room = limit.saturating_sub(changed.filter(|change| change.is_outstanding()).count());
+        let changes = std::mem::take(&mut plans.changes);
+        for (change, target) in changes {
+            if target.stage != Stage::Targets || room > 0 {
+                room -= usize::from(target.stage == Stage::Targets);
+                plans.changes.push((change, target));
+            } else {
+                let message = format!("the step changes {limit} object(s) at once, and has changed so many");
+                self.not_done(&step.name, Some(&target), Reason::LimitReached, &message);
+            }
+        }
     }
 
     fn plan_target(&mut self, step: &Step, target: &Target, plans: &mut Plans) {
@@ -138,8 +158,8 @@ impl Round<'_> {
             Some(known) => known.clone().with_fields(fields),
             None => Change::planned(id, &step.name, target.id.clone(), fields),
         };
-        let in_order =
-            step.action.changes_pods() && target.part == Part::Target && target.pods.are_in_order();
+        let replaces_pods = step.action.descriptor().pods == Pods::Replaces;
+        let in_order = replaces_pods && target.stage == Stage::Targets && target.pods.are_in_order();
         let change = |fields| change(fields).with_pods_in_order(in_order);
         match plan {
             Plan::Change(fields) => {
@@ -153,11 +173,14 @@ impl Round<'_> {
                 plans.nothing_to_do += 1;
                 self.not_done(&step.name, Some(target), Reason::NothingToDo, &why);
             }
-            Plan::Refused { reason, message } if target.part == Part::Retired => {
+            Plan::Refused { reason, message } if target.stage != Stage::Targets => {
                 self.not_done(&step.name, Some(target), reason.clone(), &message);
                 let mut skipped = change(Vec::new());
                 skipped.stand(ChangeState::Skipped, reason, message);
-                plans.scheduler_refused = Some(skipped);
+                let is_first = plans.stage_refused.as_ref().is_none_or(|(stage, _)| target.stage < *stage);
+                if is_first {
+                    plans.stage_refused = Some((target.stage, skipped));
+                }
             }
             // It was put back once, and that stays the last word on it.
             Plan::Refused { reason, message }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::Round;
 use super::wave::Wave;
 use crate::change::{Change, ChangeState};
-use crate::id::ChangeId;
+use crate::facts::Stage;
 use crate::incident::{Because, Closing, Held, Withdrawal};
 use crate::policy::Revert;
 use crate::reason::Reason;
@@ -157,20 +157,22 @@ impl Round<'_> {
         });
     }
 
-    /// The change that retired the broken scheduler of this step.
-    pub(super) fn retired_of(&self, step: &Step) -> Option<ChangeId> {
-        let own = &self.facts.incident.namespace;
-        let scheduler = step.action.retires()?;
-        let is_it = |change: &&Change| scheduler.names(&change.target, own);
-        self.next.changes_of(&step.name).find(is_it).map(|change| change.id.clone())
+    /// In which stage of its step an object was changed.
+    pub(super) fn stage_of(&self, step: &Step, change: &Change) -> Stage {
+        step.action.stage_of(&change.target, &self.facts.incident.namespace)
     }
 
-    /// The change that retired the scheduler from which this step has taken its pods; another step may have.
-    pub(super) fn scheduler_of(&self, step: &Step) -> Option<&Change> {
-        let from = step.action.replaces()?;
-        let of_it = |other: &&Step| other.action.replaces() == Some(from);
-        let retired = self.ladder.iter().filter(of_it).find_map(|other| self.retired_of(other))?;
-        self.next.changes.iter().find(|change| change.id == retired)
+    /// The changes before the targets without which nothing goes back to what the step has moved its targets
+    /// from, in the order of their stages. Another step may have made them.
+    pub(super) fn made_before(&self, step: &Step) -> Vec<&Change> {
+        let Some(from) = step.action.kind().moves_from() else { return Vec::new() };
+        let of_it = |other: &&Step| other.action.kind().moves_from() == Some(from);
+        let changes = self.ladder.iter().filter(of_it).flat_map(|other| {
+            self.next.changes_of(&other.name).map(|change| (self.stage_of(other, change), change))
+        });
+        let mut before: Vec<_> = changes.filter(|(stage, _)| *stage != Stage::Targets).collect();
+        before.sort_by_key(|(stage, _)| *stage);
+        before.into_iter().map(|(_, change)| change).collect()
     }
 }
 

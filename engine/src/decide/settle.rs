@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::Round;
 use super::climb::RELIST_IDLE;
 use super::course::Course;
-use crate::action::Plan;
+use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{LookResult, Outcome, Target, is_due};
@@ -291,7 +291,7 @@ impl Round<'_> {
         }
         let mut intended = change.clone();
         intended.intend(target.version.clone(), self.now);
-        if self.step(&change.step).is_some_and(|step| step.action.is_relative()) {
+        if self.step(&change.step).is_some_and(|step| step.action.descriptor().values == Values::Multiples) {
             intended.fix_ceiling();
         }
         match undo::apply_patch(&target.object, &intended, &self.facts.incident) {

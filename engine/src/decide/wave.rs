@@ -7,13 +7,14 @@ use super::Round;
 use super::climb::RELIST_BUSY;
 use super::recover::is_stuck;
 use super::relapse::Relapse;
+use crate::action::Autoscalers;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, is_due};
+use crate::facts::{Look, LookResult, Stage, is_due};
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
 use crate::period::after;
 use crate::reason::Reason;
-use crate::rules::{Action, Step};
+use crate::rules::Step;
 use crate::verdict::Verdict;
 
 /// Where the present wave stands.
@@ -258,9 +259,9 @@ impl Round<'_> {
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
-        if let Some(scheduler) = self.scheduler_of(step).filter(|scheduler| scheduler.is_outstanding()) {
+        if let Some(before) = self.made_before(step).into_iter().find(|before| before.is_outstanding()) {
             // No pod goes back to a scheduler that is not back itself.
-            candidates.retain(|change| change.id == scheduler.id);
+            candidates.retain(|change| change.id == before.id);
         }
         let retry = candidates.iter().filter_map(|change| change.retry_at).min();
         if which == Candidates::Stuck {
@@ -270,25 +271,21 @@ impl Round<'_> {
             }
         }
         let candidates = candidates.into_iter().map(|change| change.id).collect::<Vec<_>>();
-        match step.action {
-            Action::RaiseAutoscalerLimit { .. } if !candidates.is_empty() => {
-                self.wanted_no_more(step, candidates, due)
-            }
-            Action::RaiseAutoscalerLimit { .. }
-            | Action::CpuFallback { .. }
-            | Action::SchedulerFallback { .. }
-            | Action::ReduceBatch { .. }
-            | Action::Scale { .. } => candidates,
+        match step.action.descriptor().autoscalers {
+            Autoscalers::Demand if !candidates.is_empty() => self.wanted_no_more(step, candidates, due),
+            Autoscalers::Demand | Autoscalers::Owners | Autoscalers::Ignored => candidates,
         }
     }
 
     fn begin_wave(&mut self, step: &Step, which: Candidates, mut candidates: Vec<ChangeId>) {
-        let retired = self.retired_of(step).filter(|retired| candidates.contains(retired));
+        let is_before = |change: &&Change| self.stage_of(step, change) != Stage::Targets;
+        let before = self.next.changes_of(&step.name).filter(is_before).map(|change| change.id.clone());
+        let before = before.into_iter().find(|before| candidates.contains(before));
         let same = self.next.withdrawal.as_ref().filter(|w| w.step.as_ref() == Some(&step.name));
         let waves = same.map_or(0, |withdrawal| withdrawal.waves);
         let most = self.rules.map_or(1, |rules| rules.recovery.max_at_once);
-        let (wave, waves) = match retired {
-            Some(retired) => (vec![retired], 0),
+        let (wave, waves) = match before {
+            Some(before) => (vec![before], 0),
             None => {
                 let alone = waves == 0 || which == Candidates::Stuck;
                 candidates.truncate(if alone { 1 } else { most });

@@ -53,7 +53,7 @@ impl Round<'_> {
             let change = &self.next.changes[index];
             let only_fenced = change.fence().is_some() && !change.is_outstanding();
             let on_its_way = change.state == ChangeState::Reverting || only_fenced;
-            if on_its_way || (change.is_in_force() && !self.waits_for_its_scheduler(index)) {
+            if on_its_way || (change.is_in_force() && !self.waits_for_an_earlier_stage(index)) {
                 self.give_back_at(index);
             }
             if self.facts.intent.deleting && self.is_refused_for_good(index) {
@@ -76,12 +76,17 @@ impl Round<'_> {
 
     /// Whether the change moves pods back to a scheduler that is not back itself. It is waited for as
     /// long as the step's timeout, and no longer: a person wants everything back.
-    fn waits_for_its_scheduler(&mut self, index: usize) -> bool {
+    fn waits_for_an_earlier_stage(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
         let Some(step) = self.step(&change.step).cloned() else { return false };
-        let retired = self.scheduler_of(&step).filter(|retired| retired.id != change.id).cloned();
-        let Some(retired) = retired else { return false };
-        if retired.is_outstanding() {
+        let before: Vec<Change> = self.made_before(&step).into_iter().cloned().collect();
+        // What is before the targets waits for those before it, and for itself not at all.
+        let before = before.into_iter().take_while(|before| before.id != change.id);
+        before.into_iter().any(|before| self.waits_for(&step, &before))
+    }
+
+    fn waits_for(&mut self, step: &Step, before: &Change) -> bool {
+        if before.is_outstanding() {
             let late = self.next.closing_since.map(|since| after(since, step.timeout));
             let waits = late.is_none_or(|late| late > self.now);
             if waits {
@@ -89,16 +94,16 @@ impl Round<'_> {
             }
             return waits;
         }
-        retired.state == ChangeState::Reverted && !self.is_available_again(&step, &retired)
+        before.state == ChangeState::Reverted && !self.is_available_again(step, before)
     }
 
-    fn is_available_again(&mut self, step: &Step, retired: &Change) -> bool {
+    fn is_available_again(&mut self, step: &Step, before: &Change) -> bool {
         let Some(late) =
-            retired.returned_at().map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
+            before.returned_at().map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
         else {
             return true;
         };
-        let is_back = match self.look_at(&retired.target) {
+        let is_back = match self.look_at(&before.target) {
             None => return false,
             Some(LookResult::Found(target)) => target.rollout.0 == Verdict::True,
             Some(LookResult::Gone) => true,
@@ -112,7 +117,7 @@ impl Round<'_> {
         if !is_back {
             self.wake_in(RELIST_BUSY);
             self.wake(Some(late));
-            let message = format!("{} must be available before its pods go back to it", retired.target);
+            let message = format!("{} must be available before its pods go back to it", before.target);
             self.not_done(&step.name, None, Reason::WaitsForScheduler, &message);
         }
         is_back

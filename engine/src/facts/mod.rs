@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use self::look::{Brake, Holder, Listing, Look, LookResult, Looks, Own};
-pub use self::target::{Demand, Obstacle, OwnedBy, Part, Role, ScaledBy, Slot, Slots, Target};
+pub use self::target::{Demand, Obstacle, OwnedBy, Role, ScaledBy, Slot, Slots, Stage, Target};
 use crate::effect::EffectId;
 use crate::expression::FieldValue;
 use crate::id::IncidentId;

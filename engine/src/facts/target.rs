@@ -29,8 +29,8 @@ pub struct Target {
     pub owned_by: Option<OwnedBy>,
     /// The objects that the step describes and that this one owns: it is changed in their place.
     pub resolved_from: Vec<TargetId>,
-    /// What the step does with it.
-    pub part: Part,
+    /// When the step changes it.
+    pub stage: Stage,
     /// The fields that an action may change.
     pub slots: Slots,
     /// Whether the object has finished rolling out, and why not.
@@ -60,14 +60,16 @@ impl fmt::Display for OwnedBy {
     }
 }
 
-/// What a step does with one of the objects that were listed for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Part {
-    /// Its action.
+/// When a step changes one of its objects: its action goes through the stages in this order, and no object is
+/// changed while one of an earlier stage is still to be. On the way back it goes through them in the same order:
+/// what the targets are moved back to has to be there first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Before the targets: the object with this number of those that the action names.
+    Before(usize),
+    /// The objects that the step is for.
     #[default]
-    Target,
-    /// It is the broken scheduler: scaled to 0 before the others are changed.
-    Retired,
+    Targets,
 }
 
 /// How many replicas an autoscaler wants.

@@ -3,21 +3,17 @@
 //! [`crate::rules::Rules`] is what it becomes. The bounds here end up in the
 //! schema of the CRD, so the API server refuses what is too long or too many.
 
-mod action;
 mod step;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::action::{
-    ActionSpec, CpuFallbackSpec, ObjectRef, Placement, RaiseAutoscalerLimitSpec, ReduceBatchSpec, ScaleSpec,
-    SchedulerFallbackSpec,
-};
 pub use self::step::{
     CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepApproval, StepSpec, VerifySpec,
 };
+pub use crate::action::ActionSpec;
 use crate::period::Period;
 pub use crate::selector::{
-    LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, TargetsSpec,
+    LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, ObjectRef, TargetsSpec,
 };
 pub use crate::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Severity;
-use super::action::ActionSpec;
+use crate::action::ActionSpec;
 use crate::period::Period;
 
 /// One step of the response.

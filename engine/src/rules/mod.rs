@@ -1,6 +1,5 @@
 //! A parsed policy: what [`Rules::parse`] accepts, and nothing else, can be used.
 
-mod action;
 mod faults;
 mod parse;
 
@@ -8,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-pub use self::action::{Action, Reduction, Targets};
 pub(crate) use self::faults::Faults;
 use self::parse::{parse_limits, parse_recovery, parse_signal, parse_step};
+pub use crate::action::{Action, Targets};
 use crate::expression::{Condition, SignalShape};
 use crate::period::Period;
 use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};

@@ -2,9 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::action::parse_action;
 use super::faults::Faults;
 use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
+use crate::action::Action;
 use crate::period::Period;
 use crate::policy::{CheckSpec, GuardrailsSpec, RecoverySpec, SignalSpec, StepSpec};
 use crate::signal::SignalKind;
@@ -44,13 +44,13 @@ pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: 
             })
             .collect(),
     });
-    let action = parse_action(&step.action, &format!("{field}.action"), faults)?;
+    let action = Action::parse(&step.action, &format!("{field}.action"), faults)?;
     Some(Step {
         name: step.name.clone(),
         severities: step.severities.clone(),
         when: when.flatten(),
         on_failure: step.on_failure.unwrap_or_default(),
-        revert: step.revert.unwrap_or_else(|| action.default_revert()),
+        revert: step.revert.unwrap_or_else(|| action.descriptor().revert),
         action,
         approval: step.approval.unwrap_or_default(),
         timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT).length(),

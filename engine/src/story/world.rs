@@ -12,18 +12,19 @@ use super::fault::Fault;
 use super::pods;
 use super::scope::describes;
 use super::server::{Answer, Server, merge};
+use crate::action::Autoscalers;
 use crate::change::OperationType;
 use crate::decide::{Decision, decide, ladder};
 use crate::decide_policy::PolicyState;
 use crate::effect::{Effect, EffectId, Write};
 use crate::expression::ObjectCondition;
 use crate::facts::{
-    Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, Part, PolicyFact, Reading, Target,
+    Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, PolicyFact, Reading, Stage, Target,
 };
 use crate::id::{IncidentId, TargetId};
 use crate::incident::IncidentState;
 use crate::intent::PersonIntent;
-use crate::rules::{Action, Rules, Step};
+use crate::rules::{Rules, Step};
 use crate::verdict::Verdict;
 
 /// The manager of our writes.
@@ -239,23 +240,24 @@ impl World {
             .map(|object| {
                 let mut target = pods::of((self.translate)(object, Some(&targets.where_)));
                 target.exempt |= self.exempt.contains(&target.id.namespace);
-                if matches!(step.action, Action::RaiseAutoscalerLimit { .. }) {
+                if step.action.descriptor().autoscalers == Autoscalers::Demand {
                     target.demand = demand(object);
                 }
                 target
             })
-            .filter(|target| !self.is_retired(step, &target.id))
+            .filter(|target| self.stage_of(step, &target.id) == Stage::Targets)
             .collect();
         let scope = targets.len();
-        let retired = self.server.objects.values().map(|object| (self.translate)(object, None));
-        let retired = retired.filter(|target| self.is_retired(step, &target.id));
-        let retired = retired.map(|target| Target { part: Part::Retired, matched: Verdict::True, ..target });
-        Listing { scope, targets: retired.chain(targets).collect() }
+        let before = self.server.objects.values().map(|object| (self.translate)(object, None));
+        let before = before.filter_map(|target| match self.stage_of(step, &target.id) {
+            Stage::Targets => None,
+            stage @ Stage::Before(_) => Some(Target { stage, matched: Verdict::True, ..target }),
+        });
+        Listing { scope, targets: before.chain(targets).collect() }
     }
 
-    fn is_retired(&self, step: &Step, target: &TargetId) -> bool {
-        let own = self.namespace.as_deref().unwrap_or(&target.namespace);
-        step.action.retires().is_some_and(|scheduler| scheduler.names(target, own))
+    fn stage_of(&self, step: &Step, target: &TargetId) -> Stage {
+        step.action.stage_of(target, self.namespace.as_deref().unwrap_or(&target.namespace))
     }
 
     /// The live object with this uid.

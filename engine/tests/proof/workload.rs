@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::facts::{Demand, Part, Reading, Role, ScaledBy, Slot, Slots, Target};
+use firebreak_engine::facts::{Demand, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::pods::Pods;
@@ -111,7 +111,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         exempt: undo::annotation(object, undo::EXEMPT) == Some("true"),
         owned_by: None,
         resolved_from: Vec::new(),
-        part: Part::Target,
+        stage: Stage::Targets,
         healthy: is_healthy(object),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,

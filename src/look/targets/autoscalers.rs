@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use firebreak_engine::facts::{Demand, Part, Role, ScaledBy, Target};
+use firebreak_engine::action::{Action, Autoscalers as Asked};
+use firebreak_engine::facts::{Demand, Role, ScaledBy, Stage, Target};
 use firebreak_engine::id::TargetId;
-use firebreak_engine::rules::Action;
 use firebreak_engine::value::whole;
 use futures::{StreamExt, stream};
 use serde_json::Value;
@@ -32,10 +32,10 @@ type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
 impl Reader<'_> {
     /// Adds what the action has to know of the autoscalers of its targets.
     pub(super) async fn ask_autoscalers(&self, action: &Action, targets: &mut [Target]) {
-        match action {
-            Action::RaiseAutoscalerLimit { .. } => self.ask_for_demand(targets).await,
-            Action::Scale { .. } => self.ask_who_scales(targets).await,
-            Action::CpuFallback { .. } | Action::SchedulerFallback { .. } | Action::ReduceBatch { .. } => {}
+        match action.descriptor().autoscalers {
+            Asked::Demand => self.ask_for_demand(targets).await,
+            Asked::Owners => self.ask_who_scales(targets).await,
+            Asked::Ignored => {}
         }
     }
 
@@ -61,7 +61,7 @@ impl Reader<'_> {
     async fn ask_who_scales(&self, targets: &mut [Target]) {
         let mut asked: Vec<&mut Target> = targets
             .iter_mut()
-            .filter(|target| target.part == Part::Target && !has_limit_of_its_own(target))
+            .filter(|target| target.stage == Stage::Targets && !has_limit_of_its_own(target))
             .collect();
         let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
         let (scaled_objects, hpas) =

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use firebreak_engine::rules::{Action, Step};
+use firebreak_engine::action::Fields;
+use firebreak_engine::rules::Step;
 
 use super::Kinds;
 use crate::workloads::{Profile, Profiles};
@@ -18,8 +19,11 @@ pub(super) async fn with_scaled_kinds<'a>(
     let mut profiles = Cow::Borrowed(kinds.profiles);
     let mut unread = BTreeMap::new();
     for step in steps {
-        let Action::Scale { targets, .. } = &step.action else { continue };
-        let (api_version, kind) = (&targets.scope.api_version, &targets.scope.kind);
+        match step.action.descriptor().fields {
+            Fields::Profile => continue,
+            Fields::ProfileOrScale => {}
+        }
+        let (api_version, kind) = (&step.targets().scope.api_version, &step.targets().scope.kind);
         if profiles.find(api_version, kind).is_some() {
             continue;
         }

@@ -17,14 +17,15 @@ pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use firebreak_engine::action::Autoscalers;
 use firebreak_engine::change::Change;
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Listing, Look, LookResult, Part, Target};
+use firebreak_engine::facts::{Listing, Look, LookResult, Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
 use firebreak_engine::policy::{ObjectRef, TargetsSpec};
-use firebreak_engine::rules::{Action, Rules, Step};
+use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::Namespaces;
 use firebreak_engine::verdict::Verdict;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -175,7 +176,7 @@ impl Reader<'_> {
         let has = |step: &&Step, wanted: fn(&Change) -> bool| {
             self.state.changes_of(&step.name).any(|change| change.target.uid == id.uid && wanted(change))
         };
-        let raises = |step: &&Step| matches!(step.action, Action::RaiseAutoscalerLimit { .. });
+        let raises = |step: &&Step| step.action.descriptor().autoscalers == Autoscalers::Demand;
         let mut steps = self.steps.iter();
         let asks = steps.clone().find(|step| has(step, |change| change.is_open_intent()));
         let raised = || steps.clone().find(|step| raises(step) && has(step, |change| change.is_in_force()));
@@ -198,10 +199,11 @@ impl Reader<'_> {
         let Some(step) = self.steps.iter().find(|step| step.name == name) else {
             return LookResult::Failed { why: format!("there is no step {name} any more") };
         };
-        match futures::try_join!(self.listed(step), self.retired(step)) {
-            Ok((mut listing, retired)) => {
-                listing.targets.retain(|target| target.part == Part::Target);
-                listing.targets.extend(retired);
+        let before = step.action.kind().before().iter().map(|named| self.named(step, &named.object));
+        match futures::try_join!(self.listed(step), futures::future::try_join_all(before)) {
+            Ok((mut listing, before)) => {
+                listing.targets.retain(|target| target.stage == Stage::Targets);
+                listing.targets.extend(before.into_iter().flatten());
                 LookResult::Listed(listing)
             }
             Err(unread) => unread.into(),
@@ -222,8 +224,8 @@ impl Reader<'_> {
         // An owner that was changed stays in the listing: it is found through what it owns, wanted or not.
         let owners_are_known = changes().any(|change| {
             let id = &change.target;
-            let is_retired = step.action.retires().is_some_and(|object| self.is_the(object, id));
-            !is_retired && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
+            let is_target = step.action.stage_of(id, self.namespace) == Stage::Targets;
+            is_target && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
         });
         // What is changed in one place counts once.
         let in_scope = Mutex::new(BTreeSet::new());
@@ -236,7 +238,7 @@ impl Reader<'_> {
                 .target(object, Some(step))
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"));
             let target = target.ok()?;
-            if target.part == Part::Target {
+            if target.stage == Stage::Targets {
                 let place = place.unwrap_or_else(|| target.id.uid.clone());
                 in_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
             }
@@ -289,11 +291,10 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// The broken scheduler that the step scales to 0 first; none if there is none any more.
-    async fn retired(&self, step: &Step) -> Result<Option<Target>, Unread> {
-        let Some(object) = step.action.retires() else { return Ok(None) };
+    /// An object that the step changes before its targets; none if it does not exist.
+    async fn named(&self, step: &Step, object: &ObjectRef) -> Result<Option<Target>, Unread> {
         let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
-        let called = format!("{} {namespace}/{}, which the step retires,", object.kind, object.name);
+        let called = format!("{} {namespace}/{}, which the step changes first,", object.kind, object.name);
         let read = async {
             let kind = self.resolve(&object.api_version, &object.kind).await?;
             found(live_read::named(self.client, &kind, namespace, &object.name).await)
@@ -310,9 +311,8 @@ impl Reader<'_> {
         let profile = self.profile(&object).cloned();
         let condition = step.map(|step| &step.targets().where_);
         let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
-        let retires = step.and_then(|step| step.action.retires());
-        if retires.is_some_and(|object| self.is_the(object, &target.id)) {
-            target.part = Part::Retired;
+        if let Some(step) = step {
+            target.stage = step.action.stage_of(&target.id, self.namespace);
         }
         // Where nothing rolls out, nothing has to be noticed.
         let rolls_out = profile.is_some_and(|profile| !profile.rollout.is_empty());
@@ -328,15 +328,6 @@ impl Reader<'_> {
     fn profile(&self, object: &Value) -> Option<&Arc<Profile>> {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         self.kinds.profiles.find(text("apiVersion"), text("kind"))
-    }
-
-    /// Whether a reference in the policy means this object.
-    fn is_the(&self, object: &ObjectRef, id: &TargetId) -> bool {
-        let namespace = object.namespace.as_deref().unwrap_or(self.namespace);
-        group(&object.api_version) == group(&id.api_version)
-            && object.kind == id.kind
-            && object.name == id.name
-            && (id.namespace.is_empty() || id.namespace == namespace)
     }
 
     /// Whether the status may still speak of the object as it was before our

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{AcceleratorNames, Profile};
 
 const ACCELERATORS: &str = include_str!("../accelerators.yaml");
-pub(super) const BUILT_IN: [(&str, &str); 6] = [
+pub(super) const BUILT_IN: &[(&str, &str)] = &[
     ("deployment.yaml", include_str!("../profiles/deployment.yaml")),
     ("horizontalpodautoscaler.yaml", include_str!("../profiles/horizontalpodautoscaler.yaml")),
     ("inferenceservice.yaml", include_str!("../profiles/inferenceservice.yaml")),
@@ -42,7 +42,7 @@ impl Profiles {
     pub fn built_in() -> Result<Self, ProfileError> {
         let names = Arc::new(parse::<AcceleratorNames>("accelerators.yaml", ACCELERATORS)?);
         let empty = Self { names, by_kind: BTreeMap::new() };
-        BUILT_IN.into_iter().try_fold(empty, |all, (file, text)| Ok(all.with(parse(file, text)?)))
+        BUILT_IN.iter().try_fold(empty, |all, &(file, text)| Ok(all.with(parse(file, text)?)))
     }
 
     /// These with one more, which takes the place of the one of its kind.

@@ -20,7 +20,7 @@ fn every_file_in_the_folder_is_compiled_in_and_loads() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, BUILT_IN.map(|(file, _)| file.to_owned()));
+    assert_eq!(files, BUILT_IN.iter().map(|(file, _)| (*file).to_owned()).collect::<Vec<_>>());
     assert!(profiles.find("apps/v1", "Deployment").is_some());
     assert!(profiles.find("apps/v1beta1", "Deployment").is_none());
 }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::facts::{Demand, Obstacle, Slots};
+use crate::facts::{Demand, Obstacle, Role, ScaledBy, Slot, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::pods::Pods;
 use crate::policy::PolicySpec;
@@ -46,7 +48,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         exempt: false,
         owned_by: None,
         resolved_from: Vec::new(),
-        part: Part::Target,
+        stage: Stage::Targets,
         slots: Slots { fields: fields.iter().map(slot).collect(), ..Slots::default() },
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,
@@ -93,29 +95,29 @@ fn raise(factor: i64, ceiling: i64) -> Action {
 fn a_limit_is_multiplied_up_to_the_ceiling_and_never_lowered() {
     let table = [(4, 2, 20, 8), (4, 3, 20, 12), (8, 3, 20, 20), (19, 2, 20, 20)];
     for (before, factor, ceiling, after) in table {
-        let plan = plan(&raise(factor, ceiling), &scaler(json!(before)), None);
+        let plan = raise(factor, ceiling).plan(&scaler(json!(before)), None);
         assert_eq!(changed(plan), [format!("{LIMIT}: {before} → {after}")]);
     }
     for (before, ceiling) in [(20, 20), (50, 20)] {
-        assert_eq!(reason(plan(&raise(2, ceiling), &scaler(json!(before)), None)), "nothing to do");
+        assert_eq!(reason(raise(2, ceiling).plan(&scaler(json!(before)), None)), "nothing to do");
     }
     for no_limit in [json!(null), json!(0), json!(-1)] {
-        assert_eq!(reason(plan(&raise(2, 20), &scaler(no_limit), None)), "nothing to do");
+        assert_eq!(reason(raise(2, 20).plan(&scaler(no_limit), None)), "nothing to do");
     }
-    assert_eq!(reason(plan(&raise(2, 20), &scaler(json!("many")), None)), "NotANumber");
-    assert_eq!(changed(plan(&raise(2, 20), &scaler(json!("4")), None)), [format!("{LIMIT}: \"4\" → \"8\"")]);
+    assert_eq!(reason(raise(2, 20).plan(&scaler(json!("many")), None)), "NotANumber");
+    assert_eq!(changed(raise(2, 20).plan(&scaler(json!("4")), None)), [format!("{LIMIT}: \"4\" → \"8\"")]);
 }
 
 #[test]
 fn the_first_ceiling_binds_however_often_a_limit_is_raised_again() {
     let target = scaler(json!(4));
-    let Plan::Change(fields) = plan(&raise(2, 20), &target, None) else { panic!("no change") };
+    let Plan::Change(fields) = raise(2, 20).plan(&target, None) else { panic!("no change") };
     let known = journal(&target, fields);
     assert_eq!(known.loan().and_then(|loan| loan.ceiling), Some(8));
     // Somebody raised it meanwhile, or it is applied again after it went back.
-    assert_eq!(reason(plan(&raise(2, 20), &scaler(json!(8)), Some(&known))), "nothing to do");
-    assert_eq!(changed(plan(&raise(2, 20), &scaler(json!(6)), Some(&known))), [format!("{LIMIT}: 6 → 8")]);
-    assert_eq!(changed(plan(&raise(10, 90), &scaler(json!(4)), Some(&known))), [format!("{LIMIT}: 4 → 8")]);
+    assert_eq!(reason(raise(2, 20).plan(&scaler(json!(8)), Some(&known))), "nothing to do");
+    assert_eq!(changed(raise(2, 20).plan(&scaler(json!(6)), Some(&known))), [format!("{LIMIT}: 6 → 8")]);
+    assert_eq!(changed(raise(10, 90).plan(&scaler(json!(4)), Some(&known))), [format!("{LIMIT}: 4 → 8")]);
 }
 
 fn scheduled(names: [&str; 2]) -> Target {
@@ -126,17 +128,17 @@ fn scheduled(names: [&str; 2]) -> Target {
 #[test]
 fn only_what_uses_the_broken_scheduler_is_moved() {
     let fallback = action("schedulerFallback", json!({"from": "ml-scheduler"}));
-    let both = changed(plan(&fallback, &scheduled(["ml-scheduler", "ml-scheduler"]), None));
+    let both = changed(fallback.plan(&scheduled(["ml-scheduler", "ml-scheduler"]), None));
     assert_eq!(both, SCHEDULERS.map(|path| format!("{path}: \"ml-scheduler\" → \"default-scheduler\"")));
-    let one = changed(plan(&fallback, &scheduled(["volcano", "ml-scheduler"]), None));
+    let one = changed(fallback.plan(&scheduled(["volcano", "ml-scheduler"]), None));
     assert_eq!(one, [format!("{}: \"ml-scheduler\" → \"default-scheduler\"", SCHEDULERS[1])]);
     for other in [["volcano", "volcano"], ["default-scheduler", ""]] {
-        assert_eq!(reason(plan(&fallback, &scheduled(other), None)), "nothing to do");
+        assert_eq!(reason(fallback.plan(&scheduled(other), None)), "nothing to do");
     }
     let none = target(json!({"spec": {}}), &SCHEDULERS.map(|path| (Role::Scheduler, path)));
-    assert_eq!(reason(plan(&fallback, &none, None)), "nothing to do");
+    assert_eq!(reason(fallback.plan(&none, None)), "nothing to do");
     let named = action("schedulerFallback", json!({"from": "ml-scheduler", "schedulerName": "volcano"}));
-    assert!(changed(plan(&named, &scheduled(["ml-scheduler", ""]), None))[0].ends_with("\"volcano\""));
+    assert!(changed(named.plan(&scheduled(["ml-scheduler", ""]), None))[0].ends_with("\"volcano\""));
 }
 
 fn model(batch_size: Value, concurrency: Value) -> Target {
@@ -151,38 +153,38 @@ fn reduce(fields: Value) -> Action {
 #[test]
 fn a_batch_goes_down_to_the_given_number_and_a_lower_one_stays() {
     let to = |batch: i64| reduce(json!({"batchSize": batch}));
-    assert_eq!(changed(plan(&to(16), &model(json!(32), json!(9)), None)), [format!("{BATCH}: 32 → 16")]);
+    assert_eq!(changed(to(16).plan(&model(json!(32), json!(9)), None)), [format!("{BATCH}: 32 → 16")]);
     assert_eq!(
-        changed(plan(&to(16), &model(json!("32"), json!(9)), None)),
+        changed(to(16).plan(&model(json!("32"), json!(9)), None)),
         [format!("{BATCH}: \"32\" → \"16\"")]
     );
     for lower in [16, 8, 1] {
-        assert_eq!(reason(plan(&to(16), &model(json!(lower), json!(9)), None)), "nothing to do");
+        assert_eq!(reason(to(16).plan(&model(json!(lower), json!(9)), None)), "nothing to do");
     }
     let both = reduce(json!({"batchSize": 16, "maxConcurrency": 4}));
     assert_eq!(
-        changed(plan(&both, &model(json!(8), json!(100)), None)),
+        changed(both.plan(&model(json!(8), json!(100)), None)),
         [format!("{CONCURRENCY}: 100 → 4")],
         "each for itself"
     );
     // Without a value, or with one that means no limit, it works on as much as comes.
-    assert_eq!(changed(plan(&to(16), &model(json!(null), json!(null)), None)), [format!("{BATCH}: - → 16")]);
-    assert_eq!(changed(plan(&to(16), &model(json!(0), json!(null)), None)), [format!("{BATCH}: 0 → 16")]);
-    assert_eq!(reason(plan(&to(16), &model(json!("x"), json!(null)), None)), "NotANumber");
+    assert_eq!(changed(to(16).plan(&model(json!(null), json!(null)), None)), [format!("{BATCH}: - → 16")]);
+    assert_eq!(changed(to(16).plan(&model(json!(0), json!(null)), None)), [format!("{BATCH}: 0 → 16")]);
+    assert_eq!(reason(to(16).plan(&model(json!("x"), json!(null)), None)), "NotANumber");
 }
 
 #[test]
 fn hundredths_are_taken_once_however_often_the_step_is_planned() {
     let half = reduce(json!({"percent": 50}));
-    let first = plan(&half, &model(json!(33), json!(100)), None);
+    let first = half.plan(&model(json!(33), json!(100)), None);
     assert_eq!(changed(first.clone()), [format!("{BATCH}: 33 → 16"), format!("{CONCURRENCY}: 100 → 50")]);
     let Plan::Change(fields) = first else { unreachable!() };
     let known = journal(&model(json!(33), json!(100)), fields);
-    assert_eq!(reason(plan(&half, &model(json!(16), json!(50)), Some(&known))), "nothing to do");
-    let again = plan(&half, &model(json!(33), json!(60)), Some(&known));
+    assert_eq!(reason(half.plan(&model(json!(16), json!(50)), Some(&known))), "nothing to do");
+    let again = half.plan(&model(json!(33), json!(60)), Some(&known));
     assert_eq!(changed(again), [format!("{BATCH}: 33 → 16"), format!("{CONCURRENCY}: 60 → 50")]);
     assert_eq!(
-        changed(plan(&reduce(json!({"percent": 1})), &model(json!(5), json!(1)), None)),
+        changed(reduce(json!({"percent": 1})).plan(&model(json!(5), json!(1)), None)),
         [format!("{BATCH}: 5 → 1")]
     );
 }
@@ -190,11 +192,8 @@ fn hundredths_are_taken_once_however_often_the_step_is_planned() {
 #[test]
 fn hundredths_of_nothing_are_refused_unless_the_other_value_is_there() {
     let half = reduce(json!({"percent": 50}));
-    assert_eq!(reason(plan(&half, &model(json!(null), json!(null)), None)), "NoValue");
-    assert_eq!(
-        changed(plan(&half, &model(json!(null), json!(10)), None)),
-        [format!("{CONCURRENCY}: 10 → 5")]
-    );
+    assert_eq!(reason(half.plan(&model(json!(null), json!(null)), None)), "NoValue");
+    assert_eq!(changed(half.plan(&model(json!(null), json!(10)), None)), [format!("{CONCURRENCY}: 10 → 5")]);
 }
 
 fn server(args: Value) -> Target {
@@ -206,17 +205,17 @@ fn server(args: Value) -> Target {
 fn a_batch_size_in_a_flag_is_a_text_also_where_it_is_new() {
     let to = reduce(json!({"batchSize": 16}));
     for args in [json!(["--max-num-seqs=256"]), json!(["--max-num-seqs", "256"])] {
-        assert_eq!(changed(plan(&to, &server(args), None)), [format!("{FLAG}: \"256\" → \"16\"")]);
+        assert_eq!(changed(to.plan(&server(args), None)), [format!("{FLAG}: \"256\" → \"16\"")]);
     }
-    let new = plan(&to, &server(json!(["serve", "m"])), None);
+    let new = to.plan(&server(json!(["serve", "m"])), None);
     assert_eq!(changed(new.clone()), [format!("{FLAG}: - → \"16\"")]);
     let Plan::Change(fields) = new else { unreachable!() };
     assert_eq!(fields[0].created, None);
-    assert_eq!(reason(plan(&to, &server(json!(["--max-num-seqs=8"])), None)), "nothing to do");
-    assert_eq!(reason(plan(&to, &server(json!(["--max-num-seqs=$(SEQS)"])), None)), "NotANumber");
+    assert_eq!(reason(to.plan(&server(json!(["--max-num-seqs=8"])), None)), "nothing to do");
+    assert_eq!(reason(to.plan(&server(json!(["--max-num-seqs=$(SEQS)"])), None)), "NotANumber");
     let half = reduce(json!({"percent": 50}));
     assert_eq!(
-        changed(plan(&half, &server(json!(["--max-num-seqs=9"])), None)),
+        changed(half.plan(&server(json!(["--max-num-seqs=9"])), None)),
         [format!("{FLAG}: \"9\" → \"4\"")]
     );
 }
@@ -228,21 +227,21 @@ fn scaled(replicas: Value) -> Target {
 #[test]
 fn replicas_are_set_unless_an_autoscaler_sets_them() {
     let five = action("scale", json!({"replicas": 5}));
-    assert_eq!(changed(plan(&five, &scaled(json!(2)), None)), [format!("{REPLICAS}: 2 → 5")]);
-    assert_eq!(changed(plan(&five, &scaled(json!(9)), None)), [format!("{REPLICAS}: 9 → 5")]);
-    assert_eq!(changed(plan(&five, &scaled(json!(null)), None)), [format!("{REPLICAS}: - → 5")]);
-    assert_eq!(reason(plan(&five, &scaled(json!(5)), None)), "nothing to do");
+    assert_eq!(changed(five.plan(&scaled(json!(2)), None)), [format!("{REPLICAS}: 2 → 5")]);
+    assert_eq!(changed(five.plan(&scaled(json!(9)), None)), [format!("{REPLICAS}: 9 → 5")]);
+    assert_eq!(changed(five.plan(&scaled(json!(null)), None)), [format!("{REPLICAS}: - → 5")]);
+    assert_eq!(reason(five.plan(&scaled(json!(5)), None)), "nothing to do");
     let by = |scaled_by| Target { scaled_by, ..scaled(json!(2)) };
     let autoscaler = by(ScaledBy::Autoscaler("HorizontalPodAutoscaler/x".into()));
-    assert_eq!(reason(plan(&five, &autoscaler, None)), "OwnedByAutoscaler");
-    assert_eq!(reason(plan(&five, &by(ScaledBy::Unknown("403".into())), None)), "AutoscalerUnknown");
+    assert_eq!(reason(five.plan(&autoscaler, None)), "OwnedByAutoscaler");
+    assert_eq!(reason(five.plan(&by(ScaledBy::Unknown("403".into())), None)), "AutoscalerUnknown");
 }
 
 #[test]
 fn a_retired_scheduler_is_scaled_to_nothing() {
     let fallback = action("schedulerFallback", json!({"from": "ml-scheduler"}));
-    let retired = Target { part: Part::Retired, ..scaled(json!(2)) };
-    assert_eq!(changed(plan(&fallback, &retired, None)), [format!("{REPLICAS}: 2 → 0")]);
+    let retired = Target { stage: Stage::Before(0), ..scaled(json!(2)) };
+    assert_eq!(changed(fallback.plan(&retired, None)), [format!("{REPLICAS}: 2 → 0")]);
 }
 
 #[test]
@@ -256,17 +255,17 @@ fn where_metadata_reaches_the_pods_only_what_restarts_them_anyway_is_done() {
         action(name, fields)
     };
     let limited = propagating(scaler(json!(4)));
-    assert_eq!(reason(plan(&raise(2, 20), &limited, None)), "RestartsPods");
+    assert_eq!(reason(raise(2, 20).plan(&limited, None)), "RestartsPods");
     let allowed = allow("raiseAutoscalerLimit", json!({"ceiling": 20}));
-    assert_eq!(reason(plan(&allowed, &limited, None)), "a change");
+    assert_eq!(reason(allowed.plan(&limited, None)), "a change");
     let counted = propagating(scaled(json!(4)));
-    assert_eq!(reason(plan(&action("scale", json!({"replicas": 5})), &counted, None)), "RestartsPods");
-    assert_eq!(reason(plan(&allow("scale", json!({"replicas": 5})), &counted, None)), "a change");
+    assert_eq!(reason(action("scale", json!({"replicas": 5})).plan(&counted, None)), "RestartsPods");
+    assert_eq!(reason(allow("scale", json!({"replicas": 5})).plan(&counted, None)), "a change");
     let batch = propagating(model(json!(32), json!(9)));
-    assert_eq!(reason(plan(&reduce(json!({"batchSize": 16})), &batch, None)), "a change");
+    assert_eq!(reason(reduce(json!({"batchSize": 16})).plan(&batch, None)), "a change");
     let moved = propagating(scheduled(["ml-scheduler", ""]));
     assert_eq!(
-        reason(plan(&action("schedulerFallback", json!({"from": "ml-scheduler"})), &moved, None)),
+        reason(action("schedulerFallback", json!({"from": "ml-scheduler"})).plan(&moved, None)),
         "a change"
     );
 }
@@ -285,7 +284,7 @@ fn an_action_that_does_not_apply_says_what_the_kind_lacks() {
     for (role, action) in every {
         let mut target = target(json!({}), &[]);
         target.slots.obstacles = vec![Obstacle { role, why: "a Model has none".into() }];
-        let Plan::Refused { reason, message } = plan(&action, &target, None) else { panic!("{action:?}") };
+        let Plan::Refused { reason, message } = action.plan(&target, None) else { panic!("{action:?}") };
         assert_eq!(reason, Reason::NotApplicable);
         assert!(message.contains("a Model has none"), "{message}");
     }
@@ -293,14 +292,14 @@ fn an_action_that_does_not_apply_says_what_the_kind_lacks() {
     let mut half = model(json!(32), json!(9));
     half.slots.fields.retain(|slot| slot.role == Role::BatchSize);
     half.slots.obstacles = vec![Obstacle { role: Role::MaxConcurrency, why: "none".into() }];
-    assert_eq!(changed(plan(&reduce(json!({"percent": 50})), &half, None)), [format!("{BATCH}: 32 → 16")]);
+    assert_eq!(changed(reduce(json!({"percent": 50})).plan(&half, None)), [format!("{BATCH}: 32 → 16")]);
 }
 
 #[test]
 fn a_value_out_of_bounds_is_not_lent() {
     let mut target = scaler(json!(4));
     target.slots.fields[0].out_of_bounds = Some("is 4 and not from 5 to 6".into());
-    let Plan::Refused { reason, message } = plan(&raise(2, 20), &target, None) else { panic!("not refused") };
+    let Plan::Refused { reason, message } = raise(2, 20).plan(&target, None) else { panic!("not refused") };
     assert_eq!(reason, Reason::OutOfBounds);
     assert!(message.contains("from 5 to 6") && message.contains(LIMIT), "{message}");
 }

@@ -1,0 +1,113 @@
+//! From the slots of an object and new values for them to field changes.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::Plan;
+use crate::change::FieldChange;
+use crate::facts::{Role, Slot, Target};
+use crate::ownership;
+use crate::path::FieldPath;
+use crate::reason::Reason;
+use crate::value::{same, whole};
+
+/// The number of replicas.
+pub(super) fn replicas(target: &Target, number: i64) -> Plan {
+    if let Some(refused) = obstacle(target, &Role::Replicas) {
+        return refused;
+    }
+    let mut wanted = Vec::new();
+    for slot in target.slots.of(&Role::Replicas) {
+        match Number::at(slot, &target.object) {
+            Number::Odd(refused) => return refused,
+            Number::Is(before) if before == number => {}
+            Number::Is(_) | Number::Absent => wanted.push((slot, like(&slot.path, &target.object, number))),
+        }
+    }
+    changes(&target.object, wanted.into_iter())
+}
+
+/// Why the object has no field of this role that could be changed; none if it has.
+pub(super) fn obstacle(target: &Target, role: &Role) -> Option<Plan> {
+    let obstacle = target.slots.obstacles.iter().find(|obstacle| obstacle.role == *role)?;
+    Some(refused(Reason::NotApplicable, format!("{}: {}", role.name(), obstacle.why)))
+}
+
+pub(super) fn refused(reason: Reason, message: String) -> Plan {
+    Plan::Refused { reason, message }
+}
+
+/// The number in a field.
+pub(super) enum Number {
+    /// The field is not there.
+    Absent,
+    /// So much.
+    Is(i64),
+    /// Something else is there.
+    Odd(Plan),
+}
+
+impl Number {
+    pub(super) fn at(slot: &Slot, object: &Value) -> Self {
+        match slot.path.read(object).as_deref() {
+            None | Some(Value::Null) => Self::Absent,
+            Some(value) => match whole(value) {
+                Some(number) => Self::Is(number),
+                None => {
+                    Self::Odd(refused(Reason::NotANumber, format!("{} is not a whole number", slot.path)))
+                }
+            },
+        }
+    }
+}
+
+/// A number in the way in which the field is written: as text where it is text, and in a new flag.
+pub(super) fn like(path: &FieldPath, object: &Value, number: i64) -> Option<Value> {
+    let is_text = path.read(object).map_or(path.is_flag(), |value| value.is_string());
+    Some(if is_text { json!(number.to_string()) } else { json!(number) })
+}
+
+/// A new value for a field.
+pub(super) struct Edit<'a> {
+    /// The field.
+    pub path: &'a FieldPath,
+    /// The value; none if the field goes.
+    pub after: Option<Value>,
+    /// Why its present value must not be lent.
+    pub out_of_bounds: Option<&'a str>,
+}
+
+impl<'a> From<(&'a Slot, Option<Value>)> for Edit<'a> {
+    fn from((slot, after): (&'a Slot, Option<Value>)) -> Self {
+        Self { path: &slot.path, after, out_of_bounds: slot.out_of_bounds.as_deref() }
+    }
+}
+
+/// The field changes that give these fields these values.
+pub(super) fn changes<'a>(object: &Value, wanted: impl Iterator<Item = impl Into<Edit<'a>>>) -> Plan {
+    let mut fields = Vec::new();
+    for Edit { path, after, out_of_bounds } in wanted.map(Into::into) {
+        let before = path.read(object).filter(|value| !value.is_null()).map(Cow::into_owned);
+        if same(path, before.as_ref(), after.as_ref()) {
+            continue;
+        }
+        if let Some(problem) = out_of_bounds {
+            return Plan::Refused {
+                reason: Reason::OutOfBounds,
+                message: format!(
+                    "{path} {problem}; Firebreak would not know that it puts the right value back"
+                ),
+            };
+        }
+        fields.push(FieldChange {
+            created: path.missing_ancestor(object),
+            owner: ownership::owner(object, path),
+            path: path.clone(),
+            before,
+            after,
+            ceded_to: None,
+        });
+    }
+    if fields.is_empty() { Plan::NothingToDo("it is so already".to_owned()) } else { Plan::Change(fields) }
+}

@@ -1,0 +1,108 @@
+//! raiseAutoscalerLimit: autoscalers go further.
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::{Number, changes, like, obstacle};
+use super::targets::ALL;
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use crate::change::Change;
+use crate::facts::{Role, Target};
+use crate::policy::Revert;
+use crate::rules::Faults;
+use crate::selector::TargetsSpec;
+
+const DEFAULT_FACTOR: u32 = 2;
+
+/// The highest number of replicas that autoscalers may set, times a factor. It is never lowered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RaiseAutoscalerLimitSpec {
+    /// Which autoscalers, or workloads with an autoscaler of their own. `where` is `true` unless said otherwise.
+    pub targets: TargetsSpec,
+    /// The limit is multiplied by this. Default 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 10)))]
+    pub factor: Option<u32>,
+    /// The limit is never set above this.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    pub ceiling: u32,
+    /// Changes objects whose labels and annotations reach their pods, although these pods start anew then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_restart: bool,
+}
+
+/// Let autoscalers go further.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RaiseAutoscalerLimit {
+    /// Which objects.
+    pub targets: Targets,
+    /// The limit times this.
+    pub factor: i64,
+    /// And never above this.
+    pub ceiling: i64,
+    /// What our metadata may do to pods.
+    pub pods: Pods,
+}
+
+impl RaiseAutoscalerLimit {
+    pub(super) fn parse(spec: &RaiseAutoscalerLimitSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        Some(Self {
+            targets: Targets::parse(&spec.targets, ALL, field, faults)?,
+            factor: i64::from(spec.factor.unwrap_or(DEFAULT_FACTOR)),
+            ceiling: i64::from(spec.ceiling),
+            pods: Pods::left_unless(spec.allow_restart),
+        })
+    }
+}
+
+impl Kind for RaiseAutoscalerLimit {
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            pods: self.pods,
+            values: Values::Multiples,
+            autoscalers: Autoscalers::Demand,
+            reach: Reach::Namespaces,
+            fields: Fields::Profile,
+            revert: Revert::OnRecovery,
+        }
+    }
+
+    fn plan(&self, target: &Target, known: Option<&Change>) -> Plan {
+        let first = known.and_then(|known| known.loan()?.ceiling);
+        raise_autoscaler_limit(target, self.factor, first.unwrap_or(self.ceiling))
+    }
+}
+
+/// The highest number that the autoscaler may set, times `factor` and at most `ceiling`.
+fn raise_autoscaler_limit(target: &Target, factor: i64, ceiling: i64) -> Plan {
+    if let Some(refused) = obstacle(target, &Role::AutoscalerLimit) {
+        return refused;
+    }
+    let mut wanted = Vec::new();
+    let mut as_it_is = "it has no autoscaler limit".to_owned();
+    for slot in target.slots.of(&Role::AutoscalerLimit) {
+        match Number::at(slot, &target.object) {
+            Number::Absent => {}
+            Number::Is(before) if before <= 0 => {}
+            Number::Is(before) => {
+                let after = before.saturating_mul(factor).min(ceiling);
+                if after > before {
+                    wanted.push((slot, like(&slot.path, &target.object, after)));
+                } else {
+                    as_it_is = format!("its limit of {before} is not below the ceiling of {ceiling}");
+                }
+            }
+            Number::Odd(refused) => return refused,
+        }
+    }
+    if wanted.is_empty() {
+        return Plan::NothingToDo(as_it_is);
+    }
+    changes(&target.object, wanted.into_iter())
+}

@@ -1,0 +1,167 @@
+//! reduceBatch: models work on less at once.
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::{Number, changes, like, obstacle, refused};
+use super::targets::ALL;
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use crate::change::{Change, FieldChange};
+use crate::facts::{Role, Target};
+use crate::policy::Revert;
+use crate::reason::Reason;
+use crate::rules::Faults;
+use crate::selector::TargetsSpec;
+use crate::value::whole;
+
+/// Batch size and concurrency of models go down; a value that is lower already stays. Give `batchSize`,
+/// `maxConcurrency` or both, or `percent` for both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.percent) != (has(self.batchSize) || has(self.maxConcurrency))", "message": "either percent or at least one of batchSize and maxConcurrency must be set"}
+])))]
+#[serde(rename_all = "camelCase")]
+pub struct ReduceBatchSpec {
+    /// Which objects. `where` is `true` unless said otherwise.
+    pub targets: TargetsSpec,
+    /// At most so many requests in one batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    pub batch_size: Option<u32>,
+    /// At most so many requests at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    pub max_concurrency: Option<u32>,
+    /// So many hundredths of what each is now, rounded down to at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 99)))]
+    pub percent: Option<u32>,
+}
+
+/// Let models work on less at once.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ReduceBatch {
+    /// Which objects.
+    pub targets: Targets,
+    /// By how much.
+    pub reduction: Reduction,
+}
+
+/// How far batch size and concurrency go down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// To these values; what is not given stays.
+    To {
+        /// Requests in one batch.
+        batch_size: Option<i64>,
+        /// Requests at once.
+        max_concurrency: Option<i64>,
+    },
+    /// To this percentage of what they are.
+    Percent(i64),
+}
+
+impl ReduceBatch {
+    pub(super) fn parse(spec: &ReduceBatchSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        Some(Self {
+            reduction: reduction(spec, field, faults)?,
+            targets: Targets::parse(&spec.targets, ALL, field, faults)?,
+        })
+    }
+}
+
+fn reduction(spec: &ReduceBatchSpec, field: &str, faults: &mut Faults) -> Option<Reduction> {
+    match (spec.percent, spec.batch_size, spec.max_concurrency) {
+        (Some(percent), None, None) => Some(Reduction::Percent(i64::from(percent))),
+        (None, batch_size, max_concurrency) if batch_size.or(max_concurrency).is_some() => {
+            Some(Reduction::To {
+                batch_size: batch_size.map(i64::from),
+                max_concurrency: max_concurrency.map(i64::from),
+            })
+        }
+        (None, _, _) | (Some(_), _, _) => {
+            let problem = "either percent or at least one of batchSize and maxConcurrency must be set";
+            faults.add(field, problem);
+            None
+        }
+    }
+}
+
+impl Kind for ReduceBatch {
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        let values = match self.reduction {
+            Reduction::Percent(_) => Values::Shares,
+            Reduction::To { .. } => Values::Absolute,
+        };
+        Descriptor {
+            pods: Pods::Replaces,
+            values,
+            autoscalers: Autoscalers::Ignored,
+            reach: Reach::Namespaces,
+            fields: Fields::Profile,
+            revert: Revert::OnRecovery,
+        }
+    }
+
+    fn plan(&self, target: &Target, known: Option<&Change>) -> Plan {
+        reduce_batch(target, self.reduction, known.map(Change::fields).unwrap_or_default())
+    }
+}
+
+/// Batch size and concurrency go down; what is lower already stays. `first` are the fields of the first
+/// intent: hundredths of them are not taken again.
+fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) -> Plan {
+    let mut wanted = Vec::new();
+    let mut without_value = None;
+    for role in [Role::BatchSize, Role::MaxConcurrency] {
+        let to = match reduction {
+            Reduction::To { batch_size, max_concurrency } => {
+                let to = if role == Role::BatchSize { batch_size } else { max_concurrency };
+                let Some(to) = to else { continue };
+                Some(to)
+            }
+            Reduction::Percent(_) => None,
+        };
+        match (obstacle(target, &role), to) {
+            (Some(refused), Some(_)) => return refused,
+            // Hundredths are for whatever the kind has.
+            (Some(refused), None) => {
+                without_value.get_or_insert(refused);
+                continue;
+            }
+            (None, _) => {}
+        }
+        for slot in target.slots.fields.iter().filter(|slot| slot.role == role) {
+            let after = match (Number::at(slot, &target.object), reduction) {
+                (Number::Odd(refused), _) => return refused,
+                (Number::Absent, Reduction::To { .. }) => to,
+                (Number::Absent, Reduction::Percent(_)) => {
+                    let text = format!(
+                        "{} is not set, so a percentage of it is not known; give a number",
+                        slot.path
+                    );
+                    without_value = Some(refused(Reason::NoValue, text));
+                    continue;
+                }
+                (Number::Is(before), Reduction::To { .. }) => to.filter(|to| before <= 0 || *to < before),
+                (Number::Is(before), Reduction::Percent(percent)) => {
+                    let floor = first.iter().find(|field| field.path == slot.path);
+                    let floor = floor.and_then(|field| whole(field.after.as_ref()?)).unwrap_or(1);
+                    Some((before.saturating_mul(percent) / 100).max(floor)).filter(|after| *after < before)
+                }
+            };
+            if let Some(after) = after {
+                wanted.push((slot, like(&slot.path, &target.object, after)));
+            }
+        }
+    }
+    match without_value {
+        Some(refused) if wanted.is_empty() => refused,
+        Some(_) | None => changes(&target.object, wanted.into_iter()),
+    }
+}

@@ -1,0 +1,83 @@
+//! scale: the number of replicas is set.
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::{refused, replicas};
+use super::targets::ALL;
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use crate::change::Change;
+use crate::facts::{ScaledBy, Target};
+use crate::policy::Revert;
+use crate::reason::Reason;
+use crate::rules::Faults;
+use crate::selector::TargetsSpec;
+
+/// The number of replicas is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleSpec {
+    /// Which objects. `where` is `true` unless said otherwise.
+    pub targets: TargetsSpec,
+    /// So many replicas.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100_000)))]
+    pub replicas: u32,
+    /// Changes objects whose labels and annotations reach their pods, although these pods start anew then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_restart: bool,
+}
+
+/// Set the number of replicas.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Scale {
+    /// Which objects.
+    pub targets: Targets,
+    /// So many.
+    pub replicas: i64,
+    /// What our metadata may do to pods.
+    pub pods: Pods,
+}
+
+impl Scale {
+    pub(super) fn parse(spec: &ScaleSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        Some(Self {
+            targets: Targets::parse(&spec.targets, ALL, field, faults)?,
+            replicas: i64::from(spec.replicas),
+            pods: Pods::left_unless(spec.allow_restart),
+        })
+    }
+}
+
+impl Kind for Scale {
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            pods: self.pods,
+            values: Values::Absolute,
+            autoscalers: Autoscalers::Owners,
+            reach: Reach::Namespaces,
+            fields: Fields::ProfileOrScale,
+            revert: Revert::OnRecovery,
+        }
+    }
+
+    fn plan(&self, target: &Target, _: Option<&Change>) -> Plan {
+        match &target.scaled_by {
+            ScaledBy::Nobody => replicas(target, self.replicas),
+            ScaledBy::Autoscaler(who) => refused(
+                Reason::OwnedByAutoscaler,
+                format!(
+                    "{who} sets its replicas and would undo the change; raise the limit of {who} instead"
+                ),
+            ),
+            ScaledBy::Unknown(why) => refused(
+                Reason::AutoscalerUnknown,
+                format!("whether an autoscaler sets its replicas is not known: {why}"),
+            ),
+        }
+    }
+}

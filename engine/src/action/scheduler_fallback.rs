@@ -1,0 +1,114 @@
+//! schedulerFallback: workloads are scheduled by another scheduler, once the broken one is scaled to 0.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::edit::{changes, obstacle, replicas};
+use super::targets::UNHEALTHY;
+use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Targets, Values};
+use crate::change::Change;
+use crate::facts::{Role, Slot, Stage, Target};
+use crate::policy::Revert;
+use crate::rules::Faults;
+use crate::selector::{ObjectRef, TargetsSpec};
+
+/// The scheduler of every pod that does not name one.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
+
+/// Workloads that use one scheduler use another one instead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulerFallbackSpec {
+    /// Which objects. `where` is `!healthy` unless said otherwise.
+    pub targets: TargetsSpec,
+    /// The scheduler that is broken: only workloads that name it are changed.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub from: String,
+    /// The scheduler that they use instead. Default `default-scheduler`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
+    pub scheduler_name: Option<String>,
+    /// The workload that runs the broken scheduler: it is scaled to 0 first, and restored and available
+    /// again before the workloads go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retire: Option<ObjectRef>,
+}
+
+/// Let workloads be scheduled by another scheduler.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SchedulerFallback {
+    /// Which objects.
+    pub targets: Targets,
+    /// Those that use this scheduler.
+    pub from: String,
+    /// Use this one instead.
+    pub to: String,
+    /// The broken scheduler, scaled to 0 first.
+    pub retire: Option<Named>,
+}
+
+impl SchedulerFallback {
+    pub(super) fn parse(spec: &SchedulerFallbackSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        let to = spec.scheduler_name.clone().unwrap_or_else(|| DEFAULT_SCHEDULER.to_owned());
+        if to == spec.from {
+            faults.add(format!("{field}.from"), "the broken scheduler and schedulerName are the same");
+            return None;
+        }
+        Some(Self {
+            targets: Targets::parse(&spec.targets, UNHEALTHY, field, faults)?,
+            from: spec.from.clone(),
+            to,
+            retire: spec.retire.clone().map(|object| Named { field: "retire", object }),
+        })
+    }
+}
+
+impl Kind for SchedulerFallback {
+    fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            pods: Pods::Replaces,
+            values: Values::Absolute,
+            autoscalers: Autoscalers::Ignored,
+            reach: Reach::Namespaces,
+            fields: Fields::Profile,
+            // The scheduler is broken until a person says that it is not.
+            revert: Revert::OnRequest,
+        }
+    }
+
+    fn plan(&self, target: &Target, _: Option<&Change>) -> Plan {
+        match target.stage {
+            Stage::Before(_) => replicas(target, 0),
+            Stage::Targets => scheduler_fallback(target, &self.from, &self.to),
+        }
+    }
+
+    fn before(&self) -> &[Named] {
+        self.retire.as_slice()
+    }
+
+    fn moves_from(&self) -> Option<&str> {
+        Some(&self.from)
+    }
+}
+
+/// What uses the broken scheduler uses the other one.
+fn scheduler_fallback(target: &Target, from: &str, to: &str) -> Plan {
+    if let Some(refused) = obstacle(target, &Role::Scheduler) {
+        return refused;
+    }
+    let uses_it =
+        |slot: &&Slot| slot.path.read(&target.object).as_deref().and_then(Value::as_str) == Some(from);
+    let wanted: Vec<_> =
+        target.slots.of(&Role::Scheduler).filter(uses_it).map(|slot| (slot, Some(json!(to)))).collect();
+    if wanted.is_empty() {
+        return Plan::NothingToDo(format!("it does not use the scheduler {from}"));
+    }
+    changes(&target.object, wanted.into_iter())
+}
