@@ -106,10 +106,8 @@ pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, h
             reason: "FirebreakLetGo".to_owned(),
             action: "Abandon".to_owned(),
             note: format!(
-                "Incident {name} is gone and has not put this back; `firebreak undo {}/{} -n {}` does, by the annotation {}",
-                change.target.kind.to_lowercase(),
-                change.target.name,
-                change.target.namespace,
+                "Incident {name} is gone and has not put this back; `{}` does, by the annotation {}",
+                change.target.undo_command(),
                 names::UNDO
             ),
         });

@@ -69,7 +69,7 @@ impl World {
                 for (key, value) in map.iter_mut() {
                     match key.as_str() {
                         "namespaces" if value["all"] == true => *value = json!({"names": [self.a, self.b]}),
-                        "nodes" => *value = json!({"selector": {"matchLabels": {POOL: self.id}}}),
+                        "matchLabels" if value["nvidia.com/gpu"] == "true" => *value = json!({POOL: self.id}),
                         _ => self.move_in(value),
                     }
                 }

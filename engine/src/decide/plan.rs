@@ -121,9 +121,13 @@ impl Round<'_> {
     fn leave_what_is_over_the_limit(&mut self, step: &Step, plans: &mut Plans) {
         let Some(limit) = step.action.kind().limit() else { return };
         let own = &self.facts.incident.namespace;
+        // What somebody else has set since is changed no longer, though its entry stays until the end.
+        let is_changed = |change: &&Change| {
+            change.is_outstanding() && change.fields().iter().any(|field| field.ceded_to.is_none())
+        };
         let is_target = |change: &&Change| step.action.stage_of(&change.target, own) == Stage::Targets;
-        let changed = self.next.changes_of(&step.name).filter(is_target);
-        let mut room = limit.saturating_sub(changed.filter(|change| change.is_outstanding()).count());
+        let changed = self.next.changes_of(&step.name).filter(is_target).filter(is_changed).count();
+        let mut room = limit.saturating_sub(changed);
         let changes = std::mem::take(&mut plans.changes);
         for (change, target) in changes {
             if target.stage != Stage::Targets || room > 0 {

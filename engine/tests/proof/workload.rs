@@ -65,7 +65,12 @@ pub fn id_of(object: &Value) -> TargetId {
     TargetId {
         api_version: text("/apiVersion"),
         kind: text("/kind"),
-        namespace: text("/metadata/namespace"),
+        // An object of the cluster has none.
+        namespace: object
+            .pointer("/metadata/namespace")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
         name: text("/metadata/name"),
         uid: text("/metadata/uid"),
     }
