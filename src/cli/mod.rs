@@ -34,9 +34,9 @@ pub use screen::harmless;
 use self::connection::Connection;
 use self::screen::Screen;
 use crate::api::Response;
+use crate::configuration::Configuration;
 use crate::kubernetes::client::ClusterChoice;
 use crate::settings::{Command, IncidentArgs, Settings};
-use crate::workloads::Profiles;
 
 /// What a verb found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +47,13 @@ pub enum Answer {
     No,
 }
 
-/// Does what a verb other than `controller` asks for, with these profiles of workloads.
+/// Does what a verb other than `controller` asks for, with this configuration.
 ///
 /// # Errors
 /// When the work failed.
-pub async fn run(settings: Settings, profiles: Profiles) -> Result<Answer, Error> {
+pub async fn run(settings: Settings, configuration: Configuration) -> Result<Answer, Error> {
     let Settings { cluster, logs: _, plain, command } = settings;
+    let Configuration { profiles, report } = configuration;
     let screen = Screen::new(plain);
     match command {
         Command::Controller(_) => Err(Error::failed(
@@ -75,7 +76,9 @@ pub async fn run(settings: Settings, profiles: Profiles) -> Result<Answer, Error
         Command::Withdraw(args) => respond(&screen, &cluster, &args, Response::Withdrawn).await,
         Command::Keep(args) => respond(&screen, &cluster, &args, Response::Kept).await,
         Command::Undo(args) => undo::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Report(args) => report::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Report(args) => {
+            report::run(&screen, &Connection::open(&cluster).await?, &args, &report).await
+        }
         Command::Brake(args) => brake::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Completion(args) => completion::run(&screen, args),
     }

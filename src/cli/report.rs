@@ -7,13 +7,21 @@ use kube::{Api, ResourceExt};
 use super::connection::Connection;
 use super::screen::{Screen, harmless_lines, note};
 use super::{Answer, Error};
-use crate::api::{Incident, names};
+use crate::api::names;
 use crate::kubernetes::retry;
-use crate::report::{self, Subject};
-use crate::settings::IncidentArgs;
+use crate::report::{self, ReportTemplate};
+use crate::settings::ReportArgs;
+use crate::view::IncidentView;
 
-/// Prints the report that was written when the Incident closed, or one as of now.
-pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) -> Result<Answer, Error> {
+/// Prints the report that was written when the Incident closed, or one as of now. With `--config` always one as of
+/// now, so that its template can be tried.
+pub async fn run(
+    screen: &Screen,
+    connection: &Connection,
+    args: &ReportArgs,
+    template: &ReportTemplate,
+) -> Result<Answer, Error> {
+    let ReportArgs { incident: args, config } = args;
     let namespace = connection.namespace(&args.namespace);
     let name = &args.incident;
     let Some(incident) = connection.find_incident(&namespace, name).await? else {
@@ -26,7 +34,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
     let status = incident.status.clone().unwrap_or_default();
     let named = status.state.report.filter(|report| !report.name.is_empty());
     let mut missing = "it is still open";
-    if let Some(report) = named.filter(|_| status.state.resolved_at.is_some()) {
+    if config.config.is_some() {
+        missing = "--config says how";
+    } else if let Some(report) = named.filter(|_| status.state.resolved_at.is_some()) {
         match written(connection, &namespace, &report.name, incident.uid().as_deref()).await {
             Ok(Some(text)) => {
                 print(screen, &text)?;
@@ -42,18 +52,11 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
         missing = "no report was written for it";
     }
     note(&format!("Incident {namespace}/{name}: {missing}; this is made from its status now"));
-    print(screen, &render(&incident))?;
+    let report = report::markdown(template, &IncidentView::of(&incident), Timestamp::now());
+    let report = report.map_err(|error| Error::bug("cannot make the report", error))?;
+    report.problem.iter().for_each(|problem| note(problem));
+    print(screen, &report.text)?;
     Ok(Answer::Yes)
-}
-
-fn render(incident: &Incident) -> String {
-    let state = incident.state();
-    report::markdown(&Subject {
-        incident: &incident.identity(),
-        summary: incident.spec.summary.as_deref(),
-        state: &state,
-        now: Timestamp::now(),
-    })
 }
 
 /// The report in this ConfigMap, if it is one of ours, and of this Incident when that is known.

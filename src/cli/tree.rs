@@ -112,9 +112,10 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
         lines.push(Line::of(format!("  {}", need.message)).whole());
     }
     if let Some(report) = &incident.report {
-        lines.push(match &report.problem {
-            Some(problem) => Line::of("  ").add(Style::Bad, format!("no report: {problem}")),
-            None => Line::of(format!("  report in ConfigMap {}", report.name)),
+        let problem = report.problem.as_deref().unwrap_or_default();
+        lines.push(match report.name.as_str() {
+            "" => Line::of("  ").add(Style::Bad, format!("no report: {problem}")),
+            name => Line::of(format!("  report in ConfigMap {name}  ")).add(Style::Bad, problem),
         });
     }
     lines

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
+use crate::report::{ReportTemplate, TemplateError};
 use crate::workloads::{Profile, ProfileError, Profiles};
 
 const API_VERSION: &str = "config.firebreak.dev/v1alpha1";
@@ -18,6 +19,8 @@ const KIND: &str = "OperatorConfiguration";
 pub struct Configuration {
     /// The profiles that are compiled in, with those of the file added or in their place.
     pub profiles: Profiles,
+    /// The template of the file, or else the one that is compiled in.
+    pub report: ReportTemplate,
 }
 
 /// Why a configuration cannot be used, in one line.
@@ -32,7 +35,7 @@ pub enum ConfigurationError {
         source: io::Error,
     },
     /// The file is wrong.
-    #[error("the configuration {} is refused: {problem}; docs/profiles.md explains each field", file.display())]
+    #[error("the configuration {} is refused: {problem}; docs/profiles.md and docs/report.md explain each field", file.display())]
     Invalid {
         /// The file.
         file: PathBuf,
@@ -42,6 +45,9 @@ pub enum ConfigurationError {
     /// A built-in profile is wrong.
     #[error("{0}; this is a bug, please report it")]
     BuiltIn(#[from] ProfileError),
+    /// The built-in template is wrong.
+    #[error("the built-in template of reports: {0}; this is a bug, please report it")]
+    BuiltInTemplate(#[from] TemplateError),
 }
 
 /// The file, as users write it.
@@ -59,6 +65,8 @@ struct File {
     endpoints: (),
     #[serde(default, deserialize_with = "profiles")]
     profiles: Vec<Profile>,
+    #[serde(default, deserialize_with = "report_template")]
+    report_template: Option<ReportTemplate>,
 }
 
 impl Configuration {
@@ -67,7 +75,7 @@ impl Configuration {
     /// # Errors
     /// None in a build that passed its tests.
     pub fn built_in() -> Result<Self, ConfigurationError> {
-        Ok(Self { profiles: Profiles::built_in()? })
+        Ok(Self { profiles: Profiles::built_in()?, report: ReportTemplate::shipped()? })
     }
 
     /// What holds with the text of this file.
@@ -83,7 +91,10 @@ impl Configuration {
             ConfigurationError::Invalid { file: file.to_owned(), problem }
         })?;
         let built_in = Self::built_in()?;
-        Ok(Self { profiles: said.profiles.into_iter().fold(built_in.profiles, Profiles::with) })
+        Ok(Self {
+            profiles: said.profiles.into_iter().fold(built_in.profiles, Profiles::with),
+            report: said.report_template.unwrap_or(built_in.report),
+        })
     }
 }
 
@@ -127,6 +138,13 @@ fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Profile>, 
         }
     }
     Ok(profiles)
+}
+
+fn report_template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ReportTemplate>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(ReportTemplate::parse)
+        .transpose()
+        .map_err(|error| D::Error::custom(format!("reportTemplate, in its {error}")))
 }
 
 #[cfg(test)]
@@ -183,6 +201,16 @@ profiles:
             (format!("{START}{}", ROCKET.replace("healthy", "health")), "health", Some(7)),
             (format!("{START}{ROCKET}{}", ROCKET.replace("profiles:\n", "")), "two profiles", None),
             (format!("{START}profiles: ["), "", None),
+            (
+                format!("{START}reportTemplate: |\n  a\n  {{{{ incident.nmae }}}}\n"),
+                "reportTemplate, in its line 2: undefined",
+                Some(4),
+            ),
+            (
+                format!("{START}reportTemplate: '{{% if %}}'\n"),
+                "reportTemplate, in its line 1: syntax error",
+                Some(3),
+            ),
             ("42".to_owned(), "", None),
             (String::new(), "", None),
         ];

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::file::{Configuration, ConfigurationError, text};
+use crate::report::ReportTemplate;
 use crate::telemetry::metrics::Metrics;
 use crate::workloads::Profiles;
 
@@ -51,7 +52,12 @@ impl Follower {
     }
 
     /// Puts into force what the file says anew, until it is dropped.
-    pub async fn run(mut self, profiles: watch::Sender<Arc<Profiles>>, metrics: Arc<Metrics>) {
+    pub async fn run(
+        mut self,
+        profiles: watch::Sender<Arc<Profiles>>,
+        report: watch::Sender<Arc<ReportTemplate>>,
+        metrics: Arc<Metrics>,
+    ) {
         loop {
             sleep(EVERY).await;
             match self.look() {
@@ -65,6 +71,7 @@ impl Follower {
                     tracing::info!(kinds, "the configuration was read anew and is in force");
                     metrics.configuration_valid(true);
                     profiles.send_replace(Arc::new(configuration.profiles));
+                    report.send_replace(Arc::new(configuration.report));
                 }
                 News::Refused(error) => {
                     tracing::warn!("{error}; the last good one stays in force");
@@ -104,7 +111,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::configuration::ProfilesInForce;
+    use crate::configuration::{ProfilesInForce, TemplateInForce};
+    use crate::report::markdown;
+    use crate::view::IncidentView;
 
     const EMPTY: &str = "apiVersion: config.firebreak.dev/v1alpha1\nkind: OperatorConfiguration\n";
 
@@ -167,7 +176,12 @@ mod tests {
         let (configuration, follower) = Follower::start(folder.path().join("config.yaml")).unwrap();
         let (sender, mut profiles) = ProfilesInForce::new(configuration.profiles);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let following = tokio::spawn(follower.run(sender, Arc::clone(&metrics)));
+        let (templates, template) = TemplateInForce::new(configuration.report);
+        let following = tokio::spawn(follower.run(sender, templates, Arc::clone(&metrics)));
+        let report = || {
+            let incident = IncidentView::of(&crate::api::Incident::new("x", Default::default()));
+            markdown(&template.now(), &incident, jiff::Timestamp::UNIX_EPOCH).unwrap().text
+        };
         let valid =
             || String::from_utf8(metrics.render().unwrap()).unwrap().contains("configuration_valid 1");
         let other = profiles.clone();
@@ -184,9 +198,18 @@ mod tests {
         }
         assert!(other.now().find("x/v1", "Rocket").is_some(), "the last good one stays");
 
-        mount(folder.path(), "..4", EMPTY);
+        assert!(report().starts_with("# Incident Report"));
+        let own = format!("{EMPTY}reportTemplate: 'Incident {{{{ incident.name }}}} was here'\n");
+        mount(folder.path(), "..4", &own);
         profiles.changed().await;
         assert!(other.now().find("x/v1", "Rocket").is_none() && valid());
+        assert_eq!(report(), "Incident x was here");
+
+        mount(folder.path(), "..5", &own.replace(".name", ".nmae"));
+        while valid() {
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(report(), "Incident x was here", "the last good template stays");
         following.abort();
     }
 

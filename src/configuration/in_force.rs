@@ -1,39 +1,51 @@
-//! The profiles in force, for everybody who reads them while the process runs.
+//! The configuration in force, for everybody who reads a part of it while the process runs.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::report::ReportTemplate;
 use crate::workloads::Profiles;
 
-/// The profiles in force. Cheap to clone; all clones change together.
-#[derive(Clone, Debug)]
-pub struct ProfilesInForce(watch::Receiver<Arc<Profiles>>);
+/// A part of the configuration in force. Cheap to clone; all clones change together.
+#[derive(Debug)]
+pub struct InForce<T>(watch::Receiver<Arc<T>>);
 
-impl ProfilesInForce {
-    /// These profiles, and where to put others into force.
-    pub fn new(profiles: Profiles) -> (watch::Sender<Arc<Profiles>>, Self) {
-        let (sender, receiver) = watch::channel(Arc::new(profiles));
+/// The profiles in force.
+pub type ProfilesInForce = InForce<Profiles>;
+/// The template of reports in force.
+pub type TemplateInForce = InForce<ReportTemplate>;
+
+impl<T> InForce<T> {
+    /// This part, and where to put another one into force.
+    pub fn new(part: T) -> (watch::Sender<Arc<T>>, Self) {
+        let (sender, receiver) = watch::channel(Arc::new(part));
         (sender, Self(receiver))
     }
 
-    /// Those in force now.
-    pub fn now(&self) -> Arc<Profiles> {
+    /// What is in force now.
+    pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Returns when others are in force than when this clone was asked last.
+    /// Returns when something else is in force than when this clone was asked last.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // Nobody is left who could change them.
+            // Nobody is left who could change it.
             std::future::pending().await
         }
     }
 }
 
-/// Profiles that never change.
-impl From<Arc<Profiles>> for ProfilesInForce {
-    fn from(profiles: Arc<Profiles>) -> Self {
-        Self(watch::channel(profiles).1)
+impl<T> Clone for InForce<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// What never changes.
+impl<T> From<Arc<T>> for InForce<T> {
+    fn from(part: Arc<T>) -> Self {
+        Self(watch::channel(part).1)
     }
 }

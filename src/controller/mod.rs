@@ -31,7 +31,7 @@ use self::memory::Memories;
 use self::queue::{Key, Queue};
 use self::seen::Shelf;
 use crate::api::{Incident, RemediationPolicy};
-use crate::configuration::ProfilesInForce;
+use crate::configuration::{ProfilesInForce, TemplateInForce};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
@@ -56,6 +56,8 @@ pub struct Context {
     pub discovery: Discovery,
     /// Where kinds keep their fields.
     pub profiles: ProfilesInForce,
+    /// The template of reports.
+    pub report: TemplateInForce,
     /// Where to put Events.
     pub events: Events,
     /// To be asked right before every write.

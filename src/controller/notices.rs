@@ -26,6 +26,7 @@ pub fn incident(operator: &Operator, incident: &Incident, happened: &[TimelineEn
             "OutcomeUnknown",
             "VerifyLost",
             "ReportNotWritten",
+            "ReportTemplateFailed",
             "TracesLeft",
         ];
         operator.context.events.publish(Notice {

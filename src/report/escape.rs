@@ -1,12 +1,6 @@
 //! Text of others in Markdown: names, messages and values are shown, never
 //! interpreted, and stay within their table cell.
 
-use firebreak_engine::change::cut;
-use serde_json::Value;
-
-/// The longest value that is shown, in bytes.
-const LONGEST_VALUE: usize = 200;
-
 /// Text for people, on one line and without any markup of its own.
 pub fn text(raw: &str) -> String {
     let mut escaped = String::with_capacity(raw.len());
@@ -36,15 +30,9 @@ pub fn code(raw: &str) -> String {
     format!("{fence}{space}{}{space}{fence}", raw.replace('|', "\\|"))
 }
 
-/// A value as JSON, so that the text `"4"` and the number `4` differ. A long one is cut.
-pub fn value(value: Option<&Value>) -> String {
-    value.map_or_else(|| "_not set_".to_owned(), |value| code(&cut(&value.to_string(), LONGEST_VALUE)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn text_cannot_leave_its_cell_or_bring_markup() {
@@ -62,14 +50,5 @@ mod tests {
         assert_eq!(code("``a"), "``` ``a ```");
         assert_eq!(code("a|b"), "`a\\|b`");
         assert_eq!(code("a\\|b"), "a\\\\\\|b");
-    }
-
-    #[test]
-    fn values_keep_their_type_and_are_cut() {
-        assert_eq!(value(Some(&json!("4"))), "`\"4\"`");
-        assert_eq!(value(Some(&json!(4))), "`4`");
-        assert_eq!(value(None), "_not set_");
-        assert_eq!(value(Some(&json!("two\nlines"))), "`\"two\\nlines\"`");
-        assert!(value(Some(&json!("x".repeat(5000)))).len() < 210);
     }
 }

@@ -1,41 +1,51 @@
 //! The report of an Incident: its timeline and changes as Markdown, in the shape
 //! of a runbook's incident report, and the ConfigMap that keeps it.
 //!
-//! Pure: no client and no clock. What only people know (impact, root cause,
-//! lessons) is left for them to fill in, and marked so.
+//! Pure: no client and no clock. A template makes it from the [`view`](crate::view); the one that is compiled in
+//! leaves what only people know (impact, root cause, lessons) for them to fill in, and marks it so.
 
 mod escape;
-mod markdown;
-mod sections;
-mod table;
+mod template;
 
-use firebreak_engine::id::IncidentId;
-use firebreak_engine::incident::IncidentState;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::names;
+use crate::view::IncidentView;
 
-pub use markdown::markdown;
+pub use template::{ReportTemplate, TemplateError};
 
 /// The key of the ConfigMap under which the report is.
 pub const KEY: &str = "report.md";
 
 /// The largest report, in bytes. A ConfigMap holds at most 1 MiB in all.
-/// Tables are cut so that no report is longer.
+/// The shipped template cuts its tables so that no report is longer.
 pub const LONGEST: usize = 900_000;
 
-/// What a report is about.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Which Incident.
-    pub incident: &'a IncidentId,
-    /// What a person said is the matter.
-    pub summary: Option<&'a str>,
-    /// All that is known about it.
-    pub state: &'a IncidentState,
-    /// When the report is written.
-    pub now: Timestamp,
+/// A report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its text, as Markdown.
+    pub text: String,
+    /// Why it was made with the shipped template in place of the one that was given.
+    pub problem: Option<String>,
+}
+
+/// The report as of now. A template that fails on this Incident does not keep people from their report: they get it
+/// in the shipped form.
+///
+/// # Errors
+/// The shipped template fails too, which is a bug.
+pub fn markdown(
+    template: &ReportTemplate,
+    incident: &IncidentView,
+    now: Timestamp,
+) -> Result<Report, TemplateError> {
+    template.render(incident, now).map(|text| Report { text, problem: None }).or_else(|error| {
+        let text = ReportTemplate::shipped()?.render(incident, now)?;
+        let problem = format!("the report has the shipped form, because its template fails: {error}");
+        Ok(Report { text, problem: Some(problem) })
+    })
 }
 
 /// The name of the ConfigMap with the report of the Incident of this name.
@@ -44,19 +54,19 @@ pub fn name(incident: &str) -> String {
 }
 
 /// The ConfigMap with the report. It has no owner, so it outlives the Incident.
-pub fn config_map(subject: &Subject<'_>) -> Value {
+pub fn config_map(incident: &IncidentView, text: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": name(&subject.incident.name),
-            "namespace": subject.incident.namespace,
+            "name": name(&incident.name),
+            "namespace": incident.namespace,
             "labels": {
                 names::MANAGED_BY: names::MANAGER,
-                names::INCIDENT: subject.incident.uid,
+                names::INCIDENT: incident.uid,
             },
         },
-        "data": { KEY: markdown(subject) },
+        "data": { KEY: text },
     })
 }
 

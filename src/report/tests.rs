@@ -1,26 +1,35 @@
 use firebreak_engine::change::{Change, ChangeState, FieldChange, OperationType};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
-    Closing, Held, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState, StepStatus,
-    TargetCounts, TimelineEntry,
+    Closing, Held, IncidentState, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState,
+    StepStatus, TargetCounts, TimelineEntry,
 };
 use firebreak_engine::policy::Severity;
 use firebreak_engine::reason::Reason;
 use firebreak_engine::verdict::Verdict;
 
 use super::*;
+use crate::api::{Incident, IncidentSpec, IncidentStatus};
 
 /// So many seconds after the fault became visible.
 fn at(second: i64) -> Timestamp {
     "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(second)
 }
 
-fn incident() -> IncidentId {
-    IncidentId { namespace: "llm-serving".into(), name: "gpu-outage".into(), uid: "0b9c-1".into() }
+fn view(state: &IncidentState, summary: Option<&str>) -> IncidentView {
+    let spec = IncidentSpec { summary: summary.map(str::to_owned), ..IncidentSpec::default() };
+    let mut incident = Incident::new("gpu-outage", spec);
+    incident.metadata.namespace = Some("llm-serving".to_owned());
+    incident.metadata.uid = Some("0b9c-1".to_owned());
+    incident.status = Some(IncidentStatus { state: state.clone(), ..IncidentStatus::default() });
+    IncidentView::of(&incident)
 }
 
 fn report(state: &IncidentState, summary: Option<&str>, second: i64) -> String {
-    markdown(&Subject { incident: &incident(), summary, state, now: at(second) })
+    let template = ReportTemplate::shipped().unwrap();
+    let Report { text, problem } = markdown(&template, &view(state, summary), at(second)).unwrap();
+    assert_eq!(problem, None);
+    text
 }
 
 fn model(name: &str) -> TargetId {
@@ -60,6 +69,7 @@ fn open() -> IncidentState {
     IncidentState {
         severity: Some(Severity::P0),
         severity_reason: Some("GpuClusterFailure".into()),
+        worst_severity: Some(Severity::P0),
         policy: Some(PolicySnapshot {
             name: "gpu-cluster-failure".into(),
             uid: "p".into(),
@@ -200,7 +210,7 @@ fn the_largest_report_fits_into_a_config_map() {
 #[test]
 fn the_config_map_is_named_and_labelled_after_the_incident() {
     let state = closed();
-    let map = config_map(&Subject { incident: &incident(), summary: None, state: &state, now: at(1201) });
+    let map = config_map(&view(&state, None), &report(&state, None, 1201));
     assert_eq!(map["metadata"]["name"], "gpu-outage-report");
     assert_eq!(map["metadata"]["namespace"], "llm-serving");
     assert_eq!(map["metadata"]["labels"]["app.kubernetes.io/managed-by"], "firebreak");
@@ -208,4 +218,20 @@ fn the_config_map_is_named_and_labelled_after_the_incident() {
     assert!(
         map["data"]["report.md"].as_str().unwrap().starts_with("# Incident Report: llm-serving/gpu-outage\n")
     );
+}
+
+#[test]
+fn a_template_that_fails_on_an_incident_leaves_the_shipped_report_and_says_so() {
+    // It was accepted, because only an Incident like this one leads there.
+    let text = "{% if incident.name == 'gpu-outage' and incident.changes %}\n{{ incident.changes[0].nothing }}{% endif %}";
+    let template = ReportTemplate::parse(text.replace(
+        "gpu-outage' and",
+        "gpu-outage' and incident.uid == '0b9c-1' and incident.severity is none and",
+    ))
+    .unwrap();
+    let state = closed();
+    let Report { text, problem } = markdown(&template, &view(&state, None), at(1201)).unwrap();
+    assert_eq!(text, report(&state, None, 1201));
+    let problem = problem.unwrap();
+    assert!(problem.contains("line 2") && problem.contains("undefined"), "{problem}");
 }

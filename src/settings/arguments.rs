@@ -152,6 +152,17 @@ pub struct IncidentArgs {
     pub namespace: NamespaceArgs,
 }
 
+/// `report`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ReportArgs {
+    /// The Incident.
+    #[command(flatten)]
+    pub incident: IncidentArgs,
+    /// The operator's configuration, whose template is tried.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// `open`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct OpenArgs {

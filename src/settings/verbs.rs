@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::arguments::{
     ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
-    OpenArgs, PlanArgs, TestArgs, UndoArgs,
+    OpenArgs, PlanArgs, ReportArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -82,7 +82,7 @@ pub enum Command {
     Undo(UndoArgs),
     /// Print an incident's report as Markdown
     #[command(after_help = "Example:\n  firebreak report gpu-outage -n llm-serving > report.md")]
-    Report(IncidentArgs),
+    Report(ReportArgs),
     /// Stop all responses from writing, or let them write again
     #[command(arg_required_else_help = false)]
     #[command(
@@ -105,6 +105,7 @@ impl Command {
             Self::Check(args) => &args.config,
             Self::Plan(args) => &args.config,
             Self::Test(args) => &args.config,
+            Self::Report(args) => &args.config,
             Self::Crds(_)
             | Self::Open(_)
             | Self::Get(_)
@@ -117,7 +118,6 @@ impl Command {
             | Self::Withdraw(_)
             | Self::Keep(_)
             | Self::Undo(_)
-            | Self::Report(_)
             | Self::Brake(_)
             | Self::Completion(_) => return None,
         };

@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
-use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce};
+use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce, TemplateInForce};
 use crate::controller;
 use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
@@ -30,7 +30,6 @@ use crate::settings::{Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
-use crate::workloads::Profiles;
 
 /// More threads than this only cost memory: the work is waiting for the API server.
 const MAX_THREADS: usize = 4;
@@ -42,7 +41,7 @@ pub fn run(settings: Settings) -> ExitCode {
         complain(&error);
         return ExitCode::from(2);
     }
-    let (Configuration { profiles }, follower) = match configuration(&settings.command) {
+    let (configuration, follower) = match configuration(&settings.command) {
         Ok(configuration) => configuration,
         Err(error) => {
             complain(&error);
@@ -58,13 +57,15 @@ pub fn run(settings: Settings) -> ExitCode {
     };
     runtime.block_on(async {
         match settings.command {
-            Command::Controller(args) => match operate(&settings.cluster, args, profiles, follower).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => {
-                    tracing::error!("{failure}");
-                    ExitCode::FAILURE
+            Command::Controller(args) => {
+                match operate(&settings.cluster, args, configuration, follower).await {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(failure) => {
+                        tracing::error!("{failure}");
+                        ExitCode::FAILURE
+                    }
                 }
-            },
+            }
             Command::Crds(_)
             | Command::Check(_)
             | Command::Test(_)
@@ -82,7 +83,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Undo(_)
             | Command::Report(_)
             | Command::Brake(_)
-            | Command::Completion(_) => match cli::run(settings, profiles).await {
+            | Command::Completion(_) => match cli::run(settings, configuration).await {
                 Ok(cli::Answer::Yes) => ExitCode::SUCCESS,
                 Ok(cli::Answer::No) => ExitCode::FAILURE,
                 Err(error) => {
@@ -151,7 +152,7 @@ enum Failure {
 async fn operate(
     cluster: &ClusterChoice,
     args: ControllerArgs,
-    profiles: Profiles,
+    configuration: Configuration,
     follower: Option<Follower>,
 ) -> Result<(), Failure> {
     // First, so that a signal that arrives during the start is not lost.
@@ -183,13 +184,16 @@ async fn operate(
             None => stop.cancelled().await,
         }
     });
-    let (changed, profiles) = ProfilesInForce::new(profiles);
-    let following = follower.map(|follower| tokio::spawn(follower.run(changed, Arc::clone(&metrics))));
+    let (profiles_moved, profiles) = ProfilesInForce::new(configuration.profiles);
+    let (report_moved, report) = TemplateInForce::new(configuration.report);
+    let following = follower
+        .map(|follower| tokio::spawn(follower.run(profiles_moved, report_moved, Arc::clone(&metrics))));
     let tasks = TaskTracker::new();
     let controller = tokio::spawn(controller::run(controller::Context {
         impersonation: Impersonation::new(client.clone()),
         discovery: Discovery::new(client.clone()),
         profiles,
+        report,
         client,
         events,
         leadership,

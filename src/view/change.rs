@@ -89,11 +89,6 @@ impl ChangeView {
             fields: change.fields().iter().map(field).collect(),
         }
     }
-
-    /// Reason and message.
-    pub fn why(&self) -> Option<String> {
-        why(self.reason.as_deref(), self.message.as_deref())
-    }
 }
 
 impl OperationView {

@@ -16,6 +16,7 @@ use firebreak_engine::incident::{
 };
 use firebreak_engine::phase::Phase;
 use firebreak_engine::policy::Severity;
+use firebreak_engine::reason::MovesOn;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -320,7 +321,11 @@ fn outcome(state: &IncidentState) -> String {
         (None, Some(why), _) => format!("being closed: {why}"),
         (None, None, None) => "not closed".to_owned(),
         (None, None, Some(held)) => {
-            format!("not closed; a person is needed ({}): {}", held.reason, held.message)
+            let who = match held.reason.moves_on() {
+                MovesOn::Itself => "it waits",
+                MovesOn::Person | MovesOn::Nothing => "a person must act",
+            };
+            format!("not closed; {who} ({}): {}", held.reason, held.message)
         }
     }
 }

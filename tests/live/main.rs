@@ -36,6 +36,7 @@ mod observe;
 mod opened_by_hand;
 mod policy_unavailable;
 mod reach;
+mod report_template;
 mod retention;
 mod running;
 mod s10_fates;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Round;
-use crate::incident::{Closing, IncidentState, ReportStatus, TimelineEntry};
+use crate::incident::{Closing, IncidentState, TimelineEntry};
 
 /// The entry of the timeline that says why it closed.
 const RESOLVED: &str = "Resolved";
@@ -32,11 +32,14 @@ impl Round<'_> {
                     self.report = true;
                     return;
                 }
-                Some(Ok(name)) => self.next.report = Some(ReportStatus { name: name.clone(), problem: None }),
-                Some(Err(why)) => {
-                    self.happen("ReportNotWritten", why);
-                    let problem = Some(crate::change::cut(why, 1024));
-                    self.next.report = Some(ReportStatus { name: String::new(), problem });
+                Some(report) => {
+                    let report = report.clone();
+                    match &report.problem {
+                        Some(problem) if report.name.is_empty() => self.happen("ReportNotWritten", problem),
+                        Some(problem) => self.happen("ReportTemplateFailed", problem),
+                        None => {}
+                    }
+                    self.next.report = Some(report);
                 }
             }
         }

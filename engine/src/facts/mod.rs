@@ -14,7 +14,7 @@ pub use self::target::{Demand, Obstacle, OwnedBy, Role, ScaledBy, Slot, Slots, S
 use crate::effect::EffectId;
 use crate::expression::FieldValue;
 use crate::id::IncidentId;
-use crate::incident::{IncidentState, RuleStatus};
+use crate::incident::{IncidentState, ReportStatus, RuleStatus};
 use crate::intent::PersonIntent;
 use crate::response::RecentResponse;
 
@@ -63,7 +63,7 @@ pub struct Facts {
     /// What became of the effects of the last decision.
     pub outcomes: BTreeMap<EffectId, Outcome>,
     /// What became of the report.
-    pub report: Option<Result<String, String>>,
+    pub report: Option<ReportStatus>,
 }
 
 impl Facts {

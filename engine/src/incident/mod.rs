@@ -313,7 +313,7 @@ pub struct ReportStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub name: String,
-    /// Why there is none.
+    /// Why there is none or, beside a name, why it has the shipped form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub problem: Option<String>,

@@ -22,7 +22,7 @@ use crate::facts::{
     Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, PolicyFact, Reading, Stage, Target,
 };
 use crate::id::{IncidentId, TargetId};
-use crate::incident::IncidentState;
+use crate::incident::{IncidentState, ReportStatus};
 use crate::intent::PersonIntent;
 use crate::rules::{Rules, Step};
 use crate::verdict::Verdict;
@@ -90,7 +90,7 @@ pub struct Controller {
     /// What became of the effects of its last decision.
     pub outcomes: BTreeMap<EffectId, Outcome>,
     /// What became of the report.
-    pub report: Option<Result<String, String>>,
+    pub report: Option<ReportStatus>,
     /// When it listed the targets of which step.
     pub listed_at: BTreeMap<String, Timestamp>,
 }
@@ -333,7 +333,8 @@ impl World {
         self.record(controller, &decision);
         controller.outcomes.clear();
         if decision.report {
-            controller.report = Some(Ok(format!("{}-report", self.incident.name)));
+            controller.report =
+                Some(ReportStatus { name: format!("{}-report", self.incident.name), problem: None });
         }
         for effect in &decision.effects {
             let outcome = self.arrive(effect);

@@ -1,6 +1,8 @@
 //! Writes the report as the policy's ServiceAccount.
 
-use firebreak_engine::incident::IncidentState;
+use firebreak_engine::change::cut;
+use firebreak_engine::incident::{IncidentState, ReportStatus};
+use firebreak_engine::phase::Phase;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
@@ -10,29 +12,55 @@ use crate::api::{Incident, names};
 use crate::controller::Operator;
 use crate::kubernetes::retry;
 use crate::look::Account;
-use crate::report::{self, Subject};
+use crate::report::{self, Report};
+use crate::view::IncidentView;
 
-/// Writes the report and says its name, or why there is none. Its name is
+/// Writes the report and says where it is, or why there is none. Its name is
 /// deterministic, so writing it again changes the one that is there.
 pub async fn write(
-    _operator: &Operator,
+    operator: &Operator,
     account: &Account,
     incident: &Incident,
     state: &IncidentState,
     now: Timestamp,
-) -> Result<String, String> {
+) -> ReportStatus {
+    let status = try_write(operator, account, &told(incident, state), now).await;
+    let problem = |why: &String| Some(cut(why, 1024));
+    match status {
+        Ok((name, why)) => ReportStatus { name, problem: why.as_ref().and_then(problem) },
+        Err(why) => ReportStatus { name: String::new(), problem: problem(&why) },
+    }
+}
+
+/// What the report tells: the Incident in this state.
+fn told(incident: &Incident, state: &IncidentState) -> IncidentView {
+    let mut told = incident.clone();
+    let status = told.status.get_or_insert_default();
+    status.state = state.clone();
+    status.phase = Some(Phase::of(state));
+    IncidentView::of(&told)
+}
+
+/// The name of the report, and what was wrong with its template.
+async fn try_write(
+    operator: &Operator,
+    account: &Account,
+    incident: &IncidentView,
+    now: Timestamp,
+) -> Result<(String, Option<String>), String> {
     let client = account.as_ref().map_err(Clone::clone)?;
-    let identity = incident.identity();
-    let subject = Subject { incident: &identity, summary: incident.spec.summary.as_deref(), state, now };
+    let report = report::markdown(&operator.context.report.now(), incident, now);
+    let Report { text, problem } = report.map_err(|error| error.to_string())?;
     let map: ConfigMap =
-        serde_json::from_value(report::config_map(&subject)).map_err(|error| error.to_string())?;
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &identity.namespace);
-    let name = report::name(&incident.name_any());
+        serde_json::from_value(report::config_map(incident, &text)).map_err(|error| error.to_string())?;
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &incident.namespace);
+    let name = report::name(&incident.name);
     let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &map).await {
-        Ok(_) => Ok(name),
+        Ok(_) => Ok((name, problem)),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            replace(&api, &params, &name, map, &identity.uid).await
+            let name = replace(&api, &params, &name, map, &incident.uid).await?;
+            Ok((name, problem))
         }
         Err(error) => {
             Err(format!("the ServiceAccount cannot create ConfigMap {name}: {}", retry::explain(&error)))

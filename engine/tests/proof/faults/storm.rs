@@ -1,6 +1,7 @@
 //! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
 
 use firebreak_engine::facts::{Brake, Facts};
+use firebreak_engine::incident::ReportStatus;
 use firebreak_engine::intent::Response;
 use firebreak_engine::reason::Reason;
 
@@ -171,7 +172,7 @@ impl Run {
         }
         controller.outcomes.clear();
         if decision.report {
-            controller.report = Some(Ok("report".to_owned()));
+            controller.report = Some(ReportStatus { name: "report".to_owned(), problem: None });
         }
         for effect in &decision.effects {
             match self.send(effect) {
@@ -282,7 +283,7 @@ impl Run {
             assert!(self.world.record(&mut controller, &decision));
             controller.outcomes.clear();
             if decision.report {
-                controller.report = Some(Ok("report".to_owned()));
+                controller.report = Some(ReportStatus { name: "report".to_owned(), problem: None });
             }
             for effect in &decision.effects {
                 let outcome = self.arrive(effect);
