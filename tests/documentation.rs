@@ -239,3 +239,27 @@ fn the_table_of_contents_names_every_page() {
         assert!(!is_page || contents.contains(&format!("({name})")), "docs/README.md has no {name}");
     }
 }
+
+#[test]
+fn the_catalogue_of_live_tests_names_every_module() {
+    let folder = root().join("tests/live");
+    let text = read(&folder.join("main.rs"));
+    let catalogue: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    for module in modules.filter(|module| *module != "support") {
+        // A claim stands under its number: `s7_reach` is S7.
+        let claim = module.strip_prefix('s').and_then(|rest| rest.split_once('_')?.0.parse::<u32>().ok());
+        let start = claim.map_or(format!("- `{module}`: "), |number| format!("- S{number} `{module}`: "));
+        let is_named = catalogue.iter().any(|line| line.starts_with(&start))
+            || claim.is_none()
+                && catalogue.iter().any(|line| {
+                    line.starts_with("What they stand on: ") && line.contains(&format!("`{module}`"))
+                });
+        assert!(is_named, "tests/live/main.rs says nothing about {module}: add a line `{start}…`");
+    }
+    for line in catalogue.iter().filter(|line| line.starts_with("- ")) {
+        let module = line.split('`').nth(1).unwrap_or_default();
+        let is_there = folder.join(module).is_dir() || folder.join(format!("{module}.rs")).is_file();
+        assert!(is_there, "the catalogue of tests/live/main.rs names {module}, which is not there");
+    }
+}
