@@ -27,6 +27,13 @@ mod tests {
 
     use super::*;
 
+    /// The status of an Incident without the changes, whose own form is tested with the engine.
+    fn beside_changes(status: &Value) -> Value {
+        let mut status = status.clone();
+        status.as_object_mut().unwrap().remove("changes");
+        status
+    }
+
     #[test]
     fn what_the_release_before_has_stored_is_written_again_as_it_was() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/upgrade/fixtures");
@@ -40,7 +47,12 @@ mod tests {
             for incident in stored["incidents"].as_array().unwrap() {
                 let decoded: Incident = serde_json::from_value(incident.clone()).unwrap();
                 assert_eq!(json!(decoded.spec), incident["spec"], "{}", path.display());
-                assert_eq!(json!(decoded.status), incident["status"], "{}", path.display());
+                assert_eq!(
+                    beside_changes(&json!(decoded.status)),
+                    beside_changes(&incident["status"]),
+                    "{}",
+                    path.display()
+                );
                 read += 1;
             }
         }

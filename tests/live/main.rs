@@ -118,5 +118,6 @@ mod s8_unknown;
 mod s9_relapse;
 mod schema;
 mod steps;
+mod upgrade;
 mod withdrawal;
 mod without_a_policy;

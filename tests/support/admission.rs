@@ -49,6 +49,15 @@ impl World {
         Client::try_from(config).expect("a client")
     }
 
+    /// A client that is the operator of this world, with its rights.
+    pub async fn operator_itself(&self) -> Client {
+        self.install().await;
+        let client =
+            self.client_of(&format!("system:serviceaccount:{}:firebreak", self.operator_namespace)).await;
+        self.until_it_may_create(&client).await;
+        client
+    }
+
     /// A kubeconfig with which a program is this user and nothing more.
     pub fn kubeconfig_of(&self, user: &str) -> String {
         let mut kubeconfig = Kubeconfig::read_from(&testbed().kubeconfig).expect("the testbed's kubeconfig");
@@ -75,14 +84,19 @@ impl World {
             manifest::create(&self.client, "harness", &binding).await.expect("a binding");
         }
         let client = self.client_of(user).await;
-        let incidents = self.incidents_for(&client, &self.a);
+        self.until_it_may_create(&client).await;
+        client
+    }
+
+    /// Waits until the rights are in force with which this client creates Incidents.
+    async fn until_it_may_create(&self, client: &Client) {
+        let incidents = self.incidents_for(client, &self.a);
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let nothing: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident", "metadata": {"name": "nothing"}, "spec": {},
         }))
         .expect("an Incident");
-        until("the binding is in force", async || incidents.create(&dry_run, &nothing).await.is_ok()).await;
-        client
+        until("the bindings are in force", async || incidents.create(&dry_run, &nothing).await.is_ok()).await;
     }
 
     /// The Incidents of a namespace, as somebody reaches them.
