@@ -29,7 +29,7 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 
-bench: ## Measure memory, time to the first patch and requests of the release binary
+bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \
 		&& cargo build --locked --release --bin firebreak --example bench \
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/release/firebreak \

@@ -1,11 +1,12 @@
 //! Measurements of the release binary against a real control plane; see README.md.
 //!
-//! `cargo run --release --example bench [-- memory|latency|calls …]`, with the binary in
-//! `FIREBREAK_BINARY`. The tables go to standard output, what goes on meanwhile to standard error.
+//! `cargo run --release --example bench [-- memory|latency|calls|burst …]`, with the binary in
+//! `FIREBREAK_BINARY`. Numbers after `burst` are the numbers of policies, in place of all. The tables go to standard output, what goes on meanwhile to standard error.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod burst;
 mod calls;
 mod latency;
 mod memory;
@@ -17,6 +18,8 @@ mod scene;
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    let sizes: Vec<usize> = wanted.iter().filter_map(|word| word.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { burst::SIZES.to_vec() } else { sizes };
     println!("{}\n", process::machine());
     if is_wanted("memory") {
         println!("{}", memory::measure().await);
@@ -26,6 +29,9 @@ async fn main() {
     }
     if is_wanted("calls") {
         println!("{}", calls::measure().await);
+    }
+    if is_wanted("burst") {
+        println!("{}", burst::measure(&sizes).await);
     }
     println!("{}", process::machine());
 }

@@ -30,6 +30,20 @@ impl fmt::Display for Spread {
     }
 }
 
+/// The value that so much of the others does not exceed; 0 is the smallest, 1 the largest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an index"
+)]
+pub fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() as f64 * share).ceil() as usize;
+    sorted[at.saturating_sub(1).min(sorted.len() - 1)]
+}
+
 /// A table under a heading.
 pub struct Table {
     text: String,

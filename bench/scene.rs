@@ -115,18 +115,20 @@ pub async fn nodes(world: &World, from: usize, to: usize) -> Vec<Object> {
     create(world, names.map(|name| node(&world.id, &name))).await
 }
 
-async fn create(world: &World, documents: impl Iterator<Item = Value>) -> Vec<Object> {
+/// Creates objects, several at a time, in the order of the documents; those that say in their document how they
+/// are get that status.
+pub async fn create(world: &World, documents: impl Iterator<Item = Value>) -> Vec<Object> {
     stream::iter(documents)
         .map(|document| async move {
             manifest::create(&world.client, "bench", &document).await?;
             let object = Object::of(&world.client, &document);
-            if document["kind"] != "Node" {
+            if document["kind"] != "Node" && document["status"].is_object() {
                 let status = json!({"status": document["status"]});
                 object.merge_status("bench", status).await;
             }
             Ok::<_, kube::Error>(object)
         })
-        .buffer_unordered(IN_FLIGHT)
+        .buffered(IN_FLIGHT)
         .try_collect()
         .await
         .expect("the scene can be built")

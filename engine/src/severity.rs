@@ -74,6 +74,11 @@ pub fn quiet_since(rules: &[RuleStatus]) -> Option<Timestamp> {
     if quiet { rules.iter().filter_map(|rule| rule.since).max() } else { None }
 }
 
+/// The worst level of a rule that is true or held.
+pub fn worst(rules: &[RuleStatus]) -> Option<Severity> {
+    rules.iter().filter(|rule| rule.holds || rule.truth == Verdict::True).map(|rule| rule.level).min()
+}
+
 /// Assesses the rules of a policy.
 pub fn assess(observed: &Observed<'_>) -> Assessment {
     let mut found = Assessment { baselines: observed.baselines.clone(), ..Assessment::default() };

@@ -60,21 +60,32 @@ pub async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &s
     }
 }
 
-/// Lists the objects of a kind in one namespace, or in all of them when it is
-/// empty. No resourceVersion is asked for, so the list is consistent and as new
+/// Which objects of a kind to list.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// In one namespace, or in all of them when it is empty.
+    pub namespace: &'a str,
+    /// As the API wants them; empty for any.
+    pub labels: &'a str,
+    /// Only the one of this name: the server looks it up, however many others there are.
+    pub name: Option<&'a str>,
+}
+
+/// Lists the objects of a kind. No resourceVersion is asked for, so the list is consistent and as new
 /// as a read of each object. Only what `keep` makes of the objects is kept, page by page.
 pub async fn list<T>(
     client: &Client,
     kind: &ServedKind,
-    namespace: &str,
-    labels: &str,
+    scope: Scope<'_>,
     keep: &(dyn Fn(Arc<Value>) -> Option<T> + Sync),
 ) -> Read<Vec<T>> {
+    let Scope { namespace, labels, name } = scope;
     let mut items = Vec::new();
     let mut anew = 0;
     let mut params = ListParams {
         limit: Some(PAGE),
         label_selector: (!labels.is_empty()).then(|| labels.to_owned()),
+        field_selector: name.map(|name| format!("metadata.name={name}")),
         ..ListParams::default()
     };
     loop {

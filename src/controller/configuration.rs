@@ -1,7 +1,6 @@
 //! Other profiles than before: what was derived from them is derived again.
 
 use super::Operator;
-use super::queue::Key;
 
 /// Whenever the profiles change, makes every policy and its Incidents due, with nothing left of the old ones:
 /// parsed rules, and watches that judge objects by them. Begun steps go on from the Incident's own status.
@@ -9,11 +8,11 @@ pub(super) async fn follow(operator: &Operator) {
     let mut profiles = operator.context.profiles.clone();
     loop {
         profiles.changed().await;
-        operator.forget_rules();
+        operator.memories.forget_rules();
         for policy in operator.policies.names() {
             operator.hub.unsubscribe(&(&policy).into());
             operator.nudge_incidents_of(&policy);
-            operator.queue.nudge(Key::Policy(policy), 1);
+            operator.nudge_policy(&policy);
         }
     }
 }

@@ -7,7 +7,9 @@
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
 pub mod brake;
+mod clocks;
 mod configuration;
+mod due;
 pub mod error;
 pub mod incident;
 pub mod memory;
@@ -16,20 +18,24 @@ pub mod policy;
 pub mod queue;
 mod retention;
 pub mod seen;
+mod tally;
 pub mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use jiff::Timestamp;
+use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::memory::Memories;
-use self::queue::{Key, Queue};
-use self::seen::Shelf;
+use self::clocks::Clocks;
+use self::memory::{Memories, Parsed};
+use self::queue::{Key, Name, Queue};
+use self::seen::{Nothing, OfIncidents, Shelf};
+use self::tally::Tally;
 use crate::api::{Incident, RemediationPolicy};
 use crate::configuration::{ProfilesInForce, TemplateInForce};
 use crate::kubernetes::discovery::Discovery;
@@ -99,13 +105,41 @@ pub struct Operator {
     pub incidents: Shelf<Incident>,
     /// Told when an Incident is closed and let go.
     an_incident_closed: Notify,
-    memories: Memories,
+    /// What is remembered between passes.
+    pub memories: Memories,
+    clocks: Clocks,
 }
 
 impl Operator {
     /// Where kinds keep their fields, as the configuration says now.
     pub fn profiles(&self) -> Arc<Profiles> {
         self.context.profiles.now()
+    }
+
+    /// The parsed rules of a policy, parsed once per generation.
+    pub fn rules(&self, policy: &RemediationPolicy) -> Parsed {
+        self.memories.rules(policy, &self.profiles())
+    }
+
+    /// Whether too long nobody watched before this process did.
+    pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
+        self.clocks.are_broken(&self.context.leadership.state(), now)
+    }
+
+    /// Takes in a policy that we wrote: it may be newer than what the watch has shown so far.
+    pub fn note_policy(&self, policy: &RemediationPolicy) {
+        let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
+        if let Some(before) = self.policies.note(&name, policy.clone()) {
+            self.policy_moved(&name, Some(&before), self.policies.get(&name).as_ref());
+        }
+    }
+
+    /// Takes in an Incident that we wrote: it may be newer than what the watch has shown so far.
+    pub fn note_incident(&self, incident: &Incident) {
+        let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
+        if let Some(before) = self.incidents.note(&name, incident.clone()) {
+            self.incident_moved(&name, Some(&before), self.incidents.get(&name).as_ref());
+        }
     }
 }
 
@@ -118,10 +152,11 @@ pub async fn run(context: Context) {
     let operator = Arc::new(Operator {
         hub,
         queue: Queue::default(),
-        policies: Shelf::default(),
-        incidents: Shelf::default(),
+        policies: Shelf::new(Nothing),
+        incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&context.metrics)))),
         an_incident_closed: Notify::default(),
         memories: Memories::default(),
+        clocks: Clocks::default(),
         context,
     });
     let stop = operator.context.stop.clone();
@@ -142,10 +177,12 @@ async fn work(operator: Arc<Operator>) {
     let mut leadership = operator.context.leadership.clone();
     loop {
         let term = leadership.gained().await;
-        operator.memories.begin(&term);
+        if operator.clocks.begin(&term) {
+            operator.memories.forget_clocks();
+        }
         let key = operator.queue.next().await;
         if !leadership.leads() {
-            operator.queue.nudge(key.clone(), 0);
+            operator.queue.nudge(key.clone(), operator.urgency(&key));
             operator.queue.done(&key);
             continue;
         }
@@ -153,7 +190,8 @@ async fn work(operator: Arc<Operator>) {
         let pass = operator.context.tasks.spawn(run_pass(Arc::clone(&operator), key.clone()));
         if pass.await.is_err() {
             tracing::error!(?key, "a pass ended unexpectedly");
-            operator.queue.due_at(key.clone(), 1, Instant::now() + Duration::from_secs(5));
+            let urgency = operator.urgency(&key);
+            operator.queue.due_at(key.clone(), urgency, Instant::now() + Duration::from_secs(5));
         }
         operator.queue.done(&key);
     }
@@ -161,20 +199,15 @@ async fn work(operator: Arc<Operator>) {
 
 async fn run_pass(operator: Arc<Operator>, key: Key) {
     let start = Instant::now();
-    let (controller, urgency, result) = match &key {
-        Key::Policy(name) => ("policy", 1, policy::pass(&operator, name).await),
-        Key::Incident(name) => {
-            let urgency =
-                operator.incident(name).map_or(1, |incident| incident::translate::urgency(&incident));
-            ("incident", urgency, incident::pass(&operator, name).await)
-        }
+    let (controller, result) = match &key {
+        Key::Policy(name) => ("policy", policy::pass(&operator, name).await),
+        Key::Incident(name) => ("incident", incident::pass(&operator, name).await),
     };
+    let again = |after| operator.queue.due_at(key.clone(), operator.urgency(&key), Instant::now() + after);
     let outcome = match result {
         Ok(wake) => {
             operator.memories.succeeded(&key);
-            if let Some(after) = wake {
-                operator.queue.due_at(key, urgency, Instant::now() + after);
-            }
+            wake.into_iter().for_each(again);
             if wake.is_some() { ReconcileResult::RequeueAfter } else { ReconcileResult::Success }
         }
         Err(error) if error.is_gone() => {
@@ -189,7 +222,7 @@ async fn run_pass(operator: Arc<Operator>, key: Key) {
             } else {
                 tracing::debug!(?key, %error, "a pass could not be completed; it is tried again");
             }
-            operator.queue.due_at(key, urgency, Instant::now() + after);
+            again(after);
             ReconcileResult::Error
         }
     };

@@ -1,17 +1,26 @@
 //! What has to be looked at, when, and in which order.
 //!
 //! # Guarantees
-//! A key is never handed out twice at once: a nudge while it is out makes it
-//! due again afterwards. Of the keys that are due, the most urgent comes first,
-//! so a P0 does not wait behind a thousand P3 events.
+//! A key is never handed out twice at once: a nudge while it is out makes it due again afterwards, and no nudge is
+//! lost. Of the keys that are due, the most severe comes first, so a P0 does not wait behind a thousand P3 events;
+//! of equally severe ones, the one that has been due longest. One that was due for [`PATIENCE`] gets one of
+//! [`TURNS`] turns, so that nothing waits for ever. Whatever is asked takes time that grows with the logarithm of
+//! the number of keys.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use firebreak_engine::policy::Severity;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::observe::PolicyKey;
+
+/// How long a key may be due before it gets a turn although others are more severe.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// One of so many turns belongs to the key that has been due longest, if it was due for [`PATIENCE`].
+const TURNS: u64 = 8;
 
 /// Something that has to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,67 +59,72 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// How urgent a key is: 0 is the most urgent, as in P0.
-pub type Urgency = u8;
+/// When a key is wanted, and how urgently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    at: Instant,
+    urgency: Severity,
+}
+
+impl Wanted {
+    /// Both at once: as early and as urgent as either.
+    fn and(self, other: Self) -> Self {
+        Self { at: self.at.min(other.at), urgency: self.urgency.min(other.urgency) }
+    }
+}
 
 #[derive(Debug)]
-struct Entry {
-    due: Instant,
-    urgency: Urgency,
-    is_out: bool,
-    /// Due again once it is back.
-    again: Option<Instant>,
+enum Entry {
+    /// In one of the two sets.
+    Waits(Wanted),
+    /// Somebody has it; perhaps it is wanted again.
+    Out(Option<Wanted>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<Key, Entry>,
+    /// Those whose moment has not come, or had not when it was last asked.
+    later: BTreeSet<(Instant, Key)>,
+    /// Those that are due, by how urgent they are and since when they are due.
+    due: BTreeMap<Severity, BTreeSet<(Instant, Key)>>,
+    turns: u64,
 }
 
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Queue {
-    entries: Mutex<BTreeMap<Key, Entry>>,
+    state: Mutex<State>,
     changed: Notify,
 }
 
 impl Queue {
     /// Makes a key due now.
-    pub fn nudge(&self, key: Key, urgency: Urgency) {
+    pub fn nudge(&self, key: Key, urgency: Severity) {
         self.due_at(key, urgency, Instant::now());
     }
 
-    /// Makes a key due at a moment, or earlier if it was due earlier.
-    pub fn due_at(&self, key: Key, urgency: Urgency, at: Instant) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.entry(key).or_insert(Entry { due: at, urgency, is_out: false, again: None });
-        entry.urgency = urgency;
-        if entry.is_out {
-            entry.again = Some(entry.again.map_or(at, |again| again.min(at)));
-        } else {
-            entry.due = entry.due.min(at);
-        }
-        drop(entries);
+    /// Makes a key due at a moment, or earlier and more urgently if it was wanted so.
+    pub fn due_at(&self, key: Key, urgency: Severity, at: Instant) {
+        self.state().want(key, Wanted { at, urgency });
         self.changed.notify_one();
     }
 
-    /// The most urgent key that is due; waits until there is one. It must be
-    /// given back with [`Self::done`].
+    /// The next key that is due; waits until there is one. It must be returned with [`Self::done`].
     pub async fn next(&self) -> Key {
         loop {
             let wait = {
-                let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = Instant::now();
-                let due = entries
-                    .iter_mut()
-                    .filter(|(_, entry)| !entry.is_out && entry.due <= now)
-                    .min_by_key(|(_, entry)| (entry.urgency, entry.due));
-                if let Some((key, entry)) = due {
-                    entry.is_out = true;
-                    let key = key.clone();
-                    // Another worker may take the next one.
+                let mut state = self.state();
+                if let Some(key) = state.take(Instant::now()) {
+                    // Another worker may take the next one, or has to wait for it.
                     self.changed.notify_one();
                     return key;
                 }
-                entries.values().filter(|entry| !entry.is_out).map(|entry| entry.due).min()
+                state.later.first().map(|(at, _)| *at)
             };
             match wait {
                 Some(at) => tokio::select! {
+                    biased;
                     () = sleep_until(at) => {}
                     () = self.changed.notified() => {}
                 },
@@ -119,66 +133,298 @@ impl Queue {
         }
     }
 
-    /// Gives a key back.
+    /// Returns a key that was handed out.
     pub fn done(&self, key: &Key) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get_mut(key) {
-            match entry.again.take() {
-                Some(at) => {
-                    entry.is_out = false;
-                    entry.due = at;
+        let mut state = self.state();
+        if let Some(Entry::Out(again)) = state.entries.get(key) {
+            let again = *again;
+            state.entries.remove(key);
+            again.into_iter().for_each(|wanted| state.want(key.clone(), wanted));
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn want(&mut self, key: Key, wanted: Wanted) {
+        let wanted = match self.entries.get_mut(&key) {
+            Some(Entry::Out(again)) => {
+                *again = Some(again.map_or(wanted, |again| again.and(wanted)));
+                return;
+            }
+            Some(Entry::Waits(before)) => {
+                let (before, both) = (*before, before.and(wanted));
+                if both == before {
+                    return;
                 }
-                None => {
-                    entries.remove(key);
+                let place = (before.at, key.clone());
+                if !self.later.remove(&place)
+                    && let Some(due) = self.due.get_mut(&before.urgency)
+                {
+                    due.remove(&place);
                 }
+                both
+            }
+            None => wanted,
+        };
+        self.later.insert((wanted.at, key.clone()));
+        self.entries.insert(key, Entry::Waits(wanted));
+    }
+
+    /// The key whose turn it is.
+    fn take(&mut self, now: Instant) -> Option<Key> {
+        self.sort_out_what_is_due(now);
+        let overdue = || self.longest_due().filter(|(since, _)| *since + PATIENCE <= now);
+        let of_the_patient = if (self.turns + 1).is_multiple_of(TURNS) { overdue() } else { None };
+        let urgency = of_the_patient
+            .map(|(_, urgency)| urgency)
+            .or_else(|| self.due.iter().find(|(_, keys)| !keys.is_empty()).map(|(urgency, _)| *urgency))?;
+        let (_, key) = self.due.get_mut(&urgency)?.pop_first()?;
+        self.turns += 1;
+        self.entries.insert(key.clone(), Entry::Out(None));
+        Some(key)
+    }
+
+    fn sort_out_what_is_due(&mut self, now: Instant) {
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, key)) = self.later.pop_first() else { return };
+            if let Some(Entry::Waits(wanted)) = self.entries.get(&key) {
+                self.due.entry(wanted.urgency).or_default().insert((at, key));
             }
         }
-        drop(entries);
-        self.changed.notify_one();
+    }
+
+    /// Since when the key is due that has been due longest, and how urgent it is.
+    fn longest_due(&self) -> Option<(Instant, Severity)> {
+        self.due.iter().filter_map(|(urgency, keys)| Some((keys.first()?.0, *urgency))).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use Severity::{P0, P1, P2, P3};
+    use tokio::time::{sleep, timeout};
 
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn incident(name: &str) -> Key {
         Key::Incident(Name::new("ns", name))
     }
 
+    /// What is handed out until nothing is due, each key returned at once.
+    async fn drained(queue: &Queue) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Ok(key) = timeout(Duration::ZERO, queue.next()).await {
+            queue.done(&key);
+            let (Key::Incident(name) | Key::Policy(name)) = key;
+            names.push(name.name);
+        }
+        names
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn the_most_urgent_comes_first() {
+    async fn the_most_severe_comes_first_then_the_one_that_is_due_longest_then_by_name() {
+        let queue = Queue::default();
+        queue.nudge(incident("d-p3"), P3);
+        queue.nudge(incident("c-p3"), P3);
+        sleep(SECOND).await;
+        queue.nudge(incident("a-p3"), P3);
+        queue.nudge(incident("b-p1"), P1);
+        sleep(SECOND).await;
+        queue.nudge(incident("z-p0"), P0);
+        assert_eq!(drained(&queue).await, ["z-p0", "b-p1", "c-p3", "d-p3", "a-p3"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_p0_does_not_wait_behind_a_thousand_p3() {
         let queue = Queue::default();
         for number in 0..1000 {
-            queue.nudge(incident(&format!("p3-{number}")), 3);
+            queue.nudge(incident(&format!("p3-{number}")), P3);
         }
-        queue.nudge(incident("p0"), 0);
+        queue.nudge(incident("p0"), P0);
         assert_eq!(queue.next().await, incident("p0"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_turns_out_to_be_more_severe_overtakes_and_never_falls_back() {
+        let queue = Queue::default();
+        queue.nudge(incident("a"), P2);
+        queue.nudge(incident("b"), P3);
+        queue.nudge(incident("b"), P0);
+        queue.nudge(incident("b"), P3);
+        assert_eq!(drained(&queue).await, ["b", "a"]);
+        // The next time nobody remembers.
+        queue.nudge(incident("a"), P2);
+        queue.nudge(incident("b"), P3);
+        assert_eq!(drained(&queue).await, ["a", "b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_p3_is_not_starved_by_p0s_that_never_end() {
+        let queue = Queue::default();
+        for number in 0..10 {
+            queue.nudge(incident(&format!("p0-{number}")), P0);
+        }
+        queue.nudge(incident("p3"), P3);
+        let start = Instant::now();
+        let mut turns_of_p0 = 0;
+        loop {
+            let key = queue.next().await;
+            sleep(Duration::from_millis(10)).await;
+            queue.done(&key);
+            if key == incident("p3") {
+                break;
+            }
+            turns_of_p0 += 1;
+            queue.nudge(key, P0);
+        }
+        let waited = start.elapsed();
+        assert!(waited >= PATIENCE, "it came after {waited:?}, although P0s were due");
+        assert!(waited < PATIENCE + SECOND, "it came only after {waited:?}");
+        assert!(turns_of_p0 > 400, "{turns_of_p0}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_not_handed_out_twice_at_once() {
         let queue = Queue::default();
-        queue.nudge(incident("a"), 1);
+        queue.nudge(incident("a"), P1);
         let key = queue.next().await;
-        queue.nudge(key.clone(), 1);
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+        queue.nudge(key.clone(), P1);
+        assert!(timeout(60 * SECOND, queue.next()).await.is_err());
         queue.done(&key);
         assert_eq!(queue.next().await, key);
         queue.done(&key);
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+        assert!(timeout(60 * SECOND, queue.next()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_due_at_its_earliest_moment() {
         let queue = Queue::default();
         let start = Instant::now();
-        queue.due_at(incident("a"), 1, start + Duration::from_secs(30));
-        queue.due_at(incident("a"), 1, start + Duration::from_secs(10));
-        queue.due_at(incident("a"), 1, start + Duration::from_secs(20));
+        for seconds in [30, 10, 20] {
+            queue.due_at(incident("a"), P1, start + seconds * SECOND);
+        }
+        let key = queue.next().await;
+        assert_eq!(start.elapsed(), 10 * SECOND);
+        for seconds in [30, 15, 20] {
+            queue.due_at(incident("a"), P1, start + seconds * SECOND);
+        }
+        queue.done(&key);
         queue.next().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(10));
+        assert_eq!(start.elapsed(), 15 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_due_later_holds_up_nothing_however_severe_it_is() {
+        let queue = Queue::default();
+        queue.due_at(incident("p0"), P0, Instant::now() + 10 * SECOND);
+        queue.nudge(incident("p3"), P3);
+        assert_eq!(drained(&queue).await, ["p3"]);
+        sleep(10 * SECOND).await;
+        assert_eq!(drained(&queue).await, ["p0"]);
+    }
+
+    /// Numbers that look like chance and are the same each time.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % limit
+        }
+    }
+
+    /// What a storm knows of one key.
+    #[derive(Clone, Debug, Default)]
+    struct Watched {
+        /// When it is wanted, and how urgently; none once it was handed out.
+        wanted: Option<(Instant, Severity)>,
+        is_out: bool,
+        turns: u32,
+    }
+
+    /// Nudges at random while workers take what is due; what was handed out, in order.
+    async fn storm(seed: u64) -> Vec<Key> {
+        const KEYS: u64 = 30;
+        let queue = Rc::new(Queue::default());
+        let known: Rc<RefCell<BTreeMap<Key, Watched>>> = Rc::default();
+        let turns: Rc<RefCell<Vec<Key>>> = Rc::default();
+        let storm = tokio::task::LocalSet::new();
+        for worker in 0..3 {
+            let (queue, known, turns) = (Rc::clone(&queue), Rc::clone(&known), Rc::clone(&turns));
+            storm.spawn_local(async move {
+                let mut dice = Dice(seed ^ (worker << 40));
+                loop {
+                    let key = queue.next().await;
+                    let now = Instant::now();
+                    {
+                        let mut known = known.borrow_mut();
+                        let its = known.get_mut(&key).expect("only what was wanted is handed out");
+                        assert!(!its.is_out, "{key:?} is handed out twice at once");
+                        let (at, urgency) = its.wanted.take().expect("it is wanted");
+                        assert!(at <= now, "{key:?} comes too early");
+                        (its.is_out, its.turns) = (true, its.turns + 1);
+                        let is_before = |(of, other): (&Key, &Watched)| {
+                            let due = other.wanted.filter(|(at, _)| !other.is_out && *at <= now);
+                            due.is_some_and(|(since, more)| (more, since, of) < (urgency, at, &key))
+                        };
+                        assert!(
+                            at + PATIENCE <= now || !known.iter().any(is_before),
+                            "{key:?} comes before its turn"
+                        );
+                        turns.borrow_mut().push(key.clone());
+                    }
+                    sleep(Duration::from_millis(dice.below(400))).await;
+                    known.borrow_mut().get_mut(&key).expect("it is known").is_out = false;
+                    queue.done(&key);
+                }
+            });
+        }
+        storm
+            .run_until(async {
+                let mut dice = Dice(seed);
+                for _ in 0..600 {
+                    let number = dice.below(KEYS);
+                    let name = Name::new("ns", number.to_string());
+                    let key = if number % 2 == 0 { Key::Incident(name) } else { Key::Policy(name) };
+                    let urgency = [P0, P1, P2, P3][dice.below(4) as usize];
+                    let delay = if dice.below(3) == 0 { dice.below(20_000) } else { 0 };
+                    let at = Instant::now() + Duration::from_millis(delay);
+                    queue.due_at(key.clone(), urgency, at);
+                    let mut known = known.borrow_mut();
+                    let wanted = &mut known.entry(key).or_default().wanted;
+                    *wanted =
+                        Some(wanted.map_or((at, urgency), |(old, level)| (old.min(at), level.min(urgency))));
+                    drop(known);
+                    sleep(Duration::from_millis(dice.below(60))).await;
+                }
+                sleep(120 * SECOND).await;
+            })
+            .await;
+        for (key, its) in known.borrow().iter() {
+            assert!(its.wanted.is_none() && !its.is_out, "seed {seed}: {key:?} is forgotten: {its:?}");
+        }
+        turns.borrow().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_storm_nothing_is_lost_or_doubled_and_the_order_is_the_same_each_time() {
+        for seed in 0..40 {
+            let turns = storm(seed).await;
+            assert!(turns.len() > 100, "seed {seed}: {}", turns.len());
+            if seed < 5 {
+                assert!(turns == storm(seed).await, "seed {seed}: another order");
+            }
+        }
     }
 }

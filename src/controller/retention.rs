@@ -27,6 +27,8 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 const KEPT: usize = 50;
 /// How often they are looked at while none closes.
 const EVERY: Duration = Duration::from_secs(600);
+/// How soon after one closes: all that close by then are looked at together.
+const AFTER_ONE_CLOSED: Duration = Duration::from_secs(1);
 /// How often while not everything was seen once.
 const AT_THE_START: Duration = Duration::from_secs(1);
 
@@ -78,7 +80,7 @@ pub(super) async fn run(operator: &Operator) {
         }
         tokio::select! {
             () = tokio::time::sleep(if is_primed { EVERY } else { AT_THE_START }) => {}
-            () = operator.an_incident_closed.notified() => {}
+            () = operator.an_incident_closed.notified() => tokio::time::sleep(AFTER_ONE_CLOSED).await,
         }
     }
 }
@@ -169,7 +171,7 @@ async fn delete(operator: &Operator, name: &Name) -> Result<Deletion, Error> {
     let Some(live) = retry::find(&name.name, || api.get(&name.name)).await? else {
         return Ok(Deletion::StillNeeded);
     };
-    let seen = operator.incident(name).and_then(|incident| incident.uid());
+    let seen = operator.incidents.object(name).and_then(|incident| incident.uid());
     if is_needed(&live) || is_declared(&live) || live.uid() != seen {
         return Ok(Deletion::StillNeeded);
     }

@@ -1,29 +1,53 @@
 //! Policies and Incidents as the watches last showed them.
 //!
 //! Only a hint what to look at: whatever is written is guarded by the version
-//! that was read, and a decision that matters reads live.
+//! that was read, and a decision that matters reads live. What is derived from
+//! all objects of a kind follows object by object, so that no event costs more
+//! because there are many of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::core::{DynamicObject, Resource};
-use serde::de::DeserializeOwned;
+use kube::core::{DeserializeGuard, ObjectMeta, Resource};
 
 use super::queue::Name;
+use super::tally::Tally;
 use crate::api::{Incident, RemediationPolicy};
 
 /// An object of ours that is kept between events.
-pub trait Kept: Resource {
+pub trait Kept: Resource + Clone + Debug {
+    /// What is derived from all objects of the kind.
+    type Derived: Derived<Self>;
+
     /// Drops what nobody reads here: closed Incidents stay for weeks.
     fn slim(&mut self) {
         self.meta_mut().managed_fields = None;
     }
 }
 
-impl Kept for RemediationPolicy {}
+/// What is derived from all objects of a kind, kept up to date with each of them.
+pub trait Derived<K>: Debug {
+    /// The object was this and is that; none where it is not there or does not decode.
+    fn moved(&mut self, name: &Name, before: Option<&K>, now: Option<&K>);
+}
+
+impl Kept for RemediationPolicy {
+    type Derived = Nothing;
+}
+
+/// Nothing is derived.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl<K> Derived<K> for Nothing {
+    fn moved(&mut self, _: &Name, _: Option<&K>, _: Option<&K>) {}
+}
 
 impl Kept for Incident {
+    type Derived = OfIncidents;
+
     fn slim(&mut self) {
         self.metadata.managed_fields = None;
         if let Some(status) = &mut self.status {
@@ -38,6 +62,43 @@ impl Kept for Incident {
     }
 }
 
+/// Which Incidents each policy has, and how many there are of each sort.
+#[derive(Debug)]
+pub struct OfIncidents {
+    /// By namespace and policy; without a policy those that have not chosen one.
+    by_policy: BTreeMap<(String, Option<String>), BTreeSet<Name>>,
+    tally: Tally,
+}
+
+impl OfIncidents {
+    /// Of no Incident.
+    pub fn new(tally: Tally) -> Self {
+        Self { by_policy: BTreeMap::new(), tally }
+    }
+}
+
+impl Derived<Incident> for OfIncidents {
+    fn moved(&mut self, name: &Name, before: Option<&Incident>, now: Option<&Incident>) {
+        self.tally.moved(before, now);
+        let group = |incident: &Incident| (name.namespace.clone(), incident.policy_name().map(str::to_owned));
+        let (before, now) = (before.map(group), now.map(group));
+        if before == now {
+            return;
+        }
+        if let Some(group) = before
+            && let Some(names) = self.by_policy.get_mut(&group)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_policy.remove(&group);
+            }
+        }
+        if let Some(group) = now {
+            self.by_policy.entry(group).or_default().insert(name.clone());
+        }
+    }
+}
+
 /// One object of ours, if it can be read at all.
 #[derive(Clone, Debug)]
 pub enum Seen<K> {
@@ -45,65 +106,83 @@ pub enum Seen<K> {
     Object(Arc<K>),
     /// It does not decode: one object that is wrong, and nothing else suffers.
     Undecodable {
-        /// As it came.
-        raw: Arc<DynamicObject>,
+        /// What can be read of it.
+        metadata: Arc<ObjectMeta>,
         /// Why.
         why: String,
     },
 }
 
-impl<K: Kept + DeserializeOwned> Seen<K> {
-    /// Decodes one object.
-    pub fn decode(raw: DynamicObject) -> Self {
-        match raw.clone().try_parse::<K>() {
+impl<K: Kept> From<DeserializeGuard<K>> for Seen<K> {
+    fn from(guarded: DeserializeGuard<K>) -> Self {
+        match guarded.0 {
             Ok(mut object) => {
                 object.slim();
                 Self::Object(Arc::new(object))
             }
-            Err(error) => Self::Undecodable { raw: Arc::new(raw), why: error.to_string() },
+            Err(invalid) => Self::Undecodable { metadata: Arc::new(invalid.metadata), why: invalid.error },
         }
     }
 }
 
 impl<K: Kept> Seen<K> {
-    fn version(&self) -> Option<u64> {
-        let metadata = match self {
+    /// The object, if it decodes.
+    pub fn object(&self) -> Option<&Arc<K>> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Undecodable { .. } => None,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
             Self::Object(object) => object.meta(),
-            Self::Undecodable { raw, .. } => &raw.metadata,
-        };
-        metadata.resource_version.as_ref()?.parse().ok()
+            Self::Undecodable { metadata, .. } => metadata,
+        }
+    }
+
+    /// The moment that it is of, as far as one can be compared with another one of the same object.
+    pub fn version(&self) -> Option<u64> {
+        self.metadata().resource_version.as_ref()?.parse().ok()
     }
 }
 
 /// All objects of one of our kinds.
 #[derive(Debug)]
-pub struct Shelf<K> {
-    seen: Mutex<BTreeMap<Name, Seen<K>>>,
+pub struct Shelf<K: Kept> {
+    contents: Mutex<Contents<K>>,
     primed: AtomicBool,
 }
 
-impl<K> Default for Shelf<K> {
-    fn default() -> Self {
-        Self { seen: Mutex::default(), primed: AtomicBool::new(false) }
+#[derive(Debug)]
+struct Contents<K: Kept> {
+    seen: BTreeMap<Name, Seen<K>>,
+    derived: K::Derived,
+}
+
+impl<K: Kept> Contents<K> {
+    /// Replaces what is there under a name, and returns it.
+    fn replace(&mut self, name: &Name, now: Option<Seen<K>>) -> Option<Seen<K>> {
+        let before = match now.clone() {
+            Some(now) => self.seen.insert(name.clone(), now),
+            None => self.seen.remove(name),
+        };
+        let object = |seen: &Option<Seen<K>>| seen.as_ref().and_then(Seen::object).map(Arc::clone);
+        self.derived.moved(name, object(&before).as_deref(), object(&now).as_deref());
+        before
     }
 }
 
 impl<K: Kept> Shelf<K> {
-    /// Takes in what we wrote, which the watch may not have shown yet. If it has
-    /// shown something newer already, or that the object is gone, that stays:
-    /// nothing would ever come to correct the older state.
-    pub fn note(&self, name: Name, mut object: K) {
-        object.slim();
-        let noted = Seen::Object(Arc::new(object));
-        if let Some(seen) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&name)
-            && seen.version() <= noted.version()
-        {
-            *seen = noted;
+    /// An empty shelf.
+    pub fn new(derived: K::Derived) -> Self {
+        Self {
+            contents: Mutex::new(Contents { seen: BTreeMap::new(), derived }),
+            primed: AtomicBool::new(false),
         }
     }
-}
 
-impl<K: Clone> Shelf<K> {
     /// Everything that there is was seen once.
     pub fn set_primed(&self) {
         self.primed.store(true, Ordering::Release);
@@ -116,45 +195,76 @@ impl<K: Clone> Shelf<K> {
 
     /// What was last seen under this name.
     pub fn get(&self, name: &Name) -> Option<Seen<K>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.contents().seen.get(name).cloned()
+    }
+
+    /// The object of this name as last seen, if it decodes.
+    pub fn object(&self, name: &Name) -> Option<Arc<K>> {
+        self.contents().seen.get(name).and_then(Seen::object).cloned()
     }
 
     /// All objects of a namespace that decode.
     pub fn of_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        let shelf = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = shelf.iter().filter(|(name, _)| name.namespace == namespace);
-        seen.filter_map(|(_, seen)| match seen {
-            Seen::Object(object) => Some(Arc::clone(object)),
-            Seen::Undecodable { .. } => None,
-        })
-        .collect()
+        let contents = self.contents();
+        let from = contents.seen.range(Name::new(namespace, "")..);
+        let theirs = from.take_while(|(name, _)| name.namespace == namespace);
+        theirs.filter_map(|(_, seen)| seen.object().cloned()).collect()
     }
 
     /// Everything that decodes.
     pub fn all(&self) -> Vec<(Name, Arc<K>)> {
-        let shelf = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf
-            .iter()
-            .filter_map(|(name, seen)| match seen {
-                Seen::Object(object) => Some((name.clone(), Arc::clone(object))),
-                Seen::Undecodable { .. } => None,
-            })
-            .collect()
+        let contents = self.contents();
+        let all = contents.seen.iter();
+        all.filter_map(|(name, seen)| Some((name.clone(), Arc::clone(seen.object()?)))).collect()
     }
 
     /// The names of everything.
     pub fn names(&self) -> Vec<Name> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.contents().seen.keys().cloned().collect()
     }
 
-    /// Takes a new state in.
-    pub fn put(&self, name: Name, seen: Seen<K>) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name, seen);
+    /// Takes a new state in, and returns the one before.
+    pub fn put(&self, name: &Name, seen: Seen<K>) -> Option<Seen<K>> {
+        self.contents().replace(name, Some(seen))
     }
 
-    /// The object is gone.
-    pub fn remove(&self, name: &Name) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// The object is gone. What it was.
+    pub fn remove(&self, name: &Name) -> Option<Seen<K>> {
+        self.contents().replace(name, None)
+    }
+
+    /// Takes in what we wrote, which the watch may not have shown yet, and returns the state before. None if the
+    /// watch has shown something newer already, or that the object is gone: that stays, because nothing would ever
+    /// come to correct the older state.
+    pub fn note(&self, name: &Name, mut object: K) -> Option<Seen<K>> {
+        object.slim();
+        let noted = Seen::Object(Arc::new(object));
+        let mut contents = self.contents();
+        let is_news = contents.seen.get(name).is_some_and(|seen| seen.version() <= noted.version());
+        if is_news { contents.replace(name, Some(noted)) } else { None }
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents<K>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf<Incident> {
+    /// The Incidents whose response is that of this policy, closed ones included.
+    pub fn of_policy(&self, policy: &Name) -> Vec<Arc<Incident>> {
+        self.of(&policy.namespace, Some(&policy.name))
+    }
+
+    /// The Incidents of a namespace that have not chosen a policy.
+    pub fn without_policy(&self, namespace: &str) -> Vec<Arc<Incident>> {
+        self.of(namespace, None)
+    }
+
+    fn of(&self, namespace: &str, policy: Option<&str>) -> Vec<Arc<Incident>> {
+        let contents = self.contents();
+        let names = contents.derived.by_policy.get(&(namespace.to_owned(), policy.map(str::to_owned)));
+        let names = names.into_iter().flatten();
+        names.filter_map(|name| contents.seen.get(name)?.object().cloned()).collect()
     }
 }
 
@@ -177,15 +287,71 @@ mod tests {
 
     #[test]
     fn what_we_wrote_never_hides_what_came_after_it() {
-        let (shelf, name) = (Shelf::default(), Name::new("ns", "p"));
-        shelf.put(name.clone(), Seen::Object(Arc::new(policy("9"))));
-        shelf.note(name.clone(), policy("10"));
+        let (shelf, name) = (Shelf::new(Nothing), Name::new("ns", "p"));
+        shelf.put(&name, Seen::Object(Arc::new(policy("9"))));
+        assert!(shelf.note(&name, policy("10")).is_some());
         assert_eq!(version(&shelf), Some(10));
-        shelf.put(name.clone(), Seen::Object(Arc::new(policy("12"))));
-        shelf.note(name.clone(), policy("11"));
+        shelf.put(&name, Seen::Object(Arc::new(policy("12"))));
+        assert!(shelf.note(&name, policy("11")).is_none());
         assert_eq!(version(&shelf), Some(12));
         shelf.remove(&name);
-        shelf.note(name, policy("13"));
+        assert!(shelf.note(&name, policy("13")).is_none());
         assert_eq!(version(&shelf), None, "it is gone");
+    }
+
+    fn incidents() -> Shelf<Incident> {
+        let metrics = Arc::new(crate::telemetry::metrics::Metrics::new().unwrap());
+        Shelf::new(OfIncidents::new(Tally::new(metrics)))
+    }
+
+    fn incident(name: &str, policy: Option<&str>, chosen: Option<&str>) -> Seen<Incident> {
+        let policy = policy.map(|name| json!({"name": name}));
+        let chosen = chosen
+            .map(|name| json!({"policy": {"name": name, "uid": "", "generation": 0, "serviceAccount": ""}}));
+        let guarded: DeserializeGuard<Incident> = serde_json::from_value(json!({
+            "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
+            "metadata": {"name": name, "namespace": "ns"}, "spec": {"policyRef": policy}, "status": chosen,
+        }))
+        .unwrap();
+        guarded.into()
+    }
+
+    #[test]
+    fn the_incidents_of_a_policy_are_found_without_looking_at_the_others() {
+        let shelf = incidents();
+        let put = |name: &str, policy: Option<&str>, chosen: Option<&str>| {
+            shelf.put(&Name::new("ns", name), incident(name, policy, chosen));
+        };
+        let of = |policy: &str| -> Vec<String> {
+            let theirs = shelf.of_policy(&Name::new("ns", policy));
+            theirs.iter().filter_map(|incident| incident.metadata.name.clone()).collect()
+        };
+        put("a", Some("p"), None);
+        put("b", Some("q"), None);
+        put("c", None, None);
+        assert_eq!(
+            (of("p"), of("q"), shelf.without_policy("ns").len()),
+            (vec!["a".to_owned()], vec!["b".to_owned()], 1)
+        );
+        put("c", None, Some("p"));
+        assert_eq!((of("p").len(), shelf.without_policy("ns").len()), (2, 0), "it has chosen one");
+        shelf.remove(&Name::new("ns", "a"));
+        assert_eq!(of("p"), ["c"]);
+        assert!(shelf.of_policy(&Name::new("other", "p")).is_empty());
+    }
+
+    #[test]
+    fn one_that_does_not_decode_says_why_and_is_in_no_count() {
+        let guarded: DeserializeGuard<Incident> = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "ns", "resourceVersion": "7"}, "spec": {"policyRef": 3},
+        }))
+        .unwrap();
+        let shelf = incidents();
+        let name = Name::new("ns", "a");
+        shelf.put(&name, guarded.into());
+        let Some(Seen::Undecodable { metadata, why }) = shelf.get(&name) else { panic!("it decodes") };
+        assert_eq!(metadata.resource_version.as_deref(), Some("7"));
+        assert!(!why.is_empty());
+        assert!(shelf.object(&name).is_none() && shelf.of_namespace("ns").is_empty());
     }
 }

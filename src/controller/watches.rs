@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, future, pin_mut, stream};
-use kube::core::{ApiResource, DynamicObject, Resource};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::queue::{Key, Name};
+use super::Operator;
+use super::queue::Name;
 use super::seen::{Kept, Seen, Shelf};
-use super::{Operator, incident, retention};
 use crate::observe::Changes;
 
 /// Seconds that a watch asks for. One that gives nothing for longer is opened
@@ -27,39 +27,17 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
         &operator,
         "policies",
         |operator| &operator.policies,
-        |operator, name, _| {
-            operator.queue.nudge(Key::Policy(name.clone()), 1);
-            operator.nudge_incidents_of(name);
-        },
+        |operator, name, before, now| operator.policy_moved(name, before, now),
     );
     let incidents = watch(
         &operator,
         "incidents",
         |operator| &operator.incidents,
-        |operator, name, seen| {
-            operator.count_incidents();
-            match seen {
-                Some(Seen::Object(incident)) => {
-                    incident::nudge(operator, incident);
-                    retention::consider(operator, incident);
-                    if let Some(policy) = incident::policy_of(incident) {
-                        operator.queue.nudge(Key::Policy(policy), 1);
-                    }
-                }
-                Some(Seen::Undecodable { why, .. }) => {
-                    tracing::error!(incident = %name, why, "an Incident cannot be read")
-                }
-                None => {
-                    for policy in operator
-                        .policies
-                        .names()
-                        .into_iter()
-                        .filter(|policy| policy.namespace == name.namespace)
-                    {
-                        operator.queue.nudge(Key::Policy(policy), 1);
-                    }
-                }
+        |operator, name, before, now| {
+            if let Some(gone) = before.filter(|_| now.is_none()) {
+                gone.metadata().uid.iter().for_each(|uid| operator.memories.forget_incident(uid));
             }
+            operator.incident_moved(name, before, now);
         },
     );
     future::join3(policies, incidents, readings(&operator, moved)).await;
@@ -68,31 +46,29 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
 /// Readings that changed make their policy due, and its open Incident.
 async fn readings(operator: &Operator, mut moved: Changes) {
     loop {
-        let key = moved.next().await;
-        let name = Name::new(key.namespace, key.name);
-        operator.nudge_incidents_of(&name);
-        operator.queue.nudge(Key::Policy(name), 1);
+        let policies = moved.next().await;
+        operator.readings_moved(policies.into_iter().map(|key| Name::new(key.namespace, key.name)));
     }
 }
+
+/// What to do about an object that was this and is that.
+type Moved<K> = fn(&Operator, &Name, Option<&Seen<K>>, Option<&Seen<K>>);
 
 async fn watch<K>(
     operator: &Operator,
     cache: &'static str,
     shelf: fn(&Operator) -> &Shelf<K>,
-    changed: impl Fn(&Operator, &Name, Option<&Seen<K>>),
+    moved: Moved<K>,
 ) where
-    K: Kept + Resource<DynamicType = ()> + DeserializeOwned + Clone,
+    K: Kept + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: DeserializeOwned + Clone + Send + 'static,
 {
-    let resource = ApiResource::erase::<K>(&());
     let client = &operator.context.client;
-    let apis: Vec<Api<DynamicObject>> = if operator.context.watch_namespaces.is_empty() {
-        vec![Api::all_with(client.clone(), &resource)]
+    let apis: Vec<Api<DeserializeGuard<K>>> = if operator.context.watch_namespaces.is_empty() {
+        vec![Api::all(client.clone())]
     } else {
         let namespaces = &operator.context.watch_namespaces;
-        namespaces
-            .iter()
-            .map(|namespace| Api::namespaced_with(client.clone(), namespace, &resource))
-            .collect()
+        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     };
     operator.context.health.cache(cache, false);
     let expected = apis.len();
@@ -104,62 +80,42 @@ async fn watch<K>(
     let events = stream::select_all(streams);
     pin_mut!(events);
     let mut listed: Vec<BTreeSet<Name>> = vec![BTreeSet::new(); expected];
+    let take_in = |name: &Name, object: DeserializeGuard<K>| {
+        let now = Seen::from(object);
+        let before = shelf(operator).put(name, now.clone());
+        moved(operator, name, before.as_ref(), Some(&now));
+    };
+    let let_go = |name: &Name| {
+        let before = shelf(operator).remove(name);
+        moved(operator, name, before.as_ref(), None);
+    };
     while let Some((at, event)) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed[at].clear(),
             Ok(watcher::Event::InitApply(object)) => {
-                listed[at].insert(name_of(&object));
-                take_in(operator, shelf(operator), object, &changed);
+                let name = name_of(&object);
+                take_in(&name, object);
+                listed[at].insert(name);
             }
             Ok(watcher::Event::InitDone) => {
+                // What was deleted while nobody watched.
                 let scope = operator.context.watch_namespaces.get(at);
-                forget_unlisted(operator, shelf(operator), scope, &listed[at], &changed);
+                let in_scope = |name: &Name| scope.is_none_or(|namespace| *namespace == name.namespace);
+                let is_gone = |name: &Name| in_scope(name) && !listed[at].contains(name);
+                shelf(operator).names().iter().filter(|name| is_gone(name)).for_each(&let_go);
                 primed.insert(at);
                 if primed.len() == expected {
                     shelf(operator).set_primed();
                 }
                 operator.context.health.cache(cache, primed.len() == expected);
             }
-            Ok(watcher::Event::Apply(object)) => take_in(operator, shelf(operator), object, &changed),
-            Ok(watcher::Event::Delete(object)) => {
-                let name = name_of(&object);
-                object.uid().into_iter().for_each(|uid| operator.forget(&uid));
-                shelf(operator).remove(&name);
-                changed(operator, &name, None);
-            }
+            Ok(watcher::Event::Apply(object)) => take_in(&name_of(&object), object),
+            Ok(watcher::Event::Delete(object)) => let_go(&name_of(&object)),
             Err(error) => tracing::warn!(cache, %error, "a watch was interrupted; it is opened again"),
         }
     }
 }
 
-fn take_in<K: Kept + DeserializeOwned + Clone>(
-    operator: &Operator,
-    shelf: &Shelf<K>,
-    mut object: DynamicObject,
-    changed: &impl Fn(&Operator, &Name, Option<&Seen<K>>),
-) {
-    object.managed_fields_mut().clear();
-    let name = name_of(&object);
-    let seen = Seen::decode(object);
-    shelf.put(name.clone(), seen.clone());
-    changed(operator, &name, Some(&seen));
-}
-
-/// What was deleted while nobody watched.
-fn forget_unlisted<K: Clone>(
-    operator: &Operator,
-    shelf: &Shelf<K>,
-    scope: Option<&String>,
-    listed: &BTreeSet<Name>,
-    changed: &impl Fn(&Operator, &Name, Option<&Seen<K>>),
-) {
-    let in_scope = |name: &Name| scope.is_none_or(|namespace| *namespace == name.namespace);
-    for name in shelf.names().into_iter().filter(|name| in_scope(name) && !listed.contains(name)) {
-        shelf.remove(&name);
-        changed(operator, &name, None);
-    }
-}
-
-fn name_of(object: &DynamicObject) -> Name {
+fn name_of(object: &impl ResourceExt) -> Name {
     Name::new(object.namespace().unwrap_or_default(), object.name_any())
 }

@@ -18,6 +18,7 @@ use super::source::{Source, WatchKey, unknown};
 use super::sync_state::SyncState;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::configuration::ProfilesInForce;
+use crate::workloads::Profiles;
 
 /// Finds the resource of an apiVersion and kind. Asked at each opening of a watch, so it should remember
 /// answers, absence only briefly.
@@ -60,7 +61,21 @@ struct Pending {
 #[derive(Default)]
 struct State {
     policies: BTreeMap<PolicyKey, BTreeMap<String, Subscription>>,
+    subscribed: BTreeMap<PolicyKey, Subscribed>,
     watches: BTreeMap<WatchKey, Shared>,
+}
+
+/// What a policy has subscribed: as long as it is the same, nothing is to be done about it.
+struct Subscribed {
+    account: String,
+    profiles: Arc<Profiles>,
+    signals: Vec<Signal>,
+}
+
+impl Subscribed {
+    fn is(&self, account: &str, profiles: &Arc<Profiles>, signals: &[Signal]) -> bool {
+        self.account == account && Arc::ptr_eq(&self.profiles, profiles) && self.signals == signals
+    }
 }
 
 /// One signal of one policy.
@@ -98,13 +113,23 @@ impl Hub {
     /// whose client is given. Replaces what the policy subscribed before; watches that stay the same
     /// go on. Must be called within a tokio runtime.
     pub fn subscribe(&self, policy: &PolicyKey, account: &str, client: &Client, signals: &[Signal]) {
+        let profiles = self.0.profiles.now();
         let mut state = self.state();
+        if state.subscribed.get(policy).is_some_and(|before| before.is(account, &profiles, signals)) {
+            return;
+        }
+        let subscribed = Subscribed {
+            account: account.to_owned(),
+            profiles: Arc::clone(&profiles),
+            signals: signals.to_vec(),
+        };
+        state.subscribed.insert(policy.clone(), subscribed);
         let mut subscriptions = BTreeMap::new();
         for watch in state.watches.values_mut() {
             watch.readers.retain(|(reader, _)| reader != policy);
         }
         for signal in signals {
-            let source = Source::of(&policy.namespace, account, &self.0.profiles.now(), signal);
+            let source = Source::of(&policy.namespace, account, &profiles, signal);
             if let Ok(Source::Watch { judge, watches }) = &source {
                 for key in watches {
                     let watch = match state.watches.entry(key.clone()) {
@@ -124,7 +149,10 @@ impl Hub {
     /// Ends what the policy subscribed, and the watches that nobody else reads.
     pub fn unsubscribe(&self, policy: &PolicyKey) {
         let mut state = self.state();
-        state.policies.remove(policy);
+        if state.policies.remove(policy).is_none() {
+            return;
+        }
+        state.subscribed.remove(policy);
         for watch in state.watches.values_mut() {
             watch.readers.retain(|(reader, _)| reader != policy);
         }
@@ -197,14 +225,14 @@ impl Hub {
 }
 
 impl Changes {
-    /// The next policy of which a reading changed.
-    pub async fn next(&mut self) -> PolicyKey {
+    /// The next policies of which a reading changed, all that there are by then.
+    pub async fn next(&mut self) -> BTreeSet<PolicyKey> {
         loop {
-            let next = lock(&self.0.policies).pop_first();
-            match next {
-                Some(policy) => return policy,
-                None => self.0.wake.notified().await,
+            let next = std::mem::take(&mut *lock(&self.0.policies));
+            if !next.is_empty() {
+                return next;
             }
+            self.0.wake.notified().await;
         }
     }
 }
@@ -213,7 +241,7 @@ impl Changes {
 fn changed(hub: &Weak<Inner>, key: &WatchKey) {
     let Some(hub) = hub.upgrade() else { return };
     let mut state = lock(&hub.state);
-    let State { policies, watches } = &mut *state;
+    let State { policies, watches, subscribed: _ } = &mut *state;
     let Some(watch) = watches.get(key) else { return };
     for (policy, signal) in &watch.readers {
         let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));

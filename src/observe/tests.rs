@@ -88,8 +88,8 @@ impl World {
     /// The policies that are told within a second.
     async fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
-        while let Ok(policy) = timeout(Duration::from_secs(1), self.changes.next()).await {
-            told.push(policy.name);
+        while let Ok(policies) = timeout(Duration::from_secs(1), self.changes.next()).await {
+            told.extend(policies.into_iter().map(|policy| policy.name));
         }
         told
     }

@@ -178,13 +178,14 @@ impl Metrics {
         self.configuration_valid.set(i64::from(valid));
     }
 
-    /// Replaces the counts of open Incidents by severity and phase.
-    pub fn incidents<'a>(&self, counts: impl IntoIterator<Item = (&'a str, &'a str, usize)>) {
-        self.incidents.reset();
-        for (severity, phase, count) in counts {
-            self.incidents
-                .with_label_values(&[severity, phase])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Shows how many open Incidents have this severity and phase; none are not shown.
+    pub fn incidents(&self, severity: &str, phase: &str, count: usize) {
+        let labels = [severity, phase];
+        if count == 0 {
+            // It can only be missing already, and then nothing is left to take away.
+            let _ = self.incidents.remove_label_values(&labels);
+        } else {
+            self.incidents.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 

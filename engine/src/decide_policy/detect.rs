@@ -10,7 +10,7 @@ use crate::period::{Period, after, clock_time};
 use crate::policy::Severity;
 use crate::response::{RecentResponse, is_of, last_ended};
 use crate::rules::Rules;
-use crate::severity::{Assessment, Observed, assess, earliest};
+use crate::severity::{Assessment, Observed, assess, earliest, worst};
 use crate::verdict::Verdict;
 
 /// What a detection starts from besides the facts.
@@ -48,8 +48,7 @@ pub(super) struct Detection {
 impl Detection {
     /// The worst level whose rule is true now, whether or not it has been for as long as it must.
     pub fn urgency(&self) -> Option<Severity> {
-        let rules = self.assessment.rules.iter();
-        rules.filter(|rule| rule.truth == Verdict::True || rule.holds).map(|rule| rule.level).min()
+        worst(&self.assessment.rules)
     }
 }
 

@@ -95,7 +95,7 @@ async fn is_stopped(context: &Context, recorded: &RecordedIncident, read: Option
 /// costs no request.
 fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool {
     let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
-    operator.incident(&name).is_some_and(|seen| {
+    operator.incidents.object(&name).is_some_and(|seen| {
         seen.uid() == incident.uid() && seen.metadata.generation > incident.metadata.generation
     })
 }

@@ -26,9 +26,12 @@ pub async fn choose(operator: &Operator, incident: &Incident) -> Result<Option<S
         && !incident.is_closed()
         && incident.metadata.deletion_timestamp.is_none()
         && !matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept));
+    if !is_wanted {
+        return Ok(None);
+    }
     let namespace = incident.namespace().unwrap_or_default();
     let seen = operator.policies.of_namespace(&namespace);
-    if !is_wanted || most_severe(seen.iter().map(AsRef::as_ref)).is_none() {
+    if most_severe(seen.iter().map(AsRef::as_ref)).is_none() {
         return Ok(None);
     }
     let resource = ApiResource::erase::<RemediationPolicy>(&());

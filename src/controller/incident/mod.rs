@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use self::act::BrakeReading;
 use self::situation::{Situation, View, confirm, observe_policy};
 use super::error::Error;
-use super::queue::{Key, Name};
+use super::queue::Name;
 use super::{Operator, notices};
 use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -56,14 +56,14 @@ pub struct Memory {
 /// The pass could not be completed; nothing is lost by trying again.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let mut incident = match operator.incident(name).filter(|incident| incident.status.is_none()) {
+    let mut incident = match operator.incidents.object(name).filter(|incident| incident.status.is_none()) {
         // Just created: what the watch showed will do, because whatever is decided about it is
         // recorded, guarded by the version that was seen, before anything is done.
         Some(created) => created.as_ref().clone(),
         None => match retry::find(&name.name, || api.get(&name.name)).await? {
             Some(incident) => incident,
             None => {
-                operator.forget_incident(name);
+                forget(operator, name);
                 return Ok(None);
             }
         },
@@ -77,7 +77,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         incident = record::chosen(&api, incident, policy, Timestamp::now()).await?;
         // It is the policy that claims it, and that makes it due again.
         operator.note_incident(&incident);
-        policy_of(&incident).into_iter().for_each(|policy| operator.queue.nudge(Key::Policy(policy), 1));
+        policy_of(&incident).iter().for_each(|policy| operator.nudge_policy(policy));
     }
     let mut outcomes = BTreeMap::new();
     let mut report = None;
@@ -99,7 +99,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         if decision.next.resolved_at.is_some() && !incident.is_closed() && !situation.may_close() {
             // The policy has not recorded its uid yet, which does not take long.
-            policy_of(&incident).into_iter().for_each(|policy| operator.queue.nudge(Key::Policy(policy), 1));
+            policy_of(&incident).iter().for_each(|policy| operator.nudge_policy(policy));
             return Ok(Some(UNTIL_BOUND));
         }
         let happened = decision.happened.clone();
@@ -145,13 +145,13 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: Timestamp) -> Facts {
-    let memory = operator.memory(&incident.uid().unwrap_or_default());
+    let memory = operator.memories.incident(&incident.uid().unwrap_or_default());
     let policy = policy_of(incident);
     let age = |at: &Instant| SignedDuration::try_from(at.elapsed()).unwrap_or(SignedDuration::MAX);
     let status = situation.policy.as_ref().and_then(|policy| policy.status.as_ref());
     let state = incident.state();
     // The clocks of a new Incident are its policy's, which this process may have kept from the start.
-    let policy_kept = || policy.as_ref().is_some_and(|policy| operator.policy_memory(policy).assessed);
+    let policy_kept = || policy.as_ref().is_some_and(|policy| operator.memories.policy(policy).assessed);
     let kept_clocks = memory.assessed || state.rules.is_empty() && policy_kept();
     Facts {
         incident: incident.identity(),
@@ -197,7 +197,7 @@ async fn decide_and_remember(
         namespace: &namespace,
     };
     let looked = look::decide(kinds, account, own, rules, facts).await;
-    operator.remember(&incident.uid().unwrap_or_default(), |memory| {
+    operator.memories.edit_incident(&incident.uid().unwrap_or_default(), |memory| {
         memory.assessed |= looked.is_complete;
         memory.listed.extend(looked.listed);
         memory.reads_took = looked.reads_took.unwrap_or(memory.reads_took);
@@ -222,12 +222,17 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// Makes an Incident due. One that is closed and let go is not looked at again, unless somebody has edited
-/// it: nothing about it can change any more, and a policy collects many of them.
-pub fn nudge(operator: &Operator, incident: &Incident) {
-    if !incident.is_closed() || record::has_finalizer(incident) || is_edited_after_its_end(incident) {
-        operator.queue.nudge(key(incident), translate::urgency(incident));
-    }
+/// An Incident is gone.
+fn forget(operator: &Operator, name: &Name) {
+    let seen = operator.incidents.remove(name);
+    seen.and_then(|seen| seen.metadata().uid.clone())
+        .iter()
+        .for_each(|uid| operator.memories.forget_incident(uid));
+}
+
+/// Whether something may have to be done about it: it is open, owes something, or was edited when it was closed.
+pub fn is_of_interest(incident: &Incident) -> bool {
+    !incident.is_closed() || record::has_finalizer(incident) || is_edited_after_its_end(incident)
 }
 
 /// Whether its spec was changed when it was closed already, and nobody was told yet.
@@ -242,9 +247,4 @@ fn is_edited_after_its_end(incident: &Incident) -> bool {
 /// The policy whose response an Incident is; none while it has not chosen one.
 pub fn policy_of(incident: &Incident) -> Option<Name> {
     Some(Name::new(incident.namespace().unwrap_or_default(), incident.policy_name()?.to_owned()))
-}
-
-/// The name of an Incident in the queue.
-fn key(incident: &Incident) -> Key {
-    Key::Incident(Name::new(incident.namespace().unwrap_or_default(), incident.name_any()))
 }

@@ -12,14 +12,14 @@ use super::{choose, policy_of, translate};
 use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
 use crate::controller::error::Error;
-use crate::controller::queue::{Key, Name};
+use crate::controller::queue::Name;
 use crate::controller::seen::Seen;
 use crate::kubernetes::retry;
 
 /// The policy as it stands for this Incident.
 pub(super) struct Situation {
     /// The policy, if it can be read.
-    pub policy: Option<RemediationPolicy>,
+    pub policy: Option<Arc<RemediationPolicy>>,
     /// Its rules, if it is Accepted.
     pub rules: Option<Arc<Rules>>,
     /// What the engine is told.
@@ -66,7 +66,7 @@ pub(super) async fn observe_policy(
         return Ok(Some(Situation::without_policy(PolicyFact::Unavailable { why })));
     }
     let of = |policy: &RemediationPolicy| translate::tenure(policy, incident);
-    let seen = operator.policy(&name).filter(|_| view == View::Seen);
+    let seen = operator.policies.object(&name).filter(|_| view == View::Seen);
     let (policy, tenure) = match seen.map(|policy| (of(&policy), policy)) {
         Some((tenure @ (Tenure::Bound | Tenure::Announced | Tenure::Pending), policy)) => {
             (Some(policy), Some(tenure))
@@ -74,7 +74,7 @@ pub(super) async fn observe_policy(
         // What the watch showed may be old, and whether the claim is lost must not be a guess.
         Some((Tenure::Vacant | Tenure::Lost { .. }, _)) | None => {
             let live = live(operator, &name).await?;
-            let tenure = live.as_ref().map(of);
+            let tenure = live.as_deref().map(of);
             (live, tenure)
         }
     };
@@ -85,14 +85,14 @@ pub(super) async fn observe_policy(
     let ends = matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept));
     if tenure == Some(Tenure::Vacant) && !ends {
         // So does the write by which this one gets the claim, or another one that comes first.
-        operator.queue.nudge(Key::Policy(name), 1);
+        operator.nudge_policy(&name);
         return Ok(None);
     }
-    let rules = policy.as_ref().map(|policy| operator.rules(policy));
+    let rules = policy.as_deref().map(|policy| operator.rules(policy));
     let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
     let why = why.unwrap_or_default();
     let usable = rules.and_then(|rules| rules.as_ref().as_ref().ok().cloned());
-    let fact = translate::policy(policy.as_ref(), usable.as_deref().ok_or(why.as_str()), incident);
+    let fact = translate::policy(policy.as_deref(), usable.as_deref().ok_or(why.as_str()), incident);
     Ok(Some(Situation { rules: usable, policy, fact, tenure }))
 }
 
@@ -108,17 +108,18 @@ pub(super) async fn confirm(
 ) -> Result<bool, Error> {
     let uid = incident.uid().unwrap_or_default();
     let is_announced = situation.tenure == Some(Tenure::Announced);
-    let Some(name) = policy_of(incident).filter(|_| is_announced && !operator.memory(&uid).is_confirmed)
+    let Some(name) =
+        policy_of(incident).filter(|_| is_announced && !operator.memories.incident(&uid).is_confirmed)
     else {
         return Ok(true);
     };
     let Some(live) = live(operator, &name).await? else { return Ok(false) };
     let is_confirmed = matches!(translate::tenure(&live, incident), Tenure::Announced | Tenure::Bound);
-    operator.remember(&uid, |memory| memory.is_confirmed = is_confirmed);
+    operator.memories.edit_incident(&uid, |memory| memory.is_confirmed = is_confirmed);
     Ok(is_confirmed)
 }
 
-async fn live(operator: &Operator, name: &Name) -> Result<Option<RemediationPolicy>, Error> {
+async fn live(operator: &Operator, name: &Name) -> Result<Option<Arc<RemediationPolicy>>, Error> {
     let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    Ok(retry::find(&name.name, || api.get(&name.name)).await?)
+    Ok(retry::find(&name.name, || api.get(&name.name)).await?.map(Arc::new))
 }

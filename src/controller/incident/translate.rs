@@ -84,15 +84,3 @@ pub fn status(incident: &Incident, state: &IncidentState, now: Timestamp) -> Inc
         state: state.clone(),
     }
 }
-
-/// How urgent an Incident is in the queue: its severity, and in between while
-/// it has none.
-pub fn urgency(incident: &Incident) -> u8 {
-    use firebreak_engine::policy::Severity;
-    match incident.status.as_ref().and_then(|status| status.state.severity) {
-        Some(Severity::P0) => 0,
-        None | Some(Severity::P1) => 1,
-        Some(Severity::P2) => 2,
-        Some(Severity::P3) => 3,
-    }
-}

@@ -36,7 +36,7 @@ pub async fn act(operator: &Operator, recorded: &RecordedPolicy) -> Result<Optio
             error => return Err(error),
         },
     };
-    operator.remember_policy(&name, |memory| memory.refused = refusal);
+    operator.memories.edit_policy(&name, |memory| memory.refused = refusal);
     Ok(Some(creation))
 }
 

@@ -12,12 +12,15 @@ pub mod watch;
 use std::time::Duration;
 
 use firebreak_engine::decide_policy::Creation;
+use firebreak_engine::facts::Reading;
+use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use self::watch::Subscription;
 use super::Operator;
 use super::error::Error;
+use super::memory::PolicyMemory;
 use super::queue::Name;
 use super::seen::Seen;
 use crate::api::RemediationPolicy;
@@ -32,13 +35,13 @@ const ROUNDS: usize = 10;
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let mut policy = match operator.policies.get(name) {
         Some(Seen::Object(policy)) => policy.as_ref().clone(),
-        Some(Seen::Undecodable { raw, why }) => {
+        Some(Seen::Undecodable { why, .. }) => {
             operator.hub.unsubscribe(&name.into());
-            record::undecodable(operator, name, &raw, &why).await?;
+            record::undecodable(operator, name, &why).await?;
             return Ok(None);
         }
         None => {
-            operator.forget_policy(name);
+            forget(operator, name);
             return Ok(None);
         }
     };
@@ -57,7 +60,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
                 Subscription::refused(faults.clone())
             }
         };
-        if rules.is_some_and(|rules| operator.is_starting(name, rules)) {
+        if rules.is_some_and(|rules| is_starting(operator, name, rules)) {
             // The first readings are on their way, and the hub says when they are there.
             return Ok(Some(Duration::from_secs(1)));
         }
@@ -65,7 +68,10 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let check_again = subscription.check_again;
         let mut facts = observe::facts(operator, name, &policy, rules, subscription, creation.take(), now);
         let decision = observe::decide(operator, name, rules, &mut facts, now).await?;
-        operator.remember_policy(name, |memory| memory.assessed |= rules.is_some());
+        operator.memories.edit_policy(name, |memory| {
+            memory.assessed |= rules.is_some();
+            memory.worst = decision.urgency.into();
+        });
         operator
             .context
             .metrics
@@ -75,7 +81,6 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let claim = facts.state.and_then(|state| state.active_incident);
         let has_moved = claim != decision.next.active_incident;
         let recorded = record::record(operator, policy, decision, now).await?;
-        operator.nudge_incidents_of(name);
         creation = act::act(operator, &recorded).await?;
         let is_settled = match &creation {
             Some(Creation::Created(_)) => true,
@@ -92,6 +97,22 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         policy = recorded.into_policy();
     }
     Ok(Some(Duration::ZERO))
+}
+
+/// A policy is gone, and its watches end.
+fn forget(operator: &Operator, name: &Name) {
+    operator.hub.unsubscribe(&name.into());
+    operator.context.metrics.signals(&name.to_string(), &[]);
+    operator.memories.forget_policy(name);
+}
+
+/// Whether the first readings of a policy's signals are still on their way:
+/// for a short while that is no reason to call them Unknown.
+fn is_starting(operator: &Operator, name: &Name, rules: &Rules) -> bool {
+    let is_awaited =
+        |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
+    operator.memories.edit_policy(name, PolicyMemory::awaits_first_readings)
+        && operator.hub.readings(&name.into(), rules).values().any(is_awaited)
 }
 
 /// The typed API of the policies of a namespace, as the operator.

@@ -36,8 +36,8 @@ pub fn facts(
 ) -> PolicyFacts {
     let signals = rules.map(|rules| operator.hub.readings(&name.into(), rules)).unwrap_or_default();
     show_signals(operator, name, &signals);
-    let memory = operator.policy_memory(name);
-    let incidents = operator.incidents_of(name);
+    let memory = operator.memories.policy(name);
+    let incidents = operator.incidents.of_policy(name);
     let open = incidents.iter().filter(|incident| !incident.is_closed());
     PolicyFacts {
         state: translate::state(policy).cloned(),

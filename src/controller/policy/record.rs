@@ -15,6 +15,7 @@ use crate::api::{RemediationPolicy, names};
 use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
+use crate::kubernetes::retry;
 
 /// A decision about a policy whose next state is recorded: only then may an Incident be created.
 #[derive(Debug)]
@@ -64,12 +65,11 @@ pub async fn record(
 ///
 /// # Errors
 /// Somebody else wrote it, or the API server did not take it.
-pub async fn undecodable(
-    operator: &Operator,
-    name: &Name,
-    raw: &DynamicObject,
-    why: &str,
-) -> Result<(), Error> {
+pub async fn undecodable(operator: &Operator, name: &Name, why: &str) -> Result<(), Error> {
+    let resource = kube::core::ApiResource::erase::<RemediationPolicy>(&());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(operator.context.client.clone(), &name.namespace, &resource);
+    let Some(mut raw) = retry::find(&name.name, || api.get(&name.name)).await? else { return Ok(()) };
     let generation = raw.metadata.generation.unwrap_or_default();
     let old = raw.data.pointer("/status/conditions").cloned().unwrap_or_default();
     let old = serde_json::from_value::<Vec<_>>(old).unwrap_or_default();
@@ -84,12 +84,8 @@ pub async fn undecodable(
     if conditions == old {
         return Ok(());
     }
-    let mut next = raw.clone();
-    next.data["status"]["conditions"] = json!(conditions);
-    let resource = kube::core::ApiResource::erase::<RemediationPolicy>(&());
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(operator.context.client.clone(), &name.namespace, &resource);
+    raw.data["status"]["conditions"] = json!(conditions);
     let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-    api.replace_status(&name.name, &params, &next).await?;
+    api.replace_status(&name.name, &params, &raw).await?;
     Ok(())
 }

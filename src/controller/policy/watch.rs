@@ -78,6 +78,8 @@ pub async fn subscribe(
         Ok(client) => client,
         Err(error) => {
             operator.hub.unsubscribe(&name.into());
+            // They wait for the same answer.
+            operator.nudge_incidents_of(name);
             let access = match error {
                 // No answer says nothing about rights.
                 ImpersonateError::Unproven { .. } => Access::Unknown(error.to_string()),
@@ -90,7 +92,7 @@ pub async fn subscribe(
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &rules.signals);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let memory = operator.policy_memory(name);
+    let memory = operator.memories.policy(name);
     let doubted = memory.rights_doubted || is_forbidden(operator, name, rules);
     let known = memory.access.filter(|checked| {
         checked.generation == generation && checked.at.elapsed() < checked.patience(doubted)
@@ -101,10 +103,12 @@ pub async fn subscribe(
             let asked = Instant::now();
             let access = ask(operator, &client, rules, name, &policy.name_any()).await;
             let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
-            operator.remember_policy(name, |memory| {
+            operator.memories.edit_policy(name, |memory| {
                 memory.access = Some(checked.clone());
                 memory.rights_doubted = false;
             });
+            // What was refused before may be allowed now.
+            operator.nudge_incidents_of(name);
             checked
         }
     };

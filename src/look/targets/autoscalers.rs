@@ -15,7 +15,7 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::{LISTS, Reader, group};
-use crate::actuator::live_read::{self, Read};
+use crate::actuator::live_read::{self, Read, Scope};
 use crate::kubernetes::discovery::ResolveError;
 use crate::workloads::{Profile, controlling_owner};
 
@@ -105,7 +105,8 @@ impl Reader<'_> {
                 return Err(unread(error.to_string()));
             }
         };
-        match live_read::list(self.client, &served, namespace, "", &Some).await {
+        match live_read::list(self.client, &served, Scope { namespace, labels: "", name: None }, &Some).await
+        {
             Read::Found(all) => Ok(all),
             Read::Gone => Ok(Vec::new()),
             Read::Refused(why) | Read::Failed(why) => Err(unread(why)),

@@ -28,18 +28,22 @@ use firebreak_engine::policy::{ObjectRef, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::Namespaces;
 use firebreak_engine::verdict::Verdict;
+use futures::future::try_join_all;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
 
-use crate::actuator::live_read::{self, Read};
+use crate::actuator::live_read::{self, Read, Scope};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
+use crate::kubernetes::names::is_name;
 use crate::observe::selector_text;
 use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
+/// Objects of a step that are looked up by name, if it names no more than so many.
+const LOOKED_UP: usize = 4;
 /// Lists of one step in flight.
 const LISTS: usize = 8;
 /// An operator that does not report observedGeneration has noticed a change after this, or nobody can tell.
@@ -249,7 +253,7 @@ impl Reader<'_> {
         };
         let places: Vec<Vec<Target>> =
             stream::iter(Namespaces::of(scope.namespaces.as_ref()).places(self.namespace))
-                .map(|namespace| self.place(&kind, &labels, namespace, &wanted).boxed())
+                .map(|namespace| self.place(&kind, &labels, &scope.names, namespace, &wanted).boxed())
                 .buffered(LISTS)
                 .try_collect()
                 .await?;
@@ -267,12 +271,20 @@ impl Reader<'_> {
         &self,
         kind: &ServedKind,
         labels: &str,
+        names: &[String],
         namespace: String,
         wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
     ) -> Result<Vec<Target>, Unread> {
         let list = async {
-            let list = live_read::list(self.client, kind, &namespace, labels, wanted).await;
-            found(list).map(Option::unwrap_or_default)
+            let list = |name| {
+                let scope = Scope { namespace: &namespace, labels, name };
+                async move {
+                    let list = live_read::list(self.client, kind, scope, wanted).await;
+                    found(list).map(Option::unwrap_or_default)
+                }
+            };
+            let lists = try_join_all(names_to_look_up(names).into_iter().map(list)).await?;
+            Ok(lists.into_iter().flatten().collect::<Vec<Target>>())
         };
         let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
             let targets = list.await?;
@@ -347,6 +359,14 @@ impl Reader<'_> {
     }
 }
 
+/// One list for each of a few names, so that it does not matter how many objects of other names there are; else one
+/// for all.
+fn names_to_look_up(names: &[String]) -> Vec<Option<&str>> {
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let can_be_looked_up = (1..=LOOKED_UP).contains(&names.len()) && names.iter().all(|name| is_name(name));
+    if can_be_looked_up { names.into_iter().map(Some).collect() } else { vec![None] }
+}
+
 fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
@@ -355,4 +375,23 @@ fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
 /// The group of an apiVersion; empty for the core group.
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_names_are_looked_up_and_many_are_found_in_a_list_of_all() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names_to_look_up(&names(&["chat"])), [Some("chat")]);
+        assert_eq!(names_to_look_up(&names(&["b", "a", "b"])), [Some("a"), Some("b")]);
+        assert_eq!(names_to_look_up(&[]), [None]);
+        assert_eq!(names_to_look_up(&names(&["a", "b", "c", "d", "e"])), [None]);
+        assert_eq!(
+            names_to_look_up(&names(&["a,metadata.namespace=b"])),
+            [None],
+            "it would be another selector"
+        );
+    }
 }

@@ -15,7 +15,7 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::{LISTS, Reader};
-use crate::actuator::live_read::{self, Read};
+use crate::actuator::live_read::{self, Read, Scope};
 use crate::observe::selector_text;
 use crate::workloads::{OrderedPods, Template, controlling_owner};
 
@@ -84,7 +84,8 @@ impl Reader<'_> {
             let is_its = controlling_owner(&pod).is_some_and(|owner| owner.uid == target.id.uid);
             if is_its { template.stuck(&pod, self.now) } else { None }
         };
-        match live_read::list(self.client, &kind, &target.id.namespace, &labels, &stuck).await {
+        let scope = Scope { namespace: &target.id.namespace, labels: &labels, name: None };
+        match live_read::list(self.client, &kind, scope, &stuck).await {
             Read::Found(mut stuck) => {
                 stuck.sort_by(|one, other| one.name.cmp(&other.name));
                 Ok(Pods::Stuck(stuck))

@@ -1,0 +1,40 @@
+//! Since when this process watches without a gap: of the time before it nobody knows what the clocks of rules missed.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::kubernetes::lease::{ElectionState, Term};
+
+/// A longer gap in the lease means that nobody watched, so clocks start again.
+const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
+
+/// The term of leadership that clocks run in.
+#[derive(Debug, Default)]
+pub struct Clocks {
+    /// The number of the term, and when clocks were first assessed in it.
+    term: Mutex<(u64, Option<Timestamp>)>,
+}
+
+impl Clocks {
+    /// A term begins or goes on. True if it begins, so that nothing may be assumed of the clocks so far.
+    pub fn begin(&self, term: &Term) -> bool {
+        let mut current = self.term.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = current.0 != term.number;
+        if is_new {
+            *current = (term.number, None);
+        }
+        is_new
+    }
+
+    /// Whether nobody watched for too long before this process did.
+    pub fn are_broken(&self, state: &ElectionState, now: Timestamp) -> bool {
+        let started = *self.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now);
+        match state {
+            ElectionState::Leading { term, .. } => {
+                term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)
+            }
+            ElectionState::Unknown | ElectionState::Standby { .. } => true,
+        }
+    }
+}
