@@ -126,11 +126,11 @@ impl Round<'_> {
         }
     }
 
-    /// Whether a person lets this plan be carried out. If not, the response is held, the plan stands in the
-    /// status for the person to see, and the message says how to approve it.
-    pub(super) fn may_carry_out(&mut self, step: &Step, plans: &Plans) -> bool {
-        let Some(needed) = self.approval_needed(step, plans) else { return true };
-        let Some(hash) = self.plan_hash(step, plans) else { return true };
+    /// What a person must approve before this plan is carried out, if they have not. The plan then stands in
+    /// the status for them to read, and the message says how to approve it.
+    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans) -> Option<Held> {
+        let needed = self.approval_needed(step, plans)?;
+        let hash = self.plan_hash(step, plans)?;
         let index = self.step_index(&step.name);
         if let Some(known) = self.next.steps[index].approval.clone() {
             let by = &known.approved_by;
@@ -141,9 +141,9 @@ impl Round<'_> {
                         "ApprovalUsed",
                         &format!("step {}: carried out as {by} has approved", step.name),
                     );
-                    return true;
+                    return None;
                 }
-                (ApprovalState::Used, true) => return true,
+                (ApprovalState::Used, true) => return None,
                 (ApprovalState::Valid, false) => {
                     self.end_approval(index, ApprovalState::Void);
                     let changed = format!("step {}: the plan has changed since {by} approved it", step.name);
@@ -152,11 +152,10 @@ impl Round<'_> {
                 (ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _) => {}
             }
         }
-        self.await_approval(step, plans, &needed, index);
-        false
+        Some(self.await_approval(step, plans, &needed, index))
     }
 
-    fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) {
+    fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) -> Held {
         let again = match &self.next.steps[index].approval {
             Some(known) if known.state == ApprovalState::Expired => {
                 format!("The approval by {} has expired. ", known.approved_by)
@@ -181,7 +180,7 @@ impl Round<'_> {
         self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
         self.journal(plans.refused.iter().cloned());
         self.pending(&step.name, needed.reason.clone(), &message);
-        self.next.held = Some(Held::new(needed.reason.clone(), &message).of_step(&step.name));
+        Held::new(needed.reason.clone(), &message).of_step(&step.name)
     }
 
     /// Says it when it begins, and while something else holds the response too no second time.

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::Round;
+use crate::change::Again;
 use crate::facts::PolicyFact;
 use crate::id::IncidentId;
 use crate::incident::{Because, Closing, Held};
@@ -32,6 +33,93 @@ pub(super) enum Course {
     Hold(Held),
     /// On with the ladder.
     Climb,
+}
+
+/// What becomes of open intents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intents {
+    /// They are sent until they are applied, or it took too long.
+    Sent,
+    /// Only what an undone withdrawal applies again is sent; the others may still land.
+    SentAgain,
+    /// None is sent, and what is in flight may still land.
+    Awaited,
+    /// They are given up, whatever it takes.
+    GivenUp,
+}
+
+/// Which writes are sent at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Whatever the parts decide.
+    All,
+    /// All but the deletion of pods.
+    NoPods,
+    /// None.
+    Nothing,
+}
+
+/// Which planned changes stay in the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StandingPlans {
+    /// Those that a person is asked to approve.
+    ForApproval,
+    /// All: the plan is what is published.
+    All,
+}
+
+/// What a course permits. It is derived from the course and from nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permits {
+    pub intents: Intents,
+    pub writes: Writes,
+    pub plans: StandingPlans,
+}
+
+impl Permits {
+    /// Whether an intent that is to be applied `again` may be sent.
+    pub(super) fn may_send(self, again: Again) -> bool {
+        match self.intents {
+            Intents::Sent => true,
+            Intents::SentAgain => again == Again::Always,
+            Intents::Awaited | Intents::GivenUp => false,
+        }
+    }
+
+    /// Whether the course reverts everything.
+    pub(super) fn withdraws(self) -> bool {
+        self.intents == Intents::GivenUp
+    }
+
+    /// Whether any write may be sent.
+    pub(super) fn may_write(self) -> bool {
+        self.writes != Writes::Nothing
+    }
+}
+
+impl Course {
+    /// What it permits.
+    pub(super) fn permits(&self) -> Permits {
+        let (intents, writes) = match self {
+            Self::Climb => (Intents::Sent, Writes::All),
+            Self::Wait => (Intents::SentAgain, Writes::All),
+            Self::Hold(_) => (Intents::SentAgain, Writes::NoPods),
+            Self::Stand(_) | Self::Observe => (Intents::Awaited, Writes::All),
+            Self::Rest(_) => (Intents::Awaited, Writes::Nothing),
+            Self::Withdraw(_) | Self::Recover(_) => (Intents::GivenUp, Writes::All),
+        };
+        let plans = match self {
+            Self::Observe => StandingPlans::All,
+            Self::Climb
+            | Self::Wait
+            | Self::Hold(_)
+            | Self::Stand(_)
+            | Self::Rest(_)
+            | Self::Withdraw(_)
+            | Self::Recover(_) => StandingPlans::ForApproval,
+        };
+        Permits { intents, writes, plans }
+    }
 }
 
 impl Round<'_> {

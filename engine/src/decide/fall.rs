@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::Round;
+use super::held::Findings;
 use super::recover::Progress;
 use crate::change::{Again, ChangeState};
 use crate::incident::Because;
@@ -14,8 +15,9 @@ use crate::severity::earliest;
 
 impl Round<'_> {
     /// Puts back the steps that are not for this level and have not been for long enough, in waves.
-    pub(super) fn put_back_what_fell(&mut self, level: Severity) {
-        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
+    pub(super) fn put_back_what_fell(&mut self, level: Severity) -> Findings {
+        let rules = self.rules.filter(|_| !self.relapses_are_used_up());
+        let Some(rules) = rules else { return Findings::default() };
         let quiet = self.quiet_time(rules);
         let mut due = None;
         self.note_level(level);
@@ -32,12 +34,15 @@ impl Round<'_> {
             if fell(self) {
                 self.next.withdrawal = None;
             }
-            return self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
+            self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
+            return Findings::default();
         }
         match self.take_back(Because::SeverityFell, &fallen, due.unwrap_or(self.now)) {
-            Progress::Waits | Progress::Relapsed => {}
+            Progress::Waits(findings) => return findings,
+            Progress::Relapsed => {}
             Progress::Done => self.next.withdrawal = None,
         }
+        Findings::default()
     }
 
     /// Notes since when the steps that have begun are not for the level.

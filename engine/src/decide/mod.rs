@@ -11,6 +11,7 @@ mod course;
 mod demand;
 mod fall;
 mod give_back;
+mod held;
 mod journal;
 mod ledger;
 mod operate;
@@ -31,7 +32,8 @@ pub use give_back::cede_refused;
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::course::Course;
+use self::course::{Course, Permits};
+use self::held::Findings;
 use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
@@ -90,24 +92,28 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     round.classify();
     round.hear_of_approvals();
     let course = round.course();
-    let course = round.unless_it_rests(course);
-    round.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
-    round.rests = matches!(course, Course::Rest(_) | Course::Hold(_));
-    round.is_silent = matches!(course, Course::Rest(_));
+    let mut course = round.unless_it_rests(course);
+    round.permits = course.permits();
     round.resume();
-    round.settle(&course);
+    round.settle();
     round.hear_of_operations();
-    match course {
-        Course::Withdraw(closing) => round.withdraw(closing),
-        Course::Recover(due) => round.recover(due),
-        Course::Stand(held) => round.next.held = Some(held),
-        Course::Rest(held) => round.rest(held),
-        Course::Observe => round.publish_plan(),
-        Course::Wait => round.wait_for_a_rule(),
-        Course::Hold(held) => round.hold(held),
-        Course::Climb => round.climb(),
-    }
+    let findings = loop {
+        round.permits = course.permits();
+        match round.follow(course) {
+            Followed::Turned(next) => course = next,
+            Followed::Done(findings) => break findings,
+        }
+    };
+    round.next.held = findings.most_pressing();
     round.finish()
+}
+
+/// Where following a course has led.
+enum Followed {
+    /// To its end in this decision, with what was found to hold the response.
+    Done(Findings),
+    /// To another course: a withdrawal is complete, or it is undone.
+    Turned(Course),
 }
 
 /// One decision in the making.
@@ -125,14 +131,8 @@ struct Round<'a> {
     wake_at: Option<Timestamp>,
     why: Vec<WhyNot>,
     report: bool,
-    /// Whether its course puts everything back, so that open intents are given up.
-    withdraws: bool,
-    /// Whether its course lets nothing be done about what is in force.
-    rests: bool,
-    /// Whether its course sends nothing at all.
-    is_silent: bool,
-    /// Whether its course is to publish the plan and to change nothing.
-    observes: bool,
+    /// What the course permits.
+    permits: Permits,
 }
 
 impl<'a> Round<'a> {
@@ -150,10 +150,7 @@ impl<'a> Round<'a> {
             wake_at: None,
             why: Vec::new(),
             report: false,
-            withdraws: false,
-            rests: false,
-            is_silent: false,
-            observes: false,
+            permits: Course::Observe.permits(),
         }
     }
 
@@ -230,9 +227,22 @@ impl<'a> Round<'a> {
         self.next.worst_severity = self.next.severity.into_iter().chain(self.next.worst_severity).min();
     }
 
+    fn follow(&mut self, course: Course) -> Followed {
+        Followed::Done(match course {
+            Course::Withdraw(closing) => self.withdraw(closing),
+            Course::Recover(due) => return self.recover(due),
+            Course::Stand(held) => Findings::from(held),
+            Course::Rest(held) => self.rest(held),
+            Course::Observe => self.publish_plan(),
+            Course::Wait => self.wait_for_a_rule(),
+            Course::Hold(held) => self.hold(held),
+            Course::Climb => self.climb(),
+        })
+    }
+
     /// A rule held and holds no longer, or none held yet: nothing new starts.
-    fn wait_for_a_rule(&mut self) {
-        self.next.held = None;
+    fn wait_for_a_rule(&mut self) -> Findings {
+        let mut findings = Findings::default();
         if self.next.classified_at.is_none() {
             let wait = format!(
                 "no rule of the policy holds, so nothing is applied, and the Incident closes after recovery.for; \
@@ -242,16 +252,13 @@ impl<'a> Round<'a> {
                 self.facts.incident.namespace,
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new(Reason::NotClassified, &wait));
+            findings.add(Held::new(Reason::NotClassified, &wait));
         }
-        self.watch_steps();
-        if self.relapses_are_used_up() {
-            self.next.held = Some(self.held_by_relapses());
-        }
-        if self.next.held.is_none() {
-            self.say_what_is_outstanding();
-        }
-        self.next.held = self.next.held.take().or_else(|| self.lost_pod());
+        findings.add(self.watch_steps());
+        findings.add(self.relapsed_too_often());
+        findings.add(self.outstanding());
+        findings.add(self.lost_pod());
+        findings
     }
 
     /// Derives what can be derived and packs up.

@@ -1,6 +1,7 @@
 //! From live objects to planned changes, or the reason why there is none.
 
 use super::climb::RELIST_IDLE;
+use super::held::Findings;
 use super::{Round, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -240,10 +241,8 @@ impl Round<'_> {
     }
 
     /// The plan of every step for this level, without any effect (mode Observe).
-    pub(super) fn publish_plan(&mut self) {
-        self.observes = true;
-        self.next.held = None;
-        let Some(level) = self.next.severity else { return };
+    pub(super) fn publish_plan(&mut self) -> Findings {
+        let Some(level) = self.next.severity else { return Findings::default() };
         self.wake_in(RELIST_IDLE);
         let is_plan = |change: &Change| matches!(change.state, ChangeState::Planned | ChangeState::Skipped);
         let (old, ended): (Vec<Change>, Vec<Change>) =
@@ -276,5 +275,6 @@ impl Round<'_> {
             self.pending(&step.name, reason, &text);
         }
         self.journal(planned);
+        Findings::default()
     }
 }

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Round;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
+use super::course::Writes;
 use crate::change::{Change, ChangeState, OperationType, cut};
 use crate::facts::{Look, LookResult};
 use crate::id::{ChangeId, TargetId};
@@ -74,7 +75,7 @@ impl Round<'_> {
             Pods::Free | Pods::Stuck(_) => {
                 let stuck = if let Pods::Stuck(stuck) = pods { stuck.as_slice() } else { &[] };
                 self.end_deletions(index, stuck);
-                if !self.rests {
+                if self.permits.writes == Writes::All {
                     self.delete_pods(index, stuck);
                 }
                 let why = self.why_stuck(&self.next.changes[index], stuck);
@@ -220,7 +221,6 @@ impl Round<'_> {
         }
         if waits {
             self.wake_in(RELIST_BUSY);
-            self.next.held = self.lost_pod_on_the_way_back();
         }
         waits
     }

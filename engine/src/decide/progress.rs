@@ -1,6 +1,7 @@
 //! Where every step stands: derived from its changes, each time anew.
 
 use super::Round;
+use super::course::StandingPlans;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Look, LookResult, Target};
@@ -69,9 +70,9 @@ impl Round<'_> {
         }
         self.next.steps = steps;
         // A plan stands in the status while somebody is to read it: in Observe, and for an approval.
-        let observes = self.observes;
+        let all = self.permits.plans == StandingPlans::All;
         self.next.changes.retain(|change| {
-            change.state != ChangeState::Planned || observes || asks_about.as_ref() == Some(&change.step)
+            change.state != ChangeState::Planned || all || asks_about.as_ref() == Some(&change.step)
         });
     }
 

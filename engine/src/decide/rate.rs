@@ -1,6 +1,7 @@
 //! The guardrails on the rate: how many responses, and how soon the next step.
 
 use super::Round;
+use super::held::Findings;
 use crate::facts::PolicyFact;
 use crate::incident::Held;
 use crate::period::{Period, after, clock_time};
@@ -36,7 +37,7 @@ impl Round<'_> {
     }
 
     /// Nothing new is applied. What is applied is watched, and recovery goes on.
-    pub(super) fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: Held) -> Findings {
         for step in self.ladder.clone() {
             if !super::is_begun(&self.next, &step.name) {
                 self.pending(
@@ -46,8 +47,9 @@ impl Round<'_> {
                 );
             }
         }
-        self.watch_steps();
-        self.next.held = Some(held);
+        let mut findings = self.watch_steps();
+        findings.add(held);
+        findings
     }
 
     /// Why the next step may not start so soon after the last one, if so.

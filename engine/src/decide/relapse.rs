@@ -7,6 +7,7 @@
 use jiff::SignedDuration;
 
 use super::Round;
+use super::course::Course;
 use crate::change::{Again, Change, ChangeState};
 use crate::incident::{Because, Held};
 use crate::policy::Severity;
@@ -78,13 +79,17 @@ impl Round<'_> {
         length.min(SignedDuration::from_hours(24 * 365))
     }
 
-    /// Whether the last relapse was one too many: nothing goes back by itself any more.
+    /// Whether the last relapse was one too many: nothing is reverted automatically any more.
     pub(super) fn relapses_are_used_up(&self) -> bool {
         self.next.relapses > 0
             && self.rules.is_some_and(|rules| self.next.relapses >= rules.recovery.relapses)
     }
 
-    pub(super) fn held_by_relapses(&self) -> Held {
+    /// What a person has to decide after the last relapse.
+    pub(super) fn relapsed_too_often(&self) -> Option<Held> {
+        if !self.relapses_are_used_up() {
+            return None;
+        }
         let number = self.next.relapses;
         let message = format!(
             "the response was withdrawn {number} time(s), and each time the emergency came back: the workload needs this \
@@ -92,16 +97,16 @@ impl Round<'_> {
             self.facts.incident.withdraw_command(),
             self.facts.incident.command("keep")
         );
-        Held::new(Reason::Relapsed, &message)
+        Some(Held::new(Reason::Relapsed, &message))
     }
 
-    /// After a relapse the response goes on in the same round.
-    pub(super) fn go_on_after_relapse(&mut self) {
+    /// Where the response goes after a relapse, in the same decision.
+    pub(super) fn course_after_relapse(&self) -> Course {
         let held = self.rules.and_then(|rules| self.too_many_incidents(rules));
         match (self.next.severity, held) {
-            (None, _) => self.wait_for_a_rule(),
-            (Some(_), Some(held)) => self.hold(held),
-            (Some(_), None) => self.climb(),
+            (None, _) => Course::Wait,
+            (Some(_), Some(held)) => Course::Hold(held),
+            (Some(_), None) => Course::Climb,
         }
     }
 

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 
 use super::Round;
 use super::course::Course;
+use super::held::Findings;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Brake, Look, LookResult, Own};
 use crate::incident::{Closing, Held};
@@ -88,7 +89,7 @@ impl Round<'_> {
     }
 
     /// Nothing is written. What is in force is watched, so that its state stays true.
-    pub(super) fn rest(&mut self, held: Held) {
+    pub(super) fn rest(&mut self, held: Held) -> Findings {
         if self.facts.state.held.as_ref().is_none_or(|old| old.reason != held.reason) {
             self.happen(held.reason.name(), &held.message);
         }
@@ -102,23 +103,24 @@ impl Round<'_> {
             }
         }
         self.next.quiet_until = None;
-        self.watch_steps();
+        let mut findings = self.watch_steps();
         if held.reason == Reason::Braked {
             self.wake_in(BRAKE_AGAIN);
         }
-        self.next.held = Some(held);
+        findings.add(held);
+        findings
     }
 
     /// After a rest the clocks of what is under way start anew, and after a pause so does what had failed.
     pub(super) fn resume(&mut self) {
-        if self.withdraws {
+        if self.permits.withdraws() {
             return;
         }
         // The brake may be engaged by now; then this waits for it, and is not lost.
         if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
             self.next.changes.iter_mut().for_each(start_anew);
         }
-        if self.is_silent || !self.has_rested() {
+        if !self.permits.may_write() || !self.has_rested() {
             return;
         }
         self.happen("Resumed", "the response goes on");

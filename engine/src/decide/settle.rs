@@ -17,7 +17,6 @@ use serde_json::Value;
 
 use super::Round;
 use super::climb::RELIST_IDLE;
-use super::course::Course;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
@@ -45,13 +44,13 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 impl Round<'_> {
     /// Settles everything that is under way, as far as this round can: open
     /// intents, and the traces of loans that somebody else has ended.
-    pub(super) fn settle(&mut self, course: &Course) {
+    pub(super) fn settle(&mut self) {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             self.edit(index, |round, change| {
                 if change.is_open_intent() {
-                    round.settle_intent(change, course, &mut turns);
-                } else if change.state == ChangeState::Reverting && !round.withdraws && !round.is_silent {
+                    round.settle_intent(change, &mut turns);
+                } else if change.state == ChangeState::Reverting && !round.permits.withdraws() && round.permits.may_write() {
                     round.give_back(change);
                 }
             });
@@ -66,29 +65,26 @@ impl Round<'_> {
         (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
-    fn settle_intent(&mut self, change: &mut Change, course: &Course, turns: &mut usize) {
+    fn settle_intent(&mut self, change: &mut Change, turns: &mut usize) {
         self.hear(change);
         if !change.is_open_intent() {
             return;
         }
-        let wanted_again =
-            change.again() == Again::Always && matches!(course, Course::Wait | Course::Hold(_));
-        let may_send = matches!(course, Course::Climb) || wanted_again;
         let gives_up = self.gives_up(change);
         if change.state == ChangeState::Held && gives_up.is_none() {
             return; // until a person decides
         }
-        let begins_to_withdraw = self.withdraws && !self.facts.state.is_withdrawing();
+        let begins_to_withdraw = self.permits.withdraws() && !self.facts.state.is_withdrawing();
         if !is_due(change.retry_at, self.now) && !begins_to_withdraw {
             return self.wake(change.retry_at);
         }
-        if may_send && change.conflicts() > 0 {
+        if self.permits.may_send(change.again()) && change.conflicts() > 0 {
             if *turns == 0 {
                 return self.wake_in(NEXT_TURN);
             }
             *turns -= 1;
         }
-        self.resolve(change, gives_up, may_send);
+        self.resolve(change, gives_up);
     }
 
     /// Takes in what the last effect answered.
@@ -172,10 +168,10 @@ impl Round<'_> {
 
     /// Why the intent is to be abandoned, if it is.
     fn gives_up(&self, change: &Change) -> Option<String> {
-        if self.is_silent {
+        if !self.permits.may_write() {
             return None; // to give up is to write
         }
-        if self.withdraws {
+        if self.permits.withdraws() {
             return Some("the response was withdrawn before it was applied".to_owned());
         }
         if change.state == ChangeState::Held {
@@ -196,7 +192,7 @@ impl Round<'_> {
         (answered && change.tries > step.retries).then_some(last)
     }
 
-    fn resolve(&mut self, change: &mut Change, gives_up: Option<String>, may_send: bool) {
+    fn resolve(&mut self, change: &mut Change, gives_up: Option<String>) {
         let Some(found) = self.look_at(&change.target) else { return };
         let target = match found {
             LookResult::Found(target) => target,
@@ -224,11 +220,11 @@ impl Round<'_> {
             }
             (Some(why), false) => self.fence(change, target, &why),
             // It may land yet, or be sent again when a rule holds again; after the timeout it is given up.
-            (None, _) if !may_send => {
+            (None, _) if !self.permits.may_send(change.again()) => {
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
                 self.wake_in(RELIST_IDLE);
-                self.wake(step.filter(|_| !self.is_silent));
+                self.wake(step.filter(|_| self.permits.may_write()));
             }
             (None, true) => self.intend_anew(change, target),
             (None, false) => self.send_again(change, target),
@@ -330,7 +326,7 @@ impl Round<'_> {
 
     /// No request of the intent can take effect any more.
     fn abandon(&mut self, change: &mut Change, why: &str) {
-        if self.withdraws {
+        if self.permits.withdraws() {
             if self.next.closing.is_none() && change.round > 1 {
                 change.set_again(Again::Possible); // the emergency may come back once more
             }

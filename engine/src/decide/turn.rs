@@ -67,7 +67,7 @@ impl Round<'_> {
     }
 
     /// What needs a person before anything new may start.
-    pub(super) fn trouble(&mut self) -> Option<Held> {
+    pub(super) fn trouble(&self) -> Option<Held> {
         for step in self.begun() {
             let failed: Vec<&Change> = self
                 .next
@@ -104,12 +104,12 @@ impl Round<'_> {
                 return Some(Held::new(Reason::OutcomeUnknown, &message));
             }
         }
-        self.next.held.take()
+        None
     }
 
-    /// When nothing (more) can be done although a rule holds, a person has to know.
-    pub(super) fn say_what_is_missing(&mut self, left: usize, turn: &Turn, level: Severity) {
-        let Some(first) = self.ladder.iter().find(|step| step.is_for(level)) else { return };
+    /// What holds the response when nothing (more) can be done although a rule holds.
+    pub(super) fn what_is_missing(&mut self, left: usize, turn: &Turn, level: Severity) -> Option<Held> {
+        let first = self.ladder.iter().find(|step| step.is_for(level))?;
         if left == 0 && matches!(turn, Turn::Next) {
             let message = &format!(
                 "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
@@ -119,22 +119,22 @@ impl Round<'_> {
             if self.facts.state.held.as_ref().is_none_or(|held| held.reason != Reason::LadderUsedUp) {
                 self.happen("LadderUsedUp", message);
             }
-            self.next.held = Some(Held::new(Reason::LadderUsedUp, message));
-            return;
+            return Some(Held::new(Reason::LadderUsedUp, message));
         }
-        let Some(classified) = self.next.classified_at else { return };
+        let classified = self.next.classified_at?;
         if self.next.changes.iter().any(|change| change.is_outstanding()) {
-            return;
+            return None;
         }
         let due = after(classified, first.timeout);
         if due > self.now {
-            return self.wake(Some(due));
+            self.wake(Some(due));
+            return None;
         }
         let why: Vec<String> =
             self.ladder.iter().filter_map(|step| self.why_nothing_of(&step.name)).collect();
         let first_three = why.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
         let withdraw = self.facts.incident.withdraw_command();
-        self.next.held = Some(if self.can_any_step_start(level) {
+        Some(if self.can_any_step_start(level) {
             let message = format!(
                 "a rule holds, and no change is in force. {first_three}. Each step starts as soon as it can. To see what \
                  keeps it from each object: `{}`. To close the Incident: `{withdraw}`",
@@ -147,7 +147,7 @@ impl Round<'_> {
                  close the Incident with `{withdraw}`"
             );
             Held::new(Reason::StepsBlocked, &message)
-        });
+        })
     }
 
     /// Whether a fact could still start a step for this level, or let an object join one.

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 use super::Round;
 use super::climb::RELIST_BUSY;
+use super::held::Findings;
 use super::recover::is_stuck;
 use crate::change::{Change, ChangeState};
 use crate::effect::Act;
@@ -26,7 +27,7 @@ fn let_go(change: &mut Change, reason: Reason, why: &str) {
 
 impl Round<'_> {
     /// Puts everything back at once, then closes.
-    pub(super) fn withdraw(&mut self, closing: Closing) {
+    pub(super) fn withdraw(&mut self, closing: Closing) -> Findings {
         self.next.withdrawal = None;
         self.next.quiet_until = None;
         if self.next.closing != Some(closing) {
@@ -48,7 +49,6 @@ impl Round<'_> {
                 self.happen(type_, &text);
             }
         }
-        self.next.held = None;
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             let only_fenced = change.fence().is_some() && !change.is_outstanding();
@@ -68,10 +68,13 @@ impl Round<'_> {
             self.let_go();
         }
         if self.next.owes_anything() {
-            self.say_what_is_outstanding();
-        } else if !self.waits_for_pods() {
-            self.close(closing);
+            return self.outstanding().into();
         }
+        if self.waits_for_pods() {
+            return self.lost_pod_on_the_way_back().into();
+        }
+        self.close(closing);
+        Findings::default()
     }
 
     /// Whether the change moves pods back to a scheduler that is not back itself. It is waited for as
@@ -156,7 +159,8 @@ impl Round<'_> {
         self.look.clear();
     }
 
-    pub(super) fn say_what_is_outstanding(&mut self) {
+    /// What cannot be reverted for now, if anything.
+    pub(super) fn outstanding(&self) -> Option<Held> {
         let closes = self.next.closing.is_some(); // only then fences are taken off
         let stuck = |change: &&Change| {
             (change.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
@@ -166,11 +170,9 @@ impl Round<'_> {
             let is_tried_again = |change: &Change| {
                 change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at().is_none()
             };
-            if self.next.changes.iter().any(is_tried_again) {
-                self.next.held =
-                    self.facts.state.held.clone().filter(|held| held.reason == Reason::CannotPutBack);
-            }
-            return;
+            let is_so = self.next.changes.iter().any(is_tried_again);
+            let said = self.facts.state.held.clone().filter(|_| is_so);
+            return said.filter(|held| held.reason == Reason::CannotPutBack);
         };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
@@ -182,6 +184,6 @@ impl Round<'_> {
             self.facts.incident.name,
             self.facts.incident.namespace
         );
-        self.next.held = Some(Held::new(Reason::CannotPutBack, &message));
+        Some(Held::new(Reason::CannotPutBack, &message))
     }
 }
