@@ -8,7 +8,7 @@ use super::plan::Plans;
 use super::turn::Turn;
 use super::{Round, is_begun};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, Stage, Target};
+use crate::facts::{Stage, Target};
 use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
@@ -102,7 +102,7 @@ impl Round<'_> {
         // A server that answers slowly is not to be kept busy with lists.
         let interval = interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE));
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
-        let listed = self.facts.looked.contains_key(&Look::Step(step.to_owned()));
+        let listed = self.facts.looked.listings.contains_key(step);
         match age {
             Some(age) if !listed && (!self.permits.may_write() || !self.has_rested()) => {
                 self.wake_in(interval - age);
@@ -214,7 +214,7 @@ impl Round<'_> {
                 && step.is_for(level)
                 && self.closed_by_when(&step).is_none();
             if may_start && self.is_listing_due(&step.name, RELIST_BUSY) {
-                let _ = self.looked(Look::Step(step.name.clone()));
+                let _ = self.listing(&step.name);
             }
         }
         !self.look.is_empty()

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Round;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use crate::change::Change;
-use crate::facts::{Demand, Look, LookResult};
+use crate::facts::{Demand, ListingRead, ObjectRead};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::period::after;
@@ -30,14 +30,13 @@ impl Round<'_> {
             return (Vec::new(), said.filter(|held| held.reason == Reason::AutoscalerStillNeedsIt));
         }
         self.wake_in(RELIST_IDLE);
-        match self.looked(Look::Step(step.name.clone())) {
+        match self.listing(&step.name) {
             None => return (Vec::new(), None),
-            Some(LookResult::Listed(_)) => {}
-            Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+            Some(ListingRead::Listed(_)) => {}
+            Some(ListingRead::Refused { why } | ListingRead::Failed { why }) => {
                 let why = format!("step {}: what the autoscalers want is not known: {why}", step.name);
                 return (Vec::new(), self.still_needed(step, &why, due));
             }
-            Some(LookResult::Found(_) | LookResult::Gone | LookResult::Own(_)) => return (Vec::new(), None),
         }
         let candidates: Vec<Change> =
             self.next.changes.iter().filter(|change| candidates.contains(&change.id)).cloned().collect();
@@ -72,13 +71,12 @@ impl Round<'_> {
             return Some(target.demand.clone());
         }
         Some(match self.look_at(&change.target)? {
-            LookResult::Found(target) if target.demand == Demand::None => {
+            ObjectRead::Found(target) if target.demand == Demand::None => {
                 Demand::Unknown("it is not described by the step any more".to_owned())
             }
-            LookResult::Found(target) => target.demand.clone(),
-            LookResult::Gone => Demand::None,
-            LookResult::Refused { why } | LookResult::Failed { why } => Demand::Unknown(why.clone()),
-            LookResult::Listed(_) | LookResult::Own(_) => Demand::Unknown("it was not read".to_owned()),
+            ObjectRead::Found(target) => target.demand.clone(),
+            ObjectRead::Gone => Demand::None,
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => Demand::Unknown(why.clone()),
         })
     }
 

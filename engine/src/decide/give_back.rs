@@ -19,7 +19,7 @@ use super::Round;
 use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
-use crate::facts::{Look, LookResult, Outcome, is_due};
+use crate::facts::{ObjectRead, Outcome, is_due};
 use crate::gitops::{self, is_pause};
 use crate::id::{IncidentId, ResourceVersion};
 use crate::incident::Closing;
@@ -61,11 +61,10 @@ impl Round<'_> {
         }
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
-            LookResult::Found(target) => self.put_back(change, &target.object, &target.version),
-            LookResult::Gone if change.is_in_force() => change.object_gone(),
-            LookResult::Gone => change.set_fence(None),
-            LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
-            LookResult::Listed(_) | LookResult::Own(_) => {}
+            ObjectRead::Found(target) => self.put_back(change, &target.object, &target.version),
+            ObjectRead::Gone if change.is_in_force() => change.object_gone(),
+            ObjectRead::Gone => change.set_fence(None),
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_put_back(change, why),
         }
     }
 
@@ -168,8 +167,8 @@ impl Round<'_> {
 
     /// Whether labels and annotations of the object, as it was read in this round, reach its pods.
     pub(super) fn metadata_propagates(&self, change: &Change) -> bool {
-        let read = match self.facts.looked.get(&Look::Object(change.target.clone())) {
-            Some(LookResult::Found(target)) => Some(target.as_ref()),
+        let read = match self.facts.looked.objects.get(&change.target) {
+            Some(ObjectRead::Found(target)) => Some(target.as_ref()),
             Some(_) | None => self.listed(&change.step, &change.target.uid),
         };
         read.is_some_and(|target| target.slots.metadata_propagates)

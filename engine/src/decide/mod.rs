@@ -36,7 +36,7 @@ use self::course::{Course, Permits};
 use self::held::Findings;
 use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
-use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
+use crate::facts::{Facts, ListingRead, Look, Looks, ObjectRead, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
 use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
@@ -302,14 +302,21 @@ impl<'a> Round<'a> {
     }
 
     /// The live read of an object, or None while it has to be asked for.
-    fn look_at(&mut self, target: &TargetId) -> Option<&'a LookResult> {
-        self.looked(Look::Object(target.clone()))
+    fn look_at(&mut self, target: &TargetId) -> Option<&'a ObjectRead> {
+        let found = self.facts.looked.objects.get(target);
+        self.or_ask(found, || Look::Object(target.clone()))
     }
 
-    fn looked(&mut self, look: Look) -> Option<&'a LookResult> {
-        let found = self.facts.looked.get(&look);
+    /// The listing of a step, or None while it has to be asked for.
+    fn listing(&mut self, step: &str) -> Option<&'a ListingRead> {
+        let found = self.facts.looked.listings.get(step);
+        self.or_ask(found, || Look::Step(step.to_owned()))
+    }
+
+    /// What was read, if it was; if not, it is asked for.
+    fn or_ask<T>(&mut self, found: Option<&'a T>, look: impl FnOnce() -> Look) -> Option<&'a T> {
         if found.is_none() {
-            self.look.insert(look);
+            self.look.insert(look());
         }
         found
     }

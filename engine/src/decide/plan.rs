@@ -5,7 +5,7 @@ use super::held::Findings;
 use super::{Round, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Stage, Target};
+use crate::facts::{ListingRead, Stage, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::reason::Reason;
@@ -70,19 +70,18 @@ impl Round<'_> {
     /// Plans a step on what its targets describe now. None while the listing
     /// has to be asked for, or when it failed: then the step says why.
     pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {
-        let listed = match self.looked(Look::Step(step.name.clone()))? {
-            LookResult::Listed(listing) => listing,
-            LookResult::Refused { why } => {
+        let listed = match self.listing(&step.name)? {
+            ListingRead::Listed(listing) => listing,
+            ListingRead::Refused { why } => {
                 self.pending(&step.name, Reason::CannotListTargets, why);
                 self.wake_in(RELIST_IDLE);
                 return None;
             }
-            LookResult::Failed { why } => {
+            ListingRead::Failed { why } => {
                 self.pending(&step.name, Reason::TargetsUnknown, why);
                 self.wake_in(super::climb::RELIST_BUSY);
                 return None;
             }
-            LookResult::Found(_) | LookResult::Gone | LookResult::Own(_) => return None,
         };
         // What was left alone and is not described any more needs no entry.
         let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);

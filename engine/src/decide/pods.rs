@@ -16,7 +16,7 @@ use super::Round;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::course::Writes;
 use crate::change::{Change, ChangeState, OperationType, cut};
-use crate::facts::{Look, LookResult};
+use crate::facts::ObjectRead;
 use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
 use crate::period::after;
@@ -50,13 +50,9 @@ impl Round<'_> {
         if let Some(target) = self.listed(&change.step, &change.target.uid) {
             return Some(target.pods.clone());
         }
-        match self.facts.looked.get(&Look::Object(change.target.clone()))? {
-            LookResult::Found(target) => Some(target.pods.clone()),
-            LookResult::Listed(_)
-            | LookResult::Own(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
+        match self.facts.looked.objects.get(&change.target)? {
+            ObjectRead::Found(target) => Some(target.pods.clone()),
+            ObjectRead::Gone | ObjectRead::Refused { .. } | ObjectRead::Failed { .. } => None,
         }
     }
 
@@ -227,15 +223,13 @@ impl Round<'_> {
 
     fn is_in_the_way(&mut self, index: usize, target: &TargetId) -> bool {
         let pods = match self.look_at(target) {
-            Some(LookResult::Found(target)) => target.pods.clone(),
+            Some(ObjectRead::Found(target)) => target.pods.clone(),
             None => return true,
-            Some(LookResult::Failed { .. }) => {
+            Some(ObjectRead::Failed { .. }) => {
                 self.wake_in(RELIST_IDLE);
                 return true;
             }
-            Some(
-                LookResult::Gone | LookResult::Refused { .. } | LookResult::Listed(_) | LookResult::Own(_),
-            ) => return false,
+            Some(ObjectRead::Gone | ObjectRead::Refused { .. }) => return false,
         };
         self.tend_pods_at(index, &pods);
         match &pods {

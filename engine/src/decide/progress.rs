@@ -4,7 +4,7 @@ use super::Round;
 use super::course::StandingPlans;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Target};
+use crate::facts::{ListingRead, Target};
 use crate::incident::{IncidentState, StepState, StepStatus, count};
 use crate::reason::Reason;
 use crate::rules::Step;
@@ -92,13 +92,9 @@ impl Round<'_> {
 
     /// The listed target with this uid, if this round has listed the step.
     pub(super) fn listed(&self, step: &str, uid: &str) -> Option<&Target> {
-        match self.facts.looked.get(&Look::Step(step.to_owned()))? {
-            LookResult::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
-            LookResult::Found(_)
-            | LookResult::Own(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
+        match self.facts.looked.listings.get(step)? {
+            ListingRead::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
+            ListingRead::Refused { .. } | ListingRead::Failed { .. } => None,
         }
     }
 }

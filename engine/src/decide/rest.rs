@@ -11,7 +11,7 @@ use super::Round;
 use super::course::Course;
 use super::held::Findings;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Brake, Look, LookResult, Own};
+use crate::facts::{Brake, Look, OwnLook};
 use crate::incident::{Closing, Held};
 use crate::intent::Response;
 use crate::reason::Reason;
@@ -43,7 +43,7 @@ impl Round<'_> {
             | Course::Hold(_)
             | Course::Climb => false,
         };
-        match self.brake() {
+        match &self.facts.looked.brake {
             Some(Brake::Engaged { why }) if !writes_nothing => {
                 let message = format!(
                     "{why}: nothing is applied, and nothing is reverted automatically. To continue: `firebreak brake off`. \
@@ -60,19 +60,6 @@ impl Round<'_> {
         }
     }
 
-    /// The brake as it was read for this decision.
-    fn brake(&self) -> Option<&Brake> {
-        match self.facts.looked.get(&Look::Brake)? {
-            LookResult::Own(Own::Brake(brake)) => Some(brake),
-            LookResult::Own(Own::Holder(_) | Own::Namespace { .. })
-            | LookResult::Listed(_)
-            | LookResult::Found(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
-        }
-    }
-
     /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
     /// other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
@@ -82,9 +69,9 @@ impl Round<'_> {
         if matters
             && !closes_for_a_person
             && self.next.resolved_at.is_none()
-            && !self.facts.looked.contains_key(&Look::Brake)
+            && self.facts.looked.brake.is_none()
         {
-            self.look.insert(Look::Brake);
+            self.look.insert(Look::Own(OwnLook::Brake));
         }
     }
 

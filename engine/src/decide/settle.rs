@@ -20,7 +20,7 @@ use super::climb::RELIST_IDLE;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
-use crate::facts::{LookResult, Outcome, Target, is_due};
+use crate::facts::{ObjectRead, Outcome, Target, is_due};
 use crate::id::digest;
 use crate::period::{Period, after};
 use crate::reason::Reason;
@@ -50,7 +50,10 @@ impl Round<'_> {
             self.edit(index, |round, change| {
                 if change.is_open_intent() {
                     round.settle_intent(change, &mut turns);
-                } else if change.state == ChangeState::Reverting && !round.permits.withdraws() && round.permits.may_write() {
+                } else if change.state == ChangeState::Reverting
+                    && !round.permits.withdraws()
+                    && round.permits.may_write()
+                {
                     round.give_back(change);
                 }
             });
@@ -195,9 +198,9 @@ impl Round<'_> {
     fn resolve(&mut self, change: &mut Change, gives_up: Option<String>) {
         let Some(found) = self.look_at(&change.target) else { return };
         let target = match found {
-            LookResult::Found(target) => target,
-            LookResult::Gone => return change.object_gone(),
-            LookResult::Refused { why } | LookResult::Failed { why } => {
+            ObjectRead::Found(target) => target,
+            ObjectRead::Gone => return change.object_gone(),
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => {
                 change.explain(Some((
                     Reason::CannotRead,
                     format!("whether it was applied cannot be read: {why}"),
@@ -205,7 +208,6 @@ impl Round<'_> {
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
-            LookResult::Listed(_) | LookResult::Own(_) => return,
         };
         let moved = change.base() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();

@@ -10,7 +10,7 @@ use super::recover::is_stuck;
 use super::relapse::Relapse;
 use crate::action::Autoscalers;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Stage, is_due};
+use crate::facts::{ObjectRead, Stage, is_due};
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
 use crate::period::after;
@@ -133,7 +133,7 @@ impl Round<'_> {
         if !self.is_listing_newer(&step.name, returned) {
             return Err(None);
         }
-        if self.looked(Look::Step(step.name.clone())).is_none() {
+        if self.listing(&step.name).is_none() {
             return Err(None);
         }
         // All that is not listed is read at once, or each would cost a round of reads.
@@ -147,12 +147,11 @@ impl Round<'_> {
                 Some(target) => Some((target.rollout.clone(), target.healthy)),
                 None => match self.look_at(&change.target) {
                     None => return Err(None),
-                    Some(LookResult::Found(target)) => Some((target.rollout.clone(), target.healthy)),
-                    Some(LookResult::Gone) => None,
-                    Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+                    Some(ObjectRead::Found(target)) => Some((target.rollout.clone(), target.healthy)),
+                    Some(ObjectRead::Gone) => None,
+                    Some(ObjectRead::Refused { why } | ObjectRead::Failed { why }) => {
                         return Err(Some(format!("{} cannot be read: {why}", change.target)));
                     }
-                    Some(LookResult::Listed(_) | LookResult::Own(_)) => None,
                 },
             };
             match found {

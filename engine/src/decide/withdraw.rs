@@ -8,7 +8,7 @@ use super::held::Findings;
 use super::recover::is_stuck;
 use crate::change::{Change, ChangeState};
 use crate::effect::Act;
-use crate::facts::{Look, LookResult, Outcome, Own};
+use crate::facts::{Look, NamespaceRead, ObjectRead, Outcome, OwnLook};
 use crate::incident::{Closing, Held};
 use crate::period::after;
 use crate::reason::Reason;
@@ -108,14 +108,9 @@ impl Round<'_> {
         };
         let is_back = match self.look_at(&before.target) {
             None => return false,
-            Some(LookResult::Found(target)) => target.rollout.0 == Verdict::True,
-            Some(LookResult::Gone) => true,
-            Some(
-                LookResult::Refused { .. }
-                | LookResult::Failed { .. }
-                | LookResult::Listed(_)
-                | LookResult::Own(_),
-            ) => false,
+            Some(ObjectRead::Found(target)) => target.rollout.0 == Verdict::True,
+            Some(ObjectRead::Gone) => true,
+            Some(ObjectRead::Refused { .. } | ObjectRead::Failed { .. }) => false,
         };
         if !is_back {
             self.wake_in(RELIST_BUSY);
@@ -138,13 +133,17 @@ impl Round<'_> {
             self.wake(due);
             return false;
         }
-        matches!(self.looked(Look::Namespace), Some(LookResult::Own(Own::Namespace { terminating: true })))
+        let read = self.facts.looked.namespace.as_ref();
+        match self.or_ask(read, || Look::Own(OwnLook::Namespace)) {
+            Some(NamespaceRead::Terminating) => true,
+            Some(NamespaceRead::Stays | NamespaceRead::Unknown(_)) | None => false,
+        }
     }
 
     fn was_refused(&self, change: &Change) -> bool {
-        let read = self.facts.looked.get(&Look::Object(change.target.clone()));
+        let read = self.facts.looked.objects.get(&change.target);
         let written = [Act::Return, Act::Fence, Act::HandBack].map(|act| self.answer(change, act));
-        matches!(read, Some(LookResult::Refused { .. }))
+        matches!(read, Some(ObjectRead::Refused { .. }))
             || written.iter().any(|answer| matches!(answer, Some(Outcome::Refused { code: 403 | 404, .. })))
     }
 
