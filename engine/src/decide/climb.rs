@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::held::Findings;
 use super::journal::STEPS;
+use super::next_step::NextStep;
 use super::plan::Plans;
-use super::turn::Turn;
-use super::{Round, is_begun};
+use super::{Deciding, is_begun};
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Stage, Target};
 use crate::gitops;
@@ -45,7 +45,7 @@ const READS_SHARE: i32 = 10;
 /// Intents that one status write records.
 const BATCH: usize = 100;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Tends the steps that have begun and starts the next one if it is its turn.
     pub(super) fn climb(&mut self) -> Findings {
         let Some(level) = self.next.severity else { return Findings::default() };
@@ -96,7 +96,7 @@ impl Round<'_> {
         self.ladder.iter().filter(|step| is_begun(&self.next, &step.name)).cloned().collect()
     }
 
-    /// Whether this round lists the targets of a step: it has, or they were
+    /// Whether this decision lists the targets of a step: it has, or they were
     /// last listed at least `interval` ago. If not, it is woken for it.
     pub(super) fn is_listing_due(&mut self, step: &str, interval: SignedDuration) -> bool {
         // A server that answers slowly is not to be kept busy with lists.
@@ -112,7 +112,7 @@ impl Round<'_> {
         }
     }
 
-    /// Whether this round lists the targets of a step anew, because the last listing is older than
+    /// Whether this decision lists the targets of a step anew, because the last listing is older than
     /// this moment or than a second. If not, it is woken for it.
     pub(super) fn is_listing_newer(&mut self, step: &str, than: Option<Timestamp>) -> bool {
         let age = self.facts.listing_age.get(step).copied();
@@ -172,8 +172,8 @@ impl Round<'_> {
 
     /// Starts the next step if it is its turn. What holds the response if none starts.
     fn start_next(&mut self, level: Severity) -> Option<Held> {
-        let turn = self.turn();
-        if matches!(turn, Turn::Next) && self.ask_for_listings(level) {
+        let next = self.next_step();
+        if matches!(next, NextStep::MayStart) && self.ask_for_listings(level) {
             return None;
         }
         let mut left = 0;
@@ -186,11 +186,11 @@ impl Round<'_> {
                 continue;
             }
             left += 1;
-            let waits = match &turn {
-                Turn::Next => None,
-                Turn::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
-                Turn::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
-                Turn::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
+            let waits = match &next {
+                NextStep::MayStart => None,
+                NextStep::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
+                NextStep::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
+                NextStep::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
             };
             if let Some(waits) = waits {
                 let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
@@ -203,7 +203,7 @@ impl Round<'_> {
                 Start::NotNow => {}
             }
         }
-        self.what_is_missing(left, &turn, level)
+        self.what_is_missing(left, &next, level)
     }
 
     /// Asks at once for the listings of all steps that might start, because each

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use crate::change::Change;
 use crate::facts::{Demand, ListingRead, ObjectRead};
@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::value::whole;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Those whose autoscaler wants no more than it was allowed before. The others wait, and say so.
     pub(super) fn wanted_no_more(
         &mut self,

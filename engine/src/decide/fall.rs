@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use super::held::Findings;
 use super::recover::Progress;
 use crate::change::{Again, ChangeState};
@@ -13,7 +13,7 @@ use crate::policy::{OnFailure, Severity};
 use crate::rules::Step;
 use crate::severity::earliest;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Puts back the steps that are not for this level and have not been for long enough, in waves.
     pub(super) fn put_back_what_fell(&mut self, level: Severity) -> Findings {
         let rules = self.rules.filter(|_| !self.relapses_are_used_up());
@@ -24,12 +24,13 @@ impl Round<'_> {
         for step in self.begun() {
             due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }
-        let is_due = |round: &Self, step: &Step| {
-            round.fallen_since(step).is_some_and(|since| after(since, quiet) <= round.now)
+        let is_due = |deciding: &Self, step: &Step| {
+            deciding.fallen_since(step).is_some_and(|since| after(since, quiet) <= deciding.now)
         };
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
-        let fell =
-            |round: &Self| round.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell);
+        let fell = |deciding: &Self| {
+            deciding.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)
+        };
         if fallen.is_empty() && !(fell(self) && self.has_wave()) {
             if fell(self) {
                 self.next.withdrawal = None;

@@ -15,7 +15,7 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
@@ -33,7 +33,7 @@ const TRACES: SignedDuration = SignedDuration::from_secs(300);
 /// Answers that did not help before that counts.
 const ENOUGH_TRIES: u8 = 3;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// One step further on the way back of the change at this place of the journal.
     pub(super) fn give_back_at(&mut self, index: usize) {
         self.edit(index, Self::give_back);
@@ -74,8 +74,8 @@ impl Round<'_> {
             Outcome::Refused { code, why, .. } => {
                 self.cannot_put_back(change, &format!("the API server answered {code}: {why}"));
             }
-            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
-            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Done(_) => {}
         }
@@ -165,7 +165,7 @@ impl Round<'_> {
         nothing_goes_back && self.metadata_propagates(change)
     }
 
-    /// Whether labels and annotations of the object, as it was read in this round, reach its pods.
+    /// Whether labels and annotations of the object, as it was read in this decision, reach its pods.
     pub(super) fn metadata_propagates(&self, change: &Change) -> bool {
         let read = match self.facts.looked.objects.get(&change.target) {
             Some(ObjectRead::Found(target)) => Some(target.as_ref()),
@@ -200,8 +200,8 @@ impl Round<'_> {
     fn hear_of_traces(&mut self, change: &mut Change) {
         match self.answer(change, Act::HandBack) {
             None | Some(Outcome::Done(_) | Outcome::Refused { .. }) => {}
-            Some(Outcome::Later { conflict: true, .. }) => self.met_a_conflict(change),
-            Some(Outcome::Later { conflict: false, after }) => {
+            Some(Outcome::Conflict) => self.met_a_conflict(change),
+            Some(Outcome::Throttled { after }) => {
                 self.try_later(change, after.unwrap_or_default());
             }
             Some(Outcome::Unclear { .. }) => self.try_later(change, SignedDuration::ZERO),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::facts::{Holder, Look, OwnLook, Target};
@@ -23,7 +23,7 @@ use crate::rules::Step;
 use crate::undo::{self, Loan};
 use crate::value::same;
 
-impl<'a> Round<'a> {
+impl<'a> Deciding<'a> {
     /// What other loans on the object mean for this step: its plan, with what it takes over and adopts.
     /// None while a live read has to be asked for.
     pub(super) fn plan_over_loans(

@@ -11,9 +11,12 @@ mod course;
 mod demand;
 mod fall;
 mod give_back;
+#[cfg(test)]
+mod given;
 mod held;
 mod journal;
 mod ledger;
+mod next_step;
 mod operate;
 mod plan;
 mod pods;
@@ -23,7 +26,6 @@ mod recover;
 mod relapse;
 mod rest;
 mod settle;
-mod turn;
 mod verify;
 mod wave;
 mod withdraw;
@@ -84,28 +86,28 @@ impl Decision {
 
 /// Decides. `rules` is the policy if it can be used.
 pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
-    let mut round = Round::new(facts, rules, now);
+    let mut deciding = Deciding::new(facts, rules, now);
     if facts.state.resolved_at.is_some() {
-        return round.finish();
+        return deciding.finish();
     }
-    round.open();
-    round.classify();
-    round.hear_of_approvals();
-    let course = round.course();
-    let mut course = round.unless_it_rests(course);
-    round.permits = course.permits();
-    round.resume();
-    round.settle();
-    round.hear_of_operations();
+    deciding.open();
+    deciding.classify();
+    deciding.hear_of_approvals();
+    let course = deciding.course();
+    let mut course = deciding.unless_it_rests(course);
+    deciding.permits = course.permits();
+    deciding.resume();
+    deciding.settle();
+    deciding.hear_of_operations();
     let findings = loop {
-        round.permits = course.permits();
-        match round.follow(course) {
+        deciding.permits = course.permits();
+        match deciding.follow(course) {
             Followed::Turned(next) => course = next,
             Followed::Done(findings) => break findings,
         }
     };
-    round.next.held = findings.most_pressing();
-    round.finish()
+    deciding.next.held = findings.most_pressing();
+    deciding.finish()
 }
 
 /// Where following a course has led.
@@ -117,7 +119,7 @@ enum Followed {
 }
 
 /// One decision in the making.
-struct Round<'a> {
+struct Deciding<'a> {
     facts: &'a Facts,
     rules: Option<&'a Rules>,
     now: Timestamp,
@@ -135,7 +137,7 @@ struct Round<'a> {
     permits: Permits,
 }
 
-impl<'a> Round<'a> {
+impl<'a> Deciding<'a> {
     fn new(facts: &'a Facts, rules: Option<&'a Rules>, now: Timestamp) -> Self {
         Self {
             facts,

@@ -2,7 +2,7 @@
 
 use super::climb::RELIST_IDLE;
 use super::held::Findings;
-use super::{Round, is_begun, journal};
+use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{ListingRead, Stage, Target};
@@ -66,7 +66,7 @@ fn may_join(change: &Change) -> bool {
     }
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Plans a step on what its targets describe now. None while the listing
     /// has to be asked for, or when it failed: then the step says why.
     pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {

@@ -12,7 +12,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Round;
+use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::course::Writes;
 use crate::change::{Change, ChangeState, OperationType, cut};
@@ -29,8 +29,8 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The most pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
 
-impl Round<'_> {
-    /// Looks after the pods of everything that the step has changed, as far as it was read in this round.
+impl Deciding<'_> {
+    /// Looks after the pods of everything that the step has changed, as far as it was read in this decision.
     pub(super) fn tend_pods(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -45,7 +45,7 @@ impl Round<'_> {
         }
     }
 
-    /// What this round has read of the pods of the changed object.
+    /// What this decision has read of the pods of the changed object.
     fn seen_pods(&self, change: &Change) -> Option<Pods> {
         if let Some(target) = self.listed(&change.step, &change.target.uid) {
             return Some(target.pods.clone());

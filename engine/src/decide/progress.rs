@@ -1,6 +1,6 @@
 //! Where every step stands: derived from its changes, each time anew.
 
-use super::Round;
+use super::Deciding;
 use super::course::StandingPlans;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
@@ -9,7 +9,7 @@ use crate::incident::{IncidentState, StepState, StepStatus, count};
 use crate::reason::Reason;
 use crate::rules::Step;
 
-impl Round<'_> {
+impl Deciding<'_> {
     pub(super) fn note(&mut self, step: &Step, plans: &Plans) {
         let counts = &mut self.step_status(&step.name).targets;
         counts.matched = plans.matched;
@@ -90,7 +90,7 @@ impl Round<'_> {
         })
     }
 
-    /// The listed target with this uid, if this round has listed the step.
+    /// The listed target with this uid, if this decision has listed the step.
     pub(super) fn listed(&self, step: &str, uid: &str) -> Option<&Target> {
         match self.facts.looked.listings.get(step)? {
             ListingRead::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),

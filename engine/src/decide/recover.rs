@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::course::Course;
 use super::held::Findings;
 use super::wave::{NextWave, Wave};
-use super::{Followed, Round};
+use super::{Deciding, Followed};
 use crate::change::{Change, ChangeState};
 use crate::facts::Stage;
 use crate::incident::{Because, Closing, Held, Withdrawal};
@@ -26,7 +26,7 @@ use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Step;
 
-/// How far a withdrawal in waves has come in this round.
+/// How far a withdrawal in waves has come in this decision.
 pub(super) enum Progress {
     /// Nothing is left that goes back by itself.
     Done,
@@ -36,7 +36,7 @@ pub(super) enum Progress {
     Relapsed,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Everything back in waves, then closed; or all but what only a person puts back.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
         let back: Vec<Step> = self.steps_that_go_back(|_| true);

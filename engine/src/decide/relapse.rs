@@ -6,7 +6,7 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
 use super::course::Course;
 use crate::change::{Again, Change, ChangeState};
 use crate::incident::{Because, Held};
@@ -22,7 +22,7 @@ pub(super) enum Relapse {
     NotHealthy(String),
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// The present wave is applied again; after a rule also what was put back before, if its step wants it.
     pub(super) fn relapse(&mut self, relapse: &Relapse) {
         let wave = self.next.withdrawal.take().map(|withdrawal| withdrawal.wave).unwrap_or_default();
@@ -116,5 +116,48 @@ impl Round<'_> {
             change.state == ChangeState::Reverted
                 && matches!(change.again(), Again::Always | Again::IfMatching)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+    use crate::incident::Closing;
+
+    fn after_relapses(number: u8) -> Given {
+        Given::pinned().with(|facts| facts.state.relapses = number)
+    }
+
+    #[test]
+    fn the_quiet_time_doubles_with_each_relapse_and_stays_bounded() {
+        for (relapses, minutes) in [(0, 5), (1, 10), (2, 20), (3, 40), (255, 365 * 24 * 60)] {
+            let given = after_relapses(relapses);
+            let quiet = given.deciding().quiet_time(&given.rules);
+            assert_eq!(quiet, SignedDuration::from_mins(minutes), "{relapses}");
+        }
+    }
+
+    #[test]
+    fn a_person_decides_after_the_last_relapse() {
+        for (relapses, reason) in [(0, None), (1, None), (2, Some(Reason::Relapsed))] {
+            let held = after_relapses(relapses).deciding().relapsed_too_often();
+            assert_eq!(held.map(|held| held.reason), reason, "{relapses}");
+        }
+    }
+
+    #[test]
+    fn a_relapse_turns_to_a_course_that_no_withdrawal_is() {
+        let quiet = Given::quiet();
+        assert!(matches!(quiet.deciding().course_after_relapse(), Course::Wait));
+        let pinned = Given::pinned();
+        assert!(matches!(pinned.deciding().course_after_relapse(), Course::Climb));
+        let none = Given::pinned().policy(|spec| {
+            spec["guardrails"] = serde_json::json!({"maxIncidents": {"count": 1, "per": "1h"}});
+        });
+        // Only an earlier response counts, and there is none.
+        assert!(matches!(none.deciding().course_after_relapse(), Course::Climb));
+        assert!(!Course::Wait.permits().withdraws());
+        assert!(Course::Withdraw(Closing::Recovered).permits().withdraws());
     }
 }

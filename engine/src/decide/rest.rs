@@ -7,7 +7,7 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
 use super::course::Course;
 use super::held::Findings;
 use crate::change::{Again, Change, ChangeState};
@@ -19,7 +19,7 @@ use crate::reason::Reason;
 /// How often the brake is read while it is engaged.
 const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// The same course, or a rest in its place if a person wants one.
     pub(super) fn unless_it_rests(&mut self, course: Course) -> Course {
         if matches!(course, Course::Withdraw(closing) if closing.is_for_a_person()) {
@@ -152,5 +152,43 @@ fn start_anew(change: &mut Change) {
         | ChangeState::Kept
         | ChangeState::Done
         | ChangeState::Skipped => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+    use crate::facts::Brake;
+
+    #[test]
+    fn after_a_pause_what_had_failed_is_tried_again_but_not_what_stands_without_a_record() {
+        let cases = [
+            (ChangeState::Failed, Reason::Refused, 1, ChangeState::Skipped),
+            (ChangeState::Failed, Reason::Refused, 2, ChangeState::Reverted),
+            (ChangeState::Failed, Reason::RecordNotKept, 1, ChangeState::Failed),
+            (ChangeState::Held, Reason::OutcomeUnknown, 1, ChangeState::Unclear),
+            (ChangeState::Applied, Reason::CannotRead, 1, ChangeState::Applied),
+        ];
+        for (state, reason, round, expected) in cases {
+            let given = Given::pinned().change_with("one", "a", state, |change| {
+                change.round = round;
+                change.explain(Some((reason.clone(), String::new())));
+            });
+            let mut change = given.facts.state.changes[0].clone();
+            start_anew(&mut change);
+            assert_eq!(change.state, expected, "{state:?} {reason} {round}");
+        }
+    }
+
+    #[test]
+    fn the_brake_stops_what_writes_and_not_what_a_person_asks_to_be_reverted() {
+        let braked = Given::pinned()
+            .with(|facts| facts.looked.brake = Some(Brake::Engaged { why: "it is engaged".to_owned() }));
+        let held = || Held::new(Reason::PolicyUnavailable, "");
+        let rests = |course: Course| matches!(braked.deciding().unless_it_rests(course), Course::Rest(_));
+        assert!(rests(Course::Climb) && rests(Course::Wait) && rests(Course::Withdraw(Closing::Recovered)));
+        assert!(!rests(Course::Observe) && !rests(Course::Withdraw(Closing::Withdrawn)));
+        assert!(!rests(Course::Stand(held())), "it owes nothing, so it writes nothing");
     }
 }

@@ -15,7 +15,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_IDLE;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
@@ -41,20 +41,20 @@ const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
 /// The longest Retry-After that is believed.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
-impl Round<'_> {
-    /// Settles everything that is under way, as far as this round can: open
+impl Deciding<'_> {
+    /// Settles everything that is under way, as far as this decision can: open
     /// intents, and the traces of loans that somebody else has ended.
     pub(super) fn settle(&mut self) {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
-            self.edit(index, |round, change| {
+            self.edit(index, |deciding, change| {
                 if change.is_open_intent() {
-                    round.settle_intent(change, &mut turns);
+                    deciding.settle_intent(change, &mut turns);
                 } else if change.state == ChangeState::Reverting
-                    && !round.permits.withdraws()
-                    && round.permits.may_write()
+                    && !deciding.permits.withdraws()
+                    && deciding.permits.may_write()
                 {
-                    round.give_back(change);
+                    deciding.give_back(change);
                 }
             });
         }
@@ -109,7 +109,7 @@ impl Round<'_> {
                 self.try_later(change, SignedDuration::ZERO);
                 change.explain(Some((Reason::Refused, format!("the API server answered {code}: {why}"))));
             }
-            Outcome::Later { conflict: true, .. } => {
+            Outcome::Conflict => {
                 change.state = ChangeState::Intended;
                 self.met_a_conflict(change);
                 change.explain(Some((
@@ -117,7 +117,7 @@ impl Round<'_> {
                     "somebody else wrote the object in between".to_owned(),
                 )));
             }
-            Outcome::Later { conflict: false, after } => {
+            Outcome::Throttled { after } => {
                 change.state = ChangeState::Intended;
                 self.try_later(change, after.unwrap_or_default());
                 let throttled = "the API server asked to try again later (429)";
@@ -149,8 +149,8 @@ impl Round<'_> {
     fn hear_about_fence(&mut self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             Outcome::Done(_) => {}
-            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
-            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Refused { .. } => change.reason = Some(Reason::FenceRefused),
         }
@@ -373,4 +373,64 @@ fn jitter(change: &Change, most: i64) -> SignedDuration {
 /// The moment of the last Applied of these changes.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
     changes.filter_map(|change| change.applied_at()).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::course::Course;
+    use super::super::given::{Given, NOW, at};
+    use super::*;
+    use crate::incident::{Closing, Held};
+
+    fn open(edit: impl FnOnce(&mut Change)) -> Given {
+        Given::pinned().change_with("one", "a", ChangeState::Intended, |change| {
+            change.joined_at = Some(at(NOW - 10));
+            edit(change);
+        })
+    }
+
+    fn gives_up(given: &Given, course: &Course) -> bool {
+        let mut deciding = given.deciding();
+        deciding.permits = course.permits();
+        deciding.gives_up(&given.facts.state.changes[0]).is_some()
+    }
+
+    #[test]
+    fn an_intent_is_given_up_after_its_retries_its_time_or_with_the_response() {
+        let fresh = open(|_| {});
+        assert!(!gives_up(&fresh, &Course::Climb));
+        assert!(gives_up(&fresh, &Course::Withdraw(Closing::Withdrawn)));
+        assert!(gives_up(&open(|change| change.tries = 200), &Course::Climb));
+        assert!(gives_up(&open(|change| change.joined_at = Some(at(NOW - 121))), &Course::Climb));
+        assert!(gives_up(&open(|change| change.set_fence(Some("nonce".to_owned()))), &Course::Climb));
+        // To give up is to write.
+        let rest = Course::Rest(Held::new(Reason::Paused, ""));
+        assert!(!gives_up(&open(|change| change.tries = 200), &rest));
+    }
+
+    #[test]
+    fn tries_wait_longer_each_time_and_never_for_more_than_a_minute() {
+        let given = open(|_| {});
+        let mut change = given.facts.state.changes[0].clone();
+        for tries in 0..=u8::MAX {
+            change.tries = tries;
+            let wait = backoff(&change);
+            assert!(wait >= SignedDuration::from_millis(500) && wait <= LONGEST_WAIT, "{tries}: {wait}");
+            assert_eq!(wait, backoff(&change), "the same facts lead to the same decision");
+        }
+    }
+
+    #[test]
+    fn targets_that_met_a_conflict_are_tried_in_smaller_batches_down_to_one() {
+        for (conflicts, batch) in [(0, 16), (1, 8), (2, 4), (4, 1), (200, 1)] {
+            let mut given = open(|_| {});
+            for _ in 0..conflicts {
+                let deciding = given.deciding();
+                let mut change = given.facts.state.changes[0].clone();
+                deciding.met_a_conflict(&mut change);
+                given.facts.state.changes[0] = change;
+            }
+            assert_eq!(given.deciding().turns_after_conflicts(), batch, "{conflicts}");
+        }
+    }
 }

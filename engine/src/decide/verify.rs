@@ -1,6 +1,6 @@
 //! Whether a step helped, and what others did to its targets meanwhile.
 
-use super::Round;
+use super::Deciding;
 use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, Target};
@@ -11,8 +11,8 @@ use crate::undo;
 use crate::value::same;
 use crate::verdict::Verdict;
 
-impl Round<'_> {
-    /// Asks the checks of a step whose targets were listed in this round.
+impl Deciding<'_> {
+    /// Asks the checks of a step whose targets were listed in this decision.
     pub(super) fn verify(&mut self, step: &Step) {
         if step.verify.is_none() {
             return;

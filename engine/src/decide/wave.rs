@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_BUSY;
 use super::held::Findings;
 use super::recover::is_stuck;
@@ -45,7 +45,7 @@ enum Candidates {
     Stuck,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     pub(super) fn has_wave(&self) -> bool {
         self.next.withdrawal.as_ref().is_some_and(|withdrawal| !withdrawal.wave.is_empty())
     }
@@ -127,7 +127,7 @@ impl Round<'_> {
         }
     }
 
-    /// Whether these objects have rolled out and are healthy. Without a listing in this round nothing is known.
+    /// Whether these objects have rolled out and are healthy. Without a listing in this decision nothing is known.
     fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
         let returned = back.iter().filter_map(|change| change.returned_at()).max();
         if !self.is_listing_newer(&step.name, returned) {
@@ -136,7 +136,7 @@ impl Round<'_> {
         if self.listing(&step.name).is_none() {
             return Err(None);
         }
-        // All that is not listed is read at once, or each would cost a round of reads.
+        // All that is not listed is read at once, or each would cost a pass of reads.
         let unlisted: Vec<&&Change> =
             back.iter().filter(|change| self.listed(&step.name, &change.target.uid).is_none()).collect();
         if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_BUSY;
 use super::held::Findings;
 use super::recover::is_stuck;
@@ -25,7 +25,7 @@ fn let_go(change: &mut Change, reason: Reason, why: &str) {
     }
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Puts everything back at once, then closes.
     pub(super) fn withdraw(&mut self, closing: Closing) -> Findings {
         self.next.withdrawal = None;
@@ -184,5 +184,43 @@ impl Round<'_> {
             self.facts.incident.namespace
         );
         Some(Held::new(Reason::CannotPutBack, &message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+
+    fn cannot_go_back(change: &mut Change) {
+        change.explain(Some((Reason::CannotPutBack, "answered 403".to_owned())));
+    }
+
+    #[test]
+    fn what_cannot_be_reverted_is_counted_and_the_message_names_the_way_out() {
+        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        assert_eq!(given.deciding().outstanding(), None);
+        let given = given.change_with("one", "b", ChangeState::Reverting, cannot_go_back).change_with(
+            "two",
+            "c",
+            ChangeState::Applied,
+            cannot_go_back,
+        );
+        let held = given.deciding().outstanding().unwrap();
+        assert_eq!((held.reason, held.stops), (Reason::CannotPutBack, false));
+        for words in ["2 object(s)", "serving/b: answered 403", "kubectl annotate incident outage -n serving"]
+        {
+            assert!(held.message.contains(words), "no {words} in {}", held.message);
+        }
+    }
+
+    #[test]
+    fn what_is_tried_again_at_this_moment_still_holds_the_response() {
+        let given = Given::pinned()
+            .change_with("one", "a", ChangeState::Reverting, |change| change.tries = 1)
+            .with(|facts| facts.state.held = Some(Held::new(Reason::CannotPutBack, "as before")));
+        assert_eq!(given.deciding().outstanding().map(|held| held.message), Some("as before".to_owned()));
+        let given = given.with(|facts| facts.state.held = Some(Held::new(Reason::StepFailed, "another")));
+        assert_eq!(given.deciding().outstanding(), None);
     }
 }

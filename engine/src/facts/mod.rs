@@ -138,10 +138,10 @@ pub enum Outcome {
         /// The fields it named.
         fields: Vec<String>,
     },
-    /// 409 or 429: try again.
-    Later {
-        /// Whether another write came first (409).
-        conflict: bool,
+    /// 409: another write came first. Try again.
+    Conflict,
+    /// 429: try again later.
+    Throttled {
         /// Retry-After.
         after: Option<SignedDuration>,
     },
@@ -158,7 +158,8 @@ impl Outcome {
         match self {
             Self::Done(_) => "Done",
             Self::Refused { .. } => "Refused",
-            Self::Later { .. } => "Later",
+            Self::Conflict => "Conflict",
+            Self::Throttled { .. } => "Throttled",
             Self::Unclear { .. } => "Unclear",
         }
     }

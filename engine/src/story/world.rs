@@ -327,7 +327,7 @@ impl World {
                 self.operator_notices(&effect.target.name, &object);
                 Outcome::Done(object)
             }
-            Answer::Conflict => Outcome::Later { conflict: true, after: None },
+            Answer::Conflict => Outcome::Conflict,
             Answer::NotFound => {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }
