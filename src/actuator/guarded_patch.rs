@@ -67,11 +67,11 @@ fn asked_to_wait(headers: &HeaderMap) -> Option<SignedDuration> {
 fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
     let why = reasons(status);
     match status.code {
-        409 => Outcome::Later { conflict: true, after: None },
+        409 => Outcome::Conflict,
         429 => {
             let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             let told = SignedDuration::from_secs(seconds.into());
-            Outcome::Later { conflict: false, after: Some(told.max(asked.unwrap_or_default())) }
+            Outcome::Throttled { after: Some(told.max(asked.unwrap_or_default())) }
         }
         400 | 401 | 403 | 404 | 405 | 410 | 413 | 415 | 422 => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -151,8 +151,8 @@ mod tests {
         for code in [500, 502, 503, 504, 0] {
             assert!(matches!(answered(code), Outcome::Unclear { .. }), "{code}");
         }
-        assert!(matches!(answered(409), Outcome::Later { conflict: true, .. }));
-        assert!(matches!(answered(429), Outcome::Later { conflict: false, .. }));
+        assert!(matches!(answered(409), Outcome::Conflict));
+        assert!(matches!(answered(429), Outcome::Throttled { .. }));
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         headers.insert(RETRY_AFTER, "7".parse().unwrap());
         let seven = Some(SignedDuration::from_secs(7));
         assert_eq!(asked_to_wait(&headers), seven);
-        let Outcome::Later { after, .. } =
+        let Outcome::Throttled { after } =
             outcome(&Status { code: 429, ..Status::failure("no", "Slow") }, seven)
         else {
             panic!("429 is tried again")

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{self as engine, Decision};
-use firebreak_engine::facts::{Facts, Look, LookResult};
+use firebreak_engine::facts::{Facts, Look};
 use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -54,18 +54,23 @@ pub async fn decide(
             return Looked { decision, is_complete: true, listed, reads_took };
         }
         let now = Instant::now();
-        listed.extend(decision.look.iter().filter_map(|look| match look {
-            Look::Step(step) => Some((step.clone(), now)),
-            Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace => None,
-        }));
+        let (mut steps, mut objects, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+        for look in decision.look {
+            match look {
+                Look::Step(step) => steps.push(step),
+                Look::Object(target) => objects.push(target),
+                Look::Own(look) => ours.push(look),
+            }
+        }
+        listed.extend(steps.iter().map(|step| (step.clone(), now)));
         let namespace = &facts.incident.namespace;
-        let (of_ours, of_targets): (Vec<Look>, Vec<Look>) = decision.look.into_iter().partition(Look::is_own);
         let (targets, ours) = tokio::join!(
-            targets::look(kinds, account, namespace, &facts.state, rules, of_targets),
-            own_looks(own, of_ours),
+            targets::look(kinds, account, namespace, &facts.state, rules, steps, objects),
+            own.look(ours),
         );
         reads_took = reads_took.max(Some(now.elapsed()));
-        facts.looked.extend(targets.into_iter().chain(ours));
+        facts.looked.extend(targets);
+        facts.looked.extend(ours);
     }
     // What is still not known is not acted on; the next pass reads again.
     let mut decision = engine::decide(facts, rules, Timestamp::now());
@@ -74,15 +79,6 @@ pub async fn decide(
     decision.happened.clear();
     decision.report = false;
     Looked { decision, is_complete: false, listed, reads_took }
-}
-
-async fn own_looks(own: OwnReads<'_>, looks: Vec<Look>) -> Vec<(Look, LookResult)> {
-    let mut found = Vec::new();
-    for look in looks {
-        let result = own.look(&look).await;
-        found.push((look, result));
-    }
-    found
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Live reads that the operator makes under its own name: other Incidents, the
 //! brake, and the namespace of the Incident.
 
-use firebreak_engine::facts::{Brake, Look, LookResult, Own};
+use firebreak_engine::facts::{Brake, Looked, NamespaceRead, OwnLook};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
@@ -21,16 +21,20 @@ pub struct OwnReads<'a> {
 }
 
 impl OwnReads<'_> {
-    /// Performs one of these reads.
-    pub async fn look(&self, look: &Look) -> LookResult {
-        match look {
-            Look::Holder(incident) => LookResult::Own(Own::Holder(self.holders.holder(incident).await)),
-            Look::Brake => LookResult::Own(Own::Brake(self.brake().await)),
-            Look::Namespace => self.own_namespace().await,
-            Look::Step(_) | Look::Object(_) => {
-                LookResult::Failed { why: "targets are read as the ServiceAccount".to_owned() }
+    /// Performs these reads.
+    pub async fn look(&self, looks: Vec<OwnLook>) -> Looked {
+        let mut looked = Looked::default();
+        for look in looks {
+            match look {
+                OwnLook::Holder(incident) => {
+                    let holder = self.holders.holder(&incident).await;
+                    looked.holders.insert(incident, holder);
+                }
+                OwnLook::Brake => looked.brake = Some(self.brake().await),
+                OwnLook::Namespace => looked.namespace = Some(self.own_namespace().await),
             }
         }
+        looked
     }
 
     async fn brake(&self) -> Brake {
@@ -40,15 +44,14 @@ impl OwnReads<'_> {
         }
     }
 
-    async fn own_namespace(&self) -> LookResult {
+    async fn own_namespace(&self) -> NamespaceRead {
         let api: Api<Namespace> = Api::all(self.holders.client.clone());
         match retry::find(self.namespace, || api.get(self.namespace)).await {
-            Ok(found) => LookResult::Own(Own::Namespace {
-                terminating: found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()),
-            }),
+            Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_none() => NamespaceRead::Stays,
+            Ok(_) => NamespaceRead::Terminating,
             Err(error) => {
                 let why = retry::explain(&error);
-                LookResult::Failed { why: format!("namespace {} cannot be read: {why}", self.namespace) }
+                NamespaceRead::Unknown(format!("namespace {} cannot be read: {why}", self.namespace))
             }
         }
     }

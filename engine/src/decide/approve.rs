@@ -9,13 +9,13 @@
 
 use serde_json::json;
 
-use super::Round;
+use super::Deciding;
 use super::plan::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::expression::FieldValue;
 use crate::facts::Stage;
 use crate::id::digest;
-use crate::incident::{ApprovalState, ApprovalStatus, Held, TimelineEntry};
+use crate::incident::{ApprovalState, ApprovalStatus, AskedApproval, Held};
 use crate::intent::Approval;
 use crate::period::{Period, after};
 use crate::policy::StepApproval;
@@ -25,19 +25,13 @@ use crate::rules::{SeverityRule, Step};
 /// What is well of the nodes, workloads or objects of a signal.
 const WELL: [&str; 3] = ["ready", "available", "healthy"];
 
-/// The entry of the timeline that asks for an approval.
-const NEEDED: &str = "ApprovalNeeded";
-
-/// All that the timeline says about approvals.
-const ABOUT: [&str; 5] = [NEEDED, "Approved", "ApprovalUsed", "ApprovalVoid", "ApprovalExpired"];
-
 /// Why a plan must be approved.
 pub(super) struct Needed {
     reason: Reason,
     why: String,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Takes in the approvals that are new, and takes back those that are too old.
     pub(super) fn hear_of_approvals(&mut self) {
         // A step whose status went with its policy for a while comes back without a plan, so that none
@@ -68,6 +62,7 @@ impl Round<'_> {
         let status = &mut self.next.steps[index];
         let fits = status.plan_hash.as_ref() == Some(&given.plan_hash);
         let state = if fits { ApprovalState::Valid } else { ApprovalState::Void };
+        status.asked = None;
         status.approval = Some(ApprovalStatus {
             plan_hash: given.plan_hash.clone(),
             approved_by: given.approved_by.clone(),
@@ -105,7 +100,9 @@ impl Round<'_> {
     }
 
     fn end_approval(&mut self, index: usize, state: ApprovalState) {
-        if let Some(approval) = &mut self.next.steps[index].approval {
+        let status = &mut self.next.steps[index];
+        status.asked = None;
+        if let Some(approval) = &mut status.approval {
             approval.state = state;
         }
     }
@@ -126,11 +123,11 @@ impl Round<'_> {
         }
     }
 
-    /// Whether a person lets this plan be carried out. If not, the response is held, the plan stands in the
-    /// status for the person to see, and the message says how to approve it.
-    pub(super) fn may_carry_out(&mut self, step: &Step, plans: &Plans) -> bool {
-        let Some(needed) = self.approval_needed(step, plans) else { return true };
-        let Some(hash) = self.plan_hash(step, plans) else { return true };
+    /// What a person must approve before this plan is carried out, if they have not. The plan then stands in
+    /// the status for them to read, and the message says how to approve it.
+    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans) -> Option<Held> {
+        let needed = self.approval_needed(step, plans)?;
+        let hash = self.plan_hash(step, plans)?;
         let index = self.step_index(&step.name);
         if let Some(known) = self.next.steps[index].approval.clone() {
             let by = &known.approved_by;
@@ -141,9 +138,9 @@ impl Round<'_> {
                         "ApprovalUsed",
                         &format!("step {}: carried out as {by} has approved", step.name),
                     );
-                    return true;
+                    return None;
                 }
-                (ApprovalState::Used, true) => return true,
+                (ApprovalState::Used, true) => return None,
                 (ApprovalState::Valid, false) => {
                     self.end_approval(index, ApprovalState::Void);
                     let changed = format!("step {}: the plan has changed since {by} approved it", step.name);
@@ -152,11 +149,10 @@ impl Round<'_> {
                 (ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _) => {}
             }
         }
-        self.await_approval(step, plans, &needed, index);
-        false
+        Some(self.await_approval(step, plans, &needed, index))
     }
 
-    fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) {
+    fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) -> Held {
         let again = match &self.next.steps[index].approval {
             Some(known) if known.state == ApprovalState::Expired => {
                 format!("The approval by {} has expired. ", known.approved_by)
@@ -175,32 +171,29 @@ impl Round<'_> {
             self.facts.incident.command_for_step("approve", &step.name),
             self.facts.incident.withdraw_command()
         );
-        self.tell_of_need(step, &format!("{} object(s), and {}", plans.new_targets(), needed.why));
+        self.tell_of_need(step, plans, needed);
         // What is not planned any more is not to be approved either.
         self.next.changes.retain(|change| change.state != ChangeState::Planned || change.step != step.name);
         self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
         self.journal(plans.refused.iter().cloned());
         self.pending(&step.name, needed.reason.clone(), &message);
-        self.next.held = Some(Held::new(needed.reason.clone(), &message).of_step(&step.name));
+        Held::new(needed.reason.clone(), &message).of_step(&step.name)
     }
 
-    /// Says it when it begins, and while something else holds the response too no second time.
-    fn tell_of_need(&mut self, step: &Step, need: &str) {
-        let text = format!("step {}: {need}", step.name);
+    /// Says once what a person is asked to approve: not again while they are asked, and not again when
+    /// something else held the response meanwhile.
+    fn tell_of_need(&mut self, step: &Step, plans: &Plans, needed: &Needed) {
+        let objects = u32::try_from(plans.new_targets()).unwrap_or(u32::MAX);
+        let asked = AskedApproval { reason: needed.reason.clone(), objects };
         let is_told = match self.facts.state.held.as_ref().filter(|held| held.stops) {
             Some(held) if held.step.as_ref() == Some(&step.name) => true,
-            Some(_) => {
-                let prefix = format!("step {}: ", step.name);
-                let is_about_it = |entry: &&TimelineEntry| {
-                    ABOUT.contains(&entry.type_.as_str()) && entry.message.starts_with(&prefix)
-                };
-                let newest = self.next.timeline.iter().rev().find(is_about_it);
-                newest.is_some_and(|entry| entry.type_ == NEEDED && entry.message == text)
-            }
+            Some(_) => self.next.step(&step.name).is_some_and(|status| status.asked.as_ref() == Some(&asked)),
             None => false,
         };
+        self.step_status(&step.name).asked = Some(asked);
         if !is_told {
-            self.happen(NEEDED, &text);
+            let text = format!("step {}: {objects} object(s), and {}", step.name, needed.why);
+            self.happen("ApprovalNeeded", &text);
         }
     }
 
@@ -330,4 +323,58 @@ fn row(change: &Change) -> String {
         })
         .collect();
     json!([change.target, fields]).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::{Given, target};
+    use super::*;
+    use crate::id::ChangeId;
+    use crate::reason::Reason;
+
+    fn planned(object: &str, after: &str) -> Change {
+        let fields = vec![FieldChange {
+            path: "/spec/replicas".parse().unwrap(),
+            before: Some(json!("4")),
+            after: Some(json!(after)),
+            created: None,
+            owner: None,
+            ceded_to: None,
+        }];
+        Change::planned(ChangeId::of("incident", "one", object), "one", target(object), fields)
+    }
+
+    #[test]
+    fn a_row_of_the_plan_names_the_object_and_the_values_and_nothing_that_moves_by_itself() {
+        let change = planned("a", "0");
+        let mut later = change.clone();
+        later.tries = 3;
+        later.explain(Some((Reason::Conflict, "somebody else wrote it".to_owned())));
+        assert_eq!(row(&change), row(&later));
+        assert_ne!(row(&change), row(&planned("b", "0")));
+        assert_ne!(row(&change), row(&planned("a", "1")));
+    }
+
+    #[test]
+    fn a_need_is_told_once_though_something_else_holds_the_response_meanwhile() {
+        let ask = |given: &Given, why: &Needed| {
+            let mut deciding = given.deciding();
+            let step = given.rules.steps[0].clone();
+            deciding.tell_of_need(&step, &Plans::default(), why);
+            let told = deciding.happened.iter().filter(|entry| entry.type_ == "ApprovalNeeded").count();
+            (told, deciding.next)
+        };
+        let needed = |reason| Needed { reason, why: "why".to_owned() };
+        let (told, next) = ask(&Given::pinned(), &needed(Reason::ApprovalRequired));
+        assert_eq!(told, 1);
+        // Another step failed since.
+        let failed = Given::pinned().with(|facts| {
+            facts.state = next;
+            facts.state.held = Some(Held::new(Reason::StepFailed, "why"));
+        });
+        assert_eq!(ask(&failed, &needed(Reason::ApprovalRequired)).0, 0);
+        assert_eq!(ask(&failed, &needed(Reason::TooManyTargets)).0, 1, "another need is told");
+        let answered = failed.with(|facts| facts.state.steps[0].asked = None);
+        assert_eq!(ask(&answered, &needed(Reason::ApprovalRequired)).0, 1);
+    }
 }

@@ -2,12 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::held::Findings;
 use super::journal::STEPS;
+use super::next_step::NextStep;
 use super::plan::Plans;
-use super::turn::Turn;
-use super::{Round, is_begun};
+use super::{Deciding, is_begun};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, Stage, Target};
+use crate::facts::{Stage, Target};
 use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
@@ -25,6 +26,16 @@ enum Joining {
     Closed,
 }
 
+/// What became of a step that has not begun.
+enum Start {
+    /// It has begun, so no other starts in its place.
+    Begun,
+    /// A person must approve it first, and no other starts in its place.
+    Asks(Held),
+    /// It cannot start now, and says why; the next may.
+    NotNow,
+}
+
 /// How often the targets of a step are listed while it is not verified.
 pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
 /// How often they are listed when there is nothing to wait for.
@@ -34,47 +45,38 @@ const READS_SHARE: i32 = 10;
 /// Intents that one status write records.
 const BATCH: usize = 100;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Tends the steps that have begun and starts the next one if it is its turn.
-    pub(super) fn climb(&mut self) {
-        let Some(level) = self.next.severity else { return };
-        self.next.held = None;
-        self.put_back_what_fell(level);
-        let notice = self.next.held.take();
+    pub(super) fn climb(&mut self) -> Findings {
+        let Some(level) = self.next.severity else { return Findings::default() };
+        let mut findings = self.put_back_what_fell(level);
         self.release_what_was_taken_over();
         self.notice_rise(level);
         for step in self.begun() {
-            self.tend(&step, Joining::Open);
+            findings.add(self.tend(&step, Joining::Open));
         }
         self.put_back_what_failed();
-        if self.relapses_are_used_up() {
-            self.next.held = Some(self.held_by_relapses());
-            return;
-        }
-        let trouble = self.trouble().or_else(|| self.lost_pod());
-        if trouble.is_some() {
-            self.next.held = trouble;
-        }
-        if self.next.held.is_none() {
-            self.start_next(level);
-        }
+        findings.add(self.relapsed_too_often());
+        findings.add(self.trouble());
+        findings.add(self.lost_pod());
         // What is only said holds up nothing.
-        if self.next.held.is_none() {
-            self.next.held = notice;
+        if !findings.stop_new_changes() {
+            findings.add(self.start_next(level));
         }
-        if self.next.held.is_none() {
-            self.say_what_is_outstanding();
-        }
+        findings.add(self.outstanding());
+        findings
     }
 
     /// Tends the steps that have begun, and lets nothing join them.
-    pub(super) fn watch_steps(&mut self) {
+    pub(super) fn watch_steps(&mut self) -> Findings {
+        let mut findings = Findings::default();
         if let Some(level) = self.next.severity {
             self.note_level(level);
         }
         for step in self.begun() {
-            self.tend(&step, Joining::Closed);
+            findings.add(self.tend(&step, Joining::Closed));
         }
+        findings
     }
 
     /// Whether new objects may join the step.
@@ -94,15 +96,15 @@ impl Round<'_> {
         self.ladder.iter().filter(|step| is_begun(&self.next, &step.name)).cloned().collect()
     }
 
-    /// Whether this round lists the targets of a step: it has, or they were
+    /// Whether this decision lists the targets of a step: it has, or they were
     /// last listed at least `interval` ago. If not, it is woken for it.
     pub(super) fn is_listing_due(&mut self, step: &str, interval: SignedDuration) -> bool {
         // A server that answers slowly is not to be kept busy with lists.
         let interval = interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE));
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
-        let listed = self.facts.looked.contains_key(&Look::Step(step.to_owned()));
+        let listed = self.facts.looked.listings.contains_key(step);
         match age {
-            Some(age) if !listed && (self.is_silent || !self.has_rested()) => {
+            Some(age) if !listed && (!self.permits.may_write() || !self.has_rested()) => {
                 self.wake_in(interval - age);
                 false
             }
@@ -110,7 +112,7 @@ impl Round<'_> {
         }
     }
 
-    /// Whether this round lists the targets of a step anew, because the last listing is older than
+    /// Whether this decision lists the targets of a step anew, because the last listing is older than
     /// this moment or than a second. If not, it is woken for it.
     pub(super) fn is_listing_newer(&mut self, step: &str, than: Option<Timestamp>) -> bool {
         let age = self.facts.listing_age.get(step).copied();
@@ -126,8 +128,8 @@ impl Round<'_> {
         self.facts.state.held.clone().filter(|held| held.step.as_ref() == Some(&step.name))
     }
 
-    /// Joiners, drift and verification of one step.
-    fn tend(&mut self, step: &Step, joining: Joining) {
+    /// Joiners, drift and verification of one step. What a person must approve first, if anything.
+    fn tend(&mut self, step: &Step, joining: Joining) -> Option<Held> {
         let settled = !self.is_wanted_again(step)
             && !self.is_approved(step)
             && self
@@ -143,15 +145,13 @@ impl Round<'_> {
             false => None,
         };
         let Some(plans) = plans else {
-            if joining == Joining::Open
-                && let Some(held) = self.held_since_last_listing(step)
-            {
-                self.next.held = Some(held);
-            }
-            return;
+            return match joining {
+                Joining::Open => self.held_since_last_listing(step),
+                Joining::Closed => None,
+            };
         };
         self.note(step, &plans);
-        if !self.is_silent {
+        if self.permits.may_write() {
             self.notice_drift(step); // what is taken over is let go of, which is a write
         }
         self.tend_pods(step);
@@ -160,18 +160,21 @@ impl Round<'_> {
             // What was put back too early is applied again though nothing else may join.
             Joining::Open | Joining::Closed => self.only_wanted_again(plans),
         };
-        if !self.is_silent {
-            self.begin_changes(step, plans);
-        }
+        let asks = match self.permits.may_write() {
+            true => self.begin_changes(step, plans),
+            false => None,
+        };
         // After the joiners: a step is not verified while objects of it are only about to be changed.
         self.verify(step);
         self.say_which_pods_stay(step);
+        asks
     }
 
-    fn start_next(&mut self, level: Severity) {
-        let turn = self.turn();
-        if matches!(turn, Turn::Next) && self.ask_for_listings(level) {
-            return;
+    /// Starts the next step if it is its turn. What holds the response if none starts.
+    fn start_next(&mut self, level: Severity) -> Option<Held> {
+        let next = self.next_step();
+        if matches!(next, NextStep::MayStart) && self.ask_for_listings(level) {
+            return None;
         }
         let mut left = 0;
         for step in self.ladder.clone() {
@@ -183,22 +186,24 @@ impl Round<'_> {
                 continue;
             }
             left += 1;
-            let waits = match &turn {
-                Turn::Next => None,
-                Turn::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
-                Turn::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
-                Turn::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
+            let waits = match &next {
+                NextStep::MayStart => None,
+                NextStep::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
+                NextStep::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
+                NextStep::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
             };
             if let Some(waits) = waits {
                 let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
                 self.pending(&step.name, reason, &text);
                 continue;
             }
-            if self.start(&step) {
-                return;
+            match self.start(&step) {
+                Start::Begun => return None,
+                Start::Asks(held) => return Some(held),
+                Start::NotNow => {}
             }
         }
-        self.say_what_is_missing(left, &turn, level);
+        self.what_is_missing(left, &next, level)
     }
 
     /// Asks at once for the listings of all steps that might start, because each
@@ -209,17 +214,17 @@ impl Round<'_> {
                 && step.is_for(level)
                 && self.closed_by_when(&step).is_none();
             if may_start && self.is_listing_due(&step.name, RELIST_BUSY) {
-                let _ = self.looked(Look::Step(step.name.clone()));
+                let _ = self.listing(&step.name);
             }
         }
         !self.look.is_empty()
     }
 
-    /// Starts a step if it can start. Whether no other may start instead.
-    fn start(&mut self, step: &Step) -> bool {
+    /// Starts a step if it can start.
+    fn start(&mut self, step: &Step) -> Start {
         if let Some((reason, text)) = self.closed_by_when(step) {
             self.pending(&step.name, reason, &text);
-            return false;
+            return Start::NotNow;
         }
         if self.begun().len() >= STEPS {
             self.pending(
@@ -227,7 +232,7 @@ impl Round<'_> {
                 Reason::JournalFull,
                 &format!("{STEPS} steps have begun; withdraw first"),
             );
-            return false;
+            return Start::NotNow;
         }
         let plans = match self.is_listing_due(&step.name, RELIST_BUSY) {
             true => {
@@ -237,8 +242,7 @@ impl Round<'_> {
             false => None, // it stays pending for the reason that the last listing gave
         };
         let Some(plans) = plans else {
-            self.next.held = self.held_since_last_listing(step);
-            return self.next.held.is_some();
+            return self.held_since_last_listing(step).map_or(Start::NotNow, Start::Asks);
         };
         self.note(step, &plans);
         if plans.new_targets() == 0 {
@@ -252,13 +256,13 @@ impl Round<'_> {
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
-            return false;
+            return Start::NotNow;
         }
         let number = plans.new_targets();
         let in_place = plans.in_place_of_others();
         let warning = plans.warning.clone();
-        if !self.begin_changes(step, plans) {
-            return true;
+        if let Some(held) = self.begin_changes(step, plans) {
+            return Start::Asks(held);
         }
         let now = self.now;
         let status = self.step_status(&step.name);
@@ -273,7 +277,7 @@ impl Round<'_> {
         if let Some(warning) = warning {
             self.happen(gitops::WARNING, &format!("step {}: {warning}", step.name));
         }
-        true
+        Start::Begun
     }
 
     /// Why the step's own condition keeps it from starting; none if it does not.
@@ -318,15 +322,15 @@ impl Round<'_> {
         changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
     }
 
-    /// Intends the planned changes, unless a guardrail speaks against it.
-    fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> bool {
+    /// Intends the planned changes; or what a person must approve first.
+    fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
         // What a relapse applies again was within the guardrail before.
         let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
         let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);
         plans.changes = new;
-        if !self.may_carry_out(step, &plans) {
-            return false;
+        if let Some(held) = self.must_be_approved(step, &plans) {
+            return Some(held);
         }
         let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
         if let Some(full) = full.cloned() {
@@ -336,7 +340,7 @@ impl Round<'_> {
         }
         self.begin(step, plans.changes);
         self.journal(plans.refused);
-        true
+        None
     }
 
     /// Intends these changes, as many as one status write records.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use crate::incident::{Closing, IncidentState, TimelineEntry};
 
 /// The entry of the timeline that says why it closed.
@@ -21,7 +21,7 @@ fn text(closing: Closing) -> String {
     format!("closed: {}", closing.name())
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Everything is back: the report is written first, so that it is there when
     /// the Incident is Resolved.
     pub(super) fn close(&mut self, closing: Closing) {

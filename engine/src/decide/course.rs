@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
+use crate::change::Again;
 use crate::facts::PolicyFact;
 use crate::id::IncidentId;
 use crate::incident::{Because, Closing, Held};
@@ -14,7 +15,7 @@ use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// Where the response goes in this round.
+/// Where the response goes in this decision.
 pub(super) enum Course {
     /// Everything back at once, then close.
     Withdraw(Closing),
@@ -34,7 +35,94 @@ pub(super) enum Course {
     Climb,
 }
 
-impl Round<'_> {
+/// What becomes of open intents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intents {
+    /// They are sent until they are applied, or it took too long.
+    Sent,
+    /// Only what an undone withdrawal applies again is sent; the others may still land.
+    SentAgain,
+    /// None is sent, and what is in flight may still land.
+    Awaited,
+    /// They are given up, whatever it takes.
+    GivenUp,
+}
+
+/// Which writes are sent at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Whatever the parts decide.
+    All,
+    /// All but the deletion of pods.
+    NoPods,
+    /// None.
+    Nothing,
+}
+
+/// Which planned changes stay in the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StandingPlans {
+    /// Those that a person is asked to approve.
+    ForApproval,
+    /// All: the plan is what is published.
+    All,
+}
+
+/// What a course permits. It is derived from the course and from nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permits {
+    pub intents: Intents,
+    pub writes: Writes,
+    pub plans: StandingPlans,
+}
+
+impl Permits {
+    /// Whether an intent that is to be applied `again` may be sent.
+    pub(super) fn may_send(self, again: Again) -> bool {
+        match self.intents {
+            Intents::Sent => true,
+            Intents::SentAgain => again == Again::Always,
+            Intents::Awaited | Intents::GivenUp => false,
+        }
+    }
+
+    /// Whether the course reverts everything.
+    pub(super) fn withdraws(self) -> bool {
+        self.intents == Intents::GivenUp
+    }
+
+    /// Whether any write may be sent.
+    pub(super) fn may_write(self) -> bool {
+        self.writes != Writes::Nothing
+    }
+}
+
+impl Course {
+    /// What it permits.
+    pub(super) fn permits(&self) -> Permits {
+        let (intents, writes) = match self {
+            Self::Climb => (Intents::Sent, Writes::All),
+            Self::Wait => (Intents::SentAgain, Writes::All),
+            Self::Hold(_) => (Intents::SentAgain, Writes::NoPods),
+            Self::Stand(_) | Self::Observe => (Intents::Awaited, Writes::All),
+            Self::Rest(_) => (Intents::Awaited, Writes::Nothing),
+            Self::Withdraw(_) | Self::Recover(_) => (Intents::GivenUp, Writes::All),
+        };
+        let plans = match self {
+            Self::Observe => StandingPlans::All,
+            Self::Climb
+            | Self::Wait
+            | Self::Hold(_)
+            | Self::Stand(_)
+            | Self::Rest(_)
+            | Self::Withdraw(_)
+            | Self::Recover(_) => StandingPlans::ForApproval,
+        };
+        Permits { intents, writes, plans }
+    }
+}
+
+impl Deciding<'_> {
     pub(super) fn course(&mut self) -> Course {
         let intent = &self.facts.intent;
         if intent.response == Response::Kept {
@@ -143,4 +231,107 @@ fn claimed(incident: &IncidentId, by: &str) -> Held {
         )
     };
     Held::new(Reason::AnotherIncident, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::given::Given;
+    use super::*;
+    use crate::facts::Facts;
+    use crate::reason::MovesOn;
+
+    fn name(course: &Course) -> String {
+        match course {
+            Course::Withdraw(closing) => format!("Withdraw {}", closing.name()),
+            Course::Recover(_) => "Recover".to_owned(),
+            Course::Stand(held) => format!("Stand {}", held.reason),
+            Course::Rest(held) => format!("Rest {}", held.reason),
+            Course::Observe => "Observe".to_owned(),
+            Course::Wait => "Wait".to_owned(),
+            Course::Hold(held) => format!("Hold {}", held.reason),
+            Course::Climb => "Climb".to_owned(),
+        }
+    }
+
+    fn course_of(given: &Given) -> String {
+        let mut deciding = given.deciding();
+        deciding.classify();
+        let course = deciding.course();
+        name(&deciding.unless_it_rests(course))
+    }
+
+    #[test]
+    fn the_course_follows_from_people_the_policy_and_the_rules_in_this_order() {
+        let claimed = |by: &str, superseded| PolicyFact::Claimed { by: by.to_owned(), superseded };
+        let why = || "why".to_owned();
+        type Edit = Box<dyn Fn(&mut Facts)>;
+        let cases: Vec<(&str, Edit)> = vec![
+            ("Climb", Box::new(|_| {})),
+            ("Rest Paused", Box::new(|facts| facts.intent.response = Response::Paused)),
+            ("Withdraw Withdrawn", Box::new(|facts| facts.intent.response = Response::Withdrawn)),
+            ("Withdraw Kept", Box::new(|facts| facts.intent.response = Response::Kept)),
+            ("Withdraw Deleted", Box::new(|facts| facts.intent.deleting = true)),
+            (
+                "Withdraw Kept",
+                Box::new(|facts| {
+                    facts.intent.response = Response::Kept;
+                    facts.intent.deleting = true;
+                }),
+            ),
+            ("Withdraw Recovered", Box::new(|facts| facts.state.closing = Some(Closing::Recovered))),
+            ("Withdraw Superseded", Box::new(move |facts| facts.policy = claimed("other", true))),
+            ("Stand AnotherIncident", Box::new(move |facts| facts.policy = claimed("other", false))),
+            ("Stand NoPolicy", Box::new(move |facts| facts.policy = PolicyFact::NotChosen { why: why() })),
+            (
+                "Stand PolicyUnavailable",
+                Box::new(move |facts| facts.policy = PolicyFact::Unavailable { why: why() }),
+            ),
+        ];
+        for (course, edit) in cases {
+            assert_eq!(course_of(&Given::pinned().with(|facts| edit(facts))), course);
+        }
+        assert_eq!(course_of(&Given::quiet()), "Wait");
+        assert_eq!(course_of(&Given::pinned().policy(|spec| spec["mode"] = json!("Observe"))), "Observe");
+    }
+
+    /// The other story of this is a policy that is chosen, which stories cannot tell.
+    #[test]
+    fn an_incident_without_a_policy_goes_on_as_soon_as_one_is_chosen() {
+        let waits = Given::pinned().with(|facts| facts.policy = PolicyFact::NotChosen { why: String::new() });
+        let Course::Stand(held) = waits.deciding().course() else { panic!("it stands") };
+        assert_eq!((&held.reason, held.reason.moves_on()), (&Reason::NoPolicy, MovesOn::Itself));
+        let chosen = Given::pinned().with(|facts| facts.state.held = Some(held));
+        assert_eq!(course_of(&chosen), "Climb");
+    }
+
+    #[test]
+    fn what_a_course_permits_follows_from_it() {
+        let held = || Held::new(Reason::Paused, "");
+        // The course, then whether an intent is sent, one that was applied before is sent again, intents are
+        // given up, anything is written.
+        let cases = [
+            (Course::Climb, [true, true, false, true]),
+            (Course::Wait, [false, true, false, true]),
+            (Course::Hold(held()), [false, true, false, true]),
+            (Course::Stand(held()), [false, false, false, true]),
+            (Course::Observe, [false, false, false, true]),
+            (Course::Rest(held()), [false, false, false, false]),
+            (Course::Recover(Timestamp::UNIX_EPOCH), [false, false, true, true]),
+            (Course::Withdraw(Closing::Withdrawn), [false, false, true, true]),
+        ];
+        for (course, expected) in cases {
+            let permits = course.permits();
+            let found = [
+                permits.may_send(Again::Never),
+                permits.may_send(Again::Always),
+                permits.withdraws(),
+                permits.may_write(),
+            ];
+            assert_eq!(found, expected, "{}", name(&course));
+            let all = matches!(course, Course::Observe);
+            assert_eq!(permits.plans == StandingPlans::All, all, "{}", name(&course));
+        }
+    }
 }

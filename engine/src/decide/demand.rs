@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use crate::change::Change;
-use crate::facts::{Demand, Look, LookResult};
+use crate::facts::{Demand, ListingRead, ObjectRead};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::period::after;
@@ -13,31 +13,30 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::value::whole;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Those whose autoscaler wants no more than it was allowed before. The others wait, and say so.
     pub(super) fn wanted_no_more(
         &mut self,
         step: &Step,
         candidates: Vec<ChangeId>,
         due: Timestamp,
-    ) -> Vec<ChangeId> {
+    ) -> (Vec<ChangeId>, Option<Held>) {
         // Once asked since it could go back, there is time.
         let age = self.facts.listing_age.get(&step.name).copied();
         let is_asked = age.is_some_and(|age| after(self.now, -age) >= due);
         if !self.is_listing_due(&step.name, if is_asked { RELIST_IDLE } else { RELIST_BUSY }) {
-            self.keep_saying(&Reason::AutoscalerStillNeedsIt);
-            return Vec::new();
+            // What a listing showed is so until the next one.
+            let said = self.facts.state.held.clone();
+            return (Vec::new(), said.filter(|held| held.reason == Reason::AutoscalerStillNeedsIt));
         }
         self.wake_in(RELIST_IDLE);
-        match self.looked(Look::Step(step.name.clone())) {
-            None => return Vec::new(),
-            Some(LookResult::Listed(_)) => {}
-            Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+        match self.listing(&step.name) {
+            None => return (Vec::new(), None),
+            Some(ListingRead::Listed(_)) => {}
+            Some(ListingRead::Refused { why } | ListingRead::Failed { why }) => {
                 let why = format!("step {}: what the autoscalers want is not known: {why}", step.name);
-                self.say_it_is_needed(step, &why, due);
-                return Vec::new();
+                return (Vec::new(), self.still_needed(step, &why, due));
             }
-            Some(LookResult::Found(_) | LookResult::Gone | LookResult::Own(_)) => return Vec::new(),
         }
         let candidates: Vec<Change> =
             self.next.changes.iter().filter(|change| candidates.contains(&change.id)).cloned().collect();
@@ -49,7 +48,7 @@ impl Round<'_> {
             let before = change.fields().iter().filter_map(|field| whole(field.before.as_ref()?)).max();
             let (before, target) = (before.unwrap_or(i64::MAX), &change.target);
             match demand {
-                None => return Vec::new(), // a live read is still to come
+                None => return (Vec::new(), None), // a live read is still to come
                 Some(Demand::None) => wanted.push(change.id),
                 Some(Demand::Wants(number)) if number <= before => wanted.push(change.id),
                 Some(Demand::Wants(number)) => {
@@ -62,10 +61,8 @@ impl Round<'_> {
                 }
             }
         }
-        if let Some(why) = waits {
-            self.say_it_is_needed(step, &why, due);
-        }
-        wanted
+        let held = waits.and_then(|why| self.still_needed(step, &why, due));
+        (wanted, held)
     }
 
     /// What the autoscaler of a changed object wants. None while a live read has to be asked for.
@@ -74,34 +71,28 @@ impl Round<'_> {
             return Some(target.demand.clone());
         }
         Some(match self.look_at(&change.target)? {
-            LookResult::Found(target) if target.demand == Demand::None => {
+            ObjectRead::Found(target) if target.demand == Demand::None => {
                 Demand::Unknown("it is not described by the step any more".to_owned())
             }
-            LookResult::Found(target) => target.demand.clone(),
-            LookResult::Gone => Demand::None,
-            LookResult::Refused { why } | LookResult::Failed { why } => Demand::Unknown(why.clone()),
-            LookResult::Listed(_) | LookResult::Own(_) => Demand::Unknown("it was not read".to_owned()),
+            ObjectRead::Found(target) => target.demand.clone(),
+            ObjectRead::Gone => Demand::None,
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => Demand::Unknown(why.clone()),
         })
     }
 
-    fn say_it_is_needed(&mut self, step: &Step, why: &str, due: Timestamp) {
+    /// Says with the step that its limit is still needed, and after a while with the whole response.
+    fn still_needed(&mut self, step: &Step, why: &str, due: Timestamp) -> Option<Held> {
+        self.not_done(&step.name, None, Reason::AutoscalerStillNeedsIt, why);
         let late = after(due, step.timeout);
         if late > self.now {
             self.wake(Some(late));
+            None
         } else {
             let message = format!(
                 "{why}. The limit is reverted as soon as the autoscaler wants no more than that. To revert it now: `{}`",
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new(Reason::AutoscalerStillNeedsIt, &message));
-        }
-        self.not_done(&step.name, None, Reason::AutoscalerStillNeedsIt, why);
-    }
-
-    /// What a listing showed is so until the next one.
-    fn keep_saying(&mut self, reason: &Reason) {
-        if self.next.held.is_none() {
-            self.next.held = self.facts.state.held.clone().filter(|held| held.reason == *reason);
+            Some(Held::new(Reason::AutoscalerStillNeedsIt, &message))
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
+use super::held::Findings;
 use super::recover::Progress;
 use crate::change::{Again, ChangeState};
 use crate::incident::Because;
@@ -12,32 +13,37 @@ use crate::policy::{OnFailure, Severity};
 use crate::rules::Step;
 use crate::severity::earliest;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Puts back the steps that are not for this level and have not been for long enough, in waves.
-    pub(super) fn put_back_what_fell(&mut self, level: Severity) {
-        let Some(rules) = self.rules.filter(|_| !self.relapses_are_used_up()) else { return };
+    pub(super) fn put_back_what_fell(&mut self, level: Severity) -> Findings {
+        let rules = self.rules.filter(|_| !self.relapses_are_used_up());
+        let Some(rules) = rules else { return Findings::default() };
         let quiet = self.quiet_time(rules);
         let mut due = None;
         self.note_level(level);
         for step in self.begun() {
             due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }
-        let is_due = |round: &Self, step: &Step| {
-            round.fallen_since(step).is_some_and(|since| after(since, quiet) <= round.now)
+        let is_due = |deciding: &Self, step: &Step| {
+            deciding.fallen_since(step).is_some_and(|since| after(since, quiet) <= deciding.now)
         };
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
-        let fell =
-            |round: &Self| round.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell);
+        let fell = |deciding: &Self| {
+            deciding.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)
+        };
         if fallen.is_empty() && !(fell(self) && self.has_wave()) {
             if fell(self) {
                 self.next.withdrawal = None;
             }
-            return self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
+            self.wake(due.filter(|due| *due > self.now && self.next.owes_anything()));
+            return Findings::default();
         }
         match self.take_back(Because::SeverityFell, &fallen, due.unwrap_or(self.now)) {
-            Progress::Waits | Progress::Relapsed => {}
+            Progress::Waits(findings) => return findings,
+            Progress::Relapsed => {}
             Progress::Done => self.next.withdrawal = None,
         }
+        Findings::default()
     }
 
     /// Notes since when the steps that have begun are not for the level.

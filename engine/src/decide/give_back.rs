@@ -15,11 +15,11 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
-use crate::facts::{Look, LookResult, Outcome, is_due};
+use crate::facts::{ObjectRead, Outcome, is_due};
 use crate::gitops::{self, is_pause};
 use crate::id::{IncidentId, ResourceVersion};
 use crate::incident::Closing;
@@ -33,7 +33,7 @@ const TRACES: SignedDuration = SignedDuration::from_secs(300);
 /// Answers that did not help before that counts.
 const ENOUGH_TRIES: u8 = 3;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// One step further on the way back of the change at this place of the journal.
     pub(super) fn give_back_at(&mut self, index: usize) {
         self.edit(index, Self::give_back);
@@ -61,11 +61,10 @@ impl Round<'_> {
         }
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
-            LookResult::Found(target) => self.put_back(change, &target.object, &target.version),
-            LookResult::Gone if change.is_in_force() => change.object_gone(),
-            LookResult::Gone => change.set_fence(None),
-            LookResult::Refused { why } | LookResult::Failed { why } => self.cannot_put_back(change, why),
-            LookResult::Listed(_) | LookResult::Own(_) => {}
+            ObjectRead::Found(target) => self.put_back(change, &target.object, &target.version),
+            ObjectRead::Gone if change.is_in_force() => change.object_gone(),
+            ObjectRead::Gone => change.set_fence(None),
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_put_back(change, why),
         }
     }
 
@@ -75,8 +74,8 @@ impl Round<'_> {
             Outcome::Refused { code, why, .. } => {
                 self.cannot_put_back(change, &format!("the API server answered {code}: {why}"));
             }
-            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
-            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Done(_) => {}
         }
@@ -166,10 +165,10 @@ impl Round<'_> {
         nothing_goes_back && self.metadata_propagates(change)
     }
 
-    /// Whether labels and annotations of the object, as it was read in this round, reach its pods.
+    /// Whether labels and annotations of the object, as it was read in this decision, reach its pods.
     pub(super) fn metadata_propagates(&self, change: &Change) -> bool {
-        let read = match self.facts.looked.get(&Look::Object(change.target.clone())) {
-            Some(LookResult::Found(target)) => Some(target.as_ref()),
+        let read = match self.facts.looked.objects.get(&change.target) {
+            Some(ObjectRead::Found(target)) => Some(target.as_ref()),
             Some(_) | None => self.listed(&change.step, &change.target.uid),
         };
         read.is_some_and(|target| target.slots.metadata_propagates)
@@ -201,8 +200,8 @@ impl Round<'_> {
     fn hear_of_traces(&mut self, change: &mut Change) {
         match self.answer(change, Act::HandBack) {
             None | Some(Outcome::Done(_) | Outcome::Refused { .. }) => {}
-            Some(Outcome::Later { conflict: true, .. }) => self.met_a_conflict(change),
-            Some(Outcome::Later { conflict: false, after }) => {
+            Some(Outcome::Conflict) => self.met_a_conflict(change),
+            Some(Outcome::Throttled { after }) => {
                 self.try_later(change, after.unwrap_or_default());
             }
             Some(Outcome::Unclear { .. }) => self.try_later(change, SignedDuration::ZERO),

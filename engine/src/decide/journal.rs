@@ -1,6 +1,6 @@
 //! The journal's bounds, so that no status is ever written that the schema refuses.
 
-use super::Round;
+use super::Deciding;
 use super::plan::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::reason::Reason;
@@ -69,7 +69,7 @@ fn is_spare(change: &Change) -> bool {
     }
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Refuses the planned changes for which the journal has no room.
     pub(super) fn refuse_what_does_not_fit(&self, plans: &mut Plans) {
         let lasting = self.next.changes.iter().filter(|change| !is_spare(change));

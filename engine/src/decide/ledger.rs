@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, FieldChange};
-use crate::facts::{Holder, Look, LookResult, Own, Target};
+use crate::facts::{Holder, Look, OwnLook, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::path::FieldPath;
@@ -23,7 +23,7 @@ use crate::rules::Step;
 use crate::undo::{self, Loan};
 use crate::value::same;
 
-impl Round<'_> {
+impl<'a> Deciding<'a> {
     /// What other loans on the object mean for this step: its plan, with what it takes over and adopts.
     /// None while a live read has to be asked for.
     pub(super) fn plan_over_loans(
@@ -65,12 +65,10 @@ impl Round<'_> {
     fn orphans<'l>(&mut self, target: &Target, loans: &'l [Loan]) -> Option<Result<Vec<&'l Loan>, Plan>> {
         let ours = self.facts.incident.to_string();
         let foreign: Vec<&Loan> = loans.iter().filter(|loan| loan.incident != ours).collect();
-        let holders: Vec<Option<&LookResult>> =
-            foreign.iter().map(|loan| self.looked(Look::Holder(loan.incident.clone()))).collect();
+        let holders: Vec<Option<&Holder>> = foreign.iter().map(|loan| self.holder(&loan.incident)).collect();
         let mut orphans = Vec::new();
         for (loan, holder) in foreign.into_iter().zip(holders) {
-            let LookResult::Own(Own::Holder(holder)) = holder? else { continue };
-            let blocked = match holder {
+            let blocked = match holder? {
                 Holder::Open => "it is tried again when that is over".to_owned(),
                 Holder::Unknown(why) => format!("whether that is over is not known: {why}"),
                 Holder::Over { ended } if ended.contains(&loan.id) => continue,
@@ -103,6 +101,12 @@ impl Round<'_> {
             }));
         }
         Some(Ok(orphans))
+    }
+
+    /// What became of the Incident of another loan, or None while it has to be asked for.
+    fn holder(&mut self, incident: &str) -> Option<&'a Holder> {
+        let found = self.facts.looked.holders.get(incident);
+        self.or_ask(found, || Look::Own(OwnLook::Holder(incident.to_owned())))
     }
 
     /// The fields that other steps of this Incident have lent and whose value still stands: what somebody

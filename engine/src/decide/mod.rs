@@ -11,8 +11,12 @@ mod course;
 mod demand;
 mod fall;
 mod give_back;
+#[cfg(test)]
+mod given;
+mod held;
 mod journal;
 mod ledger;
+mod next_step;
 mod operate;
 mod plan;
 mod pods;
@@ -22,7 +26,6 @@ mod recover;
 mod relapse;
 mod rest;
 mod settle;
-mod turn;
 mod verify;
 mod wave;
 mod withdraw;
@@ -31,10 +34,11 @@ pub use give_back::cede_refused;
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::course::Course;
+use self::course::{Course, Permits};
+use self::held::Findings;
 use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
-use crate::facts::{Facts, Look, LookResult, Looks, Outcome, PolicyFact, Target};
+use crate::facts::{Facts, ListingRead, Look, Looks, ObjectRead, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
 use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
 use crate::period::after;
@@ -82,36 +86,40 @@ impl Decision {
 
 /// Decides. `rules` is the policy if it can be used.
 pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
-    let mut round = Round::new(facts, rules, now);
+    let mut deciding = Deciding::new(facts, rules, now);
     if facts.state.resolved_at.is_some() {
-        return round.finish();
+        return deciding.finish();
     }
-    round.open();
-    round.classify();
-    round.hear_of_approvals();
-    let course = round.course();
-    let course = round.unless_it_rests(course);
-    round.withdraws = matches!(course, Course::Withdraw(_) | Course::Recover(_));
-    round.rests = matches!(course, Course::Rest(_) | Course::Hold(_));
-    round.is_silent = matches!(course, Course::Rest(_));
-    round.resume();
-    round.settle(&course);
-    round.hear_of_operations();
-    match course {
-        Course::Withdraw(closing) => round.withdraw(closing),
-        Course::Recover(due) => round.recover(due),
-        Course::Stand(held) => round.next.held = Some(held),
-        Course::Rest(held) => round.rest(held),
-        Course::Observe => round.publish_plan(),
-        Course::Wait => round.wait_for_a_rule(),
-        Course::Hold(held) => round.hold(held),
-        Course::Climb => round.climb(),
-    }
-    round.finish()
+    deciding.open();
+    deciding.classify();
+    deciding.hear_of_approvals();
+    let course = deciding.course();
+    let mut course = deciding.unless_it_rests(course);
+    deciding.permits = course.permits();
+    deciding.resume();
+    deciding.settle();
+    deciding.hear_of_operations();
+    let findings = loop {
+        deciding.permits = course.permits();
+        match deciding.follow(course) {
+            Followed::Turned(next) => course = next,
+            Followed::Done(findings) => break findings,
+        }
+    };
+    deciding.next.held = findings.most_pressing();
+    deciding.finish()
+}
+
+/// Where following a course has led.
+enum Followed {
+    /// To its end in this decision, with what was found to hold the response.
+    Done(Findings),
+    /// To another course: a withdrawal is complete, or it is undone.
+    Turned(Course),
 }
 
 /// One decision in the making.
-struct Round<'a> {
+struct Deciding<'a> {
     facts: &'a Facts,
     rules: Option<&'a Rules>,
     now: Timestamp,
@@ -125,17 +133,11 @@ struct Round<'a> {
     wake_at: Option<Timestamp>,
     why: Vec<WhyNot>,
     report: bool,
-    /// Whether its course puts everything back, so that open intents are given up.
-    withdraws: bool,
-    /// Whether its course lets nothing be done about what is in force.
-    rests: bool,
-    /// Whether its course sends nothing at all.
-    is_silent: bool,
-    /// Whether its course is to publish the plan and to change nothing.
-    observes: bool,
+    /// What the course permits.
+    permits: Permits,
 }
 
-impl<'a> Round<'a> {
+impl<'a> Deciding<'a> {
     fn new(facts: &'a Facts, rules: Option<&'a Rules>, now: Timestamp) -> Self {
         Self {
             facts,
@@ -150,10 +152,7 @@ impl<'a> Round<'a> {
             wake_at: None,
             why: Vec::new(),
             report: false,
-            withdraws: false,
-            rests: false,
-            is_silent: false,
-            observes: false,
+            permits: Course::Observe.permits(),
         }
     }
 
@@ -230,9 +229,22 @@ impl<'a> Round<'a> {
         self.next.worst_severity = self.next.severity.into_iter().chain(self.next.worst_severity).min();
     }
 
+    fn follow(&mut self, course: Course) -> Followed {
+        Followed::Done(match course {
+            Course::Withdraw(closing) => self.withdraw(closing),
+            Course::Recover(due) => return self.recover(due),
+            Course::Stand(held) => Findings::from(held),
+            Course::Rest(held) => self.rest(held),
+            Course::Observe => self.publish_plan(),
+            Course::Wait => self.wait_for_a_rule(),
+            Course::Hold(held) => self.hold(held),
+            Course::Climb => self.climb(),
+        })
+    }
+
     /// A rule held and holds no longer, or none held yet: nothing new starts.
-    fn wait_for_a_rule(&mut self) {
-        self.next.held = None;
+    fn wait_for_a_rule(&mut self) -> Findings {
+        let mut findings = Findings::default();
         if self.next.classified_at.is_none() {
             let wait = format!(
                 "no rule of the policy holds, so nothing is applied, and the Incident closes after recovery.for; \
@@ -242,16 +254,13 @@ impl<'a> Round<'a> {
                 self.facts.incident.namespace,
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new(Reason::NotClassified, &wait));
+            findings.add(Held::new(Reason::NotClassified, &wait));
         }
-        self.watch_steps();
-        if self.relapses_are_used_up() {
-            self.next.held = Some(self.held_by_relapses());
-        }
-        if self.next.held.is_none() {
-            self.say_what_is_outstanding();
-        }
-        self.next.held = self.next.held.take().or_else(|| self.lost_pod());
+        findings.add(self.watch_steps());
+        findings.add(self.relapsed_too_often());
+        findings.add(self.outstanding());
+        findings.add(self.lost_pod());
+        findings
     }
 
     /// Derives what can be derived and packs up.
@@ -295,14 +304,21 @@ impl<'a> Round<'a> {
     }
 
     /// The live read of an object, or None while it has to be asked for.
-    fn look_at(&mut self, target: &TargetId) -> Option<&'a LookResult> {
-        self.looked(Look::Object(target.clone()))
+    fn look_at(&mut self, target: &TargetId) -> Option<&'a ObjectRead> {
+        let found = self.facts.looked.objects.get(target);
+        self.or_ask(found, || Look::Object(target.clone()))
     }
 
-    fn looked(&mut self, look: Look) -> Option<&'a LookResult> {
-        let found = self.facts.looked.get(&look);
+    /// The listing of a step, or None while it has to be asked for.
+    fn listing(&mut self, step: &str) -> Option<&'a ListingRead> {
+        let found = self.facts.looked.listings.get(step);
+        self.or_ask(found, || Look::Step(step.to_owned()))
+    }
+
+    /// What was read, if it was; if not, it is asked for.
+    fn or_ask<T>(&mut self, found: Option<&'a T>, look: impl FnOnce() -> Look) -> Option<&'a T> {
         if found.is_none() {
-            self.look.insert(look);
+            self.look.insert(look());
         }
         found
     }

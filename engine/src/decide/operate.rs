@@ -5,13 +5,13 @@
 //! and for no other. A guarded operation may be sent again, because its precondition
 //! makes a second request harmless.
 
-use super::Round;
+use super::Deciding;
 use crate::change::{Change, ChangeState, Delivery};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::Outcome;
 use crate::reason::Reason;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Takes in what became of the requests that were sent.
     pub(super) fn hear_of_operations(&mut self) {
         for index in 0..self.next.changes.len() {
@@ -41,25 +41,25 @@ impl Round<'_> {
     fn hear_of_guarded(&self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             // 404 and 409: the object is gone, or another one has its name.
-            Outcome::Done(_) | Outcome::Refused { code: 404, .. } | Outcome::Later { conflict: true, .. } => {
+            Outcome::Done(_) | Outcome::Refused { code: 404, .. } | Outcome::Conflict => {
                 change.done(self.now)
             }
             Outcome::Refused { code, why, .. } => {
                 let why = format!("the API server answered {code}: {why}");
                 change.stand(ChangeState::Intended, Reason::Refused, why);
             }
-            Outcome::Later { conflict: false, .. } => {}
+            Outcome::Throttled { .. } => {}
             Outcome::Unclear { .. } => change.state = ChangeState::Unclear,
         }
     }
 
     /// Records the next request of the operation at this place of the journal, to be sent once it is recorded.
     pub(super) fn send_operation(&mut self, index: usize) {
-        self.edit(index, |round, change| {
-            change.intend_operation(round.now);
-            let Some(request) = change.request(&round.facts.incident) else { return };
-            round.next.first_action_at.get_or_insert(round.now);
-            round.effects.push(Effect {
+        self.edit(index, |deciding, change| {
+            change.intend_operation(deciding.now);
+            let Some(request) = change.request(&deciding.facts.incident) else { return };
+            deciding.next.first_action_at.get_or_insert(deciding.now);
+            deciding.effects.push(Effect {
                 change: change.id.clone(),
                 target: change.target.clone(),
                 act: Act::Operate(request.operation),

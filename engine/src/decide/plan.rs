@@ -1,10 +1,11 @@
 //! From live objects to planned changes, or the reason why there is none.
 
 use super::climb::RELIST_IDLE;
-use super::{Round, is_begun, journal};
+use super::held::Findings;
+use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Stage, Target};
+use crate::facts::{ListingRead, Stage, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::reason::Reason;
@@ -65,23 +66,22 @@ fn may_join(change: &Change) -> bool {
     }
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Plans a step on what its targets describe now. None while the listing
     /// has to be asked for, or when it failed: then the step says why.
     pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {
-        let listed = match self.looked(Look::Step(step.name.clone()))? {
-            LookResult::Listed(listing) => listing,
-            LookResult::Refused { why } => {
+        let listed = match self.listing(&step.name)? {
+            ListingRead::Listed(listing) => listing,
+            ListingRead::Refused { why } => {
                 self.pending(&step.name, Reason::CannotListTargets, why);
                 self.wake_in(RELIST_IDLE);
                 return None;
             }
-            LookResult::Failed { why } => {
+            ListingRead::Failed { why } => {
                 self.pending(&step.name, Reason::TargetsUnknown, why);
                 self.wake_in(super::climb::RELIST_BUSY);
                 return None;
             }
-            LookResult::Found(_) | LookResult::Gone | LookResult::Own(_) => return None,
         };
         // What was left alone and is not described any more needs no entry.
         let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);
@@ -240,10 +240,8 @@ impl Round<'_> {
     }
 
     /// The plan of every step for this level, without any effect (mode Observe).
-    pub(super) fn publish_plan(&mut self) {
-        self.observes = true;
-        self.next.held = None;
-        let Some(level) = self.next.severity else { return };
+    pub(super) fn publish_plan(&mut self) -> Findings {
+        let Some(level) = self.next.severity else { return Findings::default() };
         self.wake_in(RELIST_IDLE);
         let is_plan = |change: &Change| matches!(change.state, ChangeState::Planned | ChangeState::Skipped);
         let (old, ended): (Vec<Change>, Vec<Change>) =
@@ -276,5 +274,6 @@ impl Round<'_> {
             self.pending(&step.name, reason, &text);
         }
         self.journal(planned);
+        Findings::default()
     }
 }

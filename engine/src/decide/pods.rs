@@ -12,10 +12,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Round;
+use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
+use super::course::Writes;
 use crate::change::{Change, ChangeState, OperationType, cut};
-use crate::facts::{Look, LookResult};
+use crate::facts::ObjectRead;
 use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
 use crate::period::after;
@@ -28,8 +29,8 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The most pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
 
-impl Round<'_> {
-    /// Looks after the pods of everything that the step has changed, as far as it was read in this round.
+impl Deciding<'_> {
+    /// Looks after the pods of everything that the step has changed, as far as it was read in this decision.
     pub(super) fn tend_pods(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -44,18 +45,14 @@ impl Round<'_> {
         }
     }
 
-    /// What this round has read of the pods of the changed object.
+    /// What this decision has read of the pods of the changed object.
     fn seen_pods(&self, change: &Change) -> Option<Pods> {
         if let Some(target) = self.listed(&change.step, &change.target.uid) {
             return Some(target.pods.clone());
         }
-        match self.facts.looked.get(&Look::Object(change.target.clone()))? {
-            LookResult::Found(target) => Some(target.pods.clone()),
-            LookResult::Listed(_)
-            | LookResult::Own(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
+        match self.facts.looked.objects.get(&change.target)? {
+            ObjectRead::Found(target) => Some(target.pods.clone()),
+            ObjectRead::Gone | ObjectRead::Refused { .. } | ObjectRead::Failed { .. } => None,
         }
     }
 
@@ -74,7 +71,7 @@ impl Round<'_> {
             Pods::Free | Pods::Stuck(_) => {
                 let stuck = if let Pods::Stuck(stuck) = pods { stuck.as_slice() } else { &[] };
                 self.end_deletions(index, stuck);
-                if !self.rests {
+                if self.permits.writes == Writes::All {
                     self.delete_pods(index, stuck);
                 }
                 let why = self.why_stuck(&self.next.changes[index], stuck);
@@ -220,22 +217,19 @@ impl Round<'_> {
         }
         if waits {
             self.wake_in(RELIST_BUSY);
-            self.next.held = self.lost_pod_on_the_way_back();
         }
         waits
     }
 
     fn is_in_the_way(&mut self, index: usize, target: &TargetId) -> bool {
         let pods = match self.look_at(target) {
-            Some(LookResult::Found(target)) => target.pods.clone(),
+            Some(ObjectRead::Found(target)) => target.pods.clone(),
             None => return true,
-            Some(LookResult::Failed { .. }) => {
+            Some(ObjectRead::Failed { .. }) => {
                 self.wake_in(RELIST_IDLE);
                 return true;
             }
-            Some(
-                LookResult::Gone | LookResult::Refused { .. } | LookResult::Listed(_) | LookResult::Own(_),
-            ) => return false,
+            Some(ObjectRead::Gone | ObjectRead::Refused { .. }) => return false,
         };
         self.tend_pods_at(index, &pods);
         match &pods {

@@ -1,14 +1,15 @@
 //! Where every step stands: derived from its changes, each time anew.
 
-use super::Round;
+use super::Deciding;
+use super::course::StandingPlans;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Target};
+use crate::facts::{ListingRead, Target};
 use crate::incident::{IncidentState, StepState, StepStatus, count};
 use crate::reason::Reason;
 use crate::rules::Step;
 
-impl Round<'_> {
+impl Deciding<'_> {
     pub(super) fn note(&mut self, step: &Step, plans: &Plans) {
         let counts = &mut self.step_status(&step.name).targets;
         counts.matched = plans.matched;
@@ -69,9 +70,9 @@ impl Round<'_> {
         }
         self.next.steps = steps;
         // A plan stands in the status while somebody is to read it: in Observe, and for an approval.
-        let observes = self.observes;
+        let all = self.permits.plans == StandingPlans::All;
         self.next.changes.retain(|change| {
-            change.state != ChangeState::Planned || observes || asks_about.as_ref() == Some(&change.step)
+            change.state != ChangeState::Planned || all || asks_about.as_ref() == Some(&change.step)
         });
     }
 
@@ -89,15 +90,11 @@ impl Round<'_> {
         })
     }
 
-    /// The listed target with this uid, if this round has listed the step.
+    /// The listed target with this uid, if this decision has listed the step.
     pub(super) fn listed(&self, step: &str, uid: &str) -> Option<&Target> {
-        match self.facts.looked.get(&Look::Step(step.to_owned()))? {
-            LookResult::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
-            LookResult::Found(_)
-            | LookResult::Own(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
+        match self.facts.looked.listings.get(step)? {
+            ListingRead::Listed(listing) => listing.targets.iter().find(|target| target.id.uid == uid),
+            ListingRead::Refused { .. } | ListingRead::Failed { .. } => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The guardrails on the rate: how many responses, and how soon the next step.
 
-use super::Round;
+use super::Deciding;
+use super::held::Findings;
 use crate::facts::PolicyFact;
 use crate::incident::Held;
 use crate::period::{Period, after, clock_time};
@@ -11,7 +12,7 @@ use crate::rules::Rules;
 /// Earlier responses that are named.
 const NAMED: usize = 3;
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// What a person has to know when the policy had its share of automatic responses before this one.
     pub(super) fn too_many_incidents(&self, rules: &Rules) -> Option<Held> {
         let PolicyFact::Usable { responses, .. } = &self.facts.policy else { return None };
@@ -36,7 +37,7 @@ impl Round<'_> {
     }
 
     /// Nothing new is applied. What is applied is watched, and recovery goes on.
-    pub(super) fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: Held) -> Findings {
         for step in self.ladder.clone() {
             if !super::is_begun(&self.next, &step.name) {
                 self.pending(
@@ -46,8 +47,9 @@ impl Round<'_> {
                 );
             }
         }
-        self.watch_steps();
-        self.next.held = Some(held);
+        let mut findings = self.watch_steps();
+        findings.add(held);
+        findings
     }
 
     /// Why the next step may not start so soon after the last one, if so.
@@ -65,5 +67,28 @@ impl Round<'_> {
             self.wake(Some(due));
             why
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::{Given, NOW, at};
+    use crate::change::ChangeState;
+
+    #[test]
+    fn the_next_step_waits_until_the_interval_since_the_last_one_is_over() {
+        let policy = |interval: &str| {
+            Given::pinned().policy(|spec| {
+                spec["guardrails"] = serde_json::json!({"minStepInterval": interval});
+            })
+        };
+        for (interval, started, waits) in
+            [("0s", NOW, false), ("1m", NOW - 59, true), ("1m", NOW - 60, false)]
+        {
+            let given = policy(interval).change("one", "a", ChangeState::Applied);
+            let given = given.with(|facts| facts.state.steps[0].started_at = Some(at(started)));
+            assert_eq!(given.deciding().too_soon().is_some(), waits, "{interval} {started}");
+        }
+        assert_eq!(policy("1m").deciding().too_soon(), None, "no step has started");
     }
 }

@@ -15,8 +15,10 @@
 
 use jiff::Timestamp;
 
-use super::Round;
-use super::wave::Wave;
+use super::course::Course;
+use super::held::Findings;
+use super::wave::{NextWave, Wave};
+use super::{Deciding, Followed};
 use crate::change::{Change, ChangeState};
 use crate::facts::Stage;
 use crate::incident::{Because, Closing, Held, Withdrawal};
@@ -24,34 +26,37 @@ use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Step;
 
-/// How far a withdrawal in waves has come in this round.
+/// How far a withdrawal in waves has come in this decision.
 pub(super) enum Progress {
     /// Nothing is left that goes back by itself.
     Done,
-    /// It goes on when something moves or at the next wake-up.
-    Waits,
-    /// It was taken back.
+    /// It goes on when something moves or at the next wake-up; what holds it.
+    Waits(Findings),
+    /// It was undone.
     Relapsed,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Everything back in waves, then closed; or all but what only a person puts back.
-    pub(super) fn recover(&mut self, due: Timestamp) {
+    pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
         if left && back.is_empty() && self.next.withdrawal.is_none() {
-            return self.await_withdrawal();
+            return Followed::Done(self.await_withdrawal());
         }
         match self.take_back(Because::Recovered, &back, due) {
-            Progress::Waits => self.next.quiet_until = None,
-            Progress::Relapsed => self.go_on_after_relapse(),
+            Progress::Waits(findings) => {
+                self.next.quiet_until = None;
+                Followed::Done(findings)
+            }
+            Progress::Relapsed => Followed::Turned(self.course_after_relapse()),
             Progress::Done if left => {
                 self.next.withdrawal = None;
-                self.await_withdrawal();
+                Followed::Done(self.await_withdrawal())
             }
             Progress::Done => {
                 self.next.withdrawal = None;
-                self.withdraw(Closing::Recovered);
+                Followed::Turned(Course::Withdraw(Closing::Recovered))
             }
         }
     }
@@ -77,30 +82,30 @@ impl Round<'_> {
         })
     }
 
-    fn await_withdrawal(&mut self) {
+    fn await_withdrawal(&mut self) -> Findings {
         let message = format!(
             "no rule holds, and the changes that are left are reverted only on request: `{}`",
             self.facts.incident.withdraw_command()
         );
-        self.next.held = Some(Held::new(Reason::AwaitingWithdrawal, &message));
-        self.watch_steps();
-        self.next.held = self.lost_pod().or_else(|| self.next.held.take());
+        let mut findings = Findings::from(Held::new(Reason::AwaitingWithdrawal, &message));
+        findings.add(self.watch_steps());
+        findings.add(self.lost_pod());
+        findings
     }
 
     /// One step further with these steps, newest first. `due` is since when they could go back.
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
-        self.next.held = None;
         self.take_left_traces_off(steps);
+        let mut findings = Findings::default();
         loop {
             if self.has_wave() {
                 match self.tend_wave() {
-                    Wave::Waits => {
-                        self.next.held = self.lost_pod_on_the_way_back().or_else(|| self.next.held.take());
-                        if self.next.held.is_none() {
-                            self.say_what_is_outstanding();
-                        }
-                        return Progress::Waits;
+                    Wave::Waits(found) => {
+                        findings.add(found);
+                        findings.add(self.lost_pod_on_the_way_back());
+                        findings.add(self.outstanding());
+                        return Progress::Waits(findings);
                     }
                     Wave::Relapsed(relapse) => {
                         self.relapse(&relapse);
@@ -109,8 +114,11 @@ impl Round<'_> {
                     Wave::Done => self.end_wave(),
                 }
             }
-            if !self.begin_next_wave(steps, due) {
-                break;
+            let (next, found) = self.begin_next_wave(steps, due);
+            findings.add(found);
+            match next {
+                NextWave::Begun => {}
+                NextWave::Nothing => break,
             }
         }
         let outstanding =
@@ -118,10 +126,8 @@ impl Round<'_> {
         if !outstanding {
             return Progress::Done;
         }
-        if self.next.held.is_none() {
-            self.say_what_is_outstanding();
-        }
-        Progress::Waits
+        findings.add(self.outstanding());
+        Progress::Waits(findings)
     }
 
     /// Of what is back already, field ownership may still have to be handed back: that waits for no wave.

@@ -6,7 +6,8 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
+use super::course::Course;
 use crate::change::{Again, Change, ChangeState};
 use crate::incident::{Because, Held};
 use crate::policy::Severity;
@@ -21,7 +22,7 @@ pub(super) enum Relapse {
     NotHealthy(String),
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// The present wave is applied again; after a rule also what was put back before, if its step wants it.
     pub(super) fn relapse(&mut self, relapse: &Relapse) {
         let wave = self.next.withdrawal.take().map(|withdrawal| withdrawal.wave).unwrap_or_default();
@@ -78,13 +79,17 @@ impl Round<'_> {
         length.min(SignedDuration::from_hours(24 * 365))
     }
 
-    /// Whether the last relapse was one too many: nothing goes back by itself any more.
+    /// Whether the last relapse was one too many: nothing is reverted automatically any more.
     pub(super) fn relapses_are_used_up(&self) -> bool {
         self.next.relapses > 0
             && self.rules.is_some_and(|rules| self.next.relapses >= rules.recovery.relapses)
     }
 
-    pub(super) fn held_by_relapses(&self) -> Held {
+    /// What a person has to decide after the last relapse.
+    pub(super) fn relapsed_too_often(&self) -> Option<Held> {
+        if !self.relapses_are_used_up() {
+            return None;
+        }
         let number = self.next.relapses;
         let message = format!(
             "the response was withdrawn {number} time(s), and each time the emergency came back: the workload needs this \
@@ -92,16 +97,16 @@ impl Round<'_> {
             self.facts.incident.withdraw_command(),
             self.facts.incident.command("keep")
         );
-        Held::new(Reason::Relapsed, &message)
+        Some(Held::new(Reason::Relapsed, &message))
     }
 
-    /// After a relapse the response goes on in the same round.
-    pub(super) fn go_on_after_relapse(&mut self) {
+    /// Where the response goes after a relapse, in the same decision.
+    pub(super) fn course_after_relapse(&self) -> Course {
         let held = self.rules.and_then(|rules| self.too_many_incidents(rules));
         match (self.next.severity, held) {
-            (None, _) => self.wait_for_a_rule(),
-            (Some(_), Some(held)) => self.hold(held),
-            (Some(_), None) => self.climb(),
+            (None, _) => Course::Wait,
+            (Some(_), Some(held)) => Course::Hold(held),
+            (Some(_), None) => Course::Climb,
         }
     }
 
@@ -111,5 +116,48 @@ impl Round<'_> {
             change.state == ChangeState::Reverted
                 && matches!(change.again(), Again::Always | Again::IfMatching)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+    use crate::incident::Closing;
+
+    fn after_relapses(number: u8) -> Given {
+        Given::pinned().with(|facts| facts.state.relapses = number)
+    }
+
+    #[test]
+    fn the_quiet_time_doubles_with_each_relapse_and_stays_bounded() {
+        for (relapses, minutes) in [(0, 5), (1, 10), (2, 20), (3, 40), (255, 365 * 24 * 60)] {
+            let given = after_relapses(relapses);
+            let quiet = given.deciding().quiet_time(&given.rules);
+            assert_eq!(quiet, SignedDuration::from_mins(minutes), "{relapses}");
+        }
+    }
+
+    #[test]
+    fn a_person_decides_after_the_last_relapse() {
+        for (relapses, reason) in [(0, None), (1, None), (2, Some(Reason::Relapsed))] {
+            let held = after_relapses(relapses).deciding().relapsed_too_often();
+            assert_eq!(held.map(|held| held.reason), reason, "{relapses}");
+        }
+    }
+
+    #[test]
+    fn a_relapse_turns_to_a_course_that_no_withdrawal_is() {
+        let quiet = Given::quiet();
+        assert!(matches!(quiet.deciding().course_after_relapse(), Course::Wait));
+        let pinned = Given::pinned();
+        assert!(matches!(pinned.deciding().course_after_relapse(), Course::Climb));
+        let none = Given::pinned().policy(|spec| {
+            spec["guardrails"] = serde_json::json!({"maxIncidents": {"count": 1, "per": "1h"}});
+        });
+        // Only an earlier response counts, and there is none.
+        assert!(matches!(none.deciding().course_after_relapse(), Course::Climb));
+        assert!(!Course::Wait.permits().withdraws());
+        assert!(Course::Withdraw(Closing::Recovered).permits().withdraws());
     }
 }

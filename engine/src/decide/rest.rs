@@ -7,10 +7,11 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
 use super::course::Course;
+use super::held::Findings;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Brake, Look, LookResult, Own};
+use crate::facts::{Brake, Look, OwnLook};
 use crate::incident::{Closing, Held};
 use crate::intent::Response;
 use crate::reason::Reason;
@@ -18,7 +19,7 @@ use crate::reason::Reason;
 /// How often the brake is read while it is engaged.
 const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// The same course, or a rest in its place if a person wants one.
     pub(super) fn unless_it_rests(&mut self, course: Course) -> Course {
         if matches!(course, Course::Withdraw(closing) if closing.is_for_a_person()) {
@@ -42,7 +43,7 @@ impl Round<'_> {
             | Course::Hold(_)
             | Course::Climb => false,
         };
-        match self.brake() {
+        match &self.facts.looked.brake {
             Some(Brake::Engaged { why }) if !writes_nothing => {
                 let message = format!(
                     "{why}: nothing is applied, and nothing is reverted automatically. To continue: `firebreak brake off`. \
@@ -59,19 +60,6 @@ impl Round<'_> {
         }
     }
 
-    /// The brake as it was read for this decision.
-    fn brake(&self) -> Option<&Brake> {
-        match self.facts.looked.get(&Look::Brake)? {
-            LookResult::Own(Own::Brake(brake)) => Some(brake),
-            LookResult::Own(Own::Holder(_) | Own::Namespace { .. })
-            | LookResult::Listed(_)
-            | LookResult::Found(_)
-            | LookResult::Gone
-            | LookResult::Refused { .. }
-            | LookResult::Failed { .. } => None,
-        }
-    }
-
     /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
     /// other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
@@ -81,14 +69,14 @@ impl Round<'_> {
         if matters
             && !closes_for_a_person
             && self.next.resolved_at.is_none()
-            && !self.facts.looked.contains_key(&Look::Brake)
+            && self.facts.looked.brake.is_none()
         {
-            self.look.insert(Look::Brake);
+            self.look.insert(Look::Own(OwnLook::Brake));
         }
     }
 
     /// Nothing is written. What is in force is watched, so that its state stays true.
-    pub(super) fn rest(&mut self, held: Held) {
+    pub(super) fn rest(&mut self, held: Held) -> Findings {
         if self.facts.state.held.as_ref().is_none_or(|old| old.reason != held.reason) {
             self.happen(held.reason.name(), &held.message);
         }
@@ -102,23 +90,24 @@ impl Round<'_> {
             }
         }
         self.next.quiet_until = None;
-        self.watch_steps();
+        let mut findings = self.watch_steps();
         if held.reason == Reason::Braked {
             self.wake_in(BRAKE_AGAIN);
         }
-        self.next.held = Some(held);
+        findings.add(held);
+        findings
     }
 
     /// After a rest the clocks of what is under way start anew, and after a pause so does what had failed.
     pub(super) fn resume(&mut self) {
-        if self.withdraws {
+        if self.permits.withdraws() {
             return;
         }
         // The brake may be engaged by now; then this waits for it, and is not lost.
         if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
             self.next.changes.iter_mut().for_each(start_anew);
         }
-        if self.is_silent || !self.has_rested() {
+        if !self.permits.may_write() || !self.has_rested() {
             return;
         }
         self.happen("Resumed", "the response goes on");
@@ -163,5 +152,43 @@ fn start_anew(change: &mut Change) {
         | ChangeState::Kept
         | ChangeState::Done
         | ChangeState::Skipped => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+    use crate::facts::Brake;
+
+    #[test]
+    fn after_a_pause_what_had_failed_is_tried_again_but_not_what_stands_without_a_record() {
+        let cases = [
+            (ChangeState::Failed, Reason::Refused, 1, ChangeState::Skipped),
+            (ChangeState::Failed, Reason::Refused, 2, ChangeState::Reverted),
+            (ChangeState::Failed, Reason::RecordNotKept, 1, ChangeState::Failed),
+            (ChangeState::Held, Reason::OutcomeUnknown, 1, ChangeState::Unclear),
+            (ChangeState::Applied, Reason::CannotRead, 1, ChangeState::Applied),
+        ];
+        for (state, reason, round, expected) in cases {
+            let given = Given::pinned().change_with("one", "a", state, |change| {
+                change.round = round;
+                change.explain(Some((reason.clone(), String::new())));
+            });
+            let mut change = given.facts.state.changes[0].clone();
+            start_anew(&mut change);
+            assert_eq!(change.state, expected, "{state:?} {reason} {round}");
+        }
+    }
+
+    #[test]
+    fn the_brake_stops_what_writes_and_not_what_a_person_asks_to_be_reverted() {
+        let braked = Given::pinned()
+            .with(|facts| facts.looked.brake = Some(Brake::Engaged { why: "it is engaged".to_owned() }));
+        let held = || Held::new(Reason::PolicyUnavailable, "");
+        let rests = |course: Course| matches!(braked.deciding().unless_it_rests(course), Course::Rest(_));
+        assert!(rests(Course::Climb) && rests(Course::Wait) && rests(Course::Withdraw(Closing::Recovered)));
+        assert!(!rests(Course::Observe) && !rests(Course::Withdraw(Closing::Withdrawn)));
+        assert!(!rests(Course::Stand(held())), "it owes nothing, so it writes nothing");
     }
 }

@@ -15,13 +15,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_IDLE;
-use super::course::Course;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
-use crate::facts::{LookResult, Outcome, Target, is_due};
+use crate::facts::{ObjectRead, Outcome, Target, is_due};
 use crate::id::digest;
 use crate::period::{Period, after};
 use crate::reason::Reason;
@@ -42,17 +41,20 @@ const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
 /// The longest Retry-After that is believed.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
-impl Round<'_> {
-    /// Settles everything that is under way, as far as this round can: open
+impl Deciding<'_> {
+    /// Settles everything that is under way, as far as this decision can: open
     /// intents, and the traces of loans that somebody else has ended.
-    pub(super) fn settle(&mut self, course: &Course) {
+    pub(super) fn settle(&mut self) {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
-            self.edit(index, |round, change| {
+            self.edit(index, |deciding, change| {
                 if change.is_open_intent() {
-                    round.settle_intent(change, course, &mut turns);
-                } else if change.state == ChangeState::Reverting && !round.withdraws && !round.is_silent {
-                    round.give_back(change);
+                    deciding.settle_intent(change, &mut turns);
+                } else if change.state == ChangeState::Reverting
+                    && !deciding.permits.withdraws()
+                    && deciding.permits.may_write()
+                {
+                    deciding.give_back(change);
                 }
             });
         }
@@ -66,29 +68,26 @@ impl Round<'_> {
         (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
-    fn settle_intent(&mut self, change: &mut Change, course: &Course, turns: &mut usize) {
+    fn settle_intent(&mut self, change: &mut Change, turns: &mut usize) {
         self.hear(change);
         if !change.is_open_intent() {
             return;
         }
-        let wanted_again =
-            change.again() == Again::Always && matches!(course, Course::Wait | Course::Hold(_));
-        let may_send = matches!(course, Course::Climb) || wanted_again;
         let gives_up = self.gives_up(change);
         if change.state == ChangeState::Held && gives_up.is_none() {
             return; // until a person decides
         }
-        let begins_to_withdraw = self.withdraws && !self.facts.state.is_withdrawing();
+        let begins_to_withdraw = self.permits.withdraws() && !self.facts.state.is_withdrawing();
         if !is_due(change.retry_at, self.now) && !begins_to_withdraw {
             return self.wake(change.retry_at);
         }
-        if may_send && change.conflicts() > 0 {
+        if self.permits.may_send(change.again()) && change.conflicts() > 0 {
             if *turns == 0 {
                 return self.wake_in(NEXT_TURN);
             }
             *turns -= 1;
         }
-        self.resolve(change, gives_up, may_send);
+        self.resolve(change, gives_up);
     }
 
     /// Takes in what the last effect answered.
@@ -110,7 +109,7 @@ impl Round<'_> {
                 self.try_later(change, SignedDuration::ZERO);
                 change.explain(Some((Reason::Refused, format!("the API server answered {code}: {why}"))));
             }
-            Outcome::Later { conflict: true, .. } => {
+            Outcome::Conflict => {
                 change.state = ChangeState::Intended;
                 self.met_a_conflict(change);
                 change.explain(Some((
@@ -118,7 +117,7 @@ impl Round<'_> {
                     "somebody else wrote the object in between".to_owned(),
                 )));
             }
-            Outcome::Later { conflict: false, after } => {
+            Outcome::Throttled { after } => {
                 change.state = ChangeState::Intended;
                 self.try_later(change, after.unwrap_or_default());
                 let throttled = "the API server asked to try again later (429)";
@@ -150,8 +149,8 @@ impl Round<'_> {
     fn hear_about_fence(&mut self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             Outcome::Done(_) => {}
-            Outcome::Later { conflict: true, .. } => self.met_a_conflict(change),
-            Outcome::Later { conflict: false, after } => self.try_later(change, after.unwrap_or_default()),
+            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Refused { .. } => change.reason = Some(Reason::FenceRefused),
         }
@@ -172,10 +171,10 @@ impl Round<'_> {
 
     /// Why the intent is to be abandoned, if it is.
     fn gives_up(&self, change: &Change) -> Option<String> {
-        if self.is_silent {
+        if !self.permits.may_write() {
             return None; // to give up is to write
         }
-        if self.withdraws {
+        if self.permits.withdraws() {
             return Some("the response was withdrawn before it was applied".to_owned());
         }
         if change.state == ChangeState::Held {
@@ -196,12 +195,12 @@ impl Round<'_> {
         (answered && change.tries > step.retries).then_some(last)
     }
 
-    fn resolve(&mut self, change: &mut Change, gives_up: Option<String>, may_send: bool) {
+    fn resolve(&mut self, change: &mut Change, gives_up: Option<String>) {
         let Some(found) = self.look_at(&change.target) else { return };
         let target = match found {
-            LookResult::Found(target) => target,
-            LookResult::Gone => return change.object_gone(),
-            LookResult::Refused { why } | LookResult::Failed { why } => {
+            ObjectRead::Found(target) => target,
+            ObjectRead::Gone => return change.object_gone(),
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => {
                 change.explain(Some((
                     Reason::CannotRead,
                     format!("whether it was applied cannot be read: {why}"),
@@ -209,7 +208,6 @@ impl Round<'_> {
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
             }
-            LookResult::Listed(_) | LookResult::Own(_) => return,
         };
         let moved = change.base() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
@@ -224,11 +222,11 @@ impl Round<'_> {
             }
             (Some(why), false) => self.fence(change, target, &why),
             // It may land yet, or be sent again when a rule holds again; after the timeout it is given up.
-            (None, _) if !may_send => {
+            (None, _) if !self.permits.may_send(change.again()) => {
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
                 self.wake_in(RELIST_IDLE);
-                self.wake(step.filter(|_| !self.is_silent));
+                self.wake(step.filter(|_| self.permits.may_write()));
             }
             (None, true) => self.intend_anew(change, target),
             (None, false) => self.send_again(change, target),
@@ -330,7 +328,7 @@ impl Round<'_> {
 
     /// No request of the intent can take effect any more.
     fn abandon(&mut self, change: &mut Change, why: &str) {
-        if self.withdraws {
+        if self.permits.withdraws() {
             if self.next.closing.is_none() && change.round > 1 {
                 change.set_again(Again::Possible); // the emergency may come back once more
             }
@@ -375,4 +373,64 @@ fn jitter(change: &Change, most: i64) -> SignedDuration {
 /// The moment of the last Applied of these changes.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
     changes.filter_map(|change| change.applied_at()).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::course::Course;
+    use super::super::given::{Given, NOW, at};
+    use super::*;
+    use crate::incident::{Closing, Held};
+
+    fn open(edit: impl FnOnce(&mut Change)) -> Given {
+        Given::pinned().change_with("one", "a", ChangeState::Intended, |change| {
+            change.joined_at = Some(at(NOW - 10));
+            edit(change);
+        })
+    }
+
+    fn gives_up(given: &Given, course: &Course) -> bool {
+        let mut deciding = given.deciding();
+        deciding.permits = course.permits();
+        deciding.gives_up(&given.facts.state.changes[0]).is_some()
+    }
+
+    #[test]
+    fn an_intent_is_given_up_after_its_retries_its_time_or_with_the_response() {
+        let fresh = open(|_| {});
+        assert!(!gives_up(&fresh, &Course::Climb));
+        assert!(gives_up(&fresh, &Course::Withdraw(Closing::Withdrawn)));
+        assert!(gives_up(&open(|change| change.tries = 200), &Course::Climb));
+        assert!(gives_up(&open(|change| change.joined_at = Some(at(NOW - 121))), &Course::Climb));
+        assert!(gives_up(&open(|change| change.set_fence(Some("nonce".to_owned()))), &Course::Climb));
+        // To give up is to write.
+        let rest = Course::Rest(Held::new(Reason::Paused, ""));
+        assert!(!gives_up(&open(|change| change.tries = 200), &rest));
+    }
+
+    #[test]
+    fn tries_wait_longer_each_time_and_never_for_more_than_a_minute() {
+        let given = open(|_| {});
+        let mut change = given.facts.state.changes[0].clone();
+        for tries in 0..=u8::MAX {
+            change.tries = tries;
+            let wait = backoff(&change);
+            assert!(wait >= SignedDuration::from_millis(500) && wait <= LONGEST_WAIT, "{tries}: {wait}");
+            assert_eq!(wait, backoff(&change), "the same facts lead to the same decision");
+        }
+    }
+
+    #[test]
+    fn targets_that_met_a_conflict_are_tried_in_smaller_batches_down_to_one() {
+        for (conflicts, batch) in [(0, 16), (1, 8), (2, 4), (4, 1), (200, 1)] {
+            let mut given = open(|_| {});
+            for _ in 0..conflicts {
+                let deciding = given.deciding();
+                let mut change = given.facts.state.changes[0].clone();
+                deciding.met_a_conflict(&mut change);
+                given.facts.state.changes[0] = change;
+            }
+            assert_eq!(given.deciding().turns_after_conflicts(), batch, "{conflicts}");
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Whether a step helped, and what others did to its targets meanwhile.
 
-use super::Round;
+use super::Deciding;
 use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
-use crate::facts::{Look, LookResult, Outcome, Target};
+use crate::facts::{ObjectRead, Outcome, Target};
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::rules::{Check, Step};
@@ -11,8 +11,8 @@ use crate::undo;
 use crate::value::same;
 use crate::verdict::Verdict;
 
-impl Round<'_> {
-    /// Asks the checks of a step whose targets were listed in this round.
+impl Deciding<'_> {
+    /// Asks the checks of a step whose targets were listed in this decision.
     pub(super) fn verify(&mut self, step: &Step) {
         if step.verify.is_none() {
             return;
@@ -59,11 +59,11 @@ impl Round<'_> {
         match check {
             Check::Rollout => {
                 for change in in_force {
-                    let read = self.facts.looked.get(&Look::Object(change.target.clone()));
+                    let read = self.facts.looked.objects.get(&change.target);
                     let (verdict, text) = match (self.listed(&step.name, &change.target.uid), read) {
                         (Some(target), _) => target.rollout.clone(),
                         // Its labels may have changed since it was.
-                        (None, Some(LookResult::Found(target))) => target.rollout.clone(),
+                        (None, Some(ObjectRead::Found(target))) => target.rollout.clone(),
                         (None, _) => (Verdict::Unknown, "it was not listed".to_owned()),
                     };
                     if verdict != Verdict::True {
@@ -126,8 +126,8 @@ impl Round<'_> {
                 Some(target) => target.clone(),
                 // Not listed may only mean that its labels no longer match.
                 None => match self.look_at(&self.next.changes[index].target.clone()) {
-                    Some(LookResult::Found(target)) => (**target).clone(),
-                    Some(LookResult::Gone) => {
+                    Some(ObjectRead::Found(target)) => (**target).clone(),
+                    Some(ObjectRead::Gone) => {
                         self.happen("Ceded", &format!("{} is gone", self.next.changes[index].target));
                         self.next.changes[index].stand(
                             ChangeState::Ceded,
@@ -136,13 +136,7 @@ impl Round<'_> {
                         );
                         continue;
                     }
-                    Some(
-                        LookResult::Refused { .. }
-                        | LookResult::Failed { .. }
-                        | LookResult::Listed(_)
-                        | LookResult::Own(_),
-                    )
-                    | None => continue,
+                    Some(ObjectRead::Refused { .. } | ObjectRead::Failed { .. }) | None => continue,
                 },
             };
             let mut change = self.next.changes[index].clone();

@@ -3,13 +3,14 @@
 
 use jiff::Timestamp;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_BUSY;
+use super::held::Findings;
 use super::recover::is_stuck;
 use super::relapse::Relapse;
 use crate::action::Autoscalers;
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{Look, LookResult, Stage, is_due};
+use crate::facts::{ObjectRead, Stage, is_due};
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
 use crate::period::after;
@@ -19,12 +20,20 @@ use crate::verdict::Verdict;
 
 /// Where the present wave stands.
 pub(super) enum Wave {
-    /// Not all of it is back, healthy and watched.
-    Waits,
+    /// Not all of it is back, healthy and watched; what holds it, if a person has to know.
+    Waits(Option<Held>),
     /// The next one may begin.
     Done,
     /// It must be taken back.
     Relapsed(Relapse),
+}
+
+/// Whether another wave begins.
+pub(super) enum NextWave {
+    /// It has.
+    Begun,
+    /// There is nothing that may be reverted now.
+    Nothing,
 }
 
 /// Which changes may be in the next wave.
@@ -36,7 +45,7 @@ enum Candidates {
     Stuck,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     pub(super) fn has_wave(&self) -> bool {
         self.next.withdrawal.as_ref().is_some_and(|withdrawal| !withdrawal.wave.is_empty())
     }
@@ -82,7 +91,7 @@ impl Round<'_> {
         self.leave_what_is_stuck();
         let of_wave = self.of_wave();
         if of_wave.iter().any(|change| change.is_outstanding()) {
-            return Wave::Waits;
+            return Wave::Waits(None);
         }
         let back: Vec<&Change> =
             of_wave.iter().filter(|change| change.state == ChangeState::Reverted).collect();
@@ -118,16 +127,16 @@ impl Round<'_> {
         }
     }
 
-    /// Whether these objects have rolled out and are healthy. Without a listing in this round nothing is known.
+    /// Whether these objects have rolled out and are healthy. Without a listing in this decision nothing is known.
     fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
         let returned = back.iter().filter_map(|change| change.returned_at()).max();
         if !self.is_listing_newer(&step.name, returned) {
             return Err(None);
         }
-        if self.looked(Look::Step(step.name.clone())).is_none() {
+        if self.listing(&step.name).is_none() {
             return Err(None);
         }
-        // All that is not listed is read at once, or each would cost a round of reads.
+        // All that is not listed is read at once, or each would cost a pass of reads.
         let unlisted: Vec<&&Change> =
             back.iter().filter(|change| self.listed(&step.name, &change.target.uid).is_none()).collect();
         if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {
@@ -138,12 +147,11 @@ impl Round<'_> {
                 Some(target) => Some((target.rollout.clone(), target.healthy)),
                 None => match self.look_at(&change.target) {
                     None => return Err(None),
-                    Some(LookResult::Found(target)) => Some((target.rollout.clone(), target.healthy)),
-                    Some(LookResult::Gone) => None,
-                    Some(LookResult::Refused { why } | LookResult::Failed { why }) => {
+                    Some(ObjectRead::Found(target)) => Some((target.rollout.clone(), target.healthy)),
+                    Some(ObjectRead::Gone) => None,
+                    Some(ObjectRead::Refused { why } | ObjectRead::Failed { why }) => {
                         return Err(Some(format!("{} cannot be read: {why}", change.target)));
                     }
-                    Some(LookResult::Listed(_) | LookResult::Own(_)) => None,
                 },
             };
             match found {
@@ -185,7 +193,7 @@ impl Round<'_> {
         }
         self.wake_in(RELIST_BUSY);
         self.wake(Some(due).filter(|due| *due > self.now));
-        Wave::Waits
+        Wave::Waits(None)
     }
 
     /// The rules are watched for `between`, without their `for`.
@@ -199,18 +207,17 @@ impl Round<'_> {
                  more is reverted automatically. Restore the rules, or revert everything with `{}`",
                 self.facts.incident.withdraw_command()
             );
-            self.next.held = Some(Held::new(Reason::NoRuleToWatch, &message));
-            return Wave::Waits;
+            return Wave::Waits(Some(Held::new(Reason::NoRuleToWatch, &message)));
         }
         let between = self.rules.map_or(step.timeout, |rules| rules.recovery.between);
         let due = after(healthy_at, between);
         if due > self.now {
             self.wake(Some(due));
-            return Wave::Waits;
+            return Wave::Waits(None);
         }
         // What is not known neither ends the watch nor makes a relapse.
         match self.rule_against(step, |rule| rule.truth != Verdict::False) {
-            Some(_) => Wave::Waits,
+            Some(_) => Wave::Waits(None),
             None => Wave::Done,
         }
     }
@@ -239,22 +246,29 @@ impl Round<'_> {
         Some(format!("rule {} holds again ({})", rule.reason, rule.evidence))
     }
 
-    /// Chooses what goes back next. Whether there is anything.
-    pub(super) fn begin_next_wave(&mut self, steps: &[Step], due: Timestamp) -> bool {
+    /// Chooses what is reverted next, and says what holds the rest.
+    pub(super) fn begin_next_wave(&mut self, steps: &[Step], due: Timestamp) -> (NextWave, Findings) {
+        let mut findings = Findings::default();
         for which in [Candidates::Fresh, Candidates::Stuck] {
             for step in steps {
-                let candidates = self.candidates(step, which, due);
+                let (candidates, held) = self.candidates(step, which, due);
+                findings.add(held);
                 if !candidates.is_empty() {
                     self.begin_wave(step, which, candidates);
-                    return true;
+                    return (NextWave::Begun, findings);
                 }
             }
         }
-        false
+        (NextWave::Nothing, findings)
     }
 
-    /// What of this step may go back now.
-    fn candidates(&mut self, step: &Step, which: Candidates, due: Timestamp) -> Vec<ChangeId> {
+    /// What of this step may be reverted now, and what holds the rest.
+    fn candidates(
+        &mut self,
+        step: &Step,
+        which: Candidates,
+        due: Timestamp,
+    ) -> (Vec<ChangeId>, Option<Held>) {
         let is_open = |change: &&Change| change.is_in_force() && change.returned_at().is_none();
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
@@ -273,7 +287,7 @@ impl Round<'_> {
         let candidates = candidates.into_iter().map(|change| change.id).collect::<Vec<_>>();
         match step.action.descriptor().autoscalers {
             Autoscalers::Demand if !candidates.is_empty() => self.wanted_no_more(step, candidates, due),
-            Autoscalers::Demand | Autoscalers::Owners | Autoscalers::Ignored => candidates,
+            Autoscalers::Demand | Autoscalers::Owners | Autoscalers::Ignored => (candidates, None),
         }
     }
 

@@ -2,12 +2,13 @@
 
 use jiff::SignedDuration;
 
-use super::Round;
+use super::Deciding;
 use super::climb::RELIST_BUSY;
+use super::held::Findings;
 use super::recover::is_stuck;
 use crate::change::{Change, ChangeState};
 use crate::effect::Act;
-use crate::facts::{Look, LookResult, Outcome, Own};
+use crate::facts::{Look, NamespaceRead, ObjectRead, Outcome, OwnLook};
 use crate::incident::{Closing, Held};
 use crate::period::after;
 use crate::reason::Reason;
@@ -24,9 +25,9 @@ fn let_go(change: &mut Change, reason: Reason, why: &str) {
     }
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Puts everything back at once, then closes.
-    pub(super) fn withdraw(&mut self, closing: Closing) {
+    pub(super) fn withdraw(&mut self, closing: Closing) -> Findings {
         self.next.withdrawal = None;
         self.next.quiet_until = None;
         if self.next.closing != Some(closing) {
@@ -48,7 +49,6 @@ impl Round<'_> {
                 self.happen(type_, &text);
             }
         }
-        self.next.held = None;
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             let only_fenced = change.fence().is_some() && !change.is_outstanding();
@@ -68,10 +68,13 @@ impl Round<'_> {
             self.let_go();
         }
         if self.next.owes_anything() {
-            self.say_what_is_outstanding();
-        } else if !self.waits_for_pods() {
-            self.close(closing);
+            return self.outstanding().into();
         }
+        if self.waits_for_pods() {
+            return self.lost_pod_on_the_way_back().into();
+        }
+        self.close(closing);
+        Findings::default()
     }
 
     /// Whether the change moves pods back to a scheduler that is not back itself. It is waited for as
@@ -105,14 +108,9 @@ impl Round<'_> {
         };
         let is_back = match self.look_at(&before.target) {
             None => return false,
-            Some(LookResult::Found(target)) => target.rollout.0 == Verdict::True,
-            Some(LookResult::Gone) => true,
-            Some(
-                LookResult::Refused { .. }
-                | LookResult::Failed { .. }
-                | LookResult::Listed(_)
-                | LookResult::Own(_),
-            ) => false,
+            Some(ObjectRead::Found(target)) => target.rollout.0 == Verdict::True,
+            Some(ObjectRead::Gone) => true,
+            Some(ObjectRead::Refused { .. } | ObjectRead::Failed { .. }) => false,
         };
         if !is_back {
             self.wake_in(RELIST_BUSY);
@@ -135,13 +133,17 @@ impl Round<'_> {
             self.wake(due);
             return false;
         }
-        matches!(self.looked(Look::Namespace), Some(LookResult::Own(Own::Namespace { terminating: true })))
+        let read = self.facts.looked.namespace.as_ref();
+        match self.or_ask(read, || Look::Own(OwnLook::Namespace)) {
+            Some(NamespaceRead::Terminating) => true,
+            Some(NamespaceRead::Stays | NamespaceRead::Unknown(_)) | None => false,
+        }
     }
 
     fn was_refused(&self, change: &Change) -> bool {
-        let read = self.facts.looked.get(&Look::Object(change.target.clone()));
+        let read = self.facts.looked.objects.get(&change.target);
         let written = [Act::Return, Act::Fence, Act::HandBack].map(|act| self.answer(change, act));
-        matches!(read, Some(LookResult::Refused { .. }))
+        matches!(read, Some(ObjectRead::Refused { .. }))
             || written.iter().any(|answer| matches!(answer, Some(Outcome::Refused { code: 403 | 404, .. })))
     }
 
@@ -156,7 +158,8 @@ impl Round<'_> {
         self.look.clear();
     }
 
-    pub(super) fn say_what_is_outstanding(&mut self) {
+    /// What cannot be reverted for now, if anything.
+    pub(super) fn outstanding(&self) -> Option<Held> {
         let closes = self.next.closing.is_some(); // only then fences are taken off
         let stuck = |change: &&Change| {
             (change.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
@@ -166,11 +169,9 @@ impl Round<'_> {
             let is_tried_again = |change: &Change| {
                 change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at().is_none()
             };
-            if self.next.changes.iter().any(is_tried_again) {
-                self.next.held =
-                    self.facts.state.held.clone().filter(|held| held.reason == Reason::CannotPutBack);
-            }
-            return;
+            let is_so = self.next.changes.iter().any(is_tried_again);
+            let said = self.facts.state.held.clone().filter(|_| is_so);
+            return said.filter(|held| held.reason == Reason::CannotPutBack);
         };
         let number = self.next.changes.iter().filter(stuck).count();
         let message = format!(
@@ -182,6 +183,44 @@ impl Round<'_> {
             self.facts.incident.name,
             self.facts.incident.namespace
         );
-        self.next.held = Some(Held::new(Reason::CannotPutBack, &message));
+        Some(Held::new(Reason::CannotPutBack, &message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+
+    fn cannot_go_back(change: &mut Change) {
+        change.explain(Some((Reason::CannotPutBack, "answered 403".to_owned())));
+    }
+
+    #[test]
+    fn what_cannot_be_reverted_is_counted_and_the_message_names_the_way_out() {
+        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        assert_eq!(given.deciding().outstanding(), None);
+        let given = given.change_with("one", "b", ChangeState::Reverting, cannot_go_back).change_with(
+            "two",
+            "c",
+            ChangeState::Applied,
+            cannot_go_back,
+        );
+        let held = given.deciding().outstanding().unwrap();
+        assert_eq!((held.reason, held.stops), (Reason::CannotPutBack, false));
+        for words in ["2 object(s)", "serving/b: answered 403", "kubectl annotate incident outage -n serving"]
+        {
+            assert!(held.message.contains(words), "no {words} in {}", held.message);
+        }
+    }
+
+    #[test]
+    fn what_is_tried_again_at_this_moment_still_holds_the_response() {
+        let given = Given::pinned()
+            .change_with("one", "a", ChangeState::Reverting, |change| change.tries = 1)
+            .with(|facts| facts.state.held = Some(Held::new(Reason::CannotPutBack, "as before")));
+        assert_eq!(given.deciding().outstanding().map(|held| held.message), Some("as before".to_owned()));
+        let given = given.with(|facts| facts.state.held = Some(Held::new(Reason::StepFailed, "another")));
+        assert_eq!(given.deciding().outstanding(), None);
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-pub use self::look::{Brake, Holder, Listing, Look, LookResult, Looks, Own};
+pub use self::look::{
+    Brake, Holder, Listing, ListingRead, Look, Looked, Looks, NamespaceRead, ObjectRead, OwnLook,
+};
 pub use self::target::{Demand, Obstacle, OwnedBy, Role, ScaledBy, Slot, Slots, Stage, Target};
 use crate::effect::EffectId;
 use crate::expression::FieldValue;
@@ -58,8 +60,8 @@ pub struct Facts {
     pub listing_age: BTreeMap<String, SignedDuration>,
     /// How long the live reads of the last decision took: a server that is slow is asked less often.
     pub reads_took: SignedDuration,
-    /// The live reads that were asked for so far.
-    pub looked: BTreeMap<Look, LookResult>,
+    /// What the live reads that were asked for so far showed.
+    pub looked: Looked,
     /// What became of the effects of the last decision.
     pub outcomes: BTreeMap<EffectId, Outcome>,
     /// What became of the report.
@@ -80,7 +82,7 @@ impl Facts {
             clocks_broken: false,
             listing_age: BTreeMap::new(),
             reads_took: SignedDuration::ZERO,
-            looked: BTreeMap::new(),
+            looked: Looked::default(),
             outcomes: BTreeMap::new(),
             report: None,
         }
@@ -136,10 +138,10 @@ pub enum Outcome {
         /// The fields it named.
         fields: Vec<String>,
     },
-    /// 409 or 429: try again.
-    Later {
-        /// Whether another write came first (409).
-        conflict: bool,
+    /// 409: another write came first. Try again.
+    Conflict,
+    /// 429: try again later.
+    Throttled {
         /// Retry-After.
         after: Option<SignedDuration>,
     },
@@ -156,7 +158,8 @@ impl Outcome {
         match self {
             Self::Done(_) => "Done",
             Self::Refused { .. } => "Refused",
-            Self::Later { .. } => "Later",
+            Self::Conflict => "Conflict",
+            Self::Throttled { .. } => "Throttled",
             Self::Unclear { .. } => "Unclear",
         }
     }

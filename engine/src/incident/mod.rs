@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
-pub use self::step::{ApprovalState, ApprovalStatus, StepState, StepStatus, TargetCounts, count};
+pub use self::step::{
+    ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, count,
+};
 use crate::change::{Change, cut};
 use crate::id::ChangeId;
 use crate::policy::Severity;

@@ -60,6 +60,9 @@ pub struct StepStatus {
     /// The approval in `spec.approvals`, as it was first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalStatus>,
+    /// What a person was asked to approve and has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedApproval>,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -79,6 +82,18 @@ pub struct StepStatus {
     /// by this, whatever becomes of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<StepSpec>,
+}
+
+/// What a person was asked to approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct AskedApproval {
+    /// Why the plan must be approved, in one word.
+    #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
+    pub reason: Reason,
+    /// How many objects it would change.
+    pub objects: u32,
 }
 
 /// What became of an approval.

@@ -58,8 +58,8 @@ impl Fault {
     pub(super) fn befall(&self, world: &mut World, effect: &Effect) -> Outcome {
         let lost = || Outcome::Unclear { why: "the connection broke".to_owned() };
         match (self.answer, self.does) {
-            (Some(409), _) => return Outcome::Later { conflict: true, after: None },
-            (Some(429), _) => return Outcome::Later { conflict: false, after: None },
+            (Some(409), _) => return Outcome::Conflict,
+            (Some(429), _) => return Outcome::Throttled { after: None },
             (Some(code @ 400..500), _) => {
                 return Outcome::Refused { code, why: "as told".to_owned(), fields: Vec::new() };
             }

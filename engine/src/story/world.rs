@@ -19,7 +19,8 @@ use crate::decide_policy::PolicyState;
 use crate::effect::{Effect, EffectId, Write};
 use crate::expression::ObjectCondition;
 use crate::facts::{
-    Brake, Demand, Facts, Holder, Listing, Look, LookResult, Outcome, Own, PolicyFact, Reading, Stage, Target,
+    Brake, Demand, Facts, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, Outcome,
+    OwnLook, PolicyFact, Reading, Stage, Target,
 };
 use crate::id::{IncidentId, TargetId};
 use crate::incident::{IncidentState, ReportStatus};
@@ -166,7 +167,7 @@ impl World {
             clocks_broken: false,
             reads_took: SignedDuration::ZERO,
             listing_age: controller.listed_at.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
-            looked: BTreeMap::new(),
+            looked: Looked::default(),
             outcomes: controller.outcomes.clone(),
             report: controller.report.clone(),
         }
@@ -193,37 +194,58 @@ impl World {
                 if let Look::Step(step) = &look {
                     controller.listed_at.insert(step.clone(), self.now);
                 }
-                let found = self.look(&look, &facts.state);
-                if facts.looked.insert(look.clone(), found).is_some() {
+                if facts.looked.has(&look) {
                     return Err(format!("{look:?} was asked for twice"));
                 }
+                self.look(look, &facts.state, &mut facts.looked);
             }
         }
-        let looked: Vec<&Look> = facts.looked.keys().collect();
-        Err(format!("the decision still asks for live reads after {LOOKS} times: {looked:?}"))
+        Err(format!("the decision still asks for live reads after {LOOKS} times"))
     }
 
     /// Performs a live read.
-    pub fn look(&self, look: &Look, state: &IncidentState) -> LookResult {
-        if let Some(why) =
-            self.unreadable.as_ref().filter(|_| !look.is_own() || matches!(look, Look::Holder(_)))
-        {
-            return LookResult::Refused { why: why.clone() };
-        }
+    pub fn look(&self, look: Look, state: &IncidentState, looked: &mut Looked) {
         match look {
-            Look::Step(name) => match ladder(state, self.rules.as_ref()).iter().find(|s| s.name == *name) {
-                Some(step) => LookResult::Listed(self.list(step, state)),
-                None => LookResult::Failed { why: format!("there is no step {name} any more") },
-            },
-            Look::Holder(incident) => {
-                LookResult::Own(Own::Holder(self.holders.get(incident).cloned().unwrap_or(Holder::Open)))
+            Look::Step(name) => {
+                let read = self.read_listing(&name, state);
+                looked.listings.insert(name, read);
             }
-            Look::Brake => LookResult::Own(Own::Brake(self.brake.clone())),
-            Look::Namespace => LookResult::Own(Own::Namespace { terminating: self.terminating }),
-            Look::Object(target) => match self.live(target) {
-                Some(object) => LookResult::Found(Box::new(pods::of((self.translate)(object, None)))),
-                None => LookResult::Gone,
-            },
+            Look::Object(target) => {
+                let read = self.read_object(&target);
+                looked.objects.insert(target, read);
+            }
+            Look::Own(OwnLook::Holder(incident)) => {
+                let known = || self.holders.get(&incident).cloned().unwrap_or(Holder::Open);
+                let holder = self.unreadable.clone().map_or_else(known, Holder::Unknown);
+                looked.holders.insert(incident, holder);
+            }
+            Look::Own(OwnLook::Brake) => looked.brake = Some(self.brake.clone()),
+            Look::Own(OwnLook::Namespace) => {
+                looked.namespace = Some(match self.terminating {
+                    true => NamespaceRead::Terminating,
+                    false => NamespaceRead::Stays,
+                });
+            }
+        }
+    }
+
+    fn read_listing(&self, name: &str, state: &IncidentState) -> ListingRead {
+        if let Some(why) = &self.unreadable {
+            return ListingRead::Refused { why: why.clone() };
+        }
+        match ladder(state, self.rules.as_ref()).iter().find(|step| step.name == name) {
+            Some(step) => ListingRead::Listed(self.list(step, state)),
+            None => ListingRead::Failed { why: format!("there is no step {name} any more") },
+        }
+    }
+
+    fn read_object(&self, target: &TargetId) -> ObjectRead {
+        if let Some(why) = &self.unreadable {
+            return ObjectRead::Refused { why: why.clone() };
+        }
+        match self.live(target) {
+            Some(object) => ObjectRead::Found(Box::new(pods::of((self.translate)(object, None)))),
+            None => ObjectRead::Gone,
         }
     }
 
@@ -305,7 +327,7 @@ impl World {
                 self.operator_notices(&effect.target.name, &object);
                 Outcome::Done(object)
             }
-            Answer::Conflict => Outcome::Later { conflict: true, after: None },
+            Answer::Conflict => Outcome::Conflict,
             Answer::NotFound => {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }

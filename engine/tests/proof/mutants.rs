@@ -3,7 +3,7 @@
 use firebreak_engine::change::ChangeState;
 use firebreak_engine::decide::{Decision, decide};
 use firebreak_engine::effect::Act;
-use firebreak_engine::facts::{Facts, LookResult};
+use firebreak_engine::facts::{Facts, ObjectRead};
 use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Decide;
@@ -52,10 +52,8 @@ fn unknown_is_no(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
 /// A value is put back without looking whether it is still ours.
 fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut facts = facts.clone();
-    for (look, found) in &mut facts.looked {
-        let (firebreak_engine::facts::Look::Object(target), LookResult::Found(read)) = (look, found) else {
-            continue;
-        };
+    for (target, found) in &mut facts.looked.objects {
+        let ObjectRead::Found(read) = found else { continue };
         let Some(change) = facts.state.changes.iter().find(|change| change.target == *target) else {
             continue;
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_engine::decide::Decision;
-use firebreak_engine::facts::{Facts, Look, LookResult, PolicyFact, Reading};
+use firebreak_engine::facts::{Facts, ListingRead, Looked, PolicyFact, Reading};
 use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::RuleStatus;
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
@@ -165,10 +165,10 @@ async fn decide(
 }
 
 /// The owners among the targets that were listed.
-fn resolved(looked: &BTreeMap<Look, LookResult>) -> Resolved {
-    let listings = looked.iter().filter_map(|(look, result)| match (look, result) {
-        (Look::Step(step), LookResult::Listed(listing)) => Some((step, listing)),
-        (Look::Step(_) | Look::Object(_) | Look::Holder(_) | Look::Brake | Look::Namespace, _) => None,
+fn resolved(looked: &Looked) -> Resolved {
+    let listings = looked.listings.iter().filter_map(|(step, read)| match read {
+        ListingRead::Listed(listing) => Some((step, listing)),
+        ListingRead::Refused { .. } | ListingRead::Failed { .. } => None,
     });
     listings
         .flat_map(|(step, listing)| listing.targets.iter().map(move |target| (step, target)))

@@ -136,11 +136,11 @@ impl<'a> Borrower<'a> {
                     return Err(failed(why, "ask whoever runs the cluster for the right to patch it"));
                 }
                 Outcome::Refused { why, .. } => return Err(failed(why, "correct that and try again")),
-                Outcome::Later { conflict: true, .. } => {
+                Outcome::Conflict => {
                     "somebody else writes it all the time".clone_into(&mut last);
                     Duration::from_millis(10 * u64::from(tried))
                 }
-                Outcome::Later { conflict: false, after } => {
+                Outcome::Throttled { after } => {
                     "the API server asks to try again later".clone_into(&mut last);
                     let asked = after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
                     asked.clamp(Duration::from_millis(200), Duration::from_secs(5))

@@ -118,7 +118,7 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }
         // Nothing was sent, so to try again is safe.
-        Err(ResolveError::Unreachable { .. }) => Outcome::Later { conflict: false, after: None },
+        Err(ResolveError::Unreachable { .. }) => Outcome::Throttled { after: None },
     };
     Ok((effect.id(), outcome))
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed};
-use firebreak_engine::facts::{Facts, Outcome, PolicyFact};
+use firebreak_engine::facts::{Facts, Looked, Outcome, PolicyFact};
 use firebreak_engine::rules::Rules;
 use futures::future::OptionFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -169,7 +169,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
         reads_took: SignedDuration::try_from(memory.reads_took).unwrap_or(SignedDuration::MAX),
         listing_age: memory.listed.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
-        looked: BTreeMap::new(),
+        looked: Looked::default(),
         outcomes: BTreeMap::new(),
         report: None,
     }

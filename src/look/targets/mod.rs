@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use firebreak_engine::action::Autoscalers;
 use firebreak_engine::change::Change;
 use firebreak_engine::decide::ladder;
-use firebreak_engine::facts::{Listing, Look, LookResult, Stage, Target};
+use firebreak_engine::facts::{Listing, ListingRead, Looked, ObjectRead, Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
@@ -68,36 +68,40 @@ pub async fn look(
     namespace: &str,
     state: &IncidentState,
     rules: Option<&Rules>,
-    looks: impl IntoIterator<Item = Look>,
-) -> Vec<(Look, LookResult)> {
+    listings: Vec<String>,
+    objects: Vec<TargetId>,
+) -> Looked {
     let client = match account {
         Ok(client) => client,
         Err(why) => {
-            let refused = || LookResult::Refused { why: why.clone() };
-            return looks.into_iter().map(|look| (look, refused())).collect();
+            let listing = |step| (step, ListingRead::Refused { why: why.clone() });
+            let object = |target| (target, ObjectRead::Refused { why: why.clone() });
+            return Looked {
+                listings: listings.into_iter().map(listing).collect(),
+                objects: objects.into_iter().map(object).collect(),
+                ..Looked::default()
+            };
         }
     };
     let steps = ladder(state, rules);
     let (profiles, unread) = definitions::with_scaled_kinds(kinds, &steps).await;
     let kinds = Kinds { profiles: &profiles, ..kinds };
     let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
-    stream::iter(looks)
-        .map(|look| async {
-            let result = match &look {
-                Look::Step(name) => match unread.get(name) {
-                    None => reader.step(name).await,
-                    Some(why) => LookResult::Failed { why: why.clone() },
-                },
-                Look::Object(target) => reader.object(target).await,
-                Look::Holder(_) | Look::Brake | Look::Namespace => {
-                    LookResult::Failed { why: "it is not read as a ServiceAccount".to_owned() }
-                }
-            };
-            (look, result)
-        })
-        .buffer_unordered(IN_FLIGHT)
-        .collect()
-        .await
+    let listing = async |step: String| {
+        let read = match unread.get(&step) {
+            None => reader.step(&step).await,
+            Some(why) => ListingRead::Failed { why: why.clone() },
+        };
+        (step, read)
+    };
+    let object = async |target: TargetId| {
+        let read = reader.object(&target).await;
+        (target, read)
+    };
+    let listings = stream::iter(listings).map(listing).buffer_unordered(IN_FLIGHT).collect();
+    let objects = stream::iter(objects).map(object).buffer_unordered(IN_FLIGHT).collect();
+    let (listings, objects) = tokio::join!(listings, objects);
+    Looked { listings, objects, ..Looked::default() }
 }
 
 struct Reader<'a> {
@@ -128,7 +132,16 @@ impl Unread {
     }
 }
 
-impl From<Unread> for LookResult {
+impl From<Unread> for ListingRead {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Refused(why) => Self::Refused { why },
+            Unread::Failed(why) => Self::Failed { why },
+        }
+    }
+}
+
+impl From<Unread> for ObjectRead {
     fn from(unread: Unread) -> Self {
         match unread {
             Unread::Refused(why) => Self::Refused { why },
@@ -148,11 +161,11 @@ fn found<T>(read: Read<T>) -> Result<Option<T>, Unread> {
 }
 
 impl Reader<'_> {
-    async fn object(&self, id: &TargetId) -> LookResult {
+    async fn object(&self, id: &TargetId) -> ObjectRead {
         let step = self.step_that_asks(id);
         let object = match self.live(id).await {
             Ok(Some(object)) => object,
-            Ok(None) => return LookResult::Gone,
+            Ok(None) => return ObjectRead::Gone,
             Err(unread) => return unread.into(),
         };
         match self.target(object, step) {
@@ -168,9 +181,9 @@ impl Reader<'_> {
                     }
                 }
                 self.ask_for_pods(std::slice::from_mut(&mut target)).await;
-                LookResult::Found(Box::new(target))
+                ObjectRead::Found(Box::new(target))
             }
-            Err(why) => LookResult::Failed { why },
+            Err(why) => ObjectRead::Failed { why },
         }
     }
 
@@ -199,16 +212,16 @@ impl Reader<'_> {
         found(live_read::object(self.client, &kind, id).await)
     }
 
-    async fn step(&self, name: &str) -> LookResult {
+    async fn step(&self, name: &str) -> ListingRead {
         let Some(step) = self.steps.iter().find(|step| step.name == name) else {
-            return LookResult::Failed { why: format!("there is no step {name} any more") };
+            return ListingRead::Failed { why: format!("there is no step {name} any more") };
         };
         let before = step.action.kind().before().iter().map(|named| self.named(step, &named.object));
         match futures::try_join!(self.listed(step), futures::future::try_join_all(before)) {
             Ok((mut listing, before)) => {
                 listing.targets.retain(|target| target.stage == Stage::Targets);
                 listing.targets.extend(before.into_iter().flatten());
-                LookResult::Listed(listing)
+                ListingRead::Listed(listing)
             }
             Err(unread) => unread.into(),
         }

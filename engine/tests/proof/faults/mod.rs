@@ -149,7 +149,7 @@ impl Run {
         }
         match self.world.server.patch(&effect.target.name, &body, OURS) {
             server::Answer::Ok(object) => Outcome::Done(object),
-            server::Answer::Conflict => Outcome::Later { conflict: true, after: None },
+            server::Answer::Conflict => Outcome::Conflict,
             server::Answer::NotFound => {
                 Outcome::Refused { code: 404, why: "not found".to_owned(), fields: Vec::new() }
             }
@@ -168,8 +168,8 @@ fn short(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done(object) => format!("200 {}", object["metadata"]["resourceVersion"]),
         Outcome::Refused { code, .. } => code.to_string(),
-        Outcome::Later { conflict: true, .. } => "409".to_owned(),
-        Outcome::Later { .. } => "429".to_owned(),
+        Outcome::Conflict => "409".to_owned(),
+        Outcome::Throttled { .. } => "429".to_owned(),
         Outcome::Unclear { .. } => "?".to_owned(),
     }
 }

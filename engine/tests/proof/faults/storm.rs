@@ -104,7 +104,7 @@ impl Run {
                 self.meddle();
                 Some(self.arrive(effect))
             }
-            5 => Some(Outcome::Later { conflict: false, after: Some(SignedDuration::from_secs(1)) }),
+            5 => Some(Outcome::Throttled { after: Some(SignedDuration::from_secs(1)) }),
             6 if self.weather.refusals && effect.act != Act::HandBack => {
                 Some(Outcome::Refused { code: 403, why: "forbidden".to_owned(), fields: Vec::new() })
             }

@@ -1,6 +1,6 @@
 //! Whose turn it is on the ladder, and what a person has to know when it is nobody's.
 
-use super::Round;
+use super::Deciding;
 use super::recover::is_stuck;
 use super::settle::last_applied;
 use crate::change::{Change, ChangeState};
@@ -10,9 +10,9 @@ use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 
 /// Whether a step that has not begun may start.
-pub(super) enum Turn {
+pub(super) enum NextStep {
     /// Yes.
-    Next,
+    MayStart,
     /// Not yet: why.
     Wait(String),
     /// Not yet, because a guardrail asks for more time: why.
@@ -21,20 +21,20 @@ pub(super) enum Turn {
     Mitigated,
 }
 
-impl Round<'_> {
+impl Deciding<'_> {
     /// Whether the next step may start. What has joined an older step counts like
     /// the rest of it: first it is applied and has its time to help.
-    pub(super) fn turn(&mut self) -> Turn {
+    pub(super) fn next_step(&mut self) -> NextStep {
         let mut mitigated = false;
         let mut wait = None;
         for step in self.begun() {
             let name = &step.name;
             let changes: Vec<&Change> = self.next.changes_of(name).collect();
             if changes.iter().any(|change| change.is_open_intent()) {
-                return Turn::Wait(format!("step {name} is being applied"));
+                return NextStep::Wait(format!("step {name} is being applied"));
             }
             if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
-                return Turn::Wait(format!("step {name} is being put back"));
+                return NextStep::Wait(format!("step {name} is being put back"));
             }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
@@ -60,14 +60,14 @@ impl Round<'_> {
             }
         }
         match wait {
-            _ if mitigated => Turn::Mitigated,
-            Some(why) => Turn::Wait(why),
-            None => self.too_soon().map_or(Turn::Next, Turn::TooSoon),
+            _ if mitigated => NextStep::Mitigated,
+            Some(why) => NextStep::Wait(why),
+            None => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
         }
     }
 
     /// What needs a person before anything new may start.
-    pub(super) fn trouble(&mut self) -> Option<Held> {
+    pub(super) fn trouble(&self) -> Option<Held> {
         for step in self.begun() {
             let failed: Vec<&Change> = self
                 .next
@@ -104,13 +104,13 @@ impl Round<'_> {
                 return Some(Held::new(Reason::OutcomeUnknown, &message));
             }
         }
-        self.next.held.take()
+        None
     }
 
-    /// When nothing (more) can be done although a rule holds, a person has to know.
-    pub(super) fn say_what_is_missing(&mut self, left: usize, turn: &Turn, level: Severity) {
-        let Some(first) = self.ladder.iter().find(|step| step.is_for(level)) else { return };
-        if left == 0 && matches!(turn, Turn::Next) {
+    /// What holds the response when nothing (more) can be done although a rule holds.
+    pub(super) fn what_is_missing(&mut self, left: usize, next: &NextStep, level: Severity) -> Option<Held> {
+        let first = self.ladder.iter().find(|step| step.is_for(level))?;
+        if left == 0 && matches!(next, NextStep::MayStart) {
             let message = &format!(
                 "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
                  everything: `{}`",
@@ -119,22 +119,22 @@ impl Round<'_> {
             if self.facts.state.held.as_ref().is_none_or(|held| held.reason != Reason::LadderUsedUp) {
                 self.happen("LadderUsedUp", message);
             }
-            self.next.held = Some(Held::new(Reason::LadderUsedUp, message));
-            return;
+            return Some(Held::new(Reason::LadderUsedUp, message));
         }
-        let Some(classified) = self.next.classified_at else { return };
+        let classified = self.next.classified_at?;
         if self.next.changes.iter().any(|change| change.is_outstanding()) {
-            return;
+            return None;
         }
         let due = after(classified, first.timeout);
         if due > self.now {
-            return self.wake(Some(due));
+            self.wake(Some(due));
+            return None;
         }
         let why: Vec<String> =
             self.ladder.iter().filter_map(|step| self.why_nothing_of(&step.name)).collect();
         let first_three = why.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
         let withdraw = self.facts.incident.withdraw_command();
-        self.next.held = Some(if self.can_any_step_start(level) {
+        Some(if self.can_any_step_start(level) {
             let message = format!(
                 "a rule holds, and no change is in force. {first_three}. Each step starts as soon as it can. To see what \
                  keeps it from each object: `{}`. To close the Incident: `{withdraw}`",
@@ -147,7 +147,7 @@ impl Round<'_> {
                  close the Incident with `{withdraw}`"
             );
             Held::new(Reason::StepsBlocked, &message)
-        });
+        })
     }
 
     /// Whether a fact could still start a step for this level, or let an object join one.
@@ -167,5 +167,84 @@ impl Round<'_> {
         let status = self.next.step(step).filter(|status| status.definition.is_none());
         let pending = status.and_then(|status| Some(format!("{step}: {}", status.message.as_ref()?)));
         pending.or(ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::{Given, NOW, at};
+    use super::*;
+
+    fn next(given: &Given) -> String {
+        match given.deciding().next_step() {
+            NextStep::MayStart => "may start".to_owned(),
+            NextStep::Wait(why) => why,
+            NextStep::TooSoon(why) => format!("too soon: {why}"),
+            NextStep::Mitigated => "mitigated".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_next_step_waits_for_the_one_before_it() {
+        let applied_at = |second| {
+            move |change: &mut Change| {
+                change.applied(at(second));
+            }
+        };
+        let cases = [
+            (Given::pinned(), "may start"),
+            (Given::pinned().change("one", "a", ChangeState::Intended), "step one is being applied"),
+            (Given::pinned().change("one", "a", ChangeState::Reverting), "step one is being put back"),
+            (
+                Given::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
+                "step one is being verified",
+            ),
+            (
+                Given::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90)),
+                "may start",
+            ),
+            (
+                Given::pinned().change_with("one", "a", ChangeState::Applied, |change| {
+                    change.verified(at(NOW - 10));
+                }),
+                "mitigated",
+            ),
+            (Given::pinned().change("one", "a", ChangeState::Failed), "may start"),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(next(&given), expected, "{:?}", given.facts.state.changes);
+        }
+    }
+
+    #[test]
+    fn a_failed_target_needs_a_person_unless_the_step_says_otherwise() {
+        let failed = |on_failure: &str| {
+            let given = Given::pinned().policy(|spec| spec["steps"][0]["onFailure"] = on_failure.into());
+            given.change("one", "a", ChangeState::Failed)
+        };
+        let reason = |given: &Given| given.deciding().trouble().map(|held| held.reason);
+        assert_eq!(reason(&failed("Halt")), Some(Reason::StepFailed));
+        assert_eq!(reason(&failed("Continue")), None);
+        assert_eq!(reason(&failed("Revert")), None);
+        let unclear = Given::pinned().change("one", "a", ChangeState::Held);
+        assert_eq!(reason(&unclear), Some(Reason::OutcomeUnknown));
+    }
+
+    #[test]
+    fn nothing_in_force_waits_for_facts_and_is_stalled_only_where_all_steps_wait_for_a_person() {
+        let pending = |reasons: [Reason; 2]| {
+            let given = Given::pinned();
+            let mut deciding = given.deciding();
+            for (step, reason) in ["one", "two"].into_iter().zip(reasons) {
+                deciding.pending(step, reason, "why");
+            }
+            let held = deciding.what_is_missing(2, &NextStep::MayStart, Severity::P0).unwrap();
+            (held.reason.clone(), held.reason.moves_on(), held.message)
+        };
+        let (reason, moves_on, _) = pending([Reason::CannotListTargets, Reason::NoTargets]);
+        assert_eq!((reason, moves_on), (Reason::NothingInForce, MovesOn::Itself));
+        let (reason, moves_on, message) = pending([Reason::CannotListTargets, Reason::CannotListTargets]);
+        assert_eq!((reason, moves_on), (Reason::StepsBlocked, MovesOn::Person));
+        assert!(message.contains("firebreak withdraw outage -n serving"), "{message}");
     }
 }
