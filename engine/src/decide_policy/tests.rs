@@ -447,6 +447,14 @@ fn it_is_stalled_only_where_a_person_must_act() {
 }
 
 #[test]
+fn only_reasons_that_a_person_moves_on_stall_a_policy() {
+    use crate::reason::MovesOn;
+    let stall = PolicyReason::ALL.iter().filter(|reason| reason.moves_on() == MovesOn::Person);
+    let stall: Vec<&str> = stall.map(|reason| reason.name()).collect();
+    assert_eq!(stall, ["Invalid", "Forbidden", "CannotOpen", "RuleError"]);
+}
+
+#[test]
 fn an_incident_acts_by_its_uid_or_by_its_nonce_once_that_is_confirmed() {
     let ours = incident("gpu-1", Some("n"));
     let stray = incident("stray", Some("other"));
