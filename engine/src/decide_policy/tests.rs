@@ -181,6 +181,27 @@ fn the_claim_goes_where_the_facts_lead() {
             creates: false,
         },
         Case {
+            what: "it was created, and the watch is slower than the next pass",
+            state: announced(),
+            ready: 5,
+            edit: |facts| {
+                facts.state = Some(decided(facts, 0).next);
+                facts.creation = Some(Creation::Created(incident("gpu-1", Some("n"))));
+            },
+            second: 0,
+            claim: Some((gpu, None, false)),
+            creates: false,
+        },
+        Case {
+            what: "the one that was created last is an older one",
+            state: announced(),
+            ready: 5,
+            edit: |facts| facts.creation = Some(Creation::Created(incident("gpu-0", Some("m")))),
+            second: 0,
+            claim: Some((gpu, None, false)),
+            creates: true,
+        },
+        Case {
             what: "an earlier request made it, and its uid has time",
             state: PolicyState { rules: decided(&facts(5, announced()), 0).next.rules, ..announced() },
             ready: 5,
