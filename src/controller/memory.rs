@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use firebreak_engine::decide_policy::Refusal;
+use firebreak_engine::decide_policy::{IncidentFact, Refusal};
 use firebreak_engine::policy::Severity;
 use firebreak_engine::rules::Rules;
 use kube::ResourceExt;
@@ -36,6 +36,8 @@ pub struct PolicyMemory {
     pub rights_doubted: bool,
     /// The Incident that a rule asks for was refused.
     pub refused: Option<Refusal>,
+    /// The Incident that was created last, which the watch may not have shown yet.
+    pub created: Option<IncidentFact>,
     /// When its signals were first asked for.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.

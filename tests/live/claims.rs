@@ -4,10 +4,12 @@ use http::Method;
 use serde_json::json;
 
 use crate::{
-    drill::{self, Drill, SpecWrites, closed, heartbeats, is_stalled, is_waiting, message_of, spec_writes},
+    drill::{
+        self, Drill, SpecWrites, closed, heartbeats, is_stalled, is_waiting, message_of, spec_writes, touches,
+    },
     support::{
         object::Object,
-        proxy::{Call, Fault, Rule},
+        proxy::{Call, Exchange, Fault, Rule},
     },
 };
 
@@ -114,5 +116,32 @@ async fn an_incident_that_is_refused_is_said_and_keeps_no_claim() {
     let first = by_hand(&drill, "first").await;
     first.wait_for_condition("Mitigated", "True").await;
     drill.recover(&first).await;
+    models.assert_put_back().await;
+}
+
+#[tokio::test]
+async fn the_first_change_waits_for_one_write_of_the_policy_and_the_uid_follows() {
+    let drill = Drill::new("claim-once").await;
+    let models = drill.models(1).await;
+    let operator = drill.quick_operator().await;
+    let policy = drill.policy().await;
+    policy.wait_for_condition("Ready", "True").await;
+    heartbeats(&operator, 1).await;
+    let before = operator.proxy.calls().len();
+    let incident = drill.respond(&policy).await;
+    let calls = operator.proxy.calls();
+    let changes_a_model = |exchange: &&Exchange| touches(&exchange.call, models.objects[0].name());
+    let first = calls[before..].iter().find(changes_a_model).expect("it was changed").call.number;
+    let ours = calls[before..first].iter().filter(|exchange| {
+        exchange.call.is_write()
+            && ["remediationpolicies", "incidents"].contains(&&*exchange.call.target.resource)
+    });
+    let ours: Vec<String> =
+        ours.map(|exchange| format!("{} {}", exchange.call.method, exchange.call.target.resource)).collect();
+    assert_eq!(ours, ["PUT remediationpolicies", "POST incidents", "PUT incidents"], "{policy}");
+
+    let uid = json!(incident.get().await.metadata.uid);
+    policy.wait_until("bound", |policy| policy.data["status"]["activeIncident"]["uid"] == uid).await;
+    drill.recover(&incident).await;
     models.assert_put_back().await;
 }

@@ -227,13 +227,14 @@ fn announced<'a>(
     if let Some(incident) = read.filter(is_it).or_else(|| facts.open.iter().find(is_it)) {
         return Ok(Fate::Created(incident));
     }
+    let is_refused = facts.refusal.as_ref().is_some_and(|refusal| refusal.stands_at(now));
     match &facts.creation {
-        Some(Creation::Created(incident)) => Ok(Fate::Created(incident)),
+        Some(Creation::Created(incident)) if is_it(&incident) => Ok(Fate::Created(incident)),
         // An earlier request of ours whose answer was lost, or somebody else has taken the name.
         Some(Creation::AlreadyExists) => live(facts, name).map(|_| Fate::Hopeless),
         Some(Creation::Refused) => Ok(Fate::Hopeless),
-        None if facts.refusal.as_ref().is_some_and(|refusal| refusal.stands_at(now)) => Ok(Fate::Hopeless),
-        None => Ok(Fate::Awaited),
+        Some(Creation::Created(_)) | None if is_refused => Ok(Fate::Hopeless),
+        Some(Creation::Created(_)) | None => Ok(Fate::Awaited),
     }
 }
 

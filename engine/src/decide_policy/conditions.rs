@@ -9,13 +9,13 @@ use super::facts::{Access, PolicyFacts};
 use super::state::PolicyState;
 use crate::incident::SignalState;
 use crate::phase::ConditionFact;
+use crate::reason::MovesOn;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// Declares an enum whose variants are written as they are spelled.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident,)+) => {
-        /// Why a condition of a policy stands as it does.
+    ($($(#[$doc:meta])* $variant:ident $moves_on:ident;)+) => {
+        /// Why a condition of a policy stands as it does, and what moves it on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum PolicyReason { $($(#[$doc])* $variant,)+ }
 
@@ -27,39 +27,44 @@ macro_rules! reasons {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
+
+            /// What has to happen before it is over.
+            pub const fn moves_on(self) -> MovesOn {
+                match self { $(Self::$variant => MovesOn::$moves_on,)+ }
+            }
         }
     };
 }
 
 reasons! {
     /// Accepted: the policy can be used.
-    Valid,
+    Valid Nothing;
     /// Accepted, Ready, Stalled: the policy has faults; the message names the field of each.
-    Invalid,
+    Invalid Person;
     /// Authorized: nothing is missing.
-    Allowed,
+    Allowed Nothing;
     /// Authorized, Ready, Stalled: the message lists what the ServiceAccount lacks.
-    Forbidden,
+    Forbidden Person;
     /// Authorized: the API server has not been asked, or gave no answer.
-    NotAsked,
+    NotAsked Itself;
     /// Ready: signals are read and rules evaluated.
-    Watching,
+    Watching Nothing;
     /// Ready: signals are read; an Incident is open.
-    Responding,
+    Responding Nothing;
     /// Ready: `spec.suspend` is set.
-    Suspended,
+    Suspended Nothing;
     /// Ready, Reconciling: signals cannot be read; the message names them.
-    SignalUnknown,
+    SignalUnknown Itself;
     /// Ready, Stalled: the API server refuses the Incident that a rule asks for.
-    CannotOpen,
+    CannotOpen Person;
     /// Ready, Stalled: a rule failed on live values.
-    RuleError,
+    RuleError Person;
     /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
-    WaitingForFalse,
+    WaitingForFalse Nothing;
     /// Ready: a rule holds, and `guardrails.cooldown` says how long after the last response one is opened.
-    Cooldown,
+    Cooldown Nothing;
     /// Stalled, Reconciling: there is nothing to do for a person.
-    NoPersonNeeded,
+    NoPersonNeeded Nothing;
 }
 
 /// What a condition of a policy says.
@@ -72,32 +77,20 @@ pub fn says(
     ConditionFact { type_, status, reason: reason.name().to_owned(), message: message.into() }
 }
 
-/// What moves a policy on that is not as it should be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Nothing has to.
-    Nothing,
-    /// It is tried again.
-    Retry,
-    /// A person.
-    Person,
-}
-
 /// Ready in short.
 struct Summary {
     ready: Verdict,
     reason: PolicyReason,
     text: String,
-    next: Next,
 }
 
 impl Summary {
-    fn fine(reason: PolicyReason, text: impl Into<String>) -> Self {
-        Self { ready: Verdict::True, reason, text: text.into(), next: Next::Nothing }
+    fn ready(reason: PolicyReason, text: impl Into<String>) -> Self {
+        Self { ready: Verdict::True, reason, text: text.into() }
     }
 
-    fn asks_person(reason: PolicyReason, text: impl Into<String>) -> Self {
-        Self { ready: Verdict::False, reason, text: text.into(), next: Next::Person }
+    fn not_ready(reason: PolicyReason, text: impl Into<String>) -> Self {
+        Self { ready: Verdict::False, reason, text: text.into() }
     }
 }
 
@@ -119,18 +112,13 @@ pub(super) fn conditions(
         Access::Complete => says("Authorized", Verdict::True, PolicyReason::Allowed, ""),
         Access::Lacking(what) => says("Authorized", Verdict::False, PolicyReason::Forbidden, what),
     };
-    let Summary { ready, reason, text, next } = summary(rules, facts, detection, next);
-    let told = |type_, is_true: bool, text: String| match is_true {
-        true => says(type_, Verdict::True, reason, text),
+    let Summary { ready, reason, text } = summary(rules, facts, detection, next);
+    let told = |type_, moves_on| match reason.moves_on() == moves_on {
+        true => says(type_, Verdict::True, reason, text.clone()),
         false => says(type_, Verdict::False, PolicyReason::NoPersonNeeded, ""),
     };
-    vec![
-        says("Ready", ready, reason, text.clone()),
-        told("Reconciling", next == Next::Retry, text.clone()),
-        told("Stalled", next == Next::Person, text),
-        accepted,
-        authorized,
-    ]
+    let (reconciling, stalled) = (told("Reconciling", MovesOn::Itself), told("Stalled", MovesOn::Person));
+    vec![says("Ready", ready, reason, text), reconciling, stalled, accepted, authorized]
 }
 
 fn summary(
@@ -140,50 +128,46 @@ fn summary(
     next: &PolicyState,
 ) -> Summary {
     if !facts.faults.is_empty() {
-        return Summary::asks_person(PolicyReason::Invalid, facts.faults.join("; "));
+        return Summary::not_ready(PolicyReason::Invalid, facts.faults.join("; "));
     }
     if let Access::Lacking(what) = &facts.access {
-        return Summary::asks_person(PolicyReason::Forbidden, what);
+        return Summary::not_ready(PolicyReason::Forbidden, what);
     }
     if rules.is_some_and(|rules| rules.suspend) {
-        return Summary::fine(PolicyReason::Suspended, "suspended: it watches and opens nothing");
+        return Summary::ready(PolicyReason::Suspended, "suspended: it watches and opens nothing");
     }
     let claimed = match next.claim() {
         Claim::Vacant => None,
         claim @ (Claim::Announced { .. } | Claim::Revoked { .. } | Claim::Bound { .. }) => claim.name(),
     };
     let responding =
-        claimed.map(|name| Summary::fine(PolicyReason::Responding, format!("Incident {name} is open")));
+        claimed.map(|name| Summary::ready(PolicyReason::Responding, format!("Incident {name} is open")));
     let Some(detection) = detection else {
-        return responding.unwrap_or_else(|| Summary::fine(PolicyReason::Watching, "no rule holds"));
+        return responding.unwrap_or_else(|| Summary::ready(PolicyReason::Watching, "no rule holds"));
     };
     if let Some(refusal) = facts.refusal.as_ref().filter(|_| detection.assessment.holds()) {
-        return Summary::asks_person(PolicyReason::CannotOpen, &refusal.why);
+        return Summary::not_ready(PolicyReason::CannotOpen, &refusal.why);
     }
     if let Some(error) = detection.assessment.rule_errors.first() {
-        return Summary::asks_person(PolicyReason::RuleError, error);
+        return Summary::not_ready(PolicyReason::RuleError, error);
     }
     let unknown = detection.assessment.signals.iter().filter(|signal| signal.state == SignalState::Unknown);
     let mut unknown: Vec<String> =
         unknown.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
     unknown.extend(facts.doubts.iter().cloned());
     if !unknown.is_empty() {
-        return Summary {
-            ready: Verdict::False,
-            reason: PolicyReason::SignalUnknown,
-            text: format!("cannot be read: {}", unknown.join("; ")),
-            next: Next::Retry,
-        };
+        let text = format!("cannot be read: {}", unknown.join("; "));
+        return Summary::not_ready(PolicyReason::SignalUnknown, text);
     }
     if let Some(responding) = responding {
         return responding;
     }
     let why_not = || detection.why_not.clone().unwrap_or_default();
     if detection.cooldown_until.is_some() {
-        Summary::fine(PolicyReason::Cooldown, why_not())
+        Summary::ready(PolicyReason::Cooldown, why_not())
     } else if !next.waiting_for.is_empty() {
-        Summary::fine(PolicyReason::WaitingForFalse, why_not())
+        Summary::ready(PolicyReason::WaitingForFalse, why_not())
     } else {
-        Summary::fine(PolicyReason::Watching, "no rule holds")
+        Summary::ready(PolicyReason::Watching, "no rule holds")
     }
 }

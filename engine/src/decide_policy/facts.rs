@@ -36,7 +36,7 @@ pub struct PolicyFacts {
     pub open: Vec<IncidentFact>,
     /// The live reads that were asked for so far.
     pub reads: PolicyReads,
-    /// What became of the Incident that the last decision wanted to be created.
+    /// What became of the last Incident that was to be created.
     pub creation: Option<Creation>,
     /// The last Incident that the API server refused.
     pub refusal: Option<Refusal>,
@@ -138,7 +138,7 @@ pub struct PolicyReads {
 /// What became of an Incident that was to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
-    /// It was created just now.
+    /// It was created.
     Created(IncidentFact),
     /// There is one of this name.
     AlreadyExists,

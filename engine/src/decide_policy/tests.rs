@@ -181,6 +181,27 @@ fn the_claim_goes_where_the_facts_lead() {
             creates: false,
         },
         Case {
+            what: "it was created, and the watch is slower than the next pass",
+            state: announced(),
+            ready: 5,
+            edit: |facts| {
+                facts.state = Some(decided(facts, 0).next);
+                facts.creation = Some(Creation::Created(incident("gpu-1", Some("n"))));
+            },
+            second: 0,
+            claim: Some((gpu, None, false)),
+            creates: false,
+        },
+        Case {
+            what: "the one that was created last is an older one",
+            state: announced(),
+            ready: 5,
+            edit: |facts| facts.creation = Some(Creation::Created(incident("gpu-0", Some("m")))),
+            second: 0,
+            claim: Some((gpu, None, false)),
+            creates: true,
+        },
+        Case {
             what: "an earlier request made it, and its uid has time",
             state: PolicyState { rules: decided(&facts(5, announced()), 0).next.rules, ..announced() },
             ready: 5,
@@ -444,6 +465,14 @@ fn it_is_stalled_only_where_a_person_must_act() {
         assert_eq!(condition(&decision, "Reconciling").0, reconciling, "{what}");
         assert_eq!(condition(&decision, "Stalled").0, stalled, "{what}");
     }
+}
+
+#[test]
+fn only_reasons_that_a_person_moves_on_stall_a_policy() {
+    use crate::reason::MovesOn;
+    let stall = PolicyReason::ALL.iter().filter(|reason| reason.moves_on() == MovesOn::Person);
+    let stall: Vec<&str> = stall.map(|reason| reason.name()).collect();
+    assert_eq!(stall, ["Invalid", "Forbidden", "CannotOpen", "RuleError"]);
 }
 
 #[test]

@@ -36,7 +36,12 @@ pub async fn act(operator: &Operator, recorded: &RecordedPolicy) -> Result<Optio
             error => return Err(error),
         },
     };
-    operator.memories.edit_policy(&name, |memory| memory.refused = refusal);
+    operator.memories.edit_policy(&name, |memory| {
+        memory.refused = refusal;
+        if let Creation::Created(incident) = &creation {
+            memory.created = Some(incident.clone());
+        }
+    });
     Ok(Some(creation))
 }
 

@@ -47,7 +47,8 @@ pub fn facts(
         signals,
         clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
         open: open.map(|incident| translate::incident(incident)).collect(),
-        creation,
+        // The watch may be slower than the next pass.
+        creation: creation.or_else(|| memory.created.map(Creation::Created)),
         refusal: memory.refused,
         nonce: format!("{:032x}", fastrand::u128(..)),
         ..PolicyFacts::new(policy.name_any(), Limits::of(&policy.spec.policy))

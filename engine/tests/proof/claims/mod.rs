@@ -8,8 +8,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use firebreak_engine::decide_policy::{
-    Access, Claim, Creation, NewIncident, PolicyDecision, PolicyFacts, PolicyLook, PolicyState, Refusal,
-    Tenure, decide_policy, incident_name,
+    Access, Claim, Creation, IncidentFact, NewIncident, PolicyDecision, PolicyFacts, PolicyLook, PolicyState,
+    Refusal, Tenure, decide_policy, incident_name,
 };
 use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::Closing;
@@ -59,6 +59,7 @@ struct Controller {
     seen: BTreeMap<usize, Option<usize>>,
     confirmed: BTreeSet<String>,
     refusal: Option<Refusal>,
+    created: Option<IncidentFact>,
 }
 
 struct Run {
@@ -152,7 +153,7 @@ impl Run {
             access: Access::Complete,
             signals: [("nodes".to_owned(), reading(&[("total", 8), ("ready", self.world.ready)]))].into(),
             open: open.filter(|incident| !incident.is_closed()).collect(),
-            creation,
+            creation: creation.or_else(|| controller.created.clone().map(Creation::Created)),
             refusal: controller.refusal.clone(),
             nonce: format!("nonce-{}", self.nonces),
             ..PolicyFacts::new("gpu", self.rules.limits.clone())
@@ -209,6 +210,9 @@ impl Run {
             if let Some(new) = create {
                 let Some(heard) = self.post(new) else { return };
                 self.controllers[which].refusal = None;
+                if let Creation::Created(incident) = &heard {
+                    self.controllers[which].created = Some(incident.clone());
+                }
                 if heard == Creation::Refused {
                     let (at, why) = (self.world.now, "refused".to_owned());
                     self.controllers[which].refusal = Some(Refusal { at, why });
