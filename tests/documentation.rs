@@ -191,8 +191,10 @@ fn pages() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
         .map(|page| root().join(page))
         .into();
-    for folder in ["docs", "docs/adr", "examples/llm-d", "examples/hydatis"] {
-        let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+    let examples = fs::read_dir(root().join("examples")).expect("the folder is there");
+    let examples = examples.map(|folder| folder.expect("an entry").path());
+    for folder in ["docs", "docs/adr"].map(|folder| root().join(folder)).into_iter().chain(examples) {
+        let entries = fs::read_dir(folder).expect("the folder is there");
         let entries = entries.map(|entry| entry.expect("an entry").path());
         found.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     }

@@ -3,6 +3,7 @@
 //!
 //! Everything else asks an action and matches on none. ARCHITECTURE.md says how one is added.
 
+mod cordon_nodes;
 mod cpu_fallback;
 mod edit;
 mod raise_autoscaler_limit;
@@ -13,6 +14,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use self::cordon_nodes::{CordonNodes, CordonNodesSpec};
 pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement};
 pub use self::raise_autoscaler_limit::{RaiseAutoscalerLimit, RaiseAutoscalerLimitSpec};
 pub use self::reduce_batch::{ReduceBatch, ReduceBatchSpec};
@@ -43,6 +45,8 @@ one_of! {
         "reduceBatch" reduce_batch: ReduceBatch(ReduceBatchSpec),
         /// Set the number of replicas.
         "scale" scale: Scale(ScaleSpec),
+        /// Cordon nodes.
+        "cordonNodes" cordon_nodes: CordonNodes(CordonNodesSpec),
     }
 }
 

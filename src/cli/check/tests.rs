@@ -222,8 +222,7 @@ fn allowed(roles: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
-    for folder in ["llm-d", "hydatis"] {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+    for folder in files("examples") {
         let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
         let yaml: Vec<String> = entries
             .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
@@ -239,6 +238,12 @@ fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
 
 fn repository() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a folder has.
+fn files(folder: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(repository().join(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 fn read(path: &str) -> String {
@@ -262,8 +267,10 @@ fn the_policies_in_the_documentation_are_accepted() {
 fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
     let page = read("docs/actions.md");
     let mut words = BTreeSet::new();
-    for source in ["action.rs", "decide/plan.rs", "decide/ledger.rs", "decide/journal.rs"] {
-        let source = read(&format!("engine/src/{source}"));
+    let decides = ["plan", "ledger", "journal"].map(|file| format!("engine/src/decide/{file}.rs"));
+    let decides = decides.iter().map(|file| repository().join(file));
+    for source in files("engine/src/action").into_iter().chain(decides) {
+        let source = std::fs::read_to_string(source).unwrap();
         for before in ["refused(", "reason: ", "reason = match &error {", "return Some((", "=> "] {
             let after = source.split(before).skip(1);
             let after = after.filter_map(|rest| rest.trim_start().strip_prefix("Reason::"));

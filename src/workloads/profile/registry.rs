@@ -13,6 +13,7 @@ pub(super) const BUILT_IN: &[(&str, &str)] = &[
     ("horizontalpodautoscaler.yaml", include_str!("../profiles/horizontalpodautoscaler.yaml")),
     ("inferenceservice.yaml", include_str!("../profiles/inferenceservice.yaml")),
     ("llmdeployment.yaml", include_str!("../profiles/llmdeployment.yaml")),
+    ("node.yaml", include_str!("../profiles/node.yaml")),
     ("scaledobject.yaml", include_str!("../profiles/scaledobject.yaml")),
     ("statefulset.yaml", include_str!("../profiles/statefulset.yaml")),
 ];

@@ -6,6 +6,7 @@
 
 mod hydatis;
 mod llm_d;
+mod nodes;
 
 use serde_json::{Value, json};
 
