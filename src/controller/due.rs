@@ -240,7 +240,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::configuration::ProfilesInForce;
+    use crate::configuration::{ProfilesInForce, TemplateInForce};
     use crate::controller::Context;
     use crate::controller::clocks::Clocks;
     use crate::controller::memory::Memories;
@@ -252,6 +252,7 @@ mod tests {
     use crate::kubernetes::impersonate::Impersonation;
     use crate::kubernetes::lease::Leadership;
     use crate::observe;
+    use crate::report::ReportTemplate;
     use crate::telemetry::health::Health;
     use crate::telemetry::metrics::Metrics;
     use crate::workloads::Profiles;
@@ -284,6 +285,7 @@ mod tests {
                 impersonation: Impersonation::new(client.clone()),
                 discovery,
                 profiles,
+                report: TemplateInForce::from(Arc::new(ReportTemplate::shipped().unwrap())),
                 events: Events::new(client.clone(), "test".to_owned()).0,
                 health: Health::new(leadership.clone()),
                 leadership,
