@@ -113,6 +113,11 @@ impl ChangeId {
         Self(digest(&[incident, step, target])[..16].to_owned())
     }
 
+    /// The id of a later attempt at an operation whose first one has this id.
+    pub fn attempt(first: &Self, number: usize) -> Self {
+        Self(digest(&[first.as_str(), &number.to_string()])[..16].to_owned())
+    }
+
     /// The id of what is done to the object with uid `target` because this change needs it.
     pub fn on_behalf_of(change: &Self, target: &str) -> Self {
         Self(digest(&[change.as_str(), target])[..16].to_owned())

@@ -35,6 +35,31 @@ pub struct Approval {
     pub approved_by: String,
 }
 
+/// What a person has found out about an operation whose outcome nobody else knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Settlement {
+    /// The change: `id` in the status. It speaks for this one attempt and for no other.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
+    pub change: String,
+    /// Whether it happened.
+    pub outcome: SettlementOutcome,
+    /// Who says so. The API server lets nobody write another name than their own.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 512)))]
+    pub settled_by: String,
+}
+
+/// Whether an operation took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum SettlementOutcome {
+    /// It did.
+    Happened,
+    /// It did not: the step may carry it out again.
+    DidNotHappen,
+}
+
 /// What a person wants of an Incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersonIntent {
@@ -48,6 +73,8 @@ pub struct PersonIntent {
     pub acknowledged_by: Option<String>,
     /// `spec.approvals`.
     pub approvals: Vec<Approval>,
+    /// `spec.settlements`.
+    pub settlements: Vec<Settlement>,
     /// The Incident is being deleted.
     pub deleting: bool,
     /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.

@@ -187,7 +187,17 @@ fn open_text(state: &IncidentState) -> String {
 fn returned_text(state: &IncidentState) -> String {
     use crate::change::ChangeState::{Ceded, Kept, Reverted};
     let number = |wanted| state.changes.iter().filter(|change| change.state == wanted).count();
-    format!("{} change(s) put back, {} ceded, {} kept", number(Reverted), number(Ceded), number(Kept))
+    let unknown = state.changes.iter().filter(|change| change.is_open_operation()).count();
+    let operations = match unknown {
+        0 => String::new(),
+        unknown => format!("; the outcome of {unknown} operation(s) is not known"),
+    };
+    format!(
+        "{} change(s) put back, {} ceded, {} kept{operations}",
+        number(Reverted),
+        number(Ceded),
+        number(Kept)
+    )
 }
 
 fn verify_text(state: &IncidentState) -> String {

@@ -228,6 +228,8 @@ reasons! {
     RecordNotCorrected Nothing;
     /// It is tried again after a pause.
     Resumed Itself;
+    /// The response was stopped before the request was sent.
+    NotSent Itself;
 
     // A change has ended.
 
@@ -245,6 +247,14 @@ reasons! {
     KeptByPerson Nothing;
     /// The response was withdrawn before the change was applied.
     Withdrawn Nothing;
+    /// The pod no longer blocks the change.
+    NoLongerStuck Nothing;
+    /// An object of the operation's name belongs to somebody else.
+    NameTaken Person;
+    /// A person says that the operation did not happen.
+    DidNotHappen Nothing;
+    /// The Incident closed before the outcome of the operation was known.
+    NeverSettled Nothing;
 }
 
 impl Reason {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::id::{ChangeId, IncidentId};
 use firebreak_engine::incident::IncidentState;
-use firebreak_engine::intent::{Approval, Response};
+use firebreak_engine::intent::{Approval, Response, Settlement};
 use firebreak_engine::phase::Phase;
 use firebreak_engine::policy::Severity;
 use jiff::Timestamp;
@@ -94,6 +94,11 @@ pub struct IncidentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
     pub approvals: Vec<Approval>,
+    /// What people have found out about operations whose outcome is unknown. The API server lets only those settle
+    /// who have the verb `approve` on this Incident, and only under their own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["change"]))]
+    pub settlements: Vec<Settlement>,
 }
 
 impl Incident {

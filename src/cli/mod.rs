@@ -22,6 +22,7 @@ mod plan;
 mod report;
 mod respond;
 mod screen;
+mod settle;
 mod test;
 mod time;
 mod tree;
@@ -70,6 +71,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Describe(args) => describe::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Approve(args) => approve::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Settle(args) => settle::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Ack(args) => ack::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Pause(args) => respond(&screen, &cluster, &args, Response::Paused).await,
         Command::Resume(args) => respond(&screen, &cluster, &args, Response::Active).await,

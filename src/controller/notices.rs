@@ -185,7 +185,7 @@ pub fn effects(
                 "FirebreakDeletedPod",
                 "deleted a pod of this that was not ready and would have kept its old template",
             ),
-            Act::Amend | Act::Fence | Act::HandBack => continue,
+            Act::Amend | Act::Fence | Act::HandBack | Act::Operate(OperationType::Rehearse) => continue,
         };
         // People look for it at the object for whose sake it was done.
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);

@@ -1,4 +1,4 @@
-use firebreak_engine::change::{Change, ChangeState, FieldChange, OperationType};
+use firebreak_engine::change::{Change, ChangeState, FieldChange, Operation};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
     Closing, Held, IncidentState, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState,
@@ -150,8 +150,7 @@ fn an_operation_is_told_with_whose_sake_it_was_done_for_and_that_it_cannot_be_un
     let pod = TargetId::pod("llm-serving", "chat-0".into(), "p0".into());
     let owner = state.changes[0].target.clone();
     let id = ChangeId::on_behalf_of(&state.changes[0].id, &pod.uid);
-    let mut deletion =
-        Change::operation(id, "cpu-fallback", pod, OperationType::DeletePod, Some(owner.clone()));
+    let mut deletion = Change::operation(id, "cpu-fallback", pod, Operation::delete_pod(owner.clone()));
     deletion.intend_operation(at(60));
     deletion.intend_operation(at(70));
     deletion.done(at(71));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use firebreak_engine::period::{NotAPeriod, Period};
 use firebreak_engine::policy::Severity;
 
@@ -197,6 +197,26 @@ pub struct ApproveArgs {
     /// Approve only if this is the plan, as `describe` shows it [default: the plan as it is now]
     #[arg(long, value_name = "HASH", value_parser = plan_hash)]
     pub plan_hash: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// `settle`.
+#[derive(Args, Clone, Debug, PartialEq)]
+#[command(group = ArgGroup::new("outcome").required(true))]
+pub struct SettleArgs {
+    /// The incident
+    #[arg(value_parser = name)]
+    pub incident: String,
+    /// The change, by its id
+    pub change: String,
+    /// The operation took effect
+    #[arg(long, group = "outcome")]
+    pub happened: bool,
+    /// The operation did not take effect
+    #[arg(long, group = "outcome")]
+    pub did_not_happen: bool,
     /// Where.
     #[command(flatten)]
     pub namespace: NamespaceArgs,

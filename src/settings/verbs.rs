@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::arguments::{
     ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
-    OpenArgs, PlanArgs, ReportArgs, TestArgs, UndoArgs,
+    OpenArgs, PlanArgs, ReportArgs, SettleArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -56,6 +56,11 @@ pub enum Command {
         after_help = "Example:\n  firebreak approve gpu-outage cpu-fallback -n llm-serving\n\nThe approval counts for the plan that is shown and for no other. It needs the verb approve on incidents.firebreak.dev."
     )]
     Approve(ApproveArgs),
+    /// Say what became of an operation whose outcome is unknown
+    #[command(
+        after_help = "Examples:\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --happened -n llm-serving\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --did-not-happen -n llm-serving\n\n`firebreak describe` names the change and what to look at. After --did-not-happen the step may carry the operation out again.\nIt needs the verb approve on incidents.firebreak.dev."
+    )]
+    Settle(SettleArgs),
     /// Say that you have taken an incident on
     #[command(after_help = "Example:\n  firebreak ack gpu-outage -n llm-serving")]
     Ack(IncidentArgs),
@@ -112,6 +117,7 @@ impl Command {
             | Self::Describe(_)
             | Self::Watch(_)
             | Self::Approve(_)
+            | Self::Settle(_)
             | Self::Ack(_)
             | Self::Pause(_)
             | Self::Resume(_)

@@ -75,6 +75,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Describe(_)
             | Command::Watch(_)
             | Command::Approve(_)
+            | Command::Settle(_)
             | Command::Ack(_)
             | Command::Pause(_)
             | Command::Resume(_)

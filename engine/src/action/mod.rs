@@ -21,7 +21,7 @@ pub use self::reduce_batch::{ReduceBatch, ReduceBatchSpec};
 pub use self::scale::{Scale, ScaleSpec};
 pub use self::scheduler_fallback::{SchedulerFallback, SchedulerFallbackSpec};
 pub use self::targets::Targets;
-use crate::change::{Change, FieldChange};
+use crate::change::{Change, FieldChange, Operation};
 use crate::facts::{Stage, Target};
 use crate::id::TargetId;
 use crate::one_of::one_of;
@@ -168,6 +168,8 @@ pub enum Fields {
 pub enum Plan {
     /// These fields change.
     Change(Vec<FieldChange>),
+    /// This is done to the object.
+    Operate(Operation),
     /// The object already is as the action wants it.
     NothingToDo(String),
     /// The object must not be changed.

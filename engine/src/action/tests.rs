@@ -72,6 +72,7 @@ fn reason(plan: Plan) -> String {
         Plan::Refused { reason, .. } => reason.to_string(),
         Plan::NothingToDo(_) => "nothing to do".to_owned(),
         Plan::Change(_) => "a change".to_owned(),
+        Plan::Operate(_) => "an operation".to_owned(),
     }
 }
 

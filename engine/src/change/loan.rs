@@ -275,13 +275,6 @@ impl Change {
         self.explain(None);
     }
 
-    /// Every check of its step passed.
-    pub fn verified(&mut self, now: Timestamp) {
-        let Some(loan) = self.work.loan_mut() else { return };
-        self.state = ChangeState::Verified;
-        loan.verified_at.get_or_insert(now);
-    }
-
     /// The write that puts it back and carries `base` is about to be sent.
     pub fn begin_return(&mut self, base: ResourceVersion, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };

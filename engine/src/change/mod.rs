@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::loan::{Again, FieldChange, Loan};
-pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request};
+pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
 pub use self::stored::PodDeletion;
 pub(crate) use self::stored::read;
 use crate::id::{ChangeId, TargetId};
@@ -199,6 +199,51 @@ impl Change {
     /// Whether something may still have to be put back. An operation leaves nothing to put back.
     pub fn is_outstanding(&self) -> bool {
         self.is_open_intent() || self.is_in_force()
+    }
+
+    /// Whether it took effect and nothing has ended it: the step may have helped.
+    pub fn stands(&self) -> bool {
+        matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Done)
+    }
+
+    /// Whether it took effect, and every check of its step has passed with it since.
+    pub fn is_verified(&self) -> bool {
+        match &self.work {
+            Work::Operation(operation) => operation.verified_at.is_some(),
+            Work::Loan(_) => self.state == ChangeState::Verified,
+        }
+    }
+
+    /// Every check of its step passed.
+    pub fn verified(&mut self, now: Timestamp) {
+        match &mut self.work {
+            Work::Operation(operation) => operation.verified_at = Some(now),
+            Work::Loan(loan) => {
+                self.state = ChangeState::Verified;
+                loan.verified_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// A check of its step has turned false.
+    pub fn lose_verification(&mut self) {
+        match &mut self.work {
+            Work::Operation(operation) => operation.verified_at = None,
+            Work::Loan(_) => self.state = ChangeState::Applied,
+        }
+    }
+
+    /// When it was known to have taken effect.
+    pub fn took_effect_at(&self) -> Option<Timestamp> {
+        match &self.work {
+            Work::Operation(operation) => operation.done_at,
+            Work::Loan(loan) => loan.applied_at,
+        }
+    }
+
+    /// Whether it counts against the guardrails: it may stand on the object, or was done for good.
+    pub fn counts(&self) -> bool {
+        self.is_outstanding() || self.is_open_operation() || self.state == ChangeState::Done
     }
 
     /// The change ends, or stands still, in `state` for this reason.

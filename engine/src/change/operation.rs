@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeState, Work};
 use crate::id::{ChangeId, IncidentId, TargetId, digest};
+use crate::intent::SettlementOutcome;
 
 /// What an operation does, and how it is delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,46 @@ pub struct Operation {
     /// When it was known to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Timestamp>,
+    /// When its step was verified with it; absent again once a check has turned false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+    /// What a person has said became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settlement: Option<SettlementStatus>,
+}
+
+impl Operation {
+    /// An operation that nothing has been done about yet.
+    pub fn new(operation: OperationType, delivery: Delivery, on_behalf_of: Option<TargetId>) -> Self {
+        Self {
+            kind: OperationKind::Operation,
+            operation,
+            delivery,
+            on_behalf_of,
+            done_at: None,
+            verified_at: None,
+            settlement: None,
+        }
+    }
+
+    /// The deletion of a pod. Its uid is the precondition.
+    pub fn delete_pod(on_behalf_of: TargetId) -> Self {
+        Self::new(OperationType::DeletePod, Delivery::Guarded, Some(on_behalf_of))
+    }
+}
+
+/// What a person has said became of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SettlementStatus {
+    /// Whether it happened.
+    pub outcome: SettlementOutcome,
+    /// Who says so.
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub settled_by: String,
+    /// When that was first seen.
+    pub at: Timestamp,
 }
 
 /// Tells an operation from a change of fields, which has no kind.
@@ -50,26 +91,24 @@ pub enum OperationKind {
 pub enum OperationType {
     /// Deletes the pod.
     DeletePod,
+    /// Does nothing but count. It exists for stories and proofs: no action that a policy can name does it, and
+    /// the schema of the status does not know it.
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    Rehearse,
 }
 
 impl OperationType {
-    /// How it is delivered.
-    pub fn delivery(self) -> Delivery {
-        match self {
-            Self::DeletePod => Delivery::Guarded,
-        }
-    }
-
     /// What it does, as in "… of Pod serving/chat-0".
     pub fn name(self) -> &'static str {
         match self {
             Self::DeletePod => "deletion",
+            Self::Rehearse => "rehearsal",
         }
     }
 }
 
 /// How often an operation may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Delivery {
     /// A precondition on uid or resourceVersion makes a second send harmless.
@@ -85,6 +124,8 @@ pub enum Delivery {
 pub struct Request {
     /// What it does.
     pub operation: OperationType,
+    /// What a second send would do.
+    pub delivery: Delivery,
     /// How often the operation was begun, this time included.
     pub round: u8,
     /// Which send of this round it is.
@@ -95,20 +136,7 @@ pub struct Request {
 
 impl Change {
     /// An operation that nothing has been done about yet.
-    pub fn operation(
-        id: ChangeId,
-        step: &str,
-        target: TargetId,
-        operation: OperationType,
-        on_behalf_of: Option<TargetId>,
-    ) -> Self {
-        let operation = Operation {
-            kind: OperationKind::Operation,
-            operation,
-            delivery: operation.delivery(),
-            on_behalf_of,
-            done_at: None,
-        };
+    pub fn operation(id: ChangeId, step: &str, target: TargetId, operation: Operation) -> Self {
         Self::new(id, step, target, Work::Operation(operation))
     }
 
@@ -130,6 +158,18 @@ impl Change {
         self.as_operation().is_some() && matches!(self.state, ChangeState::Intended | ChangeState::Unclear)
     }
 
+    /// Whether only a person can say what became of it.
+    pub fn needs_settlement(&self) -> bool {
+        self.state == ChangeState::Unclear
+            && self.as_operation().is_some_and(|operation| operation.delivery == Delivery::AtMostOnce)
+    }
+
+    /// A person has said what became of it.
+    pub fn settled(&mut self, outcome: SettlementOutcome, by: &str, at: Timestamp) {
+        let Work::Operation(operation) = &mut self.work else { return };
+        operation.settlement = Some(SettlementStatus { outcome, settled_by: by.to_owned(), at });
+    }
+
     /// The operation is about to be sent, for the first time or once more. Why it stands as it does stays
     /// said until the answer is there.
     pub fn intend_operation(&mut self, now: Timestamp) {
@@ -140,7 +180,10 @@ impl Change {
             self.explain(None);
         }
         self.tries = self.tries.saturating_add(1);
-        self.state = ChangeState::Intended;
+        // What became of an earlier request is not known any better because another one is sent.
+        if self.state != ChangeState::Unclear {
+            self.state = ChangeState::Intended;
+        }
         self.sent_at = Some(now);
         self.retry_at = None;
     }
@@ -149,6 +192,7 @@ impl Change {
     pub fn done(&mut self, now: Timestamp) {
         let Work::Operation(operation) = &mut self.work else { return };
         operation.done_at = Some(now);
+        operation.verified_at = None;
         self.state = ChangeState::Done;
         self.retry_at = None;
         self.explain(None);
@@ -156,9 +200,11 @@ impl Change {
 
     /// The request that the operation stands for now; none if it is a loan.
     pub fn request(&self, incident: &IncidentId) -> Option<Request> {
-        let operation = self.as_operation()?.operation;
+        let Operation { operation, delivery, .. } = self.as_operation()?;
+        let (operation, delivery) = (*operation, *delivery);
         let (round, number) = (self.round, self.tries);
-        let key = digest(&[&incident.uid, &self.step, &self.target.uid, &round.to_string()]);
-        Some(Request { operation, round, number, key: key[..32].to_owned() })
+        let key =
+            digest(&[&incident.uid, &self.step, &self.target.uid, self.id.as_str(), &round.to_string()]);
+        Some(Request { operation, delivery, round, number, key: key[..32].to_owned() })
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Change, ChangeState, OperationType};
+use super::{Change, ChangeState, Operation};
 use crate::id::{ChangeId, TargetId};
 use crate::reason::Reason;
 
@@ -41,8 +41,8 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Change>, D
 fn operation(loan: &Change, pod: PodDeletion) -> Change {
     let id = ChangeId::on_behalf_of(&loan.id, &pod.uid);
     let target = TargetId::pod(&loan.target.namespace, pod.name, pod.uid);
-    let owner = Some(loan.target.clone());
-    let mut change = Change::operation(id, &loan.step, target, OperationType::DeletePod, owner);
+    let owner = loan.target.clone();
+    let mut change = Change::operation(id, &loan.step, target, Operation::delete_pod(owner));
     change.intend_operation(pod.sent_at);
     if let Some(why) = pod.refused {
         change.stand(ChangeState::Intended, Reason::Refused, why);

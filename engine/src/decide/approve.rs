@@ -322,7 +322,10 @@ fn row(change: &Change) -> String {
             ])
         })
         .collect();
-    json!([change.target, fields]).to_string()
+    match change.as_operation() {
+        Some(operation) => json!([change.target, operation.operation, operation.delivery]).to_string(),
+        None => json!([change.target, fields]).to_string(),
+    }
 }
 
 #[cfg(test)]

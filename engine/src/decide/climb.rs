@@ -7,7 +7,7 @@ use super::journal::STEPS;
 use super::next_step::NextStep;
 use super::plan::Plans;
 use super::{Deciding, is_begun};
-use crate::change::{Again, Change, ChangeState};
+use crate::change::{Again, Change};
 use crate::facts::{Stage, Target};
 use crate::gitops;
 use crate::incident::Held;
@@ -132,10 +132,7 @@ impl Deciding<'_> {
     fn tend(&mut self, step: &Step, joining: Joining) -> Option<Held> {
         let settled = !self.is_wanted_again(step)
             && !self.is_approved(step)
-            && self
-                .next
-                .changes_of(&step.name)
-                .all(|c| !c.is_outstanding() || c.state == ChangeState::Verified);
+            && self.next.changes_of(&step.name).all(|c| !c.counts() || c.is_verified());
         let interval = if settled { RELIST_IDLE } else { RELIST_BUSY };
         let plans = match self.is_listing_due(&step.name, interval) {
             true => {
@@ -297,7 +294,7 @@ impl Deciding<'_> {
         let present = self
             .next
             .changes_of(&step.name)
-            .filter(|change| change.is_outstanding() && self.stage_of(step, change) == Stage::Targets)
+            .filter(|change| change.counts() && self.stage_of(step, change) == Stage::Targets)
             .count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
@@ -351,7 +348,10 @@ impl Deciding<'_> {
             if self.is_being_written(&target.id) {
                 continue; // it joins when the answer to that write is there
             }
-            self.intend(&mut change, &target);
+            match change.as_operation() {
+                Some(_) => self.request(&mut change),
+                None => self.intend(&mut change, &target),
+            }
             begun.push(change);
         }
         self.journal(begun);

@@ -25,6 +25,7 @@ impl Deciding<'_> {
     /// Everything is back: the report is written first, so that it is there when
     /// the Incident is Resolved.
     pub(super) fn close(&mut self, closing: Closing) {
+        self.leave_open_operations();
         let worth_a_report = self.next.classified_at.is_some();
         if worth_a_report && self.next.report.is_none() {
             match &self.facts.report {

@@ -74,10 +74,10 @@ impl Deciding<'_> {
             Outcome::Refused { code, why, .. } => {
                 self.cannot_put_back(change, &format!("the API server answered {code}: {why}"));
             }
-            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Exists(_) | Outcome::Conflict => self.met_a_conflict(change),
             Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
-            Outcome::Done(_) => {}
+            Outcome::Done(_) | Outcome::NotSent => {}
         }
     }
 
@@ -199,8 +199,8 @@ impl Deciding<'_> {
 
     fn hear_of_traces(&mut self, change: &mut Change) {
         match self.answer(change, Act::HandBack) {
-            None | Some(Outcome::Done(_) | Outcome::Refused { .. }) => {}
-            Some(Outcome::Conflict) => self.met_a_conflict(change),
+            None | Some(Outcome::Done(_) | Outcome::NotSent | Outcome::Refused { .. }) => {}
+            Some(Outcome::Exists(_) | Outcome::Conflict) => self.met_a_conflict(change),
             Some(Outcome::Throttled { after }) => {
                 self.try_later(change, after.unwrap_or_default());
             }

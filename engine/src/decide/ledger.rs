@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Deciding;
 use crate::action::{Plan, Values};
-use crate::change::{Again, Change, ChangeState, FieldChange};
+use crate::change::{Again, Change, ChangeState, FieldChange, Operation, OperationType};
 use crate::facts::{Holder, Look, OwnLook, Target};
 use crate::gitops;
 use crate::id::ChangeId;
@@ -37,6 +37,9 @@ impl<'a> Deciding<'a> {
             Ok(orphans) => orphans,
             Err(refused) => return Some(refused),
         };
+        if let Some(delivery) = step.definition.rehearse {
+            return Some(Plan::Operate(Operation::new(OperationType::Rehearse, delivery, None)));
+        }
         let adopted = adoptable(&target.object, orphans);
         let plan = match adopted.as_slice() {
             [] => step.action.plan(target, known),
@@ -45,7 +48,7 @@ impl<'a> Deciding<'a> {
         let mut fields = match plan {
             Plan::Change(fields) => fields,
             Plan::NothingToDo(_) if !adopted.is_empty() => Vec::new(),
-            Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
+            Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
         adopt(&mut fields, adopted);
         let lent = self.lent_by_other_steps(step, target, loans);

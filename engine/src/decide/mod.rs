@@ -99,6 +99,8 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     deciding.resume();
     deciding.settle();
     deciding.hear_of_operations();
+    deciding.hear_of_settlements();
+    deciding.send_operations_again();
     let findings = loop {
         deciding.permits = course.permits();
         match deciding.follow(course) {
@@ -260,6 +262,7 @@ impl<'a> Deciding<'a> {
         findings.add(self.relapsed_too_often());
         findings.add(self.outstanding());
         findings.add(self.lost_pod());
+        findings.add(self.unknown_operation());
         findings
     }
 

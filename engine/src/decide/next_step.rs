@@ -30,7 +30,7 @@ impl Deciding<'_> {
         for step in self.begun() {
             let name = &step.name;
             let changes: Vec<&Change> = self.next.changes_of(name).collect();
-            if changes.iter().any(|change| change.is_open_intent()) {
+            if changes.iter().any(|change| change.is_open_intent() || change.is_open_operation()) {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
             if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
@@ -68,6 +68,9 @@ impl Deciding<'_> {
 
     /// What needs a person before anything new may start.
     pub(super) fn trouble(&self) -> Option<Held> {
+        if let Some(held) = self.unknown_operation() {
+            return Some(held);
+        }
         for step in self.begun() {
             let failed: Vec<&Change> = self
                 .next
@@ -122,7 +125,7 @@ impl Deciding<'_> {
             return Some(Held::new(Reason::LadderUsedUp, message));
         }
         let classified = self.next.classified_at?;
-        if self.next.changes.iter().any(|change| change.is_outstanding()) {
+        if self.next.changes.iter().any(Change::counts) {
             return None;
         }
         let due = after(classified, first.timeout);

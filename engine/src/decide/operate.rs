@@ -1,17 +1,30 @@
 //! Operations: what is done to objects and leaves no value to put back.
 //!
+//! # Flow
+//! A step's operation is planned, approved and begun like a change of fields. What
+//! happens after an answer that did not come is a matter of its delivery: a Guarded or
+//! Keyed one is sent again until its outcome is known, an AtMostOnce one is Unclear
+//! until a person settles it.
+//!
 //! # Guarantees
-//! A request is recorded before it is sent, and an answer speaks for that request
-//! and for no other. A guarded operation may be sent again, because its precondition
-//! makes a second request harmless.
+//! A request is recorded before it is sent, and an answer speaks for that request and
+//! for no other. An AtMostOnce operation is sent once: one that was recorded by a
+//! process that died counts as sent. After a person has settled it as not happened,
+//! the next attempt is an entry of its own, so that no settlement ever speaks for two.
 
 use super::Deciding;
+use super::settle::backoff;
 use crate::change::{Change, ChangeState, Delivery};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
-use crate::facts::Outcome;
+use crate::facts::{Outcome, is_due};
+use crate::id::ChangeId;
+use crate::incident::Held;
+use crate::intent::{Settlement, SettlementOutcome};
+use crate::period::after;
 use crate::reason::Reason;
+use crate::undo;
 
-impl Deciding<'_> {
+impl<'a> Deciding<'a> {
     /// Takes in what became of the requests that were sent.
     pub(super) fn hear_of_operations(&mut self) {
         for index in 0..self.next.changes.len() {
@@ -23,48 +36,215 @@ impl Deciding<'_> {
 
     fn hear_of_operation(&mut self, change: &mut Change) {
         let Some(delivery) = change.as_operation().map(|operation| operation.delivery) else { return };
-        let Some(outcome) = self.answer_to_operation(change) else { return };
-        match delivery {
-            Delivery::Guarded | Delivery::Keyed | Delivery::AtMostOnce => {
-                self.hear_of_guarded(change, outcome);
+        match (delivery, self.answer_to_operation(change)) {
+            (_, Some(Outcome::NotSent)) if change.tries > 1 => {} // an earlier request may have taken effect
+            (_, Some(Outcome::NotSent)) => {
+                let why = "the response was stopped before the request was sent";
+                change.stand(ChangeState::Skipped, Reason::NotSent, why);
             }
+            (Delivery::Guarded, Some(outcome)) => self.hear_of_guarded(change, outcome),
+            (Delivery::Keyed, Some(outcome)) => self.hear_of_keyed(change, outcome),
+            (Delivery::AtMostOnce, Some(outcome)) => self.hear_of_at_most_once(change, outcome),
+            (Delivery::AtMostOnce, None) if change.state == ChangeState::Intended => {
+                self.outcome_is_unknown(change, "no answer to the request was recorded");
+            }
+            (Delivery::Guarded | Delivery::Keyed | Delivery::AtMostOnce, None) => {}
         }
     }
 
-    /// What the API server said to the request that the operation stands for now.
-    fn answer_to_operation(&self, change: &Change) -> Option<&Outcome> {
+    /// What was said to the request that the operation stands for now.
+    fn answer_to_operation(&self, change: &Change) -> Option<&'a Outcome> {
         let request = change.request(&self.facts.incident)?;
         let act = Act::Operate(request.operation);
         self.facts.outcomes.get(&EffectId { change: change.id.clone(), act, guard: Guard::Request(request) })
     }
 
+    /// Of the deletion of one object of a uid, 404 and 409 say that it is gone.
     fn hear_of_guarded(&self, change: &mut Change, outcome: &Outcome) {
         match outcome {
-            // 404 and 409: the object is gone, or another one has its name.
-            Outcome::Done(_) | Outcome::Refused { code: 404, .. } | Outcome::Conflict => {
-                change.done(self.now)
-            }
+            Outcome::Done(_)
+            | Outcome::Exists(_)
+            | Outcome::Refused { code: 404, .. }
+            | Outcome::Conflict => change.done(self.now),
             Outcome::Refused { code, why, .. } => {
                 let why = format!("the API server answered {code}: {why}");
                 change.stand(ChangeState::Intended, Reason::Refused, why);
             }
-            Outcome::Throttled { .. } => {}
+            Outcome::Throttled { .. } | Outcome::NotSent => {}
             Outcome::Unclear { .. } => change.state = ChangeState::Unclear,
         }
     }
 
-    /// Records the next request of the operation at this place of the journal, to be sent once it is recorded.
-    pub(super) fn send_operation(&mut self, index: usize) {
-        self.edit(index, |deciding, change| {
-            change.intend_operation(deciding.now);
-            let Some(request) = change.request(&deciding.facts.incident) else { return };
-            deciding.next.first_action_at.get_or_insert(deciding.now);
-            deciding.effects.push(Effect {
-                change: change.id.clone(),
-                target: change.target.clone(),
-                act: Act::Operate(request.operation),
-                write: Write::Operation(request),
+    fn hear_of_keyed(&mut self, change: &mut Change, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) => change.done(self.now),
+            Outcome::Exists(object) if self.is_ours(object) => change.done(self.now),
+            Outcome::Exists(_) => {
+                let why = "an object of that name exists and is not labelled as this Incident's";
+                self.operation_failed(change, Reason::NameTaken, why);
+            }
+            Outcome::Refused { code, why, .. } => {
+                let why = format!("the API server answered {code}: {why}");
+                let retries = self.step(&change.step).map_or(0, |step| step.retries);
+                // A request before this one may have taken effect, with its answer lost.
+                if change.tries > retries && change.state != ChangeState::Unclear {
+                    return self.operation_failed(change, Reason::Refused, &why);
+                }
+                change.stand(change.state, Reason::Refused, why);
+                change.retry_at = Some(after(self.now, backoff(change)));
+            }
+            Outcome::Conflict | Outcome::Throttled { .. } => {
+                change.retry_at = Some(after(self.now, backoff(change)))
+            }
+            Outcome::Unclear { why } => {
+                let why = format!("the answer does not say whether it was carried out: {why}");
+                change.stand(ChangeState::Unclear, Reason::OutcomeUnknown, why);
+                change.retry_at = Some(after(self.now, backoff(change)));
+            }
+            Outcome::NotSent => {}
+        }
+    }
+
+    /// The object carries the label of this Incident.
+    fn is_ours(&self, object: &serde_json::Value) -> bool {
+        object["metadata"]["labels"][undo::INCIDENT] == self.facts.incident.uid.as_str()
+    }
+
+    fn hear_of_at_most_once(&mut self, change: &mut Change, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) => change.done(self.now),
+            Outcome::Refused { code, why, .. } => {
+                self.operation_failed(
+                    change,
+                    Reason::Refused,
+                    &format!("the API server answered {code}: {why}"),
+                );
+            }
+            Outcome::Exists(_) | Outcome::Conflict => {
+                self.operation_failed(change, Reason::Refused, "the API server answered 409");
+            }
+            Outcome::Throttled { .. } => {
+                self.operation_failed(change, Reason::Throttled, "the API server answered 429");
+            }
+            Outcome::Unclear { why } => self.outcome_is_unknown(change, why),
+            Outcome::NotSent => {}
+        }
+    }
+
+    fn operation_failed(&mut self, change: &mut Change, reason: Reason, why: &str) {
+        self.happen("ChangeFailed", &format!("{}: {why}", change.subject()));
+        change.stand(ChangeState::Failed, reason, why);
+    }
+
+    fn outcome_is_unknown(&mut self, change: &mut Change, why: &str) {
+        if change.state != ChangeState::Unclear {
+            self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
+        }
+        change.stand(ChangeState::Unclear, Reason::OutcomeUnknown, why);
+    }
+
+    /// Takes in what people say of operations of which nobody else knows whether they took effect.
+    pub(super) fn hear_of_settlements(&mut self) {
+        for settlement in &self.facts.intent.settlements {
+            let is_meant =
+                |change: &Change| change.id.as_str() == settlement.change && change.needs_settlement();
+            if let Some(index) = self.next.changes.iter().position(is_meant) {
+                self.edit(index, |deciding, change| deciding.settle_operation(change, settlement));
+            }
+        }
+    }
+
+    fn settle_operation(&mut self, change: &mut Change, settlement: &Settlement) {
+        let by = &settlement.settled_by;
+        let said = match settlement.outcome {
+            SettlementOutcome::Happened => {
+                change.done(self.now);
+                "happened"
+            }
+            SettlementOutcome::DidNotHappen => {
+                let why = format!("{by} says that it did not happen; the step may carry it out again");
+                change.stand(ChangeState::Skipped, Reason::DidNotHappen, why);
+                "did not happen"
+            }
+        };
+        change.settled(settlement.outcome, by, self.now);
+        self.happen("OutcomeSettled", &format!("{}: {by} says that it {said}", change.subject()));
+    }
+
+    /// The steps' own operations that are sent again until their outcome is known.
+    pub(super) fn send_operations_again(&mut self) {
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            let repeats = change.as_operation().is_some_and(|operation| match operation.delivery {
+                Delivery::Guarded | Delivery::Keyed => operation.on_behalf_of.is_none(),
+                Delivery::AtMostOnce => false,
             });
+            if !repeats || !change.is_open_operation() || !self.permits.may_send(change.again()) {
+                continue;
+            }
+            if is_due(change.retry_at, self.now) {
+                self.edit(index, Self::request);
+            } else {
+                self.wake(change.retry_at);
+            }
+        }
+    }
+
+    /// Records the next request of the operation, to be sent once it is recorded.
+    pub(super) fn request(&mut self, change: &mut Change) {
+        change.intend_operation(self.now);
+        let Some(request) = change.request(&self.facts.incident) else { return };
+        self.next.first_action_at.get_or_insert(self.now);
+        self.effects.push(Effect {
+            change: change.id.clone(),
+            target: change.target.clone(),
+            act: Act::Operate(request.operation),
+            write: Write::Operation(request),
         });
+    }
+
+    /// The entry of the next attempt at the same operation, after a person has said that the last one came to
+    /// nothing; none if the last one may be begun again itself.
+    pub(super) fn next_attempt(&self, last: &Change) -> Option<ChangeId> {
+        last.as_operation()?.settlement.as_ref()?;
+        let of_target = |change: &&Change| change.target.uid == last.target.uid;
+        let number = self.next.changes_of(&last.step).filter(of_target).count();
+        let first = ChangeId::of(&self.facts.incident.uid, &last.step, &last.target.uid);
+        Some(ChangeId::attempt(&first, number))
+    }
+
+    /// What a person has to know of an operation of which nobody else knows whether it took effect.
+    pub(super) fn unknown_operation(&self) -> Option<Held> {
+        let change = self.next.changes.iter().find(|change| change.needs_settlement())?;
+        let settle = self.facts.incident.command_for_step("settle", change.id.as_str());
+        let message = format!(
+            "step {}: whether the {} took place is not known: {}. It is not sent again. Look at {}, then say what you \
+             found with `{settle} --happened` or `{settle} --did-not-happen`",
+            change.step,
+            change.subject(),
+            change.message.as_deref().unwrap_or_default(),
+            change.target,
+        );
+        Some(Held::new(Reason::OutcomeUnknown, &message))
+    }
+
+    /// Nothing is heard of any more once the Incident is closed, so what is still open is told for good.
+    pub(super) fn leave_open_operations(&mut self) {
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            if change.is_open_operation() && change.reason != Some(Reason::NeverSettled) {
+                self.edit(index, Self::leave_open);
+            }
+        }
+    }
+
+    fn leave_open(&mut self, change: &mut Change) {
+        if change.reason == Some(Reason::Refused) && change.on_behalf_of().is_some() {
+            let why = change.message.clone().unwrap_or_default();
+            return change.stand(ChangeState::Failed, Reason::Refused, why);
+        }
+        let why = format!("the Incident closed before its outcome was known; look at {}", change.target);
+        self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
+        change.stand(ChangeState::Unclear, Reason::NeverSettled, why);
     }
 }

@@ -141,7 +141,7 @@ impl Deciding<'_> {
     }
 
     fn plan_target(&mut self, step: &Step, target: &Target, plans: &mut Plans) {
-        let known = self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid);
+        let known = self.next.newest_of(&step.name, &target.id.uid);
         if known.is_some_and(|change| !may_join(change)) {
             return; // it has joined already, or it was undone by hand and never returns
         }
@@ -155,17 +155,27 @@ impl Deciding<'_> {
             }
         }
         let Some(plan) = self.consider(step, target) else { return };
-        let known =
-            self.next.changes_of(&step.name).find(|change| change.target.uid == target.id.uid).cloned();
+        let known = self.next.newest_of(&step.name, &target.id.uid).cloned();
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
+        let first = id.clone();
         let change = |fields| match &known {
             Some(known) => known.clone().with_fields(fields),
-            None => Change::planned(id, &step.name, target.id.clone(), fields),
+            None => Change::planned(first, &step.name, target.id.clone(), fields),
         };
         let replaces_pods = step.action.descriptor().pods == Pods::Replaces;
         let in_order = replaces_pods && target.stage == Stage::Targets && target.pods.are_in_order();
         let change = |fields| change(fields).with_pods_in_order(in_order);
         match plan {
+            Plan::Operate(operation) => {
+                let next = known.as_ref().and_then(|known| self.next_attempt(known));
+                let planned = |id| Change::operation(id, &step.name, target.id.clone(), operation);
+                let change = match (known, next) {
+                    (Some(known), None) => known,
+                    (Some(_), Some(next)) => planned(next),
+                    (None, _) => planned(id),
+                };
+                plans.changes.push((change, target.clone()));
+            }
             Plan::Change(fields) => {
                 if let Some(warning) = gitops::warning(&target.object, &fields) {
                     plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::course::Writes;
-use crate::change::{Change, ChangeState, OperationType, cut};
+use crate::change::{Change, ChangeState, Operation, cut};
 use crate::facts::ObjectRead;
 use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
@@ -95,7 +95,11 @@ impl Deciding<'_> {
         let now = self.now;
         for deletion in self.next.changes.iter_mut().filter(|change| open.contains(&change.id)) {
             if deletion.reason == Some(Reason::Refused) {
-                deletion.stand(ChangeState::Skipped, Reason::NotNeeded, "the pod is not in the way any more");
+                deletion.stand(
+                    ChangeState::Skipped,
+                    Reason::NoLongerStuck,
+                    "the pod no longer blocks the change",
+                );
             } else {
                 deletion.done(now);
             }
@@ -125,14 +129,14 @@ impl Deciding<'_> {
                     continue;
                 }
                 let target = TargetId::pod(&change.target.namespace, pod.name.clone(), pod.uid.clone());
-                let (operation, owner) = (OperationType::DeletePod, Some(change.target.clone()));
-                self.journal([Change::operation(id.clone(), &change.step, target, operation, owner)]);
+                let deletion = Operation::delete_pod(change.target.clone());
+                self.journal([Change::operation(id.clone(), &change.step, target, deletion)]);
             }
             if !is_begun {
                 new.push(pod.name.clone());
             }
             if let Some(at) = self.next.changes.iter().position(|known| known.id == id) {
-                self.send_operation(at);
+                self.edit(at, Self::request);
             }
         }
         if !new.is_empty() {

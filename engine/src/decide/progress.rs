@@ -102,7 +102,9 @@ impl Deciding<'_> {
 fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -> StepState {
     let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
     let outstanding = changes.iter().any(|change| change.is_outstanding());
-    let closing = state.closing.is_some();
+    // An operation never goes back.
+    let operates = changes.iter().any(|change| change.as_operation().is_some());
+    let closing = state.closing.is_some() && !operates;
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
     let put_back = changes.iter().any(|change| !matches!(change.again(), Again::Never | Again::AfterPause));
     match () {
@@ -111,8 +113,12 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
         () if (closing || in_waves) && outstanding => StepState::Reverting,
         () if closing || (put_back && !outstanding) => StepState::Returned,
         () if any(ChangeState::Failed) => StepState::Failed,
-        () if any(ChangeState::Held) => StepState::Held,
-        () if changes.iter().any(|change| change.is_open_intent()) => StepState::Applying,
+        () if any(ChangeState::Held) || changes.iter().any(|change| change.needs_settlement()) => {
+            StepState::Held
+        }
+        () if changes.iter().any(|change| change.is_open_intent() || change.is_open_operation()) => {
+            StepState::Applying
+        }
         () if stands_verified(changes.iter().copied()) => StepState::Verified,
         () => StepState::Applied,
     }
@@ -125,7 +131,6 @@ fn awaits_approval(status: &StepStatus) -> bool {
 
 /// Whether everything of a step that stands on the objects was verified.
 fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
-    let mut standing =
-        changes.filter(|c| matches!(c.state, ChangeState::Applied | ChangeState::Verified)).peekable();
-    standing.peek().is_some() && standing.all(|change| change.state == ChangeState::Verified)
+    let mut standing = changes.filter(|change| change.stands()).peekable();
+    standing.peek().is_some() && standing.all(Change::is_verified)
 }

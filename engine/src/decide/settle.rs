@@ -104,12 +104,13 @@ impl Deciding<'_> {
                 undo::adopt_stored(object, change.fields_mut());
                 self.applied(change, object);
             }
+            Outcome::NotSent => {}
             Outcome::Refused { code, why, .. } => {
                 change.state = ChangeState::Intended;
                 self.try_later(change, SignedDuration::ZERO);
                 change.explain(Some((Reason::Refused, format!("the API server answered {code}: {why}"))));
             }
-            Outcome::Conflict => {
+            Outcome::Exists(_) | Outcome::Conflict => {
                 change.state = ChangeState::Intended;
                 self.met_a_conflict(change);
                 change.explain(Some((
@@ -148,8 +149,8 @@ impl Deciding<'_> {
     /// Whatever became of the fence, a live read tells; only a no is remembered.
     fn hear_about_fence(&mut self, change: &mut Change, outcome: &Outcome) {
         match outcome {
-            Outcome::Done(_) => {}
-            Outcome::Conflict => self.met_a_conflict(change),
+            Outcome::Done(_) | Outcome::NotSent => {}
+            Outcome::Exists(_) | Outcome::Conflict => self.met_a_conflict(change),
             Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Refused { .. } => change.reason = Some(Reason::FenceRefused),
@@ -275,6 +276,7 @@ impl Deciding<'_> {
                 change.set_fields(fields);
                 return self.intend(change, target);
             }
+            Plan::Operate(_) => (Reason::NothingToDo, "the step changes no fields any more".to_owned()),
             Plan::NothingToDo(why) => (Reason::NothingToDo, why),
             Plan::Refused { reason, message } => (reason, message),
         };
@@ -370,9 +372,9 @@ fn jitter(change: &Change, most: i64) -> SignedDuration {
     SignedDuration::from_millis(number % most.max(1))
 }
 
-/// The moment of the last Applied of these changes.
+/// When the last of these changes took effect.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
-    changes.filter_map(|change| change.applied_at()).max()
+    changes.filter_map(Change::took_effect_at).max()
 }
 
 #[cfg(test)]

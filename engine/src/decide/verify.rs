@@ -18,12 +18,13 @@ impl Deciding<'_> {
             return;
         }
         // What joined later cannot lose what was verified without it.
-        let (still, missing) = self.ask_all(step, &self.in_state(step, &[ChangeState::Verified]));
+        let (still, missing) = self.ask_all(step, &self.those_of(step, Change::is_verified));
         if still == Verdict::False {
             self.lose(step, &missing);
         }
-        let open = self.next.changes_of(&step.name).any(|change| change.is_open_intent());
-        let in_force = self.in_state(step, &[ChangeState::Applied, ChangeState::Verified]);
+        let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
+        let open = self.next.changes_of(&step.name).any(is_open);
+        let in_force = self.those_of(step, Change::stands);
         if open || in_force.is_empty() {
             return;
         }
@@ -36,8 +37,8 @@ impl Deciding<'_> {
         }
     }
 
-    fn in_state(&self, step: &Step, states: &[ChangeState]) -> Vec<Change> {
-        self.next.changes_of(&step.name).filter(|change| states.contains(&change.state)).cloned().collect()
+    fn those_of(&self, step: &Step, wanted: fn(&Change) -> bool) -> Vec<Change> {
+        self.next.changes_of(&step.name).filter(|change| wanted(change)).cloned().collect()
     }
 
     /// Whether all checks pass for these changes, and what is missing.
@@ -85,10 +86,9 @@ impl Deciding<'_> {
             return;
         }
         let now = self.now;
-        for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
-            if change.state == ChangeState::Applied {
-                change.verified(now);
-            }
+        let is_new = |change: &Change| change.stands() && !change.is_verified();
+        for change in self.next.own_changes_mut(&step.name).filter(|change| is_new(change)) {
+            change.verified(now);
         }
         self.next.mitigated_at.get_or_insert(now);
         self.step_status(&step.name).verified_at.get_or_insert(now);
@@ -97,10 +97,8 @@ impl Deciding<'_> {
 
     /// A verified check turned False: the step does not help any more.
     fn lose(&mut self, step: &Step, missing: &str) {
-        for change in self.next.changes.iter_mut().filter(|change| change.step == step.name) {
-            if change.state == ChangeState::Verified {
-                change.state = ChangeState::Applied;
-            }
+        for change in self.next.own_changes_mut(&step.name).filter(|change| change.is_verified()) {
+            change.lose_verification();
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
         self.not_verified(step, Reason::VerifyFailed, missing);

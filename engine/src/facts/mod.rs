@@ -145,6 +145,10 @@ pub enum Outcome {
         /// Retry-After.
         after: Option<SignedDuration>,
     },
+    /// 409 AlreadyExists, with the object that has the name.
+    Exists(Arc<Value>),
+    /// The request was never sent: the brake was pulled, or a person has decided otherwise.
+    NotSent,
     /// Anything else: it may have been applied or not.
     Unclear {
         /// For people.
@@ -160,6 +164,8 @@ impl Outcome {
             Self::Refused { .. } => "Refused",
             Self::Conflict => "Conflict",
             Self::Throttled { .. } => "Throttled",
+            Self::Exists(_) => "Exists",
+            Self::NotSent => "NotSent",
             Self::Unclear { .. } => "Unclear",
         }
     }

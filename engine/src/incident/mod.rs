@@ -138,6 +138,17 @@ impl IncidentState {
         self.changes.iter().filter(move |change| change.step == step && change.on_behalf_of().is_none())
     }
 
+    /// The same, to go on with them.
+    pub fn own_changes_mut<'a>(&'a mut self, step: &'a str) -> impl Iterator<Item = &'a mut Change> {
+        self.changes.iter_mut().filter(move |change| change.step == step && change.on_behalf_of().is_none())
+    }
+
+    /// The newest change of a step to the object with this uid.
+    pub fn newest_of(&self, step: &str, uid: &str) -> Option<&Change> {
+        let is_it = |change: &&Change| change.step == step && change.target.uid == uid;
+        self.changes.iter().filter(is_it).next_back()
+    }
+
     /// The operations that are done to other objects because this change needs them.
     pub fn on_behalf_of<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Change> {
         self.changes.iter().filter(move |other| {

@@ -147,12 +147,20 @@ pub struct TargetCounts {
     /// Changes that were given up.
     #[serde(default)]
     pub failed: u32,
+    /// Operations that were carried out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub done: u32,
     /// Changes that were put back.
     #[serde(default)]
     pub reverted: u32,
     /// Changes that somebody else has taken over.
     #[serde(default)]
     pub ceded: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Counts what became of the changes of a step.
@@ -166,11 +174,22 @@ pub fn count<'a>(
         // Of one that is on its way back or back, whether it had helped is still told.
         let helped = match change.state {
             ChangeState::Reverting | ChangeState::Reverted => change.verified_at().is_some(),
-            state => state == ChangeState::Verified,
+            ChangeState::Planned
+            | ChangeState::Intended
+            | ChangeState::Unclear
+            | ChangeState::Applied
+            | ChangeState::Verified
+            | ChangeState::Ceded
+            | ChangeState::Kept
+            | ChangeState::Done
+            | ChangeState::Skipped
+            | ChangeState::Failed
+            | ChangeState::Held => change.is_verified(),
         };
         counts.verified += u32::from(helped);
         match change.state {
             ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => counts.applied += 1,
+            ChangeState::Done => counts.done += 1,
             ChangeState::Failed => counts.failed += 1,
             ChangeState::Reverted => {
                 counts.applied += 1;
@@ -181,7 +200,6 @@ pub fn count<'a>(
             | ChangeState::Intended
             | ChangeState::Unclear
             | ChangeState::Kept
-            | ChangeState::Done
             | ChangeState::Skipped
             | ChangeState::Held => {}
         }

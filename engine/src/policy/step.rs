@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Severity;
 use crate::action::ActionSpec;
+use crate::change::Delivery;
 use crate::period::Period;
 
 /// One step of the response.
@@ -50,6 +51,10 @@ pub struct StepSpec {
     /// How to tell that the step helped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySpec>,
+    /// Instead of its action the step rehearses an operation with this delivery. Only stories and proofs say so:
+    /// it can neither be written nor read.
+    #[serde(skip)]
+    pub rehearse: Option<Delivery>,
 }
 
 /// Whether a person must approve a step's plan.

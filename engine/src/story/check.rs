@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::server::leaves;
-use crate::change::ChangeState;
 use crate::decide::Decision;
 use crate::effect::{Act, Effect, Guard};
 use crate::facts::Facts;
@@ -50,7 +49,7 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
                 change.base() == Some(&base) && (effect.act != Act::Apply || change.is_open_intent())
             }
             Guard::Request(request) => {
-                change.state == ChangeState::Intended
+                change.is_open_operation()
                     && change.target == effect.target
                     && change.request(&facts.incident) == Some(request)
             }

@@ -42,7 +42,7 @@ pub use expect::Expect;
 pub use fault::{Fault, Mishap};
 pub use run::{Accept, play, play_accepted_by};
 
-use crate::intent::Approval;
+use crate::intent::{Approval, SettlementOutcome};
 use crate::period::Period;
 use crate::policy::{PolicySpec, Severity};
 
@@ -101,6 +101,9 @@ pub struct Moment {
     /// Who approves the plan of which step, as the status shows it now.
     #[serde(default)]
     pub approve: BTreeMap<String, String>,
+    /// What `alice` says became of the operation of a step on an object, by object.
+    #[serde(default)]
+    pub settle_operations: BTreeMap<String, SettlementOutcome>,
     /// The approvals from now on exactly these, whatever plan they are for.
     #[serde(default)]
     pub approvals: Option<Vec<Approval>>,

@@ -10,13 +10,14 @@ use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
+use crate::change::Change;
 use crate::decide_policy::{
     Access, Creation, IncidentFact, NewIncident, PolicyDecision, PolicyFacts, PolicyLook, decide_policy,
 };
 use crate::facts::{Brake, Holder, PolicyFact};
 use crate::id::IncidentId;
 use crate::incident::IncidentState;
-use crate::intent::{Approval, PersonIntent, Response};
+use crate::intent::{Approval, PersonIntent, Response, Settlement};
 use crate::period::after;
 use crate::policy::PolicySpec;
 use crate::rules::{Fault, Limits, Rules};
@@ -332,6 +333,7 @@ impl Stage {
         }
         self.world.terminating |= moment.terminating == Some(true);
         self.approve(moment)?;
+        self.settle(moment)?;
         self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
         for deed in &moment.person {
             match deed {
@@ -359,6 +361,17 @@ impl Stage {
             self.world.intent.approvals.retain(|other| other.step != *step);
             let approval = Approval { step: step.clone(), plan_hash, approved_by: by.clone() };
             self.world.intent.approvals.push(approval);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, moment: &Moment) -> Result<(), String> {
+        for (object, outcome) in &moment.settle_operations {
+            let is_open = |change: &&Change| change.target.name == *object && change.needs_settlement();
+            let change = self.world.state().changes.iter().find(is_open);
+            let change = change.ok_or(format!("no operation of {object} is to be settled"))?.id.to_string();
+            let settlement = Settlement { change, outcome: *outcome, settled_by: "alice".to_owned() };
+            self.world.intent.settlements.push(settlement);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::{check_effects_are_recorded, difference};
 use super::fault::Fault;
@@ -13,7 +13,7 @@ use super::pods;
 use super::scope::describes;
 use super::server::{Answer, Server, merge};
 use crate::action::Autoscalers;
-use crate::change::OperationType;
+use crate::change::{Delivery, OperationType, Request};
 use crate::decide::{Decision, decide, ladder};
 use crate::decide_policy::PolicyState;
 use crate::effect::{Effect, EffectId, Write};
@@ -22,10 +22,11 @@ use crate::facts::{
     Brake, Demand, Facts, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, Outcome,
     OwnLook, PolicyFact, Reading, Stage, Target,
 };
-use crate::id::{IncidentId, TargetId};
+use crate::id::{ChangeId, IncidentId, TargetId};
 use crate::incident::{IncidentState, ReportStatus};
 use crate::intent::PersonIntent;
 use crate::rules::{Rules, Step};
+use crate::undo;
 use crate::verdict::Verdict;
 
 /// The manager of our writes.
@@ -76,6 +77,10 @@ pub struct World {
     pub terminating: bool,
     /// What is to happen to the next writes.
     pub faults: Vec<Fault>,
+    /// How often each rehearsal took effect.
+    pub carried_out: BTreeMap<ChangeId, u32>,
+    /// What keyed rehearsals have made, by key.
+    pub made: BTreeMap<String, Arc<Value>>,
     /// Writes that were sent.
     pub sent: usize,
     /// The status that the operator of an object gives it as soon as Firebreak has changed its spec;
@@ -134,6 +139,8 @@ impl World {
             brake: Brake::Off,
             terminating: false,
             faults: Vec::new(),
+            carried_out: BTreeMap::new(),
+            made: BTreeMap::new(),
             sent: 0,
             settle: None,
         }
@@ -317,8 +324,28 @@ impl World {
             Write::Patch(patch) => self.patch(effect, patch.body()),
             Write::Operation(request) => match request.operation {
                 OperationType::DeletePod => pods::delete(&mut self.server, &effect.target),
+                OperationType::Rehearse => self.rehearse(effect, request),
             },
         }
+    }
+
+    /// Carries out a rehearsal, which counts in the object's status. A keyed one of a key that was there before
+    /// does nothing.
+    fn rehearse(&mut self, effect: &Effect, request: &Request) -> Outcome {
+        if request.delivery == Delivery::Keyed
+            && let Some(made) = self.made.get(&request.key)
+        {
+            return Outcome::Exists(made.clone());
+        }
+        *self.carried_out.entry(effect.change.clone()).or_default() += 1;
+        let made = json!({"metadata": {"name": request.key, "labels": {undo::INCIDENT: self.incident.uid}}});
+        let made = Arc::new(made);
+        self.made.insert(request.key.clone(), made.clone());
+        self.server.edit(&effect.target.name, "rehearsal/Update", |object| {
+            let number = object["status"]["rehearsed"].as_i64().unwrap_or(0);
+            object["status"]["rehearsed"] = json!(number + 1);
+        });
+        Outcome::Done(made)
     }
 
     pub(super) fn patch(&mut self, effect: &Effect, body: &Value) -> Outcome {

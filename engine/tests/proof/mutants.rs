@@ -1,8 +1,8 @@
 //! Protocols that are broken on purpose: a proof that does not catch them proves nothing.
 
-use firebreak_engine::change::ChangeState;
+use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::decide::{Decision, decide};
-use firebreak_engine::effect::Act;
+use firebreak_engine::effect::{Act, Effect, Write};
 use firebreak_engine::facts::{Facts, ObjectRead};
 use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
@@ -112,9 +112,54 @@ fn keeps_ownership(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decision
 }
 
+/// An operation that was recorded by a process that died is sent once more.
+fn sends_again_after_a_crash(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    for change in &mut decision.next.changes {
+        let was = facts.state.changes.iter().find(|known| known.id == change.id);
+        let is_lost = was.is_some_and(|was| was.state == ChangeState::Intended) && change.needs_settlement();
+        if !is_lost
+            || !facts.outcomes.is_empty()
+            || decision.effects.iter().any(|e| e.target == change.target)
+        {
+            continue;
+        }
+        change.intend_operation(now);
+        let Some(request) = change.request(&facts.incident) else { continue };
+        decision.effects.push(Effect {
+            change: change.id.clone(),
+            target: change.target.clone(),
+            act: Act::Operate(request.operation),
+            write: Write::Operation(request),
+        });
+    }
+    decision
+}
+
+/// An operation is sent while the journal still says that it is only planned.
+fn sends_before_it_records(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    let is_sent = |change: &Change| decision.effects.iter().any(|effect| effect.change == change.id);
+    for change in decision.next.changes.iter_mut().filter(|change| change.as_operation().is_some()) {
+        if is_sent(change) {
+            change.state = ChangeState::Planned;
+        }
+    }
+    decision
+}
+
+/// An operation whose answer did not come is taken for carried out.
+fn unclear_is_done(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    for change in decision.next.changes.iter_mut().filter(|change| change.needs_settlement()) {
+        change.done(now);
+    }
+    decision
+}
+
 #[test]
 fn every_mutant_of_the_decision_is_caught() {
-    let mutants: [(&str, Decide); 7] = [
+    let mutants: [(&str, Decide); 10] = [
         ("without a fence", without_fence),
         ("unknown is no", unknown_is_no),
         ("returns blindly", returns_blindly),
@@ -122,6 +167,9 @@ fn every_mutant_of_the_decision_is_caught() {
         ("conflict is applied", conflict_is_applied),
         ("closes early", closes_early),
         ("keeps ownership", keeps_ownership),
+        ("sends an operation again after a crash", sends_again_after_a_crash),
+        ("sends an operation before it is recorded", sends_before_it_records),
+        ("takes an unclear operation for done", unclear_is_done),
     ];
     for (name, mutant) in mutants {
         assert_caught(name, mutant, Driver::Sound);

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{Demand, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
+use firebreak_engine::period::Period;
 use firebreak_engine::pods::Pods;
-use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::policy::{PolicySpec, StepSpec};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Translate;
 use firebreak_engine::undo;
@@ -44,6 +46,20 @@ pub fn model_server(name: &str, gpus: u32) -> Value {
 
 pub fn rules(yaml: &str) -> Rules {
     let spec: PolicySpec = serde_saphyr::from_str(yaml).unwrap();
+    Rules::parse(&spec).unwrap()
+}
+
+/// The same policy, with one step before its own that rehearses an operation.
+pub fn rehearsing(yaml: &str, delivery: Delivery) -> Rules {
+    let mut spec: PolicySpec = serde_saphyr::from_str(yaml).unwrap();
+    let first = StepSpec {
+        name: "rehearsal".to_owned(),
+        verify: None,
+        settle: Some(Period::seconds(1)),
+        rehearse: Some(delivery),
+        ..spec.steps[0].clone()
+    };
+    spec.steps.insert(0, first);
     Rules::parse(&spec).unwrap()
 }
 

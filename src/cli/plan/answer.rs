@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::change::{Change, ChangeState, FieldChange};
+use firebreak_engine::change::{Change, ChangeState, FieldChange, OperationType};
 use firebreak_engine::decide::Decision;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::{RuleStatus, SignalState, SignalStatus, StepStatus};
@@ -74,6 +74,9 @@ struct PlannedChange {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     in_place_of: Vec<TargetId>,
     fields: Vec<FieldChange>,
+    /// What is done to it that cannot be undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<OperationType>,
     /// What people must know about the tool that applies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
@@ -186,6 +189,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
                 target: change.target.clone(),
                 in_place_of: in_place_of(&change.target),
                 fields: change.fields().to_vec(),
+                operation: change.as_operation().map(|operation| operation.operation),
                 warning: warning(&change.target),
             })
             .collect(),
@@ -274,6 +278,10 @@ impl PlannedStep {
             lines.extend(
                 change.fields.iter().map(|field| Line::of("    ").join(field_line(&FieldView::of(field)))),
             );
+            let operation = |operation: OperationType| {
+                Line::of(format!("    {}  ", operation.name())).add(Style::Busy, "cannot be undone")
+            };
+            lines.extend(change.operation.map(operation));
             let warning = change.warning.iter();
             lines.extend(warning.map(|text| Line::of("    ").add(Style::Busy, format!("warning: {text}"))));
         }

@@ -136,7 +136,7 @@ impl<'a> Borrower<'a> {
                     return Err(failed(why, "ask whoever runs the cluster for the right to patch it"));
                 }
                 Outcome::Refused { why, .. } => return Err(failed(why, "correct that and try again")),
-                Outcome::Conflict => {
+                Outcome::Exists(_) | Outcome::Conflict => {
                     "somebody else writes it all the time".clone_into(&mut last);
                     Duration::from_millis(10 * u64::from(tried))
                 }
@@ -145,6 +145,7 @@ impl<'a> Borrower<'a> {
                     let asked = after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
                     asked.clamp(Duration::from_millis(200), Duration::from_secs(5))
                 }
+                Outcome::NotSent => Duration::ZERO,
                 // Whether it was done is seen at the next read.
                 Outcome::Unclear { why } => {
                     last = why;

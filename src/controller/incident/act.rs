@@ -76,6 +76,12 @@ pub async fn act(
             heard.insert(id, outcome);
         }
     }
+    // Of a patch a live read tells what became of it. Of an operation only this process knows that it was not sent.
+    let operations =
+        recorded.decision().effects.iter().filter(|effect| matches!(effect.write, Write::Operation(_)));
+    for effect in operations {
+        heard.entry(effect.id()).or_insert(Outcome::NotSent);
+    }
     Ok(heard)
 }
 
@@ -112,13 +118,18 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<
             Write::Patch(patch) => guarded_patch::send(account, &kind, target, patch).await,
             Write::Operation(request) => match request.operation {
                 OperationType::DeletePod => delete_pod::send(account, &kind, target).await,
+                // No policy can ask for it, and there is nothing in a cluster to send it to.
+                OperationType::Rehearse => Outcome::NotSent,
             },
         },
         Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }
         // Nothing was sent, so to try again is safe.
-        Err(ResolveError::Unreachable { .. }) => Outcome::Throttled { after: None },
+        Err(ResolveError::Unreachable { .. }) => match &effect.write {
+            Write::Patch(_) => Outcome::Throttled { after: None },
+            Write::Operation(_) => Outcome::NotSent,
+        },
     };
     Ok((effect.id(), outcome))
 }

@@ -22,6 +22,7 @@ pub fn intent(incident: &Incident) -> PersonIntent {
         response_by: incident.spec.response_by.clone(),
         acknowledged_by: incident.spec.acknowledged_by.clone(),
         approvals: incident.spec.approvals.clone(),
+        settlements: incident.spec.settlements.clone(),
         deleting: incident.metadata.deletion_timestamp.is_some(),
         abandon: incident.annotations().get(names::ABANDON).is_some_and(|value| value == "true"),
     }

@@ -117,6 +117,10 @@ fn approval(plan: char, by: &str) -> Value {
     json!({"step": "cpu-fallback", "planHash": format!("sha256:{}", plan.to_string().repeat(64)), "approvedBy": by})
 }
 
+fn settlement(change: &str, outcome: &str, by: &str) -> Value {
+    json!({"change": change, "outcome": outcome, "settledBy": by})
+}
+
 /// The controller of the policies has found no fault in their expressions.
 async fn assert_well_typed(policies: &[Object]) {
     for policy in policies.iter().filter(|made| made.kind() == "ValidatingAdmissionPolicy") {
@@ -128,7 +132,7 @@ async fn assert_well_typed(policies: &[Object]) {
 }
 
 #[tokio::test]
-async fn nobody_decides_in_the_name_of_another_and_only_those_approve_who_may() {
+async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_who_may() {
     let world = World::new("s20-admission").await;
     world.install().await;
     let policies = world.admission().await;
@@ -139,6 +143,8 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_who_may() 
     room.create("bob", alices.clone(), Refused("acknowledges: set it to bob")).await;
     let planned = json!({"policyRef": policy, "approvals": [approval('a', "alice")]});
     room.create("alice", planned, Refused("leave out spec.approvals")).await;
+    let settled = json!({"policyRef": policy, "settlements": [settlement("a", "Happened", "alice")]});
+    room.create("alice", settled, Refused("leave out spec.settlements")).await;
     let paused = json!({"policyRef": policy, "response": "Paused", "responseBy": "alice"});
     room.create("bob", paused, Refused("sets spec.response: set it to bob")).await;
     room.create("alice", alices, Taken).await;
@@ -171,6 +177,25 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_who_may() 
     }]});
     room.says("bob", other_step, Refused("ask for the verb approve")).await;
     room.says("alice", approves('b', "alice"), Taken).await;
+
+    // Settlements of operations, by the same rule and the same verb.
+    let settles = |outcome, by| json!({"settlements": [settlement("a", outcome, by)]});
+    room.says("alice", settles("Happened", "bob"), Refused("settles: set it to alice")).await;
+    room.says(
+        "bob",
+        settles("Happened", "bob"),
+        Refused("may not settle operations: ask for the verb approve"),
+    )
+    .await;
+    room.says("bob", settles("Happened", "alice"), Refused("settles: set it to bob")).await;
+    room.says("alice", settles("Happened", "alice"), Taken).await;
+    room.says("bob", json!({"summary": "the cache was flushed"}), Taken).await;
+    room.says("bob", settles("DidNotHappen", "alice"), Refused("settles: set it to bob")).await;
+    let another = json!({"settlements": [
+        settlement("a", "Happened", "alice"), settlement("b", "Happened", "bob"),
+    ]});
+    room.says("bob", another, Refused("ask for the verb approve")).await;
+    room.says("alice", settles("DidNotHappen", "alice"), Taken).await;
 
     // What only Firebreak writes.
     let nonce = json!({"metadata": {"annotations": {"firebreak.dev/nonce": "forged"}}});

@@ -18,6 +18,7 @@ const VERBS: &[&[&str]] = &[
     &["describe", "x"],
     &["watch", "x"],
     &["approve", "x", "cpu-fallback"],
+    &["settle", "x", "5f2c0d6a1b3e4f70", "--happened"],
     &["ack", "x"],
     &["pause", "x"],
     &["resume", "x"],

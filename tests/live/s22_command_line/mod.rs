@@ -3,6 +3,7 @@
 mod approve;
 mod decide;
 mod errors;
+mod settle;
 
 use std::process::Output;
 

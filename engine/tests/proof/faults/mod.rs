@@ -6,10 +6,11 @@ mod storm;
 
 use std::collections::BTreeMap;
 
-use firebreak_engine::change::ChangeState;
+use firebreak_engine::change::{ChangeState, Delivery, OperationType};
 use firebreak_engine::decide::Decision;
 use firebreak_engine::effect::{Act, Effect, Write};
 use firebreak_engine::facts::Outcome;
+use firebreak_engine::id::ChangeId;
 use firebreak_engine::incident::{Closing, IncidentState};
 use firebreak_engine::path::{FieldPath, Segment};
 use firebreak_engine::undo;
@@ -21,7 +22,7 @@ use firebreak_engine::story::world::{Controller, Decide, OURS, World, incident};
 use firebreak_engine::story::{check_effects_are_recorded, traces};
 
 use crate::dice::Dice;
-use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rules, translate};
+use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rehearsing, rules, translate};
 
 const POLICY: &str = r#"
 mode: Enforce
@@ -46,6 +47,8 @@ struct Weather {
     refusals: bool,
     /// A run without any fault.
     calm: bool,
+    /// The first step rehearses an operation with this delivery.
+    rehearses: Option<Delivery>,
 }
 
 /// How the driver can be broken on purpose.
@@ -74,12 +77,15 @@ struct Run {
     landed: BTreeMap<String, u32>,
     /// How many pods were deleted.
     deleted: u32,
+    /// How often each operation that may be sent once was sent.
+    sent_once: BTreeMap<ChangeId, u32>,
     log: Vec<String>,
 }
 
 impl Run {
     fn new(seed: u64, weather: Weather, decide: Decide, driver: Driver) -> Self {
-        let mut world = World::new(Some(rules(POLICY)), translate());
+        let policy = weather.rehearses.map_or_else(|| rules(POLICY), |how| rehearsing(POLICY, how));
+        let mut world = World::new(Some(policy), translate());
         world.decide = decide;
         let mut dice = Dice(seed);
         let mut shadow = BTreeMap::new();
@@ -104,6 +110,7 @@ impl Run {
             ours: BTreeMap::new(),
             landed: BTreeMap::new(),
             deleted: 0,
+            sent_once: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -129,9 +136,10 @@ impl Run {
             guard(effect),
             short(&outcome)
         ));
-        if matches!(effect.act, Act::Operate(_)) {
-            self.deleted += u32::from(matches!(outcome, Outcome::Done(_)));
-            self.check_deletion(effect);
+        if let Act::Operate(operation) = effect.act {
+            let is_deletion = operation == OperationType::DeletePod;
+            self.deleted += u32::from(is_deletion && matches!(outcome, Outcome::Done(_)));
+            self.check_operation(effect);
         } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
             self.check_landing(effect, &before, &after.clone());
         }
@@ -170,6 +178,8 @@ fn short(outcome: &Outcome) -> String {
         Outcome::Refused { code, .. } => code.to_string(),
         Outcome::Conflict => "409".to_owned(),
         Outcome::Throttled { .. } => "429".to_owned(),
+        Outcome::Exists(_) => "409 exists".to_owned(),
+        Outcome::NotSent => "not sent".to_owned(),
         Outcome::Unclear { .. } => "?".to_owned(),
     }
 }
@@ -203,11 +213,19 @@ fn summary(state: &IncidentState) -> String {
 pub struct Done {
     landed: u32,
     deleted: u32,
+    carried_out: u32,
+    unclear: u32,
 }
 
 /// Runs one seed; Err is what went wrong, with the story of the run.
 pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
-    let weather = Weather { foreign: seed.is_multiple_of(3), refusals: seed % 4 == 1, calm: seed % 50 == 7 };
+    let rehearses = match seed % 10 {
+        2 | 9 => Some(Delivery::AtMostOnce),
+        5 => Some(Delivery::Keyed),
+        _ => None,
+    };
+    let (foreign, refusals) = (seed.is_multiple_of(3), seed % 4 == 1);
+    let weather = Weather { foreign, refusals, calm: seed % 50 == 7, rehearses };
     let mut run = Run::new(seed, weather, decide, driver);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         if !weather.calm {
@@ -219,7 +237,13 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
         run.check_the_end();
     }));
     match caught {
-        Ok(()) => Ok(Done { landed: run.landed.values().sum(), deleted: run.deleted }),
+        Ok(()) => Ok(Done {
+            landed: run.landed.values().sum(),
+            deleted: run.deleted,
+            carried_out: run.world.carried_out.values().sum(),
+            unclear: run.world.state().changes.iter().filter(|change| change.needs_settlement()).count()
+                as u32,
+        }),
         Err(panic) => {
             let why = panic
                 .downcast_ref::<String>()
@@ -234,12 +258,17 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
 #[test]
 fn no_fault_breaks_an_invariant() {
     let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
-    let (mut landed, mut deleted) = (0, 0);
+    let (mut landed, mut deleted, mut carried_out, mut unclear) = (0, 0, 0, 0);
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     std::panic::set_hook(Box::new(|_| {}));
     for seed in 0..number {
         match run(seed, firebreak_engine::decide::decide, Driver::Sound) {
-            Ok(done) => (landed, deleted) = (landed + done.landed, deleted + done.deleted),
+            Ok(done) => {
+                landed += done.landed;
+                deleted += done.deleted;
+                carried_out += done.carried_out;
+                unclear += done.unclear;
+            }
             Err(story) => {
                 let kind: String = story
                     .lines()
@@ -267,4 +296,9 @@ fn no_fault_breaks_an_invariant() {
     assert!(failures.is_empty(), "{} kinds of failure", failures.len());
     assert!(landed > number as u32 / 2, "the runs hardly do anything: {landed} changes");
     assert!(deleted > number as u32 / 20, "the runs hardly do anything: {deleted} pods deleted");
+    println!(
+        "{landed} changes, {deleted} pods deleted, {carried_out} operations rehearsed, {unclear} of them unknown at the end"
+    );
+    assert!(carried_out > number as u32 / 10, "the runs hardly do anything: {carried_out} operations");
+    assert!(unclear > number as u32 / 100, "the runs leave no operation unknown: {unclear}");
 }

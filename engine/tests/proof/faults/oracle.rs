@@ -1,5 +1,7 @@
 //! What must be so whenever a write takes effect, and in the end.
 
+use firebreak_engine::change::Change;
+
 use super::*;
 
 pub(super) fn in_server_words(field: &FieldPath) -> Path {
@@ -76,12 +78,42 @@ impl Run {
         }
     }
 
-    /// A pod that is asked to go was named before, whoever deletes it and however late.
-    pub(super) fn check_deletion(&self, effect: &Effect) {
+    /// What is carried out was recorded before, whoever does it and however late.
+    pub(super) fn check_operation(&self, effect: &Effect) {
         let names = |state: &IncidentState| {
-            state.changes.iter().any(|change| change.id == effect.change && change.target == effect.target)
+            let is_it = |change: &Change| change.id == effect.change && change.target == effect.target;
+            state.changes.iter().any(|change| is_it(change) && change.state == ChangeState::Intended)
         };
-        assert!(self.world.recorded.iter().any(names), "a pod is deleted that no intent names");
+        assert!(self.world.recorded.iter().any(names), "an operation is carried out that no intent names");
+    }
+
+    /// An operation that may be sent once is sent once, whatever became of the first request.
+    pub(super) fn check_sending(&mut self, effect: &Effect) {
+        let Write::Operation(request) = &effect.write else { return };
+        if request.delivery == Delivery::AtMostOnce {
+            let times = self.sent_once.entry(effect.change.clone()).or_default();
+            *times += 1;
+            assert_eq!(*times, 1, "an operation that may be sent once was sent again");
+        }
+    }
+
+    /// What the journal says of the operations is what happened.
+    fn check_operations(&self, state: &IncidentState) {
+        for change in state.changes.iter().filter(|change| change.as_operation().is_some()) {
+            if change.on_behalf_of().is_some() {
+                continue; // the pods of these runs come and go on their own
+            }
+            let times = self.world.carried_out.get(&change.id).copied().unwrap_or(0);
+            match change.state {
+                ChangeState::Done => assert!(times > 0, "{} is Done and never took effect", change.subject()),
+                ChangeState::Skipped | ChangeState::Failed => {
+                    assert_eq!(times, 0, "{} is {:?} and took effect", change.subject(), change.state);
+                }
+                ChangeState::Unclear => {}
+                other => panic!("{} ended as {other:?}", change.subject()),
+            }
+            assert!(times <= u32::from(change.round), "{} took effect {times} times", change.subject());
+        }
     }
 
     pub(super) fn check_the_end(&mut self) {
@@ -89,7 +121,8 @@ impl Run {
             self.arrive(&effect);
         }
         let state = self.world.state().clone();
-        for change in &state.changes {
+        self.check_operations(&state);
+        for change in state.changes.iter().filter(|change| change.loan().is_some()) {
             assert!(!change.is_outstanding(), "{:?} after the end", change.state);
             let landed = self.landed.contains_key(&change.target.uid);
             match change.state {

@@ -1,8 +1,9 @@
 //! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
 
+use firebreak_engine::change::Change;
 use firebreak_engine::facts::{Brake, Facts};
 use firebreak_engine::incident::ReportStatus;
-use firebreak_engine::intent::Response;
+use firebreak_engine::intent::{Response, Settlement, SettlementOutcome};
 use firebreak_engine::reason::Reason;
 
 use super::oracle::is_trace;
@@ -85,6 +86,7 @@ impl Run {
 
     /// Sends one effect through bad weather. None: the process dies here.
     pub(super) fn send(&mut self, effect: &Effect) -> Option<Outcome> {
+        self.check_sending(effect);
         let unclear = || Some(Outcome::Unclear { why: "broken connection".to_owned() });
         match self.dice.roll(20) {
             0 => unclear(),
@@ -96,7 +98,8 @@ impl Run {
                 self.late(effect);
                 unclear()
             }
-            3 => {
+            // The network repeats no request of one connection.
+            3 if self.may_be_repeated(effect) => {
                 self.late(effect);
                 Some(self.arrive(effect))
             }
@@ -119,6 +122,25 @@ impl Run {
             }
             _ => Some(self.arrive(effect)),
         }
+    }
+
+    fn may_be_repeated(&self, effect: &Effect) -> bool {
+        !matches!(&effect.write, Write::Operation(request) if request.delivery == Delivery::AtMostOnce)
+    }
+
+    /// A person looks, and says what became of an operation whose outcome is not known.
+    fn settle_an_operation(&mut self) {
+        let is_open = |change: &&Change| change.needs_settlement();
+        let Some(change) = self.world.state().changes.iter().find(is_open) else { return };
+        let id = change.id.clone();
+        if self.flights.iter().any(|(_, effect)| effect.change == id) {
+            return; // it is too early to tell
+        }
+        let happened = self.world.carried_out.contains_key(&id);
+        let outcome = if happened { SettlementOutcome::Happened } else { SettlementOutcome::DidNotHappen };
+        self.note(format!("a person says of {}: {outcome:?}", change_name(self.world.state(), &id)));
+        let settlement = Settlement { change: id.to_string(), outcome, settled_by: "alice".to_owned() };
+        self.world.intent.settlements.push(settlement);
     }
 
     /// One round of a controller that may have an old view and may die anywhere.
@@ -205,6 +227,9 @@ impl Run {
             if self.dice.one_in(12) {
                 self.rest_or_go_on();
             }
+            if self.weather.rehearses.is_some() && self.dice.one_in(6) {
+                self.settle_an_operation();
+            }
             if number > end_at && self.dice.one_in(12) {
                 let ready = if self.dice.one_in(2) { 0 } else { 8 };
                 self.note(format!("{ready} nodes are ready"));
@@ -286,6 +311,7 @@ impl Run {
                 controller.report = Some(ReportStatus { name: "report".to_owned(), problem: None });
             }
             for effect in &decision.effects {
+                self.check_sending(effect);
                 let outcome = self.arrive(effect);
                 controller.outcomes.insert(effect.id(), outcome);
             }
@@ -305,4 +331,8 @@ impl Run {
         }
         panic!("not resolved after 2000 rounds: {}", summary(self.world.state()));
     }
+}
+
+fn change_name(state: &IncidentState, id: &ChangeId) -> String {
+    state.changes.iter().find(|change| change.id == *id).map(Change::subject).unwrap_or_default()
 }

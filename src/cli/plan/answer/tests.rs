@@ -1,3 +1,4 @@
+use firebreak_engine::change::{Delivery, Operation};
 use firebreak_engine::id::ChangeId;
 use firebreak_engine::incident::IncidentState;
 use serde_json::{Value, json};
@@ -115,4 +116,17 @@ fn a_plan_is_data_too() {
     assert_eq!(data["steps"][0]["notDone"][0]["reason"], "NothingToDo");
     assert_eq!(data["steps"][1]["notDone"][0]["target"], Value::Null);
     assert_eq!(data["assumption"], "no rule holds");
+}
+
+#[test]
+fn a_planned_operation_says_that_it_cannot_be_undone() {
+    let mut planned = decision();
+    let deletion = Operation::new(OperationType::DeletePod, Delivery::Guarded, None);
+    let id = ChangeId::of("i", "cpu-fallback", "uid-web");
+    planned.next.changes.push(Change::operation(id, "cpu-fallback", target("web"), deletion));
+    let plan = Plan::new(about(), &rules(), &planned, &planned, &Resolved::new(), None);
+    let text = crate::cli::screen::plain(&plan.lines());
+    assert!(text.contains("  Deployment llm-serving/web\n    deletion  cannot be undone\n"), "{text}");
+    let data = serde_json::to_value(&plan).unwrap();
+    assert_eq!(data["steps"][0]["changes"][1]["operation"], "DeletePod");
 }
