@@ -237,7 +237,7 @@ impl Deciding<'_> {
             change.kept(Reason::RevertNever, "the step says revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)
-            && (undo::is_in_force(object, &change.fields()) || self.is_kept_with_another(change))
+            && (undo::is_in_force(object, change.fields()) || self.is_kept_with_another(change))
         {
             change.kept(Reason::KeptByPerson, "a person has made it permanent");
             self.say_that_flux_stays_paused(change);

@@ -212,7 +212,7 @@ impl Deciding<'_> {
         };
         let moved = change.base() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
-        if has_record || (moved && undo::was_applied(&target.object, &change.fields())) {
+        if has_record || (moved && undo::was_applied(&target.object, change.fields())) {
             undo::adopt_stored(&target.object, change.fields_mut());
             return self.applied(change, &target.object);
         }
