@@ -56,7 +56,7 @@ fn reasons_in(source: &str) -> Vec<String> {
 fn reasons_of_incidents() -> BTreeSet<String> {
     let mut found: BTreeSet<String> = reason::Reason::ALL.iter().map(ToString::to_string).collect();
     for (path, text) in sources("engine/src") {
-        let decides = ["decide/", "action/", "change.rs", "phase.rs", "incident/mod.rs", "gitops.rs"];
+        let decides = ["decide/", "phase.rs", "incident/mod.rs", "gitops.rs"];
         if decides.iter().any(|part| path.starts_with(&format!("engine/src/{part}"))) {
             found.extend(reasons_in(&text));
         }

@@ -9,8 +9,19 @@ use super::server::leaves;
 use crate::decide::Decision;
 use crate::effect::{Act, Effect, Guard};
 use crate::facts::Facts;
-use crate::incident::IncidentState;
+use crate::incident::{Held, IncidentState};
+use crate::reason::MovesOn;
 use crate::undo;
+
+/// Whoever must act is told how: what holds the response until a person acts names a command.
+pub(super) fn check_person_is_told(decision: &Decision) -> Result<(), String> {
+    let held = decision.next.held.iter().find(|held| held.reason.moves_on() == MovesOn::Person);
+    let names_command = |held: &Held| ["`firebreak ", "`kubectl "].iter().any(|c| held.message.contains(c));
+    match held.filter(|held| !names_command(held)) {
+        Some(held) => Err(format!("{} names no command: {}", held.reason, held.message)),
+        None => Ok(()),
+    }
+}
 
 /// The parts of two states that differ.
 pub(super) fn difference(old: &IncidentState, new: &IncidentState) -> String {

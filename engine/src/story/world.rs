@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::check::{check_effects_are_recorded, difference};
+use super::check::{check_effects_are_recorded, check_person_is_told, difference};
 use super::fault::Fault;
 use super::pods;
 use super::scope::describes;
@@ -379,6 +379,7 @@ impl World {
         controller.view = self.recorded.len() - 1;
         let (facts, decision) = self.decide(controller, |_| {})?;
         check_effects_are_recorded(&facts, &decision)?;
+        check_person_is_told(&decision)?;
         self.record(controller, &decision);
         controller.outcomes.clear();
         if decision.report {

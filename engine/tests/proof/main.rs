@@ -6,6 +6,7 @@ mod dice;
 mod faults;
 mod journal;
 mod mutants;
+mod reasons;
 mod stories;
 mod upgrade;
 mod workload;
