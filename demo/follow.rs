@@ -151,7 +151,7 @@ impl<'a> Follower<'a> {
             "SeverityCleared" => {
                 let wait = self.spec.recovery.for_.unwrap_or(Period::seconds(0));
                 self.tell.firebreak("sees", &in_short(signals));
-                self.tell.firebreak("decides", &format!("{message}: put back if it stays so for {wait}"));
+                self.tell.firebreak("decides", &format!("{message}: reverts if it stays so for {wait}"));
             }
             "StepVerified" => self.tell.firebreak("verifies", message),
             "Resolved" => self.tell.firebreak("closes", message),
@@ -173,7 +173,7 @@ impl<'a> Follower<'a> {
                 }
             }
             ChangeState::Reverted => {
-                self.tell.firebreak("put back", &format!("{target}, {} fields", fields.len()));
+                self.tell.firebreak("reverts", &format!("{target}, {} fields", fields.len()));
             }
             ChangeState::Intended | ChangeState::Verified | ChangeState::Reverting => {}
             ChangeState::Planned

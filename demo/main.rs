@@ -89,7 +89,7 @@ async fn interrupted() {
 }
 
 async fn story(cluster: &mut Cluster, tell: &Narrator) -> Result<()> {
-    tell.title("Firebreak: GPU nodes die, models fall back to CPU, everything is put back as it was");
+    tell.title("Firebreak: GPU nodes die, models fall back to CPU, everything is reverted");
     tell.text("Real: Kubernetes (etcd, API server, controllers, scheduler) and Firebreak.");
     tell.text("Simulated: nodes and pods. A stand-in: the operator that makes pods of LLMDeployments.");
 

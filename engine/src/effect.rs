@@ -71,7 +71,7 @@ pub enum Act {
     Apply,
     /// Correct the record: the server stored another value than was sent.
     Amend,
-    /// Put the change back and drop its record.
+    /// Revert the change and drop its record.
     Return,
     /// Make sure that no late request lands.
     Fence,

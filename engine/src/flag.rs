@@ -30,9 +30,9 @@ impl Given {
     pub fn problem(self) -> Option<&'static str> {
         match self {
             Self::Not | Self::Joined(_) | Self::Apart(_) => None,
-            Self::WithoutValue => Some("it is given without a value"),
-            Self::Twice => Some("it is given twice"),
-            Self::InText => Some("it stands inside of a longer text, as in a shell's command"),
+            Self::WithoutValue => Some("it has no value"),
+            Self::Twice => Some("it occurs twice"),
+            Self::InText => Some("it is inside a longer text, such as a shell command"),
         }
     }
 }

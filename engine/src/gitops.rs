@@ -1,4 +1,4 @@
-//! Tools that keep objects as Git says, and how they are told of a loan.
+//! Tools that enforce the state in Git, and how to pause them for a loan.
 //!
 //! Flux can be paused for one object, so the pause is a field of the loan like
 //! any other. Argo CD and Helm have no switch per object: people are warned,
@@ -46,7 +46,8 @@ pub fn is_pause(path: &FieldPath) -> bool {
 /// How a person ends the pause of an object on which the change is kept.
 pub fn ends_pause(target: &TargetId) -> String {
     format!(
-        "Flux stays paused for it, or it would undo what is kept. Once Git has the new values, end the pause with \
+        "Flux stays paused for it; otherwise Flux would revert the kept values. Once Git has the new \
+         values, end the pause with \
          `kubectl annotate {} {} -n {} {FLUX_PAUSE}-`",
         target.kind.to_lowercase(),
         target.name,
@@ -58,15 +59,15 @@ pub fn ends_pause(target: &TargetId) -> String {
 pub fn warning(object: &Value, fields: &[FieldChange]) -> Option<String> {
     if annotation(object, ARGO_ANNOTATION).is_some() || label(object, ARGO_LABEL).is_some() {
         return Some(format!(
-            "Argo CD applies it and may put its own values back at once, which then stand. Add to its Application, with \
-             syncOption RespectIgnoreDifferences=true: ignoreDifferences: [{}]",
+            "Argo CD applies it and may restore its own values at once, which then stay. Add this to its \
+             Application, with syncOption RespectIgnoreDifferences=true: ignoreDifferences: [{}]",
             ignore_differences(object, fields)
         ));
     }
     let helm = label(object, HELM_LABEL) == Some("Helm");
     helm.then(|| {
-        "a Helm release has made it: a `helm upgrade` before everything is back puts its own values back, which then \
-         stand"
+        "it belongs to a Helm release: a `helm upgrade` before all changes are reverted restores Helm's \
+         values, which then stay"
             .to_owned()
     })
 }

@@ -10,20 +10,20 @@ use sha2::{Digest, Sha256};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TargetId {
-    /// Group and version, such as `apps/v1`.
+    /// API group and version, for example `apps/v1`.
     #[cfg_attr(feature = "schema", schemars(length(max = 317)))]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub kind: String,
-    /// Namespace; empty for an object of the cluster.
+    /// Namespace. Empty for a cluster-scoped object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub namespace: String,
     /// Name.
     #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub name: String,
-    /// The uid that the API server gave it.
+    /// The uid of the object.
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub uid: String,
 }
@@ -35,7 +35,7 @@ impl TargetId {
         Self { api_version, kind, namespace: namespace.to_owned(), name, uid }
     }
 
-    /// The command that puts the object back from its own record.
+    /// The command that reverts the object from its own record.
     pub fn undo_command(&self) -> String {
         let namespace =
             if self.namespace.is_empty() { String::new() } else { format!(" -n {}", self.namespace) };
@@ -61,7 +61,7 @@ pub struct ResourceVersion(String);
 
 /// The text would make a write unconditional.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no resourceVersion that could guard a write")]
+#[error("\"{0}\" is not a resourceVersion that can guard a write")]
 pub struct NotAGuard(String);
 
 impl ResourceVersion {
@@ -98,9 +98,8 @@ impl schemars::JsonSchema for ResourceVersion {
     }
 }
 
-/// The identity of one change: of one step of one incident on one object. The
-/// same question gives the same answer on every controller, so it also serves
-/// as the id of the loan in the object's undo record.
+/// The identity of one change: one step of one Incident on one object. Every controller computes the same id,
+/// so it is also the id of the loan in the undo record of the object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -157,7 +156,7 @@ pub struct IncidentId {
 }
 
 impl IncidentId {
-    /// The command that puts everything back and closes the Incident.
+    /// The command that reverts all changes and closes the Incident.
     pub fn withdraw_command(&self) -> String {
         self.command("withdraw")
     }

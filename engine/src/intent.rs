@@ -1,25 +1,25 @@
-//! What a person wants of an Incident: plain data, as it stands in its spec.
+//! What a person wants from an Incident: plain data, as in its spec.
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Severity;
 
-/// What a person wants done.
+/// The response that a person wants. Defaults to Active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Response {
     /// Respond as the policy says.
     #[default]
     Active,
-    /// Start nothing new and put nothing back. What is applied stays applied.
+    /// Start nothing new and revert nothing. Applied changes stay.
     Paused,
-    /// Put everything back now and close. Only Kept can follow.
+    /// Revert all changes now, and close. Only Kept can follow.
     Withdrawn,
-    /// Change nothing more, make the emergency values permanent, and close. Nothing can follow.
+    /// Change nothing more, make the emergency values permanent, and close. Final.
     Kept,
 }
 
-/// A person's yes to the plan of one step.
+/// A person's approval of the plan of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -27,25 +27,25 @@ pub struct Approval {
     /// The step.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 40)))]
     pub step: String,
-    /// The plan that is approved: `planHash` of the step in the status. It counts for no other.
+    /// The approved plan: `planHash` of the step in the status. The approval is valid for no other plan.
     #[cfg_attr(feature = "schema", schemars(length(max = 71), regex(pattern = "^sha256:[0-9a-f]{64}$")))]
     pub plan_hash: String,
-    /// Who approves. The API server lets nobody write another name than their own.
+    /// The person who approves. The API server accepts only the name of the caller.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 512)))]
     pub approved_by: String,
 }
 
-/// What a person has found out about an operation whose outcome nobody else knows.
+/// A person's finding about an operation whose outcome Firebreak does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Settlement {
-    /// The change: `id` in the status. It speaks for this one attempt and for no other.
+    /// The `id` of the change in the status. It covers this one attempt and no other.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
     pub change: String,
-    /// Whether it happened.
+    /// Whether the operation took effect.
     pub outcome: SettlementOutcome,
-    /// Who says so. The API server lets nobody write another name than their own.
+    /// The user who settles it. The API server accepts only the caller's own name.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 512)))]
     pub settled_by: String,
 }
@@ -56,18 +56,18 @@ pub struct Settlement {
 pub enum SettlementOutcome {
     /// It did.
     Happened,
-    /// It did not: the step may carry it out again.
+    /// It did not. The step may carry it out again.
     DidNotHappen,
 }
 
-/// What a person wants of an Incident.
+/// What a person wants from an Incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PersonIntent {
     /// `spec.response`.
     pub response: Response,
-    /// `spec.responseBy`: who wants that.
+    /// `spec.responseBy`: the person who set the response.
     pub response_by: Option<String>,
-    /// `spec.severity`: the level whatever the rules say.
+    /// `spec.severity`: a level that overrides the rules.
     pub pinned: Option<Severity>,
     /// `spec.acknowledgedBy`.
     pub acknowledged_by: Option<String>,
@@ -77,12 +77,12 @@ pub struct PersonIntent {
     pub settlements: Vec<Settlement>,
     /// The Incident is being deleted.
     pub deleting: bool,
-    /// Annotated `firebreak.dev/abandon: "true"`: let go of what cannot be put back.
+    /// Annotated with `firebreak.dev/abandon: "true"`: abandon what cannot be reverted.
     pub abandon: bool,
 }
 
 impl PersonIntent {
-    /// Who wants this response, for people.
+    /// The person who set the response, for messages.
     pub fn person(&self) -> &str {
         self.response_by.as_deref().unwrap_or("a person")
     }

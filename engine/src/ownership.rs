@@ -1,4 +1,4 @@
-//! Who owns which field, read from `managedFields`, and how ownership goes back.
+//! Who owns which field, from `managedFields`, and how to hand ownership back.
 //!
 //! Our update takes a field out of its owner's entry, and the owner's next
 //! server-side apply of a new value would conflict with us. So the owners are
@@ -25,7 +25,7 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
 /// Who wrote the value that stands at `path`, for people; us included.
 pub fn writer(object: &Value, path: &FieldPath) -> String {
     let writer = closest(entries(object), path).into_iter().next().map(name);
-    writer.map_or_else(|| "somebody unknown".to_owned(), |writer| cut(&writer, 256))
+    writer.map_or_else(|| "someone unknown".to_owned(), |writer| cut(&writer, 256))
 }
 
 /// Whether our own entry owns `path`: the value that stands there came with one
@@ -34,10 +34,9 @@ pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
     closest(entries(object), path).into_iter().any(is_ours)
 }
 
-/// The managedFields with our entries given back to the owners that `fields`
-/// name; fields that nobody owned are dropped. None if nothing is ours, or if
-/// nothing would remain: an empty list would give everything to
-/// `before-first-apply`, which conflicts with every later apply.
+/// The managedFields with our entries handed back to the owners that `fields` name. Fields without a previous
+/// owner are dropped. None if nothing is ours, or if nothing would remain: an empty list would assign
+/// everything to `before-first-apply`, which conflicts with every later apply.
 pub fn handed_back(object: &Value, fields: &[FieldChange]) -> Option<Value> {
     let (ours, mut others): (Vec<Value>, Vec<Value>) = entries(object).cloned().partition(is_ours);
     if ours.is_empty() {

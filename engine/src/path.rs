@@ -1,9 +1,8 @@
 //! Paths to one field of an object, as the undo record writes them.
 //!
-//! A path is a JSON pointer in which a list element is named by a merge key,
-//! `[name=main]`, and never by its index: an index may mean another element
-//! by the time the value goes back. A flag in the arguments of a container is
-//! `[flag=--max-num-seqs]`, whatever the form in which it is written there.
+//! A path is a JSON pointer in which a list element is named by a merge key, `[name=main]`, and never by its
+//! index: an index may refer to another element by the time of the revert. A flag in the arguments of a
+//! container is `[flag=--max-num-seqs]`, whatever the form in which it is written there.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +53,7 @@ impl schemars::JsonSchema for FieldPath {
 pub enum PathError {
     /// The text is not a path.
     #[error(
-        "\"{0}\" is not a field path: it must be like /spec/replicas or /spec/containers/[name=main]/image"
+        "\"{0}\" is not a field path: write it like /spec/replicas or /spec/containers/[name=main]/image"
     )]
     Malformed(String),
     /// The object has something else where the path needs a map or a list.

@@ -1,5 +1,5 @@
-//! What people see of an Incident at a glance: phase and conditions. Derived
-//! each time and never read back.
+//! What people see of an Incident at a glance: its phase and conditions. Derived each time, and never read
+//! back.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +8,21 @@ use crate::incident::{Closing, Held, IncidentState, StepState};
 use crate::reason::{MovesOn, Reason};
 use crate::verdict::Verdict;
 
-/// Where the response is, in one word.
+/// The phase of an Incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Nothing has been done.
     Open,
-    /// A person must approve the next step.
+    /// The next step waits for approval.
     AwaitingApproval,
     /// Changes are being made.
     Remediating,
-    /// All changes of the step are made; whether they help is not known yet.
+    /// The changes of the step are applied; whether they help is not known yet.
     Verifying,
     /// A step helped; the cause is still there.
     Monitoring,
-    /// Everything is being put back.
+    /// The changes are being reverted.
     Reverting,
     /// Nothing new is applied; the conditions Stalled and Reconciling say for what it waits.
     Held,
@@ -100,7 +100,7 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
             _ => fails("Classified", "NoRuleHolds", String::new()),
         },
         match &state.acknowledged_by {
-            Some(by) => holds("Acknowledged", "AcknowledgedByPerson", format!("{by} has taken it on")),
+            Some(by) => holds("Acknowledged", "AcknowledgedByPerson", format!("acknowledged by {by}")),
             None => fails("Acknowledged", "NotAcknowledged", String::new()),
         },
         match helped {
@@ -122,7 +122,7 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
     ]
 }
 
-/// Reconciling and Stalled: whether the response goes on without a person. What holds it says which.
+/// Reconciling and Stalled: whether the response continues without a person. What holds it says which.
 fn progress_conditions(state: &IncidentState, phase: Phase) -> [ConditionFact; 2] {
     let nobody = fails("Stalled", "NoPersonNeeded", String::new());
     let text = phase_text(state, phase);
@@ -140,7 +140,7 @@ fn progress_conditions(state: &IncidentState, phase: Phase) -> [ConditionFact; 2
     }
 }
 
-/// How many steps have begun, of how many, such as `1/2`. One that has failed or was put back counts too.
+/// The number of started steps and of all steps, for example `1/2`.
 pub fn progress(state: &IncidentState) -> String {
     let begun = state.steps.iter().filter(|step| step.definition.is_some()).count();
     format!("{begun}/{}", state.steps.len())
@@ -158,15 +158,15 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
     match phase {
         Phase::Open => open_text(state),
         Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
-        Phase::Remediating => "changes are being made".to_owned(),
+        Phase::Remediating => "changes are being applied".to_owned(),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
         Phase::Monitoring => {
-            "a step helped; everything goes back when no rule has held for recovery.for".to_owned()
+            "a step helped; the changes are reverted when no rule has held for recovery.for".to_owned()
         }
         Phase::Reverting if state.closing == Some(Closing::Kept) => {
-            "the changes are being made permanent".to_owned()
+            "the changes are being applied permanent".to_owned()
         }
-        Phase::Reverting => "everything is being put back".to_owned(),
+        Phase::Reverting => "everything is being reverted".to_owned(),
         Phase::Held => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Resolved => {
             let why = state.closing.map_or("Resolved", Closing::name);
@@ -193,7 +193,7 @@ fn returned_text(state: &IncidentState) -> String {
         unknown => format!("; the outcome of {unknown} operation(s) is not known"),
     };
     format!(
-        "{} change(s) put back, {} ceded, {} kept{operations}",
+        "{} change(s) reverted, {} ceded, {} kept{operations}",
         number(Reverted),
         number(Ceded),
         number(Kept)

@@ -1,8 +1,7 @@
 //! Pods that keep a change from taking effect.
 //!
-//! Where the pods of an object get a new template one after the other, each only
-//! once the one before is ready, a pod that never gets ready never gets the
-//! template that would help it. Somebody has to delete it.
+//! Where the pods of an object get a new template one after the other, each only once the one before is
+//! ready, a pod that never becomes ready never gets the template that would help it. Someone must delete it.
 
 /// How the pods of an object get a change, and which of them are in its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -258,7 +258,7 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether a person moves it on by approving the plan of a step.
+    /// Whether a person resolves it by approving the plan of its step.
     pub fn asks_for_approval(&self) -> bool {
         matches!(self, Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect)
     }

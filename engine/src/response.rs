@@ -21,16 +21,16 @@ pub struct RecentResponse {
     /// The name of the Incident.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub name: String,
-    /// Its uid, once it is known.
+    /// The uid of the Incident, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub uid: Option<String>,
-    /// Who opened it. Those of a person do not count for `maxIncidents`.
+    /// Who opened the Incident. Incidents that a person opened do not count for `maxIncidents`.
     #[serde(default)]
     pub opened_by: OpenedBy,
-    /// When it was opened, or a person's was taken up.
+    /// When the response started.
     pub at: Timestamp,
-    /// When it was closed or gone.
+    /// When the response ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! Which objects are meant: namespaces, labels, names, conditions.
+//! How a policy selects objects: by namespace, label, name and condition.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::TargetId;
 
-/// Which namespaces. Exactly one member must be set.
+/// The namespaces to select. Exactly one member must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
@@ -54,7 +54,7 @@ impl<'a> Namespaces<'a> {
     }
 }
 
-/// Labels that an object must have: as in Kubernetes, but bounded.
+/// A label selector, as in Kubernetes but bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -63,7 +63,7 @@ pub struct LabelSelector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schemars(extend("maxProperties" = 16)))]
     pub match_labels: BTreeMap<String, LabelValue>,
-    /// Further requirements, all of which must be met.
+    /// Additional requirements, all of which must be met.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub match_expressions: Vec<LabelRequirement>,
@@ -83,7 +83,7 @@ pub struct LabelRequirement {
     /// The label.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub key: String,
-    /// How the label relates to the values.
+    /// How the label is compared with the values.
     pub operator: LabelOperator,
     /// The values, for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,21 +91,21 @@ pub struct LabelRequirement {
     pub values: Vec<LabelValue>,
 }
 
-/// How a label relates to values.
+/// How a label is compared with values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum LabelOperator {
-    /// Its value is one of them.
+    /// The label has one of the values.
     In,
-    /// It is absent or has another value.
+    /// The label is absent or has another value.
     NotIn,
-    /// It is there.
+    /// The label exists.
     Exists,
-    /// It is not there.
+    /// The label does not exist.
     DoesNotExist,
 }
 
-/// Which objects a step changes. Without names and selector every object of the kind in these namespaces.
+/// The objects that a step changes. Without names and selector, all objects of the kind in these namespaces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -113,7 +113,7 @@ pub struct TargetsSpec {
     /// Group and version, such as `apps/v1`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub kind: String,
     /// Only objects with these names.
@@ -123,16 +123,16 @@ pub struct TargetsSpec {
     /// Only objects with these labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
-    /// In which namespaces; without it in the policy's own.
+    /// The namespaces to select. Defaults to the namespace of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<NamespacesSpec>,
-    /// CEL over `object` and `healthy`: only objects for which it is true.
+    /// CEL over `object` and `healthy`. Selects only objects for which it is true.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "where")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub where_: Option<String>,
 }
 
-/// One object. A namespace may be left out for the policy's own.
+/// A reference to one object. The namespace defaults to the namespace of the policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -140,10 +140,10 @@ pub struct ObjectRef {
     /// Group and version, such as `apps/v1`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub kind: String,
-    /// Namespace; without it the policy's own.
+    /// Namespace. Defaults to the namespace of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub namespace: Option<String>,
@@ -153,7 +153,7 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
-    /// Whether it means this object, for a policy in the namespace `own`.
+    /// Whether it refers to this object, for a policy in the namespace `own`.
     pub fn names(&self, target: &TargetId, own: &str) -> bool {
         let group = |api_version: &str| api_version.split_once('/').map(|(group, _)| group.to_owned());
         target.kind == self.kind

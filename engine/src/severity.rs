@@ -13,8 +13,7 @@ use crate::policy::Severity;
 use crate::rules::{Rules, SeverityRule, Signal};
 use crate::verdict::Verdict;
 
-/// How long an Unknown stops a clock before the clock starts anew: the default
-/// of `maxAge` in the API.
+/// How long Unknown stops a clock before the clock resets: the default of `maxAge` in the API.
 pub const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The values of the known signals, `expected` and `missing` included.
@@ -32,7 +31,7 @@ pub struct Observed<'a> {
     pub baselines: &'a BTreeMap<String, i64>,
     /// Whether an Incident of the policy is open: it keeps the baselines.
     pub incident_open: bool,
-    /// Too long nobody watched: clocks start anew.
+    /// Nobody watched for too long: clocks reset.
     pub clocks_broken: bool,
     /// The moment.
     pub now: Timestamp,

@@ -13,7 +13,7 @@ use crate::kubernetes::retry::{self, says_gone};
 
 /// Objects of one page of a list. One object may have more than a megabyte.
 const PAGE: u32 = 200;
-/// How often a list is begun anew because its snapshot became too old.
+/// How often a list is restarted because its snapshot became too old.
 const ANEW: usize = 3;
 
 /// What a live read showed.
@@ -40,7 +40,7 @@ pub async fn object(client: &Client, kind: &ServedKind, target: &TargetId) -> Re
             Some(uid) if uid == target.uid => Read::Found(Arc::new(object)),
             Some(_) => Read::Gone,
             // Not an answer of the API server, so it says nothing about the object.
-            None => Read::Failed("the answer has no uid".to_owned()),
+            None => Read::Failed("the reply has no uid".to_owned()),
         },
         Err(kube::Error::Api(status)) if says_gone(&status, &target.name) => Read::Gone,
         Err(error) => failure(&error),
@@ -121,7 +121,7 @@ pub async fn list<T>(
             Some(Value::Null) => {}
             // Not an answer of the API server: to take it for an empty list would be a guess.
             Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | None => {
-                return Read::Failed("the answer is not a list".to_owned());
+                return Read::Failed("the reply is not a list".to_owned());
             }
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {

@@ -1,8 +1,7 @@
-//! Conditions: what is true of a policy or an Incident, why, and since when.
+//! Conditions of policies and Incidents: what is true, why, and since when.
 //!
-//! `Ready`, `Reconciling` and `Stalled` mean what kstatus says, so that GitOps
-//! tools and `kubectl wait` understand them. Leaves out which condition is set
-//! when: that is decided where the status is translated.
+//! `Ready`, `Reconciling` and `Stalled` follow kstatus, so that GitOps tools and `kubectl wait` understand
+//! them. This module does not decide when a condition is set; the code that translates the status does.
 
 use firebreak_engine::change::cut;
 use firebreak_engine::phase::ConditionFact;
@@ -11,10 +10,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The longest message in bytes; the schema allows as many characters.
+/// The maximum length of a message in bytes. The schema allows as many characters.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// A plain enum whose variants are written as they are spelled.
+/// A plain enum whose names are the names of its variants.
 macro_rules! named {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)+ }) => {
         $(#[$about])*
@@ -22,10 +21,10 @@ macro_rules! named {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// All of them, in the order in which they are documented.
+            /// All variants, in the order in which they are documented.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// As it stands in the API.
+            /// The name in the API.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
@@ -42,25 +41,25 @@ macro_rules! named {
 named! {
     /// What a condition is about.
     ConditionType {
-        /// kstatus. A policy: it is watching. An Incident: it is Resolved.
+        /// kstatus. Policy: it is watching. Incident: it is Resolved.
         Ready,
-        /// kstatus: work is going on and nobody needs to do anything.
+        /// kstatus: work is in progress and nobody needs to act.
         Reconciling,
-        /// kstatus: a person is needed; the message says for what, and which command moves it on.
+        /// kstatus: a person is needed. The message says what for, and which command resolves it.
         Stalled,
-        /// Policy: the expressions compile and the steps make sense.
+        /// Policy: the expressions compile and the steps are consistent.
         Accepted,
-        /// Policy: the ServiceAccount may do all that the policy asks for.
+        /// Policy: the ServiceAccount has every permission that the policy needs.
         Authorized,
         /// Incident: it has a severity.
         Classified,
-        /// Incident: a person has taken it on.
+        /// Incident: a person has acknowledged it.
         Acknowledged,
         /// Incident: a step was verified, so the emergency is under control.
         Mitigated,
         /// Incident: the newest verified step is still verified.
         Verified,
-        /// Incident: no change is in force or might be.
+        /// Incident: no change is outstanding.
         Returned,
         /// Incident: it is closed.
         Resolved,
@@ -71,21 +70,21 @@ named! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What it is about.
+    /// The type of the condition.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 63))]
     pub type_: String,
     /// True, False or Unknown.
     pub status: Verdict,
-    /// The generation of the object that it speaks of.
+    /// The generation of the object that this condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the status last moved.
+    /// When the status last changed.
     pub last_transition_time: Timestamp,
-    /// Why, in one word.
+    /// The reason, in one word.
     #[schemars(length(min = 1, max = 63))]
     pub reason: String,
-    /// The same for people.
+    /// The reason in plain words.
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub message: String,

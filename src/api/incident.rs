@@ -1,5 +1,5 @@
-//! The kind `Incident`: one emergency from detection to report. Its status is
-//! the engine's [`IncidentState`] and what is derived from it for people.
+//! The kind `Incident`: one emergency from detection to report. Its status is the engine's [`IncidentState`],
+//! with fields that are derived from it for people.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 
-/// What a person, or the policy, says about one emergency.
-// The rules that compare with the old object sit on the spec and not on the
-// fields, because a rule on a field is not asked when the field is removed.
+/// The desired response to one emergency.
+// The rules that compare with the old object are on the spec, not on the fields, because the rule of a field
+// is not evaluated when the field is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "firebreak.dev",
@@ -30,7 +30,7 @@ use super::condition::Condition;
     derive = "PartialEq",
     shortname = "inc",
     category = "firebreak",
-    doc = "One emergency from detection to report. Deleting it puts back first what it changed.",
+    doc = "One emergency, from detection to report. Deleting it first reverts its changes.",
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name must be at most 63 characters"),
     printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity"),
@@ -67,30 +67,30 @@ use super::condition::Condition;
     .reason(Reason::FieldValueForbidden)
 )]
 pub struct IncidentSpec {
-    /// The policy whose response this is. Immutable, and so is its absence: without it, it is the policy of
-    /// this namespace whose rules hold, the most severe first, then by name; see `status.policy`.
+    /// The policy that responds. Immutable, even if absent. If absent, Firebreak chooses among the policies
+    /// of this namespace whose rules hold: the most severe first, then by name. See `status.policy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<PolicyRef>,
-    /// What is the matter, for people.
+    /// A short description of the emergency, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub summary: Option<String>,
-    /// Pins the severity. Absent: the policy's rules tell how severe it is.
+    /// Pins the severity. If absent, the rules of the policy determine it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// What a person wants done. Absent is Active.
+    /// The response that a person wants. Defaults to Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Response>,
-    /// Who has set `response`. The API server lets nobody write another name than their own.
+    /// The person who set `response`. The API server accepts only the name of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub response_by: Option<String>,
-    /// Who has taken the emergency on. The API server lets nobody write another name than their own.
+    /// The person who acknowledged the emergency. The API server accepts only the name of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub acknowledged_by: Option<String>,
-    /// Plans of steps that a person has approved. The API server lets only those approve who have the verb
-    /// `approve` on this Incident, and only under their own name.
+    /// Approved plans of steps. Adding one requires the verb `approve` on this Incident, and the API server
+    /// accepts only the name of the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
     pub approvals: Vec<Approval>,
@@ -102,14 +102,14 @@ pub struct IncidentSpec {
 }
 
 impl Incident {
-    /// The name of the policy whose response this is: the one that it names, or else the one that was chosen.
+    /// The name of the policy that responds: the named one, or else the chosen one.
     pub fn policy_name(&self) -> Option<&str> {
         let named = self.spec.policy_ref.as_ref().map(|policy| policy.name.as_str());
         let chosen = || self.status.as_ref()?.state.policy.as_ref().map(|policy| policy.name.as_str());
         named.or_else(chosen)
     }
 
-    /// Where the response is, in one word.
+    /// The phase of an Incident.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Open)
     }
@@ -153,26 +153,26 @@ impl Incident {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRef {
     /// The name of the RemediationPolicy.
-    // It becomes part of a URL, so nothing but a name may stand here.
+    // It becomes part of a URL, so only a valid name is allowed here.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
 }
 
-/// Where an Incident stands.
+/// The observed state of an Incident.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentStatus {
-    /// The generation that this status speaks of.
+    /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where it stands, in one word. Derived from the rest and never read back.
+    /// The phase of the Incident, for people. Derived from the rest of the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// How many steps have begun, of how many, such as `1/2`.
+    /// The number of started steps and of all steps, for example `1/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub progress: Option<String>,
-    /// How many changes are in force.
+    /// The number of changes in force.
     #[serde(default)]
     #[schemars(range(min = 0, max = 300))]
     pub changes_in_force: u32,
@@ -180,7 +180,7 @@ pub struct IncidentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Everything that a decision starts from.
+    /// The state on which decisions are based.
     #[serde(flatten)]
     pub state: IncidentState,
 }

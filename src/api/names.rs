@@ -16,8 +16,8 @@ pub const POLICY: &str = "firebreak.dev/policy";
 /// takes it from nobody but the controller.
 pub const NONCE: &str = "firebreak.dev/nonce";
 
-/// Annotation on an Incident that is being deleted: `"true"` lets go of what
-/// cannot be put back. The records stay on the objects.
+/// Annotation on an Incident that is being deleted: `"true"` abandons what cannot be reverted. The records
+/// stay on the objects.
 pub const ABANDON: &str = "firebreak.dev/abandon";
 
 /// Finalizer on an Incident from before its first change until no loan and no

@@ -1,5 +1,5 @@
-//! The kind `RemediationPolicy`: its spec is the engine's
-//! [`PolicySpec`], its status the engine's [`PolicyState`] and what is said about it for people.
+//! The kind `RemediationPolicy`. Its spec is the engine's [`PolicySpec`]; its status is written by the
+//! controller.
 
 use firebreak_engine::decide_policy::PolicyState;
 use firebreak_engine::policy::PolicySpec;
@@ -59,11 +59,11 @@ pub struct RemediationPolicySpec {
     pub policy: PolicySpec,
 }
 
-/// What the controller says about a policy.
+/// The observed state of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationPolicyStatus {
-    /// The generation that this status speaks of.
+    /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, Reconciling, Stalled, Accepted, Authorized.

@@ -20,7 +20,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
         })
         .await?;
     let incident = decision
-        .wait_until(incident, "the status shows who has acknowledged it", |incident| {
+        .wait_until(incident, "the status shows the acknowledgement", |incident| {
             let shown = incident.status.as_ref().and_then(|status| status.state.acknowledged_by.as_ref());
             Ok(is_observed(incident) && shown.is_some())
         })

@@ -22,12 +22,12 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &ApproveArgs) -
     let incident = connection.incident(&approval.decision.namespace, &args.incident).await?;
     let plan = approval.plan(&incident)?;
     if args.plan_hash.as_ref().is_some_and(|wanted| *wanted != plan) {
-        return Err(approval.failed(format!("its plan is {plan} now"), approval.look()));
+        return Err(approval.failed(format!("its plan is now {plan}"), approval.look()));
     }
     screen.lines(&tree::step(&IncidentView::of(&incident), &args.step, Timestamp::now()))?;
     let me = approval.decision.who_am_i().await?;
     if let Some(old) = approval.spent(&incident) {
-        note(&format!("the approval by {} is {:?}; it is taken away first", old.approved_by, old.state));
+        note(&format!("removing the approval by {}, which is {:?}", old.approved_by, old.state));
         approval.take_away(&old).await?;
     }
     let wanted = Approval { step: args.step.clone(), plan_hash: plan, approved_by: me };
@@ -35,7 +35,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &ApproveArgs) -
     let taken = approval.wait_until_taken(incident, &wanted).await?;
     let by = match written {
         Written::Yes => String::new(),
-        Written::No => format!(" (by {} already)", taken.approved_by),
+        Written::No => format!(" (already by {})", taken.approved_by),
     };
     screen.lines(&[Line::of(format!("step {}: ", args.step)).add(Style::Good, "approved").and(format!(
         "{by}; `firebreak watch {} -n {}` follows it",
@@ -61,11 +61,11 @@ impl Approve<'_> {
             let names: Vec<&str> =
                 state.into_iter().flat_map(|state| &state.steps).map(|step| step.name.as_str()).collect();
             let next = if names.is_empty() {
-                "no controller has planned its steps yet: is the operator running?".to_owned()
+                "no operator has planned its steps yet; check that the operator is running".to_owned()
             } else {
                 format!("its steps are {}", names.join(", "))
             };
-            return Err(self.failed("it has no such step", next));
+            return Err(self.failed("there is no such step", next));
         };
         if step.state != StepState::AwaitingApproval {
             let why = [step.reason.as_ref().map(Reason::name), step.message.as_deref()];
@@ -73,7 +73,7 @@ impl Approve<'_> {
             let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(": ")) };
             let approved = step.approval.as_ref().map(|given| format!(", approved by {}", given.approved_by));
             let said = format!(
-                "it waits for no approval, it is {:?}{}{why}",
+                "it does not wait for approval: it is {:?}{}{why}",
                 step.state,
                 approved.unwrap_or_default()
             );
@@ -89,8 +89,8 @@ impl Approve<'_> {
         matches!(known.state, ApprovalState::Expired | ApprovalState::Void).then_some(known)
     }
 
-    /// Takes a spent approval away, and waits until the status has dropped it: the same one given anew would
-    /// count as the old one.
+    /// Removes a spent approval, and waits until the status has dropped it. Otherwise the same approval,
+    /// given again, would count as the old one.
     async fn take_away(&self, old: &ApprovalStatus) -> Result<(), Error> {
         let (incident, _) = self
             .decision
@@ -116,7 +116,7 @@ impl Approve<'_> {
                     return Ok(None);
                 }
                 if self.plan(incident)? != wanted.plan_hash {
-                    return Err(self.failed("its plan has changed meanwhile", self.look()));
+                    return Err(self.failed("its plan has changed in the meantime", self.look()));
                 }
                 Ok(Some(self.approvals(incident, Some(wanted))))
             })
@@ -137,7 +137,7 @@ impl Approve<'_> {
                     ApprovalState::Valid | ApprovalState::Used => Ok(true),
                     ApprovalState::Expired => Err(self.failed("the approval has expired", self.look())),
                     ApprovalState::Void => {
-                        Err(self.failed("the plan or the policy has changed meanwhile", self.look()))
+                        Err(self.failed("the plan or the policy has changed in the meantime", self.look()))
                     }
                 }
             })
@@ -166,6 +166,6 @@ impl Approve<'_> {
 
     fn look(&self) -> String {
         let Decision { namespace, name, .. } = &self.decision;
-        format!("look at it with `firebreak describe {name} -n {namespace}`, and approve that")
+        format!("review the plan with `firebreak describe {name} -n {namespace}`, then approve it")
     }
 }

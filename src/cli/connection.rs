@@ -58,7 +58,7 @@ impl Connection {
             Error::failed(
                 format!("cannot {what}"),
                 format!("there is no RemediationPolicy {name} in namespace {namespace}"),
-                "name its namespace with -n; `kubectl get rpol -A` lists all",
+                "set the namespace with -n; `kubectl get rpol -A` lists all policies",
             )
         })
     }

@@ -2,9 +2,8 @@
 //! written, and how to see that the controller has taken them up.
 //!
 //! # Guarantees
-//! A decision is written with the resourceVersion of the Incident that it was
-//! made on, and is made anew when somebody else was faster. So it never undoes
-//! what another person has decided meanwhile.
+//! A decision is written with the resourceVersion of the Incident that it was based on, and is made again if
+//! someone else was faster. So it never overwrites another person's decision.
 
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ const TRIES: u32 = 20;
 /// A controller that lives takes a decision up at once; a new leader needs a little longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An Incident, and what somebody wants of it.
+/// An Incident, and what a person wants from it.
 pub struct Decision<'a> {
     /// The cluster.
     pub connection: &'a Connection,
@@ -103,16 +102,21 @@ impl Decision<'_> {
             }
             Err(Error::failed(
                 self.what(),
-                "it was deleted meanwhile",
-                "`firebreak get -A` shows what is there",
+                "it has been deleted in the meantime",
+                "`firebreak get -A` lists all Incidents",
             ))
         });
         waited.await.unwrap_or_else(|_| {
             Err(Error::failed(
-                format!("Incident {}/{}: the decision is written, and no controller acts on it", self.namespace, self.name),
+                format!(
+                    "Incident {}/{}: the decision is recorded, but no operator acts on \
+                    it",
+                    self.namespace, self.name
+                ),
                 format!("waited {} s until {wish}", PATIENCE.as_secs()),
                 format!(
-                    "see that the operator runs and holds its lease; `firebreak watch {} -n {}` shows what becomes of it",
+                    "check that the operator runs and holds its lease; `firebreak watch {} -n {}` follows \
+                        the Incident",
                     self.name, self.namespace
                 ),
             ))
@@ -127,7 +131,8 @@ impl Decision<'_> {
     fn refused(&self, incident: &Incident, error: &kube::Error) -> Error {
         match error {
             kube::Error::Api(status) if status.message.contains("ValidatingAdmissionPolicy") => {
-                let next = "ask whoever runs the cluster for this right, or somebody who has it to do it";
+                let next = "ask the cluster administrator for this permission, or someone who has it to \
+                    decide";
                 Error::failed(self.what(), retry::explain(error), next)
             }
             // A rule of the schema: it tells which.

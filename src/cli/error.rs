@@ -45,8 +45,8 @@ impl Error {
     pub fn no_incident(namespace: &str, name: &str) -> Self {
         Self::failed(
             format!("there is no Incident {name} in namespace {namespace}"),
-            "it was never opened, or is deleted",
-            "`firebreak get -A` shows those that are there",
+            "it was never opened, or has been deleted",
+            "`firebreak get -A` lists all Incidents",
         )
     }
 
@@ -60,20 +60,21 @@ fn what_next(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) => match status.code {
             401 => "log in to the cluster again, or choose another --context",
-            403 => "ask whoever runs the cluster for this right, or choose another --context",
+            403 => "ask the cluster administrator for this permission, or choose another --context",
             // The object itself is asked for with `get_opt`, so it is its kind that is missing.
             404 => {
-                "install the kinds of Firebreak with `firebreak crds | kubectl apply --server-side -f -`, or choose another --context"
+                "install the CRDs with `firebreak crds | kubectl apply --server-side -f -`, or choose \
+                    another --context"
             }
-            409 => "somebody else writes it all the time; try again",
+            409 => "someone else keeps writing it; try again",
             400..=499 => "correct that and try again",
-            _ => "the API server has trouble; try again a little later",
+            _ => "the API server has a problem; try again later",
         },
         kube::Error::SerdeError(_) => {
-            "it was written by another version of Firebreak; use that version, or look at it with `-o yaml`"
+            "another version of Firebreak wrote it; use that version, or inspect it with `-o yaml`"
         }
         kube::Error::Auth(_) => "check the credentials in the kubeconfig",
-        _ => "check that the cluster runs, --kubeconfig and --context",
+        _ => "check --kubeconfig and --context, and that the cluster is running",
     }
 }
 
@@ -91,8 +92,8 @@ mod tests {
         }));
         assert_eq!(
             Error::request("cannot list Incidents", &refused).to_string(),
-            "cannot list Incidents: incidents.firebreak.dev is forbidden; ask whoever runs the cluster for this \
-             right, or choose another --context"
+            "cannot list Incidents: incidents.firebreak.dev is forbidden; ask the cluster administrator for \
+                this permission, or choose another --context"
         );
         let missing = Error::no_incident("a", "x").to_string();
         assert!(missing.contains("no Incident x in namespace a"), "{missing}");

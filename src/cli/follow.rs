@@ -123,7 +123,7 @@ pub async fn until_closed(
     }
 }
 
-/// A watch that goes on by itself, for people.
+/// A watch that reconnects, for people.
 pub fn interruption(error: &watcher::Error) -> String {
     let why = match error {
         watcher::Error::InitialListFailed(source)
@@ -132,7 +132,7 @@ pub fn interruption(error: &watcher::Error) -> String {
         watcher::Error::WatchError(status) => status.message.clone(),
         watcher::Error::NoResourceVersion => error.to_string(),
     };
-    format!("the connection was interrupted ({why}); it is tried again")
+    format!("the connection was interrupted ({why}); reconnecting")
 }
 
 /// What will not become better by trying again.

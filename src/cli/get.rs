@@ -50,7 +50,7 @@ async fn all(screen: &Screen, connection: &Connection, args: &GetArgs) -> Result
         Output::Table | Output::Wide if found.is_empty() => {
             note(&match namespace {
                 Some(namespace) => {
-                    format!("there is no Incident in namespace {namespace}; -A asks all namespaces")
+                    format!("there is no Incident in namespace {namespace}; use -A for all namespaces")
                 }
                 None => "there is no Incident in this cluster".to_owned(),
             });
@@ -182,7 +182,8 @@ mod tests {
                     "conditions": [
                         {"type": "Ready", "status": "False", "reason": "Open", "message": "",
                          "lastTransitionTime": "2026-03-01T10:00:00Z"},
-                        {"type": "Stalled", "status": "True", "reason": "StepFailed", "message": "step\n1 failed",
+                        {"type": "Stalled", "status": "True", "reason": "StepFailed", "message": "step\n1 \
+                            failed",
                          "lastTransitionTime": "2026-03-01T10:00:00Z"},
                     ],
                 }),

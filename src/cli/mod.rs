@@ -1,9 +1,8 @@
 //! The client verbs, one file per verb.
 //!
-//! A verb acts as the user of the kubeconfig and decides nothing by itself:
-//! rules are evaluated, plans are made and objects are put back by the same
-//! code that the operator runs. What a verb was asked for goes to standard
-//! output; what only helps to understand it, and errors, go to standard error.
+//! A verb acts as the user of the kubeconfig and has no rules of its own: it evaluates rules, makes plans and
+//! reverts objects with the same code as the operator. What a verb was asked for goes to standard output;
+//! what only helps to understand it, and errors, go to standard error.
 
 mod ack;
 mod approve;
@@ -59,7 +58,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
     match command {
         Command::Controller(_) => Err(Error::failed(
             "`controller` is no client verb",
-            "it is run by the binary itself",
+            "the binary runs it directly",
             "this is a bug, please report it",
         )),
         Command::Crds(args) => crds::run(&screen, &args),

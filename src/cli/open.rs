@@ -32,12 +32,12 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
     }
     let incident = match create(connection, &policy, args).await? {
         Created::New(incident) => incident,
-        // Somebody else was faster by less than a second.
+        // Someone else was faster by less than a second.
         Created::Taken(incident) => return refuse(screen, args, &incident),
     };
     let called = format!("{} -n {namespace}", incident.name_any());
     if args.watch {
-        note(&format!("Incident {namespace}/{} is opened", incident.name_any()));
+        note(&format!("Incident {namespace}/{} is open", incident.name_any()));
         return watch::follow(screen, connection, incident).await;
     }
     match taken_up(connection, &incident).await? {
@@ -49,8 +49,8 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
         None => {
             show(screen, args.output, &incident)?;
             note(&format!(
-                "it is opened, and no controller has looked at it within {} s: is the operator running? `firebreak watch \
-                 {called}` shows what becomes of it",
+                "it is open, but no operator has picked it up within {} s; check that the operator is \
+                    running. `firebreak watch {called}` follows it",
                 PATIENCE.as_secs()
             ));
             Ok(Answer::No)
@@ -137,7 +137,7 @@ async fn taken_up(connection: &Connection, incident: &Incident) -> Result<Option
 
 fn refuse(screen: &Screen, args: &OpenArgs, open: &Incident) -> Result<Answer, Error> {
     show(screen, args.output, open)?;
-    note(&format!("policy {} has this open Incident already; {}", args.policy, moves::next(open)));
+    note(&format!("policy {} already has this open Incident; {}", args.policy, moves::next(open)));
     Ok(Answer::No)
 }
 

@@ -42,7 +42,7 @@ pub async fn run(
                 print(screen, &text)?;
                 return Ok(Answer::Yes);
             }
-            Ok(None) => missing = "the ConfigMap with its report is gone",
+            Ok(None) => missing = "the ConfigMap with its report does not exist any more",
             Err(error) => {
                 note(&Error::request(format!("cannot read ConfigMap {}", report.name), &error).to_string());
                 missing = "its report cannot be read";
@@ -51,7 +51,10 @@ pub async fn run(
     } else if status.state.resolved_at.is_some() {
         missing = "no report was written for it";
     }
-    note(&format!("Incident {namespace}/{name}: {missing}; this is made from its status now"));
+    note(&format!(
+        "Incident {namespace}/{name}: {missing}; this report is generated from its current \
+        status"
+    ));
     let report = report::markdown(template, &IncidentView::of(&incident), Timestamp::now());
     let report = report.map_err(|error| Error::bug("cannot make the report", error))?;
     report.problem.iter().for_each(|problem| note(problem));

@@ -58,21 +58,20 @@ fn already(incident: &Incident, response: Response) -> String {
     let by = incident.spec.response_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     match response {
         Response::Active => {
-            format!("Incident {called} is not paused; `pause` then `resume` starts failed steps anew")
+            format!("Incident {called} is not paused; to retry failed steps, use `pause` and then `resume`")
         }
-        Response::Paused => format!("Incident {called} was paused already{by}"),
+        Response::Paused => format!("Incident {called} was already paused{by}"),
         Response::Withdrawn => {
-            format!("Incident {called} is being withdrawn already{by}; waiting for its end")
+            format!("Incident {called} is already being withdrawn{by}; waiting until it closes")
         }
-        Response::Kept => format!("Incident {called} is being kept already{by}; waiting for its end"),
+        Response::Kept => format!("Incident {called} is already being kept{by}; waiting until it closes"),
     }
 }
 
 /// Waits until the controller has taken it up, and says where the Incident stands then.
 async fn settled(screen: &Screen, decision: &Decision<'_>, incident: Incident) -> Result<Answer, Error> {
-    let incident = decision
-        .wait_until(incident, "the status speaks of it", |incident| Ok(is_observed(incident)))
-        .await?;
+    let incident =
+        decision.wait_until(incident, "the status reflects it", |incident| Ok(is_observed(incident))).await?;
     let phase = incident.phase();
     let in_force = incident.status.as_ref().map_or(0, |status| status.changes_in_force);
     let response = incident.spec.response.unwrap_or_default();
@@ -89,21 +88,22 @@ async fn settled(screen: &Screen, decision: &Decision<'_>, incident: Incident) -
 async fn ended(screen: &Screen, connection: &Connection, incident: Incident) -> Result<Answer, Error> {
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let quiet = format!(
-        "nothing has moved for 30s: is the operator running? Without it `firebreak undo KIND/NAME` puts single objects \
-         back; `firebreak describe {name} -n {namespace}` lists them"
+        "no progress for 30s; check that the operator is running. Without it, `firebreak undo KIND/NAME` \
+         reverts single objects; `firebreak describe {name} -n {namespace}` lists them"
     );
     match until_closed(screen, connection, incident, &quiet).await? {
         End::Resolved => Ok(Answer::Yes),
         End::Gone => {
             note(&format!(
-                "Incident {namespace}/{name} was deleted meanwhile; that puts everything back too, unless it was let \
-                 go with firebreak.dev/abandon"
+                "Incident {namespace}/{name} has been deleted in the meantime, which also reverts all \
+                 changes, unless they were abandoned with firebreak.dev/abandon"
             ));
             Ok(Answer::No)
         }
         End::Interrupted => {
             note(&format!(
-                "it goes on without this command; `firebreak watch {name} -n {namespace}` shows it"
+                "the operator continues without this command; `firebreak watch {name} -n {namespace}` \
+                 follows the Incident"
             ));
             Ok(Answer::No)
         }

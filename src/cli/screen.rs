@@ -127,7 +127,7 @@ impl Line {
         textwrap::wrap(text.trim(), options).iter().map(|line| Self::styled(style, line)).collect()
     }
 
-    /// The line, cut to so many columns of a terminal; what is cut has a mark at its end.
+    /// The line, cut to this number of columns; a mark at the end shows the cut.
     fn render(&self, colour: bool, width: usize) -> String {
         let mut left =
             if display_width(self.text().trim_end()) > width { width.saturating_sub(1) } else { usize::MAX };
@@ -206,8 +206,8 @@ impl Screen {
         self.text(&text)
     }
 
-    /// Writes the lines in the place of `above` lines that were written before, cut to the window.
-    /// Returns how many there are now.
+    /// Writes the lines over the `above` lines that were written before, cut to the window. Returns how many
+    /// there are now.
     pub fn redraw(&self, lines: &[Line], above: usize) -> Result<usize, Error> {
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
         let shown = frame(lines, usize::from(width), usize::from(height));

@@ -14,7 +14,7 @@ use crate::view::{ChangeView, FieldView, IncidentView, RuleView, StepView, Tone}
 pub struct Detail {
     /// Every field of every change.
     pub fields: bool,
-    /// So many of the newest entries of the timeline.
+    /// This many of the newest entries of the timeline.
     pub timeline: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct Detail {
 pub fn tree(incident: &IncidentView, detail: Detail, now: Timestamp) -> Vec<Line> {
     let mut lines = head(incident, now);
     if !incident.is_observed {
-        lines.push(Line::of("  no controller has looked at it yet: is the operator running?"));
+        lines.push(Line::of("  no operator has picked it up yet; check that the operator is running"));
         return lines;
     }
     if !incident.rules.is_empty() {

@@ -19,19 +19,20 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
 /// The same for an Incident that is known.
 pub async fn follow(screen: &Screen, connection: &Connection, incident: Incident) -> Result<Answer, Error> {
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
-    let quiet = "nothing has changed for 30s; it is still being watched, Ctrl-C ends that";
+    let quiet = "nothing has changed for 30s; still watching, press Ctrl-C to stop";
     match until_closed(screen, connection, incident, quiet).await? {
         End::Resolved => Ok(Answer::Yes),
         End::Gone => {
             note(&format!(
-                "Incident {namespace}/{name} was deleted; what it had changed was put back before, unless it was \
-                 let go with firebreak.dev/abandon"
+                "Incident {namespace}/{name} was deleted; its changes were reverted first, unless they were \
+                    abandoned with firebreak.dev/abandon"
             ));
             Ok(Answer::No)
         }
         End::Interrupted => {
             note(&format!(
-                "the response goes on without this command; `firebreak withdraw {name} -n {namespace}` ends it"
+                "the response continues without this command; `firebreak withdraw {name} -n {namespace}` \
+                    ends it"
             ));
             Ok(Answer::No)
         }

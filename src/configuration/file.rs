@@ -27,7 +27,7 @@ pub struct Configuration {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}; name a file that can be read with --config", file.display())]
+    #[error("cannot read the configuration {}: {source}; name a readable file with --config", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -124,7 +124,10 @@ fn no_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Err
     let endpoints = Option::<Vec<IgnoredAny>>::deserialize(deserializer)?;
     match endpoints.unwrap_or_default().is_empty() {
         true => Ok(()),
-        false => Err(D::Error::custom("this release has no endpoints; leave the list empty or out")),
+        false => Err(D::Error::custom(
+            "this release does not support endpoints; remove the list or leave it \
+            empty",
+        )),
     }
 }
 

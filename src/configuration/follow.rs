@@ -1,4 +1,4 @@
-//! The file while the process runs: what it says anew is put into force.
+//! Follows the file while the process runs, and activates what changes in it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::report::ReportTemplate;
 use crate::telemetry::metrics::Metrics;
 use crate::workloads::Profiles;
 
-/// How often the file is read. A changed ConfigMap arrives by a swap of symbolic links, which is easy to
-/// miss for whoever watches the file, and the kubelet takes a minute for it anyway.
+/// How often the file is read. A changed ConfigMap arrives by a swap of symbolic links, which a file watch
+/// easily misses, and the kubelet needs a minute for it anyway.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Reads the file again and again.
@@ -51,7 +51,7 @@ impl Follower {
         Ok((configuration, Self { file, in_force, last }))
     }
 
-    /// Puts into force what the file says anew, until it is dropped.
+    /// Activates changes of the file, until it is dropped.
     pub async fn run(
         mut self,
         profiles: watch::Sender<Arc<Profiles>>,
@@ -63,18 +63,18 @@ impl Follower {
             match self.look() {
                 News::None => {}
                 News::BackInForce => {
-                    tracing::info!("the configuration is what is in force again");
+                    tracing::info!("the configuration file matches the active configuration again");
                     metrics.configuration_valid(true);
                 }
                 News::Changed(configuration) => {
                     let kinds = configuration.profiles.iter().count();
-                    tracing::info!(kinds, "the configuration was read anew and is in force");
+                    tracing::info!(kinds, "the configuration was reloaded and is active");
                     metrics.configuration_valid(true);
                     profiles.send_replace(Arc::new(configuration.profiles));
                     report.send_replace(Arc::new(configuration.report));
                 }
                 News::Refused(error) => {
-                    tracing::warn!("{error}; the last good one stays in force");
+                    tracing::warn!("{error}; the last valid configuration stays active");
                     metrics.configuration_valid(false);
                 }
             }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::kubernetes::lease::{ElectionState, Term};
 
-/// A longer gap in the lease means that nobody watched, so clocks start again.
+/// A longer gap in the lease means that nobody watched, so clocks reset.
 const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
 
 /// The term of leadership that clocks run in.

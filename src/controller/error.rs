@@ -11,11 +11,11 @@ use crate::kubernetes::retry;
 /// Why a pass over one object ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else wrote the object first: start over from what is there now.
-    #[error("somebody else wrote it first")]
+    /// Someone else wrote the object first: start over from its current state.
+    #[error("someone else wrote it first")]
     Conflict,
-    /// This process no longer leads; whoever does goes on.
-    #[error("this process does not lead any more")]
+    /// This process no longer leads; the new leader continues.
+    #[error("this process is no longer the leader")]
     NotLeading,
     /// The API server said no, or nothing.
     #[error("{}", retry::explain(.0))]

@@ -80,7 +80,7 @@ pub struct Context {
     pub watch_namespaces: Vec<String>,
     /// Cancelled when no new work may be started.
     pub stop: CancellationToken,
-    /// Where writes are spawned that have to finish before the Lease is given back.
+    /// Runs writes that must finish before the Lease is released.
     pub tasks: TaskTracker,
 }
 
@@ -103,7 +103,7 @@ pub struct Operator {
     pub policies: Shelf<RemediationPolicy>,
     /// Incidents as last seen.
     pub incidents: Shelf<Incident>,
-    /// Told when an Incident is closed and let go.
+    /// Notified when an Incident is closed and released.
     an_incident_closed: Notify,
     /// What is remembered between passes.
     pub memories: Memories,
@@ -189,7 +189,7 @@ async fn work(operator: Arc<Operator>) {
         // On its own task and tracked: at shutdown a pass that has begun is finished.
         let pass = operator.context.tasks.spawn(run_pass(Arc::clone(&operator), key.clone()));
         if pass.await.is_err() {
-            tracing::error!(?key, "a pass ended unexpectedly");
+            tracing::error!(?key, "a reconcile ended unexpectedly");
             let urgency = operator.urgency(&key);
             operator.queue.due_at(key.clone(), urgency, Instant::now() + Duration::from_secs(5));
         }
@@ -218,9 +218,9 @@ async fn run_pass(operator: Arc<Operator>, key: Key) {
             let failures = operator.memories.failed(&key);
             let after = error.retry_after(failures);
             if failures > 3 {
-                tracing::warn!(?key, %error, failures, "a pass could not be completed; it is tried again");
+                tracing::warn!(?key, %error, failures, "a reconcile failed; retrying");
             } else {
-                tracing::debug!(?key, %error, "a pass could not be completed; it is tried again");
+                tracing::debug!(?key, %error, "a reconcile failed; retrying");
             }
             again(after);
             ReconcileResult::Error

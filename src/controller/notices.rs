@@ -70,8 +70,8 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
     }
 }
 
-/// What the state itself says that no entry of the timeline does: how steps ended, what
-/// holds the response, what was let go of.
+/// What the state shows and the timeline does not: how steps ended, that a person is needed, what was
+/// abandoned.
 pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
     let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
     for step in ladder(now, None) {
@@ -115,7 +115,7 @@ pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, h
     }
 }
 
-/// Somebody has edited an Incident that is closed.
+/// Someone has edited a closed Incident.
 pub fn closed(operator: &Operator, incident: &Incident) {
     let namespace = incident.namespace().unwrap_or_default();
     let policy = incident.policy_name().unwrap_or("POLICY");
@@ -125,8 +125,8 @@ pub fn closed(operator: &Operator, incident: &Incident) {
         reason: "Closed".to_owned(),
         action: "Ignore".to_owned(),
         note: format!(
-            "this Incident is closed, so the change of its spec does nothing. To respond again open a new one, of \
-             another name: `firebreak open {policy} -n {namespace}`, or `kubectl create` with \
+            "this Incident is closed, so the change of its spec has no effect. To respond again, open a new \
+             one with another name: `firebreak open {policy} -n {namespace}`, or `kubectl create` with \
              metadata.generateName"
         ),
     });
@@ -178,12 +178,13 @@ pub fn effects(
         let (reason, verb) = match effect.act {
             Act::Apply => (
                 "FirebreakApplied",
-                "changed this for the emergency; the annotation firebreak.dev/undo says how it goes back",
+                "changed this object for the emergency; the annotation firebreak.dev/undo has the previous \
+                 values",
             ),
-            Act::Return => ("FirebreakReturned", "put this back as it was before the emergency"),
+            Act::Return => ("FirebreakReturned", "reverted this object to its state before the emergency"),
             Act::Operate(OperationType::DeletePod) => (
                 "FirebreakDeletedPod",
-                "deleted a pod of this that was not ready and would have kept its old template",
+                "deleted a pod of this object that was not ready and would have kept its old template",
             ),
             Act::Amend | Act::Fence | Act::HandBack | Act::Operate(OperationType::Rehearse) => continue,
         };

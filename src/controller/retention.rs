@@ -1,4 +1,4 @@
-//! Closed Incidents do not stay for ever: 30 days, and of one policy the newest 50.
+//! Closed Incidents are not kept forever: 30 days, and the newest 50 of each policy.
 //!
 //! # Guarantees
 //! None goes that owes anything, that a policy's claim names, or whose end still counts for the policy's
@@ -97,13 +97,13 @@ async fn sweep(operator: &Operator) {
             Err(error) if error.is_gone() => {}
             Err(error) => tracing::warn!(
                 incident = %name, %error,
-                "a closed Incident that is kept no longer cannot be deleted; it is tried again later"
+                "cannot delete an old closed Incident; retrying later"
             ),
         }
     }
     if gone > 0 {
         operator.context.metrics.incidents_collected.inc_by(gone);
-        tracing::info!(gone, "deleted closed Incidents that are kept no longer; their reports stay");
+        tracing::info!(gone, "deleted old closed Incidents; their reports stay");
     }
 }
 
@@ -129,19 +129,19 @@ fn is_needed(incident: &Incident) -> bool {
         .status
         .as_ref()
         .is_none_or(|status| status.state.resolved_at.is_none() || status.state.owes_anything());
-    // One that is being deleted waits for somebody else's finalizer.
+    // An Incident that is being deleted waits for someone else's finalizer.
     is_open || !incident.finalizers().is_empty() || incident.metadata.deletion_timestamp.is_some()
 }
 
-/// Annotations of tools that make an object anew when it is not there.
+/// Annotations of tools that recreate a missing object.
 const DECLARED: [&str; 3] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "argocd.argoproj.io/tracking-id",
     "meta.helm.sh/release-name",
 ];
 
-/// Whether it comes from a manifest that somebody applies again and again. Of one that was last seen nothing is
-/// known about that, so it takes a live one.
+/// Whether it comes from a manifest that a tool or a person may apply again. The last-seen state does not
+/// tell, so this takes a live read.
 fn is_declared(live: &Incident) -> bool {
     let is_applied = |entry: &ManagedFieldsEntry| entry.operation.as_deref() == Some("Apply");
     live.managed_fields().iter().any(is_applied)
@@ -200,7 +200,7 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    /// Closed so many seconds ago.
+    /// Closed this many seconds ago.
     fn closed(name: &str, policy: Option<&str>, ago: i64) -> Closed {
         let policy = policy.map(str::to_owned);
         Closed { name: Name::new("ns", name), policy, at: at(-ago), is_needed: false }
@@ -215,7 +215,7 @@ mod tests {
         may_go(closed, &|_| counts, at(0)).into_iter().map(|name| name.name).collect()
     }
 
-    /// So many of one policy, the first one the oldest, all older than an hour.
+    /// This many of one policy, the oldest first, all older than an hour.
     fn many(count: i64) -> Vec<Closed> {
         (0..count).map(|n| closed(&format!("i-{n:02}"), Some("p"), 2 * HOUR + count - n)).collect()
     }

@@ -111,7 +111,7 @@ async fn watch<K>(
             }
             Ok(watcher::Event::Apply(object)) => take_in(&name_of(&object), object),
             Ok(watcher::Event::Delete(object)) => let_go(&name_of(&object)),
-            Err(error) => tracing::warn!(cache, %error, "a watch was interrupted; it is opened again"),
+            Err(error) => tracing::warn!(cache, %error, "a watch was interrupted; reopening it"),
         }
     }
 }

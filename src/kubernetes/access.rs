@@ -20,7 +20,7 @@ use super::retry;
 /// Questions in flight at once.
 const CONCURRENT: usize = 8;
 
-/// One thing that somebody may or may not do.
+/// One permission that an account may have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
     /// `get`, `list`, `patch`, …

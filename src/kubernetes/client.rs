@@ -4,10 +4,9 @@
 //! `kube::Config::infer` is not used: it prefers `~/.kube/config` inside a Pod, and it lets
 //! environment variables meant for debugging replace the server and the user.
 //!
-//! Guarantees: no request is sent twice by itself, because a repeated write is a second change
-//! (kube's default repeats POST up to 15 times); every request but a stream ends within
-//! [`DEADLINE`], its body included; every request is counted. Reads that may be repeated go through
-//! [`super::retry::read`].
+//! Guarantees: no request is repeated automatically, because a repeated write is a second change (kube's
+//! default repeats POST up to 15 times); every request but a stream ends within [`DEADLINE`], its body
+//! included; every request is counted. Reads that may be repeated go through [`super::retry::read`].
 
 use std::io;
 use std::net::IpAddr;
@@ -47,17 +46,15 @@ pub enum ConnectError {
         source: Box<KubeconfigError>,
     },
     /// The process runs in a Pod whose ServiceAccount is not mounted completely.
-    #[error(
-        "this Pod's ServiceAccount cannot be used: {0}; set automountServiceAccountToken, or name a --kubeconfig"
-    )]
+    #[error("cannot use this Pod's ServiceAccount: {0}; set automountServiceAccountToken, or --kubeconfig")]
     InCluster(#[source] InClusterError),
     /// There is neither a kubeconfig nor a Pod.
     #[error(
-        "no cluster to speak to: not in a Pod, and there is no usable ~/.kube/config ({0}); name a --kubeconfig"
+        "no cluster: not running in a Pod, and there is no usable ~/.kube/config ({0}); set --kubeconfig"
     )]
     Nothing(#[source] Box<KubeconfigError>),
     /// The configuration was read, and no client can be made of it.
-    #[error("cannot make a client for {cluster}: {source}")]
+    #[error("cannot create a client for {cluster}: {source}")]
     Client {
         /// The server's URL.
         cluster: String,

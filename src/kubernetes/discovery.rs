@@ -1,8 +1,8 @@
 //! Which resource serves a kind, whether it lives in namespaces, and what it can do.
 //!
-//! The server is asked for one group version at a time, and the answer is kept for a while. That a
-//! kind does not exist is an answer too: it is typed, and kept only briefly, so that a policy works
-//! soon after somebody installs the CRD that it needs.
+//! The server is asked for one group version at a time, and the answer is kept for a while. That a kind does
+//! not exist is an answer too: it is typed, and kept only briefly, so that a policy works soon after someone
+//! installs the CRD that it needs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,7 @@ pub struct ScalePaths {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The cluster does not serve it: the CRD is not installed, or not in this version.
-    #[error("the cluster serves no {kind} in {api_version}; is its CRD installed?")]
+    #[error("the cluster does not serve {kind} in {api_version}; check that its CRD is installed")]
     NotFound {
         /// As asked for.
         api_version: String,
@@ -75,7 +75,7 @@ pub enum ResolveError {
     #[error("{0:?} is not an apiVersion")]
     Malformed(String),
     /// The cluster could not be asked, so nothing is known.
-    #[error("cannot ask the API server for the kinds of {api_version}: {}", retry::explain(source))]
+    #[error("cannot discover the kinds of {api_version}: {}", retry::explain(source))]
     Unreachable {
         /// As asked for.
         api_version: String,

@@ -39,10 +39,10 @@ pub struct ServiceAccountRef {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadServiceAccount {
     /// Not a DNS label.
-    #[error("{0:?} is not the name of a namespace")]
+    #[error("{0:?} is not a valid namespace name")]
     Namespace(String),
     /// Not a DNS subdomain.
-    #[error("{0:?} is not the name of a ServiceAccount")]
+    #[error("{0:?} is not a valid ServiceAccount name")]
     Name(String),
 }
 
@@ -111,7 +111,8 @@ fn is_dns_label_of_any_length(text: &str) -> bool {
 pub enum ImpersonateError {
     /// The operator lacks the right.
     #[error(
-        "Firebreak may not impersonate ServiceAccount {account}: the operator's ClusterRole needs verb impersonate on \
+        "Firebreak may not impersonate ServiceAccount {account}: the operator's ClusterRole needs verb \
+            impersonate on \
          serviceaccounts with {name} in resourceNames",
         name = account.name
     )]
@@ -119,8 +120,11 @@ pub enum ImpersonateError {
         /// Who was to be impersonated.
         account: ServiceAccountRef,
     },
-    /// The server took the client for somebody else, so using it would be a confused deputy.
-    #[error("the API server took the client for ServiceAccount {account} to be {actual:?}; it is not used")]
+    /// The server identified the client as someone else, so using it would be a confused deputy.
+    #[error(
+        "the API server identified the client for ServiceAccount {account} as {actual:?}; the client is \
+        not used"
+    )]
     SomebodyElse {
         /// Who was to be impersonated.
         account: ServiceAccountRef,
@@ -139,7 +143,7 @@ pub enum ImpersonateError {
         source: Box<kube::Error>,
     },
     /// The name does not fit into a header. [`ServiceAccountRef`] makes this impossible.
-    #[error("the name of ServiceAccount {account} cannot be sent")]
+    #[error("the name of ServiceAccount {account} is not a valid header value")]
     Header {
         /// Who was to be impersonated.
         account: ServiceAccountRef,
@@ -310,7 +314,8 @@ mod tests {
     async fn a_refused_impersonation_names_the_rule_and_is_asked_again_later() {
         let asked = Arc::default();
         let impersonation = server(&asked, |_| {
-            let message = "serviceaccounts \"firebreak-responder\" is forbidden: User \"x\" cannot impersonate \
+            let message = "serviceaccounts \"firebreak-responder\" is forbidden: User \"x\" cannot \
+                impersonate \
                            resource \"serviceaccounts\" in API group \"\" in the namespace \"llm\"";
             (
                 403,

@@ -21,8 +21,8 @@ use crate::telemetry::metrics::Metrics;
 /// begin within it, and may then go on.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read, in bytes: a page of objects that somebody has filled up to the
-/// API server's limit must cost a reading and not the process.
+/// The largest answer that is read, in bytes: a page of objects that are as large as the API server allows
+/// must cost one reading, not the process.
 const LARGEST: usize = 64 << 20;
 
 /// The API server gave no complete answer in time. What it did is not known.

@@ -1,4 +1,4 @@
-//! Names that somebody else has written and that become part of a URL.
+//! Names that others have written and that become part of a URL.
 
 /// Whether an object can have this name: small letters, digits, dashes and dots, as in a DNS subdomain, or
 /// colons, as in names of roles.

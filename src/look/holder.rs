@@ -27,13 +27,13 @@ impl Holders<'_> {
         let (Some(namespace), Some(name), Some(uid), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Holder::Unknown("the undo record does not say which Incident it is".to_owned());
+            return Holder::Unknown("the undo record does not name its Incident".to_owned());
         };
         if !self.namespaces.is_empty() && !self.namespaces.iter().any(|watched| watched == namespace) {
             return Holder::Unknown(format!("this operator does not watch the namespace {namespace}"));
         }
         if !is_name(namespace) || !is_name(name) {
-            return Holder::Unknown("the undo record names no possible Incident".to_owned());
+            return Holder::Unknown("the undo record names no valid Incident".to_owned());
         }
         let api: Api<Incident> = Api::namespaced(self.client.clone(), namespace);
         match retry::find(name, || api.get(name)).await {

@@ -22,8 +22,7 @@ use tokio::time::Instant;
 use self::own::OwnReads;
 pub use self::targets::{Account, Kinds};
 
-/// Live reads that lead to a decision: a read may call for another one, but
-/// not for ever.
+/// Live reads that lead to a decision: a read may require another one, but not forever.
 const LOOKS: usize = 6;
 
 /// A decision, and the live reads that went into it.

@@ -3,7 +3,7 @@
 use kube::Error;
 use kube::core::Status;
 
-/// Why a watch could not go on.
+/// Why a watch could not continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The API server says that there is nothing to see: nothing is known from now on.

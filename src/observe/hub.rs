@@ -188,7 +188,7 @@ impl Hub {
                 example = problem.to_owned();
             }
         }
-        (total > 0).then(|| format!("{total} object(s) cannot be read or judged, one of them is {example}"))
+        (total > 0).then(|| format!("{total} object(s) cannot be read or judged, for example {example}"))
     }
 
     /// How many watches there are.

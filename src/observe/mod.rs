@@ -1,18 +1,16 @@
 //! What the signals say: watches that fold into readings.
 //!
 //! # Flow
-//! Policies subscribe their signals at the [`Hub`]. Each signal is read by one
-//! watch or, if it names several namespaces, by one per namespace; policies
-//! that ask for the same as the same ServiceAccount share a watch. A watch
-//! lists, follows, and keeps a small digest of each object (`fold`), from which
-//! a reading is counted. Whoever subscribed is told when a reading changed.
+//! Policies subscribe their signals at the [`Hub`]. Each signal is read by one watch or, if it names several
+//! namespaces, by one per namespace; policies that ask for the same as the same ServiceAccount share a watch.
+//! A watch lists, follows, and keeps a small digest of each object (`fold`), from which a reading is counted.
+//! Subscribers are notified when a reading changes.
 //!
 //! # Guarantees
-//! What was not seen is Unknown, never a number: before the first list, when
-//! the API server says no, and when no watch was answered for two minutes. A
-//! scope that cannot be listed whole is Unknown, never narrowed. An object that
-//! cannot be read costs itself only. Heartbeats end in the fold. A watch that
-//! fails backs off alone and comes back by itself.
+//! What was not seen is Unknown, never a number: before the first list, when the API server says no, and when
+//! no watch was answered for two minutes. A scope that cannot be listed whole is Unknown, never narrowed. An
+//! object that cannot be read costs itself only. Heartbeats end in the fold. A watch that fails backs off
+//! alone and reconnects.
 //!
 //! # Caveats
 //! Objects are not kept, so two signals that judge the same objects by

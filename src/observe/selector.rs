@@ -43,7 +43,7 @@ fn checked_key(key: &str) -> Result<&str, String> {
     if !key.is_empty() && key.bytes().all(|byte| is_label_byte(byte) || byte == b'/') {
         Ok(key)
     } else {
-        Err(format!("{key:?} is not the name of a label"))
+        Err(format!("{key:?} is not a valid label name"))
     }
 }
 
@@ -51,7 +51,7 @@ fn checked_value(value: &str) -> Result<&str, String> {
     if value.bytes().all(is_label_byte) {
         Ok(value)
     } else {
-        Err(format!("{value:?} is not the value of a label"))
+        Err(format!("{value:?} is not a valid label value"))
     }
 }
 

@@ -67,7 +67,7 @@ impl Source {
                 let watched = workloads.watched();
                 let Some(profile) = profiles.find(watched.api_version, watched.kind) else {
                     let detail = format!(
-                        "{} {} has no profile, so nothing says where its replicas are",
+                        "{} {} has no profile, so Firebreak does not know which field has its replicas",
                         watched.api_version, watched.kind
                     );
                     return Err(unknown("NoProfile", &detail));

@@ -84,7 +84,7 @@ impl SyncState {
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let stale = self.stale_at().is_some_and(|at| at <= now);
         if stale {
-            let detail = format!("the API server has not answered for {} s", STALE_AFTER.as_secs());
+            let detail = format!("the API server has not replied for {} s", STALE_AFTER.as_secs());
             *self = Self::Unknown { reason: "Stale", detail };
         }
         stale

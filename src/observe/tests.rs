@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// The policies that are told within a second.
+    /// The policies that are notified within a second.
     async fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Ok(policies) = timeout(Duration::from_secs(1), self.changes.next()).await {

@@ -1,4 +1,4 @@
-//! One watch: list, follow, go on, for ever.
+//! One watch: list, follow, resume, forever.
 //!
 //! # Flow
 //! Resolve the kind, list in pages, open a watch from the list's version; when
@@ -119,13 +119,13 @@ impl Watch {
         Self { scope, signals, sync, opened: Notify::new() }
     }
 
-    /// Watches for ever; dropping the future ends it.
+    /// Watches forever; dropping the future ends it.
     pub(super) async fn run(self) {
         loop {
             let watching = async { tokio::join!(self.follow_for_ever(), self.expire_for_ever()) };
             // A panic must not leave behind a reading that never changes again.
             if AssertUnwindSafe(watching).catch_unwind().await.is_err() {
-                let detail = "reading it ended unexpectedly; the operator's log says where".to_owned();
+                let detail = "reading it ended unexpectedly; see the log of the operator".to_owned();
                 self.failed(&Failure::Blind { reason: "InternalError", detail }, &mut None);
                 sleep(AFTER_PANIC).await;
             }
@@ -161,7 +161,7 @@ impl Watch {
                     if self.update(|sync| sync.expire(Instant::now())) {
                         (self.signals.error)("Stale");
                     }
-                    // A reader may have found it stale a moment before; the others are told here.
+                    // A reader may have found it stale a moment before; the others are notified here.
                     (self.signals.changed)();
                 }
             }
@@ -185,7 +185,7 @@ impl Watch {
         // Only now: a list whose watch does not open is dropped, and what is known is still as of before.
         *position = Some(version);
         if !self.update(|sync| sync.opened(listed, Instant::now())) {
-            return Err(Failure::Trouble("the answer came too late".to_owned()));
+            return Err(Failure::Trouble("the reply came too late".to_owned()));
         }
         self.opened.notify_one();
         (self.signals.changed)();
@@ -199,10 +199,10 @@ impl Watch {
                 Unresolved::Trouble(detail) => Failure::Trouble(detail),
             })
         };
-        let served = within(PAGE_WITHIN, "the question for the kind", resolve).await?;
+        let served = within(PAGE_WITHIN, "the discovery of the kind", resolve).await?;
         if !served.namespaced && self.scope.namespace.is_some() {
             let kind = &served.resource.kind;
-            let detail = format!("a {kind} lives in no namespace; say namespaces: {{all: true}}");
+            let detail = format!("{kind} is cluster-scoped; set `namespaces: {{all: true}}`");
             return Err(Failure::Blind { reason: "NotNamespaced", detail });
         }
         Ok(DynamicObject::url_path(&served.resource, self.scope.namespace.as_deref()))
@@ -302,7 +302,7 @@ impl Watch {
     }
 
     fn failed(&self, failure: &Failure, position: &mut Position) {
-        tracing::debug!(?failure, namespace = self.scope.namespace, "a watch could not go on");
+        tracing::debug!(?failure, namespace = self.scope.namespace, "a watch could not continue");
         if *failure == Failure::Expired {
             *position = None;
         }
@@ -322,7 +322,7 @@ async fn within<T>(
     what: &str,
     answer: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    timeout(limit, answer).await.unwrap_or_else(|_| Err(Failure::Trouble(format!("{what} was not answered"))))
+    timeout(limit, answer).await.unwrap_or_else(|_| Err(Failure::Trouble(format!("{what} got no reply"))))
 }
 
 fn pauses() -> ExponentialBackoff {

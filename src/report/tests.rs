@@ -11,7 +11,7 @@ use firebreak_engine::verdict::Verdict;
 use super::*;
 use crate::api::{Incident, IncidentSpec, IncidentStatus};
 
-/// So many seconds after the fault became visible.
+/// This many seconds after the fault became visible.
 fn at(second: i64) -> Timestamp {
     "2026-03-01T10:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_secs(second)
 }
@@ -114,7 +114,7 @@ fn open() -> IncidentState {
     }
 }
 
-/// The same, withdrawn: one model put back, one ceded to GitOps.
+/// The same, withdrawn: one model reverted, one ceded to GitOps.
 fn closed() -> IncidentState {
     let mut state = open();
     state.severity = None;

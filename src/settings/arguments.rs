@@ -15,7 +15,7 @@ use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
 /// `--config`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct ConfigArgs {
-    /// The operator's configuration, with workload profiles to add or replace
+    /// The operator configuration, which adds or replaces workload profiles
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -26,23 +26,23 @@ pub struct ControllerArgs {
     /// Its configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The operator's own namespace: its lease, brake and configuration
+    /// The namespace of the operator, with its lease, brake and configuration
     #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, value_name = "NS")]
     #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
     /// Watch policies and incidents only in these namespaces [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
     pub watch_namespaces: Vec<String>,
-    /// Where to serve /metrics, /healthz and /readyz
+    /// The address for /metrics, /healthz and /readyz
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// How long a silent leader is waited for
+    /// How long to wait for a silent leader before taking over
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,
-    /// Act without holding the lease; for a single process only
+    /// Run without the lease; only for a single process
     #[arg(long)]
     pub no_leader_election: bool,
-    /// The name in the lease: POD_NAME, or one that nobody else has.
+    /// The name in the lease: POD_NAME, or a unique name.
     #[arg(skip)]
     pub identity: String,
 }
@@ -50,7 +50,7 @@ pub struct ControllerArgs {
 /// `crds`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct CrdsArgs {
-    /// The operator's namespace: only its ServiceAccount may write the status of incidents and policies
+    /// The namespace of the operator, whose ServiceAccount alone may write the status of incidents and policies
     #[arg(short = 'n', long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
 }
@@ -58,7 +58,7 @@ pub struct CrdsArgs {
 /// `check`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct CheckArgs {
-    /// Files to check; - is standard input
+    /// Files to check; - reads standard input
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
     /// The operator's configuration.
@@ -69,7 +69,7 @@ pub struct CheckArgs {
 /// `test`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct TestArgs {
-    /// Folders, searched with all below them, and files with stories
+    /// Story files, and directories to search recursively
     #[arg(value_name = "DIR", required = true)]
     pub paths: Vec<PathBuf>,
     /// The operator's configuration.
@@ -85,10 +85,10 @@ pub struct PlanArgs {
     /// The operator's configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
@@ -99,12 +99,12 @@ struct PlanSourceArgs {
     /// The policy in the cluster
     #[arg(value_parser = name)]
     policy: Option<String>,
-    /// A policy in a file; - is standard input
+    /// A policy in a file; - reads standard input
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
-/// Where the policy to plan for is.
+/// The location of the policy to plan for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanSource<'a> {
     /// In the cluster, under this name.
@@ -114,9 +114,9 @@ pub enum PlanSource<'a> {
 }
 
 impl PlanArgs {
-    /// Where the policy is.
+    /// The location of the policy.
     ///
-    /// `None` cannot come from the command line, which requires exactly one of the two.
+    /// It is never `None` for a parsed command line, which requires exactly one of the two.
     #[must_use]
     pub fn source(&self) -> Option<PlanSource<'_>> {
         let policy = self.source.policy.as_deref().map(PlanSource::Policy);
@@ -130,13 +130,13 @@ pub struct GetArgs {
     /// The incident [default: all]
     #[arg(value_parser = name)]
     pub incident: Option<String>,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// In all namespaces
+    /// All namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["namespace", "incident"])]
     pub all_namespaces: bool,
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
@@ -147,7 +147,7 @@ pub struct IncidentArgs {
     /// The incident
     #[arg(value_parser = name)]
     pub incident: String,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }
@@ -166,22 +166,22 @@ pub struct ReportArgs {
 /// `open`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct OpenArgs {
-    /// The policy that responds
+    /// The policy that should respond
     #[arg(value_parser = name)]
     pub policy: String,
-    /// How severe it is, whatever the rules say [default: what the rules say]
+    /// Pin the severity, whatever the rules say [default: the rules decide]
     #[arg(long, value_name = "LEVEL", value_parser = severity())]
     pub severity: Option<Severity>,
-    /// What is the matter, for people
+    /// What you saw, for people
     #[arg(long, value_name = "TEXT", value_parser = summary)]
     pub summary: Option<String>,
-    /// Follow it until it ends
+    /// Follow the incident until it closes
     #[arg(short, long)]
     pub watch: bool,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table, conflicts_with = "watch")]
     pub output: Output,
 }
@@ -194,10 +194,10 @@ pub struct ApproveArgs {
     pub incident: String,
     /// The step
     pub step: String,
-    /// Approve only if this is the plan, as `describe` shows it [default: the plan as it is now]
+    /// Approve only if the plan still has this hash, as `describe` shows it [default: the current plan]
     #[arg(long, value_name = "HASH", value_parser = plan_hash)]
     pub plan_hash: Option<String>,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }
@@ -225,10 +225,10 @@ pub struct SettleArgs {
 /// `brake`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct BrakeArgs {
-    /// What to do with it.
+    /// What to do with the brake.
     #[command(subcommand)]
     pub command: BrakeCommand,
-    /// The operator's own namespace
+    /// The namespace of the operator
     #[arg(short = 'n', long, global = true, value_name = "NS")]
     #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
@@ -237,13 +237,13 @@ pub struct BrakeArgs {
 /// What to do with the brake.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum BrakeCommand {
-    /// Engage it: no response starts another write
+    /// Engage the brake: no response starts another write
     #[command(after_help = "Examples:\n  firebreak brake on\n  firebreak brake on --withdraw-all")]
     On(BrakeOnArgs),
-    /// Release it: responses go on
+    /// Release the brake: responses continue
     #[command(after_help = "Example:\n  firebreak brake off")]
     Off,
-    /// Say whether it is engaged, and why
+    /// Show whether the brake is engaged, and why
     #[command(after_help = "Example:\n  firebreak brake status")]
     Status,
 }
@@ -251,14 +251,14 @@ pub enum BrakeCommand {
 /// `brake on`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct BrakeOnArgs {
-    /// Also withdraw every open incident of all namespaces, and wait until everything is put back
+    /// Also withdraw every open incident in all namespaces, and wait until all changes are reverted
     #[arg(long)]
     pub withdraw_all: bool,
-    /// How long to wait for that
+    /// How long to wait for all incidents to close
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     #[arg(requires = "withdraw_all")]
     pub timeout: Duration,
-    /// Withdraw only in these namespaces, those of the operator's own --watch-namespaces [default: all]
+    /// Withdraw only in these namespaces; use the value of the operator's --watch-namespaces [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NS,…", value_parser = namespace)]
     #[arg(requires = "withdraw_all")]
     pub watch_namespaces: Vec<String>,
@@ -289,10 +289,10 @@ pub struct UndoArgs {
     /// The changed object, for example deployment/router or llmdeployments.inference.llm-d.io/chat
     #[arg(value_name = "KIND/NAME", value_parser = object_name)]
     pub object: ObjectName,
-    /// Keep the object as it is and only drop the record
+    /// Drop the record and keep the current values
     #[arg(long)]
     pub forget: bool,
-    /// Where.
+    /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
 }
@@ -300,12 +300,12 @@ pub struct UndoArgs {
 /// `-n`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct NamespaceArgs {
-    /// The namespace [default: that of the context]
+    /// The namespace [default: the namespace of the context]
     #[arg(short = 'n', long, value_name = "NS", value_parser = namespace)]
     pub namespace: Option<String>,
 }
 
-/// How to print.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Columns
@@ -321,20 +321,20 @@ pub enum Output {
 /// `KIND/NAME` as kubectl writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectName {
-    /// Kind, plural or short name, perhaps with the group behind a dot; lower case.
+    /// Kind, plural or short name, optionally followed by a dot and the group; lower case.
     pub kind: String,
     /// The object's name.
     pub name: String,
 }
 
-// A name becomes part of a URL, so what the API server would refuse is refused here.
+// A name becomes part of a URL, so reject here what the API server would reject.
 
 fn namespace(text: &str) -> Result<String, String> {
-    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".to_owned()) }
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err("not a valid namespace name".to_owned()) }
 }
 
 fn name(text: &str) -> Result<String, String> {
-    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not the name of an object".to_owned()) }
+    if is_dns_subdomain(text) { Ok(text.to_owned()) } else { Err("not a valid object name".to_owned()) }
 }
 
 fn object_name(text: &str) -> Result<ObjectName, String> {
@@ -355,7 +355,7 @@ fn severity() -> impl TypedValueParser<Value = Severity> {
     })
 }
 
-/// The API server would refuse a longer one.
+/// The API server would reject a longer summary.
 fn summary(text: &str) -> Result<String, String> {
     if text.chars().count() <= 1024 {
         Ok(text.to_owned())
@@ -369,7 +369,7 @@ fn plan_hash(text: &str) -> Result<String, String> {
     if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         Ok(text.to_owned())
     } else {
-        Err("a plan's hash is sha256: and 64 hexadecimal digits".to_owned())
+        Err("a plan hash is sha256: followed by 64 hexadecimal digits".to_owned())
     }
 }
 

@@ -23,10 +23,10 @@ pub use verbs::Command;
 use crate::kubernetes::client::ClusterChoice;
 use crate::telemetry::logs::LogFormat;
 
-/// Everything that the command line and the environment say.
+/// All settings from the command line and the environment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Which cluster to speak to.
+    /// The cluster to use.
     pub cluster: ClusterChoice,
     /// How to log.
     pub logs: LogSettings,
@@ -39,13 +39,13 @@ pub struct Settings {
 /// How to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// Left out: text on a terminal, else JSON.
+    /// If absent: text on a terminal, otherwise JSON.
     pub format: Option<LogFormat>,
     /// What to log, in the syntax of `RUST_LOG`.
     pub filter: String,
 }
 
-/// The command line asks for help, or cannot be understood.
+/// The command line asks for help, or is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Text that was asked for; exit 0.
@@ -54,7 +54,7 @@ pub enum Stop {
     Usage(String),
 }
 
-/// Puts emergency changes on ML serving workloads, and takes them back.
+/// Applies emergency changes to ML serving workloads, and reverts them.
 ///
 /// Also runs as `kubectl firebreak` when installed as kubectl-firebreak.
 #[derive(Parser)]
@@ -70,21 +70,21 @@ struct CommandLine {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 struct Everywhere {
-    /// The kubeconfig file to use [default: the files in KUBECONFIG, the Pod's own ServiceAccount, ~/.kube/config]
+    /// The kubeconfig file to use [default: the files in KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config]
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
     /// The kubeconfig context to use [default: the current one]
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
-    /// How log lines are written [default: text for verbs and on a terminal, else json]
+    /// The format of log lines [default: text for verbs and on a terminal, otherwise json]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// What is logged: a level or a filter such as info,kube=debug [default: info for controller, else warn]
+    /// What to log: a level, or a filter such as info,kube=debug [default: info for controller, otherwise warn]
     #[arg(long, global = true, env = "RUST_LOG", hide_env_values = true, value_name = "FILTER")]
     log_level: Option<String>,
 }
 
-/// What is read from the environment and is no default of a flag.
+/// Settings from the environment that are not defaults of flags.
 #[derive(Debug, Default)]
 struct Environment {
     kubeconfig: Option<OsString>,

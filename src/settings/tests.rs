@@ -160,7 +160,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         "firebreak: invalid value 'P4' for '--severity <LEVEL>' [possible values: P0, P1, P2, P3]; see `firebreak open --help`"
     );
     let long = usage(&format!("firebreak get {}", "X".repeat(5000)));
-    assert!(long.len() < 300 && long.contains("not the name of an object"), "{long}");
+    assert!(long.len() < 300 && long.contains("not a valid object name"), "{long}");
     assert!(usage("kubectl-firebreak get X").ends_with("see `kubectl firebreak get --help`"));
     assert!(usage("kubectl-firebreak watch").ends_with("see `kubectl firebreak watch --help`"));
 }

@@ -20,81 +20,81 @@ pub enum Command {
         after_help = "Examples:\n  firebreak crds | kubectl apply --server-side -f -\n  firebreak crds --namespace ops > firebreak.yaml"
     )]
     Crds(CrdsArgs),
-    /// Check policies offline, and print the Role that they need
+    /// Check policies offline, and print the RBAC that they need
     #[command(
         after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml\n  firebreak check -f policy.yaml | kubectl apply -f -"
     )]
     Check(CheckArgs),
-    /// Play stories of emergencies, and check what policies decide; needs no cluster
+    /// Test what policies decide in emergencies, offline
     #[command(
         after_help = "Examples:\n  firebreak test policies/\n  firebreak test stories/gpu-nodes-lost.yaml\n\nA story is YAML:\n\n  story: Half of the GPU nodes are lost, and the model moves to CPU\n  policyFrom: ../policy.yaml\n  object: {apiVersion: apps/v1, kind: Deployment, metadata: {namespace: serving}}\n  then:\n  - at: 0s\n    signals: {gpuNodes: {total: 8, ready: 4}}\n    objects: {chat: {spec: …, status: …}}\n  - at: 30s\n    expect: {severity: P0, changes: {chat: Applied}}\n\ndocs/stories.md describes every key."
     )]
     Test(TestArgs),
-    /// Show what a policy would do to which object now, and why not; writes nothing
+    /// Show what a policy would change now, and why not; writes nothing
     #[command(
         after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml"
     )]
     Plan(PlanArgs),
-    /// Open an incident by hand
+    /// Open an incident
     #[command(
-        after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nA policy has one open incident at a time: if there is one, it is shown, and how it moves on."
+        after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nIf the policy already has an open incident, the command shows it and opens nothing."
     )]
     Open(OpenArgs),
-    /// Show incidents as a table
+    /// List incidents
     #[command(
         after_help = "Examples:\n  firebreak get -A\n  firebreak get gpu-outage -n llm-serving -o yaml\n  firebreak get -A -o json | jq '.items[].status.phase'"
     )]
     Get(GetArgs),
-    /// Show an incident with its steps and every change
+    /// Show an incident, its steps and every change
     #[command(after_help = "Example:\n  firebreak describe gpu-outage -n llm-serving")]
     Describe(IncidentArgs),
-    /// Follow an incident until it ends
+    /// Follow an incident until it closes
     #[command(after_help = "Example:\n  firebreak watch gpu-outage -n llm-serving")]
     Watch(IncidentArgs),
-    /// Approve the plan of a step that waits for it
+    /// Approve the plan of a step
     #[command(
-        after_help = "Example:\n  firebreak approve gpu-outage cpu-fallback -n llm-serving\n\nThe approval counts for the plan that is shown and for no other. It needs the verb approve on incidents.firebreak.dev."
+        after_help = "Example:\n  firebreak approve gpu-outage cpu-fallback -n llm-serving\n\nThe approval is valid only for the plan that is shown. You need the verb approve on incidents.firebreak.dev."
     )]
     Approve(ApproveArgs),
-    /// Say what became of an operation whose outcome is unknown
+    /// Record the outcome of an operation that Firebreak does not know
     #[command(
-        after_help = "Examples:\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --happened -n llm-serving\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --did-not-happen -n llm-serving\n\n`firebreak describe` names the change and what to look at. After --did-not-happen the step may carry the operation out again.\nIt needs the verb approve on incidents.firebreak.dev."
+        after_help = "Examples:\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --happened -n llm-serving\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --did-not-happen -n llm-serving\n\n`firebreak describe` names the change and what to look at. After --did-not-happen the step may carry the operation out again.\nYou need the verb approve on incidents.firebreak.dev."
     )]
     Settle(SettleArgs),
-    /// Say that you have taken an incident on
+    /// Acknowledge an incident
     #[command(after_help = "Example:\n  firebreak ack gpu-outage -n llm-serving")]
     Ack(IncidentArgs),
-    /// Start nothing new and put nothing back; what is applied stays applied
+    /// Pause an incident: start nothing new, revert nothing
     #[command(
-        after_help = "Example:\n  firebreak pause gpu-outage -n llm-serving\n\n`firebreak resume` goes on, and starts failed steps anew."
+        after_help = "Example:\n  firebreak pause gpu-outage -n llm-serving\n\nApplied changes stay. `firebreak resume` continues, and retries failed steps."
     )]
     Pause(IncidentArgs),
-    /// Go on with a paused incident
+    /// Resume a paused incident
     #[command(after_help = "Example:\n  firebreak resume gpu-outage -n llm-serving")]
     Resume(IncidentArgs),
-    /// Put everything back that an incident changed, and close it
+    /// Revert all changes of an incident, and close it
     #[command(after_help = "Example:\n  firebreak withdraw gpu-outage -n llm-serving")]
     Withdraw(IncidentArgs),
-    /// Make the emergency values permanent, and close the incident
+    /// Make the changes of an incident permanent, and close it
     #[command(
-        after_help = "Example:\n  firebreak keep gpu-outage -n llm-serving\n\nThis is final: the records are dropped, and nothing can be put back any more."
+        after_help = "Example:\n  firebreak keep gpu-outage -n llm-serving\n\nThis is final: it drops the undo records, so nothing can be reverted any more."
     )]
     Keep(IncidentArgs),
-    /// Put back what an object's own record says; needs neither controller nor incident
+    /// Revert one object from its own record; needs neither operator nor incident
     #[command(
         after_help = "Examples:\n  firebreak undo deployment/router -n llm-serving\n  firebreak undo deployment/router --forget"
     )]
     Undo(UndoArgs),
-    /// Print an incident's report as Markdown
+    /// Print the report of an incident as Markdown
     #[command(after_help = "Example:\n  firebreak report gpu-outage -n llm-serving > report.md")]
     Report(ReportArgs),
-    /// Stop all responses from writing, or let them write again
+    /// Stop all responses from writing, or let them continue
     #[command(arg_required_else_help = false)]
     #[command(
-        after_help = "Examples:\n  firebreak brake status\n  firebreak brake on\n  firebreak brake off\n  firebreak brake on --withdraw-all\n\nWhat is applied stays applied; withdraw, undo and deletion still put back. The last example also puts everything back, as before an uninstall."
+        after_help = "Examples:\n  firebreak brake status\n  firebreak brake on\n  firebreak brake off\n  firebreak brake on --withdraw-all\n\nApplied changes stay; withdraw, undo and deletion still revert them. The last example also reverts all changes, for example before an uninstall."
     )]
     Brake(BrakeArgs),
-    /// Print a script that completes the command line in a shell
+    /// Print a shell completion script
     #[command(
         after_help = "Examples:\n  source <(firebreak completion bash)\n  firebreak completion zsh > ~/.zfunc/_firebreak\n  firebreak completion fish > ~/.config/fish/completions/firebreak.fish"
     )]

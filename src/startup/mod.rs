@@ -1,12 +1,12 @@
 //! From settings to a running operator, and to its orderly end.
 //!
 //! # Flow
-//! Configuration, client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends by
-//! itself: no new work; what is in flight may finish; the last events; the Lease is given back.
+//! Configuration, client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends
+//! unexpectedly: no new work; work in flight may finish; the last Events; the Lease is released.
 //!
 //! # Guarantees
-//! The Lease is given back only after everything that acts has ended. If that takes too long it is
-//! left to expire, because a write might still be under way.
+//! The Lease is released only after everything that acts has ended. If that takes too long it is left to
+//! expire, because a write might still be in progress.
 
 mod shutdown;
 
@@ -142,11 +142,11 @@ enum Failure {
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
-    #[error("{0} ended without being asked to; the log says why, if it could")]
+    #[error("{0} ended unexpectedly; see the log")]
     Part(&'static str),
-    #[error("work in flight did not end within {} s; the lease is left to expire", DRAIN.as_secs())]
+    #[error("work in flight did not finish within {} s; leaving the lease to expire", DRAIN.as_secs())]
     NotDrained,
-    #[error("stopped at once by a second signal; the lease is left to expire")]
+    #[error("stopped at once by a second signal; leaving the lease to expire")]
     SecondSignal,
 }
 

@@ -1,4 +1,4 @@
-//! The orderly end: who is told in which order, and what is waited for.
+//! The orderly shutdown: which parts stop in which order, and what is awaited.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::Failure;
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// How long the release of the Lease and the last events may take.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Who is told to end, in this order.
+/// The parts that are stopped, in this order.
 #[derive(Default)]
 pub(super) struct Ends {
     pub(super) work: CancellationToken,
@@ -38,12 +38,12 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Waits for a signal, or for a part that ends by itself, and then ends everything in order.
+    /// Waits for a signal, or for a part that ends unexpectedly, and then stops everything in order.
     pub(super) async fn supervise(mut self, signals: &mut Signals) -> Result<(), Failure> {
         let mut controller_ended = false;
         let why = tokio::select! {
             () = signals.next() => {
-                tracing::info!("asked to stop; work in flight is finished first");
+                tracing::info!("stopping; finishing work in flight first");
                 Ok(())
             }
             _ = &mut self.controller => {
@@ -84,10 +84,10 @@ impl Parts {
     }
 }
 
-/// Waits for a part that was told to end, but not for ever.
+/// Waits for a part that was stopped, but not forever.
 async fn finish(part: &mut Task<()>) {
     if !part.is_finished() && timeout(FAREWELL, part).await.is_err() {
-        tracing::warn!("a part of the operator did not end in time");
+        tracing::warn!("a part of the operator did not stop in time");
     }
 }
 

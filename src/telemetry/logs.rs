@@ -22,14 +22,15 @@ pub enum LogFormat {
 pub enum LogsError {
     /// The filter does not parse.
     #[error(
-        "the log level {filter:?} is not valid; use error, warn, info, debug, trace or a filter such as info,kube=debug"
+        "the log level {filter:?} is not valid; use error, warn, info, debug, trace or a filter such as \
+            info,kube=debug"
     )]
     Filter {
         /// What was asked for.
         filter: String,
     },
     /// Something else in this process already logs.
-    #[error("logging was already set up in this process")]
+    #[error("logging is already set up in this process")]
     AlreadySet(#[source] TryInitError),
 }
 

@@ -80,7 +80,7 @@ impl Metrics {
         let seconds_to_days = exponential_buckets(0.01, 3.0, 14)?;
         let configuration_valid = all.register(IntGauge::new(
             "firebreak_configuration_valid",
-            "Whether the configuration file is in force; if it is refused, the last good one is.",
+            "Whether the configuration file is valid and active; if not, the last valid one is active.",
         )?)?;
         configuration_valid.set(1);
         Ok(Self {
@@ -102,13 +102,13 @@ impl Metrics {
             resources_seen: Mutex::default(),
             reconciles: all.counters(
                 "controller_runtime_reconcile_total",
-                "Passes of a controller over one object.",
+                "Reconciles of one object by a controller.",
                 &["controller", "result"],
             )?,
             reconcile_seconds: all.register(HistogramVec::new(
                 HistogramOpts::new(
                     "controller_runtime_reconcile_time_seconds",
-                    "Time of one pass of a controller over one object.",
+                    "Duration of one reconcile of an object.",
                 )
                 .buckets(exponential_buckets(0.001, 2.5, 12)?),
                 &["controller"],
@@ -121,17 +121,17 @@ impl Metrics {
             configuration_valid,
             time_to_open: all.histogram(
                 "firebreak_time_to_open_seconds",
-                "From the first reading that a rule holds for to the open Incident.",
+                "Time from the first reading for which a rule holds to the open Incident.",
                 &seconds_to_days,
             )?,
             time_to_first_action: all.histogram(
                 "firebreak_time_to_first_action_seconds",
-                "From the opening of an Incident to its first write on a target.",
+                "Time from the opening of an Incident to its first write to a target.",
                 &seconds_to_days,
             )?,
             time_to_mitigate: all.histogram(
                 "firebreak_time_to_mitigate_seconds",
-                "From the opening of an Incident to its mitigation.",
+                "Time from the opening of an Incident to its mitigation.",
                 &seconds_to_days,
             )?,
             steps: all.counters("firebreak_steps_total", "Steps that ended.", &["action", "outcome"])?,
@@ -141,11 +141,11 @@ impl Metrics {
             )?)?,
             brake_engaged: all.register(IntGauge::new(
                 "firebreak_brake_engaged",
-                "1 while the brake is engaged, or cannot be read: no response writes.",
+                "1 while the brake is engaged or cannot be read, so no response writes.",
             )?)?,
             incidents_collected: all.register(IntCounter::new(
                 "firebreak_incidents_collected_total",
-                "Closed Incidents that were deleted because they are kept no longer.",
+                "Closed Incidents that were deleted at the end of their retention.",
             )?)?,
             signal_errors: all.counters(
                 "firebreak_signal_errors_total",

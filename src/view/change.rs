@@ -27,9 +27,9 @@ pub struct ChangeView {
     pub undo: Option<String>,
     /// Where it stands.
     pub state: ChangeState,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: Option<String>,
-    /// The same for people.
+    /// The reason in plain words.
     pub message: Option<String>,
     /// What changes.
     pub fields: Vec<FieldView>,
@@ -45,7 +45,7 @@ pub struct OperationView {
     pub sent_at: Option<Timestamp>,
     /// How many requests were sent.
     pub requests: u8,
-    /// How it ended, or where it stands.
+    /// Outcome, or where it stands.
     pub ending: String,
 }
 
@@ -53,7 +53,7 @@ pub struct OperationView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldView {
-    /// Where in the object.
+    /// The path of the field in the object.
     pub path: String,
     /// The value before as JSON, cut if it is long; none: the field did not exist.
     pub before: Option<String>,
@@ -63,7 +63,7 @@ pub struct FieldView {
     pub owner: Option<String>,
     /// Whose value stands, once that is somebody else's.
     pub ceded_to: Option<String>,
-    /// How it ended, or where it stands.
+    /// Outcome, or where it stands.
     pub ending: String,
     /// Why it did not go back to what was before, as far as that is known.
     pub not_put_back: Option<String>,
@@ -134,8 +134,8 @@ fn why(reason: Option<&str>, message: Option<&str>) -> Option<String> {
 fn operation_ending(change: &Change) -> String {
     let ending = match change.state {
         ChangeState::Planned => "planned only, not done",
-        ChangeState::Intended => "sent, not known yet whether it took effect",
-        ChangeState::Unclear => "nobody can tell whether it took effect",
+        ChangeState::Intended => "sent, outcome not known yet",
+        ChangeState::Unclear => "outcome not known",
         ChangeState::Done => "done",
         ChangeState::Skipped => "not done",
         ChangeState::Failed => "failed, not done",
@@ -159,21 +159,21 @@ fn ending(change: &Change, field: &FieldChange) -> String {
     let ending = match change.state {
         ChangeState::Planned => "planned only, not done",
         ChangeState::Intended => "about to be applied",
-        ChangeState::Unclear => "sent, not known yet whether it took effect",
+        ChangeState::Unclear => "sent, outcome not known yet",
         ChangeState::Applied => "in force",
         ChangeState::Verified => "in force, verified",
-        ChangeState::Reverting => "being put back",
-        ChangeState::Reverted => "put back",
+        ChangeState::Reverting => "being reverted",
+        ChangeState::Reverted => "reverted",
         ChangeState::Ceded => match &field.ceded_to {
             Some(owner) => return format!("left to {owner}, whose value stands{rounds}"),
-            None if change.fields().iter().any(|other| other.ceded_to.is_some()) => "put back",
+            None if change.fields().iter().any(|other| other.ceded_to.is_some()) => "reverted",
             None => "left alone",
         },
         ChangeState::Kept => "kept for good",
         ChangeState::Done => "done",
         ChangeState::Skipped => "not done",
         ChangeState::Failed => "given up, not in force",
-        ChangeState::Held => "nobody can tell whether it took effect",
+        ChangeState::Held => "outcome not known",
     };
     format!("{ending}{rounds}")
 }
@@ -188,7 +188,7 @@ fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option
         | ChangeState::Applied
         | ChangeState::Verified
         | ChangeState::Reverting => is_closed,
-        // One that is put back may still have something to say: what was given up on the way.
+        // A reverted change may still have something to report: what was given up on the way.
         ChangeState::Reverted => change.message.is_some(),
         ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed | ChangeState::Done => return None,
     };

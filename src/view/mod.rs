@@ -39,13 +39,13 @@ pub struct IncidentView {
     pub summary: Option<String>,
     /// Whether a controller has looked at it.
     pub is_observed: bool,
-    /// Where the response is, in one word.
+    /// The phase of an Incident.
     pub phase: Phase,
     /// How severe it is now; none while no rule holds.
     pub severity: Option<Severity>,
-    /// The reason of the rule that says so.
+    /// The reason of the rule that sets the severity.
     pub severity_reason: Option<String>,
-    /// How severe it was at its worst.
+    /// The highest severity so far.
     pub worst_severity: Option<Severity>,
     /// The policy that it names or has chosen.
     pub policy_name: Option<String>,
@@ -57,7 +57,7 @@ pub struct IncidentView {
     pub detected_at: Option<Timestamp>,
     /// When the controller first saw the Incident.
     pub opened_at: Option<Timestamp>,
-    /// When it first had a severity.
+    /// When the Incident first had a severity.
     pub classified_at: Option<Timestamp>,
     /// When the first change was made.
     pub first_action_at: Option<Timestamp>,
@@ -65,7 +65,7 @@ pub struct IncidentView {
     pub mitigated_at: Option<Timestamp>,
     /// When it was closed.
     pub resolved_at: Option<Timestamp>,
-    /// How it ended or ends.
+    /// Outcome or ends.
     pub closing: Option<Closing>,
     /// Where it stands, in a sentence without its end.
     pub outcome: String,
@@ -75,13 +75,13 @@ pub struct IncidentView {
     pub response_by: Option<String>,
     /// Who acknowledged it.
     pub acknowledged_by: Option<String>,
-    /// When that was first seen.
+    /// When the controller first saw the acknowledgement.
     pub acknowledged_at: Option<Timestamp>,
     /// What it waits for.
     pub needs: Option<Need>,
     /// What moves it on, with the command that does.
     pub next: String,
-    /// How many changes are in force.
+    /// The number of changes in force.
     pub changes_in_force: usize,
     /// The rules of severity.
     pub rules: Vec<RuleView>,
@@ -160,7 +160,7 @@ pub struct SignalView {
     pub name: String,
     /// Known or Unknown.
     pub state: SignalState,
-    /// Its values, or why there are none.
+    /// Its values, or the reason why there are none.
     pub summary: String,
 }
 
@@ -172,9 +172,9 @@ pub struct StepView {
     pub name: String,
     /// Where it stands.
     pub state: StepState,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: Option<String>,
-    /// The same for people.
+    /// The reason in plain words.
     pub message: Option<String>,
     /// When it began.
     pub started_at: Option<Timestamp>,
@@ -306,12 +306,12 @@ impl StepView {
     }
 }
 
-/// Where an Incident stands.
+/// The observed state of an Incident.
 fn outcome(state: &IncidentState) -> String {
     let why = state.closing.map(|closing| match closing {
-        Closing::Recovered => "no rule held for as long as the policy asks for",
+        Closing::Recovered => "no rule held for `recovery.for`",
         Closing::Withdrawn => "a person withdrew the response",
-        Closing::Kept => "a person kept the changes: they are permanent",
+        Closing::Kept => "a person kept the changes; they are permanent",
         Closing::Deleted => "the Incident was deleted",
         Closing::NotClassified => "no rule ever held",
         Closing::Superseded => "another Incident responds for this policy",

@@ -20,19 +20,19 @@ pub fn next(incident: &Incident) -> String {
     match () {
         () if incident.is_closed() => closed(incident),
         () if incident.metadata.deletion_timestamp.is_some() => {
-            format!("it is being deleted, which puts everything back first; `{watch}` follows it")
+            format!("it is being deleted, which first reverts all changes; `{watch}` follows it")
         }
         () if matches!(response, Response::Withdrawn | Response::Kept) => {
-            format!("`{watch}` follows it until it is closed")
+            format!("`{watch}` follows it until it closes")
         }
         () if response == Response::Paused => {
-            format!("`{}` goes on, `{withdraw}` puts everything back", command("resume"))
+            format!("`{}` continues, `{withdraw}` reverts all changes", command("resume"))
         }
         () if held == Some(&Reason::Braked) => {
-            format!("`firebreak brake off` goes on, `{withdraw}` puts everything back")
+            format!("`firebreak brake off` continues, `{withdraw}` reverts all changes")
         }
-        () if !waiting.is_empty() => format!("{} lets it go on", waiting.join(" or ")),
-        () => format!("`{watch}` follows it, `{withdraw}` puts everything back and closes it"),
+        () if !waiting.is_empty() => format!("{} lets it continue", waiting.join(" or ")),
+        () => format!("`{watch}` follows it, `{withdraw}` reverts all changes and closes it"),
     }
 }
 
@@ -48,7 +48,7 @@ pub fn held(held: &Held) -> (Tone, String) {
 pub fn closed(incident: &Incident) -> String {
     let closing = incident.status.as_ref().and_then(|status| status.state.closing);
     let how = closing.map(|closing| format!(" ({})", closing.name())).unwrap_or_default();
-    format!("it is closed{how}, and to apply it again does nothing; {} opens a new one", open(incident))
+    format!("it is closed{how}; applying it again has no effect; {} opens a new one", open(incident))
 }
 
 /// The steps that wait for an approval.

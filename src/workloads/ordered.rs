@@ -34,7 +34,13 @@ impl OrderedPods {
     /// For people: it has none, or not the form of a selector.
     pub fn selector(&self, object: &Value) -> Result<LabelSelector, String> {
         let selector = self.selector.read(object).ok_or_else(|| format!("it has no {}", self.selector))?;
-        serde_json::from_value(selector.into_owned()).map_err(|_| format!("{} is no selector", self.selector))
+        serde_json::from_value(selector.into_owned()).map_err(|_| {
+            format!(
+                "{} is not a \
+            selector",
+                self.selector
+            )
+        })
     }
 
     /// The template of now; none while its controller has not seen the last change.
@@ -91,8 +97,8 @@ fn end(pod: &Value, now: Timestamp) -> End {
     let finalizers: Vec<&str> = finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
     let node = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
     End::Overdue(match (finalizers.as_slice(), node) {
-        ([], "") => "nobody removes it".to_owned(),
-        ([], node) => format!("node {node} does not say that it has ended"),
+        ([], "") => "nothing removes it".to_owned(),
+        ([], node) => format!("node {node} does not report that it has ended"),
         (held, _) => format!("it is held by the finalizers {}", held.join(", ")),
     })
 }
@@ -180,13 +186,13 @@ mod tests {
         };
         let overdue = |why: &str| End::Overdue(why.to_owned());
         assert_eq!(end("2026-01-01T00:00:45Z", |_| {}), End::UnderWay);
-        let (long_ago, node) = ("2026-01-01T00:00:10Z", "node gpu-1 does not say that it has ended");
+        let (long_ago, node) = ("2026-01-01T00:00:10Z", "node gpu-1 does not report that it has ended");
         assert_eq!(end(long_ago, |_| {}), overdue(node));
         // It is in the way whatever template it has.
         let new = |pod: &mut Value| pod["metadata"]["labels"]["controller-revision-hash"] = json!("web-new");
         assert_eq!(end(long_ago, new), overdue(node));
         let held = |pod: &mut Value| pod["metadata"]["finalizers"] = json!(["example.com/a"]);
         assert_eq!(end(long_ago, held), overdue("it is held by the finalizers example.com/a"));
-        assert_eq!(end(long_ago, |pod| pod["spec"] = json!({})), overdue("nobody removes it"));
+        assert_eq!(end(long_ago, |pod| pod["spec"] = json!({})), overdue("nothing removes it"));
     }
 }

@@ -1,9 +1,8 @@
 //! Who else writes an object: its controlling owner.
 //!
-//! A controller that owns an object makes it what the owner says, again and
-//! again: a change of the child is undone within seconds, after it has cost a
-//! rollout. So the object is no target, and whoever is at the top must be changed:
-//! one with a profile by the step itself, any other by a person.
+//! The controller of an object keeps restoring it from its owner: a change of the child is reverted within
+//! seconds, after it has cost a rollout. So the object is not a target, and the topmost owner must be changed
+//! instead: by the step if its kind has a profile, otherwise by a person.
 
 use std::fmt;
 

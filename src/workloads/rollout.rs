@@ -43,10 +43,10 @@ mod tests {
     #[test]
     fn a_deployment_waits_for_each_stage_in_turn() {
         let table = [
-            (json!({}), "not seen"),
+            (json!({}), "not observed"),
             (
                 json!({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}),
-                "not seen",
+                "not observed",
             ),
             (
                 json!({"observedGeneration": 4, "replicas": 2, "updatedReplicas": 1}),
@@ -104,11 +104,11 @@ mod tests {
                    "updateRevision": "r2", "currentRevision": current})
         };
         let table = [
-            (rolling.clone(), json!({}), "not seen"),
+            (rolling.clone(), json!({}), "not observed"),
             (
                 rolling.clone(),
                 json!({"observedGeneration": 3, "readyReplicas": 3, "updatedReplicas": 3}),
-                "not seen",
+                "not observed",
             ),
             (rolling.clone(), json!({"observedGeneration": 4}), "ready yet"),
             (rolling.clone(), status(2, 3, "r1"), "ready yet"),
@@ -159,8 +159,8 @@ mod tests {
         let ready = json!([{"type": "Ready", "status": "True"}]);
         let predictor = |latest_ready: &str| json!({"predictor": {"latestCreatedRevision": "p-2", "latestReadyRevision": latest_ready}});
         let table = [
-            (json!(null), "not seen"),
-            (json!({"observedGeneration": 2, "conditions": ready}), "not seen"),
+            (json!(null), "not observed"),
+            (json!({"observedGeneration": 2, "conditions": ready}), "not observed"),
             (
                 json!({"conditions": ready, "modelStatus": {"transitionStatus": "BlockedByFailedLoad"}}),
                 "does not load",

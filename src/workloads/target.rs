@@ -39,7 +39,7 @@ pub fn target(
     let (health, problem) = health_of(profile, &object, healthy);
     let (matched, match_problem) = is_wanted(&object, where_, health, problem);
     let exempt = exempt_namespaces.contains(&id.namespace) || is_exempt(&object);
-    let no_profile = || (Verdict::Unknown, format!("nothing is known about the rollout of a {}", id.kind));
+    let no_profile = || (Verdict::Unknown, format!("Firebreak cannot read the rollout of a {}", id.kind));
     let ordered = profile.and_then(|profile| profile.ordered_pods.as_ref());
     let pods = if ordered.is_some_and(|ordered| ordered.is_so(&object)) { Pods::InOrder } else { Pods::Free };
     Ok(Target {
@@ -49,7 +49,7 @@ pub fn target(
         exempt,
         owned_by: controlling_owner(&object).map(|owner| OwnedBy {
             owner: owner.to_string(),
-            why: "it would rewrite the change and has to be changed instead".to_owned(),
+            why: "it would overwrite the change, so it must be changed instead".to_owned(),
         }),
         resolved_from: Vec::new(),
         stage: Stage::Targets,
@@ -67,8 +67,8 @@ pub fn target(
 /// Nothing is known of the fields of a kind without a profile.
 fn unknown(kind: &str) -> Slots {
     let why = format!(
-        "nothing says where a {kind} has it: it has no profile, and its definition no scale subresource that can be read; \
-         add a profile to the operator's configuration"
+        "Firebreak does not know which field of {kind} has it: there is no profile, and its CRD has no \
+            readable scale subresource; add a profile to the operator configuration"
     );
     let roles = [
         Role::Accelerator,
@@ -115,7 +115,14 @@ fn health_of(
             let evaluation = condition.evaluate(object, None);
             (evaluation.verdict, evaluation.why)
         }
-        None => (Verdict::Unknown, Some("nothing says when an object of this kind is healthy".to_owned())),
+        None => (
+            Verdict::Unknown,
+            Some(
+                "Firebreak does not know when an object of this kind is \
+            healthy"
+                    .to_owned(),
+            ),
+        ),
     }
 }
 

@@ -89,7 +89,7 @@ async fn withdraw_waits_until_everything_is_back() {
     let tree = run(&drill, &["describe", name]).await;
     assert!(tree.contains("LLMDeployment") && tree.contains("model-1  Verified"), "{tree}");
     let early = run(&drill, &["report", name]).await;
-    assert!(early.starts_with("# Incident Report") && early.contains("not over yet"), "{early}");
+    assert!(early.starts_with("# Incident Report") && early.contains("still open"), "{early}");
 
     let said = run(&drill, &["withdraw", name]).await;
     assert!(said.contains("WithdrawalStarted") && said.contains("→ Resolved"), "{said}");
@@ -117,7 +117,7 @@ async fn what_cannot_be_done_is_said_in_one_line() {
         (&["plan", "none", "-n", namespace], "there is no RemediationPolicy none"),
         (&["undo", "rocket/none", "-n", namespace], "no kind rocket"),
         (&["undo", "cm/alarm", "-n", namespace], "has no undo record"),
-        (&["undo", "cm/alarm", "--forget", "-n", namespace], "nothing to forget"),
+        (&["undo", "cm/alarm", "--forget", "-n", namespace], "no record to drop"),
         (&["get", "--kubeconfig", "/does/not/exist"], "/does/not/exist"),
         (&["get", "--context", "nowhere"], "nowhere"),
         (&["check", "-f", "/does/not/exist"], "/does/not/exist"),

@@ -130,7 +130,7 @@ async fn a_target_is_changed_through_the_owner_at_the_top_and_put_back_there() {
     let plan = drill.world.firebreak(&["plan", policy.name(), "-n", &drill.world.a]).await;
     let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
     let (a, wish) = (&drill.world.a, "the plan says what is changed in place of what");
-    let line = format!("LLMDeployment {a}/owner, in place of Deployment {a}/owned, which it owns");
+    let line = format!("LLMDeployment {a}/owner, instead of Deployment {a}/owned, which it owns");
     assert!(plan.contains(&line), "{wish}: {plan}");
 
     drill.ring().await;

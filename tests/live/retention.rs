@@ -1,4 +1,4 @@
-//! Closed Incidents do not stay for ever.
+//! Closed Incidents are not kept forever: 30 days, and the newest 50 of each policy.
 
 use std::collections::BTreeSet;
 

@@ -288,7 +288,7 @@ async fn an_autoscaler_that_still_needs_its_limit_keeps_it_until_it_wants_no_mor
         })
         .await;
     let message = message_of(&waits, "Reconciling");
-    for word in ["busy", "wants 8", "5 was its limit", "firebreak withdraw"] {
+    for word in ["busy", "wants 8", "its old limit is 5", "firebreak withdraw"] {
         assert!(message.contains(word), "{incident}: no {word} in {message:?}");
     }
     assert_eq!(waits.data["status"]["phase"], "Reverting", "{incident}");

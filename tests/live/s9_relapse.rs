@@ -118,7 +118,7 @@ async fn a_wave_that_does_not_get_healthy_is_applied_again_though_no_rule_holds(
     let relapsed = incident.wait_until("a relapse", |seen| times(seen, "Relapse") == 1).await;
     assert_eq!(relapsed.data["status"]["rules"][0]["truth"], "False", "{incident}");
     let timeline = relapsed.data["status"]["timeline"].to_string();
-    assert!(timeline.contains("put back and not healthy"), "{incident}: {timeline}");
+    assert!(timeline.contains("reverted, but not healthy"), "{incident}: {timeline}");
     models.wait_until_fallen().await;
     for model in &models.objects {
         serve(model).await;

@@ -14,34 +14,36 @@ use crate::rules::Faults;
 use crate::selector::TargetsSpec;
 use crate::value::is_zero;
 
-/// Requests and limits of accelerators to "0", so that the pods can start on any node.
+/// Sets requests and limits of accelerators to "0", so that the pods can start on any node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CpuFallbackSpec {
-    /// Which objects. `where` is `!healthy` unless said otherwise.
+    /// The objects to change. `where` defaults to `!healthy`.
     pub targets: TargetsSpec,
-    /// The quantization that the model falls back to, such as `int8`, where the kind has such a field.
+    /// The quantization of the model during the fallback, for example `int8`. Ignored by kinds without such a
+    /// field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub quantization: Option<String>,
-    /// Whether placement on accelerator nodes is released too.
+    /// Whether the placement on accelerator nodes is released as well.
     #[serde(default)]
     pub placement: Placement,
 }
 
-/// What happens to nodeSelector entries, affinity terms and runtime class that pin pods to accelerator nodes.
+/// What happens to nodeSelector entries, affinity terms and the runtime class that bind pods to accelerator
+/// nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Placement {
-    /// They are removed, or the pods could not start anywhere.
+    /// They are removed; otherwise the pods could not start anywhere.
     #[default]
     Release,
     /// They stay.
     Keep,
 }
 
-/// Let workloads run without accelerators.
+/// Runs workloads without accelerators.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CpuFallback {
@@ -97,14 +99,14 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
         .iter()
         .any(|slot| slot.role == Role::Accelerator && !is_zero(slot.path.read(object).as_deref()));
     if !uses_accelerator {
-        return Plan::NothingToDo("it asks for no accelerator".to_owned());
+        return Plan::NothingToDo("it requests no accelerator".to_owned());
     }
     if placement == Placement::Release
         && let Some(pin) = slots.pins.first()
     {
         return refused(
             Reason::PinnedToAccelerator,
-            format!("{pin}: without its accelerator it could not start anywhere"),
+            format!("{pin}: it could not start anywhere without its accelerator"),
         );
     }
     let wanted = slots.fields.iter().filter_map(|slot| {

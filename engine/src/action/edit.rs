@@ -109,5 +109,9 @@ pub(super) fn changes<'a>(object: &Value, wanted: impl Iterator<Item = impl Into
             ceded_to: None,
         });
     }
-    if fields.is_empty() { Plan::NothingToDo("it is so already".to_owned()) } else { Plan::Change(fields) }
+    if fields.is_empty() {
+        Plan::NothingToDo("it already has this value".to_owned())
+    } else {
+        Plan::Change(fields)
+    }
 }

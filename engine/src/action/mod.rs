@@ -30,20 +30,20 @@ use crate::reason::Reason;
 use crate::selector::ObjectRef;
 
 one_of! {
-    /// What a step does. Exactly one member must be set.
+    /// The action of a step. Exactly one member must be set.
     written ActionSpec {}
     /// What a step does.
     parsed Action: dyn Kind
     "action" {
-        /// Let workloads run without accelerators.
+        /// Runs workloads without accelerators.
         "cpuFallback" cpu_fallback: CpuFallback(CpuFallbackSpec),
-        /// Let autoscalers go further.
+        /// Raises the limit of autoscalers.
         "raiseAutoscalerLimit" raise_autoscaler_limit: RaiseAutoscalerLimit(RaiseAutoscalerLimitSpec),
-        /// Let workloads be scheduled by another scheduler.
+        /// Moves workloads to another scheduler.
         "schedulerFallback" scheduler_fallback: SchedulerFallback(SchedulerFallbackSpec),
-        /// Let models work on less at once.
+        /// Reduces the batch size and the concurrency of models.
         "reduceBatch" reduce_batch: ReduceBatch(ReduceBatchSpec),
-        /// Set the number of replicas.
+        /// Sets the number of replicas.
         "scale" scale: Scale(ScaleSpec),
         /// Cordon nodes.
         "cordonNodes" cordon_nodes: CordonNodes(CordonNodesSpec),
@@ -101,7 +101,7 @@ pub struct Descriptor {
     pub reach: Reach,
     /// What says where its fields are.
     pub fields: Fields,
-    /// When its changes go back unless the step says otherwise.
+    /// When its changes are reverted, unless the step sets it.
     pub revert: Revert,
 }
 
@@ -200,8 +200,8 @@ impl Action {
             Pods::Leaves if restarts => edit::refused(
                 Reason::RestartsPods,
                 format!(
-                    "labels and annotations of the {} reach its pods, so the undo record alone would restart them; \
-                     allowRestart: true accepts that",
+                    "labels and annotations of the {} propagate to its pods, so the undo record alone would \
+                     restart them; set allowRestart: true to accept that",
                     target.id.kind
                 ),
             ),

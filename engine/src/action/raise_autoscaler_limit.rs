@@ -13,26 +13,27 @@ use crate::selector::TargetsSpec;
 
 const DEFAULT_FACTOR: u32 = 2;
 
-/// The highest number of replicas that autoscalers may set, times a factor. It is never lowered.
+/// Multiplies the highest number of replicas that autoscalers may set. Never lowers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RaiseAutoscalerLimitSpec {
-    /// Which autoscalers, or workloads with an autoscaler of their own. `where` is `true` unless said otherwise.
+    /// The autoscalers, or the workloads with their own autoscaler, to change. `where` defaults to `true`.
     pub targets: TargetsSpec,
-    /// The limit is multiplied by this. Default 2.
+    /// The factor for the limit. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 10)))]
     pub factor: Option<u32>,
     /// The limit is never set above this.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     pub ceiling: u32,
-    /// Changes objects whose labels and annotations reach their pods, although these pods start anew then.
+    /// Also changes objects whose labels and annotations propagate to their pods. The undo record restarts
+    /// these pods.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_restart: bool,
 }
 
-/// Let autoscalers go further.
+/// Raises the limit of autoscalers.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RaiseAutoscalerLimit {

@@ -13,8 +13,8 @@ use crate::rules::Faults;
 use crate::selector::TargetsSpec;
 use crate::value::whole;
 
-/// Batch size and concurrency of models go down; a value that is lower already stays. Give `batchSize`,
-/// `maxConcurrency` or both, or `percent` for both.
+/// Lowers the batch size and the concurrency of models. A lower value stays. Set `batchSize`,
+/// `maxConcurrency` or both, or set `percent` for both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-validations" = [
@@ -22,23 +22,23 @@ use crate::value::whole;
 ])))]
 #[serde(rename_all = "camelCase")]
 pub struct ReduceBatchSpec {
-    /// Which objects. `where` is `true` unless said otherwise.
+    /// The objects to change. `where` defaults to `true`.
     pub targets: TargetsSpec,
-    /// At most so many requests in one batch.
+    /// The maximum number of requests in one batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     pub batch_size: Option<u32>,
-    /// At most so many requests at once.
+    /// The maximum number of concurrent requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     pub max_concurrency: Option<u32>,
-    /// So many hundredths of what each is now, rounded down to at least 1.
+    /// Percentage of the current value, rounded down, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 99)))]
     pub percent: Option<u32>,
 }
 
-/// Let models work on less at once.
+/// Reduces the batch size and the concurrency of models.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ReduceBatch {
@@ -142,7 +142,7 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
                 (Number::Absent, Reduction::To { .. }) => to,
                 (Number::Absent, Reduction::Percent(_)) => {
                     let text = format!(
-                        "{} is not set, so a percentage of it is not known; give a number",
+                        "{} is not set, so a percentage of it cannot be computed; set a number",
                         slot.path
                     );
                     without_value = Some(refused(Reason::NoValue, text));

@@ -12,28 +12,29 @@ use crate::reason::Reason;
 use crate::rules::Faults;
 use crate::selector::TargetsSpec;
 
-/// The number of replicas is set.
+/// Sets the number of replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleSpec {
-    /// Which objects. `where` is `true` unless said otherwise.
+    /// The objects to change. `where` defaults to `true`.
     pub targets: TargetsSpec,
-    /// So many replicas.
+    /// The number of replicas.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100_000)))]
     pub replicas: u32,
-    /// Changes objects whose labels and annotations reach their pods, although these pods start anew then.
+    /// Also changes objects whose labels and annotations propagate to their pods. The undo record restarts
+    /// these pods.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_restart: bool,
 }
 
-/// Set the number of replicas.
+/// Sets the number of replicas.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Scale {
     /// Which objects.
     pub targets: Targets,
-    /// So many.
+    /// This many.
     pub replicas: i64,
     /// What our metadata may do to pods.
     pub pods: Pods,
@@ -71,12 +72,12 @@ impl Kind for Scale {
             ScaledBy::Autoscaler(who) => refused(
                 Reason::OwnedByAutoscaler,
                 format!(
-                    "{who} sets its replicas and would undo the change; raise the limit of {who} instead"
+                    "{who} sets its replicas and would overwrite the change; raise the limit of {who} instead"
                 ),
             ),
             ScaledBy::Unknown(why) => refused(
                 Reason::AutoscalerUnknown,
-                format!("whether an autoscaler sets its replicas is not known: {why}"),
+                format!("cannot tell whether an autoscaler sets its replicas: {why}"),
             ),
         }
     }

@@ -15,27 +15,27 @@ use crate::selector::{ObjectRef, TargetsSpec};
 /// The scheduler of every pod that does not name one.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 
-/// Workloads that use one scheduler use another one instead.
+/// Moves workloads from a broken scheduler to another one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SchedulerFallbackSpec {
-    /// Which objects. `where` is `!healthy` unless said otherwise.
+    /// The objects to change. `where` defaults to `!healthy`.
     pub targets: TargetsSpec,
-    /// The scheduler that is broken: only workloads that name it are changed.
+    /// The broken scheduler. Only workloads that name it are changed.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub from: String,
-    /// The scheduler that they use instead. Default `default-scheduler`.
+    /// The scheduler to use instead. Defaults to `default-scheduler`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 253)))]
     pub scheduler_name: Option<String>,
-    /// The workload that runs the broken scheduler: it is scaled to 0 first, and restored and available
-    /// again before the workloads go back.
+    /// The workload that runs the broken scheduler. It is scaled to 0 first. On withdrawal it is restored
+    /// first, and the other workloads wait until it is available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire: Option<ObjectRef>,
 }
 
-/// Let workloads be scheduled by another scheduler.
+/// Moves workloads to another scheduler.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SchedulerFallback {
@@ -53,7 +53,7 @@ impl SchedulerFallback {
     pub(super) fn parse(spec: &SchedulerFallbackSpec, field: &str, faults: &mut Faults) -> Option<Self> {
         let to = spec.scheduler_name.clone().unwrap_or_else(|| DEFAULT_SCHEDULER.to_owned());
         if to == spec.from {
-            faults.add(format!("{field}.from"), "the broken scheduler and schedulerName are the same");
+            faults.add(format!("{field}.from"), "schedulerName must differ from the broken scheduler");
             return None;
         }
         Some(Self {

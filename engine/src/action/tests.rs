@@ -115,7 +115,7 @@ fn the_first_ceiling_binds_however_often_a_limit_is_raised_again() {
     let Plan::Change(fields) = raise(2, 20).plan(&target, None) else { panic!("no change") };
     let known = journal(&target, fields);
     assert_eq!(known.loan().and_then(|loan| loan.ceiling), Some(8));
-    // Somebody raised it meanwhile, or it is applied again after it went back.
+    // Someone raised it in the meantime, or it is applied again after it was reverted.
     assert_eq!(reason(raise(2, 20).plan(&scaler(json!(8)), Some(&known))), "nothing to do");
     assert_eq!(changed(raise(2, 20).plan(&scaler(json!(6)), Some(&known))), [format!("{LIMIT}: 6 → 8")]);
     assert_eq!(changed(raise(10, 90).plan(&scaler(json!(4)), Some(&known))), [format!("{LIMIT}: 4 → 8")]);

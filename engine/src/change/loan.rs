@@ -10,20 +10,22 @@ use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::value::whole;
 
-/// Whether a change is applied again after it was put back. What a person has undone never is.
+/// Whether a change is applied again after it was reverted. A change that a person reverted is never applied
+/// again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Again {
     /// It is not.
     #[default]
     Never,
-    /// It was put back in a wave; it may be if the emergency comes back.
+    /// It was reverted in a wave, and may be applied again if the emergency returns.
     Possible,
-    /// It went back because another target of its step failed: it may be when a person lets that start anew.
+    /// It was reverted because another target of its step failed. It may be applied again after a person
+    /// pauses and resumes.
     AfterPause,
-    /// The emergency came back: it is if the step wants the object.
+    /// The emergency returned. It is applied again if the step still selects the object.
     IfMatching,
-    /// The withdrawal was taken back with it: it is.
+    /// It belongs to the wave that relapsed. It is applied again.
     Always,
 }
 
@@ -42,10 +44,11 @@ pub struct Loan {
     /// Intents that died because the object moved between read and write.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicts: u8,
-    /// The highest value that the first intent allowed, for an action that multiplies: it binds all later ones.
+    /// The highest value that the first intent allowed, for an action that multiplies. It binds all later
+    /// intents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<i64>,
-    /// Whether it is applied again after Firebreak has put it back.
+    /// Whether it is applied again after Firebreak has reverted it.
     #[serde(default, skip_serializing_if = "Again::is_never")]
     pub again: Again,
     /// When it was known to be applied.
@@ -60,11 +63,11 @@ pub struct Loan {
     /// The resourceVersion that the intended write carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<ResourceVersion>,
-    /// The fence that was set, or is about to be, so that no late request takes effect.
+    /// The fence that was set or is about to be set, so that no late request can take effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 128)))]
     pub fence: Option<String>,
-    /// The pods of the object get the change one after the other: those that are stuck are deleted.
+    /// The object updates its pods one at a time, so stuck pods are deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_order: bool,
     /// Pods that the release before deletes for this change. Read, and never written: each is an operation.
@@ -77,29 +80,29 @@ pub struct Loan {
     pub fields: Vec<FieldChange>,
 }
 
-/// One field of a change. Absent `before` or `after`: the field does not exist.
+/// One field of a change. If `before` or `after` is absent, the field does not exist.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FieldChange {
-    /// Where in the object.
+    /// The path of the field in the object.
     pub path: FieldPath,
-    /// The value that goes back.
+    /// The value before the change, which the revert restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-preserve-unknown-fields" = true)))]
     pub before: Option<Value>,
-    /// The value of the emergency.
+    /// The value that the change sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-preserve-unknown-fields" = true)))]
     pub after: Option<Value>,
-    /// The topmost map that the change makes; it goes when nothing else is in it.
+    /// The topmost map that the change creates. The revert removes it if nothing else is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<FieldPath>,
-    /// Who owned the field before, as `manager/operation`, several joined by commas.
+    /// The previous owner of the field, as `manager/operation`. Several owners are separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub owner: Option<String>,
-    /// Whose value stands now, once that is somebody else's: the field is ceded.
+    /// The owner of the current value, if it is someone else's. The field is then ceded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub ceded_to: Option<String>,
@@ -163,7 +166,7 @@ impl Change {
         self
     }
 
-    /// Whether it is applied again after Firebreak has put it back.
+    /// Whether it is applied again after Firebreak has reverted it.
     pub fn again(&self) -> Again {
         self.loan().map(|loan| loan.again).unwrap_or_default()
     }
@@ -256,7 +259,7 @@ impl Change {
         self.explain(None);
     }
 
-    /// What the first intent allows is the most that any later one may set.
+    /// The first intent sets the ceiling for all later ones.
     pub fn fix_ceiling(&mut self) {
         let Some(loan) = self.work.loan_mut() else { return };
         if loan.ceiling.is_none() {
@@ -275,7 +278,7 @@ impl Change {
         self.explain(None);
     }
 
-    /// The write that puts it back and carries `base` is about to be sent.
+    /// The write that reverts it and carries `base` is about to be sent.
     pub fn begin_return(&mut self, base: ResourceVersion, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
         if self.state != ChangeState::Reverting {
@@ -286,7 +289,7 @@ impl Change {
         self.sending(base, now);
     }
 
-    /// The record is off the object; what is left are traces.
+    /// The record is removed from the object. Only field ownership and the fence are left.
     pub fn record_is_gone(&mut self, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
         if loan.returned_at.is_none() {
@@ -308,14 +311,14 @@ impl Change {
         }
     }
 
-    /// The loan has ended: Ceded if any field is somebody else's, else Reverted.
+    /// The loan has ended: Ceded if any field is someone else's, otherwise Reverted.
     pub fn returned(&mut self) {
         let Some(loan) = self.work.loan_mut() else { return };
         let ceded: Vec<String> = loan
             .fields
             .iter()
             .filter_map(|field| {
-                field.ceded_to.as_ref().map(|owner| format!("{} is {owner}'s now", field.path))
+                field.ceded_to.as_ref().map(|owner| format!("{} now belongs to {owner}", field.path))
             })
             .collect();
         self.retry_at = None;
@@ -329,14 +332,14 @@ impl Change {
         }
     }
 
-    /// The loan has become permanent: its record is off the object.
+    /// The loan has become permanent, and its record is removed from the object.
     pub fn kept(&mut self, reason: Reason, why: &str) {
         let Some(loan) = self.work.loan_mut() else { return };
         loan.fence = None;
         self.stand(ChangeState::Kept, reason, why);
     }
 
-    /// The object is gone, and with it everything that was lent to it.
+    /// The object is gone, and its loan with it.
     pub fn object_gone(&mut self) {
         let Some(loan) = self.work.loan_mut() else { return };
         loan.fence = None;

@@ -1,5 +1,4 @@
-//! One change to one object: the plan before, the write-ahead journal during,
-//! and the row of the report after.
+//! One change to one object: the plan before, the write-ahead journal during, and the report row afterwards.
 //!
 //! ```text
 //!            intend            applied            begin_return         returned
@@ -26,35 +25,35 @@ pub(crate) use self::stored::read;
 use crate::id::{ChangeId, TargetId};
 use crate::reason::Reason;
 
-/// Where a change stands.
+/// The state of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ChangeState {
-    /// Would be done; nothing is (mode Observe).
+    /// Only planned, for example in mode Observe.
     Planned,
-    /// Recorded before it is sent; it may be sent at any moment.
+    /// Recorded, and about to be sent at any moment.
     Intended,
-    /// Sent, and the answer does not say whether it took effect.
+    /// Sent, but the reply does not say whether it took effect.
     Unclear,
     /// In force; the object carries the undo record.
     Applied,
     /// In force, and its step was verified.
     Verified,
-    /// Being put back.
+    /// It is being reverted.
     Reverting,
-    /// Put back exactly.
+    /// Reverted exactly.
     Reverted,
-    /// Somebody else's value stands, or the object is gone: theirs.
+    /// Someone else has changed the value, or the object is gone. It is theirs.
     Ceded,
     /// Made permanent by a person.
     Kept,
     /// Carried out. Only an operation is; it cannot be undone.
     Done,
-    /// Not done, for the reason given.
+    /// Not done; the reason says why.
     Skipped,
-    /// Tried and given up; no late request can take effect any more.
+    /// Tried and given up. No late request can take effect any more.
     Failed,
-    /// Nobody can tell whether it took effect; a person is needed.
+    /// It is not known whether it took effect. A person is needed.
     Held,
 }
 
@@ -73,29 +72,29 @@ pub struct Change {
     pub target: TargetId,
     /// Where the change stands.
     pub state: ChangeState,
-    /// How often it was applied anew after it was put back; the first time is 1.
+    /// The number of times it was applied. It is 1 until a reverted change is applied again.
     #[serde(default)]
     pub round: u8,
-    /// Sends that were refused or whose outcome stayed unknown, in this state.
+    /// Requests in this state that were rejected or whose outcome is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tries: u8,
-    /// When the object joined the step; the step's timeout counts from here.
+    /// When the object joined the step. The timeout of the step starts here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_at: Option<Timestamp>,
     /// When the newest intent was recorded, just before it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
-    /// Not tried again before.
+    /// When it may be retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
     /// What is done to the object.
     #[serde(flatten)]
     pub work: Work,
-    /// Why it stands so, in one word.
+    /// The reason for the state, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub reason: Option<Reason>,
-    /// The same for people.
+    /// The reason in plain words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: Option<String>,
@@ -108,7 +107,7 @@ pub enum Work {
     /// It does something that leaves no value to put back.
     // First, because it is known by a member that a loan does not have.
     Operation(Operation),
-    /// It changes fields and remembers how they go back.
+    /// It changes fields and remembers how to revert them.
     Loan(Loan),
 }
 
@@ -158,7 +157,7 @@ fn is_zero(number: &u8) -> bool {
 }
 
 impl Change {
-    /// A change that nothing has been done about yet.
+    /// A change that is only planned.
     fn new(id: ChangeId, step: &str, target: TargetId, work: Work) -> Self {
         Self {
             id,
@@ -253,7 +252,7 @@ impl Change {
         self.explain(Some((reason, message.into())));
     }
 
-    /// Says why it stands as it does, or that there is nothing to say.
+    /// Sets the reason for the state, or clears it.
     pub fn explain(&mut self, why: Option<(Reason, String)>) {
         (self.reason, self.message) = why.map(|(reason, message)| (reason, cut(&message, 1024))).unzip();
     }

@@ -32,7 +32,7 @@ pub(super) struct Needed {
 }
 
 impl Deciding<'_> {
-    /// Takes in the approvals that are new, and takes back those that are too old.
+    /// Records new approvals, and expires those that are too old.
     pub(super) fn hear_of_approvals(&mut self) {
         // A step whose status went with its policy for a while comes back without a plan, so that none
         // from before counts for it.
@@ -72,7 +72,7 @@ impl Deciding<'_> {
         let (type_, what) = if fits {
             ("Approved", "approved")
         } else {
-            ("ApprovalVoid", "another plan than the present one was approved")
+            ("ApprovalVoid", "the approval names a different plan")
         };
         self.happen(type_, &format!("step {}: {what} by {}", given.step, given.approved_by));
     }
@@ -136,7 +136,7 @@ impl Deciding<'_> {
                     self.end_approval(index, ApprovalState::Used);
                     self.happen(
                         "ApprovalUsed",
-                        &format!("step {}: carried out as {by} has approved", step.name),
+                        &format!("step {}: started with the approval by {by}", step.name),
                     );
                     return None;
                 }
@@ -221,15 +221,15 @@ impl Deciding<'_> {
             rule.reads().into_iter().find(|name| !self.assessment.values.contains_key(*name))
         {
             return Some(format!(
-                "signal {signal}, on which {reason} rests, is Unknown, so guardrails.suspectDetectorAbovePercent of \
-                 {most} cannot be compared: see first whether it is right"
+                "signal {signal}, which {reason} reads, is Unknown, so \
+                 guardrails.suspectDetectorAbovePercent of {most} cannot be checked. First verify the signal"
             ));
         }
         let (signal, sick, expected) =
             self.sick(rule).into_iter().find(|(_, sick, expected)| sick * 100 > most * expected)?;
         Some(format!(
-            "signal {signal}, on which {reason} rests, says that {sick} of {expected} are sick, which is more than \
-             guardrails.suspectDetectorAbovePercent of {most}: see first whether it is right"
+            "signal {signal}, which {reason} reads, reports {sick} of {expected} as sick, more than \
+             guardrails.suspectDetectorAbovePercent of {most}. First verify the signal"
         ))
     }
 
@@ -281,7 +281,7 @@ impl Deciding<'_> {
 
     /// Whether these fields are no longer those that a person has approved for the change.
     pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
-        // A later approval may stand in the place of the one that was used.
+        // A later approval may replace the one that was used.
         let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
         let is_required = |step: &Step| step.approval == StepApproval::Required;
         (has_approval || self.step(&change.step).is_some_and(is_required))

@@ -40,7 +40,7 @@ enum Start {
 pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
 /// How often they are listed when there is nothing to wait for.
 pub(super) const RELIST_IDLE: SignedDuration = SignedDuration::from_secs(10);
-/// Live reads take at most one in so many parts of the time.
+/// Live reads take at most this fraction of the time.
 const READS_SHARE: i32 = 10;
 /// Intents that one status write records.
 const BATCH: usize = 100;
@@ -154,7 +154,7 @@ impl Deciding<'_> {
         self.tend_pods(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
-            // What was put back too early is applied again though nothing else may join.
+            // An object that was reverted too early is applied again, although nothing else may join.
             Joining::Open | Joining::Closed => self.only_wanted_again(plans),
         };
         let asks = match self.permits.may_write() {
@@ -179,7 +179,11 @@ impl Deciding<'_> {
                 continue;
             }
             if !step.is_for(level) {
-                self.pending(&step.name, Reason::OtherSeverity, &format!("it is not for {level}"));
+                self.pending(
+                    &step.name,
+                    Reason::OtherSeverity,
+                    &format!("its severities do not include {level}"),
+                );
                 continue;
             }
             left += 1;
@@ -227,7 +231,7 @@ impl Deciding<'_> {
             self.pending(
                 &step.name,
                 Reason::JournalFull,
-                &format!("{STEPS} steps have begun; withdraw first"),
+                &format!("{STEPS} steps have started, which is the maximum; withdraw first"),
             );
             return Start::NotNow;
         }
@@ -244,12 +248,14 @@ impl Deciding<'_> {
         self.note(step, &plans);
         if plans.new_targets() == 0 {
             let (reason, text) = match (plans.matched, plans.refused.first()) {
-                (0, _) => (Reason::NoTargets, "no object matches its targets now".to_owned()),
+                (0, _) => (Reason::NoTargets, "no object matches its targets".to_owned()),
                 (_, Some(refused)) => (
                     Reason::NothingCanBeChanged,
                     format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
                 ),
-                (_, None) => (Reason::NothingToDo, "every matching object is so already".to_owned()),
+                (_, None) => {
+                    (Reason::NothingToDo, "every matching object already has these values".to_owned())
+                }
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
@@ -288,7 +294,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Why so many new changes are more than the guardrails allow; none if they are not.
+    /// Why this number of new changes exceeds the guardrails. None if it does not.
     pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
         let new = plans.new_targets();
         let present = self

@@ -165,8 +165,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Since when everything may go back: no rule has held for the quiet time and `recovery.when` is true,
-    /// or a wave is on its way. Then only a relapse turns it.
+    /// Since when the withdrawal may run: no rule has held for the quiet time and `recovery.when` is true, or
+    /// a wave is in progress. Then only a relapse stops it.
     fn recovered_since(&mut self, rules: &Rules) -> Option<Timestamp> {
         self.next.quiet_until = None;
         let withdrawal = self.next.withdrawal.as_ref().filter(|w| w.because == Because::Recovered);

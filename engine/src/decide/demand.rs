@@ -1,4 +1,4 @@
-//! A limit that was raised goes back when its autoscaler wants no more than before.
+//! A raised limit is reverted when its autoscaler wants no more than before.
 
 use jiff::Timestamp;
 
@@ -34,7 +34,7 @@ impl Deciding<'_> {
             None => return (Vec::new(), None),
             Some(ListingRead::Listed(_)) => {}
             Some(ListingRead::Refused { why } | ListingRead::Failed { why }) => {
-                let why = format!("step {}: what the autoscalers want is not known: {why}", step.name);
+                let why = format!("step {}: cannot tell what the autoscalers want: {why}", step.name);
                 return (Vec::new(), self.still_needed(step, &why, due));
             }
         }
@@ -53,11 +53,11 @@ impl Deciding<'_> {
                 Some(Demand::Wants(number)) if number <= before => wanted.push(change.id),
                 Some(Demand::Wants(number)) => {
                     waits.get_or_insert(format!(
-                        "{target}: the autoscaler wants {number} replicas, and {before} was its limit"
+                        "{target}: the autoscaler wants {number} replicas, and its old limit is {before}"
                     ));
                 }
                 Some(Demand::Unknown(why)) => {
-                    waits.get_or_insert(format!("{target}: what the autoscaler wants is not known: {why}"));
+                    waits.get_or_insert(format!("{target}: cannot tell what the autoscaler wants: {why}"));
                 }
             }
         }
@@ -72,7 +72,7 @@ impl Deciding<'_> {
         }
         Some(match self.look_at(&change.target)? {
             ObjectRead::Found(target) if target.demand == Demand::None => {
-                Demand::Unknown("it is not described by the step any more".to_owned())
+                Demand::Unknown("the targets of the step do not include it any more".to_owned())
             }
             ObjectRead::Found(target) => target.demand.clone(),
             ObjectRead::Gone => Demand::None,

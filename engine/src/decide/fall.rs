@@ -1,5 +1,5 @@
-//! Steps that go back while the response goes on: those that a lower severity does
-//! not list, and those that failed and say so.
+//! Steps that are reverted while the response continues: steps that do not list a lower severity, and failed
+//! steps with `onFailure: Revert`.
 
 use jiff::Timestamp;
 
@@ -64,7 +64,7 @@ impl Deciding<'_> {
         Some(self.next.relapsed_at.map_or(since, |relapsed| relapsed.max(since)))
     }
 
-    /// A step one of whose targets failed goes back at once if it says so.
+    /// A step with a failed target is reverted at once if it sets `onFailure: Revert`.
     pub(super) fn put_back_what_failed(&mut self) {
         for step in self.begun() {
             if step.on_failure != OnFailure::Revert || !self.has_failed(&step) {

@@ -2,15 +2,14 @@
 //! until it can be.
 //!
 //! # Flow
-//! Live read; record ours and value still ours: intent, then one guarded patch
-//! puts `before` back and drops the record; another value: the field is ceded
-//! and left alone. Once the record is off the object, a second write takes our
-//! traces off: field ownership goes back to its owners, the fence goes. A change
-//! stays Reverting until both are done.
+//! Read live. If the record and the value are still ours: record the intent, then one guarded patch restores
+//! `before` and drops the record. Any other value is ceded and left alone. Once the record is removed, a
+//! second write removes our traces: it hands field ownership back and removes the fence. A change stays
+//! Reverting until both are done.
 //!
 //! # Guarantees
-//! A value is put back only in a write that is guarded by the version of a read
-//! in which it was still ours. An object that cannot be read stays outstanding.
+//! A value is reverted only by a write that is guarded by the version of a read in which the value was still
+//! ours. An object that cannot be read stays outstanding.
 
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -97,7 +96,8 @@ impl Deciding<'_> {
             }
             if undo::record(object).is_err() {
                 let why = format!(
-                    "the undo record on it cannot be read; look at the annotation {}, then `{} --forget` drops it",
+                    "its undo record cannot be read; check the annotation {}, then drop it with `{} \
+                     --forget`",
                     undo::UNDO,
                     change.target.undo_command()
                 );
@@ -116,7 +116,7 @@ impl Deciding<'_> {
         self.take_traces_off(change, object, version);
     }
 
-    /// Whether the loan becomes permanent instead of going back.
+    /// Whether the loan becomes permanent instead of being reverted.
     fn is_kept(&self, change: &Change) -> bool {
         self.is_never_reverted(change) || self.next.closing == Some(Closing::Kept)
     }
@@ -140,8 +140,8 @@ impl Deciding<'_> {
         match patch {
             Ok(_) if self.is_record_only(change) => {
                 let stays = format!(
-                    "{}: nothing of it goes back, and its undo record stays, because without it its pods would \
-                     start anew; `{} --forget` drops it",
+                    "{}: none of its fields is reverted, and its undo record stays, because removing it \
+                     would restart the pods; `{} --forget` drops it",
                     change.target,
                     change.target.undo_command()
                 );
@@ -217,12 +217,12 @@ impl Deciding<'_> {
             _ if after(since, patience) <= self.now
                 && change.tries.max(change.conflicts()) >= ENOUGH_TRIES =>
             {
-                "somebody else writes the object all the time".to_owned()
+                "someone else keeps writing the object".to_owned()
             }
             _ => return false,
         };
         let what =
-            format!("{}: field ownership or the annotation {} stays: {why}", change.target, undo::FENCE);
+            format!("{}: field ownership or the annotation {} remains: {why}", change.target, undo::FENCE);
         self.happen("TracesLeft", &what);
         true
     }
@@ -234,12 +234,12 @@ impl Deciding<'_> {
             return;
         }
         if self.is_never_reverted(change) {
-            change.kept(Reason::RevertNever, "the step says revert: Never");
+            change.kept(Reason::RevertNever, "the step sets revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)
             && (undo::is_in_force(object, change.fields()) || self.is_kept_with_another(change))
         {
-            change.kept(Reason::KeptByPerson, "a person has made it permanent");
+            change.kept(Reason::KeptByPerson, "a person kept the changes");
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {
@@ -259,7 +259,7 @@ impl Deciding<'_> {
         change.fields().is_empty() && self.next.changes.iter().any(is_heir)
     }
 
-    /// What is kept goes on differing from what Flux would apply, so Flux must not come back by itself.
+    /// Kept values still differ from what Flux would apply, so Flux must stay paused.
     fn say_that_flux_stays_paused(&mut self, change: &Change) {
         if change.fields().iter().any(|field| is_pause(&field.path)) {
             let message = format!("{}: {}", change.target, gitops::ends_pause(&change.target));
@@ -276,7 +276,7 @@ fn leave_pause_to_heir(change: &mut Change, object: &Value) {
     }
 }
 
-/// The pause of Flux that a step which went back earlier has left to this loan.
+/// The pause of Flux that an earlier reverted step has left to this loan.
 fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
     let loan = undo::loan(object, &change.id, incident);
     let fields = loan.map(|loan| loan.fields).unwrap_or_default();
@@ -289,7 +289,7 @@ fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
 /// The server finds the old value invalid by now: the group is whoever's rule
 /// refused it. Without a field in the answer nothing tells the groups apart.
 pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
-    let rule = format!("the API server, which refused the old value ({why})");
+    let rule = format!("the API server, which rejected the old value ({why})");
     let names = |path: &str, cause: &str| {
         let plain: String =
             path.chars().filter(|c| !"[]=".contains(*c)).collect::<String>().replace('/', ".");

@@ -83,7 +83,7 @@ impl Deciding<'_> {
                 continue;
             }
             let full = format!(
-                "the journal is full ({number} changes, {} kB): the step must have fewer targets",
+                "the journal is full ({number} changes, {} kB): give the step fewer targets",
                 bytes / 1024
             );
             let mut refused = change.with_fields(Vec::new());

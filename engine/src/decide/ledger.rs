@@ -56,7 +56,7 @@ impl<'a> Deciding<'a> {
             // A share of what another step has reduced already would compound.
             fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
             if fields.is_empty() {
-                return Some(Plan::NothingToDo("another step has reduced it already".to_owned()));
+                return Some(Plan::NothingToDo("another step has already reduced it".to_owned()));
             }
         }
         take_over(&mut fields, &lent);
@@ -72,8 +72,8 @@ impl<'a> Deciding<'a> {
         let mut orphans = Vec::new();
         for (loan, holder) in foreign.into_iter().zip(holders) {
             let blocked = match holder? {
-                Holder::Open => "it is tried again when that is over".to_owned(),
-                Holder::Unknown(why) => format!("whether that is over is not known: {why}"),
+                Holder::Open => "Firebreak retries when that Incident ends".to_owned(),
+                Holder::Unknown(why) => format!("cannot tell whether that Incident has ended: {why}"),
                 Holder::Over { ended } if ended.contains(&loan.id) => continue,
                 // A rollback brings old annotations back and no labels: such a record is dead.
                 Holder::Gone | Holder::Over { .. } if !is_labelled(&target.object, loan) => continue,
@@ -97,7 +97,7 @@ impl<'a> Deciding<'a> {
             return Some(Err(Plan::Refused {
                 reason: Reason::OrphanedRecord,
                 message: format!(
-                    "Incident {} is gone and its change is still there; put it back with `{}`",
+                    "Incident {} no longer exists, but its change does; revert it with `{}`",
                     loan.incident,
                     target.id.undo_command()
                 ),
@@ -112,8 +112,8 @@ impl<'a> Deciding<'a> {
         self.or_ask(found, || Look::Own(OwnLook::Holder(incident.to_owned())))
     }
 
-    /// The fields that other steps of this Incident have lent and whose value still stands: what somebody
-    /// else has written since is theirs, and goes back to them.
+    /// The fields that other steps of this Incident have changed and whose value is still ours. A value that
+    /// someone else has written since is theirs, and is the one to restore.
     fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
         let ours = self.facts.incident.to_string();
         let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
@@ -131,8 +131,8 @@ impl<'a> Deciding<'a> {
             .collect()
     }
 
-    /// An earlier step all of whose fields a later one took over, and whose later one is back: its loan is
-    /// empty, so it ends, and may begin anew.
+    /// An earlier step whose fields a later step took over, and whose later step was reverted: its loan is
+    /// empty, so it ends, and may start again.
     pub(super) fn release_what_was_taken_over(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -167,8 +167,7 @@ impl<'a> Deciding<'a> {
         for loan in loans.iter().filter(|loan| loan.incident != ours) {
             let kept = |field: &FieldChange| change.fields().iter().any(|own| own.path == field.path);
             if loan.fields.iter().any(kept) {
-                let text =
-                    format!("{}: what Incident {} left behind is adopted", change.target, loan.incident);
+                let text = format!("{}: adopted the changes of Incident {}", change.target, loan.incident);
                 self.happen("Adopted", &text);
             }
         }
@@ -200,8 +199,8 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
     fields
 }
 
-/// The object as it would be had the gone Incident put everything back, so that a relative action does not
-/// multiply what was multiplied already.
+/// The object as if the missing Incident had reverted its changes, so that a relative action does not
+/// multiply a value that was already multiplied.
 fn as_before(target: &Target, adopted: &[FieldChange]) -> Target {
     let mut object = (*target.object).clone();
     for field in adopted {

@@ -168,7 +168,7 @@ impl<'a> Deciding<'a> {
             self.next.acknowledged_by.clone_from(&self.facts.intent.acknowledged_by);
             self.next.acknowledged_at = self.next.acknowledged_by.as_ref().map(|_| self.now);
             if let Some(by) = self.next.acknowledged_by.clone() {
-                self.happen("Acknowledged", &format!("{by} has taken it on"));
+                self.happen("Acknowledged", &format!("acknowledged by {by}"));
             }
         }
         if let PolicyFact::Usable { uid, name, generation, service_account, .. } = &self.facts.policy {
@@ -177,7 +177,10 @@ impl<'a> Deciding<'a> {
             match &old {
                 Some(old) if old.uid.is_empty() => self.happen(
                     "PolicyChosen",
-                    &format!("policy {name}: of the policies whose rules hold the most severe, then the first by name"),
+                    &format!(
+                        "chose policy {name}: among the policies whose rules hold, the most severe, \
+                        then the first by name"
+                    ),
                 ),
                 Some(old) if old.generation != *generation || old.uid != *uid => {
                     self.happen("PolicyChanged", &format!("policy {name} is now at generation {generation}"));

@@ -34,7 +34,7 @@ impl Deciding<'_> {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
             if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
-                return NextStep::Wait(format!("step {name} is being put back"));
+                return NextStep::Wait(format!("step {name} is being reverted"));
             }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
@@ -197,7 +197,7 @@ mod tests {
         let cases = [
             (Given::pinned(), "may start"),
             (Given::pinned().change("one", "a", ChangeState::Intended), "step one is being applied"),
-            (Given::pinned().change("one", "a", ChangeState::Reverting), "step one is being put back"),
+            (Given::pinned().change("one", "a", ChangeState::Reverting), "step one is being reverted"),
             (
                 Given::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
                 "step one is being verified",

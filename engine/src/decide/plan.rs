@@ -39,11 +39,11 @@ impl Plans {
         self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
     }
 
-    /// Says how many of them are changed in the place of what they own.
+    /// Reports how many of them are changed as owners of the targets.
     pub(super) fn in_place_of_others(&self) -> String {
         match self.changes.iter().filter(|(_, target)| !target.resolved_from.is_empty()).count() {
             0 => String::new(),
-            number => format!(", {number} of them in the place of what they own"),
+            number => format!(", {number} of them as owners of the targets"),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Deciding<'_> {
                     plans.stage_refused = Some((target.stage, skipped));
                 }
             }
-            // It was put back once, and that stays the last word on it.
+            // It was reverted once, which is final.
             Plan::Refused { reason, message }
                 if known.as_ref().is_some_and(|known| known.state == ChangeState::Reverted) =>
             {
@@ -231,7 +231,10 @@ impl Deciding<'_> {
                     undo::BadRecord::OfAnotherObject(_) => Reason::RecordOfAnotherObject,
                 };
                 let forget = format!("{} --forget", target.id.undo_command());
-                return refused(reason, format!("{}; look at it, then `{forget}` drops it", error.stable()));
+                return refused(
+                    reason,
+                    format!("{}; check it, then drop it with `{forget}`", error.stable()),
+                );
             }
         };
         let loans = record.map(|record| record.loans).unwrap_or_default();
@@ -260,7 +263,11 @@ impl Deciding<'_> {
         let mut planned = Vec::new();
         for step in self.ladder.clone() {
             if !step.is_for(level) {
-                self.pending(&step.name, Reason::OtherSeverity, &format!("it is not for {level}"));
+                self.pending(
+                    &step.name,
+                    Reason::OtherSeverity,
+                    &format!("its severities do not include {level}"),
+                );
                 continue;
             }
             let plans = match self.is_listing_due(&step.name, RELIST_IDLE) {

@@ -1,9 +1,9 @@
 //! Pods that are in the way of a change where one waits for the other.
 //!
 //! # Flow
-//! A pod that is not ready and does not have the template of now is deleted, and
-//! its controller makes it anew with that template. It is so while a change is in
-//! force, and for as long as its step's timeout once it was put back.
+//! A pod that is not ready and lacks the current template is deleted, and its controller creates it again
+//! with that template. This applies while a change is in force, and for the timeout of its step after it was
+//! reverted.
 //!
 //! # Guarantees
 //! A deletion is a guarded operation of its own: it stands in the journal before it
@@ -56,7 +56,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether it was put back so lately that its pods are still looked after.
+    /// Whether it was reverted so recently that its pods still need attention.
     fn is_just_back(&self, change: &Change) -> bool {
         change.state == ChangeState::Reverted && self.pods_are_tended_until(change) > Some(self.now)
     }
@@ -142,7 +142,7 @@ impl Deciding<'_> {
         if !new.is_empty() {
             let names = new.join(", ");
             let message = format!(
-                "{}: deletes pods that are not ready and would keep their old template: {names}",
+                "{}: deleting pods that are not ready and would keep their old template: {names}",
                 change.target
             );
             self.happen("PodsDeleted", &message);
@@ -167,8 +167,7 @@ impl Deciding<'_> {
             |deletion: &&Change| deletion.reason == Some(Reason::Refused) && is_among(deletion, stuck);
         let refused = self.next.on_behalf_of(change).find(is_refused)?;
         let (name, why) = (&refused.target.name, refused.message.as_ref()?);
-        let message =
-            format!("pod {name} would keep its old template for ever, and cannot be deleted: {why}");
+        let message = format!("pod {name} would keep its old template forever, and cannot be deleted: {why}");
         Some((Reason::CannotDeletePods, message))
     }
 
@@ -204,8 +203,8 @@ impl Deciding<'_> {
         self.lost_pod().map(Held::only_said)
     }
 
-    /// Whether pods with the template of the emergency are still in the way of what was put back. They are
-    /// waited for as long as the step's timeout, and no longer.
+    /// Whether pods with the emergency template still block the revert. They are awaited at most for the
+    /// timeout of the step.
     pub(super) fn waits_for_pods(&mut self) -> bool {
         let mut waits = false;
         for index in 0..self.next.changes.len() {

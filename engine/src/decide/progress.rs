@@ -1,4 +1,4 @@
-//! Where every step stands: derived from its changes, each time anew.
+//! The state of every step, derived from its changes each time.
 
 use super::Deciding;
 use super::course::StandingPlans;
@@ -69,7 +69,7 @@ impl Deciding<'_> {
             status.state = state;
         }
         self.next.steps = steps;
-        // A plan stands in the status while somebody is to read it: in Observe, and for an approval.
+        // A plan is in the status while someone needs to read it: in Observe, and for an approval.
         let all = self.permits.plans == StandingPlans::All;
         self.next.changes.retain(|change| {
             change.state != ChangeState::Planned || all || asks_about.as_ref() == Some(&change.step)

@@ -1,17 +1,16 @@
 //! The staged way back: first one object, then waves, each healthy before the next.
 //!
 //! # Flow
-//! Steps newest first. Within a step one object goes back, then `maxAtOnce` at a
-//! time. A wave is done when its objects have rolled out and are healthy; then
-//! the bare rules are watched for `between` (see `wave`). A rule that holds again,
-//! or a wave that does not get healthy, is a relapse (see `relapse`).
+//! The newest step first; within a step one object, then `maxAtOnce` at a time. A wave is done when its
+//! objects have rolled out and are healthy. Then the rules, without their `for`, are watched for `between`
+//! (see `wave`). A rule that holds again, or a wave that does not become healthy, is a relapse (see
+//! `relapse`).
 //!
 //! # Guarantees
-//! Many emergency changes are the reason why the signal looks well again, so no
-//! more than one wave is ever put back before its effect was seen. An object that
-//! cannot be put back holds up nothing but itself, and gets a wave of its own when
-//! it is tried again; neither does an autoscaler that still needs its higher limit
-//! (see `demand`).
+//! Often the signal looks healthy only because of the emergency changes, so at most one wave is reverted
+//! before its effect is visible. An object that cannot be reverted blocks only itself, and gets a wave of its
+//! own when it is retried. The same is true for an autoscaler that still needs its higher limit (see
+//! `demand`).
 
 use jiff::Timestamp;
 
@@ -28,7 +27,7 @@ use crate::rules::Step;
 
 /// How far a withdrawal in waves has come in this decision.
 pub(super) enum Progress {
-    /// Nothing is left that goes back by itself.
+    /// Nothing is left to revert automatically.
     Done,
     /// It goes on when something moves or at the next wake-up; what holds it.
     Waits(Findings),
@@ -61,7 +60,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Begun steps whose changes go back by themselves and of which some are still there, newest first.
+    /// Started steps that are reverted automatically and still have changes, newest first.
     pub(super) fn steps_that_go_back(&self, wanted: impl Fn(&Step) -> bool) -> Vec<Step> {
         let is_there = |step: &Step| self.next.changes_of(&step.name).any(|change| change.is_outstanding());
         let mut steps: Vec<Step> = self
@@ -74,7 +73,7 @@ impl Deciding<'_> {
         steps
     }
 
-    /// Whether changes are in force that go back only when a person says so.
+    /// Whether changes are in force that are reverted only on request.
     fn waits_for_a_person(&self) -> bool {
         self.begun().iter().any(|step| {
             step.revert == Revert::OnRequest
@@ -93,7 +92,7 @@ impl Deciding<'_> {
         findings
     }
 
-    /// One step further with these steps, newest first. `due` is since when they could go back.
+    /// Advances these steps, newest first. `due` is since when they could be reverted.
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
         self.take_left_traces_off(steps);
@@ -149,9 +148,10 @@ impl Deciding<'_> {
         }
         if self.next.withdrawal.is_none() {
             let text = match because {
-                Because::Recovered => "no rule has held for recovery.for: everything is put back, in waves",
+                Because::Recovered => "no rule has held for recovery.for: reverting all changes, in waves",
                 Because::SeverityFell => {
-                    "the severity has been lower for recovery.for: steps that are not for it are put back, in waves"
+                    "the severity has been lower for recovery.for: reverting the steps that do not list it, \
+                     in waves"
                 }
             };
             self.happen("WithdrawalStarted", text);
@@ -182,7 +182,7 @@ impl Deciding<'_> {
     }
 }
 
-/// Whether it could not be put back for now, so that nothing else waits for it.
+/// Whether it cannot be reverted for now, so that nothing else waits for it.
 pub(super) fn is_stuck(change: &Change) -> bool {
     matches!(change.reason, Some(Reason::CannotPutBack | Reason::CannotRead))
 }

@@ -1,8 +1,7 @@
-//! When a withdrawal has to be taken back: the emergency is not over.
+//! Detects a relapse: the emergency is not over.
 //!
-//! What was just put back is applied again, in a new round and within the
-//! bounds of the first. The quiet time before the next withdrawal doubles, and
-//! after `recovery.relapses` of them a person has to decide.
+//! The last wave is applied again, in a new round and within the bounds of the first. The quiet time before
+//! the next withdrawal doubles, and after `recovery.relapses` relapses a person must decide.
 
 use jiff::SignedDuration;
 
@@ -14,16 +13,17 @@ use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
 
-/// Why a withdrawal has to be taken back.
+/// Why this is a relapse.
 pub(super) enum Relapse {
-    /// A rule is true again, so everything that was put back may be needed.
+    /// A rule is True again, so every reverted change may be needed.
     Rule(String),
-    /// What went back does not get healthy, so it is needed itself.
+    /// The reverted objects do not become healthy, so their change is needed.
     NotHealthy(String),
 }
 
 impl Deciding<'_> {
-    /// The present wave is applied again; after a rule also what was put back before, if its step wants it.
+    /// The current wave is applied again. If a rule holds again, so are earlier reverted changes that their
+    /// step still selects.
     pub(super) fn relapse(&mut self, relapse: &Relapse) {
         let wave = self.next.withdrawal.take().map(|withdrawal| withdrawal.wave).unwrap_or_default();
         let (by_rule, why) = match relapse {
@@ -43,7 +43,7 @@ impl Deciding<'_> {
         self.count_relapse(why);
     }
 
-    /// The emergency came back for steps that were put back: they are applied again.
+    /// The emergency returned for steps that were reverted: they are applied again.
     pub(super) fn notice_rise(&mut self, level: Severity) {
         if self.next.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.because == Because::Recovered) {
             return;
@@ -62,24 +62,24 @@ impl Deciding<'_> {
         for change in self.next.changes.iter_mut().filter(|change| may_return(change) && is_going(change)) {
             change.set_again(Again::IfMatching);
         }
-        self.count_relapse("a rule holds again for steps that were put back");
+        self.count_relapse("a rule holds again for steps that were reverted");
     }
 
     fn count_relapse(&mut self, why: &str) {
         self.next.relapses = self.next.relapses.saturating_add(1);
         self.next.relapsed_at = Some(self.now);
         let number = self.next.relapses;
-        self.happen("Relapse", &format!("relapse {number}: {why}. What was put back is applied again"));
+        self.happen("Relapse", &format!("relapse {number}: {why}. The last wave is applied again"));
     }
 
-    /// How long no rule may hold before everything goes back: doubled with each relapse.
+    /// How long no rule may hold before the response is withdrawn. Defaults to 5m.
     pub(super) fn quiet_time(&self, rules: &Rules) -> SignedDuration {
         let doublings = u32::from(self.next.relapses.min(20));
         let length = rules.recovery.for_.saturating_mul(1 << doublings);
         length.min(SignedDuration::from_hours(24 * 365))
     }
 
-    /// Whether the last relapse was one too many: nothing is reverted automatically any more.
+    /// Whether there were too many relapses: nothing is reverted automatically any more.
     pub(super) fn relapses_are_used_up(&self) -> bool {
         self.next.relapses > 0
             && self.rules.is_some_and(|rules| self.next.relapses >= rules.recovery.relapses)

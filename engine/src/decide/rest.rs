@@ -1,9 +1,8 @@
 //! Not one write: a person has paused the response, or the brake is engaged.
 //!
 //! # Guarantees
-//! While it rests nothing is applied, nothing goes back by itself, no pod is
-//! deleted and no fence is set; live reads still tell what became of requests that
-//! were in flight. What a person asks to be put back goes back all the same.
+//! While it rests, nothing is applied or reverted automatically, no pod is deleted and no fence is set. Live
+//! reads still show the outcome of requests in flight. A revert that a person asks for continues.
 
 use jiff::SignedDuration;
 
@@ -52,7 +51,7 @@ impl Deciding<'_> {
                 );
                 Course::Rest(Held::new(Reason::Braked, &message))
             }
-            // Until it is read, what was braked stays so: nothing else has to be read in vain.
+            // Until it is read, a braked response stays braked, so that nothing else is read needlessly.
             None if self.was_held_by(&Reason::Braked) && !writes_nothing => {
                 self.facts.state.held.clone().map_or(course, Course::Rest)
             }
@@ -98,7 +97,7 @@ impl Deciding<'_> {
         findings
     }
 
-    /// After a rest the clocks of what is under way start anew, and after a pause so does what had failed.
+    /// After a rest, the clocks of work in progress restart, and after a pause failed changes are retried.
     pub(super) fn resume(&mut self) {
         if self.permits.withdraws() {
             return;
@@ -110,7 +109,7 @@ impl Deciding<'_> {
         if !self.permits.may_write() || !self.has_rested() {
             return;
         }
-        self.happen("Resumed", "the response goes on");
+        self.happen("Resumed", "the response continues");
         for change in self.next.changes.iter_mut().filter(|change| change.is_open_intent()) {
             change.tries = 0;
             change.joined_at = Some(self.now);
@@ -127,17 +126,17 @@ impl Deciding<'_> {
     }
 }
 
-/// What had failed is tried again, and with it what went back because of that.
+/// Failed changes are retried, and so are changes that were reverted because of the failure.
 fn start_anew(change: &mut Change) {
     match change.state {
         // Its values are in force without a record: they would be taken for those from before.
         ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
         ChangeState::Failed if change.round > 1 => {
-            change.stand(ChangeState::Reverted, Reason::Resumed, "it is tried again after a pause");
+            change.stand(ChangeState::Reverted, Reason::Resumed, "retried after a pause");
             change.set_again(Again::Always);
         }
         ChangeState::Failed => {
-            change.stand(ChangeState::Skipped, Reason::Resumed, "it is tried again after a pause");
+            change.stand(ChangeState::Skipped, Reason::Resumed, "retried after a pause");
         }
         ChangeState::Held => change.state = ChangeState::Unclear,
         ChangeState::Reverted if change.again() == Again::AfterPause => change.set_again(Again::IfMatching),

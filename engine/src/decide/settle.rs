@@ -42,8 +42,8 @@ const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 impl Deciding<'_> {
-    /// Settles everything that is under way, as far as this decision can: open
-    /// intents, and the traces of loans that somebody else has ended.
+    /// Settles everything in progress, as far as this decision can: open intents, and the traces of loans
+    /// that someone else has ended.
     pub(super) fn settle(&mut self) {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
@@ -115,7 +115,7 @@ impl Deciding<'_> {
                 self.met_a_conflict(change);
                 change.explain(Some((
                     Reason::Conflict,
-                    "somebody else wrote the object in between".to_owned(),
+                    "someone else changed the object in the meantime".to_owned(),
                 )));
             }
             Outcome::Throttled { after } => {
@@ -127,18 +127,19 @@ impl Deciding<'_> {
             Outcome::Unclear { why } => {
                 change.state = ChangeState::Unclear;
                 self.try_later(change, SignedDuration::ZERO);
-                let unknown = format!("the answer does not say whether it was applied: {why}");
+                let unknown = format!("the reply does not say whether the change was applied: {why}");
                 change.explain(Some((Reason::OutcomeUnknown, unknown)));
             }
         }
     }
 
-    /// The values are in force and the object does not say how to undo them. To
-    /// plan it anew would take them for the values from before.
+    /// The values are in force and the object does not say how to revert them. A new plan would mistake them
+    /// for the previous values.
     fn record_not_kept(&mut self, change: &mut Change) {
         let message = format!(
-            "the write was accepted, but something (a webhook?) removed the annotation {} that came with it. It is not \
-             put back by itself: the values from before are in status.changes of this Incident",
+            "the write was accepted, but something (a webhook?) removed the annotation {} from it. \
+             Firebreak does not revert this change: the previous values are in status.changes of this \
+             Incident",
             undo::UNDO
         );
         change.set_applied_at(self.now);
@@ -186,7 +187,7 @@ impl Deciding<'_> {
             return Some(last);
         }
         let Some(step) = self.step(&change.step) else {
-            return Some("its step cannot be read any more".to_owned());
+            return Some("its step can no longer be read".to_owned());
         };
         if self.is_overdue(change, step) {
             let limit = Period::from(step.timeout);
@@ -204,7 +205,7 @@ impl Deciding<'_> {
             ObjectRead::Refused { why } | ObjectRead::Failed { why } => {
                 change.explain(Some((
                     Reason::CannotRead,
-                    format!("whether it was applied cannot be read: {why}"),
+                    format!("cannot read whether it was applied: {why}"),
                 )));
                 change.retry_at = Some(after(self.now, backoff(change).max(SLOW_READ)));
                 return self.wake(change.retry_at);
@@ -262,8 +263,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Every older request is dead, so the change is planned anew on the object
-    /// as it is now.
+    /// Every older request is dead, so the change is planned again on the current object.
     fn intend_anew(&mut self, change: &mut Change, target: &Target) {
         let Some(step) = self.step(&change.step).cloned() else { return };
         let Some(plan) = self.consider(&step, target) else { return };
@@ -353,7 +353,7 @@ fn fence_on(target: &Target) -> Option<String> {
     undo::annotation(&target.object, undo::FENCE).map(|nonce| cut(nonce, 128))
 }
 
-/// The state of a change whose newest intent came to nothing: an earlier round was put back.
+/// The state of a change whose newest intent failed: an earlier round was reverted.
 fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
 }

@@ -92,7 +92,7 @@ impl Deciding<'_> {
         }
         self.next.mitigated_at.get_or_insert(now);
         self.step_status(&step.name).verified_at.get_or_insert(now);
-        self.happen("StepVerified", &format!("step {} helped: every check passed", step.name));
+        self.happen("StepVerified", &format!("step {} helped: all checks passed", step.name));
     }
 
     /// A verified check turned False: the step does not help any more.
@@ -110,7 +110,7 @@ impl Deciding<'_> {
         status.message = Some(cut(missing, 1024));
     }
 
-    /// What somebody else did to changed objects: their value is theirs at once.
+    /// What others did to changed objects: their value is theirs at once.
     pub(super) fn notice_drift(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -144,7 +144,7 @@ impl Deciding<'_> {
             if undo::loan(&target.object, &change.id, &self.facts.incident).is_none() {
                 self.happen(
                     "RecordGone",
-                    &format!("{} was put back or taken over by somebody else", change.target),
+                    &format!("{} was reverted or taken over by someone else", change.target),
                 );
                 self.put_back(&mut change, &target.object, &target.version);
             } else if undo::cede_changed(&target.object, change.fields_mut()) {
@@ -157,7 +157,11 @@ impl Deciding<'_> {
                     .collect();
                 self.happen(
                     "Ceded",
-                    &format!("{}: somebody else's value stands: {}", change.target, ceded.join(", ")),
+                    &format!(
+                        "{}: someone else has changed the value, which stays: {}",
+                        change.target,
+                        ceded.join(", ")
+                    ),
                 );
             } else {
                 self.amend(&mut change, &target);

@@ -1,5 +1,4 @@
-//! One wave of a withdrawal: what goes back now, whether it is healthy, and
-//! whether it may stay back.
+//! One wave of a withdrawal: what to revert now, whether it is healthy, and whether it may stay reverted.
 
 use jiff::Timestamp;
 
@@ -24,7 +23,7 @@ pub(super) enum Wave {
     Waits(Option<Held>),
     /// The next one may begin.
     Done,
-    /// It must be taken back.
+    /// It must be applied again.
     Relapsed(Relapse),
 }
 
@@ -39,9 +38,9 @@ pub(super) enum NextWave {
 /// Which changes may be in the next wave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Candidates {
-    /// Those that nothing has kept from going back yet.
+    /// Changes that nothing has blocked yet.
     Fresh,
-    /// One that could not be put back before and is to be tried again.
+    /// One that could not be reverted before and is to be retried.
     Stuck,
 }
 
@@ -113,7 +112,7 @@ impl Deciding<'_> {
         self.watch_rules(&step, healthy_at)
     }
 
-    /// What cannot be put back now holds up nothing: it gets a wave of its own later.
+    /// A change that cannot be reverted now blocks nothing: it gets a wave of its own later.
     fn leave_what_is_stuck(&mut self) {
         let stuck: Vec<ChangeId> = self
             .next
@@ -171,7 +170,7 @@ impl Deciding<'_> {
             withdrawal.healthy_at = Some(now);
         }
         let left = self.next.changes_of(&step.name).filter(|change| change.is_outstanding()).count();
-        let text = format!("step {}: {number} object(s) are back and healthy, {left} to go", step.name);
+        let text = format!("step {}: {number} object(s) are reverted and healthy, {left} to go", step.name);
         self.happen("WaveReturned", &text);
         now
     }
@@ -183,11 +182,15 @@ impl Deciding<'_> {
         let due = after(returned, patience);
         match why {
             Some(why) if due <= self.now => {
-                let why = format!("step {}: put back and not healthy: {why}", step.name);
+                let why = format!("step {}: reverted, but not healthy: {why}", step.name);
                 return Wave::Relapsed(Relapse::NotHealthy(why));
             }
             Some(why) => {
-                self.pending(&step.name, Reason::WaveNotHealthy, &format!("waits for what went back: {why}"));
+                self.pending(
+                    &step.name,
+                    Reason::WaveNotHealthy,
+                    &format!("waiting for the reverted objects: {why}"),
+                );
             }
             None => {}
         }
@@ -226,7 +229,7 @@ impl Deciding<'_> {
         self.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)
     }
 
-    /// Why what goes back is needed after all, however far its wave has come.
+    /// Why the wave is needed after all, at any stage.
     fn needed_again(&self, step: &Step) -> Option<String> {
         if let Some(level) = self.next.severity.filter(|level| self.severity_fell() && step.is_for(*level)) {
             return Some(format!("the severity is {level} again"));
@@ -274,7 +277,7 @@ impl Deciding<'_> {
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
         if let Some(before) = self.made_before(step).into_iter().find(|before| before.is_outstanding()) {
-            // No pod goes back to a scheduler that is not back itself.
+            // No pod returns to a scheduler that is not available yet.
             candidates.retain(|change| change.id == before.id);
         }
         let retry = candidates.iter().filter_map(|change| change.retry_at).min();
@@ -308,7 +311,7 @@ impl Deciding<'_> {
         };
         for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
             change.set_again(Again::Possible);
-            // It is tried anew, so it is not stuck until it is again.
+            // It is retried, so it is not stuck until it fails again.
             if is_stuck(change) {
                 change.explain(None);
             }

@@ -15,7 +15,7 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
-/// How long what must be put back is tried when the answer is no and the namespace goes away.
+/// How long a revert is retried when it is rejected while the namespace is being deleted.
 const LET_GO: SignedDuration = SignedDuration::from_secs(120);
 
 fn let_go(change: &mut Change, reason: Reason, why: &str) {
@@ -26,7 +26,7 @@ fn let_go(change: &mut Change, reason: Reason, why: &str) {
 }
 
 impl Deciding<'_> {
-    /// Puts everything back at once, then closes.
+    /// Reverts all changes at once, then closes.
     pub(super) fn withdraw(&mut self, closing: Closing) -> Findings {
         self.next.withdrawal = None;
         self.next.quiet_until = None;
@@ -35,10 +35,10 @@ impl Deciding<'_> {
             self.next.closing_since = Some(self.now);
             let person = self.facts.intent.person();
             let text = match closing {
-                Closing::Recovered => "everything is back".to_owned(),
-                Closing::Withdrawn => format!("withdrawn by {person}: everything is put back"),
+                Closing::Recovered => "all changes are reverted".to_owned(),
+                Closing::Withdrawn => format!("withdrawn by {person}: reverting all changes"),
                 Closing::Kept => format!("kept by {person}: the changes become permanent"),
-                Closing::Deleted => "the Incident is being deleted: everything is put back".to_owned(),
+                Closing::Deleted => "the Incident is being deleted: reverting all changes".to_owned(),
                 Closing::NotClassified => "no rule ever held: there is nothing to do".to_owned(),
                 Closing::Superseded => {
                     "the policy's claim names another Incident: this one closes".to_owned()
@@ -60,7 +60,8 @@ impl Deciding<'_> {
                 let_go(
                     &mut self.next.changes[index],
                     Reason::NamespaceGone,
-                    "the namespace of the Incident is being deleted and what was asked of the object was refused; the record stays on it",
+                    "the namespace of the Incident is being deleted, and the API server rejected the \
+                     revert; the record stays on the object",
                 );
             }
         }
@@ -115,14 +116,14 @@ impl Deciding<'_> {
         if !is_back {
             self.wake_in(RELIST_BUSY);
             self.wake(Some(late));
-            let message = format!("{} must be available before its pods go back to it", before.target);
+            let message = format!("{} must be available before the workloads return to it", before.target);
             self.not_done(&step.name, None, Reason::WaitsForScheduler, &message);
         }
         is_back
     }
 
-    /// Whether the rights to put the change back are gone for good: for long enough it was being closed, the
-    /// answer is no, and the namespace with the ServiceAccount is going away.
+    /// Whether the permissions to revert the change are gone for good: the Incident has been closing for long
+    /// enough, the revert is rejected, and the namespace with the ServiceAccount is being deleted.
     fn is_refused_for_good(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
         if !(change.is_outstanding() || change.fence().is_some()) || !self.was_refused(&change) {
@@ -152,7 +153,7 @@ impl Deciding<'_> {
         for change in
             self.next.changes.iter_mut().filter(|change| change.is_outstanding() || change.fence().is_some())
         {
-            let_go(change, Reason::Abandoned, "let go of by a person; the record stays on the object");
+            let_go(change, Reason::Abandoned, "abandoned by a person; the record stays on the object");
         }
         self.effects.clear();
         self.look.clear();

@@ -201,9 +201,9 @@ fn live<'a>(facts: &'a PolicyFacts, name: &str) -> Result<Option<&'a IncidentFac
     facts.reads.incidents.get(name).map(Option::as_ref).ok_or_else(|| PolicyLook::Incident(name.to_owned()))
 }
 
-/// The open Incident that has the first right to a claim that nobody has: one that had the claim of a policy of this
-/// name before that policy was made again, then the oldest that a person applied. One that was announced and never
-/// claimed has none: it closes.
+/// The open Incident that is first in line for a free claim: one that had the claim before a policy of this
+/// name was recreated, then the oldest that a person created. An Incident that was announced and never
+/// claimed has no right to it: it closes.
 fn next_in_line(facts: &PolicyFacts) -> Result<Fate<'_>, PolicyLook> {
     let mut line: Vec<&IncidentFact> = facts.open.iter().filter(|incident| incident.may_claim()).collect();
     line.sort_by_key(|incident| (!incident.had_claim, incident.created_at, incident.name.clone()));

@@ -20,10 +20,10 @@ macro_rules! reasons {
         pub enum PolicyReason { $($(#[$doc])* $variant,)+ }
 
         impl PolicyReason {
-            /// All of them, in the order in which they are documented.
+            /// All variants, in the order in which they are documented.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// As it stands in the API.
+            /// The name in the API.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
@@ -39,13 +39,13 @@ macro_rules! reasons {
 reasons! {
     /// Accepted: the policy can be used.
     Valid Nothing;
-    /// Accepted, Ready, Stalled: the policy has faults; the message names the field of each.
+    /// Accepted, Ready, Stalled: the policy has errors. The message names the field of each.
     Invalid Person;
     /// Authorized: nothing is missing.
     Allowed Nothing;
     /// Authorized, Ready, Stalled: the message lists what the ServiceAccount lacks.
     Forbidden Person;
-    /// Authorized: the API server has not been asked, or gave no answer.
+    /// Authorized: the API server has not been asked, or did not answer.
     NotAsked Itself;
     /// Ready: signals are read and rules evaluated.
     Watching Nothing;
@@ -55,15 +55,15 @@ reasons! {
     Suspended Nothing;
     /// Ready, Reconciling: signals cannot be read; the message names them.
     SignalUnknown Itself;
-    /// Ready, Stalled: the API server refuses the Incident that a rule asks for.
+    /// Ready, Stalled: the API server rejects the Incident that a rule calls for.
     CannotOpen Person;
     /// Ready, Stalled: a rule failed on live values.
     RuleError Person;
-    /// Ready: rules that held when a person ended an Incident open nothing until they were False once.
+    /// Ready: rules that held when a person ended an Incident open nothing until they have been False once.
     WaitingForFalse Nothing;
-    /// Ready: a rule holds, and `guardrails.cooldown` says how long after the last response one is opened.
+    /// Ready: a rule holds, but `guardrails.cooldown` has not passed since the last response.
     Cooldown Nothing;
-    /// Stalled, Reconciling: there is nothing to do for a person.
+    /// Stalled, Reconciling: no person needs to act.
     NoPersonNeeded Nothing;
 }
 
@@ -134,7 +134,7 @@ fn summary(
         return Summary::not_ready(PolicyReason::Forbidden, what);
     }
     if rules.is_some_and(|rules| rules.suspend) {
-        return Summary::ready(PolicyReason::Suspended, "suspended: it watches and opens nothing");
+        return Summary::ready(PolicyReason::Suspended, "suspended: the policy watches, but opens nothing");
     }
     let claimed = match next.claim() {
         Claim::Vacant => None,

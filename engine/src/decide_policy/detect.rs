@@ -126,8 +126,8 @@ fn cooldown(opening: &Opening, watch: &Watch<'_>, rules: &Rules) -> Option<(Time
     let (last, ended) = last_ended(watch.responses)?;
     let until = after(ended, rules.limits.cooldown);
     let why = format!(
-        "{} holds, and guardrails.cooldown is {} after the end of Incident {}: the next one opens at {}, if a rule holds \
-         then. One that a person applies need not wait",
+        "{} holds, but guardrails.cooldown of {} has not passed since the end of Incident {}. The next one \
+         opens at {}, if a rule holds then. To respond now, open one by hand",
         opening.reason,
         Period::from(rules.limits.cooldown),
         last.name,
@@ -150,10 +150,10 @@ fn why_not(
     }
     if !waiting_for.is_empty() {
         return Some(format!(
-            "an earlier response was ended by a person while {} held: it opens again after it was false once",
+            "a person ended the last response while {} held: it opens nothing until it has been False once",
             waiting_for.join(", ")
         ));
     }
     let clock = found.rules.iter().find(|rule| rule.truth == Verdict::True && !rule.holds)?;
-    Some(format!("{} is true but not yet for as long as it must be", clock.reason))
+    Some(format!("{} is True, but not for long enough yet", clock.reason))
 }

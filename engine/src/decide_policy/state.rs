@@ -12,33 +12,33 @@ use crate::response::RecentResponse;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyState {
-    /// The one Incident that may act for this policy.
+    /// The claim: the one Incident that may act for this policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_incident: Option<ActiveIncident>,
-    /// The newest responses, the last one last: what `guardrails.maxIncidents` and `guardrails.cooldown` go by.
+    /// The most recent responses, newest last. `guardrails.maxIncidents` and `guardrails.cooldown` use them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub recent_responses: Vec<RecentResponse>,
-    /// Reasons of rules that open nothing until they were False once.
+    /// Reasons of the rules that open nothing until they have been False once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set")))]
     pub waiting_for: Vec<String>,
-    /// How many of each signal there were before the trouble began.
+    /// The expected number of objects of each signal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["signal"])))]
     pub expected: Vec<Expected>,
-    /// What is read, as of the last change of a truth.
+    /// The readings of the signals when the truth of a rule last changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub signals: Vec<SignalStatus>,
-    /// The truth of the severity rules and since when.
+    /// The truth of the severity rules, and since when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub rules: Vec<RuleStatus>,
 }
 
-/// The claim of an Incident on its policy. One that the controller is about to
-/// create has a nonce, one that exists its uid.
+/// The claim of an Incident on its policy. It has a nonce before the controller creates the Incident, and the
+/// uid afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -46,7 +46,7 @@ pub struct ActiveIncident {
     /// The name of the Incident.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub name: String,
-    /// What the Incident's annotation must say for it to be the one that was claimed.
+    /// The value that the annotation of the Incident must have to match this claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
     pub nonce: Option<String>,
@@ -60,7 +60,7 @@ pub struct ActiveIncident {
     pub revoked: bool,
 }
 
-/// How many there should be of what a signal counts.
+/// The expected number of objects of a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +68,7 @@ pub struct Expected {
     /// The name of the signal.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 40)))]
     pub signal: String,
-    /// How many.
+    /// The expected number.
     pub value: i64,
 }
 

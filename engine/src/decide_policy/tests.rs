@@ -429,7 +429,7 @@ fn it_is_stalled_only_where_a_person_must_act() {
     let cases: [(&str, Edit, &str, Verdict, Verdict); 5] = [
         ("fine", |_| {}, "Watching", Verdict::False, Verdict::False),
         (
-            "rights are missing",
+            "permissions are missing",
             |facts| facts.access = Access::Lacking("patch".to_owned()),
             "Forbidden",
             Verdict::False,

@@ -17,58 +17,58 @@ pub enum ExpressionError {
     #[error("is nested more than {MAX_DEPTH} levels deep; make it simpler")]
     TooDeep,
     /// Name, and the names that exist.
-    #[error("there is no `{0}` here; there are: {1}")]
+    #[error("`{0}` does not exist here; use one of: {1}")]
     UnknownVariable(String, String),
     /// Call as it was written, and the calls that exist.
-    #[error("there is no function `{0}`; there are: {1}")]
+    #[error("the function `{0}` does not exist; use one of: {1}")]
     UnknownFunction(String, String),
     /// Name of the signal, and the declared names.
-    #[error("signals.{0} is not declared; declared are: {1}")]
+    #[error("signals.{0} is not declared; the policy declares: {1}")]
     UnknownSignal(String, String),
     /// Signal, field, and the fields that the signal has.
     #[error("signals.{0} has no field {1}; it has: {2}")]
     UnknownField(String, String, String),
     /// `signals` in another form than that of a field.
-    #[error("signals can only be read as signals.<name>.<field>; write the names out")]
+    #[error("signals can only be read as signals.<name>.<field>; write out the names")]
     NotAField,
     /// Signal and field that is used without a key.
     #[error("signals.{0}.{1} has one value per key; write signals.{0}.{1}[\"<key>\"]")]
     NeedsKey(String, String),
     /// Signal and field that is used with a key.
-    #[error("signals.{0}.{1} is one number; leave out what follows it")]
+    #[error("signals.{0}.{1} is a number; remove what follows it")]
     TakesNoKey(String, String),
     /// `has()` on signals.
-    #[error("has() does not work on signals; leave it out: a missing value is Unknown by itself")]
+    #[error("has() does not work on signals; remove it: a missing value is already Unknown")]
     HasOnSignals,
     /// Operator between integers.
-    #[error("`{0}` on Ints drops the rest; multiply instead, or convert both with double()")]
+    #[error("`{0}` on Ints truncates; multiply instead, or convert both with double()")]
     IntegerDivision(String),
     /// Operator or function, and the kinds that it is used on.
     #[error("`{0}` does not work on {1}; convert with int(), double() or string()")]
     Operands(String, String),
     /// Too many comprehensions inside each other.
-    #[error("has more than {MAX_NESTING} of all, exists, map and filter inside each other")]
+    #[error("nests more than {MAX_NESTING} of all, exists, map and filter")]
     TooManyNested,
     /// A comprehension over something that is computed.
-    #[error("all, exists, map and filter only work on a field or on a list that is written out")]
+    #[error("all, exists, map and filter only work on a field or on a literal list")]
     ComputedRange,
     /// Name of a comprehension's variable that hides another one.
-    #[error("the name `{0}` is taken; choose another one for the elements")]
+    #[error("the name `{0}` is already used; choose another one for the elements")]
     NameTaken(String),
     /// Number of elements.
     #[error("has a list of {0} elements, at most {MAX_ELEMENTS} are allowed")]
     TooManyElements(usize),
     /// `matches()` in a form that could be slow.
     #[error(
-        "matches() takes a literal pattern without {{}} and does not work inside all, exists, \
-         map and filter; use contains, startsWith or endsWith there"
+        "matches() needs a literal pattern without {{}}, and does not work inside all, exists, map and \
+         filter; use contains, startsWith or endsWith there"
     )]
     SlowPattern,
     /// The pattern of `matches()`.
     #[error("matches() cannot use the pattern {0:?}; correct it or make it simpler")]
     BadPattern(String),
     /// What it is instead of a Boolean.
-    #[error("must be a Boolean, is {0}")]
+    #[error("must be a Boolean, but is {0}")]
     NotBoolean(Kind),
     /// Number that all values were set to, and what happened.
     #[error("does not work when all signal values are {0}: {1}; guard that part")]

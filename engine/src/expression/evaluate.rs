@@ -136,7 +136,7 @@ impl Failure {
     fn explain(&self) -> String {
         use ExecutionError as E;
         let cel = match self {
-            Self::NotBoolean(kind) => return format!("must be a Boolean, is {kind}"),
+            Self::NotBoolean(kind) => return format!("must be a Boolean, but is {kind}"),
             Self::Cel(error) => error,
         };
         let kinds = |values: &[&Value]| {

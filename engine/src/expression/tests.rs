@@ -156,7 +156,7 @@ fn what_fails_for_another_reason_than_missing_data_is_a_rule_error() {
     for (source, why) in [
         ("object.spec.replicas + 'x' == 'x'", "`add` does not work on Int and String"),
         ("object.spec.replicas < object.spec.paused", "`<` does not work on Int and Boolean"),
-        ("object.spec.replicas", "must be a Boolean, is Int"),
+        ("object.spec.replicas", "must be a Boolean, but is Int"),
         ("object.spec.replicas / 0 == 1", "division by zero"),
         ("object.spec.images[0] == 'x'", "the list has no element with this index"),
         ("int(object.spec.paused) == 1", "`int` does not work on Boolean"),
@@ -189,7 +189,7 @@ fn healthy_is_three_valued_too() {
     for source in ["!healthy || object.spec.critical", "object.spec.critical || !healthy"] {
         assert_eq!(evaluate_where(source, &object, Some(Unknown)).verdict, True, "{source}");
     }
-    assert_eq!(object_refusal("!healthy"), "there is no `healthy` here; there are: object");
+    assert_eq!(object_refusal("!healthy"), "`healthy` does not exist here; use one of: object");
 }
 
 #[test]
@@ -273,10 +273,13 @@ fn reasons_do_not_show_values_of_the_object() {
 
 #[test]
 fn signals_are_only_read_as_declared_fields() {
-    const FORM: &str = "signals can only be read as signals.<name>.<field>; write the names out";
-    const HAS: &str = "has() does not work on signals; leave it out: a missing value is Unknown by itself";
+    const FORM: &str = "signals can only be read as signals.<name>.<field>; write out the names";
+    const HAS: &str = "has() does not work on signals; remove it: a missing value is already Unknown";
     for (source, why) in [
-        ("signals.gpuNode.ready == 0", "signals.gpuNode is not declared; declared are: gpuNodes, models"),
+        (
+            "signals.gpuNode.ready == 0",
+            "signals.gpuNode is not declared; the policy declares: gpuNodes, models",
+        ),
         ("signals.models.redy == 0", "signals.models has no field redy; it has: healthy, unhealthy"),
         ("signals == signals", FORM),
         ("signals.gpuNodes == {}", FORM),
@@ -297,24 +300,24 @@ fn signals_are_only_read_as_declared_fields() {
             "signals.gpuNodes.allocatable has one value per key; \
              write signals.gpuNodes.allocatable[\"<key>\"]",
         ),
-        ("signals.gpuNodes.ready.x == 0", "signals.gpuNodes.ready is one number; leave out what follows it"),
+        ("signals.gpuNodes.ready.x == 0", "signals.gpuNodes.ready is a number; remove what follows it"),
         (
             "signals.gpuNodes.ready.all(x, true)",
             "`all, exists, map or filter` does not work on Int; \
              convert with int(), double() or string()",
         ),
-        ("object.x == 1", "there is no `object` here; there are: signals"),
-        ("healthy", "there is no `healthy` here; there are: signals"),
-        (".signals.gpuNodes.ready == 0", "there is no `.signals` here; there are: signals"),
-        ("[1].all(signals, true)", "the name `signals` is taken; choose another one for the elements"),
-        ("[1].all(n, true) && n == 1", "there is no `n` here; there are: signals"),
-        ("[1].all(n, m == 1)", "there is no `m` here; there are: signals, n"),
+        ("object.x == 1", "`object` does not exist here; use one of: signals"),
+        ("healthy", "`healthy` does not exist here; use one of: signals"),
+        (".signals.gpuNodes.ready == 0", "`.signals` does not exist here; use one of: signals"),
+        ("[1].all(signals, true)", "the name `signals` is already used; choose another one for the elements"),
+        ("[1].all(n, true) && n == 1", "`n` does not exist here; use one of: signals"),
+        ("[1].all(n, m == 1)", "`m` does not exist here; use one of: signals, n"),
     ] {
         assert_eq!(refusal(source), why, "{source}");
     }
     assert_eq!(
         Condition::parse("signals.a.b == 1", &BTreeMap::new()).unwrap_err().to_string(),
-        "signals.a is not declared; declared are: none"
+        "signals.a is not declared; the policy declares: none"
     );
 }
 
@@ -336,9 +339,9 @@ fn integers_are_not_divided() {
         "[2].exists(two, signals.gpuNodes.ready / two == 1)",
         "dyn(signals.gpuNodes.ready) / dyn(2) == 1",
     ] {
-        assert!(refusal(source).contains("on Ints drops the rest"), "{source}");
+        assert!(refusal(source).contains("on Ints truncates"), "{source}");
     }
-    assert!(object_refusal("size(object.x) / 2 == 1").contains("on Ints drops the rest"));
+    assert!(object_refusal("size(object.x) / 2 == 1").contains("on Ints truncates"));
     let ratio = "double(signals.gpuNodes.ready) / 8.0 < 0.5 && signals.gpuNodes.readyRatio / 2.0 < 1.0";
     assert_eq!(evaluate(ratio).verdict, Unknown);
 }
@@ -374,10 +377,10 @@ fn the_answer_of_has_has_no_fields() {
 
 #[test]
 fn the_result_must_be_a_boolean() {
-    assert_eq!(refusal("signals.gpuNodes.ready"), "must be a Boolean, is Int");
-    assert_eq!(refusal("[signals.gpuNodes.ready][0]"), "must be a Boolean, is Int");
-    assert_eq!(refusal("null"), "must be a Boolean, is something else");
-    assert_eq!(object_refusal("size(object.spec.x)"), "must be a Boolean, is Int");
+    assert_eq!(refusal("signals.gpuNodes.ready"), "must be a Boolean, but is Int");
+    assert_eq!(refusal("[signals.gpuNodes.ready][0]"), "must be a Boolean, but is Int");
+    assert_eq!(refusal("null"), "must be a Boolean, but is something else");
+    assert_eq!(object_refusal("size(object.spec.x)"), "must be a Boolean, but is Int");
 }
 
 #[test]
@@ -415,7 +418,7 @@ fn syntax_errors_are_one_line_with_their_place() {
         ("signals.gpuNodes.?ready == 1", "is not CEL: line 1, column 17: unsupported syntax '.?'"),
         ("[1].all(1, true)", "is not CEL: line 1, column 9: argument must be a simple name"),
         ("has(object)", "is not CEL: line 1, column 5: invalid argument to has() macro"),
-        ("Thing{a: 1} == 1", "there is no `Thing` here; there are: signals"),
+        ("Thing{a: 1} == 1", "`Thing` does not exist here; use one of: signals"),
     ] {
         let refusal = refusal(source);
         assert!(refusal.starts_with(why), "{source}: {refusal}");
@@ -435,7 +438,7 @@ fn functions_that_do_not_exist_are_refused_with_those_that_do() {
         ("now() > 1", "now()"),
     ] {
         let refusal = refusal(source);
-        let why = format!("there is no function `{call}`; there are: size(_), int(_), ");
+        let why = format!("the function `{call}` does not exist; use one of: size(_), int(_), ");
         assert!(refusal.starts_with(&why), "{source}: {refusal}");
     }
 }
@@ -456,10 +459,9 @@ fn every_function_that_is_let_through_exists() {
 
 #[test]
 fn what_could_run_for_long_is_refused() {
-    const COMPUTED: &str =
-        "all, exists, map and filter only work on a field or on a list that is written out";
+    const COMPUTED: &str = "all, exists, map and filter only work on a field or on a literal list";
     let nested = "object.a.all(a, a.all(b, b.all(c, true)))";
-    assert!(object_refusal(nested).starts_with("has more than 2 of all, exists, map and filter"));
+    assert!(object_refusal(nested).starts_with("nests more than 2 of all, exists, map and filter"));
     for source in [
         "object.a.map(a, a).all(a, a)",
         "object.a.filter(a, a)[0].all(a, a)",
@@ -493,7 +495,7 @@ fn patterns_are_literal_short_to_compile_and_outside_of_loops() {
         "object.name.matches('(a{100}){100}')",
         "object.list.all(name, name.matches('a'))",
     ] {
-        assert!(object_refusal(source).starts_with("matches() takes a literal pattern"), "{source}");
+        assert!(object_refusal(source).starts_with("matches() needs a literal pattern"), "{source}");
     }
     assert!(object_refusal("object.name.matches('(')").starts_with("matches() cannot use"));
     let slow = format!("object.name.matches(r'{}')", r"\w".repeat(400));

@@ -33,7 +33,7 @@ pub enum Brake {
     /// They may.
     #[default]
     Off,
-    /// None may start another write; only what a person asks to be put back goes back.
+    /// No response may start another write, except a revert that a person asks for.
     Engaged {
         /// For people: that it is, or why it counts as engaged.
         why: String,

@@ -78,7 +78,7 @@ pub enum Demand {
     /// Nobody asked, or it has no autoscaler.
     #[default]
     None,
-    /// So many.
+    /// This many.
     Wants(i64),
     /// It cannot be read; for people.
     Unknown(String),
@@ -105,7 +105,7 @@ pub struct Slots {
     pub pins: Vec<String>,
     /// Roles for which the kind has no field, or for which this object has it in a form that must not be changed.
     pub obstacles: Vec<Obstacle>,
-    /// Labels and annotations of the object reach its pods, so every write of ours starts them anew.
+    /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::Severity;
 use crate::verdict::Verdict;
 
-/// Whether a signal is known, and what it said.
+/// Whether a signal is known, and its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -16,7 +16,7 @@ pub struct SignalStatus {
     pub name: String,
     /// Known or Unknown.
     pub state: SignalState,
-    /// Its values, or why there are none.
+    /// Its values, or the reason why there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub summary: String,
@@ -28,11 +28,11 @@ pub struct SignalStatus {
 pub enum SignalState {
     /// It has values.
     Known,
-    /// It has none, so nothing that needs it is true or false.
+    /// It has no values, so everything that reads it is Unknown.
     Unknown,
 }
 
-/// The truth of one severity rule and since when.
+/// The truth of one severity rule, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -42,21 +42,21 @@ pub struct RuleStatus {
     pub reason: String,
     /// Its level.
     pub level: Severity,
-    /// What `when` says now.
+    /// The current truth of `when`.
     pub truth: Verdict,
-    /// What it said when it was last known, and the clock since then; Unknown
-    /// stops the clock for a while.
+    /// The last known truth of `when`. Its clock starts in `since`. While `when` is Unknown, the clock stops
+    /// for a limited time.
     pub known: Verdict,
-    /// The start of the clock of `known`.
+    /// When `known` last changed: the start of its clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Since when it is Unknown.
+    /// Since when `when` has been Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_since: Option<Timestamp>,
-    /// Whether the rule holds: true for `for`, and not yet `until`.
+    /// Whether the rule holds: it has been True for `for`, and `until` has not been True since.
     #[serde(default)]
     pub holds: bool,
-    /// The numbers that it read, as of the last change of this status, or why it is Unknown.
+    /// The numbers that the rule read when this status last changed, or why it is Unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub evidence: String,

@@ -22,71 +22,71 @@ use crate::reason::{Reason, Stops};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentState {
-    /// How severe it is now; absent while no rule holds.
+    /// The current severity. Absent while no rule holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// The reason of the rule that says so.
+    /// The reason of the rule that sets the severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub severity_reason: Option<String>,
-    /// How severe it was at its worst.
+    /// The highest severity so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst_severity: Option<Severity>,
-    /// The policy whose response this is.
+    /// The policy that responds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySnapshot>,
     /// When the controller first saw the Incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
-    /// When the fault became visible: the start of the clock of the rule that opened it.
+    /// When the fault became visible: when the clock of the rule that opened the Incident started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detected_at: Option<Timestamp>,
-    /// When it first had a severity.
+    /// When the Incident first had a severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classified_at: Option<Timestamp>,
-    /// Whether a rule has held since it was opened.
+    /// Whether a rule has held since the Incident was opened.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rule_has_held: bool,
-    /// Who has acknowledged it.
+    /// The person who acknowledged the Incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub acknowledged_by: Option<String>,
-    /// When that was first seen.
+    /// When the controller first saw the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
-    /// When the first change was intended.
+    /// When the first change was recorded, just before it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_action_at: Option<Timestamp>,
     /// When a step was first verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mitigated_at: Option<Timestamp>,
-    /// When it was closed. Nothing happens after that.
+    /// When the Incident was closed. Nothing happens after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
-    /// The withdrawal in waves that is under way.
+    /// The withdrawal in waves that is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawal: Option<Withdrawal>,
-    /// How often a withdrawal was taken back because the changes were still needed.
+    /// The number of relapses: how often a wave was applied again because its changes were still needed.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 255)))]
     pub relapses: u8,
-    /// When the last of these was.
+    /// When the last relapse happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relapsed_at: Option<Timestamp>,
-    /// When everything goes back if no rule holds until then.
+    /// When the withdrawal starts, if no rule holds until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Timestamp>,
-    /// Why it was closed, or why it is being closed.
+    /// Why the Incident was closed or is being closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing: Option<Closing>,
-    /// Since when it is being closed.
+    /// Since when the Incident is being closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_since: Option<Timestamp>,
-    /// What is read, as of the last change of this status.
+    /// The readings of the signals when this status last changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub signals: Vec<SignalStatus>,
-    /// Why the severity is what it is.
+    /// The rules that determine the severity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub rules: Vec<RuleStatus>,
@@ -94,14 +94,14 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub steps: Vec<StepStatus>,
-    /// Plan, journal and report table in one.
+    /// The changes of this response: the plan before, the journal during, and the report afterwards.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::change::read")]
     #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
     pub changes: Vec<Change>,
     /// What holds the response: a person has to act, or a fact has to change. Absent while nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// What happened, the newest 100.
+    /// The newest 100 entries of the timeline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
     pub timeline: Vec<TimelineEntry>,
@@ -111,13 +111,13 @@ pub struct IncidentState {
 }
 
 impl IncidentState {
-    /// Whether anything may still have to be put back or unfenced, so that the
-    /// Incident must not disappear.
+    /// Whether anything may still have to be reverted or unfenced, so that the Incident must not be deleted
+    /// yet.
     pub fn owes_anything(&self) -> bool {
         self.changes.iter().any(|change| change.is_outstanding() || change.fence().is_some())
     }
 
-    /// Whether everything is being put back, in waves or at once.
+    /// Whether everything is being reverted, in waves or at once.
     pub fn is_withdrawing(&self) -> bool {
         self.closing.is_some()
             || self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.because == Because::Recovered)
@@ -163,42 +163,44 @@ fn is_zero(number: &u8) -> bool {
     *number == 0
 }
 
-/// A withdrawal in waves: first one object of a step, then more at once, each wave healthy before the next.
+/// A withdrawal in waves: one object of a step first, then more at once. Each wave must be healthy before the
+/// next one starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Withdrawal {
     /// Why it began.
     pub because: Because,
-    /// The step whose objects go back now.
+    /// The step that is being reverted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
     pub step: Option<String>,
-    /// Waves of this step so far, the present one included; a retired scheduler is none.
+    /// The number of waves of this step so far, including the current one. A retired scheduler is not
+    /// counted.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
     pub waves: u16,
-    /// The changes that go back now.
+    /// The changes of the current wave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 300)))]
     pub wave: Vec<ChangeId>,
-    /// Since when all objects of the wave are back and healthy.
+    /// Since when all objects of the wave have been reverted and healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_at: Option<Timestamp>,
 }
 
-/// Why changes go back in waves.
+/// Why changes are reverted in waves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Because {
     /// No rule has held for `recovery.for`.
     Recovered,
-    /// The severity has been lower for `recovery.for`, and the step is not for the lower one.
+    /// The severity has been lower for `recovery.for`, and the step does not list the lower level.
     SeverityFell,
 }
 
-/// The policy as it was when the response last looked at it. While the Incident has only chosen it and
-/// was never the one that it responds with, all but its name is empty.
+/// The policy as the response last saw it. If the Incident only chose the policy and never responded with it,
+/// only the name is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -211,7 +213,7 @@ pub struct PolicySnapshot {
     pub uid: String,
     /// Generation.
     pub generation: i64,
-    /// The ServiceAccount, pinned at the first effect.
+    /// The ServiceAccount, pinned at the first change.
     #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub service_account: String,
 }
@@ -264,20 +266,20 @@ pub struct Held {
     /// In one word.
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub reason: Reason,
-    /// For what, and what moves it on.
+    /// What the person must do, and the command for it.
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: String,
-    /// Whether new changes are stopped by it. When not, it is only said.
+    /// Whether it stops new changes. If false, it is only reported.
     #[serde(default)]
     pub stops: bool,
-    /// The step whose targets, when they were last listed, are the reason.
+    /// The step whose targets, as last listed, are the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 40)))]
     pub step: Option<String>,
 }
 
 impl Held {
-    /// Whether a person moves it on by approving the plan of its step.
+    /// Whether a person resolves it by approving the plan of its step.
     pub fn asks_for_approval(&self) -> bool {
         self.step.is_some() && self.reason.asks_for_approval()
     }
@@ -312,17 +314,17 @@ pub struct TimelineEntry {
     #[serde(rename = "type")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub type_: String,
-    /// What, for people.
+    /// What happened, for people.
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: String,
 }
 
-/// Where the report is.
+/// The location of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportStatus {
-    /// The ConfigMap with report.md; empty when it could not be written.
+    /// The ConfigMap with report.md. Empty if it could not be written.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 253)))]
     pub name: String,

@@ -1,4 +1,4 @@
-//! Where each step of a response stands.
+//! The state of each step of a response.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,30 +7,30 @@ use crate::change::{Change, ChangeState};
 use crate::policy::StepSpec;
 use crate::reason::Reason;
 
-/// Where a step stands.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StepState {
-    /// It has not begun; the reason says why.
+    /// It has not started; the reason says why.
     #[default]
     Pending,
-    /// It has not begun, and does not before a person approves its plan.
+    /// It has not started, and waits for a person to approve its plan.
     AwaitingApproval,
     /// Changes are being made.
     Applying,
-    /// All changes are made; not (or no longer) verified.
+    /// All changes are applied, but the step is not verified, or not any more.
     Applied,
     /// It helped.
     Verified,
     /// A target failed.
     Failed,
-    /// It is not for this severity, or not any more.
+    /// It does not list the current severity.
     Skipped,
     /// A person is needed.
     Held,
-    /// Being put back.
+    /// It is being reverted.
     Reverting,
-    /// Everything is put back.
+    /// All its changes have ended.
     Returned,
 }
 
@@ -44,20 +44,20 @@ pub struct StepStatus {
     pub name: String,
     /// Where it stands.
     pub state: StepState,
-    /// Why, in one word.
+    /// The reason, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 63)))]
     pub reason: Option<Reason>,
-    /// The same for people.
+    /// The reason in plain words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub message: Option<String>,
-    /// Its plan: what is approved by `spec.approvals`. It depends on the Incident, the step, its action and, for
-    /// every object, the fields with their values before and after.
+    /// The hash of its plan, which `spec.approvals` approves. It covers the Incident, the step, its action,
+    /// and the fields of every object with their values before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 71)))]
     pub plan_hash: Option<String>,
-    /// The approval in `spec.approvals`, as it was first seen.
+    /// The approval in `spec.approvals`, as the controller first saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalStatus>,
     /// What a person was asked to approve and has not answered yet.
@@ -66,20 +66,20 @@ pub struct StepStatus {
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it was first verified.
+    /// When the step was first verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// When everything was put back.
+    /// When all its changes had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// Since when the severity is one that the step is not for.
+    /// Since when the step does not list the current severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted_since: Option<Timestamp>,
     /// What became of its targets.
     #[serde(default)]
     pub targets: TargetCounts,
-    /// The step as it was when it began: it is finished, verified and put back
-    /// by this, whatever becomes of the policy.
+    /// The step as it was when it started. It is finished, verified and reverted by this definition, whatever
+    /// happens to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<StepSpec>,
 }
@@ -96,7 +96,7 @@ pub struct AskedApproval {
     pub objects: u32,
 }
 
-/// What became of an approval.
+/// The state of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -107,19 +107,19 @@ pub struct ApprovalStatus {
     /// Who approved it.
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub approved_by: String,
-    /// Since when it counts, and from when it expires.
+    /// When the approval was first seen. It expires some time after that.
     pub at: Timestamp,
     /// Where it stands.
     pub state: ApprovalState,
 }
 
-/// Where an approval stands.
+/// The state of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ApprovalState {
-    /// The step may begin.
+    /// The step may start.
     Valid,
-    /// The step has begun with it.
+    /// The step has started with this approval.
     Used,
     /// It was not used in time.
     Expired,
@@ -127,12 +127,12 @@ pub enum ApprovalState {
     Void,
 }
 
-/// What became of the targets of a step.
+/// The number of targets of a step, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TargetCounts {
-    /// Objects that the targets describe, those left alone included.
+    /// Objects that match the targets, including objects that are left alone.
     #[serde(default)]
     pub matched: u32,
     /// Objects that need no change.
@@ -141,7 +141,7 @@ pub struct TargetCounts {
     /// Changes that are or were in force.
     #[serde(default)]
     pub applied: u32,
-    /// Changes that were verified, and not taken back by a check that turned False.
+    /// Changes that were verified, and whose checks have not turned False since.
     #[serde(default)]
     pub verified: u32,
     /// Changes that were given up.
@@ -150,10 +150,10 @@ pub struct TargetCounts {
     /// Operations that were carried out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub done: u32,
-    /// Changes that were put back.
+    /// Changes that were reverted.
     #[serde(default)]
     pub reverted: u32,
-    /// Changes that somebody else has taken over.
+    /// Changes that were ceded to someone else.
     #[serde(default)]
     pub ceded: u32,
 }
@@ -163,7 +163,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Counts what became of the changes of a step.
+/// Counts the changes of a step by outcome.
 pub fn count<'a>(
     changes: impl Iterator<Item = &'a Change>,
     matched: u32,
@@ -171,7 +171,7 @@ pub fn count<'a>(
 ) -> TargetCounts {
     let mut counts = TargetCounts { matched, nothing_to_do, ..TargetCounts::default() };
     for change in changes {
-        // Of one that is on its way back or back, whether it had helped is still told.
+        // A change that is being reverted, or has been, still reports whether it had helped.
         let helped = match change.state {
             ChangeState::Reverting | ChangeState::Reverted => change.verified_at().is_some(),
             ChangeState::Planned

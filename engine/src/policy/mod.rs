@@ -1,7 +1,7 @@
 //! The policy as users write it: plain data, not yet checked.
 //!
-//! [`crate::rules::Rules`] is what it becomes. The bounds here end up in the
-//! schema of the CRD, so the API server refuses what is too long or too many.
+//! It is parsed into [`crate::rules::Rules`]. The bounds here become part of the CRD schema, so the API
+//! server rejects what is too long or too many.
 
 mod step;
 
@@ -17,7 +17,7 @@ pub use crate::selector::{
 };
 pub use crate::signal::{NodesSpec, ObjectsSpec, SignalSpec, WorkloadsSpec};
 
-/// How bad it is. `P0` is the worst.
+/// The severity level. `P0` is the most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Severity {
@@ -46,10 +46,10 @@ impl std::fmt::Display for Severity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
-    /// Open Incidents and publish the plan, change nothing.
+    /// Opens Incidents and publishes the plan, but changes nothing.
     #[default]
     Observe,
-    /// Carry the plan out.
+    /// Carries out the plan.
     Enforce,
 }
 
@@ -58,50 +58,51 @@ pub enum Mode {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySpec {
-    /// Start nothing, open nothing. What is in force stays until a person decides.
+    /// Opens no Incidents and starts no steps. Changes in force stay until a person decides.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-    /// Observe opens Incidents and publishes the plan but changes nothing; Enforce carries it out.
+    /// Observe opens Incidents and publishes the plan, but changes nothing. Enforce carries out the plan.
     #[serde(default)]
     pub mode: Mode,
-    /// The ServiceAccount of this namespace that reads every signal and makes every change.
+    /// The ServiceAccount in the namespace of the policy that reads every signal and makes every change.
     #[serde(default = "default_service_account")]
     #[cfg_attr(
         feature = "schema",
         schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))
     )]
     pub service_account_name: String,
-    /// What is watched. Each signal yields numbers for the expressions.
+    /// The signals to watch. Each signal provides numbers for the expressions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub signals: Vec<SignalSpec>,
-    /// When it is an emergency, and how severe. The first rule that holds counts, P0 first.
+    /// The rules that detect and classify an emergency. The first rule that holds sets the severity, P0
+    /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["reason"])))]
     pub severity: Vec<SeverityRuleSpec>,
-    /// When the emergency is over and everything is put back.
+    /// When the emergency is over and the changes are reverted.
     #[serde(default)]
     pub recovery: RecoverySpec,
-    /// What to do, in order: a step starts only if those before it did not help.
+    /// The steps of the response, in order. A step starts only if the steps before it did not help.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])))]
     pub steps: Vec<StepSpec>,
-    /// The limits of every response of this policy.
+    /// The limits for every response of this policy.
     #[serde(default)]
     pub guardrails: GuardrailsSpec,
 }
 
-/// The ServiceAccount that a policy uses unless it names another.
+/// The default ServiceAccount of a policy.
 pub fn default_service_account() -> String {
     "firebreak-responder".to_owned()
 }
 
-/// When it is an emergency of a level.
+/// A rule that detects an emergency of one level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SeverityRuleSpec {
-    /// How severe it is while the rule holds.
+    /// The severity while the rule holds.
     pub level: Severity,
     /// The name of the rule, in CamelCase.
     #[cfg_attr(
@@ -112,10 +113,10 @@ pub struct SeverityRuleSpec {
     /// CEL over `signals`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub when: String,
-    /// How long `when` must be true without a break before the rule holds.
+    /// How long `when` must be true without interruption before the rule holds.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "for")]
     pub for_: Option<Period>,
-    /// CEL over `signals`: once the rule holds, it holds until this is true.
+    /// CEL over `signals`. Once the rule holds, it keeps holding until this expression is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub until: Option<String>,
@@ -126,69 +127,73 @@ pub struct SeverityRuleSpec {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RecoverySpec {
-    /// How long no rule may hold before everything is put back. Default 5m.
+    /// How long no rule may hold before the response is withdrawn. Defaults to 5m.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "for")]
     pub for_: Option<Period>,
-    /// CEL over `signals` that must be true besides.
+    /// CEL over `signals` that must also be true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub when: Option<String>,
-    /// How many objects are put back at once after the first single one. Default 10.
+    /// The maximum number of objects that are reverted at once, after the first single one. Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
     pub max_at_once: Option<u32>,
-    /// How long the rules are watched after each wave that is healthy again, before the next. Default 60s.
+    /// How long the rules must stay quiet after each wave is healthy, before the next wave starts. Defaults
+    /// to 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between: Option<Period>,
-    /// How often a withdrawal may be taken back because a rule held again; then the response is Held. Default 2.
+    /// How many relapses are allowed. A relapse applies the last wave again because a rule holds again. After
+    /// that, the Incident is Held. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 10)))]
     pub relapses: Option<u8>,
 }
 
-/// Limits that stand whatever a step says.
+/// Limits that bind every step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct GuardrailsSpec {
-    /// Objects that one step may change. More needs a person's approval. Default 100.
+    /// The number of objects that one step may change without approval. Defaults to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 300)))]
     pub max_targets: Option<u32>,
-    /// The share of the objects in a step's scope that the step may change, rounded up to at least one.
-    /// The scope is what names, selector and namespaces describe, whatever `where` says. Default 100.
+    /// The percentage of the objects in the scope of a step that the step may change without approval,
+    /// rounded up to at least one object. The scope is defined by names, selector and namespaces, regardless
+    /// of `where`. Defaults to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub max_targets_percent: Option<u32>,
-    /// Responses that the policy may open by itself in a stretch of time. More are opened and Held. An
-    /// Incident keeps the place that it had when it was opened: one that is Held goes on when the guardrail
-    /// is raised, and not because time passes. Those that people apply are neither counted nor Held.
+    /// The number of responses that the policy may start automatically in a period. Further Incidents are
+    /// opened and Held. A Held Incident keeps its place in the count: it continues when the guardrail is
+    /// raised, not when time passes. Incidents that people create are neither counted nor Held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_incidents: Option<MaxIncidentsSpec>,
-    /// From the end of a response, whoever opened it, to the start of the next that the policy opens by
-    /// itself. People need not wait. Default 10m.
+    /// The minimum time between the end of any response and the start of the next automatic response. People
+    /// need not wait. Defaults to 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Period>,
-    /// From the start of one step to the start of the next. Default 0s.
+    /// The minimum time between the starts of two steps. Defaults to 0s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_step_interval: Option<Period>,
-    /// If a larger share of what the rule that holds reads looks sick, every step needs a person's approval:
-    /// it may be the detector that is sick. Default 0: off.
+    /// If more than this percentage of what the rule reads looks sick, every step needs approval, because the
+    /// detector itself may be at fault. Defaults to 0, which turns the check off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100)))]
     pub suspect_detector_above_percent: Option<u32>,
-    /// How long an approval counts, from when the Incident's status shows it until the step begins. Default 1h.
+    /// How long an unused approval is valid, from the time it appears in the status of the Incident. Defaults
+    /// to 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_valid_for: Option<Period>,
 }
 
-/// How many responses in how much time.
+/// A number of responses in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MaxIncidentsSpec {
-    /// So many. Default 3.
+    /// The number of responses. Defaults to 3.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 50)))]
     pub count: u32,
-    /// In this time. Default 1h.
+    /// The period. Defaults to 1h.
     pub per: Period,
 }

@@ -18,37 +18,37 @@ pub struct StepSpec {
         schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))
     )]
     pub name: String,
-    /// At which levels the step is for; without it at all.
+    /// The severity levels that the step is for. Defaults to all levels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 4), extend("x-kubernetes-list-type" = "set")))]
     pub severities: Vec<Severity>,
-    /// CEL over `signals`: the step starts only when this is true.
+    /// CEL over `signals`. The step starts only when this expression is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub when: Option<String>,
-    /// What is done. Exactly one member must be set.
+    /// The action of the step. Exactly one member must be set.
     pub action: ActionSpec,
-    /// Whether a person must approve the step's plan before anything of it is done, and every object that
-    /// joins it later. Default NotRequired.
+    /// Whether a person must approve the plan of the step before it starts, and every object that joins it
+    /// later. Defaults to NotRequired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<StepApproval>,
-    /// Per target, from when it joined until it is Applied or Failed. Default 5m.
+    /// How long one target may take to be applied, from the time it joined the step. Defaults to 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
-    /// New tries of a target that was answered 429 or failed. Default 3.
+    /// The number of retries of a target that failed or was answered with 429. Defaults to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 10)))]
     pub retries: Option<u8>,
-    /// For a step without verify: wait up to this long for recovery before the next step. Default 60s.
+    /// For a step without `verify`: how long to wait for recovery before the next step. Defaults to 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Period>,
-    /// What happens when a target failed.
+    /// What happens when a target fails. Defaults to Halt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
-    /// When the changes go back. Default OnRecovery, for schedulerFallback OnRequest.
+    /// When the changes are reverted. Defaults to OnRecovery; for schedulerFallback, to OnRequest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
-    /// How to tell that the step helped.
+    /// How to verify that the step helped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySpec>,
     /// Instead of its action the step rehearses an operation with this delivery. Only stories and proofs say so:
@@ -57,31 +57,31 @@ pub struct StepSpec {
     pub rehearse: Option<Delivery>,
 }
 
-/// Whether a person must approve a step's plan.
+/// Whether a person must approve the plan of a step. Defaults to NotRequired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StepApproval {
-    /// Only when a guardrail asks for it.
+    /// Approval is needed only if a guardrail requires it.
     #[default]
     NotRequired,
     /// Always.
     Required,
 }
 
-/// What happens when a target of a step failed.
+/// What happens when a target of a step fails. Defaults to Halt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnFailure {
-    /// The response is Held with StepFailed: a person decides.
+    /// The Incident is Held with StepFailed until a person decides.
     #[default]
     Halt,
-    /// The others stay changed, and the response goes on.
+    /// The other targets stay changed, and the response continues.
     Continue,
-    /// What the step has changed goes back at once, and the response goes on without it.
+    /// The other targets of the step are reverted at once, and the response continues without the step.
     Revert,
 }
 
-/// When the changes of a step go back.
+/// When the changes of a step are reverted. Defaults to OnRecovery; for schedulerFallback, to OnRequest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Revert {
@@ -89,19 +89,19 @@ pub enum Revert {
     OnRecovery,
     /// When a person withdraws the response.
     OnRequest,
-    /// Never: they become permanent and only the record of them goes.
+    /// Never. The changes become permanent, and only their records are dropped.
     Never,
 }
 
-/// How to tell that a step helped.
+/// How to verify that a step helped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct VerifySpec {
-    /// All checks must pass within this time of the last Applied. Default 5m.
+    /// How long the checks may take to pass after the last target was applied. Defaults to 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Period>,
-    /// What must be so.
+    /// The checks, all of which must pass.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 16)))]
     pub checks: Vec<CheckSpec>,
 }
@@ -114,7 +114,7 @@ pub struct VerifySpec {
 ])))]
 #[serde(rename_all = "camelCase")]
 pub struct CheckSpec {
-    /// The changed workloads finished rolling out.
+    /// The changed workloads have finished rolling out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutCheck>,
     /// An expression over `signals` is true.
@@ -122,7 +122,7 @@ pub struct CheckSpec {
     pub cel: Option<CelCheck>,
 }
 
-/// The changed workloads finished rolling out. It has no settings.
+/// The changed workloads have finished rolling out. This check has no settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolloutCheck {}

@@ -64,7 +64,7 @@ impl Faults {
         let mut seen = BTreeSet::new();
         for (at, name) in names.enumerate() {
             if !seen.insert(name) {
-                let problem = format!("\"{name}\" is there twice; give each its own {key}");
+                let problem = format!("\"{name}\" occurs twice; give each entry its own {key}");
                 self.add(format!("{list}[{at}].{key}"), problem);
             }
         }

@@ -39,7 +39,7 @@ pub struct Rules {
     pub signals: Vec<Signal>,
     /// The severity rules, the most severe first.
     pub severity: Vec<SeverityRule>,
-    /// When and how everything goes back.
+    /// When and how the response is withdrawn.
     pub recovery: Recovery,
     /// The ladder.
     pub steps: Vec<Step>,
@@ -47,7 +47,7 @@ pub struct Rules {
     pub limits: Limits,
 }
 
-/// When and how everything goes back.
+/// When and how the response is withdrawn.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Recovery {
@@ -55,15 +55,15 @@ pub struct Recovery {
     pub for_: SignedDuration,
     /// What must be true besides.
     pub when: Option<Condition>,
-    /// Objects that go back at once after the first single one.
+    /// Objects that are reverted at once, after the first single one.
     pub max_at_once: usize,
-    /// How long the rules are watched after each wave.
+    /// How long the rules must stay quiet after each wave.
     pub between: SignedDuration,
-    /// How often a withdrawal may be taken back.
+    /// How many relapses are allowed.
     pub relapses: u8,
 }
 
-/// Limits that stand whatever a step says.
+/// Limits that bind every step.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -71,13 +71,13 @@ pub struct Limits {
     pub max_targets: usize,
     /// The share of its scope that one step may change.
     pub max_targets_percent: usize,
-    /// Responses that the policy may open by itself...
+    /// Responses that the policy may start automatically...
     pub max_incidents: usize,
     /// ...in this time.
     pub max_incidents_per: SignedDuration,
     /// From the end of one automatic response to the start of the next.
     pub cooldown: SignedDuration,
-    /// From the start of one step to the start of the next.
+    /// The minimum time between the starts of two steps.
     pub min_step_interval: SignedDuration,
     /// Above this share of sick objects every step needs an approval; none: off.
     pub suspect_detector_above_percent: Option<u32>,
@@ -151,7 +151,7 @@ pub struct Step {
     pub verify: Option<Verify>,
     /// What becomes of the others when a target failed.
     pub on_failure: OnFailure,
-    /// When its changes go back.
+    /// When its changes are reverted.
     pub revert: Revert,
     /// As it was written.
     pub definition: StepSpec,
@@ -169,7 +169,7 @@ impl Step {
     }
 }
 
-/// How to tell that a step helped.
+/// How to verify that a step helped.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Verify {
@@ -182,7 +182,7 @@ pub struct Verify {
 /// One check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Check {
-    /// The changed workloads finished rolling out.
+    /// The changed workloads have finished rolling out.
     Rollout,
     /// An expression over signals is true.
     Cel(Condition),

@@ -15,7 +15,7 @@ use crate::one_of::one_of;
 use crate::selector::{LabelSelector, Namespaces};
 
 one_of! {
-    /// One thing that is watched. Exactly one kind of signal must be set.
+    /// A signal. Exactly one kind of signal must be set.
     written SignalSpec {
         /// The name in expressions: `signals.<name>.<field>`.
         #[cfg_attr(
@@ -23,7 +23,7 @@ one_of! {
             schemars(length(min = 1, max = 40), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))
         )]
         pub name: String,
-        /// How many there should be. Without it the number before the trouble began.
+        /// The expected number of objects. Defaults to the number before the emergency.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
         pub expect: Option<i64>,
@@ -33,7 +33,7 @@ one_of! {
     "kind of signal" {
         /// Nodes of the cluster.
         "nodes" nodes: Nodes(NodesSpec),
-        /// Objects of any kind, healthy or not.
+        /// Objects of any kind, counted by health.
         "objects" objects: Objects(ObjectsSpec),
         /// Workloads: objects that run replicas.
         "workloads" workloads: Workloads(WorkloadsSpec),

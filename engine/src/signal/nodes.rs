@@ -12,7 +12,7 @@ use crate::selector::{LabelSelector, Namespaces};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodesSpec {
-    /// Which nodes; without it all.
+    /// The nodes to select. Defaults to all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
@@ -56,6 +56,6 @@ impl Kind for Nodes {
     }
 
     fn unknown_when_empty(&self) -> Option<&'static str> {
-        Some("no node matches and none is expected; check the selector or set expect")
+        Some("no node matches and none is expected; check the selector, or set expect")
     }
 }

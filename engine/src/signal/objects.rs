@@ -7,7 +7,7 @@ use crate::expression::{ObjectCondition, ObjectScope, SignalShape};
 use crate::rules::Faults;
 use crate::selector::{LabelSelector, Namespaces, NamespacesSpec};
 
-/// Objects of one kind, and what makes one of them healthy.
+/// Objects of one kind, and the condition for one of them to be healthy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -15,7 +15,7 @@ pub struct ObjectsSpec {
     /// Group and version, such as `apps/v1`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub kind: String,
     /// Only objects with these labels.
@@ -25,10 +25,10 @@ pub struct ObjectsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 253))))]
     pub names: Vec<String>,
-    /// In which namespaces; without it in the policy's own.
+    /// The namespaces to select. Defaults to the namespace of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<NamespacesSpec>,
-    /// CEL over `object` that is true for a healthy one; without it as the kind's profile says.
+    /// CEL over `object` that is true if the object is healthy. Defaults to the profile of the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
     pub healthy: Option<String>,

@@ -7,7 +7,7 @@ use crate::expression::SignalShape;
 use crate::rules::Faults;
 use crate::selector::{LabelSelector, Namespaces, NamespacesSpec};
 
-/// Workloads of one kind, counted by their replicas as the kind's profile reads them.
+/// Workloads of one kind. The profile of the kind defines how their replicas are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -15,7 +15,7 @@ pub struct WorkloadsSpec {
     /// Group and version, such as `apps/v1`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 317)))]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub kind: String,
     /// Only objects with these labels.
@@ -25,7 +25,7 @@ pub struct WorkloadsSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 253))))]
     pub names: Vec<String>,
-    /// In which namespaces; without it in the policy's own.
+    /// The namespaces to select. Defaults to the namespace of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<NamespacesSpec>,
 }

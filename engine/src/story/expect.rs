@@ -124,11 +124,11 @@ impl Expect {
         let told = stage.why_not.as_deref().unwrap_or_default();
         let is_told = |text: &String| if text.is_empty() { told.is_empty() } else { told.contains(text) };
         if let Some(text) = self.policy_says.as_ref().filter(|text| !is_told(text)) {
-            wrong.push(format!("what the policy says is \"{told}\", not \"{text}\""));
+            wrong.push(format!("the policy says \"{told}\", not \"{text}\""));
         }
         let said = held.map(|held| held.message.as_str()).unwrap_or_default();
         if let Some(text) = self.says.as_ref().filter(|text| !said.contains(*text)) {
-            wrong.push(format!("what is said to a person is \"{said}\", without \"{text}\""));
+            wrong.push(format!("the message to a person is \"{said}\", without \"{text}\""));
         }
         wrong
     }

@@ -77,7 +77,7 @@ pub struct Moment {
     /// Readings: the fields of the signal's kind without `expected` and `missing`, or `Unknown`.
     #[serde(default)]
     pub signals: BTreeMap<String, Value>,
-    /// Objects by name: null deletes, anything else is merged into the object by somebody else.
+    /// Objects by name: null deletes; anything else is merged into the object, as by someone else.
     #[serde(default)]
     pub objects: BTreeMap<String, Value>,
     /// The namespaces that are annotated as exempt, from now on exactly these.

@@ -35,7 +35,7 @@ fn seen(object: &Value) -> Pods {
             let stuck = pods.iter().map(|(name, state)| {
                 let end = match state.as_str() {
                     Some("Terminating") => End::UnderWay,
-                    Some("Lost") => End::Overdue("its node does not say that it has ended".to_owned()),
+                    Some("Lost") => End::Overdue("its node does not report that it has ended".to_owned()),
                     Some(_) | None => End::NotAsked,
                 };
                 StuckPod { name: name.clone(), uid: uid(name), end }

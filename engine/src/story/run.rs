@@ -137,7 +137,7 @@ impl Stage {
             }
             Err(faults) if !self.may_be_refused => {
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                return Err(format!("the policy is refused: {}", faults.join("; ")));
+                return Err(format!("the policy is rejected: {}", faults.join("; ")));
             }
             Err(faults) => {
                 self.refused = faults.into_iter().map(|fault| fault.field).collect();
@@ -281,7 +281,7 @@ impl Stage {
                 return Ok(wake);
             }
         }
-        Err("it never comes to rest".to_owned())
+        Err("it never settles".to_owned())
     }
 
     fn happens(&mut self, moment: &Moment) -> Result<(), String> {

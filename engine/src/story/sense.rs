@@ -18,15 +18,15 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Checks what does not depend on how the story goes.
 pub(super) fn check(story: &Story) -> Result<(), String> {
     if story.then.iter().all(|moment| moment.expect == Expect::default()) {
-        return Err("it expects nothing, so it proves nothing; give a moment an `expect`".to_owned());
+        return Err("it expects nothing, so it proves nothing; add an `expect` to a moment".to_owned());
     }
     for pair in story.then.windows(2) {
         if pair[1].at.length() < pair[0].at.length() {
-            return Err(format!("the moment {} stands after {}; put them in order", pair[1].at, pair[0].at));
+            return Err(format!("the moment {} comes after {}; sort the moments", pair[1].at, pair[0].at));
         }
     }
     if let Some(late) = story.then.iter().find(|moment| moment.at.length() > LONGEST) {
-        return Err(format!("the moment {} is too late; a story lasts at most 7 days", late.at));
+        return Err(format!("the moment {} is too late; a story covers at most 7 days", late.at));
     }
     let objects = || story.then.iter().flat_map(|moment| &moment.objects);
     let pods = objects().filter_map(|(_, object)| object.pointer("/status/stuckPods")?.as_object());
@@ -57,10 +57,10 @@ pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<
     for key in ["apiVersion", "kind"] {
         let is_text = object[key].as_str().is_some_and(|text| !text.is_empty());
         if !is_text {
-            return Err(format!("object {name} has no {key}; say it there, or for all objects in `object`"));
+            return Err(format!("object {name} has no {key}; set it there, or for all objects in `object`"));
         }
         if old.is_some_and(|old| old[key] != object[key]) {
-            return Err(format!("object {name} changes its {key}, which no object can"));
+            return Err(format!("object {name} changes its {key}, which is immutable"));
         }
     }
     let metadata = &object["metadata"];
@@ -68,17 +68,17 @@ pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<
         value.is_null() || value.as_object().is_some_and(|map| map.values().all(Value::is_string))
     };
     if !(metadata.is_null() || metadata.is_object()) {
-        return Err(format!("the metadata of object {name} is no mapping"));
+        return Err(format!("the metadata of object {name} is not a mapping"));
     }
     for key in ["labels", "annotations"] {
         if !texts(&metadata[key]) {
             return Err(format!(
-                "metadata.{key} of object {name} is no mapping of texts; put them in quotes"
+                "metadata.{key} of object {name} is not a mapping of strings; quote the values"
             ));
         }
     }
     if !(metadata["namespace"].is_null() || metadata["namespace"].is_string()) {
-        return Err(format!("metadata.namespace of object {name} is no text"));
+        return Err(format!("metadata.namespace of object {name} is not a string"));
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> R
     let mut values = BTreeMap::new();
     for (name, value) in fields {
         if SignalShape::ADDED.contains(&name.as_str()) {
-            return Err(format!("{signal}.{name} is added by the engine; leave it out"));
+            return Err(format!("{signal}.{name} is derived by the engine; remove it"));
         }
         let kind = match shape {
             None => None,
@@ -170,21 +170,24 @@ mod tests {
         assert_eq!(why(json!({})), "", "a whole number is a ratio too");
         let table = [
             (json!({"/then/1": {"expect": null}}), "it expects nothing"),
-            (json!({"/then/0": {"at": "1m"}}), "the moment 10s stands after 1m; put them in order"),
-            (json!({"/then/1": {"at": "169h"}}), "the moment 169h is too late; a story lasts at most 7 days"),
+            (json!({"/then/0": {"at": "1m"}}), "the moment 10s comes after 1m; sort the moments"),
+            (
+                json!({"/then/1": {"at": "169h"}}),
+                "the moment 169h is too late; a story covers at most 7 days",
+            ),
             (json!({"/then/1/expect": {"changes": {"chta": "None"}}}), "at 10s: chta is expected, but no"),
             (json!({"/then/1/expect": {"lent": {"a/chta": {}}}}), "at 10s: chta is expected"),
             (json!({"/then/1/expect": {"objects": {"chat": {"spec.x": 1}}}}), "at 10s: spec.x: "),
             (json!({"/then/0/signals": {"nods": "Unknown"}}), "has no signal nods; it has nodes"),
             (json!({"/then/0/signals/nodes": {"raedy": 3}}), "has no field raedy; it has allocatable, disk"),
-            (json!({"/then/0/signals/nodes": {"expected": 3}}), "nodes.expected is added by the engine"),
+            (json!({"/then/0/signals/nodes": {"expected": 3}}), "nodes.expected is derived by the engine"),
             (json!({"/then/0/signals/nodes": {"total": 0.5}}), "nodes.total: 0.5 is not a whole number"),
             (json!({"/then/0/signals/nodes": {"total": {"a": 1}}}), "is not a whole number"),
             (json!({"/then/0/signals/nodes": {"readyRatio": "a"}}), "\"a\" is not a number"),
             (json!({"/then/0/signals/nodes": {"allocatable": 8}}), "8 is not a mapping"),
             (
                 json!({"/policy/severity/0": {"when": "signals.x.y == 1"}}),
-                "the policy is refused: spec.severity",
+                "the policy is rejected: spec.severity",
             ),
         ];
         for (difference, expected) in table {
@@ -196,10 +199,10 @@ mod tests {
     #[test]
     fn an_object_is_one_that_a_server_could_have() {
         let table = [
-            (json!({"/object": {"kind": null}}), "object chat has no kind; say it there, or for all objects"),
+            (json!({"/object": {"kind": null}}), "object chat has no kind; set it there, or for all objects"),
             (json!({"/then/0/objects": {"chat": 3}}), "object chat has no apiVersion"),
-            (json!({"/then/0/objects/chat": {"metadata": 3}}), "metadata of object chat is no mapping"),
-            (json!({"/then/0/objects/chat": {"metadata": {"labels": {"a": true}}}}), "put them in quotes"),
+            (json!({"/then/0/objects/chat": {"metadata": 3}}), "metadata of object chat is not a mapping"),
+            (json!({"/then/0/objects/chat": {"metadata": {"labels": {"a": true}}}}), "quote the values"),
             (json!({"/then/0/objects/chat": {"metadata": {"namespace": 1}}}), "namespace of object chat"),
             (
                 json!({"/then/1": {"objects": {"chat": {"kind": "Job"}}}}),

@@ -63,7 +63,7 @@ impl Server {
         Answer::Ok(self.commit(name, &old, new, manager))
     }
 
-    /// An unguarded write by somebody else.
+    /// An unguarded write by someone else.
     pub fn edit(&mut self, name: &str, manager: &str, change: impl FnOnce(&mut Value)) {
         let Some(old) = self.objects.get(name).cloned() else { return };
         let mut new = (*old).clone();

@@ -295,7 +295,7 @@ impl World {
         found.filter(|object| object["metadata"]["uid"] == target.uid.as_str())
     }
 
-    /// Records a decision. False: somebody else recorded something in between.
+    /// Records a decision. Returns false if someone else recorded something in between.
     pub fn record(&mut self, controller: &mut Controller, decision: &Decision) -> bool {
         if decision.next == self.recorded[controller.view] {
             return true; // equal: skipped
@@ -397,8 +397,8 @@ impl World {
         Ok((decision, again))
     }
 
-    /// The same facts a second time must not lead to a write, and must not ask
-    /// to be woken at once for ever.
+    /// The same facts a second time must not cause a write, and must not request an immediate wake-up
+    /// forever.
     fn check_calm(&mut self, controller: &mut Controller, first: &Decision) -> Result<(), String> {
         let mut twin = Controller {
             view: self.recorded.len() - 1,

@@ -1,4 +1,4 @@
-//! What became of lent fields: still ours, somebody else's, or impossible to put back.
+//! The state of changed fields: still ours, someone else's, or impossible to revert.
 
 use std::borrow::Cow;
 
@@ -37,8 +37,8 @@ pub fn is_in_force(object: &Value, fields: &[FieldChange]) -> bool {
         && ours.all(|field| same(&field.path, field.path.read(object).as_deref(), field.after.as_ref()))
 }
 
-/// Marks the fields whose value is somebody else's now, whole groups at a
-/// time, and names who owns them. Returns whether any was marked newly.
+/// Marks the fields whose value is now someone else's, whole groups at a time, and names their owners.
+/// Returns whether any field was newly marked.
 pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
     let lost: Vec<(String, String)> = fields
         .iter()
@@ -48,10 +48,10 @@ pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
     cede_groups(fields, &lost)
 }
 
-/// With the record gone: fields that are not back at `before` are somebody else's.
+/// The record is gone: fields that are not at `before` are someone else's.
 pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     let taker = |path| match ownership::is_from_us(object, path) {
-        true => "whoever took the record off".to_owned(),
+        true => "whoever removed the record".to_owned(),
         false => ownership::writer(object, path),
     };
     let lost: Vec<(String, String)> = fields
@@ -62,8 +62,7 @@ pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     cede_groups(fields, &lost)
 }
 
-/// Marks the fields that cannot go back because what they were in is gone, such
-/// as a container.
+/// Marks the fields that cannot be reverted because their parent is gone, such as a container.
 pub fn cede_misfits(object: &Value, fields: &mut [FieldChange]) -> bool {
     let mut scratch = object.clone();
     let mut lost = Vec::new();

@@ -38,7 +38,7 @@ pub struct UndoRecord {
     pub loans: Vec<Loan>,
 }
 
-/// What one change lent, and to whom it goes back.
+/// The fields of one change, and their previous owners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loan {
@@ -65,7 +65,7 @@ pub enum BadRecord {
     /// It is not what we write.
     #[error("the annotation {UNDO} does not parse ({0})")]
     Unreadable(String),
-    /// Somebody copied it here.
+    /// Someone copied it here.
     #[error("the annotation {UNDO} belongs to another object (uid {0})")]
     OfAnotherObject(String),
 }

@@ -117,8 +117,8 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that ends a loan three-way: fields whose value is somebody else's now,
-/// or that do not fit any more, are ceded and left alone, the others go back.
+/// The patch that ends a loan, three-way: fields whose value is someone else's, or that no longer fit, are
+/// ceded and left alone; the others are reverted.
 ///
 /// # Errors
 /// The object has no version.
@@ -187,9 +187,9 @@ pub fn fence_patch(object: &Value, nonce: &str) -> Result<GuardedPatch, Unwritab
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that takes off what is left when the record is gone: the fence, our field ownership, and the
-/// label of the Incident with the uid `labelled`, which whoever took the record off may have left (`kubectl
-/// rollout undo` replaces annotations only). None if there is nothing of it.
+/// The patch that removes what is left when the record is gone: the fence, our field ownership, and the label
+/// of the Incident with the uid `labelled`, which may remain when something else removed the record (`kubectl
+/// rollout undo` replaces only annotations). None if nothing is left.
 ///
 /// # Errors
 /// The object has no version.

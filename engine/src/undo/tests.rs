@@ -74,7 +74,7 @@ fn two_flags_of_one_list_go_back_each_for_itself() {
     assert_eq!(args(&returned), args(&before));
     assert!(fields.iter().all(|field| field.ceded_to.is_none()));
 
-    // Somebody else's value of one of them stays; the other goes back.
+    // Someone else's value of one of them stays; the other is reverted.
     let mut theirs = applied.clone();
     theirs["spec"]["containers"][0]["args"][2] = json!("64");
     let mut fields = change.fields().to_vec();

@@ -20,7 +20,7 @@ use crate::settings::{BrakeArgs, BrakeCommand};
 /// The brake may be made or deleted between our read and our write.
 const TRIES: u32 = 5;
 /// What to do when it was looked for in the wrong place.
-const NAME_IT: &str = "name the operator's own namespace with -n";
+const NAME_IT: &str = "set the namespace of the operator with -n";
 
 /// Sets the brake or asks for it.
 pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> Result<Answer, Error> {
@@ -57,14 +57,14 @@ impl BrakeMap<'_> {
         Ok(found)
     }
 
-    /// Where there is no such namespace there is no operator, so "off" would be the answer about none. Who may
-    /// not ask for namespaces is told what the ConfigMap says.
+    /// Without this namespace there is no operator, so "off" would be misleading. A user who may not read
+    /// namespaces sees what the ConfigMap says.
     async fn must_be_somewhere(&self) -> Result<(), Error> {
         let api: Api<Namespace> = Api::all(self.api.clone().into_client());
         match retry::find(self.namespace, || api.get(self.namespace)).await {
             Ok(None) => Err(Error::failed(
                 format!("cannot find the brake, ConfigMap {}/{NAME}", self.namespace),
-                format!("there is no namespace {}", self.namespace),
+                format!("namespace {} does not exist", self.namespace),
                 NAME_IT,
             )),
             Ok(Some(_)) | Err(_) => Ok(()),
@@ -76,8 +76,8 @@ impl BrakeMap<'_> {
         let api: Api<Lease> = Api::namespaced(self.api.clone().into_client(), self.namespace);
         if let Ok(None) = retry::find(lease::NAME, || api.get(lease::NAME)).await {
             note(&format!(
-                "no operator has led in namespace {} (it has no Lease {}), and one elsewhere does not read this brake; \
-                 {NAME_IT}",
+                "no operator has led in namespace {} (it has no Lease {}), and an operator in another \
+                    namespace does not read this brake; {NAME_IT}",
                 self.namespace,
                 lease::NAME
             ));
@@ -148,12 +148,12 @@ impl BrakeMap<'_> {
             Brake::Off => vec![
                 Line::of("the brake is ")
                     .add(Style::Good, "off")
-                    .and(format!(": responses of the operator in namespace {} may write", self.namespace)),
+                    .and(format!(": the operator in namespace {} may write", self.namespace)),
             ],
             Brake::Engaged { why } => vec![
                 Line::styled(Style::Bad, "on").and(format!(": {why}")),
                 Line::of(format!(
-                    "  no response starts another write, and what is applied stays applied; `{}` releases it",
+                    "  no response starts another write, and applied changes stay; `{}` releases it",
                     self.command("off")
                 )),
             ],

@@ -1,8 +1,8 @@
-//! `firebreak brake on --withdraw-all`: every open Incident of all namespaces is
-//! withdrawn, and followed until everything is put back.
+//! `firebreak brake on --withdraw-all`: withdraws every open Incident in all namespaces, and follows them
+//! until all changes are reverted.
 //!
-//! The brake is engaged before, so that an Incident which opens meanwhile has
-//! nothing to put back; it is withdrawn too.
+//! The brake is engaged first, so that an Incident which opens in the meantime has nothing to revert; it is
+//! withdrawn, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -169,8 +169,8 @@ impl All<'_> {
     fn say_end(&self, timeout: Duration) -> Result<Answer, Error> {
         if self.open.is_empty() {
             let text = match self.closed {
-                0 => "no Incident is open: there is nothing to put back".to_owned(),
-                number => format!("{number} Incident(s) closed: nothing is left to put back"),
+                0 => "no Incident is open: there is nothing to revert".to_owned(),
+                number => format!("{number} Incident(s) closed: nothing is left to revert"),
             };
             self.screen.lines(&[Line::styled(Style::Good, text)])?;
             return Ok(Answer::Yes);
@@ -182,7 +182,8 @@ impl All<'_> {
         // What was drawn was cut to the window; this is all of it.
         self.screen.lines(&left.collect::<Vec<_>>())?;
         note(&format!(
-            "{} Incident(s) still open after {} s, see above; the operator goes on, and the same command again waits on",
+            "{} Incident(s) still open after {} s, see above; the operator continues, and the same command \
+                waits again",
             self.open.len(),
             timeout.as_secs()
         ));
@@ -214,7 +215,7 @@ fn line((namespace, name): &(String, String), open: &Open) -> Line {
     }
 }
 
-/// The objects that are not back, each with the command that puts it back without the operator.
+/// The objects that are not reverted, each with the command that reverts it without the operator.
 fn outstanding(open: &Open) -> Vec<Line> {
     let changes = open.incident.iter().flat_map(|incident| IncidentView::of(incident).changes);
     changes
@@ -231,11 +232,11 @@ fn outstanding(open: &Open) -> Vec<Line> {
 fn ending(incident: &Incident) -> &'static str {
     match incident.status.as_ref().and_then(|status| status.state.closing) {
         Some(Closing::Kept) => "kept",
-        Some(_) | None => "put back",
+        Some(_) | None => "reverted",
     }
 }
 
-/// Why it needs a person, once it goes back.
+/// Why it needs a person, once it is being withdrawn.
 fn stuck(incident: &Incident) -> Option<String> {
     let status = incident.status.as_ref()?;
     let is_going_back = status.state.closing.is_some();

@@ -58,11 +58,7 @@ pub fn text(file: &Path) -> Result<String, Error> {
         std::fs::read_to_string(file)
     };
     read.map_err(|error| {
-        Error::failed(
-            format!("cannot read {}", file.display()),
-            error.to_string(),
-            "name a file that can be read",
-        )
+        Error::failed(format!("cannot read {}", file.display()), error.to_string(), "name a readable file")
     })
 }
 
@@ -93,7 +89,14 @@ pub fn parse(text: &str) -> Result<Vec<Document>, String> {
 pub fn policy(file: &Path) -> Result<RemediationPolicy, Error> {
     let name = file.display();
     let failed = |why: String| {
-        Error::failed(format!("cannot use {name}"), why, format!("`firebreak check -f {name}` shows more"))
+        Error::failed(
+            format!("cannot use {name}"),
+            why,
+            format!(
+                "run `firebreak check -f {name}` for \
+            details"
+            ),
+        )
     };
     let policy = parse(&text(file)?).and_then(|documents| one_policy(documents, None)).map_err(failed)?;
     serde_json::from_value(policy.0).map_err(|error| failed(error.to_string()))

@@ -48,8 +48,7 @@ pub fn run(screen: &Screen, args: &CheckArgs, profiles: Profiles) -> Result<Answ
         for document in documents {
             let label = format!("{}: {document}", file.display());
             let Some(found) = checker.check(&document, &mut grants) else {
-                screen
-                    .lines(&[Line::of(format!("# {label}: passed over, it is none of Firebreak's kinds"))])?;
+                screen.lines(&[Line::of(format!("# {label}: skipped, not a Firebreak kind"))])?;
                 continue;
             };
             objects += 1;
@@ -64,7 +63,7 @@ pub fn run(screen: &Screen, args: &CheckArgs, profiles: Profiles) -> Result<Answ
         return Err(Error::failed(
             "there is nothing to check",
             "no file has a RemediationPolicy or an Incident",
-            "name files that have one with -f",
+            "name a file that has one with -f",
         ));
     }
     screen.text(&rights::manifests(&grants, &checker.profiles)?)?;
@@ -75,8 +74,8 @@ fn verdict(label: &str, faults: &[String]) -> Line {
     let line = Line::of(format!("# {label}: "));
     match faults.len() {
         0 => line.add(Style::Good, "OK"),
-        1 => line.add(Style::Bad, "1 fault"),
-        number => line.add(Style::Bad, format!("{number} faults")),
+        1 => line.add(Style::Bad, "1 error"),
+        number => line.add(Style::Bad, format!("{number} errors")),
     }
 }
 

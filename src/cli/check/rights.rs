@@ -50,17 +50,18 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Resu
         let (rights, words) = rights(&grant.used, profiles);
         let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
         text.push_str(&format!(
-            "---\n# The least that ServiceAccount {}/{} needs for policy {}.\n",
+            "---\n# The minimal permissions of ServiceAccount {}/{} for policy {}.\n",
             account.namespace,
             account.name,
             policies.join(", ")
         ));
         if grant.assumed {
-            text.push_str("# No namespace is in the file, so this assumes the namespace default.\n");
+            text.push_str("# The file sets no namespace, so this assumes the namespace default.\n");
         }
         if grant.used.iter().any(|used| used.verbs.contains(&"patch")) {
             text.push_str(
-                "# If another object owns a target, that one is changed instead: it needs get and patch on its kind too.\n",
+                "# If another object owns a target, Firebreak changes the owner instead: add get and patch \
+                    on its kind.\n",
             );
         }
         for word in words {
@@ -68,7 +69,8 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Resu
         }
         if account.name != default_service_account() {
             text.push_str(&format!(
-                "# The operator's ClusterRole must name {} in resourceNames, or it may not impersonate it.\n",
+                "# Add {} to resourceNames in the operator's ClusterRole; otherwise the operator may not \
+                    impersonate it.\n",
                 account.name
             ));
         }
@@ -91,7 +93,7 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
         let (group, version) = used.api_version.split_once('/').unwrap_or(("", &used.api_version));
         let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &used.kind)).plural;
         if used.presence == Presence::Optional {
-            words.insert(format!("{plural}.{group} is needed only where it is installed."));
+            words.insert(format!("{plural}.{group} is needed only if it is installed."));
         }
         let is_known = !group.contains('.')
             || group.ends_with(".k8s.io")
@@ -99,7 +101,7 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
             || profiles.find(&used.api_version, &used.kind).is_some();
         if !is_known {
             words.insert(format!(
-                "{plural}.{group} is a guess from the kind {}; `kubectl api-resources` knows better.",
+                "{plural}.{group} is a guess from the kind {}; check it with `kubectl api-resources`.",
                 used.kind
             ));
         }

@@ -116,7 +116,7 @@ impl Faults {
         }
         match metadata.get("name").and_then(Value::as_str) {
             Some(name) if !is_dns_subdomain(name) => {
-                self.add("metadata.name", "must be lower case letters, digits, dots and dashes");
+                self.add("metadata.name", "must consist of lower case letters, digits, dots and dashes");
             }
             Some(name) if name.len() > longest_name(kind) => self.add(
                 "metadata.name",
@@ -127,7 +127,7 @@ impl Faults {
             None => self.add("metadata.name", "is missing"),
         }
         if metadata.get("namespace").is_some_and(|namespace| !namespace.as_str().is_some_and(is_dns_label)) {
-            self.add("metadata.namespace", "is not the name of a namespace");
+            self.add("metadata.namespace", "is not a valid namespace name");
         }
         for map in ["labels", "annotations"] {
             for (key, value) in metadata.get(map).and_then(Value::as_object).into_iter().flatten() {
@@ -167,7 +167,7 @@ impl Faults {
             && !allowed.iter().any(|allowed| allowed.0 == *value)
         {
             let allowed: Vec<String> = allowed.iter().map(|allowed| bare(&allowed.0)).collect();
-            self.add(at, format!("{} is none of {}", bare(value), allowed.join(", ")));
+            self.add(at, format!("{} is not one of {}", bare(value), allowed.join(", ")));
         }
         match value {
             Value::Object(map) => self.object(at, map, schema),
@@ -243,7 +243,7 @@ impl Faults {
             for (index, item) in
                 items.iter().enumerate().filter(|(index, item)| items[..*index].contains(item))
             {
-                self.add(&format!("{at}[{index}]"), format!("{} is there twice", bare(item)));
+                self.add(&format!("{at}[{index}]"), format!("{} occurs twice", bare(item)));
             }
         }
         if let Some(JSONSchemaPropsOrArray::Schema(each)) = &schema.items {
@@ -267,17 +267,17 @@ impl Faults {
         if let Some(pattern) = &schema.pattern
             && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
         {
-            self.add(at, format!("{text:?} does not fit {pattern}"));
+            self.add(at, format!("{text:?} does not match {pattern}"));
         }
     }
 }
 
-/// Whether there are more than so many.
+/// Whether there are more than this.
 fn exceeds(number: usize, most: i64) -> bool {
     usize::try_from(most).is_ok_and(|most| number > most)
 }
 
-/// Whether there are fewer than so many.
+/// Whether there are fewer than this.
 fn is_below(number: usize, least: i64) -> bool {
     usize::try_from(least).is_ok_and(|least| number < least)
 }

@@ -107,18 +107,18 @@ fn a_scheduler_of_a_kind_without_a_profile_cannot_be_retired() {
 #[test]
 fn every_fault_is_named_with_its_field() {
     let table = [
-        ("mode: Enforce", "mode: Enforced", "spec.mode: Enforced is none of Observe, Enforce"),
+        ("mode: Enforce", "mode: Enforced", "spec.mode: Enforced is not one of Observe, Enforce"),
         (
             "mode: Enforce",
             "mode: Enforce\n  setps: []",
             "spec.setps: unknown field; known are guardrails, mode,",
         ),
-        ("for: 30s", "for: 30 s", "spec.severity[0].for: \"30 s\" does not fit"),
+        ("for: 30s", "for: 30 s", "spec.severity[0].for: \"30 s\" does not match"),
         ("expect: 8", "expect: -1", "spec.signals[0].expect: must be from 0 to 1000000"),
         ("expect: 8", "expect: many", "spec.signals[0].expect: must be of type integer, not a string"),
         ("gpu: \"true\"", "gpu: true", "must be of type string, not a boolean; put it in quotes"),
-        ("name: gpuNodes", "name: gpu-nodes", "spec.signals[0].name: \"gpu-nodes\" does not fit"),
-        ("level: P0", "level: P9", "spec.severity[0].level: P9 is none of P0, P1, P2, P3"),
+        ("name: gpuNodes", "name: gpu-nodes", "spec.signals[0].name: \"gpu-nodes\" does not match"),
+        ("level: P0", "level: P9", "spec.severity[0].level: P9 is not one of P0, P1, P2, P3"),
         ("level: P0, ", "", "spec.severity[0].level: is missing"),
         ("ready == 0", "raedy == 0", "spec.severity[0].when:"),
         ("{rollout: {}}", "{rollout: {after: 3s}}", "checks[0].rollout.after: unknown field; there is none"),
@@ -134,7 +134,7 @@ fn every_fault_is_named_with_its_field() {
             "a-name-of-a-policy-of-forty-one-characters",
             "metadata.name: has 42 characters",
         ),
-        ("gpu-cluster-failure", "GPU", "metadata.name: must be lower case"),
+        ("gpu-cluster-failure", "GPU", "metadata.name: must consist of lower case"),
         ("name: gpu-cluster-failure, ", "", "metadata.name: is missing"),
         ("namespace: llm-serving", "namespcae: llm-serving", "metadata.namespcae: unknown field"),
         ("v1alpha1\nkind", "v1\nkind", "apiVersion: must be firebreak.dev/v1alpha1"),
@@ -170,8 +170,8 @@ fn all_documents_are_checked_and_others_are_passed_over() {
     assert_eq!(
         faults(&yaml),
         [
-            "spec.response: Gone is none of Active, Paused, Withdrawn, Kept",
-            "spec.response: Gone is none of Active, Paused, Withdrawn, Kept",
+            "spec.response: Gone is not one of Active, Paused, Withdrawn, Kept",
+            "spec.response: Gone is not one of Active, Paused, Withdrawn, Kept",
             "metadata.name: has 64 characters; at most 63 are allowed",
         ]
     );

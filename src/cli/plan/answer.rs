@@ -215,8 +215,7 @@ impl About {
                 .and(format!(", {:?}, read as {}", self.mode, self.read_as)),
         ];
         if self.suspend {
-            lines
-                .push(Line::styled(Style::Busy, "  It is suspended: by itself it would do nothing of this."));
+            lines.push(Line::styled(Style::Busy, "  It is suspended, so it would do none of this."));
         }
         if self.mode == Mode::Observe {
             lines.push(Line::of("  It is in Observe: it would publish this plan and change nothing."));
@@ -225,8 +224,8 @@ impl About {
             lines.push(Line::styled(
                 Style::Busy,
                 format!(
-                    "  Incident {incident} is open: `firebreak describe {incident} -n {}` shows what it has done. This is what a new \
-                     one would find",
+                    "  Incident {incident} is open: `firebreak describe {incident} -n {}` shows what it has \
+                        done. This is the plan of a new one",
                     self.namespace
                 ),
             ));
@@ -299,8 +298,8 @@ impl PlannedStep {
 fn owned(in_place_of: &[TargetId]) -> String {
     match in_place_of {
         [] => String::new(),
-        [one] => format!(", in place of {one}, which it owns"),
-        [first, rest @ ..] => format!(", in place of {first} and {} more, which it owns", rest.len()),
+        [one] => format!(", instead of {one}, which it owns"),
+        [first, rest @ ..] => format!(", instead of {first} and {} more, which it owns", rest.len()),
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Subject<'a> {
     pub namespace: String,
     /// Who reads.
     pub account: Account,
-    /// The same for people.
+    /// The reason in plain words.
     pub read_as: String,
 }
 
@@ -79,7 +79,8 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
             wait = waiting.for_.take().map(|for_| format!(" for {for_}")).unwrap_or_default();
         }
         let text = format!(
-            "no rule holds yet: {} {} is True, and holds when it has been so{wait}. This is what happens then",
+            "no rule holds yet: {} {} is True, and holds once it has been True{wait}. This is the plan for \
+                that case",
             rule.level, rule.reason
         );
         return (spec, text);
@@ -98,10 +99,11 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
         rules.iter().filter(|rule| rule.truth == Verdict::Unknown).map(|rule| rule.reason.as_str()).collect();
     let doubt = match unknown.as_slice() {
         [] => String::new(),
-        unknown => format!(" (and of {} it is not known)", unknown.join(", ")),
+        unknown => format!(" (and {} is Unknown)", unknown.join(", ")),
     };
     let text = format!(
-        "no rule holds{doubt}: nothing would be done now. This is what each step would do if a rule for it held"
+        "no rule holds{doubt}, so nothing would be done now. This is what each step would do if a rule for \
+            it held"
     );
     (spec, text)
 }
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(as_if.severity[1].for_, None);
         assert!(as_if.severity[0].for_.is_some());
         assert_eq!(as_if.steps, spec().steps, "only the steps for that level");
-        assert!(text.contains("P2 Degraded is True, and holds when it has been so for 2m"), "{text}");
+        assert!(text.contains("P2 Degraded is True, and holds once it has been True for 2m"), "{text}");
     }
 
     #[test]
@@ -229,8 +231,8 @@ mod tests {
         assert_eq!((as_if.mode, as_if.suspend), (Mode::Observe, false));
         let rules = Rules::parse(&as_if).unwrap();
         assert!(rules.steps.iter().all(|step| step.is_for(Severity::P0)));
-        assert!(text.starts_with("no rule holds: "), "{text}");
+        assert!(text.starts_with("no rule holds, "), "{text}");
         let (_, text) = as_if_held(&in_observe(&spec()), &[rule(Severity::P0, "Lost", Verdict::Unknown)]);
-        assert!(text.contains("of Lost it is not known"), "{text}");
+        assert!(text.contains("and Lost is Unknown"), "{text}");
     }
 }

@@ -50,12 +50,12 @@ pub async fn run(
             (connection.policy(&namespace, name, &format!("plan for {name}")).await?, namespace)
         }
         (None, Some(PlanSource::File(_)) | None) => {
-            return Err(Error::bug("there is nothing to plan for", "no policy was named"));
+            return Err(Error::bug("there is nothing to plan", "no policy was named"));
         }
     };
     let called = format!("{namespace}/{}", policy.name_any());
     if let Err(faults) = acceptance::rules(&policy.spec.policy, &profiles) {
-        let next = "correct that; `firebreak check -f FILE` shows more";
+        let next = "correct it; run `firebreak check -f FILE` for details";
         return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
     }
     let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
@@ -86,7 +86,7 @@ async fn in_cluster(
         return Err(Error::failed(
             format!("cannot plan for {}", policy.name_any()),
             format!("the file says namespace {own}, and -n says {named}"),
-            "leave one of them out",
+            "omit one of them",
         ));
     }
     let namespace =
@@ -125,7 +125,7 @@ async fn account(
                 other => other.to_string(),
             };
             note(&format!(
-                "reads as you and not as ServiceAccount {account} ({why}): the operator may see less or more"
+                "reads as you, not as ServiceAccount {account} ({why}); the operator may see less or more"
             ));
             Ok((Ok(connection.client.clone()), "the user".to_owned()))
         }

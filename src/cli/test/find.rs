@@ -31,7 +31,7 @@ pub fn stories(paths: &[PathBuf]) -> Result<Vec<Found>, Error> {
     for path in paths {
         let about = fs::metadata(path).map_err(|error| {
             Error::Usage(format!(
-                "cannot open {}: {error}; name a file or a folder with stories",
+                "cannot open {}: {error}; name a file or a directory with stories",
                 path.display()
             ))
         })?;
@@ -47,8 +47,8 @@ pub fn stories(paths: &[PathBuf]) -> Result<Vec<Found>, Error> {
         if found.is_empty() {
             return Err(Error::failed(
                 format!("there is nothing to test in {}", path.display()),
-                format!("no YAML file below it has the key `{KEY}` at the top"),
-                "write a story as `firebreak test --help` shows, or name another folder",
+                format!("no YAML file in it has the top-level key `{KEY}`"),
+                "write a story as `firebreak test --help` shows, or name another directory",
             ));
         }
         all.extend(found);
@@ -59,7 +59,14 @@ pub fn stories(paths: &[PathBuf]) -> Result<Vec<Found>, Error> {
 /// What a file says that is said to be a story.
 fn named(path: &Path) -> Result<String, String> {
     let text = text(path)?;
-    if is_story(&text) { Ok(text) } else { Err(format!("it is no story: it has no key `{KEY}` at the top")) }
+    if is_story(&text) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "it is not a story: it has no top-level key \
+        `{KEY}`"
+        ))
+    }
 }
 
 /// The stories below a folder. Hidden files are passed over, as are all others without a story.
@@ -120,7 +127,7 @@ fn checked(start: Vec<u8>, is_whole: bool) -> Result<String, String> {
     if !is_whole {
         return Err(format!("is longer than {} kB; split it", LONGEST >> 10));
     }
-    String::from_utf8(start).map_err(|_| "is not text in UTF-8".to_owned())
+    String::from_utf8(start).map_err(|_| "is not UTF-8 text".to_owned())
 }
 
 /// As much of a file as is ever read, and whether that is all of it.

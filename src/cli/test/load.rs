@@ -48,9 +48,7 @@ pub fn story(path: &Path, text: &str) -> Result<Story, String> {
     take_policy(&mut whole, path)?;
     let whole = over_its_base(whole, path, has_manifest, BASES)?;
     check_policies(&whole)?;
-    Story::new(Value::Object(whole), |name| {
-        Err(format!("from {name}: stories start from each other without end"))
-    })
+    Story::new(Value::Object(whole), |name| Err(format!("from {name}: the stories form a cycle")))
 }
 
 /// The text merged over what it starts `from`, and that over what it starts from itself.
@@ -59,7 +57,7 @@ fn over_its_base(mut story: Text, path: &Path, has_manifest: bool, deep: usize) 
     let name = name.as_str().unwrap_or_default();
     let path = beside(path, name);
     let base = match deep {
-        0 => Err(format!("more than {BASES} stories start from each other")),
+        0 => Err(format!("more than {BASES} stories are chained by `from`")),
         _ => base(&path, has_manifest),
     };
     let mut merged = base
@@ -86,7 +84,7 @@ fn base(path: &Path, has_manifest: bool) -> Result<Text, String> {
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_saphyr::from_str(text).map_err(|error| match error.without_snippet() {
         serde_saphyr::Error::MultipleDocuments { .. } => {
-            "it has several documents; a story is alone in its file".to_owned()
+            "it has several documents; a file must hold one story".to_owned()
         }
         _ => {
             let text = error.to_string();
@@ -96,8 +94,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
-/// Puts the policy of the manifest in the place of `policyFrom`, and what the story says of the policy
-/// itself over it.
+/// Replaces `policyFrom` with the policy from the manifest, and merges the policy of the story over it.
 fn take_policy(story: &mut Text, path: &Path) -> Result<(), String> {
     let Some(from) = story.remove("policyFrom") else { return Ok(()) };
     let from = from.as_str().unwrap_or_default();
@@ -107,7 +104,7 @@ fn take_policy(story: &mut Text, path: &Path) -> Result<(), String> {
     let documents = documents::parse(&text).map_err(failed)?;
     let policies = documents.iter().filter(|document| document.kind() == "RemediationPolicy").count();
     if name.is_none() && policies > 1 {
-        return Err(failed(format!("it has {policies} policies; name one as {from}#NAME")));
+        return Err(failed(format!("it has {policies} policies; select one with {from}#NAME")));
     }
     let document = documents::one_policy(documents, name).map_err(failed)?;
     let mut policy = document.value().get("spec").cloned().unwrap_or_default();
@@ -125,9 +122,7 @@ fn take_policy(story: &mut Text, path: &Path) -> Result<(), String> {
 /// would otherwise be dropped, as an API server does.
 fn check_policies(story: &Text) -> Result<(), String> {
     let Some(policy) = story.get("policy") else {
-        return Err(
-            "it has no policy; name a manifest in `policyFrom`, or write a spec in `policy`".to_owned()
-        );
+        return Err("it has no policy; name a manifest in `policyFrom`, or set a spec in `policy`".to_owned());
     };
     let schemas = Schemas::new();
     let check = |spec: &Value| {

@@ -23,7 +23,7 @@ use crate::acceptance;
 use crate::settings::TestArgs;
 use crate::workloads::{self, Profiles};
 
-/// Plays all stories. Yes if every one goes as it is told.
+/// Plays all stories. Yes if all of them pass.
 pub fn run(screen: &Screen, args: &TestArgs, profiles: Profiles) -> Result<Answer, Error> {
     let profiles = Rc::new(profiles);
     let (mut played, mut wrong) = (0, 0);
@@ -75,7 +75,7 @@ fn targets(profiles: Rc<Profiles>) -> Translate {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let profile = profiles.find(text("apiVersion"), text("kind")).map(Arc::as_ref);
         workloads::target(profile, Arc::clone(object), where_, None, &BTreeSet::new())
-            .unwrap_or_else(|why| unreachable!("the stage gives every object what identifies it: {why}"))
+            .unwrap_or_else(|why| unreachable!("the simulated server identifies every object: {why}"))
     })
 }
 

@@ -99,7 +99,7 @@ fn what_is_wrong_with_a_story_is_said_in_one_line() {
         ("at: 0s", "at: soon", "line 4 column 7: \"soon\" is not a duration"),
         ("at: 0s", "at: [", "line 4 column 7: "),
         ("nothing: true}", "nothing: true}\n---\nstory: b", "it has several documents"),
-        ("then:", "policy: {mode: Enforced}\nthen:", "spec.mode: Enforced is none of Observe, Enforce"),
+        ("then:", "policy: {mode: Enforced}\nthen:", "spec.mode: Enforced is not one of Observe, Enforce"),
         ("then:", "policy: {setps: []}\nthen:", "spec.setps: unknown field"),
         ("at: 0s", "at: 0s\n  policy: {setps: []}", "at 0s: the policy cannot be used: spec.setps: unknown"),
         ("policyFrom: ../policy.yaml", "", "it has no policy; name a manifest in `policyFrom`"),
@@ -109,7 +109,7 @@ fn what_is_wrong_with_a_story_is_said_in_one_line() {
             "../none.yaml",
             "policyFrom ../none.yaml: it must have exactly one RemediationPolicy",
         ),
-        ("../policy.yaml", "../two.yaml", "it has 2 policies; name one as ../two.yaml#NAME"),
+        ("../policy.yaml", "../two.yaml", "it has 2 policies; select one with ../two.yaml#NAME"),
         ("../policy.yaml", "../two.yaml#third", "exactly one RemediationPolicy named third"),
         ("policyFrom: ../policy.yaml", "from: gone.yaml", "from gone.yaml: cannot be read: No such file"),
         ("kind: LLMDeployment", "labels: {}", "at 0s: object chat has no kind"),
@@ -127,7 +127,8 @@ fn what_is_wrong_with_a_story_is_said_in_one_line() {
 fn a_step_for_a_kind_without_profile_refuses_the_policy_as_in_the_cluster() {
     let story = |expect: &str| {
         why(&format!(
-            "story: a\npolicy: {{steps: [{{name: jobs, action: {{cpuFallback: {{targets: {{apiVersion: batch/v1, \
+            "story: a\npolicy: {{steps: [{{name: jobs, action: {{cpuFallback: {{targets: {{apiVersion: \
+                batch/v1, \
              kind: Job}}}}}}}}]}}\nthen:\n- {{at: 0s, expect: {{{expect}}}}}\n"
         ))
     };
@@ -135,7 +136,7 @@ fn a_step_for_a_kind_without_profile_refuses_the_policy_as_in_the_cluster() {
     assert_eq!(story(&format!("refused: [\"{field}\"]")), "");
     let found = story("phase: None");
     assert!(
-        found.contains(&format!("the policy is refused: {field}: batch/v1 Job has no profile")),
+        found.contains(&format!("the policy is rejected: {field}: batch/v1 Job has no profile")),
         "{found}"
     );
 }
@@ -176,7 +177,7 @@ fn only_stories_are_found_in_a_folder_in_the_order_of_their_names() {
     let names = found.iter().map(|found| found.path.file_name().unwrap().to_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["a.yaml", "b.yml", "bytes.yaml", "gone.yaml", "long.yaml"]);
     let problems: Vec<&String> = found.iter().filter_map(|found| found.text.as_ref().err()).collect();
-    assert_eq!(problems[0], "is not text in UTF-8");
+    assert_eq!(problems[0], "is not UTF-8 text");
     assert!(problems[1].starts_with("cannot be read: No such file"), "{}", problems[1]);
     assert_eq!(problems[2], "is longer than 1024 kB; split it");
 }
@@ -186,5 +187,5 @@ fn a_file_that_is_named_must_be_a_story() {
     let (folder, _) = folder();
     let path = folder.path().join("none.yaml");
     let found = find::stories(&[path]).unwrap().remove(0);
-    assert_eq!(found.text.unwrap_err(), "it is no story: it has no key `story:` at the top");
+    assert_eq!(found.text.unwrap_err(), "it is not a story: it has no top-level key `story:`");
 }

@@ -84,7 +84,7 @@ fn an_incident_that_nobody_has_looked_at_says_so() {
     let mut young = incident(|_| {});
     young.status = None;
     let text = plain(&shown(&young, Detail { fields: false, timeline: 10 }, now()));
-    assert!(text.contains("is the operator running?"), "{text}");
+    assert!(text.contains("check that the operator is running"), "{text}");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_closed_incident_is_marked_and_says_that_it_stays_so() {
     assert_eq!(
         lines.next(),
         Some(
-            "  it is closed (Withdrawn), and to apply it again does nothing; `firebreak open gpu -n llm-serving` opens a new one"
+            "  it is closed (Withdrawn); applying it again has no effect; `firebreak open gpu -n llm-serving` opens a new one"
         )
     );
 }
@@ -202,7 +202,7 @@ fn a_closed_incident_is_marked_and_says_that_it_stays_so() {
 fn what_moves_an_incident_on_depends_on_where_it_stands() {
     let mut paused = incident(|_| {});
     paused.spec.response = Some(Response::Paused);
-    assert!(moves::next(&paused).starts_with("`firebreak resume gpu-outage -n llm-serving` goes on"));
+    assert!(moves::next(&paused).starts_with("`firebreak resume gpu-outage -n llm-serving` continues"));
     paused.spec.response = Some(Response::Withdrawn);
     assert!(moves::next(&paused).starts_with("`firebreak watch gpu-outage"));
     let braked =
@@ -210,7 +210,7 @@ fn what_moves_an_incident_on_depends_on_where_it_stands() {
     assert!(moves::next(&braked).starts_with("`firebreak brake off`"));
     assert_eq!(
         moves::next(&waiting()),
-        "`firebreak approve gpu-outage cpu-fallback -n llm-serving` lets it go on"
+        "`firebreak approve gpu-outage cpu-fallback -n llm-serving` lets it continue"
     );
     let held = |reason| moves::held(&Held::new(reason, ""));
     assert_eq!(held(Reason::StepFailed), (Tone::Bad, "a person must act: StepFailed".to_owned()));

@@ -1,5 +1,5 @@
-//! The writes of `undo`: each made from a live read and guarded by its version,
-//! and made anew from a new read until it is clear that it was done.
+//! The writes of `undo`. Each is made from a live read and guarded by its version, and repeated from a new
+//! read until it is known to be done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +57,8 @@ impl<'a> Borrower<'a> {
         Self { client, kind, target }
     }
 
-    /// Returns a loan: what is still as the loan set it goes back, anything else is left.
-    /// The fields tell which.
+    /// Reverts a loan: fields that still have the value of the loan are reverted, others are left alone. The
+    /// fields tell which.
     pub async fn give_back(&self, loan: &Loan) -> Result<Vec<FieldChange>, Error> {
         let mut change =
             Change::planned(loan.id.clone(), &loan.step, self.target.clone(), loan.fields.clone());
@@ -75,7 +75,7 @@ impl<'a> Borrower<'a> {
             if is_there(object) {
                 undo::three_way_patch(object, &loan.id, change.fields_mut()).map(Some)
             } else {
-                // An earlier send was done and its answer lost, or somebody else was faster.
+                // An earlier request succeeded and its reply was lost, or someone else was faster.
                 undo::cede_unreturned(object, change.fields_mut());
                 Ok(None)
             }
@@ -99,7 +99,7 @@ impl<'a> Borrower<'a> {
     pub async fn hand_back(&self, fields: &[FieldChange]) -> Result<HandedBack, Error> {
         let written = self
             .write(|object, _| match undo::record(object) {
-                // A controller has lent something anew meanwhile, and will hand all of it back.
+                // A controller has made a new loan in the meantime, and will hand everything back.
                 Ok(Some(_)) => Ok(None),
                 Ok(None) | Err(_) => undo::hand_back_patch(object, fields, None),
             })
@@ -123,7 +123,7 @@ impl<'a> Borrower<'a> {
         for tried in 0..TRIES {
             let object = self.read().await?;
             let patch = next(&object, invalid.take())
-                .map_err(|error| failed(error.to_string(), "put it back by hand, then use --forget"))?;
+                .map_err(|error| failed(error.to_string(), "revert it by hand, then use --forget"))?;
             let Some(patch) = patch else { return Ok(Written::NotNeeded) };
             let pause = match guarded_patch::send(self.client, &self.kind, &self.target, &patch).await {
                 Outcome::Done(_) => return Ok(Written::Done),
@@ -133,15 +133,15 @@ impl<'a> Borrower<'a> {
                     Duration::ZERO
                 }
                 Outcome::Refused { code: 403, why, .. } => {
-                    return Err(failed(why, "ask whoever runs the cluster for the right to patch it"));
+                    return Err(failed(why, "ask the cluster administrator for permission to patch it"));
                 }
                 Outcome::Refused { why, .. } => return Err(failed(why, "correct that and try again")),
                 Outcome::Exists(_) | Outcome::Conflict => {
-                    "somebody else writes it all the time".clone_into(&mut last);
+                    "someone else keeps writing it".clone_into(&mut last);
                     Duration::from_millis(10 * u64::from(tried))
                 }
                 Outcome::Throttled { after } => {
-                    "the API server asks to try again later".clone_into(&mut last);
+                    "the API server asks to retry later".clone_into(&mut last);
                     let asked = after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default();
                     asked.clamp(Duration::from_millis(200), Duration::from_secs(5))
                 }
@@ -154,7 +154,7 @@ impl<'a> Borrower<'a> {
             };
             tokio::time::sleep(pause).await;
         }
-        Err(failed(last, "try again a little later"))
+        Err(failed(last, "try again later"))
     }
 
     async fn read(&self) -> Result<Arc<Value>, Error> {
@@ -163,11 +163,11 @@ impl<'a> Borrower<'a> {
         match live_read::object(self.client, &self.kind, &self.target).await {
             Read::Found(object) => Ok(object),
             Read::Gone => Err(failed(
-                "it was deleted, or replaced by another of its name".to_owned(),
-                "there is nothing to put back any more",
+                "it was deleted, or replaced by another object of the same name".to_owned(),
+                "there is nothing left to revert",
             )),
-            Read::Refused(why) => Err(failed(why, "ask whoever runs the cluster for the right to get it")),
-            Read::Failed(why) => Err(failed(why, "try again a little later")),
+            Read::Refused(why) => Err(failed(why, "ask the cluster administrator for permission to get it")),
+            Read::Failed(why) => Err(failed(why, "try again later")),
         }
     }
 }

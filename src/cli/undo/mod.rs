@@ -1,5 +1,4 @@
-//! `firebreak undo`: puts one object back by its own record, with neither
-//! controller nor Incident, as the user.
+//! `firebreak undo`: reverts one object from its own record, as the user, without controller and Incident.
 
 mod loans;
 
@@ -20,7 +19,7 @@ use crate::kubernetes::kinds;
 use crate::settings::{ObjectName, UndoArgs};
 use crate::view::FieldView;
 
-/// Puts an object back, or with `--forget` only drops its record.
+/// Reverts an object, or with `--forget` only drops its record.
 pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
     let (kind, object) = find(connection, &args.object, &namespace).await?;
@@ -31,24 +30,24 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
         return forget(screen, connection, kind, target, &object).await;
     }
     let record = undo::record(&object).map_err(|error| {
-        Error::Said(format!("cannot undo {target}: {error}; look at it, then --forget drops it"))
+        Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget"))
     })?;
     let loans = record.map(|record| record.loans).unwrap_or_default();
     if loans.is_empty() {
         return Err(Error::failed(
             format!("{target} has no undo record"),
             format!("there is no annotation {UNDO} on it"),
-            "nothing is to be put back; `firebreak get -A` shows what is in force",
+            "there is nothing to revert; `firebreak get -A` shows what is in force",
         ));
     }
     let (dead, alive): (Vec<Loan>, Vec<Loan>) = dead_and_alive(connection, loans).await;
     match (dead.first(), alive.is_empty()) {
         (Some(loan), true) => Err(Error::Said(format!(
-            "cannot undo {target}: {}; look at its values, then --forget drops the record",
+            "cannot undo {target}: {}; check its values, then drop the record with --forget",
             ended_text(loan)
         ))),
         (Some(loan), false) => {
-            note(&format!("{}: it is left alone, and --forget drops it", ended_text(loan)));
+            note(&format!("{}: leaving it alone; --forget drops it", ended_text(loan)));
             put_back(screen, connection, target, alive).await
         }
         (None, _) => put_back(screen, connection, target, alive).await,
@@ -67,7 +66,7 @@ async fn put_back(
     // The newest first, as a withdrawal does.
     for loan in loans.iter().rev() {
         let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
-        screen.lines(&[Line::of(format!("  lent to Incident {incident}, step {}", loan.step))])?;
+        screen.lines(&[Line::of(format!("  changed by Incident {incident}, step {}", loan.step))])?;
         // Its paths are meant in the version of the kind in which it was taken.
         let kind = connection.discovery.resolve(&loan.api_version, &target.kind).await;
         let kind = kind.map_err(|error| {
@@ -92,9 +91,9 @@ async fn put_back(
     let left = if left == 0 {
         String::new()
     } else {
-        format!(", {left} left because somebody else has set it since")
+        format!(", {left} left alone because someone else has changed it since")
     };
-    screen.lines(&[Line::of("  ").add(Style::Good, format!("{back} field(s) put back{left}"))])?;
+    screen.lines(&[Line::of("  ").add(Style::Good, format!("{back} field(s) reverted{left}"))])?;
     Ok(Answer::Yes)
 }
 
@@ -111,7 +110,7 @@ async fn forget(
         return Err(Error::failed(
             format!("{target} has no undo record"),
             "Firebreak has left nothing on it",
-            "there is nothing to forget",
+            "there is no record to drop",
         ));
     }
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
@@ -120,7 +119,7 @@ async fn forget(
     let borrower = Borrower::new(&connection.client, kind, target.clone());
     borrower.forget().await?;
     screen.lines(&[
-        Line::styled(Style::Strong, target.to_string()).and(": the record is dropped, these values stay")
+        Line::styled(Style::Strong, target.to_string()).and(": the record is dropped; these values stay")
     ])?;
     let kept = |field: &FieldChange| {
         let field = FieldView::of(field);
@@ -157,7 +156,8 @@ async fn find(
             Read::Gone => {}
             Read::Refused(why) | Read::Failed(why) => {
                 if first.is_none() {
-                    let next = "ask whoever runs the cluster for the right to get and patch it, or choose another --context";
+                    let next = "ask the cluster administrator for permission to get and patch it, or choose \
+                        another --context";
                     return Err(Error::failed(format!("cannot read {called}"), why, next));
                 }
             }
@@ -167,7 +167,7 @@ async fn find(
         Error::failed(
             format!("cannot find {called}"),
             format!("there is no such object in namespace {namespace}"),
-            "name its namespace with -n",
+            "set the namespace with -n",
         )
     })
 }
@@ -183,9 +183,9 @@ fn identify(object: &Value) -> Option<TargetId> {
     })
 }
 
-/// The loans that their Incidents list as ended, and the others. A rollback brings the record of an emergency
-/// back long after everything was put back; it says nothing about what stands there now. A controller that
-/// still works on an Incident of these loans is no obstacle, but worth a word.
+/// The loans that their Incidents list as ended, and the others. A rollback can restore the record of an
+/// emergency long after its changes were reverted; such a record says nothing about the current values. A
+/// controller that still works on an Incident of these loans is not an obstacle, but worth a note.
 async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>, Vec<Loan>) {
     let mut incidents: Vec<String> = loans.iter().map(|loan| loan.incident.clone()).collect();
     incidents.dedup();
@@ -197,12 +197,13 @@ async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
             Ok(Some(found)) if found.is_closed() => over.push((incident, found.ended_loans())),
             Ok(Some(_)) => note(&format!(
-                "Incident {namespace}/{name} is still open: its controller will see this as put back by hand (Reverted \
-                 or Ceded) and not do it again; `firebreak withdraw {name} -n {namespace}` puts everything back"
+                "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
+                    (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
+                    {namespace}` reverts all changes"
             )),
             Ok(None) => {}
             Err(error) => {
-                note(&format!("it is not known whether Incident {namespace}/{name} is still open: {error}"))
+                note(&format!("cannot tell whether Incident {namespace}/{name} is still open: {error}"))
             }
         }
     }
@@ -215,8 +216,8 @@ async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>
 fn ended_text(loan: &Loan) -> String {
     let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
     format!(
-        "the loan of step {} in its undo record has ended, says Incident {incident}; a rollback may have brought \
-         the record back",
+        "according to Incident {incident}, the loan of step {} in this undo record has ended; a rollback \
+            may have restored the record",
         loan.step
     )
 }
@@ -225,25 +226,26 @@ fn field_line(field: &FieldChange) -> Line {
     let field = FieldView::of(field);
     let before = value(field.before.as_deref());
     match &field.ceded_to {
-        None => Line::of("    ").add(Style::Good, "put back  ").and(format!(
+        None => Line::of("    ").add(Style::Good, "reverted  ").and(format!(
             "{}  {} → {before}",
             field.path,
             value(field.after.as_deref())
         )),
         Some(owner) => Line::of("    ")
             .add(Style::Busy, "left      ")
-            .and(format!("{}  it is now that of {owner}", field.path))
+            .and(format!("{}  now belongs to {owner}", field.path))
             .add(Style::Faint, format!("  (before the emergency: {before})")),
     }
 }
 
 fn say_ownership(screen: &Screen, handed_back: HandedBack) -> Result<(), Error> {
     match handed_back {
-        HandedBack::Done => screen.lines(&[Line::of("  field ownership is back with its owners")]),
+        HandedBack::Done => screen.lines(&[Line::of("  field ownership is restored")]),
         HandedBack::NothingToDo => Ok(()),
         HandedBack::Refused(why) => {
             note(&format!(
-                "the fields are still owned by the manager {}: {why}; a server-side apply of them by their owner needs --force-conflicts once",
+                "the manager {} still owns the fields: {why}; the next server-side apply by their owner \
+                    needs --force-conflicts once",
                 names::MANAGER
             ));
             Ok(())

@@ -46,10 +46,10 @@ impl BrakeReading {
 
 /// Performs every effect once, as the ServiceAccount, and says what became of
 /// each. Before each batch the brake is read, and whether a person has decided otherwise meanwhile: then
-/// the rest is not sent, which the next decision finds out by a live read.
+/// the remaining changes are not sent, which the next decision finds out by a live read.
 ///
 /// # Errors
-/// This process stopped leading: what was not sent is left to whoever leads.
+/// This process stopped leading: the new leader sends the rest.
 pub async fn act(
     operator: &Operator,
     account: &Client,
@@ -62,7 +62,7 @@ pub async fn act(
         if has_a_person_decided_since(operator, recorded.incident())
             || is_stopped(context, recorded, brake.take()).await
         {
-            tracing::info!(incident = recorded.incident().name_any(), "the rest is not sent");
+            tracing::info!(incident = recorded.incident().name_any(), "the remaining changes are not sent");
             break;
         }
         let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(batch.to_vec())
@@ -109,7 +109,7 @@ fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool 
 async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
     let target = &effect.target;
     let kind = context.discovery.resolve(&target.api_version, &target.kind).await;
-    // Right before it is sent: the question for the kind may have taken long.
+    // Right before it is sent: the discovery of the kind may have taken long.
     if !context.leadership.leads() {
         return Err(Error::NotLeading);
     }

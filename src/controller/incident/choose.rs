@@ -70,8 +70,8 @@ fn candidate(policy: &RemediationPolicy) -> Option<Candidate<'_>> {
 /// What an Incident waits for that has found no policy.
 pub fn waits_for_a_rule(namespace: &str) -> String {
     format!(
-        "it names no policy, and no rule of a policy of this namespace holds, so nothing is applied. As soon as one \
-         holds it goes on by itself. Not to wait, delete it and open one that names its policy: \
+        "it names no policy, and no rule of any policy in this namespace holds, so nothing is applied. It \
+            continues as soon as a rule holds. If you do not want to wait, delete it and open one that names its policy: \
          `firebreak open POLICY -n {namespace}`, or kubectl with spec.policyRef.name; \
          `kubectl get rpol -n {namespace}` lists them"
     )

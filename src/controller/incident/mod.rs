@@ -112,7 +112,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
         if operator.context.stop.is_cancelled() {
-            // What is recorded and not sent is sent by whoever leads next.
+            // The next leader sends what is recorded but not sent.
             return Ok(Some(Duration::ZERO));
         }
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
@@ -129,7 +129,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
-        // What the brake has kept from being sent is decided about anew.
+        // A new decision is made about what the brake has stopped.
         if !acts && report.is_none() {
             record::release(&api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
@@ -216,7 +216,7 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
         .map(|policy| policy.service_account.clone())
         .or_else(|| rules.map(|rules| rules.service_account.clone()))
         .or(recorded)
-        .ok_or_else(|| "the policy and with it the ServiceAccount is not known".to_owned())?;
+        .ok_or_else(|| "neither the policy nor its ServiceAccount is known".to_owned())?;
     let account = ServiceAccountRef::new(&incident.namespace().unwrap_or_default(), &name);
     let account = account.map_err(|error| error.to_string())?;
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())

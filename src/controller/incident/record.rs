@@ -44,7 +44,7 @@ impl RecordedIncident {
 /// Records a decision.
 ///
 /// # Errors
-/// Somebody else wrote the Incident, or the API server did not take it.
+/// Someone else wrote the Incident, or the API server rejected it.
 /// Nothing may be performed then.
 pub async fn record(
     api: &Api<Incident>,
@@ -62,7 +62,7 @@ pub async fn record(
 /// Records which policy an Incident is for that names none.
 ///
 /// # Errors
-/// Somebody else wrote the Incident, or the API server did not take it.
+/// Someone else wrote the Incident, or the API server rejected it.
 pub async fn chosen(
     api: &Api<Incident>,
     incident: Incident,
@@ -78,7 +78,7 @@ pub async fn chosen(
 /// Records that a closed Incident was seen as its spec stands now.
 ///
 /// # Errors
-/// Somebody else wrote the Incident, or the API server did not take it.
+/// Someone else wrote the Incident, or the API server rejected it.
 pub async fn seen(api: &Api<Incident>, incident: Incident, now: Timestamp) -> Result<Incident, Error> {
     let state = incident.state();
     write(api, incident, &state, now).await
@@ -102,7 +102,7 @@ async fn write(
 /// Lets the Incident go when nothing is outstanding any more.
 ///
 /// # Errors
-/// Somebody else wrote the Incident, or the API server did not take it.
+/// Someone else wrote the Incident, or the API server rejected it.
 pub async fn release(api: &Api<Incident>, incident: &Incident, state: &IncidentState) -> Result<(), Error> {
     if state.resolved_at.is_some() && !state.owes_anything() && has_finalizer(incident) {
         set_finalizer(api, incident, Finalizer::Removed).await?;

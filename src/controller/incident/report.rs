@@ -81,7 +81,7 @@ async fn replace(
     let old = api.get(name).await.map_err(explain)?;
     if old.labels().get(names::INCIDENT).is_none_or(|uid| uid != incident) {
         return Err(format!(
-            "ConfigMap {name} is there already and is not this Incident's; rename or delete it"
+            "ConfigMap {name} already exists and does not belong to this Incident; rename or delete it"
         ));
     }
     map.metadata.resource_version = old.resource_version();

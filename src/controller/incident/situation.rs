@@ -22,7 +22,7 @@ pub(super) struct Situation {
     pub policy: Option<Arc<RemediationPolicy>>,
     /// Its rules, if it is Accepted.
     pub rules: Option<Arc<Rules>>,
-    /// What the engine is told.
+    /// The facts for the engine.
     pub fact: PolicyFact,
     /// How the Incident stands to the claim, if there is a policy that has one.
     pub tenure: Option<Tenure>,

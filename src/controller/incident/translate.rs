@@ -44,7 +44,7 @@ pub fn policy(
         let (name, namespace) =
             (incident.policy_name().unwrap_or_default(), incident.namespace().unwrap_or_default());
         return unavailable(format!(
-            "policy {name} does not exist (`kubectl get rpol -n {namespace}` lists those that do)"
+            "policy {name} does not exist (`kubectl get rpol -n {namespace}` lists the existing ones)"
         ));
     };
     match tenure(policy, incident) {

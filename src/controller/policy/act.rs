@@ -29,7 +29,7 @@ pub async fn act(operator: &Operator, recorded: &RecordedPolicy) -> Result<Optio
         Err(error) => match Error::from(error) {
             Error::Conflict => (Creation::AlreadyExists, None),
             error if error.is_refusal() => {
-                let why = format!("the API server refuses the Incident that a rule asks for: {error}");
+                let why = format!("the API server rejects the Incident that a rule calls for: {error}");
                 let refusal = Refusal { at: Timestamp::now(), why: cut(&why, 1024) };
                 (Creation::Refused, Some(refusal))
             }

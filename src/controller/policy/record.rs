@@ -44,7 +44,7 @@ impl RecordedPolicy {
 /// Records a decision.
 ///
 /// # Errors
-/// Somebody else wrote the policy, or the API server did not take it. Nothing may be created then.
+/// Someone else wrote the policy, or the API server rejected it.
 pub async fn record(
     operator: &Operator,
     mut policy: RemediationPolicy,
@@ -64,7 +64,7 @@ pub async fn record(
 /// Tells a policy that does not decode what is wrong with it.
 ///
 /// # Errors
-/// Somebody else wrote it, or the API server did not take it.
+/// Someone else wrote it, or the API server rejected it.
 pub async fn undecodable(operator: &Operator, name: &Name, why: &str) -> Result<(), Error> {
     let resource = kube::core::ApiResource::erase::<RemediationPolicy>(&());
     let api: Api<DynamicObject> =

@@ -22,8 +22,8 @@ use crate::kubernetes::retry;
 const EVERY: Duration = Duration::from_secs(600);
 /// How soon they are asked for again while something is missing, at the earliest.
 const SOON: Duration = Duration::from_secs(10);
-/// Asking takes at most one part in so many of the time: a policy may need
-/// thousands of rights, and lack one for weeks.
+/// Access reviews take at most this fraction of the time: a policy may need thousands of permissions, and
+/// lack one for weeks.
 const SHARE: u32 = 10;
 
 /// What was last found out about the rights of a policy's ServiceAccount.
@@ -149,7 +149,7 @@ async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, p
         Ok(missing) => {
             let account = format!("ServiceAccount {}/{} may not", name.namespace, rules.service_account);
             let rights: Vec<String> = missing.iter().map(|right| format!("{account} {right}")).collect();
-            tracing::debug!(policy, missing = rights.len(), "rights are missing");
+            tracing::debug!(policy, missing = rights.len(), "permissions are missing");
             Access::Lacking(absent.into_iter().chain(rights).collect::<Vec<_>>().join("; "))
         }
         Err(error) => Access::Unknown(retry::explain(&error)),

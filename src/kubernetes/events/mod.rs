@@ -40,12 +40,12 @@ const FLUSH_EVERY: Duration = Duration::from_secs(30);
 /// How long shutdown waits for the queue.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Whether somebody should look.
+/// Whether a person should look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventType {
     /// As intended.
     Normal,
-    /// Somebody should look.
+    /// A person should look.
     Warning,
 }
 
@@ -63,7 +63,7 @@ impl EventType {
 pub struct Notice {
     /// The object.
     pub regarding: ObjectReference,
-    /// Whether somebody should look.
+    /// Whether a person should look.
     pub event_type: EventType,
     /// Why, as one CamelCase word.
     pub reason: String,
@@ -94,7 +94,7 @@ impl Events {
     pub fn publish(&self, notice: Notice) {
         if let Err(dropped) = self.queue.try_send(notice) {
             let notice = dropped.into_inner();
-            tracing::debug!(reason = notice.reason, note = notice.note, "an event was dropped");
+            tracing::debug!(reason = notice.reason, note = notice.note, "an Event was dropped");
         }
     }
 }
@@ -150,7 +150,7 @@ impl EventWriter {
             Write::Count { event, patch } => (name_of(&event), self.count(&event, &patch).await),
         };
         if let Err(error) = result {
-            tracing::debug!(event = name, why = retry::explain(&error), "an event was lost");
+            tracing::debug!(event = name, why = retry::explain(&error), "an Event was lost");
         }
     }
 
@@ -158,7 +158,7 @@ impl EventWriter {
         self.events(event).create(&PostParams::default(), event).await.map(drop)
     }
 
-    /// Raises the count of an Event; writes it anew when the server has forgotten it (after 1 h).
+    /// Raises the count of an Event, or writes a new one when the server has dropped it (after 1 h).
     async fn count(&self, event: &Event, patch: &serde_json::Value) -> Result<(), kube::Error> {
         let counted =
             self.events(event).patch(&name_of(event), &PatchParams::default(), &Patch::Merge(patch)).await;

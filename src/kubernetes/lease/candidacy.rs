@@ -16,7 +16,7 @@ pub(super) struct Candidacy {
     identity: String,
     duration: Duration,
     acquired: Option<MicroTime>,
-    /// The version of somebody else's Lease that was seen last, and when it was seen first.
+    /// The version of another holder's Lease that was seen last, and when it was first seen.
     watched: Option<(String, Instant)>,
     /// The last renewal that was not ours.
     previous_renewal: Option<Timestamp>,
@@ -62,8 +62,8 @@ impl Candidacy {
         if own_name || holder.is_empty() || self.has_expired(version, &spec) { Ok(()) } else { Err(holder) }
     }
 
-    /// Whether a Lease that is missing may be made. If it was there a moment ago, somebody deleted it,
-    /// and its holder does not know yet.
+    /// Whether a Lease that is missing may be made. If it existed a moment ago, someone deleted it, and its
+    /// holder does not know yet.
     pub(super) fn may_create(&mut self) -> bool {
         self.previous_renewal = None;
         self.watched.as_ref().is_none_or(|(_, since)| since.elapsed() > self.duration)
@@ -104,14 +104,14 @@ impl Candidacy {
         }
     }
 
-    /// Our Lease was found to be somebody else's. If it bears our name, the name is not ours alone.
+    /// Another process holds our Lease. If it bears our name, the name is not unique.
     pub(super) fn lost_to(&mut self, spec: Option<&LeaseSpec>) -> &'static str {
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref());
         if holder == Some(&self.identity) {
             self.name_is_ours = false;
             "another process uses this identity"
         } else {
-            "somebody else holds the lease"
+            "another process holds the lease"
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 pub enum ElectionState {
     /// The Lease could not be looked at yet, or no longer.
     Unknown,
-    /// Somebody else leads; empty while it is not known who.
+    /// Another process leads; empty while it is not known which.
     Standby {
         /// The identity in the Lease.
         holder: String,

@@ -1,9 +1,9 @@
 //! Which of several processes may act: leader election over a Lease.
 //!
 //! # Flow
-//! A candidate looks at the Lease every `retry`. It takes a Lease that is free, expired or its own by
-//! a PUT with the resourceVersion that it saw. The leader renews with one PUT every `retry` and sends
-//! nothing else. Whoever wants to write asks [`Leadership::leads`] right before.
+//! A candidate looks at the Lease every `retry`. It takes a Lease that is free, expired or its own by a PUT
+//! with the resourceVersion that it saw. The leader renews with one PUT every `retry` and sends nothing else.
+//! A writer asks [`Leadership::leads`] right before each write.
 //!
 //! # Guarantees
 //! Two processes never lead at once. The server lets one PUT per resourceVersion pass. A leader
@@ -63,7 +63,7 @@ struct Held {
 /// What one look at the Lease, or one write, came to.
 enum Attempt {
     Held(Box<Held>),
-    /// Somebody else holds it, or was faster; empty while it is not known who.
+    /// Another process holds it, or was faster; empty while it is not known which.
     Beaten {
         holder: String,
     },
@@ -131,14 +131,14 @@ impl Election {
                 Ok(Ok(Attempt::Held(held))) => return *held,
                 Ok(Ok(Attempt::Beaten { holder })) => self.publisher.standby(&holder),
                 Ok(Err(error)) => self.failed(&retry::explain(&error)),
-                Err(_) => self.failed("no answer in time"),
+                Err(_) => self.failed("no reply in time"),
             }
             sleep(self.times.retry).await;
         }
     }
 
     fn failed(&self, why: &str) {
-        tracing::warn!(lease = self.name, why, "cannot look at the lease");
+        tracing::warn!(lease = self.name, why, "cannot read the lease");
         self.publisher.unknown();
     }
 
@@ -198,13 +198,13 @@ impl Election {
                     sleep(self.times.retry).await;
                 }
                 // The write may have been done; then the next one conflicts and is sorted out there.
-                Err(_) => tracing::warn!("no answer to a renewal of the lease"),
+                Err(_) => tracing::warn!("no reply to a renewal of the lease"),
             }
         }
     }
 
-    /// After a conflict: goes on from the newer object if what it says is still ours. It is when
-    /// the reply to an earlier renewal was lost, or somebody labelled the object.
+    /// After a conflict: goes on from the newer object if what it says is still ours. It is when the reply to
+    /// an earlier renewal was lost, or someone labelled the object.
     async fn reread(&mut self, lease: &mut Lease) -> Result<(), &'static str> {
         match timeout(self.times.attempt(), self.leases.get_opt(&self.name)).await {
             Ok(Ok(Some(newer))) if newer.spec.as_ref().is_some_and(|spec| self.candidacy.wrote(spec)) => {
@@ -255,7 +255,7 @@ impl Election {
         let params = PostParams::default();
         match self.leases.replace(&self.name, &params, lease).await {
             Ok(lease) => Ok(Attempt::held(lease, sent)),
-            // 404: it was deleted meanwhile, which a fresh look sorts out like a conflict.
+            // 404: it has been deleted in the meantime, which a fresh look sorts out like a conflict.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 Ok(Attempt::outrun())
             }

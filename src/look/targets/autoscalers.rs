@@ -23,7 +23,7 @@ use crate::workloads::{Profile, controlling_owner};
 pub type Kind = (&'static str, &'static str);
 /// The autoscaler that Kubernetes itself has.
 pub const HPA: Kind = ("autoscaling/v2", "HorizontalPodAutoscaler");
-/// KEDA's. It makes an HPA, and scales from 0 and to 0 by itself.
+/// KEDA's. It creates an HPA, and scales from and to 0 on its own.
 pub const SCALED_OBJECT: Kind = ("keda.sh/v1alpha1", "ScaledObject");
 
 /// The autoscalers of one kind by namespace; the error is for people.
@@ -133,7 +133,7 @@ fn demand(target: &Target, profile: Option<&Profile>, hpas: &[Arc<Value>]) -> De
     match path.read(&target.object).as_deref().and_then(whole) {
         Some(number) => Demand::Wants(number),
         None => Demand::Unknown(format!(
-            "it controls no HorizontalPodAutoscaler, and {path} does not say how many replicas it wants"
+            "it controls no HorizontalPodAutoscaler, and {path} does not show how many replicas it wants"
         )),
     }
 }
@@ -145,14 +145,14 @@ fn desired(hpa: &Value) -> Demand {
         None => {
             let name = hpa.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             Demand::Unknown(format!(
-                "HorizontalPodAutoscaler {name} does not say yet how many replicas it wants"
+                "HorizontalPodAutoscaler {name} does not show yet how many replicas it wants"
             ))
         }
     }
 }
 
-/// Which of these autoscalers scales the object. One that was found is told even if others could not be
-/// looked for.
+/// Which of these autoscalers scales the object. One that was found is reported even if others could not be
+/// read.
 fn scaled_by<'a>(
     target: &TargetId,
     lists: impl Iterator<Item = &'a Result<Vec<Arc<Value>>, String>>,

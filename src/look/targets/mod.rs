@@ -170,7 +170,8 @@ impl Reader<'_> {
         };
         match self.target(object, step) {
             Ok(mut target) => {
-                // What is planned anew on it, or waits for its autoscaler, must know as much as a listing does.
+                // A new plan, or a change that waits for its autoscaler, needs to know as much as a listing
+                // does.
                 if let Some(step) = step {
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
                 }
@@ -200,7 +201,7 @@ impl Reader<'_> {
         asks.or_else(raised).or_else(|| steps.find(|step| has(step, |_| true)))
     }
 
-    /// Whether a change of the object may be planned anew.
+    /// Whether a change of the object may be planned again.
     fn is_asked_by_intent(&self, id: &TargetId) -> bool {
         let changes = &self.state.changes;
         changes.iter().any(|change| change.target.uid == id.uid && change.is_open_intent())
@@ -232,7 +233,7 @@ impl Reader<'_> {
         let kind = self.resolve(&scope.api_version, &scope.kind).await?;
         let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
         if !kind.namespaced && !everywhere {
-            let why = format!("a {} lives in no namespace; say namespaces: {{all: true}}", scope.kind);
+            let why = format!("{} is cluster-scoped; set `namespaces: {{all: true}}`", scope.kind);
             return Err(Unread::Refused(why));
         }
         let labels = selector_text(scope.selector.as_ref()).map_err(Unread::Refused)?;
@@ -343,7 +344,10 @@ impl Reader<'_> {
         let rolls_out = profile.is_some_and(|profile| !profile.rollout.is_empty());
         if rolls_out && target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
             let wait = OPERATORS_NOTICE_WITHIN.as_secs();
-            let why = format!("its operator does not say which change it has seen; it gets {wait} s");
+            let why = format!(
+                "its operator does not report which change it has observed; waiting for \
+                {wait} s"
+            );
             target.rollout = (Verdict::Unknown, why);
         }
         Ok(target)

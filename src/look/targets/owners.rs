@@ -1,10 +1,9 @@
 //! Objects that others control: what is at the top is changed in their place.
 //!
-//! Whoever controls an object makes it as its owner says, again and again, so a
-//! change below the top lasts for seconds. The owners are read live, level by
-//! level and each once however many objects it owns. What is at the top is a
-//! target if its kind has a profile. If not, or if an owner on the way may not be
-//! read, the object itself stays a target that is refused and says why.
+//! The controller of an object keeps restoring it from its owner, so a change below the top lasts for
+//! seconds. The owners are read live, level by level, each once however many objects it owns. The topmost
+//! owner is the target if its kind has a profile. If not, or if an owner in between may not be read, the
+//! object stays a target that is rejected with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,7 +30,7 @@ type Owners = BTreeMap<String, Seen>;
 /// An owner that was looked for.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
-    /// It is there.
+    /// It exists.
     Found(Arc<Value>),
     /// It is there no more.
     Gone,
@@ -91,9 +90,9 @@ impl Reader<'_> {
         for _ in 0..LEVELS {
             let level: Vec<(String, Seen)> = stream::iter(next)
                 .map(|(uid, id)| async move {
-                    // Whoever may write an object names its owner, and the name becomes part of a URL.
+                    // Anyone who may write an object can set its owner, and the name becomes part of a URL.
                     if !is_name(&id.name) {
-                        return (uid, Seen::Refused("no object can have the name that it gives".to_owned()));
+                        return (uid, Seen::Refused("its owner reference has an invalid name".to_owned()));
                     }
                     match self.live(&id).await {
                         Ok(Some(owner)) => (uid, Seen::Found(owner)),
@@ -124,8 +123,8 @@ impl Reader<'_> {
             |why: String| OwnedBy { owner: format!("{}/{}", text("/kind"), text("/metadata/name")), why };
         if self.profile(object).is_none() {
             return Err(lost(
-                "it would rewrite the change, and Firebreak does not know the fields of its kind; \
-                 change it by hand"
+                "it would overwrite the change, and Firebreak does not know the fields of its kind; change \
+                    it by hand"
                     .to_owned(),
             ));
         }
@@ -134,20 +133,24 @@ impl Reader<'_> {
     }
 }
 
-/// The object at the top, at most so many levels up from this owner.
+/// The topmost object, at most this many levels above this owner.
 fn top<'a>(owner: &Owner, owners: &'a Owners, levels: usize) -> Result<&'a Arc<Value>, OwnedBy> {
     let lost = |why: String| Err(OwnedBy { owner: owner.to_string(), why });
     if levels == 0 {
-        return lost(format!("it would rewrite the change, and more than {LEVELS} owners are not followed"));
+        return lost(format!("it would overwrite the change, and Firebreak follows at most {LEVELS} owners"));
     }
     match owners.get(&owner.uid) {
         Some(Seen::Found(found)) => match controlling_owner(found) {
             Some(above) => top(&above, owners, levels - 1),
             None => Ok(found),
         },
-        Some(Seen::Gone) | None => lost("it is gone, so what it owned is about to be deleted".to_owned()),
+        Some(Seen::Gone) | None => lost(
+            "it does not exist any more, so the objects that it owned are about \
+            to be deleted"
+                .to_owned(),
+        ),
         Some(Seen::Refused(why)) => {
-            lost(format!("it would rewrite the change, and it cannot be read: {why}"))
+            lost(format!("it would overwrite the change, and it cannot be read: {why}"))
         }
     }
 }
@@ -230,7 +233,7 @@ mod tests {
         );
         owners.insert("B".to_owned(), Seen::Gone);
         let gone = top_of("A", &owners).unwrap_err();
-        assert!(gone.contains("B/b") && gone.contains("gone"), "{gone}");
+        assert!(gone.contains("B/b") && gone.contains("does not exist any more"), "{gone}");
     }
 
     #[test]

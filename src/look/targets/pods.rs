@@ -1,8 +1,8 @@
 //! Pods that are in the way of a change, on objects whose profile says that one
 //! pod waits for the other.
 //!
-//! They are listed only while a change of this Incident is in force there, or was
-//! just put back, and has not reached all of them.
+//! They are listed only while a change of this Incident is in force there, or was just reverted, and has not
+//! reached all of them.
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ impl Kind for Objects {
         let Some(healthy) = &self.healthy else { return Ok((Verdict::Unknown, None)) };
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         let found = healthy.evaluate(&object, None);
-        let doubt = found.why.map(|why| format!("whether it is healthy is not known: {why}"));
+        let doubt = found.why.map(|why| format!("cannot tell whether it is healthy: {why}"));
         Ok((found.verdict, doubt))
     }
 

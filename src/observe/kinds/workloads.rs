@@ -5,7 +5,7 @@
 //!   the others. `availableRatio`: `available / total`, absent over nothing.
 //! - `desiredReplicas`, `readyReplicas`: sums over all of them, as the profile
 //!   finds the numbers. Not given, an object wants 1 replica and has none ready.
-//! - `rolloutsStuck`: those whose rollout will not finish by itself.
+//! - `rolloutsStuck`: workloads whose rollout will not finish without help.
 //!
 //! A field that cannot be told of a single object is absent, and so are all but
 //! `total` if its health is Unknown: a sum over some of them would be a guess.
@@ -50,10 +50,10 @@ impl Kind for Workloads {
         let profile = &self.profile;
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         let health = profile.healthy.evaluate(&object, None);
-        let mut doubt = health.why.map(|why| format!("whether it is healthy is not known: {why}"));
+        let mut doubt = health.why.map(|why| format!("cannot tell whether it is healthy: {why}"));
         let stuck = profile.stuck.as_ref().map(|stuck| stuck.evaluate(&object, None));
         let (stuck, why) = stuck.map_or((Verdict::False, None), |stuck| (stuck.verdict, stuck.why));
-        doubt = doubt.or(why.map(|why| format!("whether its rollout is stuck is not known: {why}")));
+        doubt = doubt.or(why.map(|why| format!("cannot tell whether its rollout is stuck: {why}")));
         let mut number = |path: fn(&Replicas) -> &FieldPath, otherwise: u32| {
             let Some(path) = profile.replicas.as_ref().map(path) else { return Some(otherwise) };
             let number = match path.read(&object).as_deref() {
@@ -209,7 +209,7 @@ mod tests {
         let (values, doubt) = read(&[deployment(json!(1), json!(1), "True"), broken]);
         assert_eq!(ints(&values), [("total", 2)]);
         assert!(!values.contains_key("availableRatio"));
-        assert!(doubt.unwrap().starts_with("1 w1: whether it is healthy is not known"));
+        assert!(doubt.unwrap().starts_with("1 w1: cannot tell whether it is healthy"));
     }
 
     #[test]

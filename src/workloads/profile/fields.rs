@@ -63,7 +63,7 @@ pub struct Placement {
 pub struct Pin {
     /// The field.
     pub path: FieldPath,
-    /// What people are told.
+    /// The message for people.
     pub because: String,
 }
 
@@ -142,7 +142,7 @@ pub struct Setting {
 pub struct OnlyWith {
     /// The field that must be there.
     pub path: FieldPath,
-    /// What people are told if it is not.
+    /// The message for people if it is not.
     pub otherwise: String,
 }
 
@@ -196,7 +196,7 @@ impl Check for FieldPath {
             Segment::Key(key) => ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()),
             Segment::Element { .. } | Segment::Flag(_) => true,
         };
-        (is_not_ours || self.is_flag()).then(|| format!("{self} is no field that Firebreak may change"))
+        (is_not_ours || self.is_flag()).then(|| format!("{self} is not a field that Firebreak may change"))
     }
 }
 
@@ -235,11 +235,9 @@ impl Check for Setting {
     fn problem(&self) -> Option<String> {
         let problem = match (&self.path, &self.flag) {
             (Some(path), None) => path.problem(),
-            (None, Some(_)) if self.only_with.is_some() => Some("onlyWith is for a path".to_owned()),
+            (None, Some(_)) if self.only_with.is_some() => Some("onlyWith needs a path".to_owned()),
             (None, Some(flag)) => flag.problem(),
-            (None, None) | (Some(_), Some(_)) => {
-                Some("exactly one of path and flag must be given".to_owned())
-            }
+            (None, None) | (Some(_), Some(_)) => Some("exactly one of path and flag must be set".to_owned()),
         };
         problem.or_else(|| no_range(self.at_least, self.at_most))
     }
@@ -254,8 +252,12 @@ impl Check for Flag {
             return Some("a flag needs a name".to_owned());
         }
         let bad = self.names.iter().find(|name| path(name).is_err());
-        let bad =
-            bad.map(|name| format!("{name:?} is no flag: it must begin with a dash, without = and spaces"));
+        let bad = bad.map(|name| {
+            format!(
+                "{name:?} is not a flag: it must start with a dash, without = and \
+                spaces"
+            )
+        });
         bad.or_else(|| self.containers.problem())
     }
 }

@@ -30,11 +30,12 @@ pub struct Profile {
     /// Group and version, such as `apps/v1`. Another version of the kind needs another profile.
     #[serde(deserialize_with = "text")]
     pub api_version: String,
-    /// Kind, such as `Deployment`.
+    /// Kind, for example `Deployment`.
     #[serde(deserialize_with = "text")]
     pub kind: String,
-    /// Labels and annotations of the object reach its pods, so that every write of the undo record starts them
-    /// anew. Then an action that would not restart pods itself is refused unless the policy allows it.
+    /// Labels and annotations of the object propagate to its pods, so that every write of the undo record
+    /// restarts them. An action that would not restart pods anyway is then rejected unless the policy allows
+    /// it.
     #[serde(default)]
     pub metadata_propagates: bool,
     /// Where the object asks for accelerators, if it does.
@@ -70,7 +71,7 @@ pub struct Profile {
     /// Where it says how many replicas its own autoscaler wants, if it has one that it reports on.
     #[serde(default)]
     pub wants: Option<FieldPath>,
-    /// CEL over `object`: true if its rollout does not go on by itself.
+    /// CEL over `object`: true if its rollout cannot continue without help.
     #[serde(default, deserialize_with = "optional_condition")]
     pub stuck: Option<ObjectCondition>,
     /// If its pods get a new template one after the other: then one that never gets ready is deleted, or it
@@ -89,7 +90,7 @@ pub struct RolloutStage {
     /// CEL over `object`: true when the stage is done.
     #[serde(deserialize_with = "condition")]
     pub done: ObjectCondition,
-    /// What people are told while it is not.
+    /// The message for people while it is not.
     pub otherwise: String,
 }
 

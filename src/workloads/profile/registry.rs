@@ -28,7 +28,7 @@ pub struct ProfileError {
     pub problem: String,
 }
 
-/// The profiles of all kinds that Firebreak can change or judge by itself.
+/// The profiles of all kinds that Firebreak can change or judge.
 #[derive(Clone, Debug)]
 pub struct Profiles {
     names: Arc<AcceleratorNames>,

@@ -27,8 +27,8 @@ impl Profile {
             "replicas": {"spec": pointer(&spec), "ready": pointer(&status), "atMost": AT_MOST},
             "healthy": all_there,
             "rollout": [
-                {"done": seen, "otherwise": "its operator has not seen the last change yet"},
-                {"done": all_there, "otherwise": "not as many replicas are there as it asks for"},
+                {"done": seen, "otherwise": "its operator has not observed the last change yet"},
+                {"done": all_there, "otherwise": "it has not reached its desired number of replicas"},
             ],
         }))
         .ok()

@@ -37,7 +37,7 @@ fn what_cannot_be_meant_is_an_error_with_its_line() {
     let at = |part: &str| text.lines().position(|line| line.contains(part)).unwrap() + 1;
     let table = [
         ("[/spec/resources]", "[spec.resources]", "not a field path", at("/spec/resources")),
-        ("[/spec/resources]", "[/status/resources]", "no field that", at("/spec/resources")),
+        ("[/spec/resources]", "[/status/resources]", "not a field that", at("/spec/resources")),
         ("kind: LLMDeployment", "kind: ''", "must not be empty", at("kind: LLMDeployment")),
         ("'Ready'", "'Ready", "", at("'Ready'")),
     ];
@@ -57,12 +57,12 @@ fn a_setting_is_in_a_field_or_in_a_flag_and_its_bounds_are_a_range() {
         ("{atMost: 5}".to_owned(), "exactly one"),
         (format!("{{path: /spec/x, flag: {flag}, atMost: 5}}"), "exactly one"),
         ("{path: /spec/x, atLeast: 6, atMost: 5}".to_owned(), "above atMost"),
-        ("{path: /metadata/x, atMost: 5}".to_owned(), "no field that"),
-        ("{path: '/spec/args/[flag=--x]', atMost: 5}".to_owned(), "no field that"),
+        ("{path: /metadata/x, atMost: 5}".to_owned(), "not a field that"),
+        ("{path: '/spec/args/[flag=--x]', atMost: 5}".to_owned(), "not a field that"),
         (format!("{{flag: {flag}, onlyWith: {{path: /spec/y, otherwise: no}}, atMost: 5}}"), "onlyWith"),
         ("{flag: {names: [], containers: []}, atMost: 5}".to_owned(), "needs a name"),
-        ("{flag: {names: [x], containers: []}, atMost: 5}".to_owned(), "no flag"),
-        ("{flag: {names: ['--x=1'], containers: []}, atMost: 5}".to_owned(), "no flag"),
+        ("{flag: {names: [x], containers: []}, atMost: 5}".to_owned(), "not a flag"),
+        ("{flag: {names: ['--x=1'], containers: []}, atMost: 5}".to_owned(), "not a flag"),
     ];
     for (setting, expected) in table {
         let error = error(&format!("{start}{setting}"));

@@ -32,7 +32,7 @@ pub(super) fn accelerators(profile: &Profile, fields: &Accelerators, object: &Va
             if unique {
                 found.fields.extend(slots);
             } else if !slots.is_empty() {
-                found.pins.push(format!("{list} has a container with accelerators and no name of its own"));
+                found.pins.push(format!("{list} has a container with accelerators but no unique name"));
             }
         }
     }
@@ -94,7 +94,7 @@ pub(super) fn quantization(profile: &Profile, object: &Value) -> Vec<Slot> {
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
     });
     let enabled = enabled.map(|_| "is neither true nor false".to_owned());
-    let precision = precision.map(|_| format!("is not a text of at most {} characters", fields.max_length));
+    let precision = precision.map(|_| format!("is not a string of at most {} characters", fields.max_length));
     let place = |role, path: &FieldPath, problem: Option<String>| {
         slot(role, path.clone(), blocked(path, object).or(problem))
     };

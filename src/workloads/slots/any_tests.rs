@@ -89,7 +89,7 @@ proptest! {
                     if slot.out_of_bounds.is_some() {
                         continue;
                     }
-                    // What is not out of bounds can be set and put back exactly.
+                    // A value within the bounds can be set and restored exactly.
                     let mut changed = object.clone();
                     let before = slot.path.read(object).map(|value| value.into_owned());
                     let created = slot.path.missing_ancestor(object);

@@ -16,7 +16,7 @@ const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 /// The lists of arguments, in the order in which a program gets them.
 const LISTS: [&str; 2] = ["command", "args"];
 
-/// The flag in every container that has it, or that is recognisably the server and could get it.
+/// The flag in every container that has it, or that can be identified as the server and could get it.
 ///
 /// # Errors
 /// Why it must not be changed, for people.
@@ -32,14 +32,14 @@ pub(super) fn find(flag: &Flag, object: &Value) -> Result<Vec<FieldPath>, String
             let problem = |problem: &str| Err(format!("container {name}: {problem}"));
             match place(flag, container) {
                 Place::Nowhere => {}
-                Place::In(..) if !unique => return problem("it has no name of its own"),
+                Place::In(..) if !unique => return problem("it has no unique name"),
                 Place::In(arguments, flag) => found.extend(path(list, name, arguments, flag)),
                 Place::Hindered(why) => return problem(&why),
             }
         }
     }
     if found.is_empty() {
-        return Err(format!("no container is recognisably a server that takes {}", flag.names[0]));
+        return Err(format!("no container can be identified as a server that takes {}", flag.names[0]));
     }
     Ok(found)
 }
@@ -79,14 +79,14 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     if !runs_it && !has_image(flag, container) {
         Place::Nowhere
     } else if is_run_by_a_shell(flag, &elements) {
-        Place::Hindered(format!("{name} cannot be added, because a shell starts its server"))
+        Place::Hindered(format!("{name} cannot be added, because a shell starts the server"))
     } else if !runs_it && own_command {
         // What another program does with its arguments is not known, whatever the image is.
         Place::Nowhere
     } else if lists().any(|(list, _)| list == "args") {
         Place::In("args", name)
     } else {
-        Place::Hindered(format!("{name} cannot be added without replacing the arguments of its image"))
+        Place::Hindered(format!("{name} cannot be added without replacing the arguments of the image"))
     }
 }
 

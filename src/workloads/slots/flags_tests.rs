@@ -78,7 +78,7 @@ fn a_container_that_is_not_recognisably_the_server_is_left_alone() {
         json!("vllm"),
     ] {
         let why = why(other.clone());
-        assert_eq!(why, "no container is recognisably a server that takes --max-num-seqs", "{other}");
+        assert_eq!(why, "no container can be identified as a server that takes --max-num-seqs", "{other}");
     }
     let sidecar = json!({"name": "proxy", "image": "envoy", "args": ["--base-id", "1"]});
     let server = json!({"name": "server", "args": ["--max-num-seqs=256"]});
@@ -95,13 +95,13 @@ fn every_server_of_a_pod_has_a_flag() {
 #[test]
 fn a_flag_whose_value_is_not_clear_is_not_changed() {
     let table = [
-        (json!({"name": "c", "args": ["--max-num-seqs=1", "--max-num-seqs=2"]}), "given twice"),
-        (json!({"name": "c", "args": ["--max-num-seqs=1", "--max_num_seqs", "2"]}), "given twice"),
+        (json!({"name": "c", "args": ["--max-num-seqs=1", "--max-num-seqs=2"]}), "occurs twice"),
+        (json!({"name": "c", "args": ["--max-num-seqs=1", "--max_num_seqs", "2"]}), "occurs twice"),
         (
             json!({"name": "c", "command": ["vllm", "--max-num-seqs=1"], "args": ["--max-num-seqs=2"]}),
-            "given twice",
+            "occurs twice",
         ),
-        (json!({"name": "c", "args": ["--max-num-seqs"]}), "without a value"),
+        (json!({"name": "c", "args": ["--max-num-seqs"]}), "has no value"),
         (json!({"name": "c", "command": ["sh", "-c", "vllm serve m --max-num-seqs 256"]}), "longer text"),
         (
             json!({"name": "c", "command": ["sh", "-c"], "args": ["exec vllm serve m \\\n --max-num-seqs=256\n"]}),
@@ -126,7 +126,7 @@ fn a_flag_is_not_added_where_it_would_not_arrive() {
         // A helper of the same image, which would not start with a flag that it does not know.
         (
             json!({"name": "c", "image": "vllm", "command": ["python3", "/sync.py"], "args": ["--dir", "/x"]}),
-            "no container is recognisably",
+            "no container can be identified",
         ),
     ];
     for (container, expected) in table {
@@ -139,8 +139,8 @@ fn a_flag_is_not_added_where_it_would_not_arrive() {
 fn containers_that_cannot_be_told_apart_are_not_changed() {
     let server = json!({"name": "c", "args": ["--max-num-seqs=1"]});
     let slots = of(json!([server, server]));
-    assert!(obstacle(&slots, &Role::BatchSize).unwrap().contains("no name of its own"));
-    assert!(why(json!({"args": ["--max-num-seqs=1"]})).contains("no name of its own"));
+    assert!(obstacle(&slots, &Role::BatchSize).unwrap().contains("no unique name"));
+    assert!(why(json!({"args": ["--max-num-seqs=1"]})).contains("no unique name"));
 }
 
 #[test]

@@ -52,9 +52,9 @@ fn problem(path: &FieldPath, object: &Value, at_least: i64, at_most: i64) -> Opt
     blocked(path, object).or_else(|| out_of_bounds(path, object, at_least, at_most))
 }
 
-/// What is no whole number at all, every action refuses by itself.
+/// Every action rejects a value that is not a whole number.
 fn out_of_bounds(path: &FieldPath, object: &Value, at_least: i64, at_most: i64) -> Option<String> {
     let number = path.read(object).as_deref().and_then(whole)?;
     let fits = (at_least..=at_most).contains(&number);
-    (!fits).then(|| format!("is {number} and not from {at_least} to {at_most}"))
+    (!fits).then(|| format!("is {number}, not from {at_least} to {at_most}"))
 }

@@ -15,7 +15,7 @@ pub(super) fn node_selectors(profile: &Profile, object: &Value) -> Vec<Slot> {
         let labels = path.node(object).and_then(Value::as_object);
         for (key, value) in labels.into_iter().flatten() {
             if !value.is_null() && Pattern::any(&profile.names.placement_keys, key) {
-                let problem = (!value.is_string()).then(|| "is not a text".to_owned());
+                let problem = (!value.is_string()).then(|| "is not a string".to_owned());
                 slots.push(slot(Role::Placement { released: None }, path.child(key), problem));
             }
         }

@@ -75,7 +75,7 @@ async fn a_kind_without_a_profile_is_scaled_where_its_definition_says() {
             changes.iter().any(|c| c["target"]["kind"] == "Store" && c["reason"] == "NotApplicable")
         })
         .await;
-    assert!(refused.data["status"].to_string().contains("no scale subresource"), "{incident}");
+    assert!(refused.data["status"].to_string().contains("no readable scale subresource"), "{incident}");
     assert_eq!(change_of(&refused, "cache")["target"]["kind"], "Cache", "{incident}");
     drill.hush().await;
     // Its operator follows, there and back.

@@ -140,13 +140,14 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
     let policy = json!({"name": "drill"});
 
     let alices = json!({"policyRef": policy, "acknowledgedBy": "alice"});
-    room.create("bob", alices.clone(), Refused("acknowledges: set it to bob")).await;
+    room.create("bob", alices.clone(), Refused("acknowledgedBy must be your own user name: set it to bob"))
+        .await;
     let planned = json!({"policyRef": policy, "approvals": [approval('a', "alice")]});
-    room.create("alice", planned, Refused("leave out spec.approvals")).await;
+    room.create("alice", planned, Refused("omit spec.approvals")).await;
     let settled = json!({"policyRef": policy, "settlements": [settlement("a", "Happened", "alice")]});
-    room.create("alice", settled, Refused("leave out spec.settlements")).await;
+    room.create("alice", settled, Refused("omit spec.settlements")).await;
     let paused = json!({"policyRef": policy, "response": "Paused", "responseBy": "alice"});
-    room.create("bob", paused, Refused("sets spec.response: set it to bob")).await;
+    room.create("bob", paused, Refused("responseBy must be your own user name: set it to bob")).await;
     room.create("alice", alices, Taken).await;
 
     // Alice has acknowledged, and Bob pauses, with kubectl alone or by name.
@@ -154,10 +155,15 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
     room.says("bob", json!({"responseBy": "alice"}), Refused("set it to bob")).await;
     room.says("bob", json!({"responseBy": "bob"}), Taken).await;
     room.says("bob", json!({"acknowledgedBy": "bob", "summary": "taken over"}), Taken).await;
-    room.says("bob", json!({"acknowledgedBy": "alice"}), Refused("acknowledges: set it to bob")).await;
+    room.says(
+        "bob",
+        json!({"acknowledgedBy": "alice"}),
+        Refused("acknowledgedBy must be your own user name: set it to bob"),
+    )
+    .await;
     // What is decided next is not told as Bob's.
     let credit =
-        Refused("would give this response to bob: in the same request set it to alice, or remove it");
+        Refused("would attribute this response to bob: in the same request set it to alice, or remove it");
     room.says("alice", json!({"response": "Active"}), credit).await;
     room.says("alice", json!({"response": null}), credit).await;
     room.says("alice", json!({"response": "Active", "responseBy": "alice"}), Taken).await;
@@ -165,13 +171,20 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
 
     // Approvals.
     let approves = |plan, by| json!({"approvals": [approval(plan, by)]});
-    room.says("alice", approves('a', "bob"), Refused("approves: set it to alice")).await;
+    room.says(
+        "alice",
+        approves('a', "bob"),
+        Refused("approvedBy must be your own user name: set it to alice"),
+    )
+    .await;
     room.says("bob", approves('a', "bob"), Refused("ask for the verb approve on incidents.firebreak.dev"))
         .await;
-    room.says("bob", approves('a', "alice"), Refused("approves: set it to bob")).await;
+    room.says("bob", approves('a', "alice"), Refused("approvedBy must be your own user name: set it to bob"))
+        .await;
     room.says("alice", approves('a', "alice"), Taken).await;
     room.says("bob", json!({"summary": "GPU nodes lost"}), Taken).await;
-    room.says("bob", approves('b', "alice"), Refused("approves: set it to bob")).await;
+    room.says("bob", approves('b', "alice"), Refused("approvedBy must be your own user name: set it to bob"))
+        .await;
     let other_step = json!({"approvals": [approval('a', "alice"), {
         "step": "other", "planHash": approval('a', "bob")["planHash"], "approvedBy": "bob",
     }]});
@@ -180,17 +193,32 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
 
     // Settlements of operations, by the same rule and the same verb.
     let settles = |outcome, by| json!({"settlements": [settlement("a", outcome, by)]});
-    room.says("alice", settles("Happened", "bob"), Refused("settles: set it to alice")).await;
+    room.says(
+        "alice",
+        settles("Happened", "bob"),
+        Refused("settledBy must be your own user name: set it to alice"),
+    )
+    .await;
     room.says(
         "bob",
         settles("Happened", "bob"),
         Refused("may not settle operations: ask for the verb approve"),
     )
     .await;
-    room.says("bob", settles("Happened", "alice"), Refused("settles: set it to bob")).await;
+    room.says(
+        "bob",
+        settles("Happened", "alice"),
+        Refused("settledBy must be your own user name: set it to bob"),
+    )
+    .await;
     room.says("alice", settles("Happened", "alice"), Taken).await;
     room.says("bob", json!({"summary": "the cache was flushed"}), Taken).await;
-    room.says("bob", settles("DidNotHappen", "alice"), Refused("settles: set it to bob")).await;
+    room.says(
+        "bob",
+        settles("DidNotHappen", "alice"),
+        Refused("settledBy must be your own user name: set it to bob"),
+    )
+    .await;
     let another = json!({"settlements": [
         settlement("a", "Happened", "alice"), settlement("b", "Happened", "bob"),
     ]});
@@ -199,12 +227,8 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
 
     // What only Firebreak writes.
     let nonce = json!({"metadata": {"annotations": {"firebreak.dev/nonce": "forged"}}});
-    room.patch(
-        "alice",
-        nonce,
-        Refused("firebreak.dev/nonce is only for Incidents that Firebreak itself opens"),
-    )
-    .await;
+    room.patch("alice", nonce, Refused("firebreak.dev/nonce is reserved for Incidents that Firebreak opens"))
+        .await;
     // Nor is one that Firebreak has opened turned into a person's.
     let nonce = |value: Value| json!({"metadata": {"annotations": {"firebreak.dev/nonce": value}}});
     room.patch("operator", nonce(json!("genuine")), Taken).await;

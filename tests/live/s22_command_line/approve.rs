@@ -46,12 +46,12 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
     let incident = drill.open("outage", json!({})).await;
     let approve = ["approve", "outage", "cpu-fallback", "-n", world.a.as_str()];
 
-    firebreak(world, &approve).await.assert_refused(&approve, &["no such step", "is the operator running"]);
+    firebreak(world, &approve).await.assert_refused(&approve, &["no such step", "the operator is running"]);
     step(&incident, json!({"state": "Pending", "reason": "NoTargets", "message": "nothing to change"})).await;
     let said = firebreak(world, &approve).await;
     said.assert_refused(
         &approve,
-        &["it waits for no approval, it is Pending (NoTargets: nothing to change)"],
+        &["it does not wait for approval: it is Pending (NoTargets: nothing to change)"],
     );
     let other = ["approve", "outage", "none", "-n", world.a.as_str()];
     firebreak(world, &other).await.assert_refused(&other, &["no such step", "its steps are cpu-fallback"]);
@@ -105,5 +105,5 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
     let (said, ()) = tokio::join!(firebreak(world, &approve), anew);
     assert_eq!(said.code, 1, "{}", said.out);
     assert!(said.err.contains("the approval by") && said.err.contains("is Expired"), "{}", said.err);
-    assert!(said.err.contains("the plan or the policy has changed meanwhile"), "{}", said.err);
+    assert!(said.err.contains("the plan or the policy has changed in the meantime"), "{}", said.err);
 }

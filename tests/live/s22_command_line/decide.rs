@@ -181,7 +181,7 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     }
     operator.proxy.forget_rules();
     let said = run_brake(world, &all).await;
-    assert!(said.contains("1 Incident(s) closed: nothing is left to put back"), "{said}");
+    assert!(said.contains("1 Incident(s) closed: nothing is left to revert"), "{said}");
     models.assert_put_back().await;
     let resolved = incident.get().await;
     assert_eq!(condition(&resolved, "Resolved"), Some("True"), "{incident}");

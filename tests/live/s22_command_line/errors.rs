@@ -66,20 +66,25 @@ async fn every_verb_says_in_one_line_what_is_wrong_and_what_to_do_next() {
     let nowhere = kubeconfig(&world, "nowhere", |config| {
         config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
     });
-    assert_all_refused(&world, &nowhere, &["check that the cluster runs, --kubeconfig and --context"]).await;
+    assert_all_refused(
+        &world,
+        &nowhere,
+        &["check --kubeconfig and --context, and that the cluster is running"],
+    )
+    .await;
 
     let account = r#"{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": "${a}"}}"#;
     world.apply("harness", account).await;
     let token = world.token(&world.a, "nobody").await;
     let nobody = kubeconfig(&world, "nobody", |config| config["users"][0]["user"] = json!({"token": token}));
-    assert_all_refused(&world, &nobody, &["forbidden", "ask whoever runs the cluster"]).await;
+    assert_all_refused(&world, &nobody, &["forbidden", "ask the cluster administrator"]).await;
 
     for verb in VERBS {
         let words: &[&str] = match verb {
             ["plan" | "open", _] => &["there is no RemediationPolicy x", "kubectl get rpol -A"],
-            ["undo", _] => &["there is no such object", "name its namespace with -n"],
+            ["undo", _] => &["there is no such object", "set the namespace with -n"],
             ["get"] | ["brake", _] => continue,
-            _ => &["there is no Incident x", "`firebreak get -A` shows those that are there"],
+            _ => &["there is no Incident x", "`firebreak get -A` lists all Incidents"],
         };
         firebreak(&world, &[verb, &["-n", world.a.as_str()][..]].concat()).await.assert_refused(verb, words);
     }
@@ -87,7 +92,7 @@ async fn every_verb_says_in_one_line_what_is_wrong_and_what_to_do_next() {
     assert_eq!((usage.code, usage.err.lines().count()), (2, 1), "{}", usage.err);
     for verb in ["on", "off", "status"] {
         let elsewhere = firebreak(&world, &["brake", verb, "-n", "s22-not-there"]).await;
-        elsewhere.assert_refused(&["brake", verb], &["name the operator's own namespace with -n"]);
+        elsewhere.assert_refused(&["brake", verb], &["set the namespace of the operator with -n"]);
     }
 }
 

@@ -54,7 +54,7 @@ fn decision() -> Decision {
     Decision {
         next,
         why: vec![
-            why("cpu-fallback", Some(target("web")), "NothingToDo", "it asks for no accelerator"),
+            why("cpu-fallback", Some(target("web")), "NothingToDo", "it requests no accelerator"),
             why("cpu-fallback", None, "Observe", "this is the plan"),
             why("later", None, "OtherSeverity", "it is not for P0"),
         ],
@@ -97,8 +97,9 @@ fn a_plan_says_which_objects_are_changed_through_their_owner() {
     let plan = Plan::new(about(), &rules(), &decision(), &decision(), &resolved, None);
     let text = crate::cli::screen::plain(&plan.lines());
     for line in [
-        "  Deployment llm-serving/chat, in place of ReplicaSet llm-serving/a, which it owns\n",
-        "  Deployment llm-serving/web, in place of ReplicaSet llm-serving/b and 2 more, which it owns  left alone",
+        "  Deployment llm-serving/chat, instead of ReplicaSet llm-serving/a, which it owns\n",
+        "  Deployment llm-serving/web, instead of ReplicaSet llm-serving/b and 2 more, which it owns  left \
+         alone",
     ] {
         assert!(text.contains(line), "{text}");
     }
