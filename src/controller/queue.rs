@@ -396,16 +396,18 @@ mod tests {
                 for _ in 0..600 {
                     let number = dice.below(KEYS);
                     let name = Name::new("ns", number.to_string());
-                    let key = if number % 2 == 0 { Key::Incident(name) } else { Key::Policy(name) };
+                    let key = if number.is_multiple_of(2) { Key::Incident(name) } else { Key::Policy(name) };
                     let urgency = [P0, P1, P2, P3][dice.below(4) as usize];
                     let delay = if dice.below(3) == 0 { dice.below(20_000) } else { 0 };
                     let at = Instant::now() + Duration::from_millis(delay);
                     queue.due_at(key.clone(), urgency, at);
-                    let mut known = known.borrow_mut();
-                    let wanted = &mut known.entry(key).or_default().wanted;
-                    *wanted =
-                        Some(wanted.map_or((at, urgency), |(old, level)| (old.min(at), level.min(urgency))));
-                    drop(known);
+                    {
+                        let mut known = known.borrow_mut();
+                        let wanted = &mut known.entry(key).or_default().wanted;
+                        *wanted = Some(
+                            wanted.map_or((at, urgency), |(old, level)| (old.min(at), level.min(urgency))),
+                        );
+                    }
                     sleep(Duration::from_millis(dice.below(60))).await;
                 }
                 sleep(120 * SECOND).await;
