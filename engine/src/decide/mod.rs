@@ -372,11 +372,13 @@ impl<'a> Deciding<'a> {
 /// The begun steps as they were when they began, and the others as the policy has them.
 pub fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
     let shapes = rules.map(Rules::shapes).unwrap_or_default();
+    let live = rules.map(|rules| rules.steps.as_slice()).unwrap_or_default();
     let begun = |name: &str| {
         let definition = state.step(name)?.definition.as_ref()?;
-        begun_step(definition, &shapes)
+        // Parsed already, unless the policy was edited since the step began.
+        let parsed = live.iter().find(|step| step.definition == *definition).map(Step::as_begun);
+        parsed.or_else(|| begun_step(definition, &shapes))
     };
-    let live = rules.map(|rules| rules.steps.as_slice()).unwrap_or_default();
     let mut ladder: Vec<Step> = state
         .steps
         .iter()

@@ -163,6 +163,11 @@ impl Step {
         self.severities.is_empty() || self.severities.contains(&level)
     }
 
+    /// The same once it has begun: then its `when` has no say any more.
+    pub fn as_begun(&self) -> Self {
+        Self { when: None, ..self.clone() }
+    }
+
     /// The objects that it changes.
     pub fn targets(&self) -> &Targets {
         self.action.targets()
@@ -276,4 +281,28 @@ pub fn begun_step(definition: &StepSpec, shapes: &Shapes) -> Option<Step> {
     }
     step.definition = definition.clone();
     Some(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_begun_step_is_the_same_from_the_policy_and_from_its_own_definition() {
+        let targets =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "where": "object.spec.replicas > 1"});
+        let spec = json!({
+            "signals": [{"name": "nodes", "nodes": {}}],
+            "steps": [{
+                "name": "fallback", "when": "signals.nodes.ready == 0", "action": {"cpuFallback": {"targets": targets}},
+                "verify": {"checks": [{"rollout": {}}, {"cel": {"expression": "signals.nodes.ready > 0"}}]},
+            }],
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let step = &rules.steps[0];
+        assert_eq!(begun_step(&step.definition, &rules.shapes()), Some(step.as_begun()));
+        assert!(step.when.is_some());
+    }
 }
