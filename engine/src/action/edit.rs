@@ -20,7 +20,7 @@ pub(super) fn replicas(target: &Target, number: i64) -> Plan {
     let mut wanted = Vec::new();
     for slot in target.slots.of(&Role::Replicas) {
         match Number::at(slot, &target.object) {
-            Number::Odd(refused) => return refused,
+            Number::Odd(why) => return refused(Reason::NotANumber, why),
             Number::Is(before) if before == number => {}
             Number::Is(_) | Number::Absent => wanted.push((slot, like(&slot.path, &target.object, number))),
         }
@@ -44,8 +44,8 @@ pub(super) enum Number {
     Absent,
     /// So much.
     Is(i64),
-    /// Something else is there.
-    Odd(Plan),
+    /// Something else is there; for people.
+    Odd(String),
 }
 
 impl Number {
@@ -54,9 +54,7 @@ impl Number {
             None | Some(Value::Null) => Self::Absent,
             Some(value) => match whole(value) {
                 Some(number) => Self::Is(number),
-                None => {
-                    Self::Odd(refused(Reason::NotANumber, format!("{} is not a whole number", slot.path)))
-                }
+                None => Self::Odd(format!("{} is not a whole number", slot.path)),
             },
         }
     }

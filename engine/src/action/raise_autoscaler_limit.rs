@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::edit::{Number, changes, like, obstacle};
+use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
 use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
 use crate::change::Change;
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
+use crate::reason::Reason;
 use crate::rules::Faults;
 use crate::selector::TargetsSpec;
 
@@ -99,7 +100,7 @@ fn raise_autoscaler_limit(target: &Target, factor: i64, ceiling: i64) -> Plan {
                     as_it_is = format!("its limit of {before} is not below the ceiling of {ceiling}");
                 }
             }
-            Number::Odd(refused) => return refused,
+            Number::Odd(why) => return refused(Reason::NotANumber, why),
         }
     }
     if wanted.is_empty() {

@@ -138,7 +138,7 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
         }
         for slot in target.slots.fields.iter().filter(|slot| slot.role == role) {
             let after = match (Number::at(slot, &target.object), reduction) {
-                (Number::Odd(refused), _) => return refused,
+                (Number::Odd(why), _) => return refused(Reason::NotANumber, why),
                 (Number::Absent, Reduction::To { .. }) => to,
                 (Number::Absent, Reduction::Percent(_)) => {
                     let text = format!(

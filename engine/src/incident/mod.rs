@@ -146,7 +146,7 @@ impl IncidentState {
     /// The newest change of a step to the object with this uid.
     pub fn newest_of(&self, step: &str, uid: &str) -> Option<&Change> {
         let is_it = |change: &&Change| change.step == step && change.target.uid == uid;
-        self.changes.iter().filter(is_it).next_back()
+        self.changes.iter().rfind(is_it)
     }
 
     /// The operations that are done to other objects because this change needs them.

@@ -136,10 +136,9 @@ impl Expect {
 
 fn change<'a>(stage: &'a Stage, key: &str) -> Option<&'a Change> {
     let (step, object) = key.split_once('/').map_or((None, key), |(step, object)| (Some(step), object));
-    let changes = stage.world.state().changes.iter();
     let is_it =
         |change: &&Change| change.target.name == object && step.is_none_or(|step| step == change.step);
-    changes.filter(is_it).next_back()
+    stage.world.state().changes.iter().rfind(is_it)
 }
 
 fn with_reason(state: &str, reason: Option<&Reason>) -> String {
