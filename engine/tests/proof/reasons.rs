@@ -8,8 +8,17 @@ use firebreak_engine::reason::{MovesOn, Reason, Stops};
 use serde_json::Value;
 
 /// What people do in a moment of a story, and what only they can change.
-const DEEDS: [&str; 8] =
-    ["person", "policy", "approve", "approvals", "brake", "pinned", "unreadable", "terminating"];
+const DEEDS: [&str; 9] = [
+    "person",
+    "policy",
+    "approve",
+    "approvals",
+    "settleOperations",
+    "brake",
+    "pinned",
+    "unreadable",
+    "terminating",
+];
 
 /// Stories cannot tell of an Incident without a policy; the test of `course.rs` does.
 const NOT_TOLD: [Reason; 1] = [Reason::NoPolicy];
@@ -50,7 +59,8 @@ fn ends() -> BTreeMap<Reason, BTreeSet<Meanwhile>> {
                 ends.entry(reason).or_default().insert(meanwhile);
                 held = None;
             }
-            if let Some(reason) = now.filter(|reason| *reason != Reason::from("None")) {
+            // Said again, it is still the same wait.
+            if let Some(reason) = now.filter(|reason| held.is_none() && *reason != Reason::from("None")) {
                 ends.entry(reason.clone()).or_default();
                 held = Some((reason, Meanwhile::Time));
             }
