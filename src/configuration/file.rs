@@ -197,7 +197,7 @@ profiles:
             (START.replace("v1alpha1", "v2"), "apiVersion must be config.firebreak.dev/v1alpha1", Some(1)),
             (START.replace(KIND, "ConfigMap"), "kind must be OperatorConfiguration", Some(2)),
             (format!("{START}profile: []\n"), "profile", Some(3)),
-            (format!("{START}endpoints:\n- {{name: x}}\n"), "no endpoints", Some(4)),
+            (format!("{START}endpoints:\n- {{name: x}}\n"), "does not support endpoints", Some(4)),
             (format!("{START}{}", ROCKET.replace("/spec/engines", "spec.engines")), "spec.engines", Some(6)),
             (format!("{START}{}", ROCKET.replace("/spec/engines", "/status/x")), "may change", Some(6)),
             (format!("{START}{}", ROCKET.replace("> 0", ">")), "", Some(7)),

@@ -267,7 +267,7 @@ mod tests {
         let lines: Vec<&str> = block.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
         let text = render(&lines.join("\n"), &sample()).unwrap();
         assert!(
-            text.contains("| Deployment b/chat | `/spec/replicas` | `4` | `0` | left to hpa/Update"),
+            text.contains("| Deployment b/chat | `/spec/replicas` | `4` | `0` | ceded to hpa/Update"),
             "{text}"
         );
     }

@@ -165,7 +165,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
         ChangeState::Reverting => "being reverted",
         ChangeState::Reverted => "reverted",
         ChangeState::Ceded => match &field.ceded_to {
-            Some(owner) => return format!("left to {owner}, whose value stands{rounds}"),
+            Some(owner) => return format!("ceded to {owner}, whose value stays{rounds}"),
             None if change.fields().iter().any(|other| other.ceded_to.is_some()) => "reverted",
             None => "left alone",
         },

@@ -18,8 +18,11 @@ pub fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     walk(&root.join(folder), &mut files);
-    let is_test =
-        |path: &Path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+    // `given.rs` is what the unit tests of decisions start from.
+    let is_test = |path: &Path| {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+        stem.ends_with("tests") || stem == "given"
+    };
     files.retain(|path| !is_test(path));
     assert!(!files.is_empty(), "{folder} has no sources");
     let text = |path: &PathBuf| fs::read_to_string(path).expect("a source file");

@@ -393,7 +393,9 @@ fn a_rule_that_waits_opens_nothing_and_the_policy_says_so() {
     let decision = decided(&facts(5, state), 0);
     assert_eq!((decision.create.as_ref(), &decision.next.active_incident), (None, &None));
     assert_eq!(condition(&decision, "Ready"), (Verdict::True, "WaitingForFalse"));
-    assert!(decision.why.is_some_and(|why| why.contains("ended by a person while Degraded held")));
+    assert!(
+        decision.why.is_some_and(|why| why.contains("a person ended the last response while Degraded held"))
+    );
 }
 
 #[test]
