@@ -109,7 +109,7 @@ async fn an_incident_that_is_refused_is_said_and_keeps_no_claim() {
     let policy = drill.policy().await;
     drill.ring().await;
     let told = policy.wait_until("says why", |policy| is_stalled(policy, "CannotOpen")).await;
-    assert!(message_of(&told, "Ready").contains("refuses the Incident"), "{policy}");
+    assert!(message_of(&told, "Ready").contains("rejects the Incident"), "{policy}");
     policy.wait_until("free", |policy| policy.data["status"].get("activeIncident").is_none()).await;
 
     // What the operator may not open, a person may.

@@ -307,7 +307,7 @@ async fn a_policy_says_until_when_it_rests_and_then_opens_for_a_rule_that_still_
     let first = drill.respond(&policy).await;
     drill.recover(&first).await;
     drill.ring().await;
-    let rests = |policy: &DynamicObject| message_of(policy, "Ready").contains("guardrails.cooldown is 4s");
+    let rests = |policy: &DynamicObject| message_of(policy, "Ready").contains("guardrails.cooldown of 4s");
     let resting = policy.wait_until("rests", rests).await;
     let ended = time(&resting.data["status"]["recentResponses"][0]["endedAt"]);
     let until = (ended + jiff::SignedDuration::from_secs(4)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

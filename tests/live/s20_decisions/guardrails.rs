@@ -38,7 +38,7 @@ async fn more_targets_than_allowed_and_what_a_suspect_detector_asks_for_wait_for
         .await;
     let late = drill.models_named(&["late"]).await;
     let said = approve(&incident, "DetectorSuspect").await;
-    assert!(said.contains("1 of 1 are sick"), "{said}");
+    assert!(said.contains("reports 1 of 1 as sick"), "{said}");
     late.wait_until_fallen().await;
     drill.recover(&incident).await;
     first.assert_put_back().await;
