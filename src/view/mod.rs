@@ -309,7 +309,7 @@ impl StepView {
 /// The observed state of an Incident.
 fn outcome(state: &IncidentState) -> String {
     let why = state.closing.map(|closing| match closing {
-        Closing::Recovered => "no rule held for `recovery.for`",
+        Closing::Recovered => "no rule held for recovery.for",
         Closing::Withdrawn => "a person withdrew the response",
         Closing::Kept => "a person kept the changes; they are permanent",
         Closing::Deleted => "the Incident was deleted",
