@@ -21,6 +21,8 @@ async fn objects(world: &World, nodes: &Nodes) -> Vec<(Object, Snapshot)> {
     let mut objects = Vec::new();
     for name in nodes.names() {
         let node = Object::new(&world.client, "v1", "Node", None, name);
+        // The control plane adds it to the spec of a new node a moment later.
+        node.wait_until("it has its addresses", |node| node.data["spec"]["podCIDRs"].is_array()).await;
         let before = node.snapshot().await;
         objects.push((node, before));
     }

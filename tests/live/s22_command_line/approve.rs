@@ -68,7 +68,7 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
     let other_plan = hash('2');
     let changed = [&approve[..], &["--plan-hash", &other_plan]].concat();
     let said = firebreak(world, &changed).await;
-    said.assert_refused(&changed, &[&format!("its plan is {} now", hash('1')), "firebreak describe outage"]);
+    said.assert_refused(&changed, &[&format!("its plan is now {}", hash('1')), "firebreak describe outage"]);
     assert_eq!(approvals(&incident.get().await), json!([]));
 
     let me = {
@@ -104,6 +104,10 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
     };
     let (said, ()) = tokio::join!(firebreak(world, &approve), anew);
     assert_eq!(said.code, 1, "{}", said.out);
-    assert!(said.err.contains("the approval by") && said.err.contains("is Expired"), "{}", said.err);
+    assert!(
+        said.err.contains("removing the approval by") && said.err.contains("which is Expired"),
+        "{}",
+        said.err
+    );
     assert!(said.err.contains("the plan or the policy has changed in the meantime"), "{}", said.err);
 }
