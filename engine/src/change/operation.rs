@@ -148,6 +148,11 @@ impl Change {
         }
     }
 
+    /// Whether a person has settled this attempt.
+    pub fn is_settled(&self) -> bool {
+        self.as_operation().is_some_and(|operation| operation.settlement.is_some())
+    }
+
     /// The object whose change needs this operation; none for what a step does to its own targets.
     pub fn on_behalf_of(&self) -> Option<&TargetId> {
         self.as_operation()?.on_behalf_of.as_ref()

@@ -54,7 +54,10 @@ fn size(change: &Change) -> usize {
 /// what was done on behalf of another change.
 fn is_spare(change: &Change) -> bool {
     match change.state {
-        ChangeState::Planned | ChangeState::Skipped => change.fence().is_none(),
+        ChangeState::Planned | ChangeState::Skipped => {
+            // What a person has settled is the only account of that attempt.
+            change.fence().is_none() && !change.is_settled()
+        }
         ChangeState::Done => change.on_behalf_of().is_some(),
         ChangeState::Intended
         | ChangeState::Unclear

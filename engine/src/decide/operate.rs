@@ -182,10 +182,10 @@ impl<'a> Deciding<'a> {
             if !repeats || !change.is_open_operation() || !self.permits.may_send(change.again()) {
                 continue;
             }
-            if is_due(change.retry_at, self.now) {
-                self.edit(index, Self::request);
-            } else {
+            if !is_due(change.retry_at, self.now) {
                 self.wake(change.retry_at);
+            } else if !self.is_being_written(&change.target) {
+                self.edit(index, Self::request);
             }
         }
     }
@@ -244,7 +244,93 @@ impl<'a> Deciding<'a> {
             return change.stand(ChangeState::Failed, Reason::Refused, why);
         }
         let why = format!("the Incident closed before its outcome was known; look at {}", change.target);
-        self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
+        // Of what was done on behalf of another change, that change tells whether it was needed.
+        if change.on_behalf_of().is_none() {
+            self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
+        }
         change.stand(ChangeState::Unclear, Reason::NeverSettled, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::given::{Given, NOW, at};
+    use super::*;
+    use crate::change::{Operation, OperationType};
+
+    fn operation(delivery: Delivery) -> Change {
+        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let target = given.facts.state.changes[0].target.clone();
+        let id = ChangeId::of("incident", "one", &target.uid);
+        let mut change =
+            Change::operation(id, "one", target, Operation::new(OperationType::Rehearse, delivery, None));
+        change.intend_operation(at(NOW - 1));
+        change
+    }
+
+    /// What stands there of the operation once this was said to its request.
+    fn heard(mut change: Change, outcome: Option<Outcome>) -> Change {
+        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let request = change.request(&given.facts.incident).unwrap();
+        let (act, guard) = (Act::Operate(request.operation), Guard::Request(request));
+        let id = EffectId { change: change.id.clone(), act, guard };
+        given.facts.outcomes.extend(outcome.map(|outcome| (id, outcome)));
+        given.deciding().hear_of_operation(&mut change);
+        change
+    }
+
+    fn exists(incident: &str) -> Option<Outcome> {
+        let object = json!({"metadata": {"name": "a-job", "labels": {undo::INCIDENT: incident}}});
+        Some(Outcome::Exists(Arc::new(object)))
+    }
+
+    #[test]
+    fn an_object_of_the_name_is_ours_if_it_carries_our_label() {
+        assert_eq!(heard(operation(Delivery::Keyed), exists("incident")).state, ChangeState::Done);
+        let taken = heard(operation(Delivery::Keyed), exists("another"));
+        assert_eq!((taken.state, taken.reason), (ChangeState::Failed, Some(Reason::NameTaken)));
+    }
+
+    #[test]
+    fn the_key_is_the_same_for_every_request_of_a_round_and_for_no_other() {
+        let incident = Given::pinned().facts.incident;
+        let mut change = operation(Delivery::Keyed);
+        let first = change.request(&incident).unwrap();
+        change.intend_operation(at(NOW));
+        let second = change.request(&incident).unwrap();
+        assert_eq!((first.key.clone(), first.number, second.number), (second.key, 1, 2));
+        change.stand(ChangeState::Failed, Reason::Refused, "no");
+        change.intend_operation(at(NOW));
+        assert_ne!(change.request(&incident).unwrap().key, first.key);
+        let mut elsewhere = incident.clone();
+        elsewhere.uid = "another".to_owned();
+        assert_ne!(operation(Delivery::Keyed).request(&elsewhere).unwrap().key, first.key);
+    }
+
+    #[test]
+    fn a_no_is_final_only_when_no_earlier_request_can_have_taken_effect() {
+        let refused = || Some(Outcome::Refused { code: 422, why: "no".to_owned(), fields: Vec::new() });
+        let mut known = operation(Delivery::Keyed);
+        known.tries = 200;
+        assert_eq!(heard(known.clone(), refused()).state, ChangeState::Failed);
+        known.state = ChangeState::Unclear;
+        assert_eq!(heard(known, refused()).state, ChangeState::Unclear);
+    }
+
+    #[test]
+    fn what_may_be_sent_once_is_unclear_without_an_answer_and_begins_again_if_it_was_not_sent() {
+        let unanswered = heard(operation(Delivery::AtMostOnce), None);
+        assert!(unanswered.needs_settlement(), "{unanswered:?}");
+        let late = heard(unanswered, Some(Outcome::Done(Arc::new(json!({})))));
+        assert_eq!(late.state, ChangeState::Done, "an answer that comes late still tells");
+        let kept = heard(operation(Delivery::AtMostOnce), Some(Outcome::NotSent));
+        assert_eq!((kept.state, kept.reason), (ChangeState::Skipped, Some(Reason::NotSent)));
+        for answer in [Outcome::Conflict, Outcome::Throttled { after: None }] {
+            assert_eq!(heard(operation(Delivery::AtMostOnce), Some(answer)).state, ChangeState::Failed);
+        }
     }
 }

@@ -256,7 +256,9 @@ impl Deciding<'_> {
     pub(super) fn publish_plan(&mut self) -> Findings {
         let Some(level) = self.next.severity else { return Findings::default() };
         self.wake_in(RELIST_IDLE);
-        let is_plan = |change: &Change| matches!(change.state, ChangeState::Planned | ChangeState::Skipped);
+        let is_plan = |change: &Change| {
+            matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && !change.is_settled()
+        };
         let (old, ended): (Vec<Change>, Vec<Change>) =
             std::mem::take(&mut self.next.changes).into_iter().partition(is_plan);
         self.next.changes = ended; // what was lent once never returns

@@ -131,7 +131,7 @@ fn start_anew(change: &mut Change) {
     match change.state {
         // Its values are in force without a record: they would be taken for those from before.
         ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
-        ChangeState::Failed if change.round > 1 => {
+        ChangeState::Failed if change.round > 1 && change.loan().is_some() => {
             change.stand(ChangeState::Reverted, Reason::Resumed, "retried after a pause");
             change.set_again(Again::Always);
         }

@@ -16,13 +16,20 @@ use crate::{
 /// The taint that the control plane gives a cordoned node, and takes away again.
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
+/// Whether a new node has its addresses, and no taint of one that is not ready yet.
+fn is_settled(node: &kube::api::DynamicObject) -> bool {
+    let spec = &node.data["spec"];
+    let keys = spec["taints"].as_array().into_iter().flatten().filter_map(|taint| taint["key"].as_str());
+    let mut passing = keys.filter(|key| key.starts_with("node.kubernetes.io/") && *key != TAINT);
+    spec["podCIDRs"].is_array() && passing.next().is_none()
+}
+
 /// Nodes of the world, and how they are before the emergency.
 async fn objects(world: &World, nodes: &Nodes) -> Vec<(Object, Snapshot)> {
     let mut objects = Vec::new();
     for name in nodes.names() {
         let node = Object::new(&world.client, "v1", "Node", None, name);
-        // The control plane adds it to the spec of a new node a moment later.
-        node.wait_until("it has its addresses", |node| node.data["spec"]["podCIDRs"].is_array()).await;
+        node.wait_until("the control plane has finished with it", is_settled).await;
         let before = node.snapshot().await;
         objects.push((node, before));
     }
