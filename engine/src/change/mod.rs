@@ -16,7 +16,9 @@ mod operation;
 mod stored;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
@@ -101,14 +103,28 @@ pub struct Change {
 }
 
 /// What a change does to its object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Work {
     /// It does something that leaves no value to put back.
-    // First, because it is known by a member that a loan does not have.
     Operation(Operation),
     /// It changes fields and remembers how to revert them.
     Loan(Loan),
+}
+
+impl<'de> Deserialize<'de> for Work {
+    /// Only an operation has the member `kind`. One that this release does not know is an error and never a loan:
+    /// what is not understood must not be written over.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let members = Map::deserialize(from)?;
+        let is_operation = members.contains_key("kind");
+        let value = Value::Object(members);
+        let work = match is_operation {
+            true => Operation::deserialize(value).map(Self::Operation),
+            false => Loan::deserialize(value).map(Self::Loan),
+        };
+        work.map_err(D::Error::custom)
+    }
 }
 
 impl Work {

@@ -99,4 +99,15 @@ mod tests {
         assert_eq!(again["changes"][1]["kind"], "Operation");
         assert_eq!(serde_json::from_value::<IncidentState>(again).unwrap(), state);
     }
+
+    #[test]
+    fn an_operation_that_this_release_does_not_know_is_no_loan() {
+        let change = json!({
+            "id": "5f2c0d6a1b3e4f70", "step": "restart", "state": "Intended", "round": 1,
+            "target": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "llm", "name": "web", "uid": "u1"},
+            "kind": "Operation", "operation": "FromAnotherRelease", "delivery": "Guarded",
+        });
+        let read = serde_json::from_value::<IncidentState>(json!({"changes": [change]}));
+        assert!(read.unwrap_err().to_string().contains("FromAnotherRelease"));
+    }
 }
