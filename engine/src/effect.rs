@@ -4,22 +4,22 @@ use crate::change::{OperationType, Request};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::undo::GuardedPatch;
 
-/// The identity of one write. Its answer speaks for it and for no other write
-/// of the same change, so a slow answer cannot be taken for that of a newer one.
+/// The identity of one write. An answer belongs to one write and to no other write
+/// of the same change, so a slow answer cannot be taken for the answer to a newer one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId {
-    /// The change it belongs to.
+    /// The change to which it belongs.
     pub change: ChangeId,
-    /// What it is for.
+    /// Its purpose.
     pub act: Act,
-    /// What tells this write from others of the change.
+    /// What distinguishes this write from others of the change.
     pub guard: Guard,
 }
 
-/// What tells one write of a change from the others, and keeps it from doing anything but what was meant.
+/// What distinguishes one write of a change from the others, and keeps it from doing anything but what was meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
-    /// The object has this version still.
+    /// The object still has this version.
     Version(ResourceVersion),
     /// It is this request of the operation.
     Request(Request),
@@ -28,17 +28,17 @@ pub enum Guard {
 /// One write for one target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
-    /// The change it belongs to.
+    /// The change to which it belongs.
     pub change: ChangeId,
     /// The object.
     pub target: TargetId,
-    /// What it is for.
+    /// Its purpose.
     pub act: Act,
-    /// What is sent.
+    /// The content.
     pub write: Write,
 }
 
-/// What is sent.
+/// The content of a write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// A patch of the target.
@@ -48,7 +48,7 @@ pub enum Write {
 }
 
 impl Effect {
-    /// Under which its outcome is reported.
+    /// The identity under which its outcome is reported.
     pub fn id(&self) -> EffectId {
         EffectId { change: self.change.clone(), act: self.act, guard: self.write.guard() }
     }
@@ -64,18 +64,18 @@ impl Write {
     }
 }
 
-/// What a write is for.
+/// The purpose of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Act {
     /// Perform the change and record how to undo it.
     Apply,
-    /// Correct the record: the server stored another value than was sent.
+    /// Correct the record, because the server stored another value than was sent.
     Amend,
     /// Revert the change and drop its record.
     Return,
-    /// Make sure that no late request lands.
+    /// Make sure that no late request takes effect.
     Fence,
-    /// Give field ownership back and remove the fence.
+    /// Hand field ownership back and remove the fence.
     HandBack,
     /// Carry out an operation.
     Operate(OperationType),

@@ -1,14 +1,14 @@
 //! One flag in a list of arguments, as containers have them.
 //!
 //! A flag keeps the form in which it was written: `--x=256` in one element, or
-//! `--x` and `256` in two. One that was not there is appended as `--x=16`.
-//! Where it is not clear which text is the value, nothing is read or written.
+//! `--x` and `256` in two. A flag that was not there is appended as `--x=16`.
+//! Where it is not clear which text is the value, nothing is read or changed.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// How a list of arguments gives a flag.
+/// How a list of arguments contains a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
     /// Not at all.
@@ -17,11 +17,11 @@ pub enum Given {
     Joined(usize),
     /// As `--x` in the element at this index, with the value in the next one.
     Apart(usize),
-    /// The list ends or goes on with another flag where the value should be.
+    /// The list ends or continues with another flag where the value should be.
     WithoutValue,
-    /// More than once, so that it depends on the program which one counts.
+    /// More than once, so that the program decides which one counts.
     Twice,
-    /// Inside of a longer text, as in the command of a shell.
+    /// Inside a longer text, as in the command of a shell.
     InText,
 }
 
@@ -37,7 +37,7 @@ impl Given {
     }
 }
 
-/// How the list gives the flag, which begins with a dash.
+/// How the list contains the flag, which starts with a dash.
 pub fn given(list: &[Value], flag: &str) -> Given {
     let mut found = Given::Not;
     for (at, text) in list.iter().enumerate().filter_map(|(at, element)| Some((at, element.as_str()?))) {
@@ -53,7 +53,7 @@ pub fn given(list: &[Value], flag: &str) -> Given {
     found
 }
 
-/// The value that the list gives the flag.
+/// The value of the flag in the list.
 pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     match given(list, flag) {
         Given::Joined(at) => {
@@ -65,7 +65,7 @@ pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     }
 }
 
-/// Gives the flag this value (`Some`), or takes it out (`None`).
+/// Sets the flag to this value (`Some`), or removes it (`None`).
 ///
 /// # Errors
 /// What is wrong with the flag in this list.
@@ -94,7 +94,7 @@ fn joined(flag: &str, value: &Value) -> Value {
     }
 }
 
-/// Whether an element is a flag and no value; a negative number is a value.
+/// Whether an element is a flag and not a value; a negative number is a value.
 fn is_flag(element: &Value) -> bool {
     let rest = element.as_str().and_then(|text| text.strip_prefix('-'));
     rest.is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_alphabetic()))
@@ -189,7 +189,7 @@ mod tests {
             let mut list = original.clone();
             let was = read(&list, FLAG).map(Cow::into_owned);
             prop_assert_eq!(was.is_some(), form != 0);
-            // Another field of the same record comes and goes meanwhile.
+            // Another field of the same record is changed and reverted in the meantime.
             write(&mut list, "--max-model-len", second.map(Value::from)).unwrap();
             write(&mut list, FLAG, Some(json!("16"))).unwrap();
             prop_assert_eq!(read(&list, FLAG).map(Cow::into_owned), Some(json!("16")));

@@ -1,8 +1,8 @@
 //! Tools that enforce the state in Git, and how to pause them for a loan.
 //!
 //! Flux can be paused for one object, so the pause is a field of the loan like
-//! any other. Argo CD and Helm have no switch per object: people are warned,
-//! with what to configure.
+//! any other. Argo CD and Helm cannot be paused for one object, so people are warned
+//! and told what to configure.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::ownership;
 use crate::path::{FieldPath, Segment};
 use crate::undo::annotation;
 
-/// The type of the timeline entry and the reason in a plan that say [`warning`].
+/// The type of the timeline entry and the reason in a plan for a [`warning`].
 pub const WARNING: &str = "GitOpsWarning";
 
 const FLUX: &str = "kustomize.toolkit.fluxcd.io/name";
@@ -22,7 +22,7 @@ const ARGO_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
 const ARGO_LABEL: &str = "argocd.argoproj.io/instance";
 const HELM_LABEL: &str = "app.kubernetes.io/managed-by";
 
-/// The field that pauses Flux for this object; none if Flux does not apply it or is paused already.
+/// The field that pauses Flux for this object; none if Flux does not apply the object or is already paused.
 pub fn pause(object: &Value) -> Option<FieldChange> {
     label(object, FLUX)?;
     let before = annotation(object, FLUX_PAUSE).map(|text| json!(text));
@@ -43,7 +43,7 @@ pub fn is_pause(path: &FieldPath) -> bool {
     path.segments().last() == Some(&Segment::Key(FLUX_PAUSE.to_owned()))
 }
 
-/// How a person ends the pause of an object on which the change is kept.
+/// How a person ends the pause for an object whose change is kept.
 pub fn ends_pause(target: &TargetId) -> String {
     format!(
         "Flux stays paused for it; otherwise Flux would revert the kept values. Once Git has the new \
@@ -55,7 +55,7 @@ pub fn ends_pause(target: &TargetId) -> String {
     )
 }
 
-/// What people must know if these fields of the object are changed, and what to configure.
+/// What people must know, and configure, if these fields of the object are changed.
 pub fn warning(object: &Value, fields: &[FieldChange]) -> Option<String> {
     if annotation(object, ARGO_ANNOTATION).is_some() || label(object, ARGO_LABEL).is_some() {
         return Some(format!(
@@ -84,7 +84,7 @@ fn ignore_differences(object: &Value, fields: &[FieldChange]) -> Value {
     })
 }
 
-/// The path as a jq expression. A flag stands for the list that it is in.
+/// The path as a jq expression. A flag becomes the list that contains it.
 fn jq(path: &FieldPath) -> String {
     let mut expression = ".".to_owned();
     for segment in path.segments() {

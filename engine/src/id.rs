@@ -1,11 +1,11 @@
-//! Identities: of objects, of their versions, and of changes.
+//! Identities of objects, of their versions, and of changes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// An object, for good: another object of the same name has another `uid`.
+/// An object. It identifies this one object only: another object of the same name has another `uid`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -54,7 +54,7 @@ impl fmt::Display for TargetId {
 }
 
 /// A resourceVersion that makes a write conditional. The empty one, `0` and
-/// null make a patch unconditional on the server, so they cannot be built.
+/// null make a patch unconditional on the server, so they cannot be constructed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceVersion(String);
@@ -106,7 +106,7 @@ impl schemars::JsonSchema for ResourceVersion {
 pub struct ChangeId(#[cfg_attr(feature = "schema", schemars(length(max = 64)))] String);
 
 impl ChangeId {
-    /// The id of what `step` of the incident with this uid does to the object
+    /// The id of what `step` of the Incident with this uid does to the object
     /// with uid `target`.
     pub fn of(incident: &str, step: &str, target: &str) -> Self {
         Self(digest(&[incident, step, target])[..16].to_owned())
@@ -117,12 +117,12 @@ impl ChangeId {
         Self(digest(&[first.as_str(), &number.to_string()])[..16].to_owned())
     }
 
-    /// The id of what is done to the object with uid `target` because this change needs it.
+    /// The id of what is done to the object with uid `target` for this change.
     pub fn on_behalf_of(change: &Self, target: &str) -> Self {
         Self(digest(&[change.as_str(), target])[..16].to_owned())
     }
 
-    /// As it stands in status and record.
+    /// The text in status and record.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -134,7 +134,7 @@ impl fmt::Display for ChangeId {
     }
 }
 
-/// SHA-256 over the parts, in hexadecimal; a part cannot run into the next.
+/// SHA-256 over the parts, in hexadecimal. The boundaries between the parts count.
 pub(crate) fn digest(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -144,7 +144,7 @@ pub(crate) fn digest(parts: &[&str]) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The incident that owns a loan.
+/// The Incident that owns a loan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncidentId {
     /// Namespace of the Incident.

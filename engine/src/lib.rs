@@ -1,9 +1,9 @@
 //! Decides what Firebreak does, and never acts: no Kubernetes client, no
 //! network, no clock.
 //!
-//! Watches fold into readings ([`facts`]). `decide_policy` opens an Incident.
+//! Watches are folded into readings ([`facts`]). `decide_policy` opens an Incident.
 //! `decide` turns facts into changes. A change is recorded before it is
-//! performed, and the object itself remembers how to undo it (`undo`).
+//! sent, and the changed object carries the record that undoes it (`undo`).
 
 pub mod action;
 pub mod change;

@@ -1,10 +1,10 @@
 //! Unions of the API, such as the kinds of signals and the actions of steps.
 //!
-//! The API server wants a union as a struct of optional members of which exactly one is set; the engine
-//! wants an enum. `one_of!` makes both from one list, so that a member is enumerated once: what a member
-//! lacks, be it the parsing or a part of its description, does not compile.
+//! The API server needs a union as a struct of optional members of which exactly one is set; the engine
+//! needs an enum. `one_of!` generates both from one list, so that each member is listed once. A member without
+//! its parsing or a part of its description does not compile.
 
-/// Makes the struct that users write and the enum that it is parsed into. Each member names its parsed type, which
+/// Generates the struct that users write and the enum that it is parsed into. Each member names its parsed type, which
 /// implements the trait and has `parse(&Spec, field, &mut Faults) -> Option<Self>`.
 macro_rules! one_of {
     (
@@ -39,10 +39,10 @@ macro_rules! one_of {
         }
 
         impl $Parsed {
-            /// All of them, as they are named in the API.
+            /// All members, as they are named in the API.
             pub const NAMES: &'static [&'static str] = &[$($name),*];
 
-            /// Parses the member that is set; any other number of members than one is a fault.
+            /// Parses the member that is set. Any other number of members than one is a fault.
             pub(crate) fn parse(
                 written: &$Written,
                 field: &str,
@@ -70,7 +70,7 @@ macro_rules! one_of {
                 }
             }
 
-            /// What it says of itself.
+            /// What it declares.
             pub fn kind(&self) -> &dyn $Kind {
                 match self {
                     $(Self::$Member(member) => member,)*

@@ -1,9 +1,9 @@
 //! Who owns which field, from `managedFields`, and how to hand ownership back.
 //!
-//! Our update takes a field out of its owner's entry, and the owner's next
-//! server-side apply of a new value would conflict with us. So the owners are
-//! noted when a loan is taken, and after the last loan is returned one guarded
-//! write gives each field of our entry back to them.
+//! Our update removes a field from its owner's entry, so the owner's next
+//! server-side apply of a new value would conflict with us. Therefore the owners are
+//! recorded when a loan is taken, and after the last loan has ended one guarded
+//! write gives each field of our entry to its owner again.
 
 use serde_json::{Map, Value, json};
 
@@ -22,14 +22,14 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
     (!owners.is_empty()).then(|| owners.join(","))
 }
 
-/// Who wrote the value that stands at `path`, for people; us included.
+/// Who wrote the current value at `path`, for people; possibly us.
 pub fn writer(object: &Value, path: &FieldPath) -> String {
     let writer = closest(entries(object), path).into_iter().next().map(name);
     writer.map_or_else(|| "someone unknown".to_owned(), |writer| cut(&writer, 256))
 }
 
-/// Whether our own entry owns `path`: the value that stands there came with one
-/// of our writes, a webhook's and the server's defaults included.
+/// Whether our own entry owns `path`: the current value came with one
+/// of our writes, including what webhooks and the server's defaults added to it.
 pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
     closest(entries(object), path).into_iter().any(is_ours)
 }
@@ -67,7 +67,7 @@ fn name(entry: &Value) -> String {
     format!("{}/{}", text("manager"), text("operation"))
 }
 
-/// A path in the spelling of FieldsV1. A list of arguments is owned as a whole, and so is a flag in it.
+/// A path in the notation of FieldsV1. A list of arguments is owned as a whole, and so is a flag in it.
 fn keys(path: &FieldPath) -> Vec<String> {
     path.segments()
         .iter()
@@ -90,7 +90,7 @@ fn closest<'a>(entries: impl Iterator<Item = &'a Value>, path: &FieldPath) -> Ve
     owning.into_iter().filter(|(depth, _)| Some(*depth) == closest).map(|(_, entry)| entry).collect()
 }
 
-/// How far down the path the set owns it: it or an atomic ancestor is a member.
+/// How deep along the path the set owns it: the path or an atomic ancestor of it is a member.
 fn depth(set: &Value, path: &[String]) -> Option<usize> {
     let Some((first, rest)) = path.split_first() else { return Some(0) };
     let next = set.get(first)?;

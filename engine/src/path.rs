@@ -19,7 +19,7 @@ const ARGUMENTS: [&str; 2] = ["args", "command"];
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
-    /// A member of an object.
+    /// A member of a map.
     Key(String),
     /// The element of a list whose member `key` has this value.
     Element {
@@ -62,7 +62,7 @@ pub enum PathError {
     /// The list has no such element, and Firebreak never makes one.
     #[error("{0} does not exist in this object")]
     NoElement(FieldPath),
-    /// The flag is there, but not in a form in which its value is clear.
+    /// The flag exists, but not in a form in which its value is clear.
     #[error("{path} cannot be changed: {problem}")]
     Flag {
         /// The flag.
@@ -127,7 +127,7 @@ impl FieldPath {
         walk(object, &self.0)
     }
 
-    /// The topmost ancestor (or the field itself is not counted) that does not
+    /// The topmost ancestor, not the field itself, that does not
     /// exist in `object`: what setting this path would create. Setting a flag
     /// creates nothing but the flag.
     pub fn missing_ancestor(&self, object: &Value) -> Option<Self> {
@@ -185,7 +185,7 @@ impl FieldPath {
         Ok(())
     }
 
-    /// A list of arguments is never made: it would replace those of the image.
+    /// A list of arguments is never created, because it would replace the arguments of the image.
     fn write_flag(
         &self,
         object: &mut Value,
@@ -221,7 +221,7 @@ impl FieldPath {
         }
     }
 
-    /// The fields that are only valid together share this text: the request and
+    /// Fields that are only valid together have the same text: the request and
     /// limit of one resource, the minimum and maximum of replicas.
     pub fn group(&self) -> String {
         let mut segments = self.0.clone();
@@ -240,7 +240,7 @@ impl FieldPath {
         Self(segments).to_string()
     }
 
-    /// Whether the value is a Kubernetes quantity, which has many spellings.
+    /// Whether the value is a Kubernetes quantity, which has many notations.
     pub fn is_quantity(&self) -> bool {
         let length = self.0.len();
         length >= 2

@@ -1,4 +1,4 @@
-//! A length of time as users write it: `90s`, `1h30m`, `250ms`.
+//! A duration as users write it: `90s`, `1h30m`, `250ms`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 /// The pattern that the API server checks, in the schema of every duration.
 pub const PATTERN: &str = "^([0-9]{1,5}(ms|s|m|h)){1,4}$";
 
-/// A length of time. It keeps nothing but the length: `60s` is written back as `1m`.
+/// A duration. It keeps only the length: `60s` is written as `1m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period(SignedDuration);
 
-/// The text is not a length of time.
+/// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a duration: write it like 30s, 5m or 1h30m")]
 pub struct NotAPeriod(String);
@@ -105,13 +105,13 @@ impl From<Period> for String {
     }
 }
 
-/// The moment that is `length` after `at`. Times come from status, which anybody
-/// with the right may edit, so a sum beyond the calendar is its end and no panic.
+/// The moment `length` after `at`. Anyone with permission may edit the times of a
+/// status, so a sum beyond the calendar yields its end and does not panic.
 pub fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
     at.checked_add(length).unwrap_or(if length.is_negative() { Timestamp::MIN } else { Timestamp::MAX })
 }
 
-/// A moment as it stands in messages: a time of day, so that the text does not change while it is waited for.
+/// A moment in a message: a time of day, so that the text does not change while one waits for it.
 pub fn clock_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,5 +1,5 @@
-//! What people see of an Incident at a glance: its phase and conditions. Derived each time, and never read
-//! back.
+//! The phase and conditions of an Incident, for people. They are derived each time, and never read
+//! by a decision.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ impl Phase {
     }
 }
 
-/// One condition, but for its times.
+/// One condition, without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionFact {
     /// Its type.
@@ -122,7 +122,7 @@ pub fn conditions(state: &IncidentState) -> Vec<ConditionFact> {
     ]
 }
 
-/// Reconciling and Stalled: whether the response continues without a person. What holds it says which.
+/// Reconciling and Stalled: whether the response continues without a person. What holds it determines which.
 fn progress_conditions(state: &IncidentState, phase: Phase) -> [ConditionFact; 2] {
     let nobody = fails("Stalled", "NoPersonNeeded", String::new());
     let text = phase_text(state, phase);
@@ -175,7 +175,7 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
     }
 }
 
-/// Of a response that has changed nothing a person wants to know why.
+/// If a response has changed nothing, a person wants to know why.
 fn open_text(state: &IncidentState) -> String {
     let why = state.steps.iter().find_map(|step| Some((step, step.message.as_ref()?)));
     match why {

@@ -1,37 +1,37 @@
-//! Why something stands as it does: one word of a closed list, with its stable text.
+//! Why something is in its state: one word of a closed list, with its stable text.
 //!
-//! Everything that a status, a condition or a plan gives as a reason is in this one table. The words
-//! are part of the API: alerts, dashboards and runbooks match on them, so none is renamed. A text that
-//! this release does not know, written by another one, is kept as it is ([`Reason::Other`]).
+//! Every reason in a status, a condition or a plan is in this table. The words are part of the API, because
+//! alerts, dashboards and runbooks match them, so none is ever renamed. A reason that this release does not
+//! know, because another release wrote it, is kept unchanged ([`Reason::Other`]).
 //! `docs/conditions.md` and `docs/reasons.md` explain each; a test compares them with the table.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What has to happen before a reason is over.
+/// What ends a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MovesOn {
-    /// A fact that changes without a person: time passes, objects change, a rule holds or ends.
+    /// A fact that changes without a person: time passes, objects change, a rule starts or stops to hold.
     Itself,
-    /// A person: only their decision, or their change to the policy, to rights or to an object.
+    /// A person: only their decision, or their change to the policy, to permissions or to an object.
     Person,
-    /// Nothing: it says how something ended, or what comes with it.
+    /// Nothing: it says how something ended, or adds a remark.
     Nothing,
 }
 
-/// Whether new changes may begin for as long as a reason holds the whole response.
+/// Whether a reason that holds the whole response also blocks new changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stops {
-    /// None may.
+    /// It blocks them.
     NewChanges,
-    /// The reason is only said.
+    /// It is only reported.
     Nothing,
 }
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident $moves_on:ident $($stops:ident)?;)+) => {
-        /// Why something stands as it does.
+        /// Why something is in its state.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $($(#[$doc])* $name,)+
@@ -40,7 +40,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// The table: every reason that this release gives.
+            /// The table: every reason of this release.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
             /// Its stable text.
@@ -51,16 +51,16 @@ macro_rules! reasons {
                 }
             }
 
-            /// What has to happen before it is over.
+            /// What ends it.
             pub fn moves_on(&self) -> MovesOn {
                 match self {
                     $(Self::$name => MovesOn::$moves_on,)+
-                    // Nobody but a person can tell what it means.
+                    // Only a person can tell what it means.
                     Self::Other(_) => MovesOn::Person,
                 }
             }
 
-            /// Whether new changes may begin while it holds the whole response.
+            /// Whether new changes may start while it holds the whole response.
             pub fn stops(&self) -> Stops {
                 match self {
                     $(Self::$name => reasons!(@stops $($stops)?),)+
@@ -76,35 +76,35 @@ macro_rules! reasons {
 reasons! {
     // The whole response is held.
 
-    /// The withdrawal was undone as often as the policy allows.
+    /// There were as many relapses as the policy allows.
     Relapsed Person Stops;
     /// A target failed, and the step halts on that.
     StepFailed Person Stops;
-    /// Nobody can tell whether a write took effect.
+    /// It is not known whether a write took effect.
     OutcomeUnknown Person Stops;
     /// The policy says that the step must be approved.
     ApprovalRequired Person Stops;
     /// The step would change more objects than the guardrails allow.
     TooManyTargets Person Stops;
-    /// So much looks sick that it may be the detector.
+    /// So many objects look sick that the detector may be at fault.
     DetectorSuspect Person Stops;
     /// A pod does not terminate, and the pods behind it wait.
     PodStuckTerminating Person Stops;
     /// No step is left, and the rule still holds.
     LadderUsedUp Person Stops;
-    /// Nothing is changed, and no step can start before a person acts.
+    /// Nothing is changed, and no step can start until a person acts.
     StepsBlocked Person;
-    /// Nothing is changed although a rule holds; the steps start when they can.
+    /// Nothing is changed although a rule holds. The steps start as soon as they can.
     NothingInForce Itself;
-    /// The policy had its share of automatic responses.
+    /// The policy has responded automatically as often as it may.
     TooManyIncidents Person Stops;
-    /// No rule is left that could tell whether the withdrawal may go on.
+    /// The policy has no rule left that could tell whether the withdrawal may continue.
     NoRuleToWatch Person;
     /// An autoscaler still needs the limit that was raised.
     AutoscalerStillNeedsIt Itself;
     /// No rule has held yet.
     NotClassified Itself;
-    /// What is left is withdrawn only on request.
+    /// The remaining changes are reverted only on request.
     AwaitingWithdrawal Person;
     /// An object cannot be read or written, so it keeps its emergency values.
     CannotPutBack Person;
@@ -114,14 +114,14 @@ reasons! {
     Braked Person Stops;
     /// The policy is gone, suspended, not Accepted, or in Observe.
     PolicyUnavailable Person Stops;
-    /// The policy's open Incident is another one.
+    /// The open Incident of the policy is another one.
     AnotherIncident Itself Stops;
-    /// The Incident names no policy, and no rule of any policy beside it holds.
+    /// The Incident names no policy, and no rule of any policy in its namespace holds.
     NoPolicy Itself Stops;
 
-    // A step has not begun.
+    // A step has not started.
 
-    /// It is not for the present severity.
+    /// It does not list the present severity.
     OtherSeverity Itself;
     /// An earlier step is not finished.
     WaitsForEarlierStep Itself;
@@ -131,32 +131,32 @@ reasons! {
     NotNeeded Itself;
     /// Its `when` is false.
     WhenFalse Itself;
-    /// Its `when` cannot be told.
+    /// Its `when` is Unknown.
     WhenUnknown Itself;
     /// No object matches its targets.
     NoTargets Itself;
-    /// Everything that matches is as the action wants it.
+    /// Every object that matches already is as the action wants it.
     NothingToDo Itself;
-    /// Each object that matches is left alone for a reason of its own.
+    /// Each object that matches is left alone, for its own reason.
     NothingCanBeChanged Itself;
-    /// The API server refuses the list of its targets.
+    /// The API server rejects the list of its targets.
     CannotListTargets Person;
     /// The list of its targets failed this time.
     TargetsUnknown Itself;
     /// The policy is in Observe.
     Observe Person;
 
-    // A step has begun.
+    // A step has started.
 
-    /// A check is false.
+    /// A check is False.
     VerifyFailed Itself;
-    /// A check cannot be told.
+    /// A check is Unknown.
     VerifyUnknown Itself;
     /// What was reverted is not healthy yet.
     WaveNotHealthy Itself;
     /// Pods return to a scheduler that is not available yet.
     WaitsForScheduler Itself;
-    /// The API server refuses the deletion of pods that block the rollout.
+    /// The API server rejects the deletion of pods that block the rollout.
     CannotDeletePods Person;
     /// The pods of the object cannot be listed.
     CannotListPods Person;
@@ -171,21 +171,21 @@ reasons! {
     OwnedByAutoscaler Person;
     /// Whether an autoscaler sets its replicas is not known.
     AutoscalerUnknown Itself;
-    /// The step changes as many objects at once as its action may.
+    /// The step already changes as many objects at once as its action allows.
     LimitReached Itself;
     /// Another open Incident has changed it.
     HeldBy Itself;
-    /// `where` cannot be told.
+    /// `where` is Unknown.
     WhereUnknown Itself;
     /// Something other than a selector keeps it on its accelerator.
     PinnedToAccelerator Person;
     /// Its kind has no field for the action.
     NotApplicable Person;
-    /// A value that has to be a number is something else.
+    /// A value that must be a number is something else.
     NotANumber Person;
-    /// There is no value to take a share of.
+    /// There is no value to take a percentage of.
     NoValue Person;
-    /// What stands there could not be restored for sure.
+    /// The current value is not one that could be restored reliably.
     OutOfBounds Person;
     /// The undo record would restart its pods.
     RestartsPods Person;
@@ -193,7 +193,7 @@ reasons! {
     RecordUnreadable Person;
     /// Its undo record was copied from another object.
     RecordOfAnotherObject Person;
-    /// An Incident that is gone has changed it.
+    /// An Incident that no longer exists has changed it.
     OrphanedRecord Person;
     /// There is no room for its undo record.
     CannotRecord Person;
@@ -203,22 +203,22 @@ reasons! {
     JournalFull Person;
     /// It has changed since its plan was approved.
     PlanChanged Person;
-    /// A GitOps tool may restore its own value.
+    /// A GitOps tool may overwrite the change.
     GitOpsWarning Nothing;
 
-    // A change is under way or has failed.
+    // A change is in progress or has failed.
 
-    /// Somebody else wrote the object first.
+    /// Someone else wrote the object first.
     Conflict Itself;
     /// The API server asked to try again later.
     Throttled Itself;
-    /// The API server refused the change.
+    /// The API server rejected the change.
     Refused Person;
     /// The change was not applied in time.
     Timeout Person;
-    /// The change is being fenced off before it is given up.
+    /// A fence is set before the change is given up.
     GivenUp Itself;
-    /// The API server refuses the fence, so late requests are waited out.
+    /// The API server rejects the fence, so Firebreak waits until no late request is possible.
     FenceRefused Itself;
     /// The object cannot be read.
     CannotRead Itself;
@@ -233,15 +233,15 @@ reasons! {
 
     // A change has ended.
 
-    /// Somebody else's value stands.
+    /// Someone else's value is in the field.
     ValueOfAnother Nothing;
     /// The object was deleted.
     ObjectGone Nothing;
-    /// A person let go of it.
+    /// A person abandoned it.
     Abandoned Nothing;
-    /// The Incident's namespace was deleted, and the rights with it.
+    /// The Incident's namespace was deleted, and with it the permissions.
     NamespaceGone Nothing;
-    /// The step says `revert: Never`.
+    /// The step sets `revert: Never`.
     RevertNever Nothing;
     /// A person kept the change.
     KeptByPerson Nothing;
@@ -249,7 +249,7 @@ reasons! {
     Withdrawn Nothing;
     /// The pod no longer blocks the change.
     NoLongerStuck Nothing;
-    /// An object of the operation's name belongs to somebody else.
+    /// An object with the name that the operation uses belongs to someone else.
     NameTaken Person;
     /// A person says that the operation did not happen.
     DidNotHappen Nothing;

@@ -1,8 +1,8 @@
-//! The responses that a policy has had lately, and what its guardrails on their rate make of them.
+//! The recent responses of a policy, and how its guardrails count them.
 //!
-//! The list is in the policy's status and moves in the guarded writes of its claim alone, so no
-//! restart and no second controller resets a budget. Newer ones stand behind older ones; who was
-//! before whom is a matter of this order and not of clocks.
+//! The list is in the policy's status and changes only in the guarded writes of its claim, so no
+//! restart and no second controller resets a budget. Newer responses come after older ones; this order
+//! decides which came first, not clocks.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::IncidentId;
 use crate::rules::Limits;
 
-/// Responses that a policy remembers at most: more than `maxIncidents.count` may ever be.
+/// The maximum number of responses that a policy remembers: more than `maxIncidents.count` may ever be.
 pub const REMEMBERED: usize = 64;
 
 /// One response of a policy.
@@ -46,7 +46,7 @@ pub enum OpenedBy {
     Person,
 }
 
-/// Adds a response that begins now, and forgets what no guardrail asks for any more.
+/// Adds a response that starts now, and forgets those that no guardrail needs any more.
 pub fn begin(responses: &mut Vec<RecentResponse>, new: RecentResponse, limits: &Limits) {
     let is_recent = |one: &RecentResponse| new.at.duration_since(one.at) < limits.max_incidents_per;
     let last_end = responses.iter().filter_map(|one| one.ended_at).max();
@@ -58,7 +58,7 @@ pub fn begin(responses: &mut Vec<RecentResponse>, new: RecentResponse, limits: &
     responses.drain(..responses.len().saturating_sub(REMEMBERED));
 }
 
-/// The Incident that was announced under this name exists.
+/// An Incident with the announced name exists.
 pub fn identify(responses: &mut [RecentResponse], name: &str, uid: &str) {
     let announced = responses.iter_mut().rfind(|one| one.name == name && one.uid.is_none());
     if let Some(one) = announced {
@@ -66,7 +66,7 @@ pub fn identify(responses: &mut [RecentResponse], name: &str, uid: &str) {
     }
 }
 
-/// The Incident that was announced under this name does not come to be, so it was no response.
+/// The Incident with the announced name will not be created, so there was no response.
 pub fn take_back(responses: &mut Vec<RecentResponse>, name: &str) {
     responses.retain(|one| one.name != name || one.uid.is_some());
 }
@@ -88,17 +88,17 @@ pub fn last_ended(responses: &[RecentResponse]) -> Option<(&RecentResponse, Time
     responses.iter().filter_map(|one| Some((one, one.ended_at?))).max_by_key(|(_, ended)| *ended)
 }
 
-/// Of the responses that the policy opened, those that count together with the one of this Incident: opened
-/// before it and no longer than `maxIncidents.per` before it. None for a person's.
+/// Of the responses that the policy opened, those that count together with this Incident: opened
+/// before it, and no longer than `maxIncidents.per` before it. None for an Incident of a person.
 ///
-/// What counts is where it stood when it was opened, so that one that waits for a person does not begin
-/// at some later hour because others have grown old.
+/// The count is taken at the time when the Incident was opened, so that one that waits for a person does not start
+/// hours later because other responses have become old.
 pub fn counted_before<'a>(
     responses: &'a [RecentResponse],
     incident: &IncidentId,
     limits: &Limits,
 ) -> Option<Vec<&'a RecentResponse>> {
-    // One that acts before its uid is recorded is the last of its name.
+    // An Incident that acts before its uid is recorded is the last one of its name.
     let is_announced = |one: &RecentResponse| one.uid.is_none() && one.name == incident.name;
     let known = responses.iter().position(|one| is_of(one, &incident.uid));
     let position = known.or_else(|| responses.iter().rposition(is_announced))?;
@@ -141,7 +141,7 @@ mod tests {
         responses.into_iter().map(|one| one.name.as_str()).collect()
     }
 
-    /// Those that count together with the one of the Incident with this name and uid.
+    /// The responses that count together with the Incident of this name and uid.
     fn counted(all: &[RecentResponse], name: &str, uid: &str, per: i64) -> Option<Vec<String>> {
         let text = |text: &str| text.to_owned();
         let incident = IncidentId { namespace: text("ns"), name: text(name), uid: text(uid) };

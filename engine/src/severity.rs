@@ -13,36 +13,36 @@ use crate::policy::Severity;
 use crate::rules::{Rules, SeverityRule, Signal};
 use crate::verdict::Verdict;
 
-/// How long Unknown stops a clock before the clock resets: the default of `maxAge` in the API.
+/// How long a clock stops for Unknown before it is reset: the default of `maxAge` in the API.
 pub const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The values of the known signals, `expected` and `missing` included.
 pub type Values = BTreeMap<String, BTreeMap<String, FieldValue>>;
 
-/// What an assessment starts from.
+/// The input of an assessment.
 pub struct Observed<'a> {
     /// The policy.
     pub rules: &'a Rules,
-    /// The rules as they were.
+    /// The previous state of the rules.
     pub previous: &'a [RuleStatus],
-    /// The signals as they are.
+    /// The present readings of the signals.
     pub signals: &'a BTreeMap<String, Reading>,
-    /// `expected` before the trouble, per signal.
+    /// The value of `expected` before the emergency, for each signal.
     pub baselines: &'a BTreeMap<String, i64>,
-    /// Whether an Incident of the policy is open: it keeps the baselines.
+    /// Whether the policy has an open Incident, which keeps the baselines.
     pub incident_open: bool,
-    /// Nobody watched for too long: clocks reset.
+    /// Nobody watched for too long, so clocks are reset.
     pub clocks_broken: bool,
     /// The moment.
     pub now: Timestamp,
 }
 
-/// What an assessment found.
+/// The result of an assessment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assessment {
-    /// The rules as they are, the most severe first.
+    /// The present state of the rules, the most severe first.
     pub rules: Vec<RuleStatus>,
-    /// The signals in short.
+    /// The signals in short form.
     pub signals: Vec<SignalStatus>,
     /// The values, for expressions.
     pub values: Values,
@@ -99,9 +99,9 @@ pub fn assess(observed: &Observed<'_>) -> Assessment {
     found
 }
 
-/// The level that the rules give, seen from the present one: upwards as soon as
-/// a rule holds; downwards only when the rules of all levels above the new one
-/// are False, so that Unknown holds the level.
+/// The level that follows from the rules and the present level: it rises as soon as
+/// a rule holds, and falls only when the rules of all levels above the new one
+/// are False, so that Unknown keeps the level.
 pub fn level(rules: &[RuleStatus], current: Option<(Severity, String)>) -> Option<(Severity, String)> {
     let found = rules.iter().find(|rule| rule.holds).map(|rule| (rule.level, rule.reason.clone()));
     let Some(current) = current else { return found };
@@ -114,7 +114,7 @@ pub fn level(rules: &[RuleStatus], current: Option<(Severity, String)>) -> Optio
     if in_doubt { Some(current) } else { found }
 }
 
-/// Keeps the wording of old texts where nothing but numbers changed, so that
+/// Keeps the old text where only numbers have changed, so that
 /// nothing is written in steady state.
 pub fn keep_texts(
     old_rules: &[RuleStatus],
@@ -139,7 +139,7 @@ fn not_watched_yet() -> Reading {
     Reading::Unknown { reason: "NotSynced".to_owned(), detail: "it has not been read yet".to_owned() }
 }
 
-/// Adds `expected` and `missing`. A dead machine's Node object is soon deleted,
+/// Adds `expected` and `missing`. The Node object of a dead machine is soon deleted,
 /// so while a rule's clock runs, `expected` does not fall.
 fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> Reading {
     let Reading::Known { mut values } = reading else { return reading };
@@ -191,7 +191,7 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
         |since: Option<Timestamp>| since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
     let held = status.holds;
     status.holds = match (held, &rule.until) {
-        // A rule that is true holds, or `until` would end it and `when` begin it in every reading.
+        // A rule that is true holds; otherwise `until` would end it and `when` start it with every reading.
         (true, Some(until)) => {
             let over = evaluate(until, &rule.reason, &found.values, &mut found.rule_errors).0;
             truth == Verdict::True || over != Verdict::True
@@ -200,7 +200,7 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
         (false, _) => truth == Verdict::True && elapsed(status.since) >= rule.for_,
     };
     if held && !status.holds {
-        // The recovery clock counts from here, however long `when` was false under `until`.
+        // The recovery clock starts here, however long `when` was false before `until` was true.
         status.since = Some(now);
     }
     let due = match truth {
@@ -214,7 +214,7 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
     status
 }
 
-/// Unknown stops the clock; after the grace it is reset.
+/// Unknown stops the clock. After the grace period the clock is reset.
 fn run_clock(status: &mut RuleStatus, now: Timestamp) {
     match status.truth {
         Verdict::Unknown => {
@@ -249,7 +249,7 @@ fn evaluate(
     (found.verdict, found.why.filter(|_| found.verdict == Verdict::Unknown).map(|why| cut(&why, 512)))
 }
 
-/// The last reading in which every rule that reads a signal was False.
+/// The last reading at which every rule that reads a signal was False.
 fn move_baselines(observed: &Observed<'_>, found: &mut Assessment) {
     for signal in observed.rules.signals.iter().filter(|signal| signal.expect.is_none()) {
         let read_by = |rule: &&SeverityRule| rule.reads().contains(&signal.name);

@@ -1,4 +1,4 @@
-//! When two values are the same value, whatever their spelling.
+//! When two values are equal, whatever their notation.
 
 use serde_json::Value;
 
@@ -21,9 +21,8 @@ pub fn same(path: &FieldPath, left: Option<&Value>, right: Option<&Value>) -> bo
     }
 }
 
-/// The amount of a quantity in billionths, if the value is one. Kubernetes
-/// itself keeps no finer ones. Source of the suffixes: the API's documentation
-/// of `Quantity`.
+/// The amount of a quantity in billionths, if the value is one. Kubernetes itself stores nothing
+/// finer. Source of the suffixes: the API documentation of `Quantity`.
 pub fn quantity(value: &Value) -> Option<i128> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -83,7 +82,7 @@ fn decimal_nanos(text: &str) -> Option<i128> {
     Some(if negative { -nanos } else { nanos })
 }
 
-/// The whole number that a value is, or that its text spells.
+/// The whole number that a value is, or that its text contains.
 pub fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
@@ -92,7 +91,7 @@ pub fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// Whether the value is a quantity of nothing, or is not there.
+/// Whether the value is a zero quantity, or absent.
 pub fn is_zero(value: Option<&Value>) -> bool {
     value.is_none_or(|value| value.is_null() || quantity(value) == Some(0))
 }

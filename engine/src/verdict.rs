@@ -1,8 +1,8 @@
-//! Truth with a third value, because what was not seen is neither true nor false.
+//! Truth with a third value, because what was not observed is neither true nor false.
 //!
 //! A signal, a rule, a check and an object's health each have a [`Verdict`]. The operators are
-//! Kleene's: Unknown stands for "either", so an operator gives a truth exactly when both
-//! readings of every Unknown would give the same one. What Unknown *means* (it neither opens
+//! Kleene's: Unknown stands for "either", so an operator yields a truth exactly when both
+//! readings of every Unknown would yield the same one. What Unknown *means* (it neither opens
 //! nor closes, neither passes nor fails) is decided where verdicts are used, not here.
 
 use std::fmt;
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Verdict {
-    /// It was seen not to hold.
+    /// It was observed to be false.
     False,
-    /// Nobody can tell: data is missing, too old, or could not be evaluated.
+    /// It is not known: data is missing, too old, or could not be evaluated.
     Unknown,
-    /// It was seen to hold.
+    /// It was observed to be true.
     True,
 }
 
@@ -38,7 +38,7 @@ impl Verdict {
         self.max(other)
     }
 
-    /// The truth, nothing if it is Unknown.
+    /// The truth; none if it is Unknown.
     #[must_use]
     pub fn known(self) -> Option<bool> {
         match self {
@@ -49,7 +49,7 @@ impl Verdict {
     }
 }
 
-/// The opposite; that of Unknown is Unknown.
+/// The opposite. The opposite of Unknown is Unknown.
 impl Not for Verdict {
     type Output = Self;
 
@@ -84,7 +84,7 @@ mod tests {
 
     const ALL: [Verdict; 3] = [False, Unknown, True];
 
-    /// The truths that a verdict can turn out to be.
+    /// The truths that a verdict can stand for.
     fn readings(verdict: Verdict) -> Vec<bool> {
         match verdict {
             False => vec![false],
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// What the possible outcomes agree on.
+    /// The verdict of several possible outcomes.
     fn agreed(outcomes: impl IntoIterator<Item = bool>) -> Verdict {
         let outcomes: Vec<bool> = outcomes.into_iter().collect();
         match outcomes.iter().all(|outcome| *outcome == outcomes[0]) {

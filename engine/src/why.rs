@@ -10,8 +10,8 @@ pub struct WhyNot {
     pub step: String,
     /// The object; none if it is about the whole step.
     pub target: Option<TargetId>,
-    /// In one word.
+    /// The reason in one word.
     pub reason: Reason,
-    /// For people: what is so, and what would change it.
+    /// For people: the cause, and what would change it.
     pub message: String,
 }

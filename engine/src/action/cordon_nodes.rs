@@ -39,11 +39,11 @@ pub struct CordonNodesSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CordonNodes {
-    /// Which nodes.
+    /// The nodes.
     pub targets: Targets,
-    /// How many at once.
+    /// The maximum number at once.
     pub limit: Option<usize>,
-    /// Every Node has it in the same place, so no profile has to say where.
+    /// The field has the same place in every Node, so no profile is needed.
     unschedulable: FieldPath,
 }
 

@@ -47,9 +47,9 @@ pub enum Placement {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CpuFallback {
-    /// Which objects.
+    /// The objects.
     pub targets: Targets,
-    /// The quantization to fall back to.
+    /// The quantization during the fallback.
     pub quantization: Option<String>,
     /// Whether placement is released.
     pub placement: Placement,
@@ -86,7 +86,7 @@ impl Kind for CpuFallback {
     }
 }
 
-/// Accelerator requests and limits to "0", quantization where the kind has it,
+/// Accelerator requests and limits to "0", quantization if the kind has it,
 /// and no placement that only accelerator nodes satisfy.
 fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placement) -> Plan {
     let object = &target.object;

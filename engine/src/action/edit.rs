@@ -1,4 +1,4 @@
-//! From the slots of an object and new values for them to field changes.
+//! From the slots of an object and their new values to field changes.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub(super) fn replicas(target: &Target, number: i64) -> Plan {
     changes(&target.object, wanted.into_iter())
 }
 
-/// Why the object has no field of this role that could be changed; none if it has.
+/// Why the object has no field of this role that may be changed; none if it has one.
 pub(super) fn obstacle(target: &Target, role: &Role) -> Option<Plan> {
     let obstacle = target.slots.obstacles.iter().find(|obstacle| obstacle.role == *role)?;
     Some(refused(Reason::NotApplicable, format!("{}: {}", role.name(), obstacle.why)))
@@ -40,11 +40,11 @@ pub(super) fn refused(reason: Reason, message: String) -> Plan {
 
 /// The number in a field.
 pub(super) enum Number {
-    /// The field is not there.
+    /// The field is absent.
     Absent,
-    /// So much.
+    /// This number.
     Is(i64),
-    /// Something else is there; for people.
+    /// The field is something else; the text is for people.
     Odd(String),
 }
 
@@ -60,7 +60,7 @@ impl Number {
     }
 }
 
-/// A number in the way in which the field is written: as text where it is text, and in a new flag.
+/// A number in the notation of the field: as text where it is text, and in a new flag.
 pub(super) fn like(path: &FieldPath, object: &Value, number: i64) -> Option<Value> {
     let is_text = path.read(object).map_or(path.is_flag(), |value| value.is_string());
     Some(if is_text { json!(number.to_string()) } else { json!(number) })
@@ -70,9 +70,9 @@ pub(super) fn like(path: &FieldPath, object: &Value, number: i64) -> Option<Valu
 pub(super) struct Edit<'a> {
     /// The field.
     pub path: &'a FieldPath,
-    /// The value; none if the field goes.
+    /// The value; none if the field is removed.
     pub after: Option<Value>,
-    /// Why its present value must not be lent.
+    /// Why the current value must not be changed.
     pub out_of_bounds: Option<&'a str>,
 }
 
@@ -82,7 +82,7 @@ impl<'a> From<(&'a Slot, Option<Value>)> for Edit<'a> {
     }
 }
 
-/// The field changes that give these fields these values.
+/// The field changes that set these fields to these values.
 pub(super) fn changes<'a>(object: &Value, wanted: impl Iterator<Item = impl Into<Edit<'a>>>) -> Plan {
     let mut fields = Vec::new();
     for Edit { path, after, out_of_bounds } in wanted.map(Into::into) {

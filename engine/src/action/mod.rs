@@ -1,5 +1,5 @@
-//! The actions of steps: the one list of them, and a file for each with what a policy says of it, how that
-//! is parsed, what it changes in an object, and what the protocol has to know of it.
+//! The actions of steps: the only list of them, and a file for each with how a policy writes it, how it is
+//! parsed, what it changes in an object, and what the protocol must know about it.
 //!
 //! Everything else asks an action and matches on none. ARCHITECTURE.md says how one is added.
 
@@ -50,16 +50,16 @@ one_of! {
     }
 }
 
-/// What an action says of itself.
+/// What an action declares.
 pub trait Kind {
     /// The objects that it is for.
     fn targets(&self) -> &Targets;
 
-    /// What the protocol has to know of it.
+    /// What the protocol must know about it.
     fn descriptor(&self) -> Descriptor;
 
-    /// What it means for this object. `known` is the entry of the object in the journal, if it has one: what
-    /// its first intent allowed binds all later ones, so that a relative change never compounds.
+    /// The plan for this object. `known` is the entry of the object in the journal, if it has one. The values that
+    /// its first intent allowed bind all later intents, so that a relative change never compounds.
     fn plan(&self, target: &Target, known: Option<&Change>) -> Plan;
 
     /// The objects that are changed before its targets, one stage each.
@@ -67,39 +67,39 @@ pub trait Kind {
         &[]
     }
 
-    /// What its targets are moved away from. While a stage before the targets is in force for it, of whatever step,
-    /// no target goes back to it.
+    /// What its targets are moved away from. While a stage before the targets is in force for it, in whichever step,
+    /// no target is moved back.
     fn moves_from(&self) -> Option<&str> {
         None
     }
 
-    /// How many of its targets it changes at once; none is no limit.
+    /// How many of its targets it may change at once; none: no limit.
     fn limit(&self) -> Option<usize> {
         None
     }
 }
 
-/// An object that an action names, and changes before its targets.
+/// An object that an action names and changes before its targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named {
     /// The field that names it.
     pub field: &'static str,
-    /// Which.
+    /// The object.
     pub object: ObjectRef,
 }
 
-/// What the protocol has to know of an action, whatever it does.
+/// What the protocol must know about an action, whatever it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// What it does to the pods of its targets.
     pub pods: Pods,
-    /// How its new values depend on the old ones.
+    /// How its new values depend on the current ones.
     pub values: Values,
-    /// What it has to know of autoscalers.
+    /// What it must know about autoscalers.
     pub autoscalers: Autoscalers,
-    /// Where its targets live.
+    /// The scope of its targets.
     pub reach: Reach,
-    /// What says where its fields are.
+    /// Where the paths of its fields come from.
     pub fields: Fields,
     /// When its changes are reverted, unless the step sets it.
     pub revert: Revert,
@@ -108,62 +108,62 @@ pub struct Descriptor {
 /// What an action does to the pods of its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pods {
-    /// It changes what they are made from: they start anew, and one that never gets the change may have to go.
+    /// It changes their template: they restart, and a pod that never gets the change may have to be deleted.
     Replaces,
-    /// It leaves them, but they may start anew because of our metadata.
+    /// It does not change them, but our metadata may restart them.
     MayRestart,
-    /// It leaves them.
+    /// It does not change them.
     Leaves,
 }
 
 impl Pods {
-    /// Of an action that leaves them unless the policy says `allowRestart`.
+    /// For an action that does not restart pods unless the policy sets `allowRestart`.
     fn left_unless(allow_restart: bool) -> Self {
         if allow_restart { Self::MayRestart } else { Self::Leaves }
     }
 }
 
-/// How the new values of an action depend on the old ones.
+/// How the new values of an action depend on the current ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
-    /// Not at all: they can be set again.
+    /// Not at all: setting them twice is harmless.
     Absolute,
-    /// They are multiples: the first intent fixes how far they may ever go.
+    /// They are multiples: the first intent fixes the highest value for all later ones.
     Multiples,
-    /// They are shares: what another step has changed is not taken a share of again.
+    /// They are percentages: no percentage is taken of a value that another step has already changed.
     Shares,
 }
 
-/// What an action has to know of autoscalers.
+/// What an action must know about autoscalers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Autoscalers {
     /// Nothing.
     Ignored,
-    /// How many replicas those of its targets want: a change goes back when that is no more than before.
+    /// How many replicas the autoscalers of its targets want. A change is reverted when that is no more than before.
     Demand,
     /// Which of them scale its targets.
     Owners,
 }
 
-/// Where the targets of an action live.
+/// The scope of the targets of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// In the namespaces that the policy says, if their kind lives in namespaces.
+    /// The namespaces that the policy names, if the kind is namespaced.
     Namespaces,
-    /// In the cluster, and in no namespace.
+    /// The cluster: the kind is cluster-scoped.
     Cluster,
 }
 
-/// What says where the fields of an action are.
+/// Where the paths of the fields of an action come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fields {
     /// The profile of the kind.
     Profile,
-    /// The profile of the kind; without one the scale subresource in its definition.
+    /// The profile of the kind. Without one, the scale subresource in its definition.
     ProfileOrScale,
 }
 
-/// What an action means for one object.
+/// The plan of an action for one object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// These fields change.
@@ -174,7 +174,7 @@ pub enum Plan {
     NothingToDo(String),
     /// The object must not be changed.
     Refused {
-        /// In one word.
+        /// The reason in one word.
         reason: Reason,
         /// For people: what is wrong and what to do.
         message: String,
@@ -187,12 +187,12 @@ impl Action {
         self.kind().targets()
     }
 
-    /// What the protocol has to know of it.
+    /// What the protocol must know about it.
     pub fn descriptor(&self) -> Descriptor {
         self.kind().descriptor()
     }
 
-    /// What it means for this object, see [`Kind::plan`].
+    /// The plan for this object, see [`Kind::plan`].
     pub fn plan(&self, target: &Target, known: Option<&Change>) -> Plan {
         let plan = self.kind().plan(target, known);
         let restarts = matches!(plan, Plan::Change(_)) && target.slots.metadata_propagates;

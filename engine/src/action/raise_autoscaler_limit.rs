@@ -1,4 +1,4 @@
-//! raiseAutoscalerLimit: autoscalers go further.
+//! raiseAutoscalerLimit: raises the limit of autoscalers.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,13 +38,13 @@ pub struct RaiseAutoscalerLimitSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RaiseAutoscalerLimit {
-    /// Which objects.
+    /// The objects.
     pub targets: Targets,
-    /// The limit times this.
+    /// The factor for the limit.
     pub factor: i64,
-    /// And never above this.
+    /// The highest value of a new limit.
     pub ceiling: i64,
-    /// What our metadata may do to pods.
+    /// Whether our metadata may restart pods.
     pub pods: Pods,
 }
 

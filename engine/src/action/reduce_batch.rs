@@ -1,4 +1,4 @@
-//! reduceBatch: models work on less at once.
+//! reduceBatch: models process less at once.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,17 +48,17 @@ pub struct ReduceBatch {
     pub reduction: Reduction,
 }
 
-/// How far batch size and concurrency go down.
+/// The new batch size and concurrency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
-    /// To these values; what is not given stays.
+    /// These values; a value that is not set stays.
     To {
         /// Requests in one batch.
         batch_size: Option<i64>,
         /// Requests at once.
         max_concurrency: Option<i64>,
     },
-    /// To this percentage of what they are.
+    /// This percentage of the current values.
     Percent(i64),
 }
 
@@ -113,8 +113,8 @@ impl Kind for ReduceBatch {
     }
 }
 
-/// Batch size and concurrency go down; what is lower already stays. `first` are the fields of the first
-/// intent: hundredths of them are not taken again.
+/// Reduces batch size and concurrency; a value that is already lower stays. `first` are the fields of the first
+/// intent, of which no further percentage is taken.
 fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) -> Plan {
     let mut wanted = Vec::new();
     let mut without_value = None;
@@ -129,7 +129,7 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
         };
         match (obstacle(target, &role), to) {
             (Some(refused), Some(_)) => return refused,
-            // Hundredths are for whatever the kind has.
+            // A percentage applies to whichever fields the kind has.
             (Some(refused), None) => {
                 without_value.get_or_insert(refused);
                 continue;

@@ -1,4 +1,4 @@
-//! scale: the number of replicas is set.
+//! scale: sets the number of replicas.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +32,11 @@ pub struct ScaleSpec {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Scale {
-    /// Which objects.
+    /// The objects.
     pub targets: Targets,
-    /// This many.
+    /// The new number.
     pub replicas: i64,
-    /// What our metadata may do to pods.
+    /// Whether our metadata may restart pods.
     pub pods: Pods,
 }
 

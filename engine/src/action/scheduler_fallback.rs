@@ -1,4 +1,4 @@
-//! schedulerFallback: workloads are scheduled by another scheduler, once the broken one is scaled to 0.
+//! schedulerFallback: other scheduler for workloads, once the broken one is scaled to 0.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ impl Kind for SchedulerFallback {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
-            // The scheduler is broken until a person says that it is not.
+            // The scheduler counts as broken until a person says otherwise.
             revert: Revert::OnRequest,
         }
     }
@@ -98,7 +98,7 @@ impl Kind for SchedulerFallback {
     }
 }
 
-/// What uses the broken scheduler uses the other one.
+/// Workloads that use the broken scheduler use the other one.
 fn scheduler_fallback(target: &Target, from: &str, to: &str) -> Plan {
     if let Some(refused) = obstacle(target, &Role::Scheduler) {
         return refused;

@@ -1,25 +1,25 @@
-//! Which objects an action is for.
+//! The objects that an action selects.
 
 use crate::expression::{ObjectCondition, ObjectScope};
 use crate::rules::Faults;
 use crate::selector::TargetsSpec;
 
-/// Moving healthy models would be the second half of the outage.
+/// Moving healthy models would make the outage worse.
 pub(super) const UNHEALTHY: &str = "!healthy";
 pub(super) const ALL: &str = "true";
 
-/// Which objects a step changes.
+/// The objects that a step changes.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Targets {
-    /// As it was written.
+    /// As the policy writes it.
     pub scope: TargetsSpec,
     /// The condition on each object, the action's default included.
     pub where_: ObjectCondition,
 }
 
 impl Targets {
-    /// `otherwise` is the condition if none is written.
+    /// `otherwise` is the condition if the policy sets none.
     pub(super) fn parse(
         spec: &TargetsSpec,
         otherwise: &str,
@@ -29,7 +29,7 @@ impl Targets {
         Self::written_in(spec, otherwise, &format!("{field}.targets"), faults)
     }
 
-    /// The same, where the field itself says which objects.
+    /// The same, for a field that selects the objects itself.
     pub(super) fn written_in(
         spec: &TargetsSpec,
         otherwise: &str,

@@ -168,7 +168,7 @@ fn a_batch_goes_down_to_the_given_number_and_a_lower_one_stays() {
         [format!("{CONCURRENCY}: 100 → 4")],
         "each for itself"
     );
-    // Without a value, or with one that means no limit, it works on as much as comes.
+    // Without a value, or with a value that means no limit, it works on as many requests as arrive.
     assert_eq!(changed(to(16).plan(&model(json!(null), json!(null)), None)), [format!("{BATCH}: - → 16")]);
     assert_eq!(changed(to(16).plan(&model(json!(0), json!(null)), None)), [format!("{BATCH}: 0 → 16")]);
     assert_eq!(reason(to(16).plan(&model(json!("x"), json!(null)), None)), "NotANumber");
@@ -289,7 +289,7 @@ fn an_action_that_does_not_apply_says_what_the_kind_lacks() {
         assert_eq!(reason, Reason::NotApplicable);
         assert!(message.contains("a Model has none"), "{message}");
     }
-    // Hundredths are for whatever the kind has.
+    // A percentage applies to whichever fields the kind has.
     let mut half = model(json!(32), json!(9));
     half.slots.fields.retain(|slot| slot.role == Role::BatchSize);
     half.slots.obstacles = vec![Obstacle { role: Role::MaxConcurrency, why: "none".into() }];

@@ -1,4 +1,4 @@
-//! A loan: fields that are changed for the emergency, with everything that their way back needs.
+//! A loan: fields that are changed for the emergency, with everything that is needed to revert them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,12 +109,12 @@ pub struct FieldChange {
 }
 
 impl Change {
-    /// A loan that nothing has been done about yet.
+    /// A loan for which nothing was done yet.
     pub fn planned(id: ChangeId, step: &str, target: TargetId, fields: Vec<FieldChange>) -> Self {
         Self::new(id, step, target, Work::Loan(Loan { fields, ..Loan::default() }))
     }
 
-    /// What it lends; none if it is no loan.
+    /// The loan; none if it is an operation.
     pub fn loan(&self) -> Option<&Loan> {
         self.work.loan()
     }
@@ -124,12 +124,12 @@ impl Change {
         self.loan().map(|loan| loan.fields.as_slice()).unwrap_or_default()
     }
 
-    /// The same, to change what is recorded of them.
+    /// The same, to edit them.
     pub fn fields_mut(&mut self) -> &mut [FieldChange] {
         self.work.loan_mut().map(|loan| loan.fields.as_mut_slice()).unwrap_or_default()
     }
 
-    /// Says which fields it changes.
+    /// Sets the fields that it changes.
     pub fn set_fields(&mut self, fields: Vec<FieldChange>) {
         if let Some(loan) = self.work.loan_mut() {
             loan.fields = fields;
@@ -150,7 +150,7 @@ impl Change {
         }
     }
 
-    /// Lends one field more.
+    /// Adds a field.
     pub fn add_field(&mut self, field: FieldChange) {
         if let Some(loan) = self.work.loan_mut() {
             loan.fields.push(field);
@@ -171,7 +171,7 @@ impl Change {
         self.loan().map(|loan| loan.again).unwrap_or_default()
     }
 
-    /// Says whether it is applied again.
+    /// Sets whether it is applied again.
     pub fn set_again(&mut self, again: Again) {
         if let Some(loan) = self.work.loan_mut() {
             loan.again = again;
@@ -183,24 +183,24 @@ impl Change {
         self.loan()?.base.as_ref()
     }
 
-    /// The fence that was set, or is about to be.
+    /// The fence that was set, or is about to be set.
     pub fn fence(&self) -> Option<&str> {
         self.loan()?.fence.as_deref()
     }
 
-    /// Says which fence is on the object.
+    /// Sets the fence that is on the object.
     pub fn set_fence(&mut self, fence: Option<String>) {
         if let Some(loan) = self.work.loan_mut() {
             loan.fence = fence;
         }
     }
 
-    /// Intents that died because the object moved.
+    /// Intents that failed because the object changed in between.
     pub fn conflicts(&self) -> u8 {
         self.loan().map(|loan| loan.conflicts).unwrap_or_default()
     }
 
-    /// One more intent died because the object moved.
+    /// One more intent failed because the object changed in between.
     pub fn count_conflict(&mut self) {
         if let Some(loan) = self.work.loan_mut() {
             loan.conflicts = loan.conflicts.saturating_add(1);
@@ -212,7 +212,7 @@ impl Change {
         self.loan()?.applied_at
     }
 
-    /// Says since when it is applied, whatever became of it.
+    /// Sets since when it is applied, however it ends.
     pub fn set_applied_at(&mut self, at: Timestamp) {
         if let Some(loan) = self.work.loan_mut() {
             loan.applied_at = Some(at);
@@ -259,7 +259,7 @@ impl Change {
         self.explain(None);
     }
 
-    /// The first intent sets the ceiling for all later ones.
+    /// The first intent fixes the ceiling for all later ones.
     pub fn fix_ceiling(&mut self) {
         let Some(loan) = self.work.loan_mut() else { return };
         if loan.ceiling.is_none() {
@@ -300,7 +300,7 @@ impl Change {
         }
     }
 
-    /// A write that carries `base` and moves no state is about to be sent.
+    /// A write that carries `base` and changes no state is about to be sent.
     pub fn sending(&mut self, base: ResourceVersion, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
         loan.base = Some(base);

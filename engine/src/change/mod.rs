@@ -113,8 +113,8 @@ pub enum Work {
 }
 
 impl<'de> Deserialize<'de> for Work {
-    /// Only an operation has the member `kind`. One that this release does not know is an error and never a loan:
-    /// what is not understood must not be written over.
+    /// Only an operation has the member `kind`. An operation that this release does not know is an error and never a
+    /// loan, because what is not understood must not be overwritten.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let members = Map::deserialize(from)?;
         let is_operation = members.contains_key("kind");
@@ -136,7 +136,7 @@ impl Work {
         }
     }
 
-    /// The same, to go on with it.
+    /// The same, to edit it.
     pub fn loan_mut(&mut self) -> Option<&mut Loan> {
         match self {
             Self::Loan(loan) => Some(loan),
@@ -191,7 +191,7 @@ impl Change {
         }
     }
 
-    /// What the change is about, for people: the object, and of an operation what it does.
+    /// The subject of the change, for people: the object, and for an operation what it does to it.
     pub fn subject(&self) -> String {
         match &self.work {
             Work::Operation(operation) => format!("{} of {}", operation.operation.name(), self.target),
@@ -211,17 +211,17 @@ impl Change {
             && matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting)
     }
 
-    /// Whether something may still have to be put back. An operation leaves nothing to put back.
+    /// Whether something may still have to be reverted. An operation leaves nothing to revert.
     pub fn is_outstanding(&self) -> bool {
         self.is_open_intent() || self.is_in_force()
     }
 
-    /// Whether it took effect and nothing has ended it: the step may have helped.
+    /// Whether it took effect and has not ended: the step may have helped.
     pub fn stands(&self) -> bool {
         matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Done)
     }
 
-    /// Whether it took effect, and every check of its step has passed with it since.
+    /// Whether it took effect and all checks of its step have passed since.
     pub fn is_verified(&self) -> bool {
         match &self.work {
             Work::Operation(operation) => operation.verified_at.is_some(),
@@ -229,7 +229,7 @@ impl Change {
         }
     }
 
-    /// Every check of its step passed.
+    /// All checks of its step passed.
     pub fn verified(&mut self, now: Timestamp) {
         match &mut self.work {
             Work::Operation(operation) => operation.verified_at = Some(now),
@@ -256,12 +256,12 @@ impl Change {
         }
     }
 
-    /// Whether it counts against the guardrails: it may stand on the object, or was done for good.
+    /// Whether it counts against the guardrails: it may be on the object, or was an operation that was carried out.
     pub fn counts(&self) -> bool {
         self.is_outstanding() || self.is_open_operation() || self.state == ChangeState::Done
     }
 
-    /// The change ends, or stands still, in `state` for this reason.
+    /// Puts the change into `state` for this reason, at rest or at its end.
     pub fn stand(&mut self, state: ChangeState, reason: Reason, message: impl Into<String>) {
         self.state = state;
         self.retry_at = None;

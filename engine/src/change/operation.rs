@@ -1,4 +1,4 @@
-//! An operation: something that is done to an object and leaves no value that could go back.
+//! An operation: something that is done to an object and leaves no value that could be reverted.
 //!
 //! ```text
 //!            intend              answered
@@ -8,7 +8,7 @@
 //!                      Unclear ───────────────┘
 //! ```
 //!
-//! Whether it may be sent again is a matter of its [`Delivery`].
+//! Its [`Delivery`] determines whether it may be sent again.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// An operation that nothing has been done about yet.
+    /// An operation for which nothing was done yet.
     pub fn new(operation: OperationType, delivery: Delivery, on_behalf_of: Option<TargetId>) -> Self {
         Self {
             kind: OperationKind::Operation,
@@ -122,25 +122,25 @@ pub enum Delivery {
 /// One request of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
-    /// What it does.
+    /// The operation.
     pub operation: OperationType,
-    /// What a second send would do.
+    /// The effect of a second request.
     pub delivery: Delivery,
-    /// How often the operation was begun, this time included.
+    /// The number of times the operation was started, including this one.
     pub round: u8,
-    /// Which send of this round it is.
+    /// The number of this request within the round.
     pub number: u8,
-    /// The same for every send of the round, and for no other operation.
+    /// The same for every request of the round, and for no other operation.
     pub key: String,
 }
 
 impl Change {
-    /// An operation that nothing has been done about yet.
+    /// An operation for which nothing was done yet.
     pub fn operation(id: ChangeId, step: &str, target: TargetId, operation: Operation) -> Self {
         Self::new(id, step, target, Work::Operation(operation))
     }
 
-    /// What it does; none if it is a loan.
+    /// The operation; none if it is a loan.
     pub fn as_operation(&self) -> Option<&Operation> {
         match &self.work {
             Work::Operation(operation) => Some(operation),
@@ -163,20 +163,20 @@ impl Change {
         self.as_operation().is_some() && matches!(self.state, ChangeState::Intended | ChangeState::Unclear)
     }
 
-    /// Whether only a person can say what became of it.
+    /// Whether only a person can find out its outcome.
     pub fn needs_settlement(&self) -> bool {
         self.state == ChangeState::Unclear
             && self.as_operation().is_some_and(|operation| operation.delivery == Delivery::AtMostOnce)
     }
 
-    /// A person has said what became of it.
+    /// A person has settled its outcome.
     pub fn settled(&mut self, outcome: SettlementOutcome, by: &str, at: Timestamp) {
         let Work::Operation(operation) = &mut self.work else { return };
         operation.settlement = Some(SettlementStatus { outcome, settled_by: by.to_owned(), at });
     }
 
-    /// The operation is about to be sent, for the first time or once more. Why it stands as it does stays
-    /// said until the answer is there.
+    /// The operation is about to be sent, for the first time or again. Its reason stays until there is an
+    /// answer.
     pub fn intend_operation(&mut self, now: Timestamp) {
         if !self.is_open_operation() {
             self.round = self.round.saturating_add(1);
@@ -185,7 +185,7 @@ impl Change {
             self.explain(None);
         }
         self.tries = self.tries.saturating_add(1);
-        // What became of an earlier request is not known any better because another one is sent.
+        // Sending another request does not tell the outcome of an earlier one.
         if self.state != ChangeState::Unclear {
             self.state = ChangeState::Intended;
         }
@@ -203,7 +203,7 @@ impl Change {
         self.explain(None);
     }
 
-    /// The request that the operation stands for now; none if it is a loan.
+    /// The present request of the operation; none if it is a loan.
     pub fn request(&self, incident: &IncidentId) -> Option<Request> {
         let Operation { operation, delivery, .. } = self.as_operation()?;
         let (operation, delivery) = (*operation, *delivery);

@@ -1,4 +1,4 @@
-//! Changes as the release before wrote them.
+//! Changes as the previous release stored them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -26,7 +26,7 @@ pub struct PodDeletion {
     refused: Option<String>,
 }
 
-/// Reads the changes of a status. A deletion that stands within a change becomes an operation of its own.
+/// Reads the changes of a status. A deletion that is stored within a change becomes an operation of its own.
 pub(crate) fn read<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Change>, D::Error> {
     let mut changes = Vec::<Change>::deserialize(input)?;
     let mut operations = Vec::new();
@@ -91,7 +91,7 @@ mod tests {
             told(second),
             ("Pod llm/web-1".into(), "p1".into(), "2026-03-01T10:00:06Z".into(), refused)
         );
-        // The loan is written as it was, and each operation on its own.
+        // The loan is stored as it was, and each operation on its own.
         let mut expected = written["changes"][0].clone();
         expected.as_object_mut().unwrap().remove("pods");
         let again = serde_json::to_value(&state).unwrap();

@@ -2,10 +2,10 @@
 //!
 //! # Guarantees
 //! An approval counts for one plan: the hash binds it to the Incident, the step,
-//! its action and, for every object, the fields with their values. Whatever changes
-//! of these, or of the policy, makes it void. It counts from when the status shows
-//! it, and not for longer than the policy says; one that has not counted in time
-//! never counts again.
+//! its action and, for every object, the fields with their values. If any of these
+//! or the policy changes, the approval is void. It counts from the time the status
+//! shows it, and not for longer than the policy says. An approval that was not used
+//! in time never counts again.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ use crate::policy::StepApproval;
 use crate::reason::Reason;
 use crate::rules::{SeverityRule, Step};
 
-/// What is well of the nodes, workloads or objects of a signal.
+/// The fields of a signal that count healthy nodes, workloads or objects.
 const WELL: [&str; 3] = ["ready", "available", "healthy"];
 
 /// Why a plan must be approved.
@@ -34,8 +34,8 @@ pub(super) struct Needed {
 impl Deciding<'_> {
     /// Records new approvals, and expires those that are too old.
     pub(super) fn hear_of_approvals(&mut self) {
-        // A step whose status went with its policy for a while comes back without a plan, so that none
-        // from before counts for it.
+        // If the status of a step was gone for a while, as with its policy, the step returns without a plan, so that
+        // no approval from before counts for it.
         for given in &self.facts.intent.approvals {
             if self.step(&given.step).is_some() {
                 self.step_index(&given.step);
@@ -107,7 +107,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Approvals that were not used yet count no longer.
+    /// Approvals that were not used yet are void now.
     pub(super) fn void_approvals(&mut self, why: &str) {
         for index in 0..self.next.steps.len() {
             let status = &self.next.steps[index];
@@ -123,8 +123,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// What a person must approve before this plan is carried out, if they have not. The plan then stands in
-    /// the status for them to read, and the message says how to approve it.
+    /// What a person must approve before this plan is carried out, if they have not approved it yet. The plan is then
+    /// in the status for them to read, and the message says how to approve it.
     pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans) -> Option<Held> {
         let needed = self.approval_needed(step, plans)?;
         let hash = self.plan_hash(step, plans)?;
@@ -172,7 +172,7 @@ impl Deciding<'_> {
             self.facts.incident.withdraw_command()
         );
         self.tell_of_need(step, plans, needed);
-        // What is not planned any more is not to be approved either.
+        // A plan that no longer exists needs no approval either.
         self.next.changes.retain(|change| change.state != ChangeState::Planned || change.step != step.name);
         self.journal(plans.changes.iter().filter_map(|(change, _)| to_be_read(change)));
         self.journal(plans.refused.iter().cloned());
@@ -180,8 +180,8 @@ impl Deciding<'_> {
         Held::new(needed.reason.clone(), &message).of_step(&step.name)
     }
 
-    /// Says once what a person is asked to approve: not again while they are asked, and not again when
-    /// something else held the response meanwhile.
+    /// Reports once what a person is asked to approve: not again while they are asked, and not again when
+    /// something else held the response in the meantime.
     fn tell_of_need(&mut self, step: &Step, plans: &Plans, needed: &Needed) {
         let objects = u32::try_from(plans.new_targets()).unwrap_or(u32::MAX);
         let asked = AskedApproval { reason: needed.reason.clone(), objects };
@@ -211,7 +211,7 @@ impl Deciding<'_> {
         self.suspect_detector().map(|why| Needed { reason: Reason::DetectorSuspect, why })
     }
 
-    /// Why it may be the detector that is sick; none if nothing speaks for it.
+    /// Why the detector itself may be at fault; none if nothing suggests it.
     fn suspect_detector(&self) -> Option<String> {
         let rules = self.rules?;
         let most = i64::from(rules.limits.suspect_detector_above_percent?);
@@ -233,7 +233,7 @@ impl Deciding<'_> {
         ))
     }
 
-    /// Of each signal that the rule reads: how many are sick, of how many.
+    /// For each signal that the rule reads: the number of sick objects, and the total.
     fn sick(&self, rule: &SeverityRule) -> Vec<(String, i64, i64)> {
         let sick_of = |name: &String| {
             let values = self.assessment.values.get(name)?;
@@ -248,8 +248,8 @@ impl Deciding<'_> {
         rule.reads().into_iter().filter_map(sick_of).collect()
     }
 
-    /// The plan of the whole step in one word: what it has done already and what it would do now. None if that
-    /// is nothing.
+    /// The hash of the plan of the whole step: what it has done already and what it would do now. None if
+    /// there is nothing of either.
     pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
         let begun = self.next.changes_of(&step.name).filter(|change| change.round > 0);
         let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
@@ -273,13 +273,13 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether a person has approved something of the step that is not begun yet.
+    /// Whether a person has approved anything of the step that has not started yet.
     pub(super) fn is_approved(&self, step: &Step) -> bool {
         let approval = self.next.step(&step.name).and_then(|status| status.approval.as_ref());
         approval.is_some_and(|approval| approval.state == ApprovalState::Valid)
     }
 
-    /// Whether these fields are no longer those that a person has approved for the change.
+    /// Whether these fields differ from those that a person has approved for the change.
     pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
         // A later approval may replace the one that was used.
         let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
@@ -293,8 +293,8 @@ fn is_of(known: &ApprovalStatus, given: &Approval) -> bool {
     known.plan_hash == given.plan_hash && known.approved_by == given.approved_by
 }
 
-/// The change as it stands in the status for a person to approve. What was in force once keeps its entry,
-/// which tells how it ended.
+/// The change as it is in the status for a person to approve. A change that was once in force keeps its entry,
+/// which says how it ended.
 fn to_be_read(change: &Change) -> Option<Change> {
     match change.state {
         ChangeState::Planned | ChangeState::Skipped if change.round == 0 => {
@@ -307,7 +307,7 @@ fn to_be_read(change: &Change) -> Option<Change> {
     }
 }
 
-/// One change as it is hashed: the object and the values, and no version of anything.
+/// One change as it is hashed: the object and the values, without any version.
 fn row(change: &Change) -> String {
     let fields: Vec<_> = change
         .fields()
@@ -370,7 +370,7 @@ mod tests {
         let needed = |reason| Needed { reason, why: "why".to_owned() };
         let (told, next) = ask(&Given::pinned(), &needed(Reason::ApprovalRequired));
         assert_eq!(told, 1);
-        // Another step failed since.
+        // Another step has failed in the meantime.
         let failed = Given::pinned().with(|facts| {
             facts.state = next;
             facts.state.held = Some(Held::new(Reason::StepFailed, "why"));

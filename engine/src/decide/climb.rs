@@ -1,4 +1,4 @@
-//! The ladder: the steps that have begun are tended, and the next one starts.
+//! The ladder: continues the steps that have started, and starts the next one.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,22 +17,22 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
-/// Whether objects may join a step that has begun.
+/// Whether objects may join a started step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Joining {
     /// A rule holds.
     Open,
-    /// None does.
+    /// No rule holds.
     Closed,
 }
 
-/// What became of a step that has not begun.
+/// The result of trying to start a step.
 enum Start {
-    /// It has begun, so no other starts in its place.
+    /// It has started, so no other step starts now.
     Begun,
-    /// A person must approve it first, and no other starts in its place.
+    /// A person must approve it first, and no other step starts now.
     Asks(Held),
-    /// It cannot start now, and says why; the next may.
+    /// It cannot start now, and says why. The next one may.
     NotNow,
 }
 
@@ -42,11 +42,11 @@ pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
 pub(super) const RELIST_IDLE: SignedDuration = SignedDuration::from_secs(10);
 /// Live reads take at most this fraction of the time.
 const READS_SHARE: i32 = 10;
-/// Intents that one status write records.
+/// The maximum number of intents that one status write records.
 const BATCH: usize = 100;
 
 impl Deciding<'_> {
-    /// Tends the steps that have begun and starts the next one if it is its turn.
+    /// Continues the started steps, and starts the next one if it is its turn.
     pub(super) fn climb(&mut self) -> Findings {
         let Some(level) = self.next.severity else { return Findings::default() };
         let mut findings = self.put_back_what_fell(level);
@@ -59,7 +59,7 @@ impl Deciding<'_> {
         findings.add(self.relapsed_too_often());
         findings.add(self.trouble());
         findings.add(self.lost_pod());
-        // What is only said holds up nothing.
+        // A finding that is only reported blocks nothing.
         if !findings.stop_new_changes() {
             findings.add(self.start_next(level));
         }
@@ -67,7 +67,7 @@ impl Deciding<'_> {
         findings
     }
 
-    /// Tends the steps that have begun, and lets nothing join them.
+    /// Continues the started steps, and lets no object join them.
     pub(super) fn watch_steps(&mut self) -> Findings {
         let mut findings = Findings::default();
         if let Some(level) = self.next.severity {
@@ -96,10 +96,10 @@ impl Deciding<'_> {
         self.ladder.iter().filter(|step| is_begun(&self.next, &step.name)).cloned().collect()
     }
 
-    /// Whether this decision lists the targets of a step: it has, or they were
+    /// Whether this decision lists the targets of a step: it already has, or they were
     /// last listed at least `interval` ago. If not, it is woken for it.
     pub(super) fn is_listing_due(&mut self, step: &str, interval: SignedDuration) -> bool {
-        // A server that answers slowly is not to be kept busy with lists.
+        // A server that answers slowly must not be kept busy with lists.
         let interval = interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE));
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
         let listed = self.facts.looked.listings.contains_key(step);
@@ -112,7 +112,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether this decision lists the targets of a step anew, because the last listing is older than
+    /// Whether this decision lists the targets of a step again, because the last listing is older than
     /// this moment or than a second. If not, it is woken for it.
     pub(super) fn is_listing_newer(&mut self, step: &str, than: Option<Timestamp>) -> bool {
         let age = self.facts.listing_age.get(step).copied();
@@ -123,12 +123,12 @@ impl Deciding<'_> {
         }
     }
 
-    /// What the last listing of this step gave a person to decide stands until the next one.
+    /// The finding of the last listing of this step stands until the next one.
     fn held_since_last_listing(&self, step: &Step) -> Option<Held> {
         self.facts.state.held.clone().filter(|held| held.step.as_ref() == Some(&step.name))
     }
 
-    /// Joiners, drift and verification of one step. What a person must approve first, if anything.
+    /// Joiners, drift and verification of one step. Returns what a person must approve first, if anything.
     fn tend(&mut self, step: &Step, joining: Joining) -> Option<Held> {
         let settled = !self.is_wanted_again(step)
             && !self.is_approved(step)
@@ -161,13 +161,13 @@ impl Deciding<'_> {
             true => self.begin_changes(step, plans),
             false => None,
         };
-        // After the joiners: a step is not verified while objects of it are only about to be changed.
+        // After the joiners, because a step is not verified while objects of it are about to be changed.
         self.verify(step);
         self.say_which_pods_stay(step);
         asks
     }
 
-    /// Starts the next step if it is its turn. What holds the response if none starts.
+    /// Starts the next step if it is its turn. Returns what holds the response if none starts.
     fn start_next(&mut self, level: Severity) -> Option<Held> {
         let next = self.next_step();
         if matches!(next, NextStep::MayStart) && self.ask_for_listings(level) {
@@ -207,8 +207,8 @@ impl Deciding<'_> {
         self.what_is_missing(left, &next, level)
     }
 
-    /// Asks at once for the listings of all steps that might start, because each
-    /// step may turn out to have no targets. Whether any is still to come.
+    /// Requests the listings of all steps that might start at once, because each
+    /// of them may turn out to have no targets. Returns whether any is still missing.
     fn ask_for_listings(&mut self, level: Severity) -> bool {
         for step in self.ladder.clone() {
             let may_start = !is_begun(&self.next, &step.name)
@@ -283,7 +283,7 @@ impl Deciding<'_> {
         Start::Begun
     }
 
-    /// Why the step's own condition keeps it from starting; none if it does not.
+    /// Why the `when` of the step keeps it from starting; none if it does not.
     pub(super) fn closed_by_when(&self, step: &Step) -> Option<(Reason, String)> {
         let when = step.when.as_ref()?;
         let found = when.evaluate(&self.assessment.values);
@@ -317,7 +317,7 @@ impl Deciding<'_> {
         Some(guardrail)
     }
 
-    /// What may be changed now: while an object of an earlier stage is still to be changed, nothing of a later one.
+    /// What may be changed now: while an object of an earlier stage is not changed yet, nothing of a later stage.
     fn of_this_stage(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
         let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
         let under_way = under_way.map(|change| self.stage_of(step, change));
@@ -325,9 +325,9 @@ impl Deciding<'_> {
         changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
     }
 
-    /// Intends the planned changes; or what a person must approve first.
+    /// Records intents for the planned changes. Returns what a person must approve first, if anything.
     fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
-        // What a relapse applies again was within the guardrail before.
+        // Changes that a relapse applies again were within the guardrail before.
         let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
         let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);
@@ -337,7 +337,7 @@ impl Deciding<'_> {
         }
         let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
         if let Some(full) = full.cloned() {
-            // Its own entry may find no room either.
+            // Its own entry may have no room either.
             let status = self.step_status(&step.name);
             (status.reason, status.message) = (full.reason, full.message);
         }
@@ -346,7 +346,7 @@ impl Deciding<'_> {
         None
     }
 
-    /// Intends these changes, as many as one status write records.
+    /// Records these intents, at most as many as one status write may record.
     fn begin(&mut self, step: &Step, changes: Vec<(Change, Target)>) {
         let mut begun: Vec<Change> = Vec::new();
         let changes = self.of_this_stage(step, changes);

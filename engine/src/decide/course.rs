@@ -1,4 +1,4 @@
-//! Where a response goes: up the ladder, back in waves, back at once, or nowhere
+//! The course of a response: up the ladder, reverting in waves, reverting at once, or waiting
 //! until a person acts.
 
 use jiff::Timestamp;
@@ -15,15 +15,15 @@ use crate::reason::Reason;
 use crate::rules::Rules;
 use crate::verdict::Verdict;
 
-/// Where the response goes in this decision.
+/// The course of the response in this decision.
 pub(super) enum Course {
-    /// Everything back at once, then close.
+    /// Revert all changes at once, then close.
     Withdraw(Closing),
-    /// Everything back in waves, then close. It has been due since then.
+    /// Revert all changes in waves, then close. It has been due since then.
     Recover(Timestamp),
     /// Nothing is applied and nothing is withdrawn until a person acts.
     Stand(Held),
-    /// Not one write, until a person lets it go on.
+    /// Write nothing until a person lets the response continue.
     Rest(Held),
     /// Publish the plan.
     Observe,
@@ -31,29 +31,29 @@ pub(super) enum Course {
     Wait,
     /// Nothing new is applied until a person acts; recovery works.
     Hold(Held),
-    /// On with the ladder.
+    /// Continue with the ladder.
     Climb,
 }
 
-/// What becomes of open intents.
+/// What happens to open intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intents {
-    /// They are sent until they are applied, or it took too long.
+    /// They are sent until they are applied or their time is over.
     Sent,
-    /// Only what an undone withdrawal applies again is sent; the others may still land.
+    /// Only what a relapse applies again is sent. The others may still take effect.
     SentAgain,
-    /// None is sent, and what is in flight may still land.
+    /// None is sent. A request in flight may still take effect.
     Awaited,
-    /// They are given up, whatever it takes.
+    /// They are given up, by a fence if necessary.
     GivenUp,
 }
 
-/// Which writes are sent at all.
+/// Which writes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writes {
-    /// Whatever the parts decide.
+    /// All that the parts decide.
     All,
-    /// All but the deletion of pods.
+    /// All except the deletion of pods.
     NoPods,
     /// None.
     Nothing,
@@ -62,13 +62,13 @@ pub(super) enum Writes {
 /// Which planned changes stay in the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StandingPlans {
-    /// Those that a person is asked to approve.
+    /// Those of a step that a person is asked to approve.
     ForApproval,
-    /// All: the plan is what is published.
+    /// All, because the plan is what is published.
     All,
 }
 
-/// What a course permits. It is derived from the course and from nothing else.
+/// What a course permits. It depends on nothing but the course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Permits {
     pub intents: Intents,
@@ -77,7 +77,7 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    /// Whether an intent that is to be applied `again` may be sent.
+    /// Whether an intent with this value of `again` may be sent.
     pub(super) fn may_send(self, again: Again) -> bool {
         match self.intents {
             Intents::Sent => true,
@@ -190,17 +190,17 @@ impl Deciding<'_> {
         when.is_none_or(|verdict| verdict == Verdict::True).then_some(due)
     }
 
-    /// Since when the rules have been quiet in this Incident.
+    /// Since when the rules of this Incident have been quiet.
     fn quiet_since(&self, rules: &Rules) -> Option<Timestamp> {
         if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
             return None; // no rule can tell when an emergency is over that none has found
         }
         if rules.severity.is_empty() {
-            // Rules that were taken away say nothing about an emergency that they had found.
+            // Rules that were removed say nothing about the emergency that they had detected.
             return self.next.opened_at.filter(|_| self.next.classified_at.is_none());
         }
         let quiet = self.assessment.quiet_since()?;
-        // Rules may have been quiet for days before a person opened it, and all through a relapse.
+        // The rules may have been quiet for days before a person opened the Incident, and throughout a relapse.
         self.next.opened_at.into_iter().chain(self.next.relapsed_at).chain([quiet]).max()
     }
 }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(course_of(&Given::pinned().policy(|spec| spec["mode"] = json!("Observe"))), "Observe");
     }
 
-    /// The other story of this is a policy that is chosen, which stories cannot tell.
+    /// Stories cover the rest, but not an Incident whose policy is chosen.
     #[test]
     fn an_incident_without_a_policy_goes_on_as_soon_as_one_is_chosen() {
         let waits = Given::pinned().with(|facts| facts.policy = PolicyFact::NotChosen { why: String::new() });
@@ -309,8 +309,8 @@ mod tests {
     #[test]
     fn what_a_course_permits_follows_from_it() {
         let held = || Held::new(Reason::Paused, "");
-        // The course, then whether an intent is sent, one that was applied before is sent again, intents are
-        // given up, anything is written.
+        // The course, then whether an intent is sent, whether one that was applied before is sent again, whether
+        // intents are given up, whether anything is written.
         let cases = [
             (Course::Climb, [true, true, false, true]),
             (Course::Wait, [false, true, false, true]),

@@ -1,10 +1,10 @@
-//! The way back of one change: it is returned, ceded, or stays outstanding
-//! until it can be.
+//! Reverts one change: it ends as Reverted or Ceded, or stays outstanding
+//! until it can be reverted.
 //!
 //! # Flow
-//! Read live. If the record and the value are still ours: record the intent, then one guarded patch restores
+//! Read the object live. If the record and the value are still ours, record the intent; then one guarded patch restores
 //! `before` and drops the record. Any other value is ceded and left alone. Once the record is removed, a
-//! second write removes our traces: it hands field ownership back and removes the fence. A change stays
+//! second write removes the remaining traces: it hands field ownership back and removes the fence. A change stays
 //! Reverting until both are done.
 //!
 //! # Guarantees
@@ -27,25 +27,25 @@ use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::undo;
 
-/// How long the traces may take when the step is not known any more.
+/// How long removing the traces may take if the step is no longer known.
 const TRACES: SignedDuration = SignedDuration::from_secs(300);
-/// Answers that did not help before that counts.
+/// The number of unsuccessful tries after which Firebreak stops removing traces.
 const ENOUGH_TRIES: u8 = 3;
 
 impl Deciding<'_> {
-    /// One step further on the way back of the change at this place of the journal.
+    /// Advances the revert of the change at this position of the journal.
     pub(super) fn give_back_at(&mut self, index: usize) {
         self.edit(index, Self::give_back);
     }
 
-    /// One step further on the way back.
+    /// Advances the revert of a change.
     pub(super) fn give_back(&mut self, change: &mut Change) {
         if self.is_being_written(&change.target) {
             return;
         }
         self.hear_of_traces(change);
         for act in [Act::HandBack, Act::Return] {
-            // The reply has the object as it is stored, which is as good as a read.
+            // The reply has the object as it is stored, which is as good as a live read.
             if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
@@ -80,14 +80,14 @@ impl Deciding<'_> {
         }
     }
 
-    /// Not now, but never forgotten.
+    /// It cannot be reverted now, and is retried.
     fn cannot_put_back(&mut self, change: &mut Change, why: &str) {
         self.try_later(change, SignedDuration::ZERO);
         change.explain(Some((Reason::CannotPutBack, why.to_owned())));
         self.wake(change.retry_at);
     }
 
-    /// One step further, from the object as it is now.
+    /// Advances the revert, from the object as it is now.
     pub(super) fn put_back(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         let lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
         if change.is_in_force() && change.returned_at().is_none() {
@@ -158,14 +158,14 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether taking the record off would be all that the return does, where that would restart pods: then
-    /// the record stays until the next write there, and only this Incident knows that it is dead.
+    /// Whether removing the record would be the only effect of the write, in a kind where that would restart pods. Then
+    /// the record stays until the next write of the object, and only this Incident knows that it is dead.
     fn is_record_only(&self, change: &Change) -> bool {
         let nothing_goes_back = self.is_kept(change) || change.fields().iter().all(|f| f.ceded_to.is_some());
         nothing_goes_back && self.metadata_propagates(change)
     }
 
-    /// Whether labels and annotations of the object, as it was read in this decision, reach its pods.
+    /// Whether labels and annotations of the object, as it was read in this decision, propagate to its pods.
     pub(super) fn metadata_propagates(&self, change: &Change) -> bool {
         let read = match self.facts.looked.objects.get(&change.target) {
             Some(ObjectRead::Found(target)) => Some(target.as_ref()),
@@ -182,7 +182,7 @@ impl Deciding<'_> {
         let fields: Vec<FieldChange> =
             others.iter().flat_map(|other| other.fields()).chain(change.fields()).cloned().collect();
         let patch = if is_last && !self.has_given_up_traces(change) {
-            // Where labels reach the pods, one that was left restarts nothing, but taking it off would.
+            // Where labels propagate to the pods, a label that stays restarts nothing, but removing it would.
             let labelled =
                 Some(self.facts.incident.uid.as_str()).filter(|_| !self.metadata_propagates(change));
             undo::hand_back_patch(object, &fields, labelled).ok().flatten()
@@ -208,7 +208,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Traces are worth some tries, but they never hold up Resolved.
+    /// Removing traces is worth some tries, but it never delays Resolved.
     fn has_given_up_traces(&mut self, change: &Change) -> bool {
         let patience = self.step(&change.step).map_or(TRACES, |step| step.timeout);
         let since = change.returned_at().unwrap_or(self.now);
@@ -227,7 +227,7 @@ impl Deciding<'_> {
         true
     }
 
-    /// Nothing of the change is left to be taken off.
+    /// Nothing of the change is left on the object.
     fn ended(&mut self, change: &mut Change, object: &Value) {
         change.set_fence(None);
         if change.state != ChangeState::Reverting {
@@ -268,7 +268,7 @@ impl Deciding<'_> {
     }
 }
 
-/// Flux stays paused for another loan of the object, which lists the pause now.
+/// Flux stays paused for another loan of the object, which now has the pause as one of its fields.
 fn leave_pause_to_heir(change: &mut Change, object: &Value) {
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     if loans.iter().flat_map(|loan| &loan.fields).any(|field| is_pause(&field.path)) {
@@ -276,7 +276,7 @@ fn leave_pause_to_heir(change: &mut Change, object: &Value) {
     }
 }
 
-/// The pause of Flux that an earlier reverted step has left to this loan.
+/// Adopts the pause of Flux, which an earlier reverted step has left to this loan.
 fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
     let loan = undo::loan(object, &change.id, incident);
     let fields = loan.map(|loan| loan.fields).unwrap_or_default();
@@ -286,8 +286,8 @@ fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
     }
 }
 
-/// The server finds the old value invalid by now: the group is whoever's rule
-/// refused it. Without a field in the answer nothing tells the groups apart.
+/// The server rejects the old value by now, so the fields belong to the owner of the rule that rejects
+/// it. If the answer names no field, all groups of fields are ceded.
 pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
     let rule = format!("the API server, which rejected the old value ({why})");
     let names = |path: &str, cause: &str| {

@@ -1,4 +1,4 @@
-//! What the tests of single parts of a decision start from, in few words. Whole emergencies are told in
+//! The facts from which the tests of single parts of a decision start, in few words. Whole emergencies are in
 //! `engine/tests/stories`.
 
 use jiff::Timestamp;

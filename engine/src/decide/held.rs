@@ -1,46 +1,46 @@
-//! What holds the response, where several things do: the one place that chooses which of them is said.
+//! What holds the response, if several things do: the only place that chooses which of them is reported.
 
 use std::cmp::Reverse;
 
 use crate::incident::Held;
 use crate::reason::Reason;
 
-/// What is said first. Within one line what was found last is: a later step asks for its own approval.
+/// What is reported first. Within one line it is what was found last: a later step asks for its own approval.
 const ORDER: &[&[Reason]] = &[
-    // The whole response rests, whatever its steps would say.
+    // The whole response is stopped, whatever its steps report.
     &[Reason::Paused, Reason::Braked],
     &[Reason::PolicyUnavailable, Reason::AnotherIncident, Reason::NoPolicy],
     &[Reason::TooManyIncidents],
-    // What a person must decide before anything new begins.
+    // What a person must decide before anything new starts.
     &[Reason::Relapsed],
     &[Reason::StepFailed, Reason::OutcomeUnknown],
     &[Reason::ApprovalRequired, Reason::TooManyTargets, Reason::DetectorSuspect],
     &[Reason::PodStuckTerminating],
-    // There is nothing that could begin.
+    // Nothing can start.
     &[Reason::LadderUsedUp, Reason::StepsBlocked, Reason::NothingInForce],
-    // What goes back, and what keeps it.
+    // What blocks or delays a revert.
     &[Reason::NoRuleToWatch],
     &[Reason::AutoscalerStillNeedsIt],
     &[Reason::NotClassified, Reason::AwaitingWithdrawal],
     &[Reason::CannotPutBack],
 ];
 
-/// What the parts of a decision have found that holds the response.
+/// The findings of the parts of a decision that hold the response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Findings(Vec<Held>);
 
 impl Findings {
-    /// Takes in what one part has found, if anything.
+    /// Adds the findings of one part, if any.
     pub(super) fn add(&mut self, found: impl Into<Self>) {
         self.0.extend(found.into().0);
     }
 
-    /// Whether nothing new may begin.
+    /// Whether nothing new may start.
     pub(super) fn stop_new_changes(&self) -> bool {
         self.0.iter().any(|held| held.stops)
     }
 
-    /// What is said, and stands in the status.
+    /// The one that is reported in the status.
     pub(super) fn most_pressing(self) -> Option<Held> {
         let pressing = |(at, held): &(usize, Held)| (rank(&held.reason), Reverse(held.stops), Reverse(*at));
         self.0.into_iter().enumerate().min_by_key(pressing).map(|(_, held)| held)

@@ -1,23 +1,23 @@
-//! The journal's bounds, so that no status is ever written that the schema refuses.
+//! The bounds of the journal, so that no status is ever written that the schema rejects.
 
 use super::Deciding;
 use super::plan::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::reason::Reason;
 
-/// The most changes that one Incident's journal holds.
+/// The maximum number of changes in the journal of one Incident.
 pub(super) const CHANGES: usize = 300;
-/// The most bytes in all.
+/// The maximum total size in bytes.
 const TOTAL: usize = 512 * 1024;
-/// The largest entry when it is planned, in bytes.
+/// The maximum size of a planned entry in bytes.
 const ENTRY: usize = 4096;
-/// What an entry grows by once it is under way: times, versions, fence.
+/// The growth of an entry while it is in progress: times, versions, fence.
 const GROWTH: usize = 256;
-/// The most fields of one change.
+/// The maximum number of fields of one change.
 const FIELDS: usize = 64;
-/// The longest path, and the longest list of owners, in bytes.
+/// The maximum length of a path, and of a list of owners, in bytes.
 const LONGEST: usize = 512;
-/// The most steps that begin: with those of the policy not more than the schema allows.
+/// The maximum number of started steps. Together with the steps of the policy they stay within the schema.
 pub(super) const STEPS: usize = 32;
 
 /// Why this change does not fit into one entry, in one word and for people.
@@ -50,12 +50,12 @@ fn size(change: &Change) -> usize {
     serde_json::to_string(change).map_or(usize::MAX, |text| text.len())
 }
 
-/// An entry that nothing depends on: it says only why nothing is done, which the next listing says again, or
-/// what was done on behalf of another change.
+/// Whether nothing depends on the entry: it only says why nothing is done, which the next listing says again, or it
+/// was an operation on behalf of another change.
 fn is_spare(change: &Change) -> bool {
     match change.state {
         ChangeState::Planned | ChangeState::Skipped => {
-            // What a person has settled is the only account of that attempt.
+            // A settlement by a person is the only account of that attempt.
             change.fence().is_none() && !change.is_settled()
         }
         ChangeState::Done => change.on_behalf_of().is_some(),
@@ -73,7 +73,7 @@ fn is_spare(change: &Change) -> bool {
 }
 
 impl Deciding<'_> {
-    /// Refuses the planned changes for which the journal has no room.
+    /// Rejects the planned changes for which the journal has no room.
     pub(super) fn refuse_what_does_not_fit(&self, plans: &mut Plans) {
         let lasting = self.next.changes.iter().filter(|change| !is_spare(change));
         let (mut number, mut bytes) =
@@ -95,7 +95,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether there is room for one change more.
+    /// Whether there is room for one more change.
     pub(super) fn has_room(&self) -> bool {
         let lasting = self.next.changes.iter().filter(|change| !is_spare(change));
         let (number, bytes) =
@@ -103,18 +103,18 @@ impl Deciding<'_> {
         number < CHANGES && bytes + ENTRY <= TOTAL
     }
 
-    /// Goes on with the entry at this place of the journal. What is decided about it meanwhile sees the
-    /// entry as it was.
+    /// Edits the entry at this position of the journal. Decisions inside the edit see the
+    /// unedited entry.
     pub(super) fn edit(&mut self, index: usize, edit: impl FnOnce(&mut Self, &mut Change)) {
         let Some(mut change) = self.next.changes.get(index).cloned() else { return };
         edit(self, &mut change);
-        // What was entered meanwhile may have moved it.
+        // An entry that was added in the meantime may have moved it.
         if let Some(entry) = self.next.changes.iter_mut().find(|entry| entry.id == change.id) {
             *entry = change;
         }
     }
 
-    /// Enters these changes. What says only why nothing is done goes first when there is no room.
+    /// Adds these changes. If there is no room, entries that only say why nothing is done are removed first.
     pub(super) fn journal(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match self.next.changes.iter_mut().find(|known| known.id == change.id) {

@@ -1,6 +1,6 @@
 //! What to do about one Incident, given everything that was observed.
 //!
-//! [`decide`] is total: it never fails, never waits, and never asks for the
+//! [`decide`] is total: it never fails, never waits, and never reads the
 //! time. It returns the Incident's next state, which must be recorded before
 //! the effects may be performed, and it may ask for live reads first.
 
@@ -50,9 +50,9 @@ use crate::why::WhyNot;
 
 pub use close::as_closed;
 
-/// The reason of a severity that a person has pinned.
+/// The reason of a severity that is pinned by a person.
 const PINNED: &str = "PinnedByPerson";
-/// Entries that the timeline keeps.
+/// The number of entries that the timeline keeps.
 const TIMELINE: usize = 100;
 
 /// What to do.
@@ -63,11 +63,11 @@ pub struct Decision {
     pub look: Looks,
     /// The state to record before anything is performed.
     pub next: IncidentState,
-    /// What to perform once `next` is recorded.
+    /// What to carry out once `next` is recorded.
     pub effects: Vec<Effect>,
     /// What happened just now; it is in `next.timeline` too.
     pub happened: Vec<TimelineEntry>,
-    /// When to decide again though nothing moves.
+    /// When to decide again even if nothing changes.
     pub wake_at: Option<Timestamp>,
     /// Everything that is not done, and why.
     pub why: Vec<WhyNot>,
@@ -78,7 +78,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether it puts back, or keeps, what a person has asked for: the brake does not stop that.
+    /// Whether it reverts or keeps changes because a person has asked for it. The brake does not stop that.
     pub fn is_for_a_person(&self) -> bool {
         self.next.closing.is_some_and(Closing::is_for_a_person)
     }
@@ -112,11 +112,11 @@ pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision 
     deciding.finish()
 }
 
-/// Where following a course has led.
+/// The result of following a course.
 enum Followed {
-    /// To its end in this decision, with what was found to hold the response.
+    /// The course is followed to its end in this decision. These findings hold the response.
     Done(Findings),
-    /// To another course: a withdrawal is complete, or it is undone.
+    /// The decision continues with another course: a withdrawal is complete, or there is a relapse.
     Turned(Course),
 }
 
@@ -125,7 +125,7 @@ struct Deciding<'a> {
     facts: &'a Facts,
     rules: Option<&'a Rules>,
     now: Timestamp,
-    /// The begun steps by their own definition, then those of the live policy.
+    /// The started steps by their own definition, then the steps of the live policy.
     ladder: Vec<Step>,
     assessment: Assessment,
     next: IncidentState,
@@ -158,7 +158,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// The first sight of the Incident, and the policy as it is now.
+    /// Opens the Incident at first sight, and takes note of the policy as it is now.
     fn open(&mut self) {
         if self.next.opened_at.is_none() {
             self.next.opened_at = Some(self.now);
@@ -247,7 +247,7 @@ impl<'a> Deciding<'a> {
         })
     }
 
-    /// A rule held and holds no longer, or none held yet: nothing new starts.
+    /// A rule held and no longer holds, or none has held yet: nothing new starts.
     fn wait_for_a_rule(&mut self) -> Findings {
         let mut findings = Findings::default();
         if self.next.classified_at.is_none() {
@@ -269,7 +269,7 @@ impl<'a> Deciding<'a> {
         findings
     }
 
-    /// Derives what can be derived and packs up.
+    /// Derives the rest of the state and returns the decision.
     fn finish(mut self) -> Decision {
         let state = &self.facts.state;
         self.refresh_steps();
@@ -309,19 +309,19 @@ impl<'a> Deciding<'a> {
         self.wake(Some(after(self.now, length)));
     }
 
-    /// The live read of an object, or None while it has to be asked for.
+    /// The live read of an object. None if it has to be requested.
     fn look_at(&mut self, target: &TargetId) -> Option<&'a ObjectRead> {
         let found = self.facts.looked.objects.get(target);
         self.or_ask(found, || Look::Object(target.clone()))
     }
 
-    /// The listing of a step, or None while it has to be asked for.
+    /// The listing of a step. None if it has to be requested.
     fn listing(&mut self, step: &str) -> Option<&'a ListingRead> {
         let found = self.facts.looked.listings.get(step);
         self.or_ask(found, || Look::Step(step.to_owned()))
     }
 
-    /// What was read, if it was; if not, it is asked for.
+    /// The result of a read. If there is none yet, the read is requested.
     fn or_ask<T>(&mut self, found: Option<&'a T>, look: impl FnOnce() -> Look) -> Option<&'a T> {
         if found.is_none() {
             self.look.insert(look());
@@ -338,8 +338,8 @@ impl<'a> Deciding<'a> {
         self.effects.push(Effect { change: id, target, act, write: Write::Patch(patch) });
     }
 
-    /// Whether this decision writes the object already: a second write with the
-    /// same guard could only fail. The answer to the first brings the next decision.
+    /// Whether this decision writes the object already. A second write with the
+    /// same guard could only fail. The answer to the first one triggers the next decision.
     fn is_being_written(&self, target: &TargetId) -> bool {
         self.effects.iter().any(|effect| effect.target.uid == target.uid)
     }
@@ -360,7 +360,7 @@ impl<'a> Deciding<'a> {
         });
     }
 
-    /// Says why a step has not begun.
+    /// Records why a step has not started.
     fn pending(&mut self, step: &str, reason: Reason, message: &str) {
         self.not_done(step, None, reason.clone(), message);
         let status = self.step_status(step);
@@ -369,13 +369,13 @@ impl<'a> Deciding<'a> {
     }
 }
 
-/// The begun steps as they were when they began, and the others as the policy has them.
+/// The started steps as they were when they started, and the others as they are in the policy.
 pub fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
     let shapes = rules.map(Rules::shapes).unwrap_or_default();
     let live = rules.map(|rules| rules.steps.as_slice()).unwrap_or_default();
     let begun = |name: &str| {
         let definition = state.step(name)?.definition.as_ref()?;
-        // Parsed already, unless the policy was edited since the step began.
+        // Already parsed, unless the policy was edited since the step started.
         let parsed = live.iter().find(|step| step.definition == *definition).map(Step::as_begun);
         parsed.or_else(|| begun_step(definition, &shapes))
     };

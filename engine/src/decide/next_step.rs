@@ -1,4 +1,4 @@
-//! Whose turn it is on the ladder, and what a person has to know when it is nobody's.
+//! Which step of the ladder is next, and what a person must know if there is none.
 
 use super::Deciding;
 use super::recover::is_stuck;
@@ -9,21 +9,21 @@ use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 
-/// Whether a step that has not begun may start.
+/// Whether a step that has not started may start.
 pub(super) enum NextStep {
     /// Yes.
     MayStart,
-    /// Not yet: why.
+    /// Not yet, and why.
     Wait(String),
-    /// Not yet, because a guardrail asks for more time: why.
+    /// Not yet, because a guardrail requires more time, and why.
     TooSoon(String),
-    /// The climb is over: a step helped.
+    /// No further step starts, because a step helped.
     Mitigated,
 }
 
 impl Deciding<'_> {
-    /// Whether the next step may start. What has joined an older step counts like
-    /// the rest of it: first it is applied and has its time to help.
+    /// Whether the next step may start. Objects that join an earlier step count like
+    /// the rest of it: first they are applied and have their time to help.
     pub(super) fn next_step(&mut self) -> NextStep {
         let mut mitigated = false;
         let mut wait = None;
@@ -66,7 +66,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// What needs a person before anything new may start.
+    /// What a person must resolve before anything new may start.
     pub(super) fn trouble(&self) -> Option<Held> {
         if let Some(held) = self.unknown_operation() {
             return Some(held);
@@ -110,7 +110,7 @@ impl Deciding<'_> {
         None
     }
 
-    /// What holds the response when nothing (more) can be done although a rule holds.
+    /// What holds the response if nothing (more) can be done although a rule holds.
     pub(super) fn what_is_missing(&mut self, left: usize, next: &NextStep, level: Severity) -> Option<Held> {
         let first = self.ladder.iter().find(|step| step.is_for(level))?;
         if left == 0 && matches!(next, NextStep::MayStart) {
@@ -153,7 +153,7 @@ impl Deciding<'_> {
         })
     }
 
-    /// Whether a fact could still start a step for this level, or let an object join one.
+    /// Whether a fact could still start a step for this level, or let an object join a step.
     fn can_any_step_start(&self, level: Severity) -> bool {
         self.ladder.iter().filter(|step| step.is_for(level)).any(|step| {
             let why = self.next.step(&step.name).and_then(|status| status.reason.as_ref());

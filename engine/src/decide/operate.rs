@@ -1,16 +1,16 @@
-//! Operations: what is done to objects and leaves no value to put back.
+//! Operations: what is done to objects and leaves no value that could be reverted.
 //!
 //! # Flow
-//! A step's operation is planned, approved and begun like a change of fields. What
-//! happens after an answer that did not come is a matter of its delivery: a Guarded or
-//! Keyed one is sent again until its outcome is known, an AtMostOnce one is Unclear
+//! The operation of a step is planned, approved and started like a change of fields. What
+//! happens after a lost answer depends on its delivery: a Guarded or
+//! Keyed operation is sent again until its outcome is known, an AtMostOnce operation is Unclear
 //! until a person settles it.
 //!
 //! # Guarantees
 //! A request is recorded before it is sent, and an answer speaks for that request and
-//! for no other. An AtMostOnce operation is sent once: one that was recorded by a
-//! process that died counts as sent. After a person has settled it as not happened,
-//! the next attempt is an entry of its own, so that no settlement ever speaks for two.
+//! for no other. An AtMostOnce operation is sent once. If it was recorded by a
+//! process that died, it counts as sent. After a person has settled that it did not happen,
+//! the next attempt is an entry of its own, so that no settlement ever counts for two.
 
 use super::Deciding;
 use super::settle::backoff;
@@ -25,7 +25,7 @@ use crate::reason::Reason;
 use crate::undo;
 
 impl<'a> Deciding<'a> {
-    /// Takes in what became of the requests that were sent.
+    /// Handles the answers to the requests that were sent.
     pub(super) fn hear_of_operations(&mut self) {
         for index in 0..self.next.changes.len() {
             if self.next.changes[index].is_open_operation() {
@@ -52,14 +52,14 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// What was said to the request that the operation stands for now.
+    /// The answer to the current request of the operation.
     fn answer_to_operation(&self, change: &Change) -> Option<&'a Outcome> {
         let request = change.request(&self.facts.incident)?;
         let act = Act::Operate(request.operation);
         self.facts.outcomes.get(&EffectId { change: change.id.clone(), act, guard: Guard::Request(request) })
     }
 
-    /// Of the deletion of one object of a uid, 404 and 409 say that it is gone.
+    /// For the deletion of one object with a uid, 404 and 409 mean that it is gone.
     fn hear_of_guarded(&self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             Outcome::Done(_)
@@ -86,7 +86,7 @@ impl<'a> Deciding<'a> {
             Outcome::Refused { code, why, .. } => {
                 let why = format!("the API server answered {code}: {why}");
                 let retries = self.step(&change.step).map_or(0, |step| step.retries);
-                // A request before this one may have taken effect, with its answer lost.
+                // An earlier request may have taken effect, with its answer lost.
                 if change.tries > retries && change.state != ChangeState::Unclear {
                     return self.operation_failed(change, Reason::Refused, &why);
                 }
@@ -143,7 +143,7 @@ impl<'a> Deciding<'a> {
         change.stand(ChangeState::Unclear, Reason::OutcomeUnknown, why);
     }
 
-    /// Takes in what people say of operations of which nobody else knows whether they took effect.
+    /// Handles what people have found out about operations with an unknown outcome.
     pub(super) fn hear_of_settlements(&mut self) {
         for settlement in &self.facts.intent.settlements {
             let is_meant =
@@ -171,7 +171,7 @@ impl<'a> Deciding<'a> {
         self.happen("OutcomeSettled", &format!("{}: {by} says that it {said}", change.subject()));
     }
 
-    /// The steps' own operations that are sent again until their outcome is known.
+    /// Sends operations of the steps again whose delivery allows it and whose outcome is unknown.
     pub(super) fn send_operations_again(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -190,7 +190,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Records the next request of the operation, to be sent once it is recorded.
+    /// Records the next request of the operation. It is sent once it is recorded.
     pub(super) fn request(&mut self, change: &mut Change) {
         change.intend_operation(self.now);
         let Some(request) = change.request(&self.facts.incident) else { return };
@@ -203,8 +203,8 @@ impl<'a> Deciding<'a> {
         });
     }
 
-    /// The entry of the next attempt at the same operation, after a person has said that the last one came to
-    /// nothing; none if the last one may be begun again itself.
+    /// The entry of the next attempt at the same operation, after a person has settled that the last one did not
+    /// happen; none if the last one may be started again itself.
     pub(super) fn next_attempt(&self, last: &Change) -> Option<ChangeId> {
         last.as_operation()?.settlement.as_ref()?;
         let of_target = |change: &&Change| change.target.uid == last.target.uid;
@@ -213,7 +213,7 @@ impl<'a> Deciding<'a> {
         Some(ChangeId::attempt(&first, number))
     }
 
-    /// What a person has to know of an operation of which nobody else knows whether it took effect.
+    /// What a person must know about an operation whose outcome only they can find out.
     pub(super) fn unknown_operation(&self) -> Option<Held> {
         let change = self.next.changes.iter().find(|change| change.needs_settlement())?;
         let settle = self.facts.incident.command_for_step("settle", change.id.as_str());
@@ -228,7 +228,7 @@ impl<'a> Deciding<'a> {
         Some(Held::new(Reason::OutcomeUnknown, &message))
     }
 
-    /// Nothing is heard of any more once the Incident is closed, so what is still open is told for good.
+    /// A closed Incident handles no more answers, so this records the final state of what is still open.
     pub(super) fn leave_open_operations(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -244,7 +244,7 @@ impl<'a> Deciding<'a> {
             return change.stand(ChangeState::Failed, Reason::Refused, why);
         }
         let why = format!("the Incident closed before its outcome was known; look at {}", change.target);
-        // Of what was done on behalf of another change, that change tells whether it was needed.
+        // An operation on behalf of another change needs no report: that change shows whether it was needed.
         if change.on_behalf_of().is_none() {
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
         }
@@ -272,7 +272,7 @@ mod tests {
         change
     }
 
-    /// What stands there of the operation once this was said to its request.
+    /// The operation after this answer to its request.
     fn heard(mut change: Change, outcome: Option<Outcome>) -> Change {
         let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
         let request = change.request(&given.facts.incident).unwrap();

@@ -1,4 +1,4 @@
-//! From live objects to planned changes, or the reason why there is none.
+//! From live objects to planned changes, or the reason why there are none.
 
 use super::climb::RELIST_IDLE;
 use super::held::Findings;
@@ -14,32 +14,32 @@ use crate::undo;
 use crate::verdict::Verdict;
 use crate::why::WhyNot;
 
-/// What a listing of a step's targets means.
+/// The plan that follows from a listing of a step's targets.
 #[derive(Default)]
 pub(super) struct Plans {
-    /// Objects that the targets describe.
+    /// The number of objects that the targets select.
     pub matched: u32,
     /// Objects that need no change.
     pub nothing_to_do: u32,
     /// Objects in the step's scope, whatever `where` says.
     pub scope: usize,
-    /// What people must know about the tool that applies one of the objects.
+    /// What people must know about a tool that applies one of the objects.
     pub warning: Option<String>,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
-    /// The object of the first stage that cannot be changed, and why: then nothing of a later one is either.
+    /// The object of the first stage that cannot be changed, and why. Then nothing of a later stage is changed either.
     pub stage_refused: Option<(Stage, Change)>,
     /// Changes that must not be made; their entry says why.
     pub refused: Vec<Change>,
 }
 
 impl Plans {
-    /// Objects that would be changed, but for those that are changed before the targets.
+    /// The number of objects that would be changed, without those that are changed before the targets.
     pub(super) fn new_targets(&self) -> usize {
         self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
     }
 
-    /// Reports how many of them are changed as owners of the targets.
+    /// Reports how many of them are changed instead of the targets that they own.
     pub(super) fn in_place_of_others(&self) -> String {
         match self.changes.iter().filter(|(_, target)| !target.resolved_from.is_empty()).count() {
             0 => String::new(),
@@ -67,8 +67,8 @@ fn may_join(change: &Change) -> bool {
 }
 
 impl Deciding<'_> {
-    /// Plans a step on what its targets describe now. None while the listing
-    /// has to be asked for, or when it failed: then the step says why.
+    /// Plans a step for the objects that its targets select now. None if the listing
+    /// has to be requested, or if it failed; the step then says why.
     pub(super) fn plan(&mut self, step: &Step) -> Option<Plans> {
         let listed = match self.listing(&step.name)? {
             ListingRead::Listed(listing) => listing,
@@ -83,7 +83,7 @@ impl Deciding<'_> {
                 return None;
             }
         };
-        // What was left alone and is not described any more needs no entry.
+        // An object that was left alone and is no longer selected needs no entry.
         let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);
         self.next.changes.retain(|change| {
             let only_says_why =
@@ -117,11 +117,11 @@ impl Deciding<'_> {
         Some(plans)
     }
 
-    /// Of an action with a limit, only so many targets are changed at once: in the order in which they are listed.
+    /// For an action with a limit, changes at most that many targets at once, in the order of the listing.
     fn leave_what_is_over_the_limit(&mut self, step: &Step, plans: &mut Plans) {
         let Some(limit) = step.action.kind().limit() else { return };
         let own = &self.facts.incident.namespace;
-        // What somebody else has set since is changed no longer, though its entry stays until the end.
+        // A target that someone else has changed since does not count, although its entry stays until the end.
         let is_changed = |change: &&Change| {
             change.is_outstanding() && change.fields().iter().any(|field| field.ceded_to.is_none())
         };
@@ -196,14 +196,14 @@ impl Deciding<'_> {
                     plans.stage_refused = Some((target.stage, skipped));
                 }
             }
-            // It was reverted once, which is final.
+            // It was reverted by someone else, which is final.
             Plan::Refused { reason, message }
                 if known.as_ref().is_some_and(|known| known.state == ChangeState::Reverted) =>
             {
                 self.not_done(&step.name, Some(target), reason, &message);
             }
             Plan::Refused { reason, message } => {
-                // What an earlier round has set still bounds a later one.
+                // The values of an earlier round still bound those of a later one.
                 let mut skipped =
                     change(known.as_ref().map(|known| known.fields().to_vec()).unwrap_or_default());
                 skipped.stand(ChangeState::Skipped, reason.clone(), message.clone());
@@ -213,8 +213,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// What the step means for this object, once everything that speaks against
-    /// touching it at all was asked. None while a live read has to be asked for.
+    /// What the step means for this object, after every reason not to touch it was checked.
+    /// None if a live read has to be requested.
     pub(super) fn consider(&mut self, step: &Step, target: &Target) -> Option<Plan> {
         let refused = |reason, message: String| Some(Plan::Refused { reason, message });
         if target.exempt {

@@ -1,4 +1,4 @@
-//! Pods that are in the way of a change where one waits for the other.
+//! Pods that block a change in kinds whose pods wait for each other.
 //!
 //! # Flow
 //! A pod that is not ready and lacks the current template is deleted, and its controller creates it again
@@ -6,9 +6,9 @@
 //! reverted.
 //!
 //! # Guarantees
-//! A deletion is a guarded operation of its own: it stands in the journal before it
-//! is sent and carries the pod's uid, so no other pod is ever deleted. None is
-//! deleted by force: one that does not end is left to a person.
+//! A deletion is a guarded operation: it is recorded in the journal before it
+//! is sent and carries the pod's uid, so no other pod is ever deleted. No deletion
+//! uses force: a pod that does not terminate is left to a person.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -26,11 +26,11 @@ use crate::rules::Step;
 
 /// How soon a deletion is sent again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(10);
-/// The most pods of one object that are deleted at a time.
+/// The maximum number of pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
 
 impl Deciding<'_> {
-    /// Looks after the pods of everything that the step has changed, as far as it was read in this decision.
+    /// Deletes stuck pods of all objects that the step has changed, as far as they were read in this decision.
     pub(super) fn tend_pods(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -84,7 +84,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// What was to be deleted and is not in the way any more needs no request any more.
+    /// A pod that no longer blocks the change need not be deleted.
     fn end_deletions(&mut self, index: usize, stuck: &[StuckPod]) {
         let open: Vec<ChangeId> = self
             .next
@@ -111,7 +111,7 @@ impl Deciding<'_> {
         let change = self.next.changes[index].clone();
         let mut new = Vec::new();
         for pod in stuck.iter().filter(|pod| pod.end == End::NotAsked) {
-            // A step that has changed the same object may have asked for it too.
+            // Another step that has changed the same object may already have requested it.
             let of_pod = self.next.changes.iter().filter(|other| other.target.uid == pod.uid);
             if let Some(sent) = of_pod.filter_map(|other| other.sent_at).max()
                 && after(sent, AGAIN) > self.now
@@ -171,7 +171,7 @@ impl Deciding<'_> {
         Some((Reason::CannotDeletePods, message))
     }
 
-    /// Says with the step, unless it helped already, why pods keep a change from it.
+    /// Reports on the step, unless it has helped already, why pods keep a change from taking effect.
     pub(super) fn say_which_pods_stay(&mut self, step: &Step) {
         let said = self.next.changes_of(&step.name).find(|change| is_about_pods(change.reason.as_ref()));
         let said =
@@ -187,7 +187,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// What a person has to know of a pod that does not end.
+    /// What a person must know about a pod that does not terminate.
     pub(super) fn lost_pod(&self) -> Option<Held> {
         let is_lost = |change: &&Change| {
             let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
@@ -247,7 +247,7 @@ fn is_about_pods(reason: Option<&Reason>) -> bool {
     matches!(reason, Some(Reason::PodStuckTerminating | Reason::CannotDeletePods | Reason::CannotListPods))
 }
 
-/// Says it with the change, unless that has something else to say.
+/// Reports it on the change, unless the change has something else to report.
 fn say(change: &mut Change, why: Option<(Reason, String)>) {
     if change.reason.is_none() || is_about_pods(change.reason.as_ref()) {
         change.explain(why);

@@ -9,11 +9,11 @@ use crate::reason::Reason;
 use crate::response::{RecentResponse, counted_before};
 use crate::rules::Rules;
 
-/// Earlier responses that are named.
+/// The maximum number of earlier responses that the message names.
 const NAMED: usize = 3;
 
 impl Deciding<'_> {
-    /// What a person has to know when the policy had its share of automatic responses before this one.
+    /// What a person must know when the policy had already used up its automatic responses before this one.
     pub(super) fn too_many_incidents(&self, rules: &Rules) -> Option<Held> {
         let PolicyFact::Usable { responses, .. } = &self.facts.policy else { return None };
         let before = counted_before(responses, &self.facts.incident, &rules.limits)?;
@@ -36,7 +36,7 @@ impl Deciding<'_> {
         Some(Held::new(Reason::TooManyIncidents, &message))
     }
 
-    /// Nothing new is applied. What is applied is watched, and recovery goes on.
+    /// Nothing new is applied. Applied changes are watched, and recovery continues.
     pub(super) fn hold(&mut self, held: Held) -> Findings {
         for step in self.ladder.clone() {
             if !super::is_begun(&self.next, &step.name) {
@@ -52,7 +52,7 @@ impl Deciding<'_> {
         findings
     }
 
-    /// Why the next step may not start so soon after the last one, if so.
+    /// Why the next step may not start yet so soon after the last one; none if it may.
     pub(super) fn too_soon(&mut self) -> Option<String> {
         let interval = self.rules?.limits.min_step_interval;
         let started = self.next.steps.iter().filter_map(|step| Some((step.started_at?, &step.name)));

@@ -1,4 +1,4 @@
-//! The staged way back: first one object, then waves, each healthy before the next.
+//! Recovery in waves: first one object, then waves, each healthy before the next.
 //!
 //! # Flow
 //! The newest step first; within a step one object, then `maxAtOnce` at a time. A wave is done when its
@@ -25,18 +25,18 @@ use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Step;
 
-/// How far a withdrawal in waves has come in this decision.
+/// The progress of a withdrawal in waves in this decision.
 pub(super) enum Progress {
     /// Nothing is left to revert automatically.
     Done,
-    /// It goes on when something moves or at the next wake-up; what holds it.
+    /// It continues when something changes or at the next wake-up; the findings hold it.
     Waits(Findings),
-    /// It was undone.
+    /// There was a relapse.
     Relapsed,
 }
 
 impl Deciding<'_> {
-    /// Everything back in waves, then closed; or all but what only a person puts back.
+    /// Reverts all changes in waves and then closes the Incident, except changes that only a person reverts.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
@@ -92,7 +92,7 @@ impl Deciding<'_> {
         findings
     }
 
-    /// Advances these steps, newest first. `due` is since when they could be reverted.
+    /// Advances these steps, newest first. They could be reverted since `due`.
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
         self.take_left_traces_off(steps);
@@ -129,7 +129,7 @@ impl Deciding<'_> {
         Progress::Waits(findings)
     }
 
-    /// Of what is back already, field ownership may still have to be handed back: that waits for no wave.
+    /// Field ownership of changes that are already reverted may still have to be handed back. It waits for no wave.
     fn take_left_traces_off(&mut self, steps: &[Step]) {
         let wave = self.wave();
         for index in 0..self.next.changes.len() {
@@ -163,13 +163,13 @@ impl Deciding<'_> {
         });
     }
 
-    /// In which stage of its step an object was changed.
+    /// The stage of its step in which an object was changed.
     pub(super) fn stage_of(&self, step: &Step, change: &Change) -> Stage {
         step.action.stage_of(&change.target, &self.facts.incident.namespace)
     }
 
-    /// The changes before the targets without which nothing goes back to what the step has moved its targets
-    /// from, in the order of their stages. Another step may have made them.
+    /// The changes before the targets that must be reverted before anything returns to what the step has moved its
+    /// targets away from, in the order of their stages. Another step may have made them.
     pub(super) fn made_before(&self, step: &Step) -> Vec<&Change> {
         let Some(from) = step.action.kind().moves_from() else { return Vec::new() };
         let of_it = |other: &&Step| other.action.kind().moves_from() == Some(from);

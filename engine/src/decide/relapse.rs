@@ -43,7 +43,7 @@ impl Deciding<'_> {
         self.count_relapse(why);
     }
 
-    /// The emergency returned for steps that were reverted: they are applied again.
+    /// The emergency returned for steps that were reverted. They are applied again.
     pub(super) fn notice_rise(&mut self, level: Severity) {
         if self.next.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.because == Because::Recovered) {
             return;
@@ -56,7 +56,7 @@ impl Deciding<'_> {
         if !self.next.changes.iter().any(is_back) {
             return;
         }
-        // What is still on its way back counts with the rest, or it would count once more when it is there.
+        // A change whose revert is still in progress is included, or it would count as another relapse afterwards.
         let is_going =
             |change: &Change| matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
         for change in self.next.changes.iter_mut().filter(|change| may_return(change) && is_going(change)) {
@@ -85,7 +85,7 @@ impl Deciding<'_> {
             && self.rules.is_some_and(|rules| self.next.relapses >= rules.recovery.relapses)
     }
 
-    /// What a person has to decide after the last relapse.
+    /// What a person must decide after the last relapse.
     pub(super) fn relapsed_too_often(&self) -> Option<Held> {
         if !self.relapses_are_used_up() {
             return None;
@@ -100,7 +100,7 @@ impl Deciding<'_> {
         Some(Held::new(Reason::Relapsed, &message))
     }
 
-    /// Where the response goes after a relapse, in the same decision.
+    /// The course after a relapse, in the same decision.
     pub(super) fn course_after_relapse(&self) -> Course {
         let held = self.rules.and_then(|rules| self.too_many_incidents(rules));
         match (self.next.severity, held) {

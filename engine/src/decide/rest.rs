@@ -1,4 +1,4 @@
-//! Not one write: a person has paused the response, or the brake is engaged.
+//! Nothing is written: a person has paused the response, or the brake is engaged.
 //!
 //! # Guarantees
 //! While it rests, nothing is applied or reverted automatically, no pod is deleted and no fence is set. Live
@@ -19,7 +19,7 @@ use crate::reason::Reason;
 const BRAKE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 impl Deciding<'_> {
-    /// The same course, or a rest in its place if a person wants one.
+    /// The same course, or a rest instead if a person wants one.
     pub(super) fn unless_it_rests(&mut self, course: Course) -> Course {
         if matches!(course, Course::Withdraw(closing) if closing.is_for_a_person()) {
             return course;
@@ -51,7 +51,7 @@ impl Deciding<'_> {
                 );
                 Course::Rest(Held::new(Reason::Braked, &message))
             }
-            // Until it is read, a braked response stays braked, so that nothing else is read needlessly.
+            // Until the brake is read, a braked response stays braked, so that nothing else is read needlessly.
             None if self.was_held_by(&Reason::Braked) && !writes_nothing => {
                 self.facts.state.held.clone().map_or(course, Course::Rest)
             }
@@ -59,8 +59,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Asks for the brake if this decision writes something that no person has asked for, or was braked. With
-    /// other reads it costs no time.
+    /// Requests a read of the brake if this decision writes anything that no person has requested, or if the
+    /// response was braked. Together with other reads it costs no time.
     pub(super) fn ask_for_the_brake(&mut self) {
         let was_braked = self.was_held_by(&Reason::Braked);
         let closes_for_a_person = self.next.closing.is_some_and(Closing::is_for_a_person);
@@ -74,7 +74,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Nothing is written. What is in force is watched, so that its state stays true.
+    /// Nothing is written. Changes in force are still watched, so that their state stays true.
     pub(super) fn rest(&mut self, held: Held) -> Findings {
         if self.facts.state.held.as_ref().is_none_or(|old| old.reason != held.reason) {
             self.happen(held.reason.name(), &held.message);
@@ -102,7 +102,7 @@ impl Deciding<'_> {
         if self.permits.withdraws() {
             return;
         }
-        // The brake may be engaged by now; then this waits for it, and is not lost.
+        // If the brake is engaged by now, this waits for it and is not lost.
         if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
             self.next.changes.iter_mut().for_each(start_anew);
         }
@@ -120,7 +120,7 @@ impl Deciding<'_> {
         self.facts.state.held.as_ref().is_some_and(|held| held.reason == *reason)
     }
 
-    /// Whether it rested until now, so that what listings before had given a person to decide is not known any more.
+    /// Whether it rested until now, so that the findings of earlier listings are out of date.
     pub(super) fn has_rested(&self) -> bool {
         self.facts.state.held.as_ref().is_some_and(|held| held.reason.is_a_rest())
     }
@@ -129,7 +129,7 @@ impl Deciding<'_> {
 /// Failed changes are retried, and so are changes that were reverted because of the failure.
 fn start_anew(change: &mut Change) {
     match change.state {
-        // Its values are in force without a record: they would be taken for those from before.
+        // Its values are in force without a record. A new plan would mistake them for the values from before.
         ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
         ChangeState::Failed if change.round > 1 && change.loan().is_some() => {
             change.stand(ChangeState::Reverted, Reason::Resumed, "retried after a pause");

@@ -1,4 +1,4 @@
-//! The end of a response: everything back, whatever the reason, then closed.
+//! The end of a response: all changes are reverted, whatever the reason, and then the Incident is closed.
 
 use jiff::SignedDuration;
 
@@ -78,13 +78,13 @@ impl Deciding<'_> {
         Findings::default()
     }
 
-    /// Whether the change moves pods back to a scheduler that is not back itself. It is waited for as
-    /// long as the step's timeout, and no longer: a person wants everything back.
+    /// Whether the change moves pods to a scheduler that is not back yet. The change waits for it at most for
+    /// the timeout of the step, because a person wants all changes reverted.
     fn waits_for_an_earlier_stage(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
         let Some(step) = self.step(&change.step).cloned() else { return false };
         let before: Vec<Change> = self.made_before(&step).into_iter().cloned().collect();
-        // What is before the targets waits for those before it, and for itself not at all.
+        // A change in a stage before the targets waits for the stages before it, and never for itself.
         let before = before.into_iter().take_while(|before| before.id != change.id);
         before.into_iter().any(|before| self.waits_for(&step, &before))
     }
@@ -122,7 +122,7 @@ impl Deciding<'_> {
         is_back
     }
 
-    /// Whether the permissions to revert the change are gone for good: the Incident has been closing for long
+    /// Whether the permissions to revert the change will not return: the Incident has been closing for long
     /// enough, the revert is rejected, and the namespace with the ServiceAccount is being deleted.
     fn is_refused_for_good(&mut self, index: usize) -> bool {
         let change = self.next.changes[index].clone();
@@ -148,7 +148,7 @@ impl Deciding<'_> {
             || written.iter().any(|answer| matches!(answer, Some(Outcome::Refused { code: 403 | 404, .. })))
     }
 
-    /// A person wants the Incident gone more than the changes back.
+    /// A person wants the Incident gone, even if changes are not reverted.
     fn let_go(&mut self) {
         for change in
             self.next.changes.iter_mut().filter(|change| change.is_outstanding() || change.fence().is_some())
@@ -166,7 +166,7 @@ impl Deciding<'_> {
             (change.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
         };
         let Some(change) = self.next.changes.iter().find(stuck) else {
-            // What is being tried again at this moment is not back yet, so that is still so.
+            // A change that is being retried right now is not reverted yet, so the finding still stands.
             let is_tried_again = |change: &Change| {
                 change.state == ChangeState::Reverting && change.tries > 0 && change.returned_at().is_none()
             };

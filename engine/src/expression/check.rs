@@ -1,9 +1,9 @@
 //! What an expression must satisfy before it is accepted.
 //!
-//! One pass over the parsed tree infers the kind of every part and refuses, on the way, what
+//! One pass over the parsed tree infers the kind of every part and rejects, on the way, what
 //! would surprise (a truncating division, a misspelt signal) and what could run for long (deep
-//! comprehensions, a regular expression compiled in a loop). A kind that cannot be known is let
-//! through; in an `object` that is most of them.
+//! comprehensions, a regular expression compiled in a loop). A kind that cannot be known is
+//! accepted; in an `object` most kinds cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,22 +22,22 @@ pub(super) const MAX_BYTES: usize = 1024;
 /// Levels of the parsed tree. Evaluation recurses and takes up to 40 kB of stack per level in a
 /// debug build; an overflow would abort the process.
 pub(super) const MAX_DEPTH: usize = 32;
-/// Comprehensions inside each other.
+/// The maximum depth of nested comprehensions.
 pub(super) const MAX_NESTING: usize = 2;
-/// Elements of a list or entries of a map that is written out.
+/// The maximum number of elements of a literal list or entries of a literal map.
 pub(super) const MAX_ELEMENTS: usize = 64;
 
 const SIGNALS: &str = "signals";
 const OBJECT: &str = "object";
 const HEALTHY: &str = "healthy";
 
-/// An accepted expression, and what was found out about it. Its text is its identity.
+/// An accepted expression, and what is known about it. Its text is its identity.
 pub(super) struct Checked {
     pub source: String,
     pub tree: IdedExpr,
     /// Names of the signals that it reads.
     pub signals: BTreeSet<String>,
-    /// All that it reads of them.
+    /// All parts of them that it reads.
     pub reads: BTreeSet<SignalRead>,
     /// What it reads of the object.
     pub object: Part,
@@ -63,7 +63,7 @@ impl Eq for Checked {}
 pub(super) struct SignalRead {
     pub signal: String,
     pub field: String,
-    /// For a field that has one value per key.
+    /// The key, for a field that has one value per key.
     pub key: Option<String>,
     /// Int or Double.
     pub kind: Kind,
@@ -96,7 +96,7 @@ impl Scope<'_> {
     }
 }
 
-/// Parses an expression and checks everything that can be told without evaluating it.
+/// Parses an expression and checks everything that can be checked without evaluating it.
 pub(super) fn check(source: &str, scope: Scope<'_>) -> Result<Checked, ExpressionError> {
     if source.len() > MAX_BYTES {
         return Err(ExpressionError::TooLong(source.len()));
@@ -280,7 +280,7 @@ impl Checker<'_> {
         result.ok_or_else(|| operands(symbol(name), &kinds))
     }
 
-    /// Between integers, `/` and `%` answer another question than the one that was asked.
+    /// Between integers, `/` and `%` rarely compute what was meant.
     fn division(&self, operator: &str, left: Kind, right: Kind) -> Result<(), ExpressionError> {
         let truncates = match self.scope {
             Scope::Signals(_) => left != Kind::Double && right != Kind::Double,

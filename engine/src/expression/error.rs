@@ -1,16 +1,16 @@
-//! Why an expression is refused.
+//! Why an expression is rejected.
 
 use super::check::{MAX_BYTES, MAX_DEPTH, MAX_ELEMENTS, MAX_NESTING};
 use super::kind::Kind;
 
-/// Why an expression is refused: one line that says what is wrong and what to do, and reads on
-/// from the name of the field that holds the expression.
+/// Why an expression is rejected: one line that says what is wrong and what to do. It follows
+/// the name of the field that contains the expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
     /// Length in bytes.
     #[error("has {0} bytes, at most {MAX_BYTES} are allowed; make it shorter")]
     TooLong(usize),
-    /// Line, column and what the parser says.
+    /// Line, column and the message of the parser.
     #[error("is not CEL: line {0}, column {1}: {2}")]
     Syntax(isize, isize, String),
     /// The parsed tree has too many levels.
@@ -28,7 +28,7 @@ pub enum ExpressionError {
     /// Signal, field, and the fields that the signal has.
     #[error("signals.{0} has no field {1}; it has: {2}")]
     UnknownField(String, String, String),
-    /// `signals` in another form than that of a field.
+    /// `signals` in any form except a field of a signal.
     #[error("signals can only be read as signals.<name>.<field>; write out the names")]
     NotAField,
     /// Signal and field that is used without a key.
@@ -46,7 +46,7 @@ pub enum ExpressionError {
     /// Operator or function, and the kinds that it is used on.
     #[error("`{0}` does not work on {1}; convert with int(), double() or string()")]
     Operands(String, String),
-    /// Too many comprehensions inside each other.
+    /// Too many nested comprehensions.
     #[error("nests more than {MAX_NESTING} of all, exists, map and filter")]
     TooManyNested,
     /// A comprehension over something that is computed.
@@ -67,7 +67,7 @@ pub enum ExpressionError {
     /// The pattern of `matches()`.
     #[error("matches() cannot use the pattern {0:?}; correct it or make it simpler")]
     BadPattern(String),
-    /// What it is instead of a Boolean.
+    /// The kind that it has instead of Boolean.
     #[error("must be a Boolean, but is {0}")]
     NotBoolean(Kind),
     /// Number that all values were set to, and what happened.

@@ -1,4 +1,4 @@
-//! Runs an accepted expression, and tells missing data from a mistake in it.
+//! Runs an accepted expression, and distinguishes missing data from a mistake in it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -40,11 +40,11 @@ pub(super) fn over_object(checked: &Checked, object: &Json, healthy: Option<Verd
     match run(checked, variables) {
         Ok(truth) => Evaluation::known(truth),
         Err(Failure::Cel(ExecutionError::NoSuchKey(key))) => {
-            // A key that is not in the text is a value of the object.
+            // A key that is not in the text is a value from the object.
             let key = Some(key.as_str()).filter(|key| checked.source.contains(key));
             Evaluation::missing(format!("the object has no {}", key.unwrap_or("such field")))
         }
-        // Only `healthy` can be without a value: the check let no unknown name through.
+        // Only `healthy` can be without a value, because the check accepts no unknown name.
         Err(Failure::Cel(ExecutionError::UndeclaredReference(_))) => {
             Evaluation::missing("healthy is Unknown".to_owned())
         }
@@ -76,7 +76,7 @@ pub(super) fn rehearse(checked: &Checked) -> Result<(), ExpressionError> {
     Ok(())
 }
 
-/// If CEL can compile the regular expression.
+/// Whether CEL can compile the regular expression.
 pub(super) fn is_pattern(pattern: &IdedExpr) -> bool {
     let matches = CallExpr {
         func_name: "matches".to_owned(),
@@ -111,14 +111,14 @@ fn run<'v>(
     }
 }
 
-/// Why an evaluation gave no truth.
+/// Why an evaluation yielded no truth.
 enum Failure {
     NotBoolean(Kind),
     Cel(ExecutionError),
 }
 
 impl Failure {
-    /// If it failed where this value is read, because the value is missing.
+    /// Whether it failed where this value is read, because the value is missing.
     fn is_for_lack_of(&self, read: &SignalRead, readings: &Readings) -> bool {
         let Self::Cel(ExecutionError::NoSuchKey(failed_at)) = self else {
             return false;
@@ -132,7 +132,7 @@ impl Failure {
         missing == Some(failed_at)
     }
 
-    /// One line without values: CEL's own texts print whole objects.
+    /// One line without values, because CEL's own texts print whole objects.
     fn explain(&self) -> String {
         use ExecutionError as E;
         let cel = match self {

@@ -1,6 +1,6 @@
-//! What can be known about a value before evaluation, and what operators and functions make of
-//! it. These are CEL's own rules, told early and with fewer words; where they are stricter
-//! (comparing an Int with a String is an error, not False) it is to catch slips.
+//! What can be known about a value before evaluation, and the results of operators and functions
+//! on it. These are CEL's own rules, checked early and with shorter messages; where they are stricter
+//! (comparing an Int with a String is an error, not False), the purpose is to catch slips.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// If a value of this kind can be used where the other kind is needed.
+    /// Whether a value of this kind can be used where the other kind is needed.
     pub(super) fn may_be(self, other: Self) -> bool {
         self == other || self == Self::Any
     }
@@ -94,7 +94,7 @@ impl From<&Value> for Kind {
     }
 }
 
-/// What a binary operator gives, nothing if it does not work on these operands.
+/// The result of a binary operator; none if it does not work on these operands.
 pub(super) fn binary(operator: &str, left: Kind, right: Kind) -> Option<Kind> {
     use Kind::{Any, Boolean, Double, Int, List, Map, String, UInt};
     let same = |allowed: &[Kind]| {
@@ -120,7 +120,7 @@ pub(super) fn binary(operator: &str, left: Kind, right: Kind) -> Option<Kind> {
     }
 }
 
-/// What a unary operator gives, nothing if it does not work on this operand.
+/// The result of a unary operator; none if it does not work on this operand.
 pub(super) fn unary(operator: &str, operand: Kind) -> Option<Kind> {
     match operator {
         op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE => operand.may_be(Kind::Boolean).then_some(Kind::Boolean),
@@ -151,7 +151,7 @@ const fn of(name: &'static str, gives: Kind) -> Function {
     Function { name, on_value: false, arguments: 1, gives }
 }
 
-/// All of the standard library but the optional and time functions.
+/// The whole standard library except the optional and time functions.
 pub(super) const FUNCTIONS: [Function; 15] = [
     of("size", Kind::Int),
     of("int", Kind::Int),

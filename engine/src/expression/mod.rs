@@ -3,19 +3,19 @@
 //! There are two kinds: a [`Condition`] is about `signals` (severity rules, `when` of steps and
 //! of recovery, `cel` checks), an [`ObjectCondition`] is about one `object` (`healthy` of a
 //! signal, `where` of targets). Both are parsed and checked once, when a policy is read, and
-//! then evaluated at every event: about 1 µs, plus the conversion of what is read of the object.
+//! then evaluated at every event: about 1 µs, plus the conversion of the parts of the object that it reads.
 //!
-//! - `check` refuses what would surprise the user or could run for long, because a running
+//! - `check` rejects what would surprise the user or could run for long, because a running
 //!   evaluation cannot be stopped. It bounds the number of steps, not the size of each: comparing
 //!   whole lists in two comprehensions inside each other can still take seconds.
 //! - `evaluate` runs an accepted expression and turns the outcome into an [`Evaluation`].
 //!
 //! Evaluation is three-valued. A value that is missing is an absent key, reading it is an error
-//! in CEL, and CEL's `&&` and `||` answer despite an error on either side if the other side
+//! in CEL, and CEL's `&&` and `||` yield a result despite an error on one side if the other side
 //! decides. That is Kleene's logic with "error" as Unknown, so CEL's own operators are used as
-//! they are; what is left to do is to tell missing data from a mistake in the expression.
+//! they are; what remains is to distinguish missing data from a mistake in the expression.
 //!
-//! Left out: optional syntax (`a.?b`, it would turn Unknown into a default unnoticed), messages
+//! Left out: optional syntax (`a.?b`, which would turn Unknown into a default unnoticed), messages
 //! (`Type{…}`), extension libraries, and time. Reasons never contain values of an object, which
 //! may be a Secret; they name types and fields. CEL gives the keys of a map in no defined order,
 //! so an expression should not depend on it.
@@ -76,14 +76,14 @@ pub enum FieldValue {
     Map(BTreeMap<String, i64>),
 }
 
-/// What an expression gave, and if that is Unknown, why.
+/// The result of an expression and, if it is Unknown, the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
     /// The truth, or Unknown.
     pub verdict: Verdict,
     /// Why the verdict is Unknown, in one line.
     pub why: Option<String>,
-    /// Unknown because the expression itself failed (`RuleError`), not because data is missing.
+    /// It is Unknown because the expression itself failed (`RuleError`), not because data is missing.
     pub rule_error: bool,
 }
 
@@ -108,19 +108,19 @@ pub struct Condition(Arc<Checked>);
 impl Condition {
     /// Parses and checks an expression over the declared signals.
     ///
-    /// An expression that is accepted has given a Boolean on complete made-up readings, so that
-    /// what can go wrong later is missing data or an overflow.
+    /// An accepted expression has yielded a Boolean on complete synthetic readings, so
+    /// only missing data or an overflow can make it fail later.
     ///
     /// # Errors
     ///
-    /// When the expression is not CEL, or one of the checks refuses it.
+    /// When the expression is not CEL, or one of the checks rejects it.
     pub fn parse(source: &str, signals: &BTreeMap<String, SignalShape>) -> Result<Self, ExpressionError> {
         let checked = check(source, Scope::Signals(signals))?;
         evaluate::rehearse(&checked)?;
         Ok(Self(Arc::new(checked)))
     }
 
-    /// The text that it was parsed from.
+    /// The text from which it was parsed.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.source
@@ -160,12 +160,12 @@ impl ObjectCondition {
     ///
     /// # Errors
     ///
-    /// When the expression is not CEL, or one of the checks refuses it.
+    /// When the expression is not CEL, or one of the checks rejects it.
     pub fn parse(source: &str, scope: ObjectScope) -> Result<Self, ExpressionError> {
         Ok(Self(Arc::new(check(source, Scope::Object(scope))?)))
     }
 
-    /// The text that it was parsed from.
+    /// The text from which it was parsed.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.source

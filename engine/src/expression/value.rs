@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 
 use super::FieldValue;
 
-/// Elements of a list of an object, and entries of its maps if there is a comprehension.
+/// The maximum number of elements of a list, and of entries of maps in an object if there is a comprehension.
 const MAX_ITEMS: usize = 256;
 
-/// A value of CEL, which may borrow texts from the data that it stands for.
+/// A CEL value, which may borrow texts from the data that it represents.
 pub(super) type Boxed<'v> = Box<dyn Val + 'v>;
 
 /// The part of an object that an expression reads. Converting only that saves most of the time
@@ -26,7 +26,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// Adds what is at a path, and everything in it.
+    /// Adds the value at a path, and everything in it.
     pub(super) fn add(&mut self, path: &[&str]) {
         match (&mut *self, path) {
             (Self::Whole, _) => {}
@@ -42,7 +42,7 @@ impl Part {
     }
 }
 
-/// A field of a signal, nothing for NaN, which is no number.
+/// A field of a signal. None for NaN, which is not a number.
 pub(super) fn field_value(value: &FieldValue) -> Option<Boxed<'_>> {
     Some(match value {
         FieldValue::Int(number) => Box::new(CelInt::from(*number)),

@@ -1,4 +1,4 @@
-//! The live reads that a decision asks for, and what they showed.
+//! The live reads that a decision requests, and their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use crate::id::{ChangeId, TargetId};
 /// A live read that a decision needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Look {
-    /// List what the targets of this step describe now, as the ServiceAccount.
+    /// List the objects that the targets of this step select now, as the ServiceAccount.
     Step(String),
     /// Read this object, as the ServiceAccount.
     Object(TargetId),
-    /// Read something with the operator's own rights.
+    /// Read something with the operator's own permissions.
     Own(OwnLook),
 }
 
-/// A live read with the operator's own rights.
+/// A live read with the operator's own permissions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnLook {
     /// The Incident of another loan: `namespace/name/uid`.
@@ -33,93 +33,93 @@ pub enum Brake {
     /// They may.
     #[default]
     Off,
-    /// No response may start another write, except a revert that a person asks for.
+    /// No response may start another write, except a revert that a person has requested.
     Engaged {
-        /// For people: that it is, or why it counts as engaged.
+        /// For people: that the brake is engaged, or why it counts as engaged.
         why: String,
     },
 }
 
-/// What the targets of a step describe now.
+/// The objects that the targets of a step select now.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// The objects that `where` wants or that cannot be told, and those the step has changed already.
+    /// The objects for which `where` is True or Unknown, and those that the step has already changed.
     pub targets: Vec<Target>,
-    /// How many objects names, selector and namespaces describe, whatever `where` says.
+    /// The number of objects that names, selector and namespaces select, whatever `where` says.
     pub scope: usize,
 }
 
-/// What became of an Incident that has a loan on an object.
+/// The state of an Incident that has a loan on an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// It is open, so the object is its own.
+    /// It is open, so the object belongs to it.
     Open,
     /// It is closed, and lists these loans as ended.
     Over {
-        /// They are dead.
+        /// These loans are dead.
         ended: BTreeSet<ChangeId>,
     },
     /// There is no such Incident, or another one has its name.
     Gone,
-    /// It cannot be read, so it counts as open; for people.
+    /// It cannot be read, so it counts as open. The text is for people.
     Unknown(String),
 }
 
-/// What the listing of a step's targets showed.
+/// The result of listing the targets of a step.
 #[derive(Clone, Debug)]
 pub enum ListingRead {
     /// The objects.
     Listed(Listing),
-    /// The answer was no (401, 403, unknown kind): rights or a CRD are missing.
+    /// The request was rejected (401, 403, unknown kind): permissions or a CRD are missing.
     Refused {
         /// For people.
         why: String,
     },
-    /// There was no answer that says anything.
+    /// No conclusive answer.
     Failed {
         /// For people.
         why: String,
     },
 }
 
-/// What the read of one object showed.
+/// The result of reading one object.
 #[derive(Clone, Debug)]
 pub enum ObjectRead {
     /// The object.
     Found(Box<Target>),
-    /// There is no such object any more.
+    /// There is no such object.
     Gone,
-    /// The answer was no (401, 403, unknown kind): rights or a CRD are missing.
+    /// The request was rejected (401, 403, unknown kind): permissions or a CRD are missing.
     Refused {
         /// For people.
         why: String,
     },
-    /// There was no answer that says anything.
+    /// No conclusive answer.
     Failed {
         /// For people.
         why: String,
     },
 }
 
-/// What the read of the Incident's own namespace showed.
+/// The result of reading the Incident's own namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamespaceRead {
     /// It is not being deleted.
     Stays,
     /// It is being deleted, or gone.
     Terminating,
-    /// There was no answer that says anything; for people.
+    /// No conclusive answer. The text is for people.
     Unknown(String),
 }
 
-/// What the live reads of a decision showed so far. A read that was not asked for is absent.
+/// The results of the live reads of a decision so far. A read that was not requested is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     /// The targets of steps, by name.
     pub listings: BTreeMap<String, ListingRead>,
     /// Single objects.
     pub objects: BTreeMap<TargetId, ObjectRead>,
-    /// What became of the Incidents of other loans, by `namespace/name/uid`.
+    /// The states of the Incidents of other loans, by `namespace/name/uid`.
     pub holders: BTreeMap<String, Holder>,
     /// Whether responses may write.
     pub brake: Option<Brake>,
@@ -139,7 +139,7 @@ impl Looked {
         }
     }
 
-    /// Takes in what more was read.
+    /// Adds the results of further reads.
     pub fn extend(&mut self, more: Self) {
         self.listings.extend(more.listings);
         self.objects.extend(more.objects);

@@ -1,4 +1,4 @@
-//! What was observed, and nothing that was derived from it.
+//! What was observed. Nothing in it is derived.
 
 mod look;
 mod target;
@@ -20,56 +20,56 @@ use crate::incident::{IncidentState, ReportStatus, RuleStatus};
 use crate::intent::PersonIntent;
 use crate::response::RecentResponse;
 
-/// What one signal says.
+/// The reading of one signal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// It has values.
     Known {
-        /// The fields of the signal's kind, but `expected` and `missing`, which the engine adds.
+        /// The fields of the signal's kind, except `expected` and `missing`, which the engine adds.
         values: BTreeMap<String, FieldValue>,
     },
     /// It has none.
     Unknown {
-        /// In one word, such as `Forbidden`.
+        /// The reason in one word, such as `Forbidden`.
         reason: String,
-        /// For people: what is missing and what to do.
+        /// For people: what is missing, and what to do.
         detail: String,
     },
 }
 
-/// Everything that a decision about an Incident starts from.
+/// Everything that a decision about an Incident is based on.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Which Incident.
     pub incident: IncidentId,
     /// Its state as recorded.
     pub state: IncidentState,
-    /// What a person wants.
+    /// What a person has decided.
     pub intent: PersonIntent,
     /// The policy, as far as it can be used.
     pub policy: PolicyFact,
-    /// What the signals say.
+    /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
-    /// The value of `expected` before the trouble, per signal.
+    /// The value of `expected` before the emergency, for each signal.
     pub baselines: BTreeMap<String, i64>,
-    /// The rules as the policy's status has them: the clocks of a new Incident go on from there.
+    /// The rules as the policy's status has them: the clocks of a new Incident continue from there.
     pub policy_rules: Vec<RuleStatus>,
-    /// The clocks of the rules cannot be trusted: too long nobody watched.
+    /// The clocks of the rules cannot be trusted, because nobody watched for too long.
     pub clocks_broken: bool,
     /// How long ago the targets of each step were last listed.
     pub listing_age: BTreeMap<String, SignedDuration>,
-    /// How long the live reads of the last decision took: a server that is slow is asked less often.
+    /// How long the live reads of the last decision took. A slow server is read less often.
     pub reads_took: SignedDuration,
-    /// What the live reads that were asked for so far showed.
+    /// The results of the live reads so far.
     pub looked: Looked,
-    /// What became of the effects of the last decision.
+    /// The outcomes of the effects of the last decision.
     pub outcomes: BTreeMap<EffectId, Outcome>,
-    /// What became of the report.
+    /// The outcome of writing the report.
     pub report: Option<ReportStatus>,
 }
 
 impl Facts {
-    /// What is known of an Incident of which nothing has been read yet.
+    /// The facts about an Incident before anything is read.
     pub fn new(incident: IncidentId, policy: PolicyFact) -> Self {
         Self {
             incident,
@@ -92,7 +92,7 @@ impl Facts {
 /// The policy of an Incident, as far as it can be used now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyFact {
-    /// It is there, Accepted, and its claim names this Incident.
+    /// It exists, is Accepted, and its claim names this Incident.
     Usable {
         /// Uid.
         uid: String,
@@ -100,17 +100,17 @@ pub enum PolicyFact {
         name: String,
         /// Generation.
         generation: i64,
-        /// The ServiceAccount that it names.
+        /// The ServiceAccount that the policy names.
         service_account: String,
-        /// The responses that it has had lately, this one among them.
+        /// The recent responses of the policy, including this one.
         responses: Vec<RecentResponse>,
     },
-    /// It is gone, suspended, not Accepted, or in Observe with changes in force.
+    /// It is deleted, suspended, not Accepted, or in Observe with changes in force.
     Unavailable {
         /// For people.
         why: String,
     },
-    /// The Incident names none, and no rule of any policy beside it holds.
+    /// The Incident names no policy, and no rule of any policy in its namespace holds.
     NotChosen {
         /// For people.
         why: String,
@@ -119,23 +119,23 @@ pub enum PolicyFact {
     Claimed {
         /// The Incident that has the claim, empty if there is none.
         by: String,
-        /// Whether this Incident was made by the controller for a claim that is lost.
+        /// Whether the controller created this Incident for a claim that is lost.
         superseded: bool,
     },
 }
 
-/// What became of one effect.
+/// The outcome of one effect.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// 200, with the object as it is now.
     Done(Arc<Value>),
-    /// 400, 403, 404, 422: the server says no.
+    /// 400, 403, 404, 422: the server rejects it.
     Refused {
-        /// The code.
+        /// The status code.
         code: u16,
-        /// What it said.
+        /// The message of the server.
         why: String,
-        /// The fields it named.
+        /// The fields that the server named.
         fields: Vec<String>,
     },
     /// 409: another write came first. Try again.
@@ -147,9 +147,9 @@ pub enum Outcome {
     },
     /// 409 AlreadyExists, with the object that has the name.
     Exists(Arc<Value>),
-    /// The request was never sent: the brake was pulled, or a person has decided otherwise.
+    /// The request was never sent: the brake was engaged, or a person has decided otherwise.
     NotSent,
-    /// Anything else: it may have been applied or not.
+    /// Anything else: the write may or may not have been applied.
     Unclear {
         /// For people.
         why: String,
@@ -157,7 +157,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The name, for logs: the objects themselves never go there.
+    /// The name, for logs. The objects themselves are never logged.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Done(_) => "Done",
@@ -171,7 +171,7 @@ impl Outcome {
     }
 }
 
-/// The readings that are known, in the shape of an expression's variables.
+/// The known readings, in the shape of an expression's variables.
 pub fn known(signals: &BTreeMap<String, Reading>) -> BTreeMap<String, BTreeMap<String, FieldValue>> {
     signals
         .iter()

@@ -1,4 +1,4 @@
-//! One live object as it was read: what an action may change in it, and what speaks against it.
+//! One live object as it was read: what an action may change in it, and what prevents a change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use crate::path::FieldPath;
 use crate::pods::Pods;
 use crate::verdict::Verdict;
 
-/// One live object, with what its kind's profile finds in it.
+/// One live object, with what the profile of its kind finds in it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Which object.
+    /// The object.
     pub id: TargetId,
     /// The version that was read.
     pub version: ResourceVersion,
     /// The whole object as the API server sent it.
     pub object: Arc<Value>,
-    /// Whether the step's `where` wants it.
+    /// Whether the `where` of the step selects it.
     pub matched: Verdict,
     /// Why `where` is Unknown.
     pub match_problem: Option<String>,
     /// The object or its namespace is annotated as exempt.
     pub exempt: bool,
-    /// Another object controls it and cannot be changed in its place.
+    /// Another object controls it and cannot be changed instead.
     pub owned_by: Option<OwnedBy>,
-    /// The objects that the step describes and that this one owns: it is changed in their place.
+    /// The objects that the step selects and that this one owns. It is changed instead of them.
     pub resolved_from: Vec<TargetId>,
-    /// When the step changes it.
+    /// In which stage the step changes it.
     pub stage: Stage,
     /// The fields that an action may change.
     pub slots: Slots,
@@ -37,20 +37,20 @@ pub struct Target {
     pub rollout: (Verdict, String),
     /// Whether the object is healthy.
     pub healthy: Verdict,
-    /// How many replicas its autoscaler wants; asked only for steps that raise its limit.
+    /// How many replicas its autoscaler wants. Read only for steps that raise its limit.
     pub demand: Demand,
-    /// Who else sets its number of replicas; asked only for steps that set it.
+    /// What else sets its number of replicas. Read only for steps that set it.
     pub scaled_by: ScaledBy,
-    /// How its pods get a change; asked which are stuck only while a change of this Incident reaches them.
+    /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
 }
 
-/// What controls an object, and would undo every change of it.
+/// What controls an object and would overwrite every change of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedBy {
     /// As `Kind/name`.
     pub owner: String,
-    /// For people, after the name of the owner and a colon: why it is not changed in the object's place.
+    /// For people, after the name of the owner and a colon: why the owner is not changed instead.
     pub why: String,
 }
 
@@ -60,12 +60,12 @@ impl fmt::Display for OwnedBy {
     }
 }
 
-/// When a step changes one of its objects: its action goes through the stages in this order, and no object is
-/// changed while one of an earlier stage is still to be. On the way back it goes through them in the same order:
-/// what the targets are moved back to has to be there first.
+/// When a step changes one of its objects. An action goes through its stages in this order, and changes no object
+/// before all objects of the earlier stages are changed. A revert uses the same order, because what the targets
+/// return to has to be there first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Before the targets: the object with this number of those that the action names.
+    /// Before the targets: the object with this number among those that the action names.
     Before(usize),
     /// The objects that the step is for.
     #[default]
@@ -80,11 +80,11 @@ pub enum Demand {
     None,
     /// This many.
     Wants(i64),
-    /// It cannot be read; for people.
+    /// It cannot be read. The text is for people.
     Unknown(String),
 }
 
-/// Who sets the number of replicas of an object besides people.
+/// What sets the number of replicas of an object, besides people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ScaledBy {
     /// Nobody.
@@ -92,7 +92,7 @@ pub enum ScaledBy {
     Nobody,
     /// This autoscaler, as `Kind/name`.
     Autoscaler(String),
-    /// It cannot be read; for people.
+    /// It cannot be read. The text is for people.
     Unknown(String),
 }
 
@@ -103,7 +103,7 @@ pub struct Slots {
     pub fields: Vec<Slot>,
     /// What pins the pods to accelerators and cannot be released.
     pub pins: Vec<String>,
-    /// Roles for which the kind has no field, or for which this object has it in a form that must not be changed.
+    /// Roles for which the kind has no field, or whose field has a form in this object that must not be changed.
     pub obstacles: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
@@ -116,12 +116,12 @@ impl Slots {
     }
 }
 
-/// Why a field of a role cannot be changed in an object.
+/// Why the field of a role cannot be changed in an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Obstacle {
     /// What the field means.
     pub role: Role,
-    /// For people: the kind has none, or where it is and what is wrong.
+    /// For people: the kind has none, or where the field is and what is wrong with it.
     pub why: String,
 }
 
@@ -132,7 +132,7 @@ pub struct Slot {
     pub role: Role,
     /// Where it is.
     pub path: FieldPath,
-    /// Why the present value must not be lent: it is out of the profile's bounds.
+    /// Why the current value must not be changed: it is outside the bounds of the profile.
     pub out_of_bounds: Option<String>,
 }
 
@@ -147,7 +147,7 @@ pub enum Role {
     QuantizationPrecision,
     /// Placement on accelerator nodes, and what remains of the field without it.
     Placement {
-        /// The value without the accelerator part; none if the field goes.
+        /// The value without the accelerator part; none if the field is removed.
         released: Option<Value>,
     },
     /// The most replicas that an autoscaler may set.
@@ -163,7 +163,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// What it is called for people.
+    /// Its name for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Accelerator => "accelerator",

@@ -1,4 +1,4 @@
-//! What is wrong with a policy: everything, not only the first thing.
+//! What is wrong with a policy: everything, not only the first fault.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::selector::NamespacesSpec;
 #[derive(Default)]
 pub(crate) struct Faults {
     found: Vec<Fault>,
-    /// Signals of no kind that is known: what reads them is not checked, and not wrong for that.
+    /// Signals of an unknown kind. Expressions that read them are not checked, and are not at fault.
     shapeless: BTreeSet<String>,
 }
 
@@ -48,7 +48,7 @@ impl Faults {
         ObjectCondition::parse(source, scope).map_err(|error| self.add(field, error.to_string())).ok()
     }
 
-    /// `field` is what has the namespaces.
+    /// `field` is the one that has the namespaces.
     pub(crate) fn check_namespaces(&mut self, namespaces: Option<&NamespacesSpec>, field: &str) {
         if namespaces.is_some_and(|namespaces| namespaces.all != namespaces.names.is_empty()) {
             self.add(format!("{field}.namespaces"), "exactly one of all: true and names must be set");

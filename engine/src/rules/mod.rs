@@ -1,4 +1,4 @@
-//! A parsed policy: what [`Rules::parse`] accepts, and nothing else, can be used.
+//! A parsed policy: only what [`Rules::parse`] accepts can be used.
 
 mod faults;
 mod parse;
@@ -25,17 +25,17 @@ pub struct Fault {
     pub problem: String,
 }
 
-/// A policy that makes sense.
+/// A valid policy.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Rules {
     /// Whether anything may be changed.
     pub mode: Mode,
-    /// Start and open nothing.
+    /// Whether it starts and opens nothing.
     pub suspend: bool,
     /// The ServiceAccount.
     pub service_account: String,
-    /// What is watched.
+    /// The signals.
     pub signals: Vec<Signal>,
     /// The severity rules, the most severe first.
     pub severity: Vec<SeverityRule>,
@@ -53,7 +53,7 @@ pub struct Rules {
 pub struct Recovery {
     /// How long no rule may hold.
     pub for_: SignedDuration,
-    /// What must be true besides.
+    /// What must also be true.
     pub when: Option<Condition>,
     /// Objects that are reverted at once, after the first single one.
     pub max_at_once: usize,
@@ -79,9 +79,9 @@ pub struct Limits {
     pub cooldown: SignedDuration,
     /// The minimum time between the starts of two steps.
     pub min_step_interval: SignedDuration,
-    /// Above this share of sick objects every step needs an approval; none: off.
+    /// Above this share of sick objects every step needs approval; none: off.
     pub suspect_detector_above_percent: Option<u32>,
-    /// How long an approval counts.
+    /// How long an approval is valid.
     pub approval_valid_for: SignedDuration,
 }
 
@@ -92,15 +92,15 @@ impl Limits {
     }
 }
 
-/// One thing that is watched.
+/// One signal.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Signal {
     /// The name in expressions.
     pub name: String,
-    /// How many there should be.
+    /// The expected number of objects.
     pub expect: Option<i64>,
-    /// What is watched.
+    /// What it watches.
     pub kind: SignalKind,
 }
 
@@ -116,7 +116,7 @@ pub struct SeverityRule {
     pub when: Condition,
     /// How long it must be true before it holds.
     pub for_: SignedDuration,
-    /// Once it holds, it holds until this.
+    /// Once it holds, it keeps holding until this is true.
     pub until: Option<Condition>,
 }
 
@@ -141,15 +141,15 @@ pub struct Step {
     pub action: Action,
     /// Whether a person must approve its plan.
     pub approval: StepApproval,
-    /// Per target, until it is Applied or Failed.
+    /// The time for each target until it is Applied or Failed.
     pub timeout: SignedDuration,
-    /// New tries of a target.
+    /// The number of retries for each target.
     pub retries: u8,
     /// Without verify: how long to wait for recovery.
     pub settle: SignedDuration,
     /// How to tell that it helped.
     pub verify: Option<Verify>,
-    /// What becomes of the others when a target failed.
+    /// What happens to the other targets when one has failed.
     pub on_failure: OnFailure,
     /// When its changes are reverted.
     pub revert: Revert,
@@ -163,7 +163,7 @@ impl Step {
         self.severities.is_empty() || self.severities.contains(&level)
     }
 
-    /// The same once it has begun: then its `when` has no say any more.
+    /// The same for a started step, whose `when` is no longer evaluated.
     pub fn as_begun(&self) -> Self {
         Self { when: None, ..self.clone() }
     }
@@ -180,7 +180,7 @@ impl Step {
 pub struct Verify {
     /// Within this time of the last Applied.
     pub within: SignedDuration,
-    /// All of these.
+    /// All of these must pass.
     pub checks: Vec<Check>,
 }
 
@@ -191,7 +191,7 @@ pub enum Check {
     Rollout,
     /// An expression over signals is true.
     Cel(Condition),
-    /// An expression of a step that began, over signals that the policy has no longer.
+    /// An expression of a started step, over signals that the policy no longer has.
     Unreadable(String),
 }
 
@@ -202,7 +202,7 @@ impl Rules {
     /// Parses and checks a policy.
     ///
     /// # Errors
-    /// Everything that is wrong with it, not only the first thing.
+    /// Everything that is wrong with it, not only the first fault.
     pub fn parse(spec: &PolicySpec) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
         faults.check_unique("spec.signals", "name", spec.signals.iter().map(|signal| &signal.name));
@@ -259,8 +259,8 @@ fn shapes(signals: &[Signal]) -> Shapes {
     signals.iter().map(|signal| (signal.name.clone(), signal.kind.kind().shape())).collect()
 }
 
-/// A step that has begun, from the Incident's own status. Its expressions were
-/// accepted once; one that reads a signal that is gone can only be Unknown.
+/// A started step, from the Incident's own status. Its expressions were
+/// accepted once; one that reads a signal that no longer exists can only be Unknown.
 pub fn begun_step(definition: &StepSpec, shapes: &Shapes) -> Option<Step> {
     let mut forgotten = Faults::default();
     let mut plain = definition.clone();

@@ -1,7 +1,7 @@
-//! The kinds of signals: the one list of them, and a file for each with what a policy says of it, how that
-//! is parsed, where its values come from, and which fields it gives to expressions.
+//! The kinds of signals: the only list of them, and a file for each with how a policy writes it, how it is parsed,
+//! where its values come from, and which fields it gives to expressions.
 //!
-//! How the values are found is the business of `src/observe/`. ARCHITECTURE.md says how a kind is added.
+//! How the values are read is in `src/observe/`. ARCHITECTURE.md says how a kind is added.
 
 mod nodes;
 mod objects;
@@ -40,7 +40,7 @@ one_of! {
     }
 }
 
-/// What a kind of signal says of itself.
+/// What a kind of signal declares.
 pub trait Kind {
     /// Where its values come from.
     fn source(&self) -> Source<'_>;
@@ -48,13 +48,13 @@ pub trait Kind {
     /// The fields that it gives to expressions. Every kind has `expected` and `missing`, which the engine adds.
     fn shape(&self) -> SignalShape;
 
-    /// Why nothing at all, without `expect`, is no reading; none if it is one.
+    /// Why a signal that matches nothing, without `expect`, has no reading; none if it has one.
     fn unknown_when_empty(&self) -> Option<&'static str> {
         None
     }
 
-    /// The field of the spec that makes no sense for a kind of object without a profile, and what to do; none
-    /// if the signal can do without.
+    /// The field of the spec that makes no sense for a kind of object without a profile, and what to do; none if
+    /// the signal needs no profile.
     fn needs_profile(&self) -> Option<(&'static str, &'static str)> {
         None
     }

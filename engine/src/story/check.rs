@@ -1,5 +1,5 @@
-//! What must be so of every decision, whatever the story tells, and what may be
-//! left on an object in the end.
+//! What must be true of every decision in every story, and what may be
+//! left on an object at the end.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::incident::{Held, IncidentState};
 use crate::reason::MovesOn;
 use crate::undo;
 
-/// Whoever must act is told how: what holds the response until a person acts names a command.
+/// A person who must act is told how: what holds the response until a person acts names a command.
 pub(super) fn check_person_is_told(decision: &Decision) -> Result<(), String> {
     let held = decision.next.held.iter().find(|held| held.reason.moves_on() == MovesOn::Person);
     let names_command = |held: &Held| ["`firebreak ", "`kubectl "].iter().any(|c| held.message.contains(c));
@@ -36,11 +36,11 @@ pub(super) fn difference(old: &IncidentState, new: &IncidentState) -> String {
     parts.collect::<Vec<_>>().join("; ")
 }
 
-/// A decision that writes anything must change the state: only a recorded
+/// A decision that writes anything must change the state, because only a recorded
 /// state keeps a controller with an old view from acting.
 ///
 /// # Errors
-/// What it does without a record.
+/// The effects without a recorded change of state.
 pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<(), String> {
     if !decision.effects.is_empty() && decision.next == facts.state {
         return Err(format!("effects without a record: {:?}", decision.effects));
@@ -72,7 +72,7 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
     Ok(())
 }
 
-/// Everything of ours that an object still carries.
+/// Everything of Firebreak's that is left on an object.
 pub fn traces(object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for key in [undo::UNDO, undo::FENCE] {

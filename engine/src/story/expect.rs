@@ -1,4 +1,4 @@
-//! What has to be so in a moment of a story.
+//! What must be true in a moment of a story.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::path::FieldPath;
 use crate::phase::Phase;
 use crate::reason::Reason;
 
-/// What has to be so. What it does not name may be as it likes. `None` as text means that there is none.
+/// What must be true. Only what it names is checked. `None` as text means that there is none.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Expect {
@@ -21,43 +21,43 @@ pub struct Expect {
     pub severity: Option<String>,
     /// What holds the response.
     pub held: Option<String>,
-    /// What the message to that person contains.
+    /// Text in the message to that person.
     pub says: Option<String>,
     /// Why it is closed or being closed.
     pub closing: Option<String>,
-    /// The state of steps by name, for those that are Pending with the reason: `Pending NoTargets`.
+    /// The state of steps by name, and for a Pending step the reason: `Pending NoTargets`.
     #[serde(default)]
     pub steps: BTreeMap<String, String>,
-    /// What became of the approval of a step, such as `Valid alice`; `None` if there is none.
+    /// The state of the approval of a step, such as `Valid alice`; `None` if there is none.
     #[serde(default)]
     pub approvals: BTreeMap<String, String>,
     /// The state of changes by object, with the reason if there is one; `None` if there is no change.
     /// With several steps the key is `step/object`.
     #[serde(default)]
     pub changes: BTreeMap<String, String>,
-    /// By object: fields that its changes have lent, as `before → after`; absent is `-`.
+    /// By object: the fields that its changes have set, as `before → after`; `-` means absent.
     #[serde(default)]
     pub lent: BTreeMap<String, BTreeMap<String, String>>,
-    /// By object: values that stand; absent is null.
+    /// By object: current values; null means absent.
     #[serde(default)]
     pub objects: BTreeMap<String, BTreeMap<String, Value>>,
-    /// The types of exactly the entries that are new on the timeline.
+    /// Exactly the types of the new entries of the timeline.
     pub timeline: Option<Vec<String>>,
-    /// Nothing happened and nothing was sent in this moment, nor since the one before.
+    /// Nothing happened and nothing was sent since the previous moment.
     #[serde(default)]
     pub nothing: bool,
-    /// Writes that were sent since the moment before.
+    /// The number of writes since the previous moment.
     pub writes: Option<usize>,
     /// Rules that must be False once before they open an Incident again.
     pub waiting_for: Option<Vec<String>>,
-    /// What the policy says about opening nothing contains; empty: it has nothing to say.
+    /// Text in the message of the policy about opening nothing; empty: there is no message.
     pub policy_says: Option<String>,
-    /// The fields of the policy that are refused.
+    /// The fields because of which the policy is rejected.
     pub refused: Option<Vec<String>>,
 }
 
 impl Expect {
-    /// What is not as it has to be.
+    /// The expectations that are not met.
     pub(super) fn compare(&self, stage: &Stage) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut is = |what: &str, wanted: Option<&str>, found: &str| {

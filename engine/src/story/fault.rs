@@ -1,4 +1,4 @@
-//! What may happen to a write on its way.
+//! What can happen to a write.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use crate::effect::{Effect, Write};
 use crate::facts::Outcome;
 use crate::undo;
 
-/// What happens to one or more writes. Exactly one of `answer`, `does` and `stores` counts.
+/// What happens to one or more writes. Exactly one of `answer`, `does` and `stores` is set.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Fault {
-    /// The server answers this code and does nothing.
+    /// The server answers with this code and does nothing.
     #[serde(default)]
     pub answer: Option<u16>,
     /// Something else goes wrong.
@@ -22,10 +22,10 @@ pub struct Fault {
     /// A webhook merges this into what is stored.
     #[serde(default)]
     pub stores: Option<Value>,
-    /// Only writes that are for this: `apply`, `amend`, `return`, `fence`, `hand-back` or `delete-pod`.
+    /// Only writes of this type: `apply`, `amend`, `return`, `fence`, `hand-back` or `delete-pod`.
     #[serde(default)]
     pub to: Option<String>,
-    /// Only writes of the object of this name.
+    /// Only writes to the object of this name.
     #[serde(default)]
     pub of: Option<String>,
     /// How many writes. Default 1.
@@ -43,7 +43,7 @@ fn once() -> u32 {
 pub enum Mishap {
     /// It takes effect, and the answer is lost.
     LosesAnswer,
-    /// It does not arrive, and nobody learns it.
+    /// It does not arrive, and nobody knows.
     LosesRequest,
     /// A webhook removes our annotations.
     StripsRecord,

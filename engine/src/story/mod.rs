@@ -1,26 +1,26 @@
-//! Stories: what is observed and what has to be decided, as text that people
+//! Stories: what is observed and what must be decided, as text that people
 //! read and write. They run the real `detect` and `decide` against a server in
-//! memory, and no second implementation of any rule.
+//! memory. No rule has a second implementation.
 //!
 //! ```yaml
 //! story: A third of the nodes is lost, and nothing happens
 //! from: outage.yaml                  # optional: policy and object to start from; this file is merged over it
 //! policy: {steps: []}                # the spec of a RemediationPolicy
-//! namespace: ops                     # where the policy is; without it, wherever its objects are
+//! namespace: ops                     # where the policy is; without it, anywhere
 //! object: {kind: Deployment}         # what every object looks like unless said otherwise
 //! then:
 //! - at: 30s
 //!   signals: {nodes: {total: 8, ready: 5}, models: Unknown}
-//!   objects: {chat: {status: {phase: Failed}}, search: null}     # made, changed by somebody else, deleted
+//!   objects: {chat: {status: {phase: Failed}}, search: null}     # created, changed by someone else, deleted
 //!   expect: {phase: None, nothing: true}
 //! ```
 //!
-//! In each moment the controllers first come to rest as of just before it; then
-//! what it says happens, they come to rest again, and the expectations are
+//! Before each moment the controllers settle as of just before it. Then the moment
+//! is applied, they settle again, and the expectations are
 //! compared. What a moment does not name stays as it was.
 //!
-//! `firebreak test` plays the same files with the real profiles, and knows one
-//! key more: `policyFrom` takes the policy from a manifest. See `docs/stories.md`.
+//! `firebreak test` plays the same files with the real profiles, and has one
+//! more key: `policyFrom` takes the policy from a manifest. See `docs/stories.md`.
 
 mod check;
 mod expect;
@@ -46,22 +46,22 @@ use crate::intent::{Approval, SettlementOutcome};
 use crate::period::Period;
 use crate::policy::{PolicySpec, Severity};
 
-/// How many stories may start from each other.
+/// How many stories may be based on each other.
 const BASES: usize = 4;
 
 /// One story.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Story {
-    /// What it tells, as a sentence.
+    /// What it shows, as a sentence.
     pub story: String,
     /// The policy.
     pub policy: PolicySpec,
-    /// The namespace of the policy: where its targets are unless it says otherwise. Without it,
-    /// wherever the objects of the story are.
+    /// The namespace of the policy, and of targets that name none. Without it,
+    /// any namespace of the story.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// What every object looks like unless said otherwise.
+    /// Defaults for every object.
     #[serde(default)]
     pub object: Value,
     /// What happens, in order.
@@ -72,7 +72,7 @@ pub struct Story {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Moment {
-    /// When, from the start.
+    /// The time since the start.
     pub at: Period,
     /// Readings: the fields of the signal's kind without `expected` and `missing`, or `Unknown`.
     #[serde(default)]
@@ -86,34 +86,34 @@ pub struct Moment {
     /// Merged into the policy; its generation rises. Null deletes the policy.
     #[serde(default, deserialize_with = "present")]
     pub policy: Option<Value>,
-    /// The Incident that has the policy's claim instead of this one; empty text gives it back.
+    /// The Incident that has the policy's claim instead of this one. Empty text: no longer.
     #[serde(default)]
     pub claimed_by: Option<String>,
-    /// The severity that a person pins from now on, for Incidents that they open too.
+    /// The severity that a person pins from now on, also for Incidents that they open.
     #[serde(default)]
     pub pinned: Option<Severity>,
     /// What a person does.
     #[serde(default)]
     pub person: Vec<Deed>,
-    /// What happens to the next writes. They replace those that are still waiting.
+    /// The faults of the next writes. They replace faults that have not occurred yet.
     #[serde(default)]
     pub faults: Option<Vec<Fault>>,
     /// Who approves the plan of which step, as the status shows it now.
     #[serde(default)]
     pub approve: BTreeMap<String, String>,
-    /// What `alice` says became of the operation of a step on an object, by object.
+    /// The outcome of an operation of a step on an object, as `alice` settles it, by object.
     #[serde(default)]
     pub settle_operations: BTreeMap<String, SettlementOutcome>,
-    /// The approvals from now on exactly these, whatever plan they are for.
+    /// From now on exactly these approvals, whatever plan they are for.
     #[serde(default)]
     pub approvals: Option<Vec<Approval>>,
-    /// Why the brake is engaged from now on; empty text: it is not.
+    /// Why the brake is engaged from now on; empty text: it is off.
     #[serde(default)]
     pub brake: Option<String>,
     /// From now on the namespace of the Incident is being deleted.
     #[serde(default)]
     pub terminating: Option<bool>,
-    /// What became of other Incidents, by `namespace/name/uid`: `Open`, `Gone` or `Closed`. Those that are
+    /// The states of other Incidents, by `namespace/name/uid`: `Open`, `Gone` or `Closed`. Those that are
     /// not named are open.
     #[serde(default)]
     pub incidents: BTreeMap<String, Fate>,
@@ -121,15 +121,15 @@ pub struct Moment {
     /// generation observed; null: none.
     #[serde(default, deserialize_with = "present")]
     pub settle: Option<Value>,
-    /// Why the targets cannot be read from now on; empty text: they can.
+    /// Why the targets cannot be read from now on; empty text: they can be read.
     #[serde(default)]
     pub unreadable: Option<String>,
-    /// What has to be so.
+    /// What must be true.
     #[serde(default)]
     pub expect: Expect,
 }
 
-/// What became of another Incident.
+/// The state of another Incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Fate {
     /// It is open.
@@ -144,7 +144,7 @@ fn present<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<Value>, 
     Value::deserialize(input).map(Some)
 }
 
-/// What a person can do.
+/// What a person may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Deed {
@@ -172,7 +172,7 @@ impl Story {
     /// A story from its parsed text, merged over the one that it starts `from`.
     ///
     /// # Errors
-    /// Where it is not what it should be.
+    /// What is wrong with it, and where.
     pub fn new(mut text: Value, from: impl Fn(&str) -> Result<Value, String>) -> Result<Self, String> {
         for _ in 0..BASES {
             let base = text.as_object_mut().and_then(|text| text.remove("from"));

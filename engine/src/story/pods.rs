@@ -1,8 +1,8 @@
-//! The pods of a story: an object whose pods get a change one after the other says in
-//! its status which are stuck, as `stuckPods: {web-0: Pending}`.
+//! The pods of a story. An object whose pods get a change one after the other lists the
+//! stuck ones in its status, as in `stuckPods: {web-0: Pending}`.
 //!
-//! `Pending` is not ready and without the change, `Terminating` is being deleted, `Lost`
-//! should be gone. A text in place of the mapping says why nobody can see them.
+//! `Pending` is not ready and does not have the change, `Terminating` is being deleted, and `Lost`
+//! should be gone. A text in place of the mapping is the reason why the pods cannot be read.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::pods::{End, Pods, StuckPod};
 /// Who deletes pods.
 const KUBELET: &str = "kubelet/Update";
 
-/// The target with what the story says of its pods.
+/// The target with the pods that the story gives it.
 pub(super) fn of(mut target: Target) -> Target {
     if target.pods.are_in_order() {
         target.pods = seen(&target.object);
@@ -50,7 +50,7 @@ fn uid(pod: &str) -> String {
     format!("uid-of-{pod}")
 }
 
-/// What becomes of a pod that is to be deleted: it is gone at once.
+/// The deletion of a pod takes effect at once.
 pub(super) fn delete(server: &mut Server, pod: &TargetId) -> Outcome {
     let has_it = |object: &Value| object["status"]["stuckPods"].get(&pod.name).is_some();
     let owner = server.objects.iter().find(|(_, object)| has_it(object)).map(|(name, _)| name.clone());

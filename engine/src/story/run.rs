@@ -1,4 +1,4 @@
-//! Plays a story: the two controllers in miniature, moment after moment.
+//! Plays a story: both controllers in miniature, moment after moment.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -23,43 +23,43 @@ use crate::policy::PolicySpec;
 use crate::rules::{Fault, Limits, Rules};
 use crate::severity::earliest;
 
-/// Rounds without rest in one moment before something must be wrong.
+/// If the controllers do not settle within this many rounds of one moment, something is wrong.
 const ROUNDS: usize = 2000;
-/// Decisions about the policy in one turn before something must be wrong.
+/// If there are more decisions than this about the policy in one turn, something is wrong.
 const POLICY_ROUNDS: usize = 10;
-/// Who changes and makes objects.
+/// The user who changes and creates objects.
 const SOMEBODY: &str = "somebody/Update";
 const CREATOR: &str = "gitops/Apply";
 
-/// What makes rules of a policy, or finds its faults.
+/// Parses the rules of a policy, or finds its faults.
 pub type Accept = Rc<dyn Fn(&PolicySpec) -> Result<Rules, Vec<Fault>>>;
 
-/// Where a story is played.
+/// The state of a story while it is played.
 pub(super) struct Stage {
     pub world: World,
     /// There is an Incident, open or closed.
     pub is_there: bool,
-    /// Why the policy opens nothing although a rule is true.
+    /// Why the policy opens nothing although a rule is True.
     pub why_not: Option<String>,
-    /// Fields of the policy that are refused.
+    /// The fields because of which the policy is rejected.
     pub refused: Vec<String>,
-    /// What came onto the timeline since the last moment.
+    /// The entries of the timeline since the last moment.
     pub happened: Vec<String>,
     /// Writes that were sent since the last moment.
     pub writes: usize,
     controller: Controller,
     accept: Accept,
-    /// The story has something to say about a policy that is refused.
+    /// The story expects a policy to be rejected.
     may_be_refused: bool,
     policy: Value,
     generation: i64,
     incidents: usize,
     object: Value,
-    /// How the Incident began.
+    /// How the Incident was opened.
     beginning: Beginning,
 }
 
-/// How an Incident began.
+/// How an Incident was opened.
 #[derive(Default)]
 struct Beginning {
     nonce: Option<String>,
@@ -69,15 +69,15 @@ struct Beginning {
 /// Plays a story to its end.
 ///
 /// # Errors
-/// What is not as it has to be, with the moment.
+/// The expectations that are not met, with the moment.
 pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
     play_accepted_by(story, translate, Rc::new(Rules::parse))
 }
 
-/// Plays a story with another check of policies than the engine's own.
+/// Plays a story with a check of policies other than the engine's own.
 ///
 /// # Errors
-/// What is not as it has to be, with the moment.
+/// The expectations that are not met, with the moment.
 pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> Result<(), String> {
     sense::check(story)?;
     let mut stage = Stage::new(story, translate, accept)?;
@@ -122,7 +122,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The policy as it is now, checked like on admission.
+    /// The current policy, checked as on admission.
     fn accept(&mut self) -> Result<(), String> {
         self.generation += 1;
         let spec: PolicySpec =
@@ -152,7 +152,7 @@ impl Stage {
         self.is_there && self.world.state().resolved_at.is_none()
     }
 
-    /// Both controllers once. When to look again; none: at once.
+    /// Runs both controllers once. Returns when to run them again; none: at once.
     fn turn(&mut self) -> Result<Option<Timestamp>, String> {
         let never = Timestamp::MAX;
         let mut wake = self.policy_turn()?;
@@ -171,7 +171,7 @@ impl Stage {
         Ok(if again { None } else { Some(wake.unwrap_or(never)) })
     }
 
-    /// The controller of the policy, until it comes to rest. When to look again.
+    /// Runs the controller of the policy until it settles. Returns when to run it again.
     fn policy_turn(&mut self) -> Result<Option<Timestamp>, String> {
         if matches!(self.world.policy, PolicyFact::Unavailable { .. }) {
             self.why_not = None;
@@ -234,7 +234,7 @@ impl Stage {
         })
     }
 
-    /// What the API server does when the policy's Incident is created.
+    /// What the API server does when the Incident of the policy is created.
     fn create(&mut self, new: &NewIncident) -> IncidentFact {
         self.open(Some(new.nonce.clone()), new.name.clone());
         IncidentFact {
@@ -249,12 +249,12 @@ impl Stage {
         }
     }
 
-    /// An Incident, of the policy if it has a nonce, else of a person.
+    /// An Incident: of the policy if it has a nonce, otherwise of a person.
     fn open(&mut self, nonce: Option<String>, name: String) {
         self.incidents += 1;
         self.is_there = true;
         let first = incident();
-        // Beside the policy; where that is, a story need not say.
+        // In the namespace of the policy, which a story need not name.
         let namespace = self.world.namespace.clone().unwrap_or(first.namespace);
         let uid = format!("incident-{}", self.incidents);
         self.world.incident = IncidentId { namespace, name, uid };

@@ -1,12 +1,12 @@
-//! Which objects the targets of a step describe: what an API server and the
-//! reader of targets select, in memory.
+//! Which objects the targets of a step select. In memory, it does what an API
+//! server and the reader of targets do.
 
 use serde_json::Value;
 
 use crate::policy::{LabelOperator, LabelRequirement, LabelSelector, TargetsSpec};
 
-/// Whether the object is of the kind, the name, the namespaces and the labels that are meant.
-/// `own` is the policy's namespace; without it, every namespace passes for that.
+/// Whether the object has the right kind, name, namespace and labels.
+/// `own` is the namespace of the policy; without it, every namespace counts as its own.
 pub(super) fn describes(scope: &TargetsSpec, object: &Value, own: Option<&str>) -> bool {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (name, namespace) = (text("/metadata/name"), text("/metadata/namespace"));

@@ -1,5 +1,5 @@
-//! What makes no sense in a story: it would be passed over in silence, and the
-//! story would prove less than it seems to.
+//! What makes no sense in a story. Ignoring it silently would make the story
+//! prove less than it seems to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::facts::Reading;
 use crate::path::FieldPath;
 use crate::rules::Shapes;
 
-/// The longest story: time is not slept, but an open Incident looks around every few seconds of it.
+/// The longest story. No time is slept, but an open Incident is decided again every few seconds of it.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Checks what does not depend on how the story goes.
+/// Checks everything that can be checked without playing the story.
 pub(super) fn check(story: &Story) -> Result<(), String> {
     if story.then.iter().all(|moment| moment.expect == Expect::default()) {
         return Err("it expects nothing, so it proves nothing; add an `expect` to a moment".to_owned());
@@ -49,7 +49,7 @@ pub(super) fn check(story: &Story) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a server could have this object.
+/// Whether an API server could have this object.
 pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<(), String> {
     if name.is_empty() {
         return Err("an object needs a name".to_owned());
@@ -83,7 +83,7 @@ pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<
     Ok(())
 }
 
-/// The reading of a signal. Without shapes, while the policy is refused, every name passes.
+/// The reading of a signal. If the policy is rejected there are no shapes, and every name is accepted.
 pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> Result<Reading, String> {
     let shape = match shapes {
         None => None,
@@ -142,7 +142,7 @@ mod tests {
     use super::super::{Story, play, server::merge};
     use super::*;
 
-    /// Why a story that differs so from one without fault cannot be played.
+    /// Why a story that differs in this way from a correct one cannot be played.
     fn why(difference: Value) -> String {
         let mut story = json!({
             "story": "it does not matter",

@@ -1,5 +1,5 @@
 //! An API server in memory, as far as targets need one: uids, versions,
-//! generations, merge patches with their guard, and who owns which field.
+//! generations, guarded merge patches, and field ownership.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 /// The objects by name.
 #[derive(Clone, Debug, Default)]
 pub struct Server {
-    /// The objects by name: a story gives no two objects the same one.
+    /// The objects by name. Names are unique in a story.
     pub objects: BTreeMap<String, Arc<Value>>,
     counter: u64,
 }
 
-/// What the server says to a write.
+/// The server's answer to a write.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// 200, with the object.
@@ -119,10 +119,10 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// A path in the spelling of FieldsV1.
+/// A path in the notation of FieldsV1.
 pub type Path = Vec<String>;
 
-/// Every leaf with its path in the spelling of FieldsV1, but what the server keeps itself.
+/// Every leaf with its path in the notation of FieldsV1, except what the server manages itself.
 pub fn leaves(object: &Value) -> BTreeMap<Path, Value> {
     fn walk(at: &Value, here: &mut Path, found: &mut BTreeMap<Path, Value>) {
         let named: Option<Vec<(String, &Value)>> = match at {
@@ -161,7 +161,7 @@ pub fn leaves(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = BTreeMap::new();
     walk(&plain, &mut Vec::new(), &mut found);
     found.retain(|path, value| {
-        // An empty map of labels is as good as none.
+        // An empty map of labels equals no map.
         let is_empty_map = path.first().is_some_and(|first| first == "f:metadata")
             && value.as_object().is_some_and(Map::is_empty);
         !path.is_empty() && !is_empty_map

@@ -8,8 +8,8 @@ use crate::change::{FieldChange, cut};
 use crate::ownership;
 use crate::value::same;
 
-/// Takes over what the server really stored where it stored something else than
-/// was sent. What another manager wrote there meanwhile is not that.
+/// Adopts what the server really stored where it differs from what was sent. A value that another manager
+/// wrote in the meantime is not adopted.
 pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
     for field in fields {
         let stored = field.path.read(object).filter(|value| !value.is_null());
@@ -21,7 +21,7 @@ pub fn adopt_stored(object: &Value, fields: &mut [FieldChange]) {
 }
 
 /// Whether the change took effect although its record is not there any more:
-/// its values stand, and our entry owns them.
+/// its values are in the object, and our entry owns them.
 pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
     fields.iter().any(|field| {
         field.after.is_some()
@@ -30,7 +30,7 @@ pub fn was_applied(object: &Value, fields: &[FieldChange]) -> bool {
     })
 }
 
-/// Whether every field that is still ours, and at least one is, has the value of the emergency.
+/// Whether at least one field is still ours, and every such field has the emergency value.
 pub fn is_in_force(object: &Value, fields: &[FieldChange]) -> bool {
     let mut ours = fields.iter().filter(|field| field.ceded_to.is_none()).peekable();
     ours.peek().is_some()

@@ -1,5 +1,5 @@
-//! The undo record on the changed object, the patches that go with it, and what
-//! others did to lent fields.
+//! The undo record on the changed object, the patches that write it, and what
+//! others have done to changed fields.
 
 mod drift;
 mod patch;
@@ -22,14 +22,14 @@ use crate::id::{ChangeId, IncidentId, ResourceVersion};
 pub const UNDO: &str = "firebreak.dev/undo";
 /// Label with the uid of the Incident whose change is in force.
 pub const INCIDENT: &str = "firebreak.dev/incident";
-/// Annotation that moves the resourceVersion, so that no late request lands.
+/// Annotation that changes the resourceVersion, so that no late request succeeds.
 pub const FENCE: &str = "firebreak.dev/fence";
 /// Objects and namespaces annotated `"true"` are never a target.
 pub const EXEMPT: &str = "firebreak.dev/exempt";
 /// The field manager of every write.
 pub const MANAGER: &str = "firebreak";
 
-/// What the annotation says.
+/// The content of the annotation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UndoRecord {
     /// The version of the format; 1.
@@ -48,7 +48,7 @@ pub struct Loan {
     pub incident: String,
     /// The step.
     pub step: String,
-    /// The uid of the object: a record copied to another object counts for nothing.
+    /// The uid of the object. A record that was copied to another object is ignored.
     pub uid: String,
     /// The apiVersion in which the paths are meant.
     pub api_version: String,
@@ -62,7 +62,7 @@ pub struct Loan {
 /// Why a record cannot be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// It is not what we write.
+    /// Firebreak did not write it.
     #[error("the annotation {UNDO} does not parse ({0})")]
     Unreadable(String),
     /// Someone copied it here.
@@ -71,7 +71,7 @@ pub enum BadRecord {
 }
 
 impl BadRecord {
-    /// The same without the parser's words: a status must not change with them.
+    /// The same without the parser's words, because a status must not change with them.
     pub fn stable(&self) -> String {
         match self {
             Self::Unreadable(_) => format!("the annotation {UNDO} does not parse"),
@@ -104,7 +104,7 @@ pub fn record(object: &Value) -> Result<Option<UndoRecord>, BadRecord> {
     }
 }
 
-/// Our loan on this object. A record that cannot be trusted shows none.
+/// Our loan on this object. A record that cannot be trusted has none.
 pub fn loan(object: &Value, change: &ChangeId, incident: &IncidentId) -> Option<Loan> {
     let record = record(object).ok()??;
     let incident = incident.to_string();

@@ -69,8 +69,8 @@ impl GuardedPatch {
     }
 }
 
-/// The patch that performs a change and records how to undo it. Paths that another step of the Incident
-/// had lent move into its loan; loans of Incidents that are gone are dropped.
+/// The patch that performs a change and records how to undo it. Paths that another step of the Incident has
+/// changed move into this loan; loans of Incidents that no longer exist are dropped.
 ///
 /// # Errors
 /// The paths do not fit, or the record would be too large.
@@ -103,7 +103,7 @@ pub fn apply_patch(
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that makes the record say what the server really stored.
+/// The patch that makes the record match what the server really stored.
 ///
 /// # Errors
 /// The record would be too large.
@@ -132,7 +132,7 @@ pub fn three_way_patch(
     return_patch(object, id, fields)
 }
 
-/// The patch that puts back the fields that are still ours and drops the loan.
+/// The patch that reverts the fields that are still ours and drops the loan.
 /// Fields that are ceded are left alone.
 ///
 /// # Errors
@@ -146,7 +146,7 @@ pub fn return_patch(
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     loans.retain(|loan| loan.id != *id);
     for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
-        // Flux stays paused for as long as anything is lent.
+        // Flux stays paused as long as the object has any loan.
         if let Some(heir) = loans.first_mut().filter(|_| is_pause(&field.path)) {
             heir.fields.push(field.clone());
             continue;
@@ -176,8 +176,8 @@ pub fn forget_patch(object: &Value) -> Result<GuardedPatch, Unwritable> {
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that sets the fence, so that every request that carries an older
-/// version is dead. The nonce must be fresh: the same text moves nothing.
+/// The patch that sets the fence, so that no request with an older version can
+/// succeed. The nonce must be new: the same text would not change the version.
 ///
 /// # Errors
 /// The object has no version.
@@ -187,7 +187,7 @@ pub fn fence_patch(object: &Value, nonce: &str) -> Result<GuardedPatch, Unwritab
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that removes what is left when the record is gone: the fence, our field ownership, and the label
+/// The patch that removes what is left after the record is gone: the fence, our field ownership, and the label
 /// of the Incident with the uid `labelled`, which may remain when something else removed the record (`kubectl
 /// rollout undo` replaces only annotations). None if nothing is left.
 ///
@@ -256,7 +256,7 @@ fn set(object: &mut Value, kind: &str, key: &str, value: Option<&str>) {
     }
 }
 
-/// The JSON merge patch from `old` to `new`: lists go whole, what is gone is null.
+/// The JSON merge patch from `old` to `new`: lists are sent whole, and null removes a member.
 fn difference(old: &Value, new: &Value) -> Value {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return new.clone() };
     let mut patch = Map::new();

@@ -128,7 +128,7 @@ fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_trace
     let patch = hand_back_patch(&labelled, change.fields(), Some("i")).unwrap().expect("a label is left");
     assert_eq!(patched(&labelled, &patch)["metadata"]["labels"], json!({}));
 
-    // As long as there is a record it stays, and so does that of another Incident.
+    // The label stays as long as there is a record, and so does the label of another Incident.
     assert_eq!(hand_back_patch(&applied, change.fields(), Some("i")).unwrap(), None);
     assert_eq!(hand_back_patch(&labelled, change.fields(), Some("another")).unwrap(), None);
     assert_eq!(hand_back_patch(&labelled, change.fields(), None).unwrap(), None);
