@@ -3,25 +3,25 @@
 //! # Map
 //! - [`settings`] reads flags and environment; nothing else does.
 //! - [`configuration`] reads the operator's configuration file, and again when it changes.
-//! - [`startup`] goes from settings to a running operator, or to a client verb.
+//! - [`startup`] turns settings into a running operator, or a client verb.
 //! - [`api`] has the kinds that users write and read.
 //! - [`observe`] folds watches into readings.
-//! - [`look`] performs the live reads that a decision asks for.
-//! - [`acceptance`] says whether a policy can be used, and which rights its ServiceAccount needs.
-//! - [`workloads`] knows where each kind keeps what an emergency changes.
+//! - [`look`] performs the live reads that a decision requests.
+//! - [`acceptance`] says whether a policy can be used, and which permissions its ServiceAccount needs.
+//! - [`workloads`] knows where each kind has the fields that an emergency changes.
 //! - [`controller`] holds the two loops: policies open Incidents, Incidents respond.
 //! - [`actuator`] reads targets live and writes to them.
 //! - [`view`] is an Incident as people see it, as plain data.
 //! - [`report`] turns that into Markdown.
-//! - [`kubernetes`] speaks to a cluster: clients, identities, lease, events, kinds.
-//! - [`telemetry`] says what the process does: logs, numbers, health.
+//! - [`kubernetes`] connects to a cluster: clients, identities, lease, events, kinds.
+//! - [`telemetry`] reports what the process does: logs, metrics, health.
 //! - [`cli`] holds the client verbs.
 //!
 //! What to do is decided in the crate `firebreak_engine`, which knows no cluster and no clock.
 //!
 //! # Walls
 //! Only `settings` reads flags and environment. Only `actuator` writes to targets, and only after it
-//! asked [`kubernetes::lease::Leadership::leads`]. Only `record` writes a status. Whatever belongs to a
+//! asked [`kubernetes::lease::Leadership::leads`]. Only `record` writes a status. Every object of a
 //! tenant is read and written with a client of [`kubernetes::impersonate`].
 
 pub mod acceptance;

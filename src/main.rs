@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Settings::read() {
         Ok(settings) => firebreak::startup::run(settings),
         Err(Stop::Help(text)) => {
-            // A reader that went away (`| head`) is no failure.
+            // A reader that closed the pipe (`| head`) is not a failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

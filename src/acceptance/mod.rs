@@ -1,4 +1,4 @@
-//! Whether a policy can be used with the profiles in force, and which rights its ServiceAccount needs then.
+//! Whether a policy can be used with the present profiles, and which permissions its ServiceAccount then needs.
 //! Takes no client.
 
 mod rights;
@@ -30,7 +30,7 @@ pub fn accept(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<Fault
     if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
-/// The faults that only the profiles show, in the words of the engine's.
+/// The faults that only the profiles show, in the same form as the engine's.
 fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
     let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| {
         let (field, so) = signal.kind.kind().needs_profile()?;
@@ -42,7 +42,7 @@ fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
     });
     let steps = rules.steps.iter().enumerate().filter_map(|(at, step)| {
         let scope = &step.targets().scope;
-        // Of a kind that is only scaled, its definition in the cluster says where the replicas are.
+        // For a kind that is only scaled, its definition in the cluster says where the replicas are.
         let is_unknown = profiles.find(&scope.api_version, &scope.kind).is_none();
         let needs_profile = step.action.descriptor().fields == Fields::Profile;
         (is_unknown && needs_profile).then(|| Fault {

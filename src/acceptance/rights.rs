@@ -1,4 +1,4 @@
-//! Which rights the ServiceAccount of a policy needs. Takes no client.
+//! Which permissions the ServiceAccount of a policy needs. Takes no client.
 
 use std::collections::BTreeSet;
 
@@ -18,36 +18,36 @@ pub struct Used {
     pub api_version: String,
     /// Kind.
     pub kind: String,
-    /// What is done with it.
+    /// How it is used.
     pub verbs: &'static [&'static str],
-    /// Where; empty text means the whole cluster.
+    /// The namespace; empty means the whole cluster.
     pub namespaces: Vec<String>,
-    /// What it means if the cluster does not serve the kind.
+    /// The meaning if the cluster does not serve the kind.
     pub presence: Presence,
 }
 
-/// What it means if the cluster does not serve a kind.
+/// The meaning if the cluster does not serve a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
-    /// The policy cannot do what it says.
+    /// The policy cannot work.
     Required,
     /// There is nothing to read.
     Optional,
 }
 
-/// What signals do: they list and watch.
+/// Signals: they list and watch.
 const READ: &[&str] = &["list", "watch"];
-/// What steps do to targets.
+/// The targets of steps.
 const CHANGE: &[&str] = &["get", "list", "patch"];
 
-/// What is done to an object that a step names.
+/// An object that a step names.
 const CHANGE_ONE: &[&str] = &["get", "patch"];
-/// What is done to pods that keep a change from the others.
+/// Pods that keep a change from the others.
 const DELETE: &[&str] = &["list", "delete"];
-/// What is done with what a step only looks at.
+/// An object that a step only reads.
 const LOOK: &[&str] = &["list"];
 
-/// Every kind that the policy uses, and for what. Owners of targets are not among them: only the
+/// Every kind that the policy uses, and how. Owners of targets are not among them: only the
 /// cluster knows them.
 pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
     let places = |spec: Option<&NamespacesSpec>| Namespaces::of(spec).places(namespace);
@@ -95,11 +95,11 @@ fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], names
     Used { api_version, kind, verbs, namespaces, presence: Presence::Required }
 }
 
-/// The autoscalers that a step looks at besides its targets.
+/// The autoscalers that a step reads besides its targets.
 fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
     let looks = |(api_version, kind): Kind| required(api_version, kind, LOOK, namespaces.to_vec());
     match step.action.descriptor().autoscalers {
-        // Those of its targets, or of what owns them.
+        // The autoscalers of its targets, or of their owners.
         Autoscalers::Demand => vec![looks(HPA)],
         Autoscalers::Owners => {
             vec![looks(HPA), Used { presence: Presence::Optional, ..looks(SCALED_OBJECT) }]
@@ -108,7 +108,7 @@ fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
     }
 }
 
-/// The rights for one used kind, once its resource is known.
+/// The permissions for one used kind, once its resource is known.
 pub fn rights(used: &Used, group: &str, resource: &str) -> Vec<Right> {
     let right = |verb: &&str, namespace: &String| Right {
         verb: (*verb).to_owned(),

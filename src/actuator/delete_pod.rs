@@ -15,7 +15,7 @@ use super::requests;
 use crate::kubernetes::discovery::ServedKind;
 use crate::kubernetes::retry;
 
-/// Asks for the deletion of this pod.
+/// Requests the deletion of this pod.
 pub async fn send(client: &Client, pods: &ServedKind, pod: &TargetId) -> Outcome {
     let only = Preconditions { uid: Some(pod.uid.clone()), ..Preconditions::default() };
     let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };

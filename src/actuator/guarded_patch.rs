@@ -1,4 +1,4 @@
-//! Sends one guarded patch and says honestly what is known afterwards.
+//! Sends one guarded patch and reports exactly what is known afterwards.
 //!
 //! # Guarantees
 //! One request per call: nothing here or below repeats it. Anything but a clear
@@ -40,7 +40,7 @@ pub async fn send(client: &Client, kind: &ServedKind, target: &TargetId, patch: 
     }
 }
 
-/// Not `client.request`, which drops the headers, and with them how long to wait.
+/// Not `client.request`, which drops the headers, including the time to wait.
 pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, kube::Error> {
     let answer = client.send(request).await?;
     let (code, asked) = (answer.status(), asked_to_wait(answer.headers()));
@@ -49,7 +49,7 @@ pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<
         let object = serde_json::from_slice::<Value>(&body).map_err(kube::Error::SerdeError)?;
         return Ok(Outcome::Done(Arc::new(object)));
     }
-    // Not every answer is the API server's own: a proxy in between may say something else.
+    // Not every answer comes from the API server: a proxy in between may have sent it.
     let status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(&body);
         Status::failure(text.trim(), "Unreadable")
@@ -63,7 +63,7 @@ fn asked_to_wait(headers: &HeaderMap) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(seconds.into()))
 }
 
-/// What an answer of the API server means for an intent.
+/// The meaning of an answer of the API server for an intent.
 fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
     let why = reasons(status);
     match status.code {
@@ -85,8 +85,8 @@ fn outcome(status: &Status, asked: Option<SignedDuration>) -> Outcome {
     }
 }
 
-/// What the API server said. Of invalid fields not their values, which may be env or args of a
-/// container and must not get into a status: only which field, and what rule it broke.
+/// The message of the API server. For invalid fields without their values, which may be env or args of a
+/// container and must not get into a status: only the field, and the rule that it broke.
 fn reasons(status: &Status) -> String {
     let causes: Vec<String> = status
         .details
@@ -100,14 +100,14 @@ fn reasons(status: &Status) -> String {
     if status.code == 422 && !causes.is_empty() { causes.join("; ") } else { status.message.clone() }
 }
 
-/// What a message such as `Invalid value: "abc": must be short` says after the value.
+/// The part after the value in a message such as `Invalid value: "abc": must be short`.
 fn rule<'a>(reason: &str, message: &'a str) -> &'a str {
     match reason {
-        // They tell no value.
+        // They contain no value.
         "FieldValueRequired" | "FieldValueForbidden" | "FieldValueTooLong" | "FieldValueTooMany" => message,
         "FieldValueInvalid" | "FieldValueNotSupported" | "FieldValueTypeInvalid" => {
             let rule = message.rsplit_once(": ").map_or("", |(_, rule)| rule);
-            // Without a rule the value itself is what stands last.
+            // Without a rule the last part is the value itself.
             if rule.starts_with(['"', '{', '[', '`']) { "" } else { rule }
         }
         _ => "",

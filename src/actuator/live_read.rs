@@ -16,16 +16,16 @@ const PAGE: u32 = 200;
 /// How often a list is restarted because its snapshot became too old.
 const ANEW: usize = 3;
 
-/// What a live read showed.
+/// The result of a live read.
 #[derive(Clone, Debug)]
 pub enum Read<T> {
     /// It was read.
     Found(T),
     /// There is no such object, or another one has its name.
     Gone,
-    /// The server said no: rights or a kind are missing.
+    /// The server rejected the request: permissions or a kind are missing.
     Refused(String),
-    /// There was no answer that says anything.
+    /// No conclusive answer.
     Failed(String),
 }
 
@@ -47,7 +47,7 @@ pub async fn object(client: &Client, kind: &ServedKind, target: &TargetId) -> Re
     }
 }
 
-/// Reads an object by its name. One of the cluster, such as a namespace, is in the empty namespace.
+/// Reads an object by its name. A cluster-scoped object, such as a namespace, has the empty namespace.
 pub async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &str) -> Read<Value> {
     let read = retry::read(|| async {
         let request = requests(kind, namespace).get(name, &GetParams::default());
@@ -63,16 +63,16 @@ pub async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &s
 /// Which objects of a kind to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
-    /// In one namespace, or in all of them when it is empty.
+    /// The namespace, or empty for all.
     pub namespace: &'a str,
-    /// As the API wants them; empty for any.
+    /// As in the API; empty for any.
     pub labels: &'a str,
     /// Only the one of this name: the server looks it up, however many others there are.
     pub name: Option<&'a str>,
 }
 
-/// Lists the objects of a kind. No resourceVersion is asked for, so the list is consistent and as new
-/// as a read of each object. Only what `keep` makes of the objects is kept, page by page.
+/// Lists the objects of a kind. Without a resourceVersion in the request, the list is consistent and as new
+/// as a read of each object. Only what `keep` makes of the objects is stored, page by page.
 pub async fn list<T>(
     client: &Client,
     kind: &ServedKind,
@@ -95,7 +95,7 @@ pub async fn list<T>(
         });
         let mut page = match page.await {
             Ok(page) => page,
-            // The snapshot of the first page is too old by now: from the start.
+            // The snapshot of the first page is too old by now: start again.
             Err(kube::Error::Api(status))
                 if status.code == 410 && params.continue_token.is_some() && anew < ANEW =>
             {
@@ -110,16 +110,16 @@ pub async fn list<T>(
         match page.get_mut("items").map(Value::take) {
             Some(Value::Array(found)) => {
                 items.extend(found.into_iter().filter_map(|mut item| {
-                    // Items of a list of a built-in kind do not say what they are.
+                    // Items of a list of a built-in kind have no kind field.
                     let fields = item.as_object_mut()?;
                     fields.insert("apiVersion".to_owned(), Value::from(api_version.as_str()));
                     fields.insert("kind".to_owned(), Value::from(kind_name.as_str()));
                     keep(Arc::new(item))
                 }));
             }
-            // An empty list may be written so.
+            // An empty list may have this form.
             Some(Value::Null) => {}
-            // Not an answer of the API server: to take it for an empty list would be a guess.
+            // Not an answer of the API server: treating it as an empty list would be a guess.
             Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | None => {
                 return Read::Failed("the reply is not a list".to_owned());
             }

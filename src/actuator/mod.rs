@@ -1,4 +1,4 @@
-//! The only part that writes to targets, and the live reads that belong to it.
+//! The only part that writes to targets, and its live reads.
 //!
 //! Everything here acts as the policy's ServiceAccount: the client that is
 //! passed in is an impersonating one.

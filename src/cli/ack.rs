@@ -1,4 +1,4 @@
-//! `firebreak ack`: a person says that they have taken an Incident on.
+//! `firebreak ack`: a person acknowledges an Incident.
 
 use serde_json::json;
 

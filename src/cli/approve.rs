@@ -1,4 +1,4 @@
-//! `firebreak approve`: a person says yes to the plan of one step, as it is shown.
+//! `firebreak approve`: a person approves the plan of one step, as it is shown.
 
 use firebreak_engine::incident::{ApprovalState, ApprovalStatus, StepState, StepStatus};
 use firebreak_engine::intent::Approval;
@@ -44,14 +44,14 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &ApproveArgs) -
     Ok(Answer::Yes)
 }
 
-/// What is approved.
+/// The step to approve.
 struct Approve<'a> {
     decision: Decision<'a>,
     step: &'a str,
 }
 
 impl Approve<'_> {
-    /// The plan that waits for an approval; an error that says why, if none does.
+    /// The plan that waits for approval; an error with the reason if none does.
     fn plan(&self, incident: &Incident) -> Result<String, Error> {
         let state = incident.status.as_ref().map(|status| &status.state);
         if state.is_some_and(|state| state.resolved_at.is_some()) {
@@ -82,15 +82,15 @@ impl Approve<'_> {
         step.plan_hash.clone().ok_or_else(|| self.failed("it has no plan yet", self.look()))
     }
 
-    /// The entry of the spec that the controller does not take any more.
+    /// The entry of the spec that no longer counts.
     fn spent(&self, incident: &Incident) -> Option<ApprovalStatus> {
         self.given(incident)?;
         let known = self.status(incident)?.approval.clone()?;
         matches!(known.state, ApprovalState::Expired | ApprovalState::Void).then_some(known)
     }
 
-    /// Removes a spent approval, and waits until the status has dropped it. Otherwise the same approval,
-    /// given again, would count as the old one.
+    /// Removes a spent approval, and waits until the status has dropped it. Otherwise the same approval
+    /// would count as the old one.
     async fn take_away(&self, old: &ApprovalStatus) -> Result<(), Error> {
         let (incident, _) = self
             .decision
@@ -108,7 +108,7 @@ impl Approve<'_> {
         Ok(())
     }
 
-    /// Gives the approval, if it is not there, and if that plan still waits for one.
+    /// Writes the approval, if it is not there yet and the plan still waits for one.
     async fn give(&self, wanted: &Approval) -> Result<(Incident, Written), Error> {
         self.decision
             .write(|incident| {

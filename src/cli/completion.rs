@@ -1,4 +1,4 @@
-//! `firebreak completion`: what completes the command line in a shell.
+//! `firebreak completion`: the completion script for a shell.
 
 use super::screen::Screen;
 use super::{Answer, Error};

@@ -29,7 +29,7 @@ impl Connection {
         Ok(Self { discovery: Discovery::new(client.clone()), client })
     }
 
-    /// The namespace that was asked for, or that of the context.
+    /// The explicit namespace, or the namespace of the context.
     pub fn namespace(&self, args: &NamespaceArgs) -> String {
         args.namespace.clone().unwrap_or_else(|| self.client.default_namespace().to_owned())
     }
@@ -48,7 +48,7 @@ impl Connection {
         }
     }
 
-    /// A policy as it is now; `what` is what it is wanted for, as in "cannot …".
+    /// A policy as it is now; `what` is the purpose, as in "cannot …".
     pub async fn policy(&self, namespace: &str, name: &str, what: &str) -> Result<RemediationPolicy, Error> {
         let api: Api<RemediationPolicy> = Api::namespaced(self.client.clone(), namespace);
         let found = retry::read(|| api.get_opt(name)).await;

@@ -1,5 +1,5 @@
-//! What the decisions of a person have in common: whose they are, how they are
-//! written, and how to see that the controller has taken them up.
+//! What the decisions of a person have in common: their author, how they are
+//! written, and how to see that the controller has picked them up.
 //!
 //! # Guarantees
 //! A decision is written with the resourceVersion of the Incident that it was based on, and is made again if
@@ -20,7 +20,7 @@ use crate::view::moves;
 
 /// The controller may write the status between our read and our write, several times a second.
 const TRIES: u32 = 20;
-/// A controller that lives takes a decision up at once; a new leader needs a little longer.
+/// A running controller picks up a decision at once; a new leader needs a little longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An Incident, and what a person wants from it.
@@ -31,12 +31,12 @@ pub struct Decision<'a> {
     pub namespace: String,
     /// Its name.
     pub name: &'a str,
-    /// What is wanted, as in "cannot … Incident".
+    /// The purpose, as in "cannot … Incident".
     pub verb: &'static str,
 }
 
 impl Decision<'_> {
-    /// The name under which the API server knows the user: no other may stand behind a decision.
+    /// The name under which the API server knows the user. A decision cannot have any other.
     pub async fn who_am_i(&self) -> Result<String, Error> {
         let name = access::who_am_i(&self.connection.client).await;
         let name = name.map_err(|error| Error::request("cannot ask the API server who you are", &error))?;
@@ -50,8 +50,8 @@ impl Decision<'_> {
         Ok(name)
     }
 
-    /// Writes what `next` makes of the Incident as it is now, a merge patch of its spec, or nothing.
-    /// Returns the Incident as it is then, and whether it was written. A closed Incident is an error.
+    /// Writes the merge patch that `next` makes from the present Incident, or nothing.
+    /// Returns the resulting Incident, and whether it was written. A closed Incident is an error.
     pub async fn write(
         &self,
         mut next: impl FnMut(&Incident) -> Result<Option<Value>, Error>,
@@ -72,7 +72,7 @@ impl Decision<'_> {
                 Err(error) => {
                     tried += 1;
                     let is_conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
-                    // Saying the same twice is harmless, so a lost answer is no obstacle either.
+                    // Writing the same twice is harmless, so a lost answer is no obstacle either.
                     if tried >= TRIES || !(is_conflict || retry::is_transient(&error)) {
                         return Err(self.refused(&incident, &error));
                     }
@@ -83,7 +83,7 @@ impl Decision<'_> {
         }
     }
 
-    /// Waits until `done` is true of the Incident. The wish says what for, as in "until …".
+    /// Waits until `done` is true for the Incident. The wish says for what, as in "until …".
     pub async fn wait_until(
         &self,
         incident: Incident,
@@ -123,7 +123,7 @@ impl Decision<'_> {
         })
     }
 
-    /// What was tried.
+    /// The purpose.
     pub fn what(&self) -> String {
         format!("cannot {} Incident {}/{}", self.verb, self.namespace, self.name)
     }
@@ -135,7 +135,7 @@ impl Decision<'_> {
                     decide";
                 Error::failed(self.what(), retry::explain(error), next)
             }
-            // A rule of the schema: it tells which.
+            // The message of a rule in the schema, which says which one.
             kube::Error::Api(status) if status.code == 422 => {
                 Error::failed(self.what(), retry::explain(error), moves::next(incident))
             }
@@ -149,11 +149,11 @@ impl Decision<'_> {
 pub enum Written {
     /// It was.
     Yes,
-    /// It stood there already.
+    /// It was already there.
     No,
 }
 
-/// Whether the status speaks of the spec as it is.
+/// Whether the status describes the present spec.
 pub fn is_observed(incident: &Incident) -> bool {
     let observed = incident.status.as_ref().and_then(|status| status.observed_generation);
     observed.is_some() && observed >= incident.metadata.generation

@@ -6,23 +6,23 @@ use crate::kubernetes::retry;
 /// Why a verb could not do its work; exit 1, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no cluster to speak to.
+    /// No cluster can be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Something did not work.
     #[error("{what}: {why}; {next}")]
     Failed {
-        /// What was tried.
+        /// The purpose.
         what: String,
         /// Why it did not work.
         why: String,
         /// What to do next.
         next: String,
     },
-    /// What says already what to do next.
+    /// A message that already says what to do next.
     #[error("{0}")]
     Said(String),
-    /// What was asked for cannot be meant; exit 2.
+    /// The command line makes no sense; exit 2.
     #[error("{0}")]
     Usage(String),
     /// The output could not be written.
@@ -31,12 +31,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Something did not work, and this can be done about it.
+    /// Something did not work, and this is the remedy.
     pub fn failed(what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Self {
         Self::Failed { what: what.into(), why: why.into(), next: next.into() }
     }
 
-    /// A request was refused or not answered.
+    /// A request was rejected or not answered.
     pub fn request(what: impl Into<String>, error: &kube::Error) -> Self {
         Self::failed(what, retry::explain(error), what_next(error))
     }
@@ -50,7 +50,7 @@ impl Error {
         )
     }
 
-    /// A bug of ours.
+    /// A bug in Firebreak.
     pub fn bug(what: &str, why: impl ToString) -> Self {
         Self::failed(what, why.to_string(), "this is a bug, please report it")
     }
@@ -61,7 +61,7 @@ fn what_next(error: &kube::Error) -> &'static str {
         kube::Error::Api(status) => match status.code {
             401 => "log in to the cluster again, or choose another --context",
             403 => "ask the cluster administrator for this permission, or choose another --context",
-            // The object itself is asked for with `get_opt`, so it is its kind that is missing.
+            // The object itself is read with `get_opt`, so its kind is missing.
             404 => {
                 "install the CRDs with `firebreak crds | kubectl apply --server-side -f -`, or choose \
                     another --context"

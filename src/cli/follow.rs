@@ -1,7 +1,7 @@
-//! Follows an Incident until it is closed, and shows what happens meanwhile.
+//! Follows an Incident until it is closed, and shows what happens.
 //!
-//! On a terminal the tree is drawn again with every change; elsewhere every
-//! change is a line of its own.
+//! On a terminal the tree is redrawn with every change; elsewhere every
+//! change is a separate line.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::api::Incident;
 use crate::kubernetes::retry;
 use crate::view::{IncidentView, StepView, Tone};
 
-/// When nothing has moved for so long, a word about it is in place.
+/// If nothing has changed for this long, the user is told.
 const QUIET: Duration = Duration::from_secs(30);
 
 /// How following an Incident ended.
@@ -28,19 +28,19 @@ const QUIET: Duration = Duration::from_secs(30);
 pub enum End {
     /// It is closed.
     Resolved,
-    /// It is gone.
+    /// It was deleted.
     Gone,
     /// The user has pressed Ctrl-C.
     Interrupted,
 }
 
-/// The states of one Incident, one after another.
+/// The states of one Incident, in order.
 pub struct Following {
     states: Pin<Box<dyn Stream<Item = watcher::Result<Option<Incident>>> + Send>>,
     uid: Option<String>,
     called: String,
     interrupted: bool,
-    /// Whether a line was said that stands below what was drawn.
+    /// Whether a line was printed below what was drawn.
     has_spoken: bool,
 }
 
@@ -57,7 +57,7 @@ impl Following {
         }
     }
 
-    /// The next state; none when the Incident is gone.
+    /// The next state; none when the Incident is deleted.
     pub async fn next(&mut self) -> Result<Option<Incident>, Error> {
         loop {
             match self.states.next().await {
@@ -65,7 +65,7 @@ impl Following {
                     self.interrupted = false;
                     return Ok(Some(incident));
                 }
-                // Another Incident of that name is none of ours.
+                // Another Incident of the same name is not the one that we follow.
                 Some(Ok(Some(_) | None)) | None => return Ok(None),
                 Some(Err(error)) => match refusal(&error) {
                     Some(refusal) => {
@@ -85,7 +85,7 @@ impl Following {
     }
 }
 
-/// Shows how the Incident goes on until it is closed. `quiet` is said once when nothing moves.
+/// Shows the progress of the Incident until it is closed. `quiet` is printed once if nothing changes.
 pub async fn until_closed(
     screen: &Screen,
     connection: &Connection,
@@ -135,7 +135,7 @@ pub fn interruption(error: &watcher::Error) -> String {
     format!("the connection was interrupted ({why}); reconnecting")
 }
 
-/// What will not become better by trying again.
+/// An error that a retry cannot resolve.
 pub fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
     let (watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source)) = error else {
         return None;
@@ -165,7 +165,7 @@ impl Shown<'_> {
     }
 }
 
-/// What is new in an Incident, as lines. All of it when nothing was shown before.
+/// What is new in an Incident, as lines. The whole Incident if nothing was shown before.
 pub fn news(before: Option<&IncidentView>, incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     let mut lines = Vec::new();
     if before.is_none() {
@@ -187,7 +187,7 @@ pub fn news(before: Option<&IncidentView>, incident: &IncidentView, now: Timesta
     lines
 }
 
-/// What people have decided since, and what waits for them.
+/// The decisions of people since then, and what waits for them.
 fn decided(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &IncidentView, now: Timestamp) {
     let response = |view: &IncidentView| (view.response, view.response_by.clone());
     if before.map(response).unwrap_or_default() != response(incident) {
@@ -206,7 +206,7 @@ fn decided(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &Inci
     }
 }
 
-/// The steps and changes that stand otherwise than before.
+/// The steps and changes whose state has changed.
 fn moved(lines: &mut Vec<Line>, before: Option<&IncidentView>, incident: &IncidentView) {
     for step in &incident.steps {
         let mut known = before.into_iter().flat_map(|before| &before.steps);

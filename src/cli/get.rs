@@ -116,7 +116,7 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
     let decoded: Result<Incident, _> = object.clone().try_parse();
     let columns = match decoded {
         Err(error) => {
-            // Around it kube only says that it tried to decode.
+            // The outer error of kube only says that decoding failed.
             let why =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             let why = format!("cannot be read: {why}");

@@ -1,8 +1,8 @@
 //! The client verbs, one file per verb.
 //!
 //! A verb acts as the user of the kubeconfig and has no rules of its own: it evaluates rules, makes plans and
-//! reverts objects with the same code as the operator. What a verb was asked for goes to standard output;
-//! what only helps to understand it, and errors, go to standard error.
+//! reverts objects with the same code as the operator. The result of a verb goes to standard output;
+//! errors and explanations go to standard error.
 
 mod ack;
 mod approve;
@@ -38,7 +38,7 @@ use crate::configuration::Configuration;
 use crate::kubernetes::client::ClusterChoice;
 use crate::settings::{Command, IncidentArgs, Settings};
 
-/// What a verb found.
+/// The result of a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Exit 0.
@@ -47,7 +47,7 @@ pub enum Answer {
     No,
 }
 
-/// Does what a verb other than `controller` asks for, with this configuration.
+/// Runs a verb other than `controller`, with this configuration.
 ///
 /// # Errors
 /// When the work failed.

@@ -16,13 +16,13 @@ use crate::kubernetes::retry;
 use crate::settings::{OpenArgs, Output};
 use crate::view::{IncidentView, moves};
 
-/// A controller that lives looks at a new Incident at once.
+/// A running controller picks up a new Incident at once.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A request whose answer was lost is sent again so often.
+/// How often a request whose answer was lost is sent again.
 const TRIES: u32 = 3;
 
-/// Opens an Incident, and shows it once a controller has looked at it. If the policy has an open one
-/// already, shows that one; then the answer is no.
+/// Opens an Incident, and shows it once a controller has picked it up. If the policy already has an open one,
+/// shows that one; then the answer is no.
 pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
     let what = format!("open an Incident for {}", args.policy);
@@ -118,7 +118,7 @@ async fn create(
     }
 }
 
-/// The Incident once a controller has looked at it.
+/// The Incident once a controller has picked it up.
 async fn taken_up(connection: &Connection, incident: &Incident) -> Result<Option<Incident>, Error> {
     let is_seen = |incident: &Incident| {
         incident.status.as_ref().is_some_and(|status| status.observed_generation.is_some())

@@ -62,7 +62,7 @@ pub async fn run(
     Ok(Answer::Yes)
 }
 
-/// The report in this ConfigMap, if it is one of ours, and of this Incident when that is known.
+/// The report in this ConfigMap, if it is one of ours and belongs to this Incident, as far as that is known.
 async fn written(
     connection: &Connection,
     namespace: &str,
@@ -78,7 +78,7 @@ async fn written(
     Ok(map.filter(is_ours).and_then(|map| map.data).and_then(|mut data| data.remove(report::KEY)))
 }
 
-/// The text of others may hold what steers a terminal.
+/// The text of others may contain characters that control a terminal.
 fn print(screen: &Screen, text: &str) -> Result<(), Error> {
     screen.text(&harmless_lines(text))
 }

@@ -1,7 +1,7 @@
-//! `firebreak pause`, `resume`, `withdraw` and `keep`: what a person wants done.
+//! `firebreak pause`, `resume`, `withdraw` and `keep`: what a person decides.
 //!
-//! The command only says so in the Incident; the controller does it, with or
-//! without this command. So it may be interrupted, and repeated.
+//! The command only writes the decision to the Incident. The controller carries it out, with or
+//! without this command, so the command may be interrupted and repeated.
 
 use kube::ResourceExt;
 use serde_json::json;
@@ -15,8 +15,8 @@ use crate::api::{Incident, Response};
 use crate::settings::IncidentArgs;
 use crate::view::{Tone, moves};
 
-/// Sets the response of an Incident under the user's own name. Waits until the controller has taken it up,
-/// and when it ends the Incident, until it is closed.
+/// Sets the response of an Incident under the user's own name. Waits until the controller has picked it up,
+/// and, when it ends the Incident, until the Incident is closed.
 pub async fn run(
     screen: &Screen,
     connection: &Connection,
@@ -68,7 +68,7 @@ fn already(incident: &Incident, response: Response) -> String {
     }
 }
 
-/// Waits until the controller has taken it up, and says where the Incident stands then.
+/// Waits until the controller has picked it up, and shows the state of the Incident then.
 async fn settled(screen: &Screen, decision: &Decision<'_>, incident: Incident) -> Result<Answer, Error> {
     let incident =
         decision.wait_until(incident, "the status reflects it", |incident| Ok(is_observed(incident))).await?;

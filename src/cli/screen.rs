@@ -1,6 +1,6 @@
-//! Standard output: styled lines for people, plain ones for a pipe, and data.
+//! Standard output: styled lines for people, plain lines for a pipe, and data.
 //!
-//! Texts of others (names, messages, values) are shown and never obeyed: see [`harmless`].
+//! Texts of others (names, messages, values) are shown and never interpreted: see [`harmless`].
 
 use std::io::{self, IsTerminal, Write};
 
@@ -15,7 +15,7 @@ use super::error::Error;
 use crate::settings::Output;
 use crate::view::Tone;
 
-/// What a piece of text means.
+/// The meaning of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Nothing special.
@@ -26,7 +26,7 @@ pub enum Style {
     Faint,
     /// It is as it should be.
     Good,
-    /// Work is going on.
+    /// Work is in progress.
     Busy,
     /// A person should look at it.
     Bad,
@@ -63,13 +63,13 @@ pub struct Line {
     overflow: Overflow,
 }
 
-/// What becomes of a line that is wider than the window, where lines are drawn again.
+/// What happens to a line that is wider than the window, where lines are redrawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Overflow {
     /// It is cut, with a mark.
     #[default]
     Cut,
-    /// It goes on in the next line.
+    /// It continues in the next line.
     Fold,
 }
 
@@ -101,7 +101,7 @@ impl Line {
         self
     }
 
-    /// The line, which is needed whole: it goes on in the next line where it is too wide.
+    /// The line, which is needed as a whole: it continues in the next line if it is too wide.
     pub fn whole(self) -> Self {
         Self { overflow: Overflow::Fold, ..self }
     }
@@ -118,7 +118,7 @@ impl Line {
         }
         let style = self.parts.first().map_or(Style::Plain, |(style, _)| *style);
         let indent: String = text.chars().take_while(|c| *c == ' ').collect();
-        // A command is split nowhere but between its words, so that it can be copied.
+        // A command is split only between its words, so that it can be copied.
         let options = textwrap::Options::new(width)
             .initial_indent(&indent)
             .subsequent_indent(&indent)
@@ -164,8 +164,8 @@ impl Line {
     }
 }
 
-/// A text of others in one line, without the characters that steer a terminal or turn the order of the text
-/// around: they become spaces.
+/// A text of others in one line, without the characters that control a terminal or reverse the direction of the
+/// text: they become spaces.
 pub fn harmless(text: &str) -> String {
     text.replace(steers, " ")
 }
@@ -189,12 +189,12 @@ pub fn plain(lines: &[Line]) -> String {
 /// Standard output.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
-    /// Whether it is a terminal that can do more than text.
+    /// Whether it is a terminal that supports more than plain text.
     pub is_terminal: bool,
 }
 
 impl Screen {
-    /// Standard output of this process; `plain` says to treat a terminal like a file.
+    /// Standard output of this process; `plain` treats a terminal like a file.
     pub fn new(plain: bool) -> Self {
         Self { is_terminal: !plain && io::stdout().is_terminal() }
     }
@@ -223,11 +223,11 @@ impl Screen {
         Ok(shown.len())
     }
 
-    /// Writes text as it is.
+    /// Writes text unchanged.
     pub fn text(&self, text: &str) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            // A reader that went away (`| head`) has all that it wants.
+            // A reader that closed the pipe (`| head`) has all that it wants.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(Error::Output),
         }
@@ -246,9 +246,9 @@ impl Screen {
     }
 }
 
-/// The lines as they fit into a window, in colour; what does not fit is counted in the last one.
+/// The lines as they fit into a window, in colour; lines that do not fit are counted in the last one.
 fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
-    // The cursor stands below the last line.
+    // The cursor is below the last line.
     let room = height.saturating_sub(1);
     let lines: Vec<Line> = lines.iter().flat_map(|line| line.fold(width)).collect();
     let render = |line: &Line| line.render(true, width);
@@ -260,9 +260,9 @@ fn frame(lines: &[Line], width: usize, height: usize) -> Vec<String> {
     lines[..shown].iter().chain([&more]).map(render).collect()
 }
 
-/// One line on standard error that is no error: what helps to understand the answer.
+/// One line on standard error that is not an error but helps to understand the answer.
 pub fn note(text: &str) {
-    // Nobody to tell it to is no reason to fail.
+    // A missing reader is no reason to fail.
     let _ = writeln!(io::stderr(), "firebreak: {}", harmless(text));
 }
 

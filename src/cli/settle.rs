@@ -1,4 +1,4 @@
-//! `firebreak settle`: a person says what became of an operation whose outcome nobody else knows.
+//! `firebreak settle`: a person records the outcome of an operation that Firebreak cannot find out.
 
 use firebreak_engine::change::{Change, SettlementStatus};
 use firebreak_engine::intent::{Settlement, SettlementOutcome};
@@ -43,7 +43,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SettleArgs) ->
     Ok(Answer::Yes)
 }
 
-/// What is settled.
+/// The operation to settle.
 struct Settle<'a> {
     decision: Decision<'a>,
     change: &'a str,

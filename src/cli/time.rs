@@ -2,19 +2,19 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The time of day, with its date when that is another one than today's.
+/// The time of day, with its date unless it is today's.
 pub fn clock(at: Timestamp, now: Timestamp) -> String {
     let day = |at: Timestamp| at.strftime("%F").to_string();
     let format = if day(at) == day(now) { "%TZ" } else { "%F %TZ" };
     at.strftime(format).to_string()
 }
 
-/// How long ago, as kubectl says it.
+/// How long ago, in the format of kubectl.
 pub fn age(since: Timestamp, now: Timestamp) -> String {
     short(now.duration_since(since))
 }
 
-/// A length of time in at most two units, of which the second is left out when the first is large.
+/// A duration in at most two units, without the second one if the first is large.
 fn short(length: SignedDuration) -> String {
     let seconds = length.as_secs().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

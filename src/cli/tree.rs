@@ -1,4 +1,4 @@
-//! One Incident as a tree: what is so, its steps, their targets, and how it came to be so.
+//! One Incident as a tree: its state, its steps, their targets, and its timeline.
 
 use firebreak_engine::incident::{ApprovalState, StepState, TimelineEntry};
 use firebreak_engine::verdict::Verdict;
@@ -130,7 +130,7 @@ fn rule_line(rule: &RuleView, now: Timestamp) -> Line {
         .add(Style::Faint, format!("  {}", rule.evidence))
 }
 
-/// What people have decided, and who.
+/// The decisions of people, and who made them.
 fn people(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     let mut lines = Vec::new();
     if incident.response != Response::Active || incident.response_by.is_some() {
@@ -143,23 +143,23 @@ fn people(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     lines
 }
 
-/// What a person wants done, and who.
+/// The response that a person wants, and who set it.
 pub fn response(incident: &IncidentView, indent: &str) -> Line {
     let by = incident.response_by.as_ref().map(|by| format!(", set by {by}")).unwrap_or_default();
     Line::of(format!("{indent}response {:?}{by}", incident.response))
 }
 
-/// Where a branch of the tree is.
+/// The position of a branch in the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Others follow.
+    /// Other branches follow.
     Before,
     /// It is the last one.
     Last,
 }
 
 impl Place {
-    /// What stands before the branch, and before what is below it.
+    /// The strokes before the branch, and before the lines below it.
     fn strokes(self) -> (&'static str, &'static str) {
         match self {
             Self::Before => ("├─ ", "│  "),
@@ -187,7 +187,7 @@ fn step_lines(
     if let Some(reason) = &step.reason {
         line = line.and(format!("  {reason}"));
     }
-    // Why the whole Incident needs a person is said of it.
+    // The head already says why the whole Incident needs a person.
     let said = incident.needs.as_ref().map(|need| &need.message);
     if let Some(message) = step.message.as_ref().filter(|message| Some(*message) != said) {
         line = line.add(Style::Faint, format!("  {message}"));
@@ -196,7 +196,7 @@ fn step_lines(
     let changes: Vec<&ChangeView> = incident.changes_of(&step.name).collect();
     let below = if changes.is_empty() { Place::Last } else { Place::Before }.strokes().1;
     lines.extend(approval_lines(step, now).map(|line| Line::of(format!("{trunk}{below}")).join(line)));
-    // What is to be approved is shown whole.
+    // A plan that waits for approval is shown in full.
     let fields = detail.fields || step.state == StepState::AwaitingApproval;
     for (at, change) in changes.iter().enumerate() {
         let place = if at + 1 == changes.len() { Place::Last } else { Place::Before };
@@ -211,7 +211,7 @@ fn step_lines(
     }
 }
 
-/// What is to be approved and how, or what became of it.
+/// How to approve the plan, or the state of its approval.
 fn approval_lines(step: &StepView, now: Timestamp) -> impl Iterator<Item = Line> {
     let given = step.approval.as_ref().map(|given| {
         let style = match given.state {
@@ -244,7 +244,7 @@ fn counts(step: &StepView) -> String {
     said.map(|(what, number)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
 }
 
-/// One change: what it is about, where it stands, and why.
+/// One change: its subject, its state, and why.
 pub fn change_line(change: &ChangeView) -> Line {
     let mut line = Line::of(format!("{}  ", change.object))
         .add(Tone::of_change(change.state).into(), format!("{:?}", change.state));
@@ -272,7 +272,7 @@ pub fn field_line(field: &FieldView) -> Line {
     }
 }
 
-/// A value, or that there is none.
+/// A value, or the words for none.
 pub fn value(value: Option<&str>) -> &str {
     value.unwrap_or("(not set)")
 }

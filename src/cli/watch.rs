@@ -9,14 +9,14 @@ use super::{Answer, Error};
 use crate::api::Incident;
 use crate::settings::IncidentArgs;
 
-/// Shows how an Incident goes on. Yes when it is Resolved in the end.
+/// Shows the progress of an Incident. Yes if it is Resolved in the end.
 pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
     let incident = connection.incident(&namespace, &args.incident).await?;
     follow(screen, connection, incident).await
 }
 
-/// The same for an Incident that is known.
+/// The same for an Incident that was already read.
 pub async fn follow(screen: &Screen, connection: &Connection, incident: Incident) -> Result<Answer, Error> {
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let quiet = "nothing has changed for 30s; still watching, press Ctrl-C to stop";

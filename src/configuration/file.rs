@@ -1,4 +1,4 @@
-//! What the file says.
+//! The content of the file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,9 +17,9 @@ const KIND: &str = "OperatorConfiguration";
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub struct Configuration {
-    /// The profiles that are compiled in, with those of the file added or in their place.
+    /// The built-in profiles, extended or replaced by those of the file.
     pub profiles: Profiles,
-    /// The template of the file, or else the one that is compiled in.
+    /// The template of the file, or else the shipped one.
     pub report: ReportTemplate,
 }
 
@@ -34,18 +34,18 @@ pub enum ConfigurationError {
         /// Why.
         source: io::Error,
     },
-    /// The file is wrong.
+    /// The file is invalid.
     #[error("the configuration {} is refused: {problem}; docs/profiles.md and docs/report.md explain each field", file.display())]
     Invalid {
         /// The file.
         file: PathBuf,
-        /// The line, and what is wrong there.
+        /// The line, and the fault.
         problem: String,
     },
-    /// A built-in profile is wrong.
+    /// A built-in profile is invalid.
     #[error("{0}; this is a bug, please report it")]
     BuiltIn(#[from] ProfileError),
-    /// The built-in template is wrong.
+    /// The shipped template is invalid.
     #[error("the built-in template of reports: {0}; this is a bug, please report it")]
     BuiltInTemplate(#[from] TemplateError),
 }
@@ -70,7 +70,7 @@ struct File {
 }
 
 impl Configuration {
-    /// What holds without a file.
+    /// The configuration without a file.
     ///
     /// # Errors
     /// None in a build that passed its tests.
@@ -78,13 +78,13 @@ impl Configuration {
         Ok(Self { profiles: Profiles::built_in()?, report: ReportTemplate::shipped()? })
     }
 
-    /// What holds with the text of this file.
+    /// The configuration with the text of this file.
     ///
     /// # Errors
-    /// Something in it is wrong.
+    /// It is invalid.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigurationError> {
         let said: File = serde_saphyr::from_str(text).map_err(|error| {
-            // What follows is a picture of the place in the file.
+            // The rest of the message is a picture of the place in the file.
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
             let problem = first.strip_prefix("error: ").unwrap_or(first).to_owned();
@@ -98,7 +98,7 @@ impl Configuration {
     }
 }
 
-/// What the file says now.
+/// The configuration from the present content of the file.
 ///
 /// # Errors
 /// It cannot be read.

@@ -1,4 +1,4 @@
-//! Follows the file while the process runs, and activates what changes in it.
+//! Follows the file while the process runs, and activates its changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use crate::workloads::Profiles;
 /// easily misses, and the kubelet needs a minute for it anyway.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Reads the file again and again.
+/// Reads the file at intervals.
 #[derive(Debug)]
 pub struct Follower {
     file: PathBuf,
     /// The text in force.
     in_force: String,
-    /// What the file said last, or why it could not be read: it is looked at once.
+    /// The last content of the file, or why it could not be read. It is read at once.
     last: Result<String, String>,
 }
 
-/// What a look at the file shows.
+/// The result of reading the file.
 #[derive(Debug)]
 enum News {
     /// The same as before.
     None,
-    /// What is in force already, after something that was refused.
+    /// The configuration in force, after one that was rejected.
     BackInForce,
     /// Another configuration.
     Changed(Configuration),
-    /// Something that is refused; what was in force stays.
+    /// An invalid configuration; the previous one stays in force.
     Refused(ConfigurationError),
 }
 
@@ -43,7 +43,7 @@ impl Follower {
     /// Reads the file for the first time.
     ///
     /// # Errors
-    /// It cannot be read, or something in it is wrong.
+    /// It cannot be read, or it is invalid.
     pub fn start(file: PathBuf) -> Result<(Configuration, Self), ConfigurationError> {
         let in_force = text(&file)?;
         let configuration = Configuration::parse(&file, &in_force)?;
@@ -81,7 +81,7 @@ impl Follower {
         }
     }
 
-    /// A small file, so reading it holds up nobody.
+    /// A small file, so reading it delays nobody.
     fn look(&mut self) -> News {
         let read = text(&self.file);
         let said = read.as_ref().map(String::clone).map_err(ToString::to_string);
@@ -121,7 +121,7 @@ mod tests {
         format!("{EMPTY}profiles: [{{apiVersion: x/v1, kind: {kind}, healthy: 'true', rollout: []}}]\n")
     }
 
-    /// The name of what is new.
+    /// The name of the new configuration.
     fn news(follower: &mut Follower) -> &'static str {
         match follower.look() {
             News::None => "none",

@@ -1,4 +1,4 @@
-//! The configuration in force, for everybody who reads a part of it while the process runs.
+//! The configuration in force, for every part of the process that reads some of it.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ pub type ProfilesInForce = InForce<Profiles>;
 pub type TemplateInForce = InForce<ReportTemplate>;
 
 impl<T> InForce<T> {
-    /// This part, and where to put another one into force.
+    /// This part, and the handle that replaces it.
     pub fn new(part: T) -> (watch::Sender<Arc<T>>, Self) {
         let (sender, receiver) = watch::channel(Arc::new(part));
         (sender, Self(receiver))
     }
 
-    /// What is in force now.
+    /// The present value.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Returns when something else is in force than when this clone was asked last.
+    /// Returns when the value has changed since this clone was last asked.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // Nobody is left who could change it.
@@ -43,7 +43,7 @@ impl<T> Clone for InForce<T> {
     }
 }
 
-/// What never changes.
+/// A value that never changes.
 impl<T> From<Arc<T>> for InForce<T> {
     fn from(part: Arc<T>) -> Self {
         Self(watch::channel(part).1)

@@ -1,8 +1,8 @@
 //! The operator's configuration: a file that is read at start and whenever it changes.
 //!
-//! It has workload profiles, so that Firebreak knows a kind without being built again, and the template of
-//! reports. A file that is wrong is refused as a whole, with the line; what
-//! was in force before stays in force.
+//! It has workload profiles, so that Firebreak supports a kind without a new build, and the template of
+//! reports. An invalid file is rejected as a whole, with the line of the fault; the previous
+//! configuration stays in force.
 
 mod file;
 mod follow;

@@ -1,4 +1,4 @@
-//! Keeps an eye on the brake while nothing is written.
+//! Reads the brake while nothing is written.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use firebreak_engine::facts::Brake;
 
 use super::Context;
 
-/// How often it is read while nothing is to be written.
+/// How often it is read while nothing is written.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Reads it regularly while this process leads, so that one that was forgotten is noticed while nothing is to be
-/// written: by the metric and in the log.
+/// Reads it at intervals while this process leads, so that a forgotten brake is visible even while nothing is
+/// written: in the metric and in the log.
 pub(super) async fn keep_an_eye_on_it(context: &Context) {
     let mut leadership = context.leadership.clone();
     let mut last = Brake::Off;

@@ -1,4 +1,4 @@
-//! Since when this process watches without a gap: of the time before it nobody knows what the clocks of rules missed.
+//! Since when this process has watched without a gap. It is not known what the clocks of rules missed before that.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::kubernetes::lease::{ElectionState, Term};
 /// A longer gap in the lease means that nobody watched, so clocks reset.
 const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
 
-/// The term of leadership that clocks run in.
+/// The term of leadership in which clocks run.
 #[derive(Debug, Default)]
 pub struct Clocks {
     /// The number of the term, and when clocks were first assessed in it.
@@ -17,7 +17,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// A term begins or goes on. True if it begins, so that nothing may be assumed of the clocks so far.
+    /// A term starts or continues. True if it starts, so that nothing may be assumed about the clocks so far.
     pub fn begin(&self, term: &Term) -> bool {
         let mut current = self.term.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = current.0 != term.number;

@@ -1,9 +1,9 @@
-//! Other profiles than before: what was derived from them is derived again.
+//! When the profiles change, everything that depended on them is derived again.
 
 use super::Operator;
 
-/// Whenever the profiles change, makes every policy and its Incidents due, with nothing left of the old ones:
-/// parsed rules, and watches that judge objects by them. Begun steps go on from the Incident's own status.
+/// Whenever the profiles change, makes every policy and its Incidents due, and drops what depended on the old ones:
+/// parsed rules, and watches that judge objects by them. Started steps continue from the Incident's own status.
 pub(super) async fn follow(operator: &Operator) {
     let mut profiles = operator.context.profiles.clone();
     loop {

@@ -1,7 +1,7 @@
-//! The only map from an error to what happens next.
+//! The only place that decides what happens after an error.
 //!
-//! "Not yet" is never an error. What ends up here could not be completed and is
-//! tried again; what a user has to know is in a condition already.
+//! "Not yet" is never an error. An error means that something could not be completed and is
+//! repeated; what a user must know is already in a condition.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub enum Error {
     /// This process no longer leads; the new leader continues.
     #[error("this process is no longer the leader")]
     NotLeading,
-    /// The API server said no, or nothing.
+    /// The API server rejected the request, or did not answer.
     #[error("{}", retry::explain(.0))]
     Api(Box<kube::Error>),
     /// The ServiceAccount cannot be used.
     #[error(transparent)]
     Identity(#[from] ImpersonateError),
-    /// A bug: an object that we made does not encode.
+    /// A bug: an object that we created does not encode.
     #[error("cannot encode: {0}; this is a bug, please report it")]
     Encode(#[from] serde_json::Error),
 }
@@ -38,19 +38,19 @@ impl From<kube::Error> for Error {
 }
 
 impl Error {
-    /// Whether the object is gone, so that there is nothing to try again.
+    /// Whether the object does not exist, so that there is nothing to repeat.
     pub fn is_gone(&self) -> bool {
-        // A 404 that names nothing may mean that the kind is not served just now, which passes.
+        // A 404 that names nothing may mean that the kind is not served right now, which passes.
         matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status)
             if status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())))
     }
 
-    /// Whether the API server has clearly said no, and did nothing.
+    /// Whether the API server has clearly rejected the request, and did nothing.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Api(error) if matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 405 | 422)))
     }
 
-    /// When to try again, after this many failures in a row.
+    /// When to repeat, after this many failures in a row.
     pub fn retry_after(&self, failures: u32) -> Duration {
         match self {
             Self::Conflict => Duration::from_millis(20) * failures.min(10),

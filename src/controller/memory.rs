@@ -17,7 +17,7 @@ use crate::acceptance;
 use crate::api::RemediationPolicy;
 use crate::workloads::Profiles;
 
-/// How long the first readings may take before their absence is worth a word.
+/// How long the first readings may take before their absence is reported.
 const FIRST_READINGS: Duration = Duration::from_secs(10);
 
 /// The parsed rules of a policy, or its faults.
@@ -28,23 +28,23 @@ pub type Parsed = Arc<Result<Arc<Rules>, Vec<String>>>;
 pub struct PolicyMemory {
     /// Whether its clocks were assessed in this term.
     pub assessed: bool,
-    /// How bad it looked when its rules were last assessed.
+    /// How severe it looked when its rules were last assessed.
     pub worst: Worst,
     /// What its ServiceAccount may do.
     pub access: Option<policy::watch::Checked>,
-    /// Whether it was refused something since that was found out.
+    /// Whether a request of it was rejected since that check.
     pub rights_doubted: bool,
-    /// The Incident that a rule asks for was refused.
+    /// The API server rejected the Incident that a rule wants to open.
     pub refused: Option<Refusal>,
     /// The Incident that was created last, which the watch may not have shown yet.
     pub created: Option<IncidentFact>,
-    /// When its signals were first asked for.
+    /// When its signals were first read.
     subscribed: Option<Instant>,
     /// Its rules, by uid and generation.
     rules: Option<(Option<String>, Option<i64>, Parsed)>,
 }
 
-/// How bad a policy's rules say that it is.
+/// The severity of a policy according to its rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Worst {
     /// Nobody has assessed them.
@@ -52,7 +52,7 @@ pub enum Worst {
     NotAssessed,
     /// None is true.
     Quiet,
-    /// The worst of those that are true.
+    /// The worst of the rules that are true.
     True(Severity),
 }
 
@@ -63,7 +63,7 @@ impl From<Option<Severity>> for Worst {
 }
 
 impl PolicyMemory {
-    /// Whether its signals were first asked for so lately that their absence means nothing.
+    /// Whether its signals were first read so recently that their absence means nothing.
     pub fn awaits_first_readings(&mut self) -> bool {
         self.subscribed.get_or_insert_with(Instant::now).elapsed() < FIRST_READINGS
     }
@@ -88,7 +88,7 @@ impl Memories {
         edit(lock(&self.incidents).entry(uid.to_owned()).or_default());
     }
 
-    /// An Incident is gone.
+    /// An Incident was deleted.
     pub fn forget_incident(&self, uid: &str) {
         lock(&self.incidents).remove(uid);
     }
@@ -98,17 +98,17 @@ impl Memories {
         lock(&self.policies).get(name).cloned().unwrap_or_default()
     }
 
-    /// Remembers something of a policy, and says what the edit says.
+    /// Remembers something of a policy, and returns the result of the edit.
     pub fn edit_policy<T>(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory) -> T) -> T {
         edit(lock(&self.policies).entry(name.clone()).or_default())
     }
 
-    /// How bad a policy looked when its rules were last assessed.
+    /// The severity of a policy when its rules were last assessed.
     pub fn worst(&self, name: &Name) -> Worst {
         lock(&self.policies).get(name).map(|memory| memory.worst).unwrap_or_default()
     }
 
-    /// A policy is gone.
+    /// A policy was deleted.
     pub fn forget_policy(&self, name: &Name) {
         lock(&self.policies).remove(name);
     }
@@ -130,12 +130,12 @@ impl Memories {
         })
     }
 
-    /// Parses the rules of all policies again when they are asked for.
+    /// Parses the rules of all policies again when they are next needed.
     pub fn forget_rules(&self) {
         lock(&self.policies).values_mut().for_each(|memory| memory.rules = None);
     }
 
-    /// Of the time before this term nobody knows what the clocks missed, so they are assessed again.
+    /// It is not known what the clocks missed before this term, so they are assessed again.
     pub fn forget_clocks(&self) {
         lock(&self.incidents).clear();
         lock(&self.policies).values_mut().for_each(|memory| memory.assessed = false);
@@ -146,7 +146,7 @@ impl Memories {
         lock(&self.failures).remove(key);
     }
 
-    /// A pass was not completed. How often in a row.
+    /// A pass was not completed. Returns how often in a row.
     pub fn failed(&self, key: &Key) -> u32 {
         let mut failures = lock(&self.failures);
         let count = failures.entry(key.clone()).or_default();

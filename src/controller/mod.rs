@@ -2,8 +2,8 @@
 //! respond.
 //!
 //! # Flow
-//! Watches of our own two kinds fill the shelves and the queue; readings that
-//! change make their policy due. Workers take the most urgent key and run its
+//! Watches of our own two kinds fill the shelves and the queue; when readings
+//! change, their policy becomes due. Workers take the most urgent key and run its
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
 pub mod brake;
@@ -48,37 +48,37 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
 use crate::workloads::Profiles;
 
-/// Passes that run at once.
+/// The number of passes that run at once.
 const WORKERS: usize = 8;
 
-/// What the control loops are given. Everything in it is cheap to clone.
+/// The input of the control loops. Everything in it is cheap to clone.
 #[derive(Clone)]
 pub struct Context {
     /// Acts as the operator itself.
     pub client: Client,
-    /// Makes clients that act as a ServiceAccount.
+    /// Creates clients that act as a ServiceAccount.
     pub impersonation: Impersonation,
     /// Resolves kinds.
     pub discovery: Discovery,
-    /// Where kinds keep their fields.
+    /// The profiles of the kinds.
     pub profiles: ProfilesInForce,
     /// The template of reports.
     pub report: TemplateInForce,
-    /// Where to put Events.
+    /// The queue for Events.
     pub events: Events,
-    /// To be asked right before every write.
+    /// To be checked right before every write.
     pub leadership: Leadership,
     /// Where to announce caches, and that they are filled.
     pub health: Health,
-    /// The numbers.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The name of this process.
     pub identity: String,
     /// The operator's own namespace.
     pub namespace: String,
-    /// Where to watch policies and incidents; empty means everywhere.
+    /// The namespaces in which it watches policies and incidents; empty means all.
     pub watch_namespaces: Vec<String>,
-    /// Cancelled when no new work may be started.
+    /// Cancelled when no new work may start.
     pub stop: CancellationToken,
     /// Runs writes that must finish before the Lease is released.
     pub tasks: TaskTracker,
@@ -91,13 +91,13 @@ impl Context {
     }
 }
 
-/// Everything that the passes share.
+/// What all passes share.
 pub struct Operator {
-    /// What the loops were given.
+    /// The input of the loops.
     pub context: Context,
     /// The watches of signals.
     pub hub: Hub,
-    /// What is due.
+    /// The work that is due.
     pub queue: Queue,
     /// Policies as last seen.
     pub policies: Shelf<RemediationPolicy>,
@@ -111,7 +111,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Where kinds keep their fields, as the configuration says now.
+    /// The profiles of the kinds, according to the present configuration.
     pub fn profiles(&self) -> Arc<Profiles> {
         self.context.profiles.now()
     }
@@ -121,12 +121,12 @@ impl Operator {
         self.memories.rules(policy, &self.profiles())
     }
 
-    /// Whether too long nobody watched before this process did.
+    /// Whether nobody watched for too long before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
         self.clocks.are_broken(&self.context.leadership.state(), now)
     }
 
-    /// Takes in a policy that we wrote: it may be newer than what the watch has shown so far.
+    /// Stores a policy that we wrote: it may be newer than what the watch has shown so far.
     pub fn note_policy(&self, policy: &RemediationPolicy) {
         let name = Name::new(policy.namespace().unwrap_or_default(), policy.name_any());
         if let Some(before) = self.policies.note(&name, policy.clone()) {
@@ -134,7 +134,7 @@ impl Operator {
         }
     }
 
-    /// Takes in an Incident that we wrote: it may be newer than what the watch has shown so far.
+    /// Stores an Incident that we wrote: it may be newer than what the watch has shown so far.
     pub fn note_incident(&self, incident: &Incident) {
         let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
         if let Some(before) = self.incidents.note(&name, incident.clone()) {
@@ -172,7 +172,7 @@ pub async fn run(context: Context) {
     }
 }
 
-/// One worker: the most urgent key, again and again, while this process leads.
+/// One worker: runs the pass of the most urgent key, in a loop, while this process leads.
 async fn work(operator: Arc<Operator>) {
     let mut leadership = operator.context.leadership.clone();
     loop {
@@ -186,7 +186,7 @@ async fn work(operator: Arc<Operator>) {
             operator.queue.done(&key);
             continue;
         }
-        // On its own task and tracked: at shutdown a pass that has begun is finished.
+        // In its own, tracked task: at shutdown a pass that has started is finished.
         let pass = operator.context.tasks.spawn(run_pass(Arc::clone(&operator), key.clone()));
         if pass.await.is_err() {
             tracing::error!(?key, "a reconcile ended unexpectedly");

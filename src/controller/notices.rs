@@ -1,5 +1,5 @@
-//! Events and numbers about what happened, on the Incident and on each touched
-//! object. Best effort: nothing here holds anything up.
+//! Events and metrics about what happened, on the Incident and on each changed
+//! object. Best effort: nothing waits for them.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
     }
 }
 
-/// What the state shows and the timeline does not: how steps ended, that a person is needed, what was
+/// What the state shows and the timeline does not: how steps ended, that a person must act, which changes were
 /// abandoned.
 pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
     let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
@@ -164,7 +164,7 @@ fn reference(target: &TargetId) -> ObjectReference {
     }
 }
 
-/// What was done to targets.
+/// The writes to targets.
 pub fn effects(
     operator: &Operator,
     decision: &Decision,
@@ -188,7 +188,7 @@ pub fn effects(
             ),
             Act::Amend | Act::Fence | Act::HandBack | Act::Operate(OperationType::Rehearse) => continue,
         };
-        // People look for it at the object for whose sake it was done.
+        // People look for it at the object on whose behalf it was done.
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);
         let target = change.and_then(Change::on_behalf_of).unwrap_or(&effect.target);
         operator.context.events.publish(Notice {

@@ -1,9 +1,9 @@
 //! Closed Incidents are not kept forever: 30 days, and the newest 50 of each policy.
 //!
 //! # Guarantees
-//! None goes that owes anything, that a policy's claim names, or whose end still counts for the policy's
-//! guardrails. None goes that somebody declares in a manifest: applied again it would be a new one, and respond.
-//! What is deleted is what was read live a moment before: uid and resourceVersion are preconditions. Reports stay.
+//! An Incident is never deleted while it has outstanding changes, a policy's claim names it, or its end still counts
+//! for the policy's guardrails. An Incident from a manifest is never deleted: applied again, it would be a new one and
+//! respond. Each deletion follows a live read: uid and resourceVersion are preconditions. Reports stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,9 +25,9 @@ use crate::kubernetes::retry;
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How many closed Incidents of one policy are kept.
 const KEPT: usize = 50;
-/// How often they are looked at while none closes.
+/// How often closed Incidents are checked while none closes.
 const EVERY: Duration = Duration::from_secs(600);
-/// How soon after one closes: all that close by then are looked at together.
+/// How long after one closes: all that close by then are checked together.
 const AFTER_ONE_CLOSED: Duration = Duration::from_secs(1);
 /// How often while not everything was seen once.
 const AT_THE_START: Duration = Duration::from_secs(1);
@@ -39,14 +39,14 @@ struct Closed {
     /// The policy whose response it was, if it had one.
     policy: Option<String>,
     at: Timestamp,
-    /// Whether anything keeps it: something that is owed, a finalizer, or a claim.
+    /// Whether anything keeps it: an outstanding change, a finalizer, or a claim.
     is_needed: bool,
 }
 
 /// How long the end of a response counts for the guardrails of its policy; none while that is not known.
 type Counts<'a> = &'a dyn Fn(&Name) -> Option<SignedDuration>;
 
-/// Those of the closed Incidents that may go, the oldest first.
+/// The closed Incidents that may be deleted, the oldest first.
 fn may_go(closed: Vec<Closed>, counts: Counts<'_>, now: Timestamp) -> Vec<Name> {
     let mut of_policy: BTreeMap<(String, Option<String>), Vec<Closed>> = BTreeMap::new();
     for one in closed {
@@ -69,7 +69,7 @@ fn may_go(closed: Vec<Closed>, counts: Counts<'_>, now: Timestamp) -> Vec<Name> 
     going.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Deletes what may go: when this process begins to lead, whenever an Incident closes, and every ten minutes.
+/// Deletes old Incidents: when this process starts to lead, whenever an Incident closes, and every ten minutes.
 pub(super) async fn run(operator: &Operator) {
     let mut leadership = operator.context.leadership.clone();
     loop {
@@ -140,16 +140,16 @@ const DECLARED: [&str; 3] = [
     "meta.helm.sh/release-name",
 ];
 
-/// Whether it comes from a manifest that a tool or a person may apply again. The last-seen state does not
-/// tell, so this takes a live read.
+/// Whether it comes from a manifest that a tool or a person may apply again. The cached state does not
+/// say so, so this takes a live read.
 fn is_declared(live: &Incident) -> bool {
     let is_applied = |entry: &ManagedFieldsEntry| entry.operation.as_deref() == Some("Apply");
     live.managed_fields().iter().any(is_applied)
         || DECLARED.iter().any(|name| live.annotations().contains_key(*name))
 }
 
-/// As long as the end of a response counts for `maxIncidents` or `cooldown`, its Incident can tell of it
-/// if the policy is made anew. Nothing is known of a policy that does not decode.
+/// As long as the end of a response counts for `maxIncidents` or `cooldown`, its Incident keeps that fact
+/// in case the policy is created again. Nothing is known about a policy that does not decode.
 fn counts_for(operator: &Operator, policy: &Name) -> Option<SignedDuration> {
     let spec = match operator.policies.get(policy) {
         Some(Seen::Object(policy)) => policy.spec.policy.clone(),
@@ -165,7 +165,7 @@ enum Deletion {
     StillNeeded,
 }
 
-/// Deletes what is there under this name, if a live read says that nothing needs it.
+/// Deletes the Incident with this name, if a live read shows that nothing needs it.
 async fn delete(operator: &Operator, name: &Name) -> Result<Deletion, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
     let Some(live) = retry::find(&name.name, || api.get(&name.name)).await? else {
@@ -180,7 +180,7 @@ async fn delete(operator: &Operator, name: &Name) -> Result<Deletion, Error> {
     Ok(Deletion::Done)
 }
 
-/// Tells that an Incident is closed, so that an older one may go.
+/// Reports that an Incident is closed, so that an older one may be deleted.
 pub(super) fn consider(operator: &Operator, incident: &Incident) {
     if !is_needed(incident) {
         operator.an_incident_closed.notify_one();
@@ -206,7 +206,7 @@ mod tests {
         Closed { name: Name::new("ns", name), policy, at: at(-ago), is_needed: false }
     }
 
-    /// Those that go if the end of a response counts for an hour.
+    /// The Incidents that are deleted if the end of a response counts for an hour.
     fn going(closed: Vec<Closed>) -> Vec<String> {
         going_if(closed, Some(SignedDuration::from_hours(1)))
     }
@@ -215,7 +215,7 @@ mod tests {
         may_go(closed, &|_| counts, at(0)).into_iter().map(|name| name.name).collect()
     }
 
-    /// This many of one policy, the oldest first, all older than an hour.
+    /// This many Incidents of one policy, the oldest first, all older than an hour.
     fn many(count: i64) -> Vec<Closed> {
         (0..count).map(|n| closed(&format!("i-{n:02}"), Some("p"), 2 * HOUR + count - n)).collect()
     }

@@ -1,9 +1,9 @@
 //! Policies and Incidents as the watches last showed them.
 //!
-//! Only a hint what to look at: whatever is written is guarded by the version
-//! that was read, and a decision that matters reads live. What is derived from
-//! all objects of a kind follows object by object, so that no event costs more
-//! because there are many of them.
+//! Only a hint where to look: whatever is written is guarded by the version
+//! that was read, and a decision that matters reads live. Data derived from
+//! all objects of a kind is updated object by object, so the cost of an event does
+//! not grow with their number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -18,18 +18,18 @@ use crate::api::{Incident, RemediationPolicy};
 
 /// An object of ours that is kept between events.
 pub trait Kept: Resource + Clone + Debug {
-    /// What is derived from all objects of the kind.
+    /// The data that is derived from all objects of the kind.
     type Derived: Derived<Self>;
 
-    /// Drops what nobody reads here: closed Incidents stay for weeks.
+    /// Drops the parts that are not needed here: closed Incidents stay for weeks.
     fn slim(&mut self) {
         self.meta_mut().managed_fields = None;
     }
 }
 
-/// What is derived from all objects of a kind, kept up to date with each of them.
+/// Data that is derived from all objects of a kind, and updated with each of them.
 pub trait Derived<K>: Debug {
-    /// The object was this and is that; none where it is not there or does not decode.
+    /// The object changed from one state to the other; none where it does not exist or does not decode.
     fn moved(&mut self, name: &Name, before: Option<&K>, now: Option<&K>);
 }
 
@@ -62,7 +62,7 @@ impl Kept for Incident {
     }
 }
 
-/// Which Incidents each policy has, and how many there are of each sort.
+/// The Incidents of each policy, and how many there are of each sort.
 #[derive(Debug)]
 pub struct OfIncidents {
     /// By namespace and policy; without a policy those that have not chosen one.
@@ -104,9 +104,9 @@ impl Derived<Incident> for OfIncidents {
 pub enum Seen<K> {
     /// The object.
     Object(Arc<K>),
-    /// It does not decode: one object that is wrong, and nothing else suffers.
+    /// It does not decode: one faulty object, which affects no other.
     Undecodable {
-        /// What can be read of it.
+        /// The part of it that can be read.
         metadata: Arc<ObjectMeta>,
         /// Why.
         why: String,
@@ -142,7 +142,7 @@ impl<K: Kept> Seen<K> {
         }
     }
 
-    /// The moment that it is of, as far as one can be compared with another one of the same object.
+    /// The version, as far as it can be compared with another one of the same object.
     pub fn version(&self) -> Option<u64> {
         self.metadata().resource_version.as_ref()?.parse().ok()
     }
@@ -162,7 +162,7 @@ struct Contents<K: Kept> {
 }
 
 impl<K: Kept> Contents<K> {
-    /// Replaces what is there under a name, and returns it.
+    /// Replaces the entry of a name, and returns the previous one.
     fn replace(&mut self, name: &Name, now: Option<Seen<K>>) -> Option<Seen<K>> {
         let before = match now.clone() {
             Some(now) => self.seen.insert(name.clone(), now),
@@ -183,12 +183,12 @@ impl<K: Kept> Shelf<K> {
         }
     }
 
-    /// Everything that there is was seen once.
+    /// Every object that exists was seen once.
     pub fn set_primed(&self) {
         self.primed.store(true, Ordering::Release);
     }
 
-    /// Whether everything that there is was seen once.
+    /// Whether every object that exists was seen once.
     pub fn is_primed(&self) -> bool {
         self.primed.load(Ordering::Acquire)
     }
@@ -223,19 +223,19 @@ impl<K: Kept> Shelf<K> {
         self.contents().seen.keys().cloned().collect()
     }
 
-    /// Takes a new state in, and returns the one before.
+    /// Stores a new state, and returns the previous one.
     pub fn put(&self, name: &Name, seen: Seen<K>) -> Option<Seen<K>> {
         self.contents().replace(name, Some(seen))
     }
 
-    /// The object is gone. What it was.
+    /// The object was deleted. Returns its last state.
     pub fn remove(&self, name: &Name) -> Option<Seen<K>> {
         self.contents().replace(name, None)
     }
 
-    /// Takes in what we wrote, which the watch may not have shown yet, and returns the state before. None if the
-    /// watch has shown something newer already, or that the object is gone: that stays, because nothing would ever
-    /// come to correct the older state.
+    /// Stores an object that we wrote, which the watch may not have shown yet, and returns the previous state. None if
+    /// the watch has already shown something newer, or the deletion of the object: that stays, because nothing would
+    /// ever correct the older state.
     pub fn note(&self, name: &Name, mut object: K) -> Option<Seen<K>> {
         object.slim();
         let noted = Seen::Object(Arc::new(object));
@@ -250,7 +250,7 @@ impl<K: Kept> Shelf<K> {
 }
 
 impl Shelf<Incident> {
-    /// The Incidents whose response is that of this policy, closed ones included.
+    /// The Incidents that belong to this policy, including closed ones.
     pub fn of_policy(&self, policy: &Name) -> Vec<Arc<Incident>> {
         self.of(&policy.namespace, Some(&policy.name))
     }

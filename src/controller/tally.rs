@@ -1,5 +1,5 @@
-//! How many Incidents are open and how many changes are in force, for the metrics. Each Incident that moves is counted
-//! again, and no other.
+//! How many Incidents are open and how many changes are in force, for the metrics. When an Incident changes, it is
+//! counted again, and no other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use firebreak_engine::policy::Severity;
 use crate::api::Incident;
 use crate::telemetry::metrics::Metrics;
 
-/// The counts, and where they are shown.
+/// The counts, and their metrics.
 #[derive(Debug)]
 pub struct Tally {
     metrics: Arc<Metrics>,
@@ -18,16 +18,16 @@ pub struct Tally {
     in_force: i64,
 }
 
-/// Where an open Incident is counted.
+/// The group in which an open Incident is counted.
 type Place = (Option<Severity>, Phase);
 
 impl Tally {
-    /// Of no Incident.
+    /// The counts of no Incident.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, open: BTreeMap::new(), in_force: 0 }
     }
 
-    /// An Incident was this and is that; none where it is not there.
+    /// An Incident changed from one state to the other; none where it does not exist.
     pub fn moved(&mut self, before: Option<&Incident>, now: Option<&Incident>) {
         let places = [before.and_then(place), now.and_then(place)];
         if places[0] != places[1] {
@@ -59,7 +59,7 @@ impl Tally {
     }
 }
 
-/// None once it is closed, and before anything is known of it.
+/// None once it is closed, and before anything is known about it.
 fn place(incident: &Incident) -> Option<Place> {
     let status = incident.status.as_ref().filter(|status| status.state.resolved_at.is_none())?;
     Some((status.state.severity, status.phase.unwrap_or(Phase::Open)))

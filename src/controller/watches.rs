@@ -1,5 +1,5 @@
-//! Watches of our own two kinds, object by object: one that does not decode is
-//! one object that is wrong, never a blind list.
+//! The watches of our own two kinds. An object that does not decode is one faulty
+//! object, and never makes the whole list unreadable.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::queue::Name;
 use super::seen::{Kept, Seen, Shelf};
 use crate::observe::Changes;
 
-/// Seconds that a watch asks for. One that gives nothing for longer is opened
-/// again, because a quiet watch cannot be told from a frozen one.
+/// How long a watch asks to run, in seconds. A watch that is silent for longer is opened
+/// again, because a quiet watch cannot be distinguished from a frozen one.
 const WATCH_FOR: u32 = 60;
 /// Objects of one page of a list: an Incident may have more than a megabyte.
 const PAGE: u32 = 50;
 
-/// Watches until it is dropped. `moved` names policies whose readings changed.
+/// Watches until it is dropped. `moved` names policies whose readings have changed.
 pub async fn run(operator: Arc<Operator>, moved: Changes) {
     let policies = watch(
         &operator,
@@ -43,7 +43,7 @@ pub async fn run(operator: Arc<Operator>, moved: Changes) {
     future::join3(policies, incidents, readings(&operator, moved)).await;
 }
 
-/// Readings that changed make their policy due, and its open Incident.
+/// A policy whose readings have changed is due, and so is its open Incident.
 async fn readings(operator: &Operator, mut moved: Changes) {
     loop {
         let policies = moved.next().await;
@@ -51,7 +51,7 @@ async fn readings(operator: &Operator, mut moved: Changes) {
     }
 }
 
-/// What to do about an object that was this and is that.
+/// What to do about an object that changed from one state to the other.
 type Moved<K> = fn(&Operator, &Name, Option<&Seen<K>>, Option<&Seen<K>>);
 
 async fn watch<K>(
@@ -98,7 +98,7 @@ async fn watch<K>(
                 listed[at].insert(name);
             }
             Ok(watcher::Event::InitDone) => {
-                // What was deleted while nobody watched.
+                // Objects that were deleted while nobody watched.
                 let scope = operator.context.watch_namespaces.get(at);
                 let in_scope = |name: &Name| scope.is_none_or(|namespace| *namespace == name.namespace);
                 let is_gone = |name: &Name| in_scope(name) && !listed[at].contains(name);

@@ -1,8 +1,8 @@
-//! Who the caller of a client is and what they may do, asked of the server before anything is tried.
+//! Who the user of a client is and what they may do, according to the server, before anything is tried.
 //!
-//! The question is a SelfSubjectAccessReview through the client itself: a SubjectAccessReview by the
-//! operator would not know the groups that the ServiceAccount's rights may be bound to. The answer
-//! is for the status; every request is checked by the server again.
+//! It sends a SelfSubjectAccessReview through the client itself: a SubjectAccessReview by the
+//! operator would not know the groups that may have the permissions of the ServiceAccount. The answer
+//! is for the status; the server checks every request again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,7 +17,7 @@ use kube::{Api, Client};
 
 use super::retry;
 
-/// Questions in flight at once.
+/// Requests in flight at once.
 const CONCURRENT: usize = 8;
 
 /// One permission that an account may have.
@@ -29,9 +29,9 @@ pub struct Right {
     pub group: String,
     /// The plural, with a subresource as `deployments/scale`.
     pub resource: String,
-    /// Left out for cluster-scoped kinds, and to ask for all namespaces.
+    /// None for cluster-scoped kinds, and for all namespaces.
     pub namespace: Option<String>,
-    /// Left out to ask for all names.
+    /// None for all names.
     pub name: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Right {
 /// The name under which the API server knows the client's user.
 ///
 /// # Errors
-/// When the server cannot be asked, or refuses the question.
+/// When the server cannot be asked, or rejects the request.
 pub async fn who_am_i(client: &Client) -> Result<String, kube::Error> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let question = SelfSubjectReview::default();
@@ -77,7 +77,7 @@ pub async fn who_am_i(client: &Client) -> Result<String, kube::Error> {
     Ok(user.and_then(|user| user.username).unwrap_or_default())
 }
 
-/// Those of the rights that the client's user lacks, sorted, each once.
+/// The permissions that the client's user lacks, sorted, each once.
 ///
 /// # Errors
 /// When the server cannot be asked; then nothing is known.

@@ -1,12 +1,12 @@
-//! The base client: which cluster, as whom, and with what limits.
+//! The base client: which cluster, as which user, and with which limits.
 //!
-//! A kubeconfig that was named wins; then the Pod's own ServiceAccount; then `~/.kube/config`.
+//! An explicit kubeconfig wins; then the Pod's own ServiceAccount; then `~/.kube/config`.
 //! `kube::Config::infer` is not used: it prefers `~/.kube/config` inside a Pod, and it lets
 //! environment variables meant for debugging replace the server and the user.
 //!
 //! Guarantees: no request is repeated automatically, because a repeated write is a second change (kube's
 //! default repeats POST up to 15 times); every request but a stream ends within [`DEADLINE`], its body
-//! included; every request is counted. Reads that may be repeated go through [`super::retry::read`].
+//! included; every request is counted. Reads that may be repeated use [`super::retry::read`].
 
 use std::io;
 use std::net::IpAddr;
@@ -24,20 +24,20 @@ use super::metered::Metered;
 pub use super::metered::{DEADLINE, DeadlineExceeded};
 use crate::telemetry::metrics::Metrics;
 
-/// Which cluster to speak to.
+/// The cluster to connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterChoice {
-    /// Kubeconfig files that were named, merged in this order; files of a list that do not exist
-    /// are passed over, as kubectl does.
+    /// Explicit kubeconfig files, merged in this order; files of a list that do not exist
+    /// are ignored, as in kubectl.
     pub kubeconfigs: Vec<PathBuf>,
-    /// The context to use in place of the current one.
+    /// The context to use instead of the current one.
     pub context: Option<String>,
 }
 
-/// Why no client could be made. The text says what to do next.
+/// Why no client could be created. The text says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// A kubeconfig was named, and cannot be used.
+    /// The explicit kubeconfig cannot be used.
     #[error("cannot use kubeconfig {path}: {source}; check --kubeconfig, KUBECONFIG and --context")]
     Kubeconfig {
         /// The file, or the list of files.
@@ -53,7 +53,7 @@ pub enum ConnectError {
         "no cluster: not running in a Pod, and there is no usable ~/.kube/config ({0}); set --kubeconfig"
     )]
     Nothing(#[source] Box<KubeconfigError>),
-    /// The configuration was read, and no client can be made of it.
+    /// The configuration was read, but no client can be created from it.
     #[error("cannot create a client for {cluster}: {source}")]
     Client {
         /// The server's URL.
@@ -63,7 +63,7 @@ pub enum ConnectError {
     },
 }
 
-/// Makes the client of the process. Needs a tokio runtime; sends nothing.
+/// Creates the client of the process. Needs a tokio runtime; sends nothing.
 ///
 /// # Errors
 /// When no usable configuration is found.
@@ -85,7 +85,7 @@ async fn configuration(choice: &ClusterChoice) -> Result<Config, ConnectError> {
         });
     }
     if choice.context.is_some() {
-        // A context can only be found in a kubeconfig, so the Pod is not asked.
+        // A context can only be in a kubeconfig, so the Pod is not considered.
         return load(home(), choice).await.map_err(|source| ConnectError::Kubeconfig {
             path: "~/.kube/config".to_owned(),
             source: Box::new(source),
@@ -100,7 +100,7 @@ async fn configuration(choice: &ClusterChoice) -> Result<Config, ConnectError> {
     }
 }
 
-/// The files to read, or `None` when none was named. Of a list, those that exist; a single file
+/// The files to read, or `None` if there is no explicit one. Of a list, those that exist; a single file
 /// that does not exist is kept, so that it is named in the error.
 fn named(kubeconfigs: &[PathBuf]) -> Option<Vec<&Path>> {
     let existing: Vec<&Path> =
@@ -132,11 +132,11 @@ async fn load(
 
 fn harden(mut config: Config) -> Config {
     config.default_retry = false;
-    // One attempt to connect must leave time for the caller's deadline to be of use.
+    // One attempt to connect must leave time within the caller's deadline.
     config.connect_timeout = Some(Duration::from_secs(10));
     let agent = concat!("firebreak/", env!("CARGO_PKG_VERSION"));
     config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
-    // kube takes HTTPS_PROXY for every cluster; kubectl never does for the local machine.
+    // kube uses HTTPS_PROXY for every cluster; kubectl never does for the local machine.
     if is_loopback(config.cluster_url.host()) {
         config.proxy_url = None;
     }

@@ -1,7 +1,7 @@
-//! Which resource serves a kind, whether it lives in namespaces, and what it can do.
+//! Which resource serves a kind, whether the kind is namespaced, and what the resource can do.
 //!
-//! The server is asked for one group version at a time, and the answer is kept for a while. That a kind does
-//! not exist is an answer too: it is typed, and kept only briefly, so that a policy works soon after someone
+//! The server is asked for one group version at a time, and the answer is cached for a while. A missing kind
+//! is an answer too: it is typed, and cached only briefly, so that a policy works soon after someone
 //! installs the CRD that it needs.
 
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::retry;
 
-/// How long a resource that was found is believed to be served.
+/// How long a found resource is cached.
 const FOUND_FOR: Duration = Duration::from_secs(600);
-/// How long a kind that was missing is believed to be missing.
+/// How long a missing kind is cached.
 const ABSENT_FOR: Duration = Duration::from_secs(10);
-/// Group versions that are remembered. Policies name them, so the memory must be bounded; one that is full is
+/// The maximum number of cached group versions. Policies name them, so the cache must be bounded. A full cache is
 /// emptied, which costs one request for each kind that is still used.
 const MAX_REMEMBERED: usize = 256;
 
@@ -29,7 +29,7 @@ const MAX_REMEMBERED: usize = 256;
 pub struct ServedKind {
     /// What kube's dynamic API needs.
     pub resource: ApiResource,
-    /// Whether objects live in a namespace.
+    /// Whether the kind is namespaced.
     pub namespaced: bool,
     /// `get`, `list`, `watch`, `patch`, …
     pub verbs: Vec<String>,
@@ -51,12 +51,12 @@ impl ServedKind {
     }
 }
 
-/// Where a kind has its numbers of replicas, such as `.spec.replicas`.
+/// The paths of the numbers of replicas of a kind, such as `.spec.replicas`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalePaths {
-    /// How many there should be.
+    /// The desired number.
     pub spec: String,
-    /// How many there are.
+    /// The present number.
     pub status: String,
 }
 
@@ -66,9 +66,9 @@ pub enum ResolveError {
     /// The cluster does not serve it: the CRD is not installed, or not in this version.
     #[error("the cluster does not serve {kind} in {api_version}; check that its CRD is installed")]
     NotFound {
-        /// As asked for.
+        /// As requested.
         api_version: String,
-        /// As asked for.
+        /// As requested.
         kind: String,
     },
     /// The text is no `group/version`.
@@ -77,14 +77,14 @@ pub enum ResolveError {
     /// The cluster could not be asked, so nothing is known.
     #[error("cannot discover the kinds of {api_version}: {}", retry::explain(source))]
     Unreachable {
-        /// As asked for.
+        /// As requested.
         api_version: String,
         /// What went wrong.
         source: Box<kube::Error>,
     },
 }
 
-/// Resolves kinds and remembers the answers. Cheap to clone.
+/// Resolves kinds and caches the answers. Cheap to clone.
 #[derive(Clone)]
 pub struct Discovery {
     client: Client,
@@ -99,7 +99,7 @@ struct Remembered {
 }
 
 impl Remembered {
-    /// The answer for a kind, unless it is too old to be given.
+    /// The answer for a kind, unless it is too old.
     fn answer(&self, kind: &str) -> Option<Option<ServedKind>> {
         let found = self.kinds.iter().find(|served| served.resource.kind == kind);
         let believed = if found.is_some() { FOUND_FOR } else { ABSENT_FOR };
@@ -108,7 +108,7 @@ impl Remembered {
 }
 
 impl Discovery {
-    /// Asks over this client. Every authenticated user may.
+    /// Uses this client. Every authenticated user may do this.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, remembered: Arc::default() }
@@ -117,7 +117,7 @@ impl Discovery {
     /// Finds the resource that serves a kind.
     ///
     /// # Errors
-    /// [`ResolveError::NotFound`] when the cluster does not serve it, another one when it cannot be told.
+    /// [`ResolveError::NotFound`] if the cluster does not serve it, another one if that is not known.
     pub async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, ResolveError> {
         let group_version = parse(api_version)?;
         let remembered = self.lock().get(api_version).cloned();
@@ -134,8 +134,8 @@ impl Discovery {
         })
     }
 
-    /// Where a kind has its numbers of replicas, as the scale subresource of its definition says. None for
-    /// a kind that is built in.
+    /// The paths of the numbers of replicas of a kind, from the scale subresource of its definition. None for
+    /// a built-in kind.
     ///
     /// # Errors
     /// The definition cannot be read. The operator needs `get` on `customresourcedefinitions`.

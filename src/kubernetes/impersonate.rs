@@ -2,17 +2,17 @@
 //!
 //! # Flow
 //! [`Impersonation::client`] wraps the base client, so that all identities share its connections,
-//! and proves the wrapped client once: the server must say that its user is the ServiceAccount.
-//! Only then is the client handed out, and kept.
+//! and verifies the wrapped client once: the server must say that its user is the ServiceAccount.
+//! Only then is the client returned and cached.
 //!
 //! # Guarantees
 //! An empty `Impersonate-User` would act as the operator itself; [`ServiceAccountRef`] cannot be
-//! built from an empty or malformed name. A header that is lost or overruled on the way (a proxy, an
-//! `as` in the kubeconfig) is found by the proof. Only `Impersonate-User` is sent: the server adds
-//! the ServiceAccount's groups itself, and no right to impersonate groups is needed.
+//! constructed from an empty or malformed name. A header that is lost or overridden on the way (a proxy, an
+//! `as` in the kubeconfig) is detected by the verification. Only `Impersonate-User` is sent: the server adds
+//! the ServiceAccount's groups itself, and no permission to impersonate groups is needed.
 //!
 //! # Caveats
-//! The proof is made once per client. Rights are checked by the server at every request.
+//! The client is verified once. The server checks permissions at every request.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +35,7 @@ pub struct ServiceAccountRef {
     name: String,
 }
 
-/// Why a ServiceAccount cannot be named like this.
+/// Why a text cannot name a ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadServiceAccount {
     /// Not a DNS label.
@@ -50,7 +50,7 @@ impl ServiceAccountRef {
     /// A ServiceAccount in a namespace.
     ///
     /// # Errors
-    /// When a name is not one that the API server would accept.
+    /// When the API server would not accept a name.
     pub fn new(namespace: &str, name: &str) -> Result<Self, BadServiceAccount> {
         if !is_dns_label(namespace) {
             return Err(BadServiceAccount::Namespace(namespace.to_owned()));
@@ -61,7 +61,7 @@ impl ServiceAccountRef {
         Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
-    /// The namespace that it lives in.
+    /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -106,10 +106,10 @@ fn is_dns_label_of_any_length(text: &str) -> bool {
         && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
-/// Why no client for a ServiceAccount is handed out.
+/// Why there is no client for a ServiceAccount.
 #[derive(Debug, thiserror::Error)]
 pub enum ImpersonateError {
-    /// The operator lacks the right.
+    /// The operator lacks the permission.
     #[error(
         "Firebreak may not impersonate ServiceAccount {account}: the operator's ClusterRole needs verb \
             impersonate on \
@@ -117,7 +117,7 @@ pub enum ImpersonateError {
         name = account.name
     )]
     NotAllowed {
-        /// Who was to be impersonated.
+        /// The account to impersonate.
         account: ServiceAccountRef,
     },
     /// The server identified the client as someone else, so using it would be a confused deputy.
@@ -126,7 +126,7 @@ pub enum ImpersonateError {
         not used"
     )]
     SomebodyElse {
-        /// Who was to be impersonated.
+        /// The account to impersonate.
         account: ServiceAccountRef,
         /// The user name in the server's answer.
         actual: String,
@@ -137,7 +137,7 @@ pub enum ImpersonateError {
         retry::explain(source)
     )]
     Unproven {
-        /// Who was to be impersonated.
+        /// The account to impersonate.
         account: ServiceAccountRef,
         /// What went wrong.
         source: Box<kube::Error>,
@@ -145,12 +145,12 @@ pub enum ImpersonateError {
     /// The name does not fit into a header. [`ServiceAccountRef`] makes this impossible.
     #[error("the name of ServiceAccount {account} is not a valid header value")]
     Header {
-        /// Who was to be impersonated.
+        /// The account to impersonate.
         account: ServiceAccountRef,
     },
 }
 
-/// Hands out proven clients and keeps them. Cheap to clone.
+/// Returns verified clients and caches them. Cheap to clone.
 #[derive(Clone)]
 pub struct Impersonation {
     base: Client,
@@ -164,8 +164,8 @@ impl Impersonation {
         Self { base, proven: Arc::default() }
     }
 
-    /// The client of a ServiceAccount. The first call asks the server who it is; a failure is not
-    /// remembered.
+    /// The client of a ServiceAccount. The first call verifies it with the server; a failure is not
+    /// cached.
     ///
     /// # Errors
     /// When the server does not say that the client is this ServiceAccount.
@@ -184,7 +184,7 @@ impl Impersonation {
         match client {
             Ok(client) => Ok(client.clone()),
             Err(error) => {
-                // Policies name ServiceAccounts, so those that cannot be used must not pile up.
+                // Policies name ServiceAccounts, so unusable ones must not accumulate.
                 let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
                 if proven.get(account).is_some_and(|cell| !cell.initialized()) {
                     proven.remove(account);
@@ -194,7 +194,7 @@ impl Impersonation {
         }
     }
 
-    /// Forgets every ServiceAccount that is no longer used.
+    /// Drops every ServiceAccount that is no longer used.
     pub fn retain(&self, used: impl Fn(&ServiceAccountRef) -> bool) {
         self.proven.lock().unwrap_or_else(PoisonError::into_inner).retain(|account, _| used(account));
     }
@@ -222,8 +222,8 @@ async fn prove(client: &Client, account: &ServiceAccountRef) -> Result<(), Imper
     }
 }
 
-/// A 403 is about the impersonation when it names serviceaccounts; otherwise the ServiceAccount
-/// itself was refused the review.
+/// A 403 is about the impersonation if it names serviceaccounts; otherwise the review itself
+/// was rejected for the ServiceAccount.
 fn refusal(error: kube::Error, account: &ServiceAccountRef) -> ImpersonateError {
     let account = account.clone();
     let impersonation_refused = matches!(&error, kube::Error::Api(status)

@@ -1,8 +1,8 @@
 //! Kinds by the words that people use for them: `deploy`, `Deployment`,
 //! `deployments.apps`, `deployments.v1.apps`.
 //!
-//! One question for the core group and one for all others; nothing is
-//! remembered, because this serves a command that asks once.
+//! One request for the core group and one for all others; nothing is
+//! cached, because this serves a command that asks once.
 
 use kube::Client;
 use kube::core::discovery::ApiResource;
@@ -12,7 +12,7 @@ use super::discovery::ServedKind;
 use super::retry;
 
 /// The kinds that a word can mean, the likeliest first; none if there is no such kind. A word
-/// that names no group may mean a kind of several. In each group the version is the preferred
+/// without a group may mean kinds of several groups. In each group the version is the preferred
 /// one, unless the word names another.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ fn matching<'a>(groups: impl Iterator<Item = &'a APIGroupDiscovery>, word: &str)
                 Some((fit, served(resource, group_name, version_name)?))
             })
         });
-        // Versions come with the preferred one first.
+        // The preferred version comes first.
         found.extend(fitting.min_by_key(|(fit, _)| *fit));
     }
     found.sort_by_key(|(fit, _)| *fit);

@@ -1,7 +1,7 @@
-//! The layer around every request: one deadline, one count.
+//! The layer around every request: one deadline, one metric.
 //!
 //! kube marks each request with its operation (`get`, `patch_status`, `watch`, …) as an extension;
-//! that name tells streams from calls and becomes the `verb` label.
+//! this name distinguishes streams from calls and becomes the `verb` label.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,20 +17,20 @@ use tower::{BoxError, Service};
 
 use crate::telemetry::metrics::Metrics;
 
-/// The time that one request may take, its answer's body included. A stream (watch, log) has to
-/// begin within it, and may then go on.
+/// The time that one request may take, including the body of the response. A stream (watch, log) must
+/// start within it, and may then continue.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read, in bytes: a page of objects that are as large as the API server allows
-/// must cost one reading, not the process.
+/// The maximum size of a response in bytes: a page of objects that are as large as the API server allows
+/// must only fail one read, not the process.
 const LARGEST: usize = 64 << 20;
 
-/// The API server gave no complete answer in time. What it did is not known.
+/// The API server gave no complete answer in time. Its effect is not known.
 #[derive(Debug, thiserror::Error)]
 #[error("the API server did not answer within {} s", DEADLINE.as_secs())]
 pub struct DeadlineExceeded;
 
-/// A service that counts what it passes on, and that gives up in time.
+/// A service that counts the requests that it passes on and has a deadline.
 pub struct Metered<S> {
     inner: S,
     metrics: Arc<Metrics>,
@@ -78,8 +78,8 @@ where
     }
 }
 
-/// Waits for an answer; for anything but a stream the body is part of it. kube reads a call's whole
-/// body into memory in any case, so collecting it here costs nothing more.
+/// Waits for a response; for anything but a stream this includes the body. kube reads the whole body of a call
+/// into memory in any case, so collecting it here costs nothing more.
 async fn receive<B>(
     answer: impl Future<Output = Result<Response<B>, BoxError>>,
     stream: bool,
@@ -115,7 +115,7 @@ fn is_stream(operation: &str) -> bool {
     matches!(operation, "watch" | "watch_metadata" | "log_stream" | "exec" | "attach" | "portforward")
 }
 
-/// The plural of the resource that a path of the API server names, or what the path is for.
+/// The plural of the resource in a path of the API server, or the purpose of the path.
 fn resource(path: &str) -> &str {
     let mut parts = path.trim_start_matches('/').split('/');
     let below_version = match parts.next() {

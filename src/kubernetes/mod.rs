@@ -1,4 +1,4 @@
-//! How the process speaks to a cluster: connections, identities, the lease, events, what kinds exist.
+//! The connection to a cluster: clients, identities, the lease, events, discovery.
 //!
 //! Nothing here knows policies or incidents. Reading for a decision is `observe`, writing to targets
 //! is `actuator`; both use the clients made here.

@@ -1,7 +1,7 @@
-//! Repeating reads, and telling what a failed request means.
+//! Repeats reads, and says what a failed request means.
 //!
-//! Only reads may be repeated blindly. A write that failed without an answer may have been done:
-//! [`leaves_outcome_open`] says so, and its outcome has to be looked up.
+//! Only reads may be repeated blindly. A write that failed without an answer may have taken effect:
+//! [`leaves_outcome_open`] says so, and its outcome must be read.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use backon::{ExponentialBuilder, Retryable};
 use kube::Error;
 use kube::core::Status;
 
-/// The longest wait that a server's Retry-After can ask of a read.
+/// The longest wait that the server's Retry-After can impose on a read.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Performs an idempotent GET or LIST, again up to four times while its failure looks temporary:
-/// 429, 5xx, no answer. All waits together take at most about 10 s, or 20 s when the server asks
+/// Sends an idempotent GET or LIST, and repeats it up to four times while the failure looks temporary:
+/// 429, 5xx, no answer. All waits together take at most about 10 s, or 20 s if the server asks
 /// for more.
 ///
 /// # Errors
@@ -36,10 +36,10 @@ where
         .await
 }
 
-/// [`read`] of one object by its name, which may not be there.
+/// [`read`] of one object by its name, which may not exist.
 ///
 /// # Errors
-/// The last error. Unlike with kube's `get_opt`, a 404 that does not name the object is one.
+/// The last error. Unlike with kube's `get_opt`, a 404 that does not name the object is an error.
 pub async fn find<T, F, Fut>(name: &str, request: F) -> Result<Option<T>, Error>
 where
     F: FnMut() -> Fut,
@@ -52,8 +52,8 @@ where
     }
 }
 
-/// A 404 that names the object says that it is gone. One that does not may only mean that its kind is
-/// not served just now (no CRD, an API server that starts), or that something in between has answered.
+/// A 404 that names the object says that it does not exist. One that does not may only mean that its kind is
+/// not served right now (no CRD, an API server that starts), or that something in between has answered.
 #[must_use]
 pub fn says_gone(status: &Status, name: &str) -> bool {
     status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
@@ -68,7 +68,7 @@ pub fn is_transient(error: &Error) -> bool {
     }
 }
 
-/// Whether a write that failed like this may have been done all the same: no answer, an answer that
+/// Whether a write that failed like this may have taken effect: no answer, an answer that
 /// could not be read, or a 5xx (the API server answers 500 when etcd timed out, and etcd may have
 /// committed).
 #[must_use]
@@ -84,7 +84,7 @@ fn is_unanswered(error: &Error) -> bool {
     matches!(error, Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_))
 }
 
-/// How long the server asks to wait, bounded.
+/// How long the server asks to wait, with a limit.
 #[must_use]
 pub fn asked_to_wait(error: &Error) -> Duration {
     match error {
@@ -96,7 +96,7 @@ pub fn asked_to_wait(error: &Error) -> Duration {
     }
 }
 
-/// What an error says, in one line and once: kube's own text repeats itself and prints debug output,
+/// The message of an error, in one line and once: kube's own text repeats itself and prints debug output,
 /// which has no place in a status.
 #[must_use]
 pub fn explain(error: &Error) -> String {

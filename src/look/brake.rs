@@ -1,9 +1,9 @@
 //! The brake: a ConfigMap with which a person stops every response at once.
 //!
 //! # Guarantees
-//! It is read live, and what cannot be read counts as engaged: only an API server
-//! that says that there is no such ConfigMap, or one that says `engaged: "false"`,
-//! lets a response write.
+//! It is read live, and a brake that cannot be read counts as engaged: a response
+//! may write only if the API server says that there is no such ConfigMap, or if the
+//! ConfigMap says `engaged: "false"`.
 
 use firebreak_engine::facts::Brake;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -24,7 +24,7 @@ pub struct BrakeOf<'a> {
     pub client: &'a Client,
     /// The operator's namespace.
     pub namespace: &'a str,
-    /// What it was when it was last read: 1 if it was engaged.
+    /// The state when it was last read: 1 if it was engaged.
     pub gauge: &'a IntGauge,
 }
 
@@ -49,7 +49,7 @@ impl BrakeOf<'_> {
     }
 }
 
-/// What the ConfigMap says; none: there is none.
+/// The state according to the ConfigMap; none: there is no ConfigMap.
 pub fn state(map: Option<&ConfigMap>, namespace: &str) -> Brake {
     let Some(map) = map else { return Brake::Off };
     match map.data.as_ref().and_then(|data| data.get(KEY)).map(String::as_str) {

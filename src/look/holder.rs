@@ -1,7 +1,7 @@
-//! What became of the Incident that a loan on an object names.
+//! The state of the Incident that a loan on an object names.
 //!
 //! Read live and as the operator: the ServiceAccount of one policy need not see
-//! the Incidents of another. Where it cannot be read it counts as open, because
+//! the Incidents of another. An Incident that cannot be read counts as open, because
 //! a change that is still wanted must not be adopted.
 
 use firebreak_engine::facts::Holder;
@@ -11,17 +11,17 @@ use crate::api::Incident;
 use crate::kubernetes::names::is_name;
 use crate::kubernetes::retry;
 
-/// Who reads Incidents, and where.
+/// The client that reads Incidents, and where.
 #[derive(Clone, Copy)]
 pub struct Holders<'a> {
     /// The operator's own client.
     pub client: &'a Client,
-    /// Where it looks after Incidents; empty means everywhere.
+    /// The namespaces of Incidents that it watches; empty means all.
     pub namespaces: &'a [String],
 }
 
 impl Holders<'_> {
-    /// What became of `namespace/name/uid`.
+    /// The state of `namespace/name/uid`.
     pub async fn holder(&self, incident: &str) -> Holder {
         let mut parts = incident.split('/');
         let (Some(namespace), Some(name), Some(uid), None) =

@@ -1,9 +1,9 @@
-//! The live reads that a decision asks for: look, decide again, until nothing is left to ask.
+//! The live reads that a decision requests: read, decide again, until no request is left.
 //!
-//! The operator's loops and `firebreak plan` decide by the same reads.
+//! The operator's loops and `firebreak plan` decide with the same reads.
 //!
-//! - `targets`: what steps describe, read as the policy's ServiceAccount.
-//! - `own`: what the operator reads under its own name: `brake`, namespace, and each `holder` of a loan.
+//! - `targets`: the objects that steps select, read as the policy's ServiceAccount.
+//! - `own`: what the operator reads with its own permissions: `brake`, namespace, and each `holder` of a loan.
 
 pub mod brake;
 pub mod holder;
@@ -22,22 +22,22 @@ use tokio::time::Instant;
 use self::own::OwnReads;
 pub use self::targets::{Account, Kinds};
 
-/// Live reads that lead to a decision: a read may require another one, but not forever.
+/// The number of live reads for one decision: a read may require another one, but not forever.
 const LOOKS: usize = 6;
 
-/// A decision, and the live reads that went into it.
+/// A decision, and its live reads.
 pub struct Looked {
     /// The decision.
     pub decision: Decision,
-    /// Whether everything that it asked for was read. If not, it does nothing.
+    /// Whether everything that it requested was read. If not, it does nothing.
     pub is_complete: bool,
-    /// When the targets of which steps were last listed for it.
+    /// When the targets of each step were last listed for it.
     pub listed: BTreeMap<String, Instant>,
     /// How long the longest round of live reads took, if there was any.
     pub reads_took: Option<Duration>,
 }
 
-/// Decides, and performs the live reads that the decision asks for as `account`.
+/// Decides, and performs the live reads that the decision requests, as `account`.
 pub async fn decide(
     kinds: Kinds<'_>,
     account: &Account,
@@ -71,7 +71,7 @@ pub async fn decide(
         facts.looked.extend(targets);
         facts.looked.extend(ours);
     }
-    // What is still not known is not acted on; the next pass reads again.
+    // The decision does not act on what is still not known; the next pass reads again.
     let mut decision = engine::decide(facts, rules, Timestamp::now());
     decision.effects.clear();
     decision.next = facts.state.clone();

@@ -1,4 +1,4 @@
-//! Live reads that the operator makes under its own name: other Incidents, the
+//! Live reads with the operator's own permissions: other Incidents, the
 //! brake, and the namespace of the Incident.
 
 use firebreak_engine::facts::{Brake, Looked, NamespaceRead, OwnLook};
@@ -9,12 +9,12 @@ use super::brake::BrakeOf;
 use super::holder::Holders;
 use crate::kubernetes::retry;
 
-/// What the operator can tell about itself and about others.
+/// What the operator reads about itself and about others.
 #[derive(Clone, Copy)]
 pub struct OwnReads<'a> {
     /// Incidents that have a loan on a target.
     pub holders: Holders<'a>,
-    /// The brake; none where nothing is written anyway.
+    /// The brake; none if nothing is written anyway.
     pub brake: Option<BrakeOf<'a>>,
     /// The namespace of the Incident.
     pub namespace: &'a str,

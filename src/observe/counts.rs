@@ -1,4 +1,4 @@
-//! What objects count up to.
+//! Counts over objects.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ impl Counts {
         *self.fields.entry(field).or_default() += amount;
     }
 
-    /// Adds what one object offers of a resource.
+    /// Adds the resources of one object.
     pub(super) fn offer(&mut self, resource: &str, pieces: i64, times: i64) {
         let (sum, objects) = self.offered.get(resource).copied().unwrap_or_default();
         let (sum, objects) = (sum.saturating_add(pieces.saturating_mul(times)), objects + times);

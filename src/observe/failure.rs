@@ -1,4 +1,4 @@
-//! What a failed request means for what is known.
+//! What a failed request means for the state of a watch.
 
 use kube::Error;
 use kube::core::Status;
@@ -6,21 +6,21 @@ use kube::core::Status;
 /// Why a watch could not continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The API server says that there is nothing to see: nothing is known from now on.
+    /// The API server rejects the request: nothing is known from now on.
     Blind {
         /// In one word.
         reason: &'static str,
         /// For people.
         detail: String,
     },
-    /// The version to go on from is too old: list again.
+    /// The version from which to continue is too old: list again.
     Expired,
-    /// No answer that says anything; what was seen last counts until it is too old.
+    /// No conclusive answer. What was seen last counts until it is too old.
     Trouble(String),
 }
 
 impl Failure {
-    /// What an error of a list or of an opening means.
+    /// The meaning of an error of a list, or of opening a watch.
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Api(status) => Self::of_status(status),
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// What an error in the middle of a watch, or in an answer, means.
+    /// The meaning of an error in the middle of a watch, or in an answer.
     pub(super) fn of_status(status: &Status) -> Self {
         let blind = |reason| Self::Blind { reason, detail: say(status) };
         match status.code {

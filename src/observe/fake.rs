@@ -22,13 +22,13 @@ type Lines = StreamBody<BoxStream<'static, Line>>;
 pub(super) enum Answer {
     Normal,
     Code(u16),
-    /// Watches with this code, lists as ever.
+    /// Watches with this code, lists as usual.
     WatchCode(u16),
-    /// Requests whose URL contains the text with this code, others as ever.
+    /// Requests whose URL contains the text with this code, others as usual.
     CodeIn(&'static str, u16),
-    /// As ever, but so much later.
+    /// As usual, but with this delay.
     Slow(Duration),
-    /// Not at all; open watches stay open and say nothing.
+    /// Not at all; open watches stay open and are silent.
     Silence,
 }
 
@@ -96,7 +96,7 @@ impl Fake {
         world.happened(collection, json!({"type": "DELETED", "object": object}));
     }
 
-    /// Forgets the past: who watches from before now has to list again.
+    /// Forgets the past: a watch from before now must list again.
     pub(super) fn compact(&self) {
         let mut world = self.world();
         world.version += 1;

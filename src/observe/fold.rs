@@ -1,8 +1,8 @@
-//! A digest of each object, and what they count up to.
+//! A digest of each object, and the counts over all digests.
 //!
-//! Object → digest by uid → counts. The digest holds what a reading needs and
-//! nothing else, so an event that leaves it as it was (a heartbeat) ends here,
-//! and the objects themselves are never kept: some 40 bytes for each.
+//! Object → digest by uid → counts. A digest holds only what a reading needs,
+//! so an event that does not change it (a heartbeat) has no further effect,
+//! and the objects themselves are never stored: about 40 bytes for each.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::counts::Counts;
 use super::kind::{Kind, Values};
 
-/// A kind of signal with its settings, whichever it is.
+/// Any kind of signal with its settings.
 pub(super) trait Judge: Debug + Send + Sync {
     /// A fold that has seen nothing yet.
     fn fold(&self) -> Box<dyn Fold>;
@@ -23,7 +23,7 @@ pub(super) trait Judge: Debug + Send + Sync {
     fn values(&self, counts: &Counts) -> Values;
 }
 
-/// A kind of signal that looks at the objects with these names, or at all if there are none.
+/// A kind of signal restricted to the objects with these names, or unrestricted if there are none.
 #[derive(Clone, Debug)]
 pub(super) struct Of<K> {
     /// The kind.
@@ -51,24 +51,24 @@ impl<K: Kind> Judge for Of<K> {
 
 /// The digests of one scope, whatever kind of signal they are for.
 pub(super) trait Fold: Debug + Send {
-    /// Takes in an object, given as JSON, as it is now.
+    /// Adds or updates an object, given as JSON.
     fn put(&mut self, object: &str) -> Put;
 
-    /// Takes out an object, given as it was last. An error means that nobody
-    /// knows which one it was.
+    /// Removes an object, given in its last state. An error means that it is not
+    /// known which object it was.
     fn remove(&mut self, object: &str) -> Result<Put, String>;
 
-    /// What the digests count up to.
+    /// The counts over all digests.
     fn counts(&self) -> &Counts;
 
-    /// How many objects cannot be read or judged, and what is wrong with one of them.
+    /// How many objects cannot be read or judged, and the problem of one of them.
     fn in_doubt(&self) -> Option<(usize, &str)>;
 }
 
 #[derive(Debug)]
 struct Digests<K: Kind> {
     of: Of<K>,
-    /// None is an object that is there, but cannot be read: it is counted nowhere.
+    /// None is an object that exists but cannot be read: it is not counted.
     digests: HashMap<u128, Option<K::Digest>>,
     counts: Counts,
     unreadable: usize,
@@ -76,12 +76,12 @@ struct Digests<K: Kind> {
     problem: Option<String>,
 }
 
-/// What became of one object that was put in.
+/// The effect of adding or updating one object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Put {
     /// Whether a reading may have changed.
     pub changed: bool,
-    /// The version to go on from, if it was readable.
+    /// The version from which to continue, if it was readable.
     pub version: Option<String>,
     /// Whether the object could be read.
     pub readable: bool,
@@ -138,7 +138,7 @@ impl<K: Kind> Fold for Digests<K> {
 }
 
 impl<K: Kind> Digests<K> {
-    /// None if the object is not meant.
+    /// None if the signal does not select the object.
     fn digest(&mut self, identity: &Identity<'_>, object: &str) -> Option<Option<K::Digest>> {
         let Of { kind, names } = &mut self.of;
         if !names.is_empty() && !names.contains(&*identity.name) {
@@ -185,7 +185,7 @@ fn version(identity: &Identity<'_>) -> Option<String> {
     (!identity.resource_version.is_empty()).then(|| identity.resource_version.clone().into_owned())
 }
 
-/// A uid in 16 bytes: as the number that it is, or else a hash of it.
+/// A uid in 16 bytes: its number, or else a hash of it.
 fn key(uid: &str) -> u128 {
     let digits: String = uid.chars().filter(|digit| *digit != '-').collect();
     if digits.len() == 32

@@ -1,4 +1,4 @@
-//! Who reads what: policies subscribe signals, signals share watches.
+//! The subscriptions: policies subscribe signals, and signals share watches.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +20,12 @@ use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::configuration::ProfilesInForce;
 use crate::workloads::Profiles;
 
-/// Finds the resource of an apiVersion and kind. Asked at each opening of a watch, so it should remember
-/// answers, absence only briefly.
+/// Finds the resource of an apiVersion and kind. It is called whenever a watch is opened, so it should remember
+/// answers; that a kind is absent, only briefly.
 pub type Resolve =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>;
 
-/// Told of each error: kind of signal, as the API names it, and in one word what happened.
+/// Called for each error with the kind of signal, as the API names it, and the error in one word.
 pub type ErrorCounter = Arc<dyn Fn(&'static str, &'static str) + Send + Sync>;
 
 /// A policy.
@@ -65,7 +65,7 @@ struct State {
     watches: BTreeMap<WatchKey, Shared>,
 }
 
-/// What a policy has subscribed: as long as it is the same, nothing is to be done about it.
+/// The subscription of a policy. As long as it is the same, there is nothing to do.
 struct Subscribed {
     account: String,
     profiles: Arc<Profiles>,
@@ -80,7 +80,7 @@ impl Subscribed {
 
 /// One signal of one policy.
 struct Subscription {
-    /// What it reads; or why it cannot be read at all.
+    /// The watches that it reads, or why it cannot be read at all.
     source: Result<Source, Reading>,
     last: Reading,
 }
@@ -110,8 +110,8 @@ impl Hub {
     }
 
     /// Reads these signals for a policy as the ServiceAccount `account` (any text that names it),
-    /// whose client is given. Replaces what the policy subscribed before; watches that stay the same
-    /// go on. Must be called within a tokio runtime.
+    /// whose client is given. Replaces the previous subscription of the policy; watches that stay the same
+    /// continue. Must be called within a tokio runtime.
     pub fn subscribe(&self, policy: &PolicyKey, account: &str, client: &Client, signals: &[Signal]) {
         let profiles = self.0.profiles.now();
         let mut state = self.state();
@@ -146,7 +146,7 @@ impl Hub {
         state.policies.insert(policy.clone(), subscriptions);
     }
 
-    /// Ends what the policy subscribed, and the watches that nobody else reads.
+    /// Ends the subscription of the policy, and the watches that nobody else reads.
     pub fn unsubscribe(&self, policy: &PolicyKey) {
         let mut state = self.state();
         if state.policies.remove(policy).is_none() {
@@ -160,7 +160,7 @@ impl Hub {
         lock(&self.0.pending.policies).remove(policy);
     }
 
-    /// What a signal says now.
+    /// The present reading of a signal.
     pub fn reading(&self, policy: &PolicyKey, signal: &str) -> Reading {
         let state = self.state();
         match state.policies.get(policy).and_then(|signals| signals.get(signal)) {
@@ -169,13 +169,13 @@ impl Hub {
         }
     }
 
-    /// What the signals of a policy say now.
+    /// The present readings of the signals of a policy.
     pub fn readings(&self, policy: &PolicyKey, rules: &Rules) -> BTreeMap<String, Reading> {
         let reading = |name: &String| self.reading(policy, name);
         rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
     }
 
-    /// Objects of the signal that cannot be read, and so count nowhere, or cannot be judged, for people.
+    /// Objects of the signal that cannot be read, and so are not counted, or cannot be judged, for people.
     pub fn in_doubt(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
         let state = self.state();
         let Source::Watch { watches, .. } = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
@@ -225,7 +225,7 @@ impl Hub {
 }
 
 impl Changes {
-    /// The next policies of which a reading changed, all that there are by then.
+    /// The next policies of which a reading changed: all of them at that time.
     pub async fn next(&mut self) -> BTreeSet<PolicyKey> {
         loop {
             let next = std::mem::take(&mut *lock(&self.0.policies));
@@ -237,7 +237,7 @@ impl Changes {
     }
 }
 
-/// Compares what the readers of a watch were told last with what it says now.
+/// Compares what the readers of a watch were told last with its present state.
 fn changed(hub: &Weak<Inner>, key: &WatchKey) {
     let Some(hub) = hub.upgrade() else { return };
     let mut state = lock(&hub.state);
@@ -265,7 +265,7 @@ fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) 
     for key in keys {
         let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
         let mut sync = lock(&watch.sync);
-        // Not left to the watch alone, which may be late.
+        // Checked here too, because the watch may be late.
         sync.expire(Instant::now());
         match &*sync {
             SyncState::Known { fold, .. } => counts.absorb(fold.counts()),

@@ -1,15 +1,15 @@
-//! What the signals say: watches that fold into readings.
+//! The readings of the signals: watches that are folded into readings.
 //!
 //! # Flow
 //! Policies subscribe their signals at the [`Hub`]. Each signal is read by one watch or, if it names several
-//! namespaces, by one per namespace; policies that ask for the same as the same ServiceAccount share a watch.
+//! namespaces, by one per namespace. Policies that read the same as the same ServiceAccount share a watch.
 //! A watch lists, follows, and keeps a small digest of each object (`fold`), from which a reading is counted.
 //! Subscribers are notified when a reading changes.
 //!
 //! # Guarantees
-//! What was not seen is Unknown, never a number: before the first list, when the API server says no, and when
-//! no watch was answered for two minutes. A scope that cannot be listed whole is Unknown, never narrowed. An
-//! object that cannot be read costs itself only. Heartbeats end in the fold. A watch that fails backs off
+//! What was not seen is Unknown, never a number: before the first list, when the API server rejects the request,
+//! and when no watch was answered for two minutes. A scope that cannot be listed whole is Unknown, never narrowed. An
+//! object that cannot be read affects only itself. Heartbeats end in the fold. A watch that fails backs off
 //! alone and reconnects.
 //!
 //! # Caveats

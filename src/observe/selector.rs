@@ -2,12 +2,12 @@
 
 use firebreak_engine::policy::{LabelOperator, LabelRequirement, LabelSelector};
 
-/// The selector as the query parameter wants it; empty for everything.
+/// The selector as the query parameter; empty for everything.
 ///
 /// # Errors
 /// A text for people if a key or value has characters that no label has. They
-/// could otherwise add requirements of their own (`b,c=d`) and so change which
-/// objects are meant.
+/// could otherwise add requirements (`b,c=d`) and so change which
+/// objects are selected.
 pub fn selector_text(selector: Option<&LabelSelector>) -> Result<String, String> {
     let Some(selector) = selector else { return Ok(String::new()) };
     let mut parts = Vec::new();

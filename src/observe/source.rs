@@ -1,4 +1,4 @@
-//! Where a signal is read: which watches, and what they look at.
+//! Where a signal is read from: its watches, and what they count.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::kinds::{Nodes, Objects, Workloads};
 use super::selector::selector_text;
 use crate::workloads::Profiles;
 
-/// Where a signal is read.
+/// Where a signal is read from.
 pub(super) enum Source {
     /// Objects are watched and counted.
     Watch {
@@ -42,7 +42,7 @@ pub(super) struct WatchKey {
     pub selector: String,
     /// The kind of signal.
     pub signal: &'static str,
-    /// What tells it apart from others of its kind.
+    /// What distinguishes it from others of its kind.
     pub identity: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Source {
     }
 }
 
-/// Who reads a signal, and for which policy.
+/// The reader of a signal, and the policy for which it reads.
 struct Reader<'a> {
     signal: &'static str,
     namespace: &'a str,

@@ -8,8 +8,8 @@
 //!                  Forbidden, … ──────────┴──────────────────────────────┘
 //! ```
 //!
-//! Whatever made it unknown, what was seen before is dropped, and only a new
-//! list makes it known again: a reading is never put together from before and
+//! Whatever made it unknown, everything seen before is dropped, and only a new
+//! list makes it known again: a reading never combines data from before and
 //! after a gap.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::fold::Fold;
 
-/// What was seen counts this long without another answer. Watches ask for half of it, so that one
+/// How long data counts without another answer. Watches ask for half of it, so that one
 /// unanswered opening is no gap.
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(120);
 
@@ -48,8 +48,8 @@ impl SyncState {
         Self::Unknown { reason: "NotSynced", detail: "it has not been read yet".to_owned() }
     }
 
-    /// The opening of the watch was answered, after a list or in continuation. False if it became
-    /// unknown meanwhile, so that only a list helps.
+    /// The opening of the watch was answered, after a list or in continuation. False if it has become
+    /// unknown in the meantime, so that only a list helps.
     pub(super) fn opened(&mut self, listed: Option<Box<dyn Fold>>, now: Instant) -> bool {
         match (self, listed) {
             (this, Some(fold)) => *this = Self::Known { fold, answered_at: now },
@@ -59,7 +59,7 @@ impl SyncState {
         true
     }
 
-    /// The watch could not go on.
+    /// The watch could not continue.
     pub(super) fn failed(&mut self, failure: &Failure) {
         match (self, failure) {
             (this, Failure::Blind { reason, detail }) => {
@@ -72,7 +72,7 @@ impl SyncState {
         }
     }
 
-    /// When what is known becomes too old.
+    /// When the data becomes too old.
     pub(super) fn stale_at(&self) -> Option<Instant> {
         match self {
             Self::Known { answered_at, .. } => Some(*answered_at + STALE_AFTER),
@@ -80,7 +80,7 @@ impl SyncState {
         }
     }
 
-    /// Forgets what is too old; true if it was.
+    /// Drops data that is too old; true if there was any.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let stale = self.stale_at().is_some_and(|at| at <= now);
         if stale {

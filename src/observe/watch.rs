@@ -2,9 +2,9 @@
 //!
 //! # Flow
 //! Resolve the kind, list in pages, open a watch from the list's version; when
-//! it ends open the next one from the last version seen. A watch asks for 60 s
-//! and is given up by our own clock a little later: a quiet one cannot be told
-//! from a frozen one in any other way. An attempt that failed is made again
+//! it ends, open the next one from the last version seen. A watch asks for 60 s
+//! and is closed by our own clock a little later, because a quiet watch cannot be
+//! distinguished from a frozen one in any other way. A failed attempt is repeated
 //! after a jittered pause that doubles up to half a minute.
 //!
 //! # Guarantees
@@ -31,15 +31,15 @@ use super::failure::Failure;
 use super::fold::{Fold, Judge};
 use super::sync_state::SyncState;
 
-/// What a watch asks for.
+/// How long a watch asks to run.
 const WATCH_FOR: Duration = Duration::from_secs(60);
-/// When it is given up, because it should have ended.
+/// When it is closed, because it should have ended.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(65);
 /// How long the opening of a watch may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
 /// How long one page of a list may take.
 const PAGE_WITHIN: Duration = Duration::from_secs(30);
-/// A watch that ends sooner did not go well, whatever it says: the next one has to wait.
+/// A watch that ends sooner did not go well, whatever it says, so the next one must wait.
 const SHORTEST: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(30);
 const PAGE: u32 = 500;
@@ -49,7 +49,7 @@ const PAGE: u32 = 500;
 pub struct Served {
     /// Where it is.
     pub resource: ApiResource,
-    /// Whether its objects live in namespaces.
+    /// Whether its kind is namespaced.
     pub namespaced: bool,
 }
 
@@ -66,7 +66,7 @@ pub enum Unresolved {
 pub(super) struct Scope {
     /// Acts as the ServiceAccount.
     pub client: Client,
-    /// Finds the resource; asked again at each attempt.
+    /// Finds the resource; called again at each attempt.
     pub resolve: Box<dyn Fn() -> BoxFuture<'static, Result<Served, Unresolved>> + Send + Sync>,
     /// None is the whole cluster.
     pub namespace: Option<String>,
@@ -76,11 +76,11 @@ pub(super) struct Scope {
     pub judge: Arc<dyn Judge>,
 }
 
-/// What a watch tells the hub.
+/// What a watch reports to the hub.
 pub(super) struct Signals {
     /// What is known may have changed.
     pub changed: Box<dyn Fn() + Send + Sync>,
-    /// Something went wrong; in one word.
+    /// Something went wrong; the text is one word.
     pub error: Box<dyn Fn(&'static str) + Send + Sync>,
 }
 
@@ -145,12 +145,12 @@ impl Watch {
                 Ok(()) => {}
                 Err(failure) => self.failed(&failure, &mut position),
             }
-            // The pauses have no end.
+            // The backoff never ends.
             sleep(pauses.next().unwrap_or(SHORTEST)).await;
         }
     }
 
-    /// Forgets what is too old even while a request hangs.
+    /// Drops data that is too old even while a request hangs.
     async fn expire_for_ever(&self) {
         loop {
             let stale_at = self.update(|sync| sync.stale_at());
@@ -161,7 +161,7 @@ impl Watch {
                     if self.update(|sync| sync.expire(Instant::now())) {
                         (self.signals.error)("Stale");
                     }
-                    // A reader may have found it stale a moment before; the others are notified here.
+                    // A reader may have found the data stale a moment before; the others are notified here.
                     (self.signals.changed)();
                 }
             }
@@ -182,7 +182,7 @@ impl Watch {
         };
         let give_up_at = Instant::now() + GIVE_UP_AFTER;
         let events = within(OPEN_WITHIN, "the watch", self.open(&url, &version)).await?;
-        // Only now: a list whose watch does not open is dropped, and what is known is still as of before.
+        // Only now: a list whose watch does not open is dropped, and the data from before stays.
         *position = Some(version);
         if !self.update(|sync| sync.opened(listed, Instant::now())) {
             return Err(Failure::Trouble("the reply came too late".to_owned()));
@@ -229,7 +229,7 @@ impl Watch {
             }
             if page.metadata.next.is_empty() {
                 let version = page.metadata.resource_version;
-                // From an empty version the server would begin anywhere.
+                // From an empty version the server would start anywhere.
                 let versionless = || Failure::Trouble("the list has no version".to_owned());
                 return (!version.is_empty()).then_some((fold, version)).ok_or_else(versionless);
             }
@@ -259,7 +259,7 @@ impl Watch {
                 Ok(Some(event)) => self.take(event, position)?,
                 Ok(None) => return Ok(()),
                 Err(kube::Error::SerdeError(error)) => {
-                    // It is not known which object that was about.
+                    // It is not known which object this was about.
                     *position = None;
                     return Err(Failure::Trouble(format!("an event cannot be read: {error}")));
                 }
@@ -316,7 +316,7 @@ impl Watch {
     }
 }
 
-/// An answer that does not come is trouble.
+/// A missing answer is a failure.
 async fn within<T>(
     limit: Duration,
     what: &str,

@@ -19,7 +19,7 @@ pub fn text(raw: &str) -> String {
 
 /// Text as it is, such as a path or a value: a code span.
 pub fn code(raw: &str) -> String {
-    // In a table the pipe is escaped even in code, and there is no way to write
+    // In a table the pipe is escaped even in code, and there is no notation for
     // a backslash before it.
     if raw.is_empty() || raw.contains("\\|") || raw.contains(char::is_control) {
         return text(raw);

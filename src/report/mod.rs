@@ -1,8 +1,8 @@
 //! The report of an Incident: its timeline and changes as Markdown, in the shape
 //! of a runbook's incident report, and the ConfigMap that keeps it.
 //!
-//! Pure: no client and no clock. A template makes it from the [`view`](crate::view); the one that is compiled in
-//! leaves what only people know (impact, root cause, lessons) for them to fill in, and marks it so.
+//! Pure: no client and no clock. A template renders it from the [`view`](crate::view). The shipped template
+//! leaves what only people know (impact, root cause, lessons) for them to fill in, and marks it.
 
 mod escape;
 mod template;
@@ -15,7 +15,7 @@ use crate::view::IncidentView;
 
 pub use template::{ReportTemplate, TemplateError};
 
-/// The key of the ConfigMap under which the report is.
+/// The key of the report in the ConfigMap.
 pub const KEY: &str = "report.md";
 
 /// The largest report, in bytes. A ConfigMap holds at most 1 MiB in all.
@@ -27,11 +27,11 @@ pub const LONGEST: usize = 900_000;
 pub struct Report {
     /// Its text, as Markdown.
     pub text: String,
-    /// Why it was made with the shipped template in place of the one that was given.
+    /// Why it was rendered with the shipped template instead of the configured one.
     pub problem: Option<String>,
 }
 
-/// The report as of now. A template that fails on this Incident does not keep people from their report: they get it
+/// The report as of now. If the configured template fails on this Incident, people still get their report,
 /// in the shipped form.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
-//! The template of the report: the one that is compiled in, or the one of the operator's configuration.
+//! The template of the report: the shipped one, or the one in the operator's configuration.
 //!
 //! # Guarantees
-//! Texts of others are escaped wherever they are printed, whatever the template says: there is no filter that
-//! calls a text safe. A value that does not exist is an error. Work, nesting and size of the result are bounded.
+//! Texts of others are escaped wherever they are printed, whatever the template says: no filter can
+//! mark a text as safe. A value that does not exist is an error. Work, nesting and size of the result are bounded.
 //! A template is tried on an empty and on a full Incident before it is accepted.
 
 use std::io;
@@ -21,15 +21,15 @@ use super::escape::{code, text};
 use crate::api::{Incident, IncidentSpec};
 use crate::view::IncidentView;
 
-/// The template that is compiled in.
+/// The shipped template.
 pub const SHIPPED: &str = include_str!("report.md.j2");
-/// An Incident in which everything is said that can be said.
+/// An Incident in which every optional value is set.
 const SAMPLE: &str = include_str!("sample.yaml");
 
-/// What stands where only a person can know.
+/// The placeholder for what only a person can know.
 const FILL_IN: &str = "_to be filled in by a person_";
 
-/// The name under which the engine has it.
+/// The name of the template in the engine.
 const NAME: &str = "report";
 /// The longest template, in bytes.
 const LONGEST_TEMPLATE: usize = 64 * 1024;
@@ -55,7 +55,7 @@ struct Context<'a> {
 }
 
 impl ReportTemplate {
-    /// The template that is compiled in.
+    /// The shipped template.
     ///
     /// # Errors
     /// None in a build that passed its tests.
@@ -87,7 +87,7 @@ impl ReportTemplate {
         environment.set_recursion_limit(RECURSION);
         environment.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
         environment.set_formatter(markdown);
-        // They would let a text of others through as it is, or escape it for HTML.
+        // They would print a text of others unescaped, or escape it for HTML.
         ["safe", "escape", "e"].into_iter().for_each(|name| environment.remove_filter(name));
         environment.add_filter("code", |raw: String| Value::from_safe_string(code(&raw)));
         environment.add_filter("value", value);
@@ -114,8 +114,8 @@ impl ReportTemplate {
     }
 }
 
-/// Incidents on which a template is tried: one that a person is needed for, the same when it is closed, and one of
-/// which nothing is known.
+/// Incidents on which a template is tried: one that needs a person, the same one closed, and an empty
+/// one.
 fn samples() -> Result<[IncidentView; 3], TemplateError> {
     let held: Incident = serde_saphyr::from_str(SAMPLE).map_err(|error| TemplateError(error.to_string()))?;
     let mut closed = held.clone();
@@ -141,7 +141,7 @@ impl From<minijinja::Error> for TemplateError {
     }
 }
 
-/// What takes at most [`LONGEST`] bytes.
+/// The part that takes at most [`LONGEST`] bytes.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
@@ -158,7 +158,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// Prints a value: escaped, unless a filter of ours or the template itself has made it.
+/// Prints a value: escaped, unless it comes from a filter of ours or from the template itself.
 fn markdown(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
     let written = if value.is_none() {
         Ok(())
@@ -170,7 +170,7 @@ fn markdown(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Resul
     written.map_err(minijinja::Error::from)
 }
 
-/// The value of a field, or that there is none.
+/// The value of a field, or the words for none.
 fn value(value: Option<String>) -> Value {
     Value::from_safe_string(value.map_or_else(|| "_not set_".to_owned(), |value| code(&value)))
 }
@@ -193,13 +193,13 @@ fn since(at: Option<String>, from: Option<String>) -> Result<Option<String>, min
     Ok(Some(Period::seconds(seconds).to_string()))
 }
 
-/// As many whole lines as fit into `room` bytes, and below them how many did not.
+/// As many whole lines as fit into `room` bytes, followed by the number of lines that did not.
 fn fitting(rows: &str, room: usize) -> String {
     if rows.len() <= room {
         return rows.to_owned();
     }
     let mut written = 0;
-    // Once one is left out all that follow are, so that no gap looks like the whole.
+    // After the first line that does not fit all are left out, so that a gap never looks complete.
     let mut lines = rows.split_inclusive('\n').skip_while(|line| {
         let fits = written + line.len() <= room;
         written += if fits { line.len() } else { 0 };
@@ -236,7 +236,7 @@ mod tests {
             match value {
                 serde_json::Value::Null => found.push(at.to_owned()),
                 serde_json::Value::Array(items) if items.is_empty() => found.push(at.to_owned()),
-                // Of several items each shows other parts.
+                // Each of several items shows other parts.
                 serde_json::Value::Array(items) => {
                     let mut none_of: Option<Vec<String>> = None;
                     for item in items {
@@ -348,7 +348,7 @@ mod tests {
             "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(incident.name) }}",
             "{% filter rows(1000) %}{{ incident.name }}{% endfilter %}",
         ] {
-            // A mode of escaping that does not exist is refused, which lets nothing through either.
+            // An escaping mode that does not exist is rejected, so it lets nothing through either.
             let Ok(text) = render(expression, &hostile) else { continue };
             let lowered = text.to_lowercase();
             let bare = lowered.replace("\\<", "").replace("\\|", "").replace("\\[", "");

@@ -1,7 +1,7 @@
-//! What the process was asked to do: the only reader of flags and environment.
+//! The request to the process: the only reader of flags and environment.
 //!
-//! Everything else gets its settings as arguments, so that a test can give it others. Values are
-//! checked here once and carried in types that cannot hold a wrong one where that is cheap.
+//! Every other part gets its settings as arguments, so that a test can pass others. Values are
+//! checked here once and, where that is cheap, carried in types that cannot hold an invalid one.
 
 mod arguments;
 mod verbs;
@@ -30,7 +30,7 @@ pub struct Settings {
     pub cluster: ClusterChoice,
     /// How to log.
     pub logs: LogSettings,
-    /// Neither colour nor redrawing, even on a terminal: `NO_COLOR` is set, or it can do no more than text.
+    /// Neither colour nor redrawing, even on a terminal: `NO_COLOR` is set, or the terminal supports only plain text.
     pub plain: bool,
     /// What to do.
     pub command: Command,
@@ -48,7 +48,7 @@ pub struct LogSettings {
 /// The command line asks for help, or is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Text that was asked for; exit 0.
+    /// The requested text; exit 0.
     Help(String),
     /// What is wrong and what to do next; exit 2.
     Usage(String),
@@ -97,7 +97,7 @@ impl Settings {
     /// Reads the command line and the environment of this process.
     ///
     /// # Errors
-    /// When help is asked for, or when the command line cannot be understood.
+    /// When help is requested, or when the command line is invalid.
     pub fn read() -> Result<Self, Stop> {
         let environment = Environment {
             kubeconfig: std::env::var_os("KUBECONFIG"),
@@ -117,7 +117,7 @@ impl Settings {
             .map_err(|error| stop(&error, &called))?;
         let Everywhere { kubeconfig, context, log_format, log_level } = parsed.everywhere;
         let mut command = parsed.command;
-        // A verb says itself, and in one line, what kube would log besides.
+        // A verb reports in one line itself what kube would also log.
         let (mut usual_level, mut usual_format) =
             ("warn,kube_client=off,kube_runtime=off", Some(LogFormat::Text));
         if let Command::Controller(controller) = &mut command {
@@ -176,7 +176,7 @@ pub fn completion(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// A Pod's name belongs to one process at a time. Without one, a name that nobody else has.
+/// A Pod's name belongs to one process at a time. Without one, a unique name.
 fn identity(pod_name: Option<String>) -> String {
     pod_name
         .filter(|name| !name.is_empty())
@@ -188,7 +188,7 @@ fn program(first: Option<&OsString>) -> &'static str {
     if stem.is_some_and(|stem| stem == "kubectl-firebreak") { "kubectl firebreak" } else { "firebreak" }
 }
 
-/// The program and its verb as they were called, for errors of which clap does not say where they were made.
+/// The program and its verb as they were called, for errors for which clap does not say where they occurred.
 fn called(program: &str, args: &[OsString]) -> String {
     let command = CommandLine::command();
     let verb = args.iter().skip(1).find_map(|arg| command.find_subcommand(arg));
@@ -203,7 +203,7 @@ fn stop(error: &clap::Error, program: &str) -> Stop {
     }
 }
 
-/// Nobody needs to read a text whole again that was refused because it is too long.
+/// A text that was rejected because it is too long is not printed in full.
 fn without_long_value(error: &clap::Error) -> String {
     let text = error.to_string();
     match error.get(ContextKind::InvalidValue) {

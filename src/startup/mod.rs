@@ -1,4 +1,4 @@
-//! From settings to a running operator, and to its orderly end.
+//! From settings to a running operator, and to its graceful shutdown.
 //!
 //! # Flow
 //! Configuration, client, telemetry, lease, events, controller. At SIGTERM or SIGINT, or when a part ends
@@ -31,10 +31,10 @@ use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
-/// More threads than this only cost memory: the work is waiting for the API server.
+/// More threads than this only cost memory, because the work waits for the API server.
 const MAX_THREADS: usize = 4;
 
-/// Does what the settings say, and returns what the process exits with.
+/// Does what the settings say, and returns the exit status of the process.
 #[must_use]
 pub fn run(settings: Settings) -> ExitCode {
     if let Err(error) = logs::start(settings.logs.format, &settings.logs.filter) {
@@ -102,14 +102,14 @@ pub fn run(settings: Settings) -> ExitCode {
     })
 }
 
-/// One line on stderr, whatever the error's text looks like.
+/// One line on stderr, whatever the text of the error.
 fn complain(error: &dyn std::error::Error) {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     eprintln!("firebreak: {}", cli::harmless(&lines.join(" ")));
 }
 
-/// What is in force, and who follows it; a file that is wrong is a usage error.
+/// The configuration in force, and the task that follows its file; an invalid file is a usage error.
 fn configuration(command: &Command) -> Result<(Configuration, Option<Follower>), ConfigurationError> {
     match command.config() {
         None => Ok((Configuration::built_in()?, None)),
@@ -131,7 +131,7 @@ fn runtime(command: &Command) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-/// Why the operator could not start, or ended without being asked to.
+/// Why the operator could not start, or ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -156,7 +156,7 @@ async fn operate(
     configuration: Configuration,
     follower: Option<Follower>,
 ) -> Result<(), Failure> {
-    // First, so that a signal that arrives during the start is not lost.
+    // First, so that a signal during startup is not lost.
     let mut signals = Signals::install().map_err(Failure::Signals)?;
     let metrics = Arc::new(Metrics::new()?);
     let client = client::connect(cluster, Arc::clone(&metrics)).await?;

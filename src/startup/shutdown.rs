@@ -1,4 +1,4 @@
-//! The orderly shutdown: which parts stop in which order, and what is awaited.
+//! The graceful shutdown: which parts stop in which order, and what is awaited.
 
 use std::io;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::Failure;
 
-/// How long work in flight may take to finish. With the release it fits into the 30 s that a Pod
-/// is given by default.
+/// How long work in flight may take to finish. Together with the release it fits into the 30 s that a Pod
+/// has by default.
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// How long the release of the Lease and the last events may take.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ type Task<T> = tokio::task::JoinHandle<T>;
 /// What runs.
 pub(super) struct Parts {
     pub(super) controller: Task<()>,
-    /// What the controller started and has to finish: writes in flight.
+    /// What the controller has started and must finish: writes in flight.
     pub(super) tasks: TaskTracker,
     pub(super) election: Task<()>,
     pub(super) writer: Task<()>,
@@ -67,7 +67,7 @@ impl Parts {
         let tasks = &self.tasks;
         let drained = timeout(DRAIN, async {
             if !controller_ended {
-                // Its own failure was logged where it happened; what counts here is that it ended.
+                // Its own failure was logged where it happened; here it only matters that it ended.
                 let _ = controller.await;
             }
             tasks.close();

@@ -1,8 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 //!
 //! Healthy means that the process answers. Ready means that it has seen the cluster: every cache
-//! that was announced is filled, and it leads or knows who does. Nothing here needs a login, so
-//! nothing here says more than names of caches and of the leader, and numbers.
+//! that was announced is filled, and it leads or knows the leader. Nothing here requires authentication, so
+//! nothing here shows more than names of caches and of the leader, and numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 use crate::kubernetes::lease::{ElectionState, Leadership};
 
-/// What readiness is judged by. Cheap to clone.
+/// The state from which readiness is derived. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Health {
     leadership: Leadership,
@@ -30,7 +30,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Not ready until at least one cache was announced and filled.
+    /// Not ready until at least one cache is announced and filled.
     #[must_use]
     pub fn new(leadership: Leadership) -> Self {
         Self { leadership, caches: Arc::default() }
@@ -41,7 +41,7 @@ impl Health {
         self.caches.lock().unwrap_or_else(PoisonError::into_inner).insert(name, primed);
     }
 
-    /// Whether the process is ready, and the reasons, one a line.
+    /// Whether the process is ready, and the reasons, one per line.
     #[must_use]
     pub fn ready(&self) -> (bool, String) {
         let (mut ready, mut text) = match self.leadership.state() {
@@ -64,9 +64,9 @@ impl Health {
     }
 }
 
-/// Binds the address, logs what was bound, and serves until `stop`.
+/// Binds the address, logs it, and serves until `stop`.
 ///
-/// Returns the bound address, which differs from the one asked for when that had port 0, and the
+/// Returns the bound address, which differs from the requested one if that had port 0, and the
 /// server to be run.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Log lines on stderr, as text for people or as JSON for collectors.
 //!
-//! Stdout stays free for what a client verb prints. Which format and which level are decided in
+//! Stdout is reserved for the results of client verbs. Format and level are decided in
 //! [`crate::settings`]; this module only installs them.
 
 use std::io::IsTerminal;
@@ -26,7 +26,7 @@ pub enum LogsError {
             info,kube=debug"
     )]
     Filter {
-        /// What was asked for.
+        /// The requested filter.
         filter: String,
     },
     /// Something else in this process already logs.
@@ -36,7 +36,7 @@ pub enum LogsError {
 
 /// Installs the process-wide log output.
 ///
-/// `format` left out means text on a terminal and JSON elsewhere. `filter` has the syntax of
+/// Without `format`, it is text on a terminal and JSON elsewhere. `filter` has the syntax of
 /// `RUST_LOG`.
 ///
 /// # Errors

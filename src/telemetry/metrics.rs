@@ -1,7 +1,7 @@
-//! The numbers on `/metrics`.
+//! The metrics on `/metrics`.
 //!
 //! Every label value comes from a closed set, from the policies in the cluster, or (the resource of
-//! an API request) from a list that is cut off: a hostile object must not be able to grow the
+//! an API request) from a list of limited length: a hostile object must not be able to grow the
 //! registry. The names of the `controller_runtime_*` and `leader_election_*` families are those that
 //! dashboards for other operators already read.
 
@@ -14,7 +14,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
-/// Distinct `resource` values of [`Metrics::api_request`]; the rest is counted as `other`.
+/// Distinct `resource` values of [`Metrics::api_request`]; any further one is counted as `other`.
 const MAX_RESOURCES: usize = 100;
 
 /// Every metric of the process.
@@ -23,7 +23,7 @@ pub struct Metrics {
     registry: Registry,
     incidents: IntGaugeVec,
     signal: GaugeVec,
-    /// Which `(signal, field)` each policy shows now, so that they can be taken away again.
+    /// Which `(signal, field)` each policy shows now, so that they can be removed later.
     signals_shown: Mutex<BTreeMap<String, BTreeSet<(String, String)>>>,
     api_requests: IntCounterVec,
     resources_seen: Mutex<BTreeSet<String>>,
@@ -39,11 +39,11 @@ pub struct Metrics {
     pub time_to_mitigate: Histogram,
     /// `firebreak_steps_total{action,outcome}`: verified, failed, held, returned.
     pub steps: IntCounterVec,
-    /// `firebreak_changes_outstanding`: loans that were not returned yet.
+    /// `firebreak_changes_outstanding`: loans that have not ended yet.
     pub changes_outstanding: IntGauge,
     /// `firebreak_brake_engaged`: 1 while no response may write.
     pub brake_engaged: IntGauge,
-    /// `firebreak_incidents_collected_total`: closed Incidents that were deleted because they are kept no longer.
+    /// `firebreak_incidents_collected_total`: closed Incidents that were deleted by retention.
     pub incidents_collected: IntCounter,
     /// `firebreak_signal_errors_total{kind}`.
     pub signal_errors: IntCounterVec,
@@ -71,7 +71,7 @@ impl ReconcileResult {
 }
 
 impl Metrics {
-    /// Makes the registry with all families in it.
+    /// Creates the registry with all families.
     ///
     /// # Errors
     /// Only when two families in this file have the same name.
@@ -178,18 +178,18 @@ impl Metrics {
         self.configuration_valid.set(i64::from(valid));
     }
 
-    /// Shows how many open Incidents have this severity and phase; none are not shown.
+    /// Shows how many open Incidents have this severity and phase; a zero is not shown.
     pub fn incidents(&self, severity: &str, phase: &str, count: usize) {
         let labels = [severity, phase];
         if count == 0 {
-            // It can only be missing already, and then nothing is left to take away.
+            // It can only be missing already, and then there is nothing to remove.
             let _ = self.incidents.remove_label_values(&labels);
         } else {
             self.incidents.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 
-    /// Replaces the values that one policy's signals show; an empty list takes the policy away.
+    /// Replaces the values that one policy's signals show; an empty list removes the policy.
     pub fn signals(&self, policy: &str, values: &[(&str, &str, f64)]) {
         let mut shown = self.signals_shown.lock().unwrap_or_else(PoisonError::into_inner);
         let now: BTreeSet<(String, String)> =
@@ -197,7 +197,7 @@ impl Metrics {
         let before =
             if now.is_empty() { shown.remove(policy) } else { shown.insert(policy.to_owned(), now.clone()) };
         for (signal, field) in before.unwrap_or_default().difference(&now) {
-            // It can only be missing already, and then nothing is left to take away.
+            // It can only be missing already, and then there is nothing to remove.
             let _ = self.signal.remove_label_values(&[policy, signal, field]);
         }
         for (signal, field, value) in values {

@@ -1,4 +1,4 @@
-//! What the process says about itself: logs, numbers, health.
+//! What the process reports about itself: logs, metrics, health.
 //!
 //! Nothing here decides anything, and nothing here writes to the cluster.
 

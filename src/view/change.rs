@@ -19,33 +19,33 @@ pub struct ChangeView {
     pub id: ChangeId,
     /// The step.
     pub step: String,
-    /// The object, as its kind, namespace and name, and of an operation what it does to it.
+    /// The object, as its kind, namespace and name, and for an operation what it does to the object.
     pub object: String,
-    /// What only an operation has.
+    /// The additional data of an operation.
     pub operation: Option<OperationView>,
-    /// The command that undoes it without the operator, while something may have to be put back.
+    /// The command that reverts it without the operator, while something may have to be reverted.
     pub undo: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: ChangeState,
     /// The reason, in one word.
     pub reason: Option<String>,
     /// The reason in plain words.
     pub message: Option<String>,
-    /// What changes.
+    /// Its fields.
     pub fields: Vec<FieldView>,
 }
 
-/// What an operation has and a loan has not.
+/// The additional data of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationView {
-    /// The object that needs it, if that is another than its own.
+    /// The object that needs it, if it is another one than its own.
     pub on_behalf_of: Option<String>,
     /// When it was last sent.
     pub sent_at: Option<Timestamp>,
     /// How many requests were sent.
     pub requests: u8,
-    /// Outcome, or where it stands.
+    /// Its outcome, or its state until then.
     pub ending: String,
 }
 
@@ -59,18 +59,18 @@ pub struct FieldView {
     pub before: Option<String>,
     /// The value of the emergency as JSON, cut if it is long; none: the field does not exist.
     pub after: Option<String>,
-    /// Who owned it before.
+    /// The previous owner.
     pub owner: Option<String>,
-    /// Whose value stands, once that is somebody else's.
+    /// The owner of the current value, if it is someone else's.
     pub ceded_to: Option<String>,
-    /// Outcome, or where it stands.
+    /// Its outcome, or its state until then.
     pub ending: String,
-    /// Why it did not go back to what was before, as far as that is known.
+    /// Why it was not reverted, as far as that is known.
     pub not_put_back: Option<String>,
 }
 
 impl ChangeView {
-    /// What people see of a change of an Incident that is closed or not.
+    /// A change of an Incident as people see it.
     pub(super) fn of(change: &Change, is_closed: bool) -> Self {
         let field = |field| FieldView {
             ending: ending(change, field),
@@ -104,7 +104,7 @@ impl OperationView {
 }
 
 impl FieldView {
-    /// What people see of a field that belongs to no change of an Incident.
+    /// A field that belongs to no change of an Incident, as people see it.
     pub fn of(field: &FieldChange) -> Self {
         Self {
             path: field.path.to_string(),
@@ -130,7 +130,7 @@ fn why(reason: Option<&str>, message: Option<&str>) -> Option<String> {
     }
 }
 
-/// How an operation ended, or where it stands.
+/// The outcome of an operation, or its state until then.
 fn operation_ending(change: &Change) -> String {
     let ending = match change.state {
         ChangeState::Planned => "planned only, not done",
@@ -153,7 +153,7 @@ fn operation_ending(change: &Change) -> String {
     }
 }
 
-/// How a field ended, or where it stands.
+/// The outcome of a field, or its state until then.
 fn ending(change: &Change, field: &FieldChange) -> String {
     let rounds = if change.round > 1 { format!(" (applied {} times)", change.round) } else { String::new() };
     let ending = match change.state {
@@ -178,7 +178,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
     format!("{ending}{rounds}")
 }
 
-/// Why a field did not go back to what was before.
+/// Why a field was not reverted.
 fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option<String> {
     let is_whole = match change.state {
         ChangeState::Ceded => change.fields().iter().all(|field| field.ceded_to.is_none()),
@@ -188,7 +188,7 @@ fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option
         | ChangeState::Applied
         | ChangeState::Verified
         | ChangeState::Reverting => is_closed,
-        // A reverted change may still have something to report: what was given up on the way.
+        // A reverted change may still have something to report: why an attempt to apply it again was given up.
         ChangeState::Reverted => change.message.is_some(),
         ChangeState::Planned | ChangeState::Skipped | ChangeState::Failed | ChangeState::Done => return None,
     };

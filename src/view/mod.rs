@@ -1,10 +1,10 @@
 //! An Incident as people see it, as plain data.
 //!
-//! The command line draws it, the report writes it down, and any other page would show the same. What is said
-//! about an Incident in more than one of these places is derived here and nowhere else.
+//! The command line prints it, the report writes it down, and any other page would show the same. What is shown
+//! of an Incident in more than one of these places is derived here and nowhere else.
 //!
-//! Takes no client and no clock, and knows neither colours nor Markdown: times are moments, and whoever renders
-//! them says how long ago they were. Texts of others stand here as they are; whoever renders them escapes them.
+//! It needs no client and no clock, and knows neither colours nor Markdown: times are moments, and the renderer
+//! says how long ago they were. Texts of others are unchanged here; the renderer escapes them.
 
 mod change;
 pub mod moves;
@@ -25,7 +25,7 @@ pub use self::change::{ChangeView, FieldView, json};
 pub use self::tone::Tone;
 use crate::api::{Incident, Response};
 
-/// An Incident. Its fields are called as in the status, so that a template can be written from that.
+/// An Incident. Its fields have the names of the status, so that a template can be written from that.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentView {
@@ -35,9 +35,9 @@ pub struct IncidentView {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// What a person, or the rule that opened it, says is the matter.
+    /// A description of the emergency, by a person or by the rule that opened it.
     pub summary: Option<String>,
-    /// Whether a controller has looked at it.
+    /// Whether a controller has picked it up.
     pub is_observed: bool,
     /// The phase of an Incident.
     pub phase: Phase,
@@ -51,7 +51,7 @@ pub struct IncidentView {
     pub policy_name: Option<String>,
     /// The policy that has responded.
     pub policy: Option<PolicyView>,
-    /// When the fault became visible or, where that is not known, when the Incident was opened.
+    /// When the fault became visible or, if that is not known, when the Incident was opened.
     pub started_at: Option<Timestamp>,
     /// When the fault became visible.
     pub detected_at: Option<Timestamp>,
@@ -65,11 +65,11 @@ pub struct IncidentView {
     pub mitigated_at: Option<Timestamp>,
     /// When it was closed.
     pub resolved_at: Option<Timestamp>,
-    /// Outcome or ends.
+    /// Why it was closed or is being closed.
     pub closing: Option<Closing>,
-    /// Where it stands, in a sentence without its end.
+    /// Its state as a part of a sentence.
     pub outcome: String,
-    /// What a person wants done.
+    /// The response that a person wants.
     pub response: Response,
     /// Who set it.
     pub response_by: Option<String>,
@@ -79,23 +79,23 @@ pub struct IncidentView {
     pub acknowledged_at: Option<Timestamp>,
     /// What it waits for.
     pub needs: Option<Need>,
-    /// What moves it on, with the command that does.
+    /// What continues or ends it, with the command.
     pub next: String,
     /// The number of changes in force.
     pub changes_in_force: usize,
     /// The rules of severity.
     pub rules: Vec<RuleView>,
-    /// What was read.
+    /// The readings of the signals.
     pub signals: Vec<SignalView>,
     /// The steps, in order.
     pub steps: Vec<StepView>,
-    /// The changes, planned and skipped ones included.
+    /// The changes, including planned and skipped ones.
     pub changes: Vec<ChangeView>,
-    /// What happened.
+    /// The timeline.
     pub timeline: Vec<TimelineEntry>,
     /// Whether the timeline may have lost its oldest entries.
     pub timeline_is_cut: bool,
-    /// Where the report is, once there is one.
+    /// The location of the report, once it is written.
     #[serde(skip)]
     pub report: Option<ReportStatus>,
 }
@@ -120,9 +120,9 @@ pub struct Need {
     pub headline: String,
     /// In one word.
     pub reason: String,
-    /// For what, and the command that moves it on.
+    /// What it waits for, and the command that resolves it.
     pub message: String,
-    /// How it looks.
+    /// Its tone.
     #[serde(skip)]
     pub tone: Tone,
 }
@@ -142,7 +142,7 @@ pub struct RuleView {
     pub reason: String,
     /// Its level.
     pub level: Severity,
-    /// What it says.
+    /// Its present truth.
     pub truth: Verdict,
     /// Since when.
     pub since: Option<Timestamp>,
@@ -170,7 +170,7 @@ pub struct SignalView {
 pub struct StepView {
     /// Its name.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
     /// The reason, in one word.
     pub reason: Option<String>,
@@ -178,17 +178,17 @@ pub struct StepView {
     pub message: Option<String>,
     /// When it began.
     pub started_at: Option<Timestamp>,
-    /// What became of its targets.
+    /// The number of its targets, by outcome.
     pub targets: TargetCounts,
     /// The plan that waits for an approval.
     pub plan_hash: Option<String>,
-    /// The approval that was given.
+    /// The approval.
     pub approval: Option<ApprovalStatus>,
-    /// The command that approves the plan, while it waits for that.
+    /// The command that approves the plan, while it waits for approval.
     pub approve: Option<String>,
 }
 
-/// The most entries that a status keeps.
+/// The maximum number of entries that a status keeps.
 const KEPT: usize = 100;
 
 impl IncidentView {
@@ -241,7 +241,7 @@ impl IncidentView {
         }
     }
 
-    /// The changes of a step, but for the operations on behalf of another of them.
+    /// The changes of a step, without the operations on behalf of another change.
     pub fn changes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a ChangeView> {
         let stands_alone =
             |change: &ChangeView| change.operation.as_ref().is_none_or(|it| it.on_behalf_of.is_none());
@@ -256,12 +256,12 @@ impl IncidentView {
             .filter(move |other| other.step == change.step && owner(other) == Some(&change.object))
     }
 
-    /// Whether nothing can happen any more.
+    /// Whether it is closed, so that nothing more happens.
     pub fn is_closed(&self) -> bool {
         self.resolved_at.is_some()
     }
 
-    /// How the phase looks.
+    /// The tone of the phase.
     pub fn tone(&self) -> Tone {
         Tone::of_phase(self.phase)
     }

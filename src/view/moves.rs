@@ -1,4 +1,4 @@
-//! What moves an Incident on: the commands that a person may want next.
+//! The commands that continue or end an Incident.
 
 use firebreak_engine::incident::{ApprovalState, Held, IncidentState, StepState, StepStatus};
 use firebreak_engine::reason::{MovesOn, Reason};
@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::Tone;
 use crate::api::{Incident, Response};
 
-/// What moves an Incident on, in words that name the command.
+/// What continues or ends an Incident, in words that name the command.
 pub fn next(incident: &Incident) -> String {
     let command = |verb: &str| incident.identity().command(verb);
     let nothing = IncidentState::default();
@@ -36,7 +36,7 @@ pub fn next(incident: &Incident) -> String {
     }
 }
 
-/// Whether a person must act, and why; or why it waits. The message beside it names the commands.
+/// Whether a person must act, and why; otherwise why it waits. The message beside it names the commands.
 pub fn held(held: &Held) -> (Tone, String) {
     match held.reason.moves_on() {
         MovesOn::Itself => (Tone::Busy, format!("waits: {}", held.reason)),
@@ -56,7 +56,7 @@ pub fn waiting(state: &IncidentState) -> impl Iterator<Item = &StepStatus> {
     state.steps.iter().filter(|step| is_waiting(step))
 }
 
-/// Whether a step waits for an approval, and has none that is about to be taken.
+/// Whether a step waits for approval and has none that is about to be used.
 pub fn is_waiting(step: &StepStatus) -> bool {
     let is_given = step.approval.as_ref().is_some_and(|given| given.state == ApprovalState::Valid);
     step.state == StepState::AwaitingApproval && !is_given

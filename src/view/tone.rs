@@ -1,24 +1,24 @@
-//! What the state of something means for the person who looks at it.
+//! Whether a state is good, bad or busy, for the colours.
 
 use firebreak_engine::change::ChangeState;
 use firebreak_engine::incident::StepState;
 use firebreak_engine::phase::Phase;
 
-/// How something looks.
+/// The tone of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// Nothing special.
     Plain,
     /// It is as it should be.
     Good,
-    /// Work is going on.
+    /// Work is in progress.
     Busy,
     /// A person should look at it.
     Bad,
 }
 
 impl Tone {
-    /// How a phase looks.
+    /// The tone of a phase.
     pub fn of_phase(phase: Phase) -> Self {
         match phase {
             Phase::Open => Self::Plain,
@@ -28,7 +28,7 @@ impl Tone {
         }
     }
 
-    /// How the state of a step looks.
+    /// The tone of the state of a step.
     pub fn of_step(state: StepState) -> Self {
         match state {
             StepState::Pending | StepState::Skipped => Self::Plain,
@@ -38,7 +38,7 @@ impl Tone {
         }
     }
 
-    /// How the state of a change looks.
+    /// The tone of the state of a change.
     pub fn of_change(state: ChangeState) -> Self {
         match state {
             ChangeState::Planned | ChangeState::Skipped | ChangeState::Kept => Self::Plain,
@@ -52,7 +52,7 @@ impl Tone {
         }
     }
 
-    /// How an entry of the timeline looks, by its type.
+    /// The tone of an entry of the timeline, by its type.
     pub fn of_event(type_: &str) -> Self {
         match type_ {
             "ChangeFailed" | "VerifyLost" | "LadderUsedUp" | "OwnershipNotHandedBack" | "FenceLeft" => {

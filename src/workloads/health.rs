@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::profile::Profile;
 
-/// Whether the object is healthy, and if nobody knows, why.
+/// Whether the object is healthy; if that is Unknown, why.
 pub fn healthy(profile: &Profile, object: &Value) -> (Verdict, Option<String>) {
     let evaluation = profile.healthy.evaluate(object, None);
     (evaluation.verdict, evaluation.why)

@@ -1,8 +1,8 @@
-//! Where each kind keeps what an emergency changes, and how it shows that it is well.
+//! Where each kind has the fields that an emergency changes, and how it shows that it is healthy.
 //!
 //! A kind is described by data, its [`Profile`]; the code here applies a
 //! profile to one object that was read. Pure: no client, no clock, no writes.
-//! What is done with the fields found is decided in the engine.
+//! What is done with the fields is decided in the engine.
 
 mod health;
 mod ordered;

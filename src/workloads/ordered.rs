@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use super::profile::OrderedPods;
 
-/// How long after its grace period a pod may still be there.
+/// How long after its grace period a pod may still exist.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 
-/// The template that the pods of one object are to have.
+/// The template that the pods of one object should have.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'a> {
     label: &'a str,
     revision: &'a str,
-    /// Pods with a lower number keep the template that they have.
+    /// Pods with a lower number keep their template.
     from: i64,
 }
 
@@ -28,10 +28,10 @@ impl OrderedPods {
         self.when.evaluate(object, None).verdict == Verdict::True
     }
 
-    /// Which labels its pods have.
+    /// The labels of its pods.
     ///
     /// # Errors
-    /// For people: it has none, or not the form of a selector.
+    /// For people: it has none, or they do not have the form of a selector.
     pub fn selector(&self, object: &Value) -> Result<LabelSelector, String> {
         let selector = self.selector.read(object).ok_or_else(|| format!("it has no {}", self.selector))?;
         serde_json::from_value(selector.into_owned()).map_err(|_| {
@@ -43,7 +43,7 @@ impl OrderedPods {
         })
     }
 
-    /// The template of now; none while its controller has not seen the last change.
+    /// The present template; none while its controller has not observed the last change.
     pub fn template<'a>(&'a self, object: &'a Value) -> Option<Template<'a>> {
         let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64)?;
         let is_seen = observed >= object.pointer("/metadata/generation").and_then(Value::as_i64)?;
@@ -57,14 +57,14 @@ impl OrderedPods {
 }
 
 impl Template<'_> {
-    /// The pod, if it does not end, or is not ready and does not have this template.
+    /// The pod, if it does not terminate, or is not ready and does not have this template.
     pub fn stuck(&self, pod: &Value, now: Timestamp) -> Option<StuckPod> {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
         let end = end(pod, now);
         let labels = pod.pointer("/metadata/labels").and_then(Value::as_object);
         let revision = labels.and_then(|labels| labels.get(self.label)).and_then(Value::as_str);
-        // Without the label nobody can tell which template it has.
+        // Without the label, it is not known which template it has.
         let is_old = revision.is_some_and(|revision| revision != self.revision);
         let gets_it = number(name).is_some_and(|number| number >= self.from);
         let is_stuck = matches!(end, End::Overdue(_)) || is_old && gets_it && !is_ready(pod);
@@ -84,7 +84,7 @@ fn is_ready(pod: &Value) -> bool {
     conditions.is_some_and(|conditions| conditions.iter().any(is_true))
 }
 
-/// The time of the deletion is that at which the grace period is over.
+/// The time of the deletion is the end of the grace period.
 fn end(pod: &Value, now: Timestamp) -> End {
     let Some(due) = pod.pointer("/metadata/deletionTimestamp").and_then(Value::as_str) else {
         return End::NotAsked;
@@ -120,7 +120,7 @@ mod tests {
                "status": {"observedGeneration": 2, "updateRevision": "web-new", "currentRevision": "web-old"}})
     }
 
-    /// The pod, `ready` as its condition says it.
+    /// The pod, with this `ready` condition.
     fn pod(name: &str, revision: &str, ready: &str) -> Value {
         json!({"metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {"controller-revision-hash": revision}},
                "spec": {"nodeName": "gpu-1"}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(end("2026-01-01T00:00:45Z", |_| {}), End::UnderWay);
         let (long_ago, node) = ("2026-01-01T00:00:10Z", "node gpu-1 does not report that it has ended");
         assert_eq!(end(long_ago, |_| {}), overdue(node));
-        // It is in the way whatever template it has.
+        // It blocks the others whatever template it has.
         let new = |pod: &mut Value| pod["metadata"]["labels"]["controller-revision-hash"] = json!("web-new");
         assert_eq!(end(long_ago, new), overdue(node));
         let held = |pod: &mut Value| pod["metadata"]["finalizers"] = json!(["example.com/a"]);

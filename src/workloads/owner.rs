@@ -1,6 +1,6 @@
-//! Who else writes an object: its controlling owner.
+//! The controlling owner of an object, which also writes it.
 //!
-//! The controller of an object keeps restoring it from its owner: a change of the child is reverted within
+//! The controller of an object keeps restoring it from its owner: a change of the child is overwritten within
 //! seconds, after it has cost a rollout. So the object is not a target, and the topmost owner must be changed
 //! instead: by the step if its kind has a profile, otherwise by a person.
 
@@ -15,7 +15,7 @@ pub struct Owner {
     pub api_version: String,
     /// Kind.
     pub kind: String,
-    /// Name; it lives in the namespace of what it owns, or in none.
+    /// Name. It is in the namespace of the object that it owns, or in none.
     pub name: String,
     /// The uid that it had when it became the owner.
     pub uid: String,

@@ -1,4 +1,4 @@
-//! One object as the API server sent it, made into the engine's target.
+//! The engine's target, from one object as the API server sent it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::slots::slots;
 /// What the profile of its kind finds in one object.
 ///
 /// `healthy` replaces the profile's own expression. Without `where_` the
-/// object is wanted when it is not healthy. `exempt_namespaces` are those
-/// annotated `firebreak.dev/exempt: "true"`. Objects in a list carry no kind
-/// of their own, then it is the profile's.
+/// object is selected when it is not healthy. `exempt_namespaces` are those
+/// annotated `firebreak.dev/exempt: "true"`. Objects in a list have no kind
+/// field; then it is the profile's.
 ///
 /// # Errors
 /// A text for people if the object has no usable name, uid, version or kind.
-/// That is about this one object; the others of its list are as good as before.
+/// The error is only about this object; the others of its list are unaffected.
 pub fn target(
     profile: Option<&Profile>,
     object: Arc<Value>,
@@ -64,7 +64,7 @@ pub fn target(
     })
 }
 
-/// Nothing is known of the fields of a kind without a profile.
+/// Nothing is known about the fields of a kind without a profile.
 fn unknown(kind: &str) -> Slots {
     let why = format!(
         "Firebreak does not know which field of {kind} has it: there is no profile, and its CRD has no \
@@ -104,7 +104,7 @@ fn identify(profile: Option<&Profile>, object: &Value) -> Result<TargetId, Strin
     })
 }
 
-/// Whether the object is healthy, and if nobody knows, why.
+/// Whether the object is healthy; if that is Unknown, why.
 fn health_of(
     profile: Option<&Profile>,
     object: &Value,

@@ -1,4 +1,4 @@
-//! `firebreak brake`: engages and releases the brake, and says where it stands.
+//! `firebreak brake`: engages and releases the brake, and shows its state.
 
 mod withdraw_all;
 
@@ -17,12 +17,12 @@ use crate::kubernetes::{lease, retry};
 use crate::look::brake::{KEY, NAME, state};
 use crate::settings::{BrakeArgs, BrakeCommand};
 
-/// The brake may be made or deleted between our read and our write.
+/// The brake may be created or deleted between our read and our write.
 const TRIES: u32 = 5;
-/// What to do when it was looked for in the wrong place.
+/// What to do if it was read in the wrong namespace.
 const NAME_IT: &str = "set the namespace of the operator with -n";
 
-/// Sets the brake or asks for it.
+/// Sets or shows the brake.
 pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> Result<Answer, Error> {
     let brake = BrakeMap {
         api: Api::namespaced(connection.client.clone(), &args.namespace),
@@ -71,7 +71,7 @@ impl BrakeMap<'_> {
         }
     }
 
-    /// Says so if no operator seems to read it: a brake that only seems to be on is worse than none.
+    /// Warns if no operator seems to read it: a brake that only seems to be on is worse than none.
     async fn doubt(&self) {
         let api: Api<Lease> = Api::namespaced(self.api.clone().into_client(), self.namespace);
         if let Ok(None) = retry::find(lease::NAME, || api.get(lease::NAME)).await {
@@ -94,7 +94,7 @@ impl BrakeMap<'_> {
         format!("firebreak brake {verb}{place}")
     }
 
-    /// Sets it. None: there is none, which is off.
+    /// Sets it. None: there is no ConfigMap, which means off.
     async fn set(&self, engaged: &str) -> Result<Option<ConfigMap>, Error> {
         let mut tried = 0;
         loop {
@@ -111,7 +111,7 @@ impl BrakeMap<'_> {
                 Ok(map) => return Ok(Some(map)),
                 Err(error) => {
                     tried += 1;
-                    // Made or deleted meanwhile, or the answer was lost; the next read tells.
+                    // Created or deleted in the meantime, or the answer was lost; the next read shows it.
                     let moved =
                         matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
                     if tried >= TRIES || !(moved || retry::is_transient(&error)) {

@@ -32,7 +32,7 @@ struct Open {
     problem: Option<String>,
 }
 
-/// Withdraws all open Incidents. Yes when all of them are closed in time.
+/// Withdraws all open Incidents. Yes if all of them are closed in time.
 pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeOnArgs) -> Result<Answer, Error> {
     let mut all = All { screen, connection, open: BTreeMap::new(), closed: 0, drawn: 0 };
     let done = tokio::time::timeout(args.timeout, all.follow(&args.watch_namespaces)).await;
@@ -52,7 +52,7 @@ struct All<'a> {
 }
 
 impl All<'_> {
-    /// Until none is open any more, or none is left that can still be closed.
+    /// Until none is open any more, or none of the open ones can still be closed.
     async fn follow(&mut self, namespaces: &[String]) -> Result<(), Error> {
         let places: Vec<Option<&str>> = if namespaces.is_empty() {
             vec![None]
@@ -81,7 +81,7 @@ impl All<'_> {
                     }
                     None if !said => {
                         said = true;
-                        // What was drawn stands above that line now.
+                        // The drawn lines are above that line now.
                         self.drawn = 0;
                         note(&follow::interruption(&error));
                     }
@@ -117,13 +117,13 @@ impl All<'_> {
         Ok(())
     }
 
-    /// Why it could not be withdrawn, if so.
+    /// Why it could not be withdrawn; none if it was.
     async fn withdraw(&mut self, (namespace, name): &(String, String)) -> Result<Option<String>, Error> {
         let decision =
             Decision { connection: self.connection, namespace: namespace.clone(), name, verb: "withdraw" };
         match respond::write(&decision, Response::Withdrawn).await {
             Ok(_) => Ok(None),
-            // Closed or deleted in this moment: the next event says so. Anything else stands in its way.
+            // Closed or deleted at this moment: the next event says so. Anything else prevents the withdrawal.
             Err(error) => match self.connection.find_incident(namespace, name).await? {
                 Some(live) if !live.is_closed() => Ok(Some(error.to_string())),
                 Some(_) | None => Ok(None),
@@ -146,7 +146,7 @@ impl All<'_> {
         self.screen.lines(&[Line::of(format!("{}/{}  ", key.0, key.1)).add(Style::Good, how)])
     }
 
-    /// Where nothing is drawn again, a person must still see what is stuck before the time is up.
+    /// Where nothing is redrawn, a person must still see what is stuck before the time is over.
     fn say_stuck(&self, key: &(String, String), incident: &Incident) -> Result<(), Error> {
         let before = self.open.get(key).and_then(|open| stuck(open.incident.as_ref()?));
         match stuck(incident) {
@@ -179,7 +179,7 @@ impl All<'_> {
             .open
             .iter()
             .flat_map(|(key, open)| std::iter::once(line(key, open)).chain(outstanding(open)));
-        // What was drawn was cut to the window; this is all of it.
+        // The drawn lines were cut to the window; this is all of it.
         self.screen.lines(&left.collect::<Vec<_>>())?;
         note(&format!(
             "{} Incident(s) still open after {} s, see above; the operator continues, and the same command \
@@ -236,7 +236,7 @@ fn ending(incident: &Incident) -> &'static str {
     }
 }
 
-/// Why it needs a person, once it is being withdrawn.
+/// Why it needs a person, after it was withdrawn.
 fn stuck(incident: &Incident) -> Option<String> {
     let status = incident.status.as_ref()?;
     let is_going_back = status.state.closing.is_some();

@@ -1,4 +1,4 @@
-//! Files of YAML documents, and what each says that it is.
+//! Files of YAML documents, and the objects in them.
 
 use std::fmt;
 use std::io::Read;
@@ -30,7 +30,7 @@ impl Document {
         self.text("/metadata/name").or(self.text("/metadata/generateName")).unwrap_or("without name")
     }
 
-    /// Its namespace, if it says one.
+    /// Its namespace, if it has one.
     pub fn namespace(&self) -> Option<&str> {
         self.text("/metadata/namespace")
     }
@@ -49,7 +49,7 @@ impl fmt::Display for Document {
     }
 }
 
-/// What a file says; `-` is standard input.
+/// The content of a file; `-` is standard input.
 pub fn text(file: &Path) -> Result<String, Error> {
     let read = if file == Path::new("-") {
         let mut text = String::new();

@@ -1,7 +1,7 @@
-//! `firebreak check`: whether policies and Incidents in files are as they should
-//! be, without a cluster.
+//! `firebreak check`: whether policies and Incidents in files are valid, without
+//! a cluster.
 //!
-//! The whole output is YAML: what was found stands in comments, and the rights
+//! The whole output is YAML: the findings are comments, and the permissions
 //! that the policies' ServiceAccounts need are ready to be piped into
 //! `kubectl apply -f -`.
 
@@ -95,13 +95,13 @@ impl Checker {
     }
 
     /// The faults of an object, each with its field; none at all if it is not one of our kinds.
-    /// What a policy without faults needs is added to the grants.
+    /// The needs of a policy without faults are added to the grants.
     fn check(&self, document: &Document, grants: &mut BTreeMap<Account, Grant>) -> Option<Vec<String>> {
         let mut faults = self.schemas.check(document.value())?;
         if document.kind() != "RemediationPolicy" {
             return Some(faults);
         }
-        // Its expressions can be checked also when a field elsewhere is wrong.
+        // Its expressions can be checked even if another field is invalid.
         let spec = document.value().get("spec").cloned().unwrap_or(Value::Null);
         let Ok(spec) = serde_json::from_value::<PolicySpec>(spec) else { return Some(faults) };
         match acceptance::rules(&spec, &self.profiles) {

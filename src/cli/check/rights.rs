@@ -1,6 +1,6 @@
-//! The least rights that the ServiceAccount of some policies needs, as YAML to apply.
+//! The minimal permissions that the ServiceAccounts of some policies need, as YAML to apply.
 //!
-//! Offline nobody says which resource serves a kind: for kinds of Kubernetes and
+//! Offline it is not known which resource serves a kind: for kinds of Kubernetes and
 //! those with a profile the plural follows from the kind; for others it is a
 //! guess, and a comment says so.
 
@@ -21,13 +21,13 @@ const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "d
 /// A ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Account {
-    /// Its namespace, that of its policies.
+    /// Its namespace, which is also the namespace of its policies.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-/// What a ServiceAccount has to be given.
+/// The permissions that a ServiceAccount needs.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
     /// The policies that use it.
@@ -40,7 +40,7 @@ pub struct Grant {
 
 /// A resource, as a rule names it.
 type Resource = (String, String);
-/// What may be done with each resource in each namespace; the empty one is the whole cluster.
+/// The verbs on each resource in each namespace; the empty namespace is the whole cluster.
 type Rights = BTreeMap<String, BTreeMap<Resource, BTreeSet<&'static str>>>;
 
 /// ServiceAccounts, roles and bindings for all of them.
@@ -86,7 +86,7 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Resu
     Ok(text)
 }
 
-/// What may be done where, and a word about what is not as sure as the rest.
+/// The permissions by namespace, and a note on what is uncertain.
 fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
     let (mut rights, mut words) = (Rights::new(), BTreeSet::new());
     for used in used {
@@ -110,7 +110,7 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
             resources.entry((group.to_owned(), plural.clone())).or_default().extend(used.verbs);
         }
     }
-    // What is given in the whole cluster need not be given again in a namespace.
+    // A permission in the whole cluster need not be repeated in a namespace.
     let everywhere = rights.get("").cloned().unwrap_or_default();
     for (_, resources) in rights.iter_mut().filter(|(namespace, _)| !namespace.is_empty()) {
         for (resource, verbs) in resources.iter_mut() {
@@ -154,7 +154,7 @@ fn rules(namespace: &str, resources: &BTreeMap<Resource, BTreeSet<&'static str>>
     let mut rules: BTreeMap<(&str, bool, Vec<&str>), Vec<&str>> = BTreeMap::new();
     for ((group, resource), verbs) in resources {
         let ordered = VERBS.iter().copied().filter(|verb| verbs.contains(verb)).collect();
-        // In a Role the right to a namespace is that to its own, and can be narrowed to it by name.
+        // In a Role, `namespaces` means its own namespace, and can be restricted to it by name.
         let own = !namespace.is_empty() && group.is_empty() && resource == "namespaces";
         rules.entry((group, own, ordered)).or_default().push(resource);
     }

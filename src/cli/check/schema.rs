@@ -1,9 +1,9 @@
-//! What the API server would refuse of an object: the schema of its CRD, as far
+//! What the API server would reject in an object: the schema of its CRD, as far
 //! as our schemas go.
 //!
 //! Unlike the API server this names unknown fields instead of dropping them.
 //! Leaves out the rules in CEL (`x-kubernetes-validations`): those of a policy
-//! are asked again by the engine, and those of an Incident compare it with an
+//! are evaluated by the engine, and those of an Incident compare it with an
 //! older one.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// Those of this release.
+    /// The schemas of this release.
     pub fn new() -> Self {
         let kinds = api::crds().into_iter().filter_map(|crd| {
             let version = crd.spec.versions.into_iter().next()?;
@@ -73,7 +73,7 @@ impl Schemas {
     }
 }
 
-/// The longest name, because the names of Incidents begin with that of their policy.
+/// The maximum length of a name, because the names of Incidents start with the name of their policy.
 fn longest_name(kind: &str) -> usize {
     if kind == "RemediationPolicy" { 40 } else { 63 }
 }

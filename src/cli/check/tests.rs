@@ -197,7 +197,7 @@ fn an_empty_policy_is_one() {
     assert_eq!(checked("null"), ["spec: must be of type object, not null"]);
 }
 
-/// What roles allow: in all namespaces or in one, with which resource, of which name, which verb.
+/// What roles allow: the verb, the resource and the name, in one namespace or in all.
 fn allowed(roles: &str) -> BTreeSet<String> {
     let mut allowed = BTreeSet::new();
     for document in documents::parse(roles).unwrap() {
@@ -289,7 +289,7 @@ fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
         "scaledobject",
     ] {
         let profile = read(&format!("src/workloads/profiles/{kind}.yaml"));
-        // How pods in order are found is no field that an action changes.
+        // How pods in order are found is not a field that an action changes.
         let fields = profile.split("orderedPods:").next().unwrap_or_default();
         let paths = fields.lines().filter(|line| !line.trim_start().starts_with('#'));
         let paths = paths.flat_map(|line| line.split([' ', '[', ']', ',']));

@@ -19,7 +19,7 @@ use crate::cli::screen::{Line, Style};
 use crate::cli::tree::field_line;
 use crate::view::FieldView;
 
-/// By step and uid of an owner: the objects that it is changed in place of.
+/// By step and uid of an owner: the objects instead of which it is changed.
 pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
 
 /// What a policy would do now.
@@ -27,9 +27,9 @@ pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     policy: About,
-    /// What the signals say now.
+    /// The present readings of the signals.
     signals: Vec<SignalStatus>,
-    /// What the rules say now.
+    /// The present state of the rules.
     rules: Vec<RuleStatus>,
     /// The level that holds now; none when no rule holds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct Plan {
     steps: Vec<PlannedStep>,
 }
 
-/// The policy, and who reads for it.
+/// The policy, and the account that reads for it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct About {
@@ -70,14 +70,14 @@ struct PlannedStep {
 #[serde(rename_all = "camelCase")]
 struct PlannedChange {
     target: TargetId,
-    /// The objects that the step describes and that the target owns.
+    /// The objects that the step selects and that the target owns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     in_place_of: Vec<TargetId>,
     fields: Vec<FieldChange>,
-    /// What is done to it that cannot be undone.
+    /// The operation on it, which cannot be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<OperationType>,
-    /// What people must know about the tool that applies it.
+    /// What people must know about a tool that applies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -94,7 +94,7 @@ struct NotDone {
 }
 
 impl About {
-    /// What is to be said about a policy.
+    /// What must be reported about a policy.
     pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str) -> Self {
         let active = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
         Self {
@@ -109,7 +109,7 @@ impl About {
 }
 
 impl Plan {
-    /// The plan that a decision left. `now` is what holds, `then` has the plan: another one when
+    /// The plan that a decision has produced. `now` is the present state, `then` has the plan: another state if
     /// something had to be assumed.
     pub fn new(
         policy: About,
@@ -167,7 +167,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
         resolved.get(&(step.name.clone(), target.uid.clone())).cloned().unwrap_or_default()
     };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
-    // That nothing is done because it is a plan goes without saying.
+    // It is obvious that a plan changes nothing.
     let about_it = |why: &&WhyNot| {
         why.step == step.name && !matches!(why.reason, Reason::Observe | Reason::GitOpsWarning)
     };
@@ -294,7 +294,7 @@ impl PlannedStep {
     }
 }
 
-/// After the name of an owner: what it is changed in place of.
+/// After the name of an owner: the objects instead of which it is changed.
 fn owned(in_place_of: &[TargetId]) -> String {
     match in_place_of {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! The operator's decision on an Incident that exists only here.
+//! The operator's decision on an Incident that exists only in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,26 +23,26 @@ use crate::look::{self, Account, Kinds};
 use crate::observe::{self, PolicyKey};
 use crate::workloads::Profiles;
 
-/// How long the first readings may take; a signal that is not there by then is Unknown.
+/// How long the first readings may take; a signal without a reading by then is Unknown.
 const READINGS: Duration = Duration::from_secs(15);
 
-/// What a plan is made for.
+/// The input of a plan.
 pub struct Subject<'a> {
     /// The cluster.
     pub connection: &'a Connection,
-    /// Where kinds keep their fields.
+    /// The profiles of the kinds.
     pub profiles: Profiles,
     /// The policy, with the status of the one in the cluster.
     pub policy: RemediationPolicy,
-    /// Where it is, or would be.
+    /// The namespace where it is, or would be.
     pub namespace: String,
-    /// Who reads.
+    /// The account that reads.
     pub account: Account,
     /// The reason in plain words.
     pub read_as: String,
 }
 
-/// Plans for the level that holds now. When no rule holds, as if one did.
+/// Plans for the level that holds now, or as if a rule held if none does.
 pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
@@ -70,7 +70,7 @@ fn in_observe(spec: &PolicySpec) -> PolicySpec {
 }
 
 /// The policy as if a rule held now, and what is assumed: that the first rule that is true has been
-/// true for long enough; or else, that there is an emergency for which all steps are.
+/// true for long enough; if none is true, an emergency for which all steps are.
 fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
     let mut spec = spec.clone();
     if let Some(rule) = rules.iter().find(|rule| rule.truth == Verdict::True) {
@@ -108,7 +108,7 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
     (spec, text)
 }
 
-/// Reads the signals as the operator does. What has no reading in time is Unknown.
+/// Reads the signals as the operator does. A signal without a reading in time is Unknown.
 async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String, Reading>, Error> {
     let client = subject.account.as_ref().map_err(|why| Error::bug("cannot read signals", why))?;
     let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
@@ -123,13 +123,13 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
             moved.next().await;
         }
     };
-    // Too late is an answer too: the reading itself says what is wrong.
+    // A missing reading is an answer too: it says itself what is wrong.
     let _ = tokio::time::timeout(READINGS, all_read).await;
     Ok(hub.readings(&policy, rules))
 }
 
-/// What the operator would decide about a new Incident of the policy, and what it would change in place
-/// of objects that it owns.
+/// What the operator would decide about a new Incident of the policy, and which objects it would change
+/// instead of objects that they own.
 async fn decide(
     subject: &Subject<'_>,
     rules: &Rules,

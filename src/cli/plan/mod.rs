@@ -6,8 +6,8 @@
 //! in mode Observe; the plan that this leaves in the Incident, printed.
 //!
 //! # Guarantees
-//! Nothing is written: the decision has no effects in Observe, and nobody would
-//! perform them.
+//! Nothing is written: the decision has no effects in Observe, and nothing would
+//! carry them out.
 
 mod answer;
 mod decide;
@@ -37,7 +37,7 @@ pub async fn run(
     args: &PlanArgs,
     profiles: Profiles,
 ) -> Result<Answer, Error> {
-    // A file that is wrong needs no cluster to be so.
+    // An invalid file needs no cluster.
     let from_file = match args.source() {
         Some(PlanSource::File(file)) => Some(documents::policy(file)?),
         Some(PlanSource::Policy(_)) | None => None,
@@ -72,8 +72,8 @@ fn print(screen: &Screen, plan: &Plan, output: Output) -> Result<(), Error> {
     }
 }
 
-/// A policy of a file at its place in the cluster: what the policy of that name has seen so far
-/// (how many there should be, and since when rules are true) counts for it too.
+/// A policy of a file in its place in the cluster: the observations of the policy of that name
+/// (the expected numbers, and since when rules are true) count for it too.
 async fn in_cluster(
     connection: &Connection,
     mut policy: RemediationPolicy,
@@ -95,7 +95,7 @@ async fn in_cluster(
     let name = policy.name_any();
     let status = match retry::read(|| api.get_opt(&name)).await {
         Ok(live) => live.and_then(|live| live.status),
-        // Without rights on policies, or without their kind, a plan is still possible.
+        // Without permissions on policies, or without their kind, a plan is still possible.
         Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => None,
         Err(error) => {
             return Err(Error::request(format!("cannot read policy {namespace}/{name}"), &error));
@@ -105,7 +105,7 @@ async fn in_cluster(
     Ok((policy, namespace))
 }
 
-/// Who reads: the policy's ServiceAccount, or the user if he may not act as it.
+/// The account that reads: the policy's ServiceAccount, or the user if they may not impersonate it.
 async fn account(
     connection: &Connection,
     namespace: &str,

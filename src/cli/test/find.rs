@@ -10,7 +10,7 @@ use crate::cli::Error;
 
 /// The longest file that is read.
 const LONGEST: u64 = 1 << 20;
-/// With what the line begins that makes a YAML file a story.
+/// The start of the line that makes a YAML file a story.
 const KEY: &str = "story:";
 
 /// A file with a story.
@@ -18,7 +18,7 @@ const KEY: &str = "story:";
 pub struct Found {
     /// Where it is.
     pub path: PathBuf,
-    /// What it says, or why it cannot be read.
+    /// Its text, or why it cannot be read.
     pub text: Result<String, String>,
 }
 
@@ -56,7 +56,7 @@ pub fn stories(paths: &[PathBuf]) -> Result<Vec<Found>, Error> {
     Ok(all)
 }
 
-/// What a file says that is said to be a story.
+/// The text of a file that was named as a story.
 fn named(path: &Path) -> Result<String, String> {
     let text = text(path)?;
     if is_story(&text) {
@@ -69,7 +69,7 @@ fn named(path: &Path) -> Result<String, String> {
     }
 }
 
-/// The stories below a folder. Hidden files are passed over, as are all others without a story.
+/// The stories below a folder. Hidden files and all files without a story are skipped.
 fn below(folder: &Path) -> Vec<Found> {
     let is_shown =
         |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
@@ -114,7 +114,7 @@ fn is_story(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').lines().any(|line| line.starts_with(KEY))
 }
 
-/// All that a file says.
+/// The whole text of a file.
 ///
 /// # Errors
 /// A text for people.
@@ -130,7 +130,7 @@ fn checked(start: Vec<u8>, is_whole: bool) -> Result<String, String> {
     String::from_utf8(start).map_err(|_| "is not UTF-8 text".to_owned())
 }
 
-/// As much of a file as is ever read, and whether that is all of it.
+/// At most as much of a file as is ever read, and whether that is all of it.
 fn start(path: &Path) -> Result<(Vec<u8>, bool), String> {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut start));

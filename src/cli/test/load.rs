@@ -1,4 +1,4 @@
-//! From the text of a story to a story, with the files that it is made from.
+//! From the text of a story to a story, with the files on which it is based.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use super::find;
 use crate::cli::check::documents;
 use crate::cli::check::schema::Schemas;
 
-/// The keys of a story as it is written. It is only read to find faults: unlike the story that is
-/// made of several files, it knows lines.
+/// The keys of a story as it is written. It is only parsed to find faults: unlike the story that is
+/// merged from several files, it has line numbers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[expect(dead_code, reason = "only what is wrong with it matters")]
@@ -34,7 +34,7 @@ struct Written {
 
 type Text = Map<String, Value>;
 
-/// How many stories may start from each other.
+/// How many stories may be based on each other.
 const BASES: usize = 4;
 
 /// The story in a text; other files are named relative to its own.
@@ -51,7 +51,7 @@ pub fn story(path: &Path, text: &str) -> Result<Story, String> {
     Story::new(Value::Object(whole), |name| Err(format!("from {name}: the stories form a cycle")))
 }
 
-/// The text merged over what it starts `from`, and that over what it starts from itself.
+/// The text merged over its base, and that over its own base.
 fn over_its_base(mut story: Text, path: &Path, has_manifest: bool, deep: usize) -> Result<Text, String> {
     let Some(name) = story.remove("from") else { return Ok(story) };
     let name = name.as_str().unwrap_or_default();
@@ -68,7 +68,7 @@ fn over_its_base(mut story: Text, path: &Path, has_manifest: bool, deep: usize) 
     Ok(merged.as_object().cloned().unwrap_or_default())
 }
 
-/// What a story starts from. A manifest that the story names is the whole policy, and no change of
+/// The base of a story. A manifest that the story names is the whole policy, and not an edit of
 /// the policy of its base.
 fn base(path: &Path, has_manifest: bool) -> Result<Text, String> {
     let mut base: Text = parse(&find::text(path)?)?;
@@ -118,8 +118,8 @@ fn take_policy(story: &mut Text, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The faults in the form of the policy, and of what moments make of it: a field that no policy has
-/// would otherwise be dropped, as an API server does.
+/// The faults in the form of the policy, and of the edits that moments make to it: an unknown field
+/// would otherwise be dropped, as by an API server.
 fn check_policies(story: &Text) -> Result<(), String> {
     let Some(policy) = story.get("policy") else {
         return Err("it has no policy; name a manifest in `policyFrom`, or set a spec in `policy`".to_owned());

@@ -1,8 +1,8 @@
 //! `firebreak test`: stories about policies, played with the operator's own
 //! decisions and profiles on a server in memory. No cluster.
 //!
-//! The stories and the stage are the engine's ([`firebreak_engine::story`]);
-//! here they are found, read and told about.
+//! The stories and the server are the engine's ([`firebreak_engine::story`]);
+//! this module finds, reads and reports them.
 
 mod find;
 mod load;
@@ -59,7 +59,7 @@ fn told(path: &Path, sentence: Option<&str>, why: Option<&str>) -> Vec<Line> {
     }
 }
 
-/// Plays one story with what the operator makes of policies and objects.
+/// Plays one story with the operator's own parsing of policies and objects.
 fn play(story: &Story, profiles: &Rc<Profiles>) -> Result<(), String> {
     let accepting = Rc::clone(profiles);
     let accept: Accept = Rc::new(move |spec: &PolicySpec| acceptance::accept(spec, &accepting));

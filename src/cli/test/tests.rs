@@ -62,7 +62,7 @@ fn the_stories_in_the_documentation_pass() {
 #[test]
 fn the_documentation_names_every_key() {
     let text = fs::read_to_string(repository().join("docs/stories.md")).unwrap();
-    // The keys are those that an unknown one is told.
+    // The keys are those that the message about an unknown key lists.
     let keys = |story: &str| -> Vec<String> {
         let told = why(story);
         let list = told.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{told}"));

@@ -1,5 +1,5 @@
 //! The writes of `undo`. Each is made from a live read and guarded by its version, and repeated from a new
-//! read until it is known to be done.
+//! read until it is known to have taken effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::kubernetes::discovery::ServedKind;
 /// Others may write the object at the same time, and answers may be lost.
 const TRIES: u32 = 20;
 
-/// An object with something on loan.
+/// An object with a loan.
 pub struct Borrower<'a> {
     client: &'a Client,
     kind: ServedKind,
     target: TargetId,
 }
 
-/// What became of field ownership.
+/// The result of handing field ownership back.
 pub enum HandedBack {
-    /// It is back with its owners.
+    /// The fields belong to their owners again.
     Done,
-    /// None was ours.
+    /// We owned no field.
     NothingToDo,
-    /// The server did not take it; the fields themselves are not concerned.
+    /// The server rejected it; the values of the fields are unaffected.
     Refused(String),
 }
 
-/// A 422: why, and the fields that it is about.
+/// A 422: the reason, and the fields that it names.
 struct Invalid {
     why: String,
     fields: Vec<String>,
@@ -45,14 +45,14 @@ struct Invalid {
 
 /// How a write ended.
 enum Written {
-    /// The server took it.
+    /// The server accepted it.
     Done,
     /// A live read showed that it was not, or no longer, needed.
     NotNeeded,
 }
 
 impl<'a> Borrower<'a> {
-    /// The object with this uid, seen in this version of its kind.
+    /// The object with this uid, in this version of its kind.
     pub fn new(client: &'a Client, kind: ServedKind, target: TargetId) -> Self {
         Self { client, kind, target }
     }
@@ -112,7 +112,7 @@ impl<'a> Borrower<'a> {
         }
     }
 
-    /// Sends the patches that `next` makes of live reads, until one was taken or `next` makes none.
+    /// Sends the patches that `next` makes from live reads, until one was accepted or `next` makes none.
     async fn write(
         &self,
         mut next: impl FnMut(&Value, Option<Invalid>) -> Result<Option<GuardedPatch>, Unwritable>,
@@ -146,7 +146,7 @@ impl<'a> Borrower<'a> {
                     asked.clamp(Duration::from_millis(200), Duration::from_secs(5))
                 }
                 Outcome::NotSent => Duration::ZERO,
-                // Whether it was done is seen at the next read.
+                // The next read shows whether it took effect.
                 Outcome::Unclear { why } => {
                     last = why;
                     Duration::from_millis(200)

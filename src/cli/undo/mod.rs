@@ -63,11 +63,11 @@ async fn put_back(
     screen.lines(&[Line::styled(Style::Strong, target.to_string())])?;
     let mut fields = Vec::new();
     let mut last = None;
-    // The newest first, as a withdrawal does.
+    // The newest first, as in a withdrawal.
     for loan in loans.iter().rev() {
         let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
         screen.lines(&[Line::of(format!("  changed by Incident {incident}, step {}", loan.step))])?;
-        // Its paths are meant in the version of the kind in which it was taken.
+        // Its paths refer to the version of the kind in which it was made.
         let kind = connection.discovery.resolve(&loan.api_version, &target.kind).await;
         let kind = kind.map_err(|error| {
             Error::failed(
@@ -131,7 +131,7 @@ async fn forget(
     Ok(Answer::Yes)
 }
 
-/// The object that is meant. A kind's name may stand for several kinds: the one whose object has a record.
+/// The object with this name. A name may stand for several kinds: then the one whose object has a record.
 async fn find(
     connection: &Connection,
     wanted: &ObjectName,

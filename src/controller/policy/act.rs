@@ -13,10 +13,10 @@ use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
 
-/// Creates the Incident, and says what became of that; none if there is none to create.
+/// Creates the Incident, and returns the result; none if there is none to create.
 ///
 /// # Errors
-/// Nobody knows what became of it; the next pass goes on from what is there.
+/// The result is not known; the next pass continues from what exists.
 pub async fn act(operator: &Operator, recorded: &RecordedPolicy) -> Result<Option<Creation>, Error> {
     let Some(new) = &recorded.decision().create else { return Ok(None) };
     let policy = recorded.policy();
@@ -58,7 +58,7 @@ fn incident(policy: &RemediationPolicy, new: &NewIncident) -> Incident {
     incident.labels_mut().insert(names::POLICY.to_owned(), policy.name_any());
     incident.labels_mut().insert(names::MANAGED_BY.to_owned(), names::MANAGER.to_owned());
     // From the start, so that the first intent need not wait for a write that adds it, and so that the Incident
-    // cannot be gone before it is closed.
+    // cannot be deleted before it is closed.
     incident.finalizers_mut().push(names::FINALIZER.to_owned());
     incident.annotations_mut().insert(names::NONCE.to_owned(), new.nonce.clone());
     incident

@@ -25,13 +25,13 @@ use super::queue::Name;
 use super::seen::Seen;
 use crate::api::RemediationPolicy;
 
-/// Decisions in one pass; then others have their turn.
+/// Decisions in one pass; after that other policies get their turn.
 const ROUNDS: usize = 10;
 
-/// Looks at one policy. Returns when to look again.
+/// Runs one pass over one policy. Returns when to run the next.
 ///
 /// # Errors
-/// The pass could not be completed; nothing is lost by trying again.
+/// The pass could not be completed; repeating it loses nothing.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
     let mut policy = match operator.policies.get(name) {
         Some(Seen::Object(policy)) => policy.as_ref().clone(),
@@ -46,7 +46,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         }
     };
     if !operator.incidents.is_primed() {
-        // One that is open already must be seen before another one may be opened.
+        // An Incident that is already open must be seen before another one may be opened.
         return Ok(Some(Duration::from_millis(100)));
     }
     let parsed = operator.rules(&policy);
@@ -61,7 +61,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             }
         };
         if rules.is_some_and(|rules| is_starting(operator, name, rules)) {
-            // The first readings are on their way, and the hub says when they are there.
+            // The first readings are on their way, and the hub notifies when they arrive.
             return Ok(Some(Duration::from_secs(1)));
         }
         let now = Timestamp::now();
@@ -90,7 +90,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         if is_settled {
             let left =
                 |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-            // A moment later, so that the clock has passed it for certain.
+            // A moment later, so that the clock is certainly past it.
             let wake = recorded.decision().wake_at.map(|at| left(at) + Duration::from_millis(5));
             return Ok(wake.into_iter().chain(check_again).min());
         }
@@ -99,7 +99,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     Ok(Some(Duration::ZERO))
 }
 
-/// A policy is gone, and its watches end.
+/// A policy was deleted, and its watches end.
 fn forget(operator: &Operator, name: &Name) {
     operator.hub.unsubscribe(&name.into());
     operator.context.metrics.signals(&name.to_string(), &[]);

@@ -1,4 +1,4 @@
-//! Gathers what a decision about a policy starts from, and performs the live reads that it asks for.
+//! Collects the facts for a decision about a policy, and performs the live reads that it requests.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use crate::kubernetes::retry;
 /// Incidents of one page of a list: one may have more than a megabyte.
 const PAGE: u32 = 50;
 
-/// What is known without a live read.
+/// The facts without any live read.
 pub fn facts(
     operator: &Operator,
     name: &Name,
@@ -55,10 +55,10 @@ pub fn facts(
     }
 }
 
-/// Decides, and performs the live reads that the decision asks for.
+/// Decides, and performs the live reads that the decision requests.
 ///
 /// # Errors
-/// The API server gives no answer, so it is not known.
+/// The API server gives no answer, so the facts are not known.
 pub async fn decide(
     operator: &Operator,
     name: &Name,
@@ -89,7 +89,7 @@ async fn list(operator: &Operator, policy: &Name) -> Result<Vec<IncidentFact>, E
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = retry::read(|| api.list(&page)).await?;
-        // One that does not decode is said elsewhere, and hides no other.
+        // An Incident that does not decode is reported elsewhere, and hides no other.
         let incidents = listed.items.into_iter().filter_map(|raw| raw.try_parse::<Incident>().ok());
         let theirs = incidents.filter(|incident| incident.policy_name() == Some(&policy.name));
         found.extend(theirs.map(|incident| translate::incident(&incident)));

@@ -1,5 +1,5 @@
-//! The only writer of a policy's status: whole, guarded by the version that the decision was made on, and skipped
-//! when nothing changed.
+//! The only writer of a policy's status: whole, guarded by the version that the decision was based on, and skipped
+//! if nothing has changed.
 
 use firebreak_engine::decide_policy::{PolicyDecision, PolicyReason, says};
 use firebreak_engine::verdict::Verdict;
@@ -17,7 +17,7 @@ use crate::controller::error::Error;
 use crate::controller::queue::Name;
 use crate::kubernetes::retry;
 
-/// A decision about a policy whose next state is recorded: only then may an Incident be created.
+/// A decision about a policy whose next state is recorded, which is the condition for creating an Incident.
 #[derive(Debug)]
 pub struct RecordedPolicy {
     decision: PolicyDecision,
@@ -61,7 +61,7 @@ pub async fn record(
     Ok(RecordedPolicy { decision, policy })
 }
 
-/// Tells a policy that does not decode what is wrong with it.
+/// Records in the status of a policy that does not decode what is wrong with it.
 ///
 /// # Errors
 /// Someone else wrote it, or the API server rejected it.

@@ -6,13 +6,13 @@ use kube::ResourceExt;
 
 use crate::api::{Incident, RemediationPolicy, RemediationPolicyStatus, condition, names};
 
-/// The recorded state; none if no controller has looked at the policy since it was made.
+/// The recorded state; none if no controller has picked up the policy since it was created.
 pub fn state(policy: &RemediationPolicy) -> Option<&PolicyState> {
     let status = policy.status.as_ref().filter(|status| status.observed_generation.is_some());
     status.map(|status| &status.state)
 }
 
-/// An Incident, as far as its policy asks about it.
+/// An Incident, as far as its policy needs it.
 pub fn incident(incident: &Incident) -> IncidentFact {
     let state = incident.status.as_ref().map(|status| &status.state);
     IncidentFact {

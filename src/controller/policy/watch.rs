@@ -1,4 +1,4 @@
-//! Keeps a policy's watches and knows what its ServiceAccount may do.
+//! Keeps the watches of a policy, and knows what its ServiceAccount may do.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
 
-/// How often the rights are asked for when nothing suggests a change.
+/// How often permissions are checked when nothing suggests a change.
 const EVERY: Duration = Duration::from_secs(600);
-/// How soon they are asked for again while something is missing, at the earliest.
+/// The minimum time between checks while a permission is missing.
 const SOON: Duration = Duration::from_secs(10);
 /// Access reviews take at most this fraction of the time: a policy may need thousands of permissions, and
 /// lack one for weeks.
 const SHARE: u32 = 10;
 
-/// What was last found out about the rights of a policy's ServiceAccount.
+/// The result of the last check of the permissions of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
 pub struct Checked {
     generation: i64,
@@ -36,14 +36,14 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// How long this is believed, given whether something was refused since.
+    /// How long this result counts, depending on whether a request was rejected since.
     fn patience(&self, doubted: bool) -> Duration {
         let is_settled = self.access == Access::Complete && !doubted;
         if is_settled { EVERY } else { (self.took * SHARE).clamp(SOON, EVERY) }
     }
 }
 
-/// What stands between a policy and its signals.
+/// What keeps a policy from reading its signals.
 #[derive(Clone, Debug, Default)]
 pub struct Subscription {
     /// What is wrong with the policy; empty if it is Accepted.
@@ -52,18 +52,18 @@ pub struct Subscription {
     pub access: Access,
     /// Objects that signals cannot read or judge, as `signal: what`.
     pub doubts: Vec<String>,
-    /// When to ask again.
+    /// When to check again.
     pub check_again: Option<Duration>,
 }
 
 impl Subscription {
-    /// That of a policy with faults, which has none.
+    /// For a policy with faults, which has no permissions to check.
     pub fn refused(faults: Vec<String>) -> Self {
         Self { faults, ..Self::default() }
     }
 }
 
-/// Subscribes to the policy's signals, and finds out what its ServiceAccount may do.
+/// Subscribes to the policy's signals, and checks what its ServiceAccount may do.
 pub async fn subscribe(
     operator: &Operator,
     name: &Name,
@@ -81,7 +81,7 @@ pub async fn subscribe(
             // They wait for the same answer.
             operator.nudge_incidents_of(name);
             let access = match error {
-                // No answer says nothing about rights.
+                // A missing answer says nothing about permissions.
                 ImpersonateError::Unproven { .. } => Access::Unknown(error.to_string()),
                 ImpersonateError::NotAllowed { .. }
                 | ImpersonateError::SomebodyElse { .. }
@@ -107,7 +107,7 @@ pub async fn subscribe(
                 memory.access = Some(checked.clone());
                 memory.rights_doubted = false;
             });
-            // What was refused before may be allowed now.
+            // A request that was rejected before may be allowed now.
             operator.nudge_incidents_of(name);
             checked
         }
@@ -122,7 +122,7 @@ pub async fn subscribe(
     Subscription { access: checked.access, doubts, check_again, faults: Vec::new() }
 }
 
-/// Whether the server refuses a signal, whatever was found out about rights before.
+/// Whether the server rejects a signal, whatever the last check of permissions said.
 fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
     operator
         .hub

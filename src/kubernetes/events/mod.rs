@@ -1,8 +1,8 @@
 //! Kubernetes Events, best effort.
 //!
 //! # Flow
-//! [`Events::publish`] puts a notice into a bounded queue and returns. One task takes notices out,
-//! merges a repeated one into the Event that is already there, and writes at a limited rate.
+//! [`Events::publish`] puts a notice into a bounded queue and returns. One task takes notices from it,
+//! merges a repeated one into its existing Event, and writes at a limited rate.
 //!
 //! # Guarantees
 //! Publishing never waits and never fails. A notice with another note is another Event (kube's own
@@ -10,8 +10,8 @@
 //! oldest of too many remembered series is forgotten.
 //!
 //! # Caveats
-//! An Event can be lost: at a full queue, a refused write, a crash. Nothing may depend on one. What
-//! has to last is in the status and in the report.
+//! An Event can be lost: when the queue is full, a write is rejected, or the process crashes. Nothing may depend on
+//! one. What must last is in the status and in the report.
 
 mod series;
 
@@ -32,7 +32,7 @@ use series::{Series, Write};
 pub const REPORTING_CONTROLLER: &str = "firebreak.dev/firebreak";
 /// Notices that wait for the writer.
 const QUEUE: usize = 1024;
-/// Writes per second in the long run, and the burst before that applies.
+/// Writes per second on average, and the initial burst.
 const PER_SECOND: u32 = 20;
 const BURST: u32 = 100;
 /// How often counts that were not written yet are written.
@@ -58,7 +58,7 @@ impl EventType {
     }
 }
 
-/// What is to be told about an object.
+/// A message about an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     /// The object.
@@ -73,14 +73,14 @@ pub struct Notice {
     pub note: String,
 }
 
-/// Where to put notices. Cheap to clone.
+/// The queue for notices. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
     queue: mpsc::Sender<Notice>,
 }
 
 impl Events {
-    /// The place to put notices, and the writer to be run as a task. `instance` is the identity of
+    /// The queue for notices, and the writer to run as a task. `instance` is the identity of
     /// this process.
     #[must_use]
     pub fn new(client: Client, instance: String) -> (Self, EventWriter) {
@@ -90,7 +90,7 @@ impl Events {
         (Self { queue }, writer)
     }
 
-    /// Tells, if there is room to. Never waits.
+    /// Publishes a notice if the queue has room. Never waits.
     pub fn publish(&self, notice: Notice) {
         if let Err(dropped) = self.queue.try_send(notice) {
             let notice = dropped.into_inner();
@@ -112,7 +112,7 @@ impl EventWriter {
     pub async fn run(mut self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.write_all()).await;
         self.notices.close();
-        // An Event that does not make it now is lost, which Events may be.
+        // An Event that is not written now is lost, which is acceptable for Events.
         let _ = timeout(LAST_WORDS, self.write_all()).await;
     }
 
@@ -158,7 +158,7 @@ impl EventWriter {
         self.events(event).create(&PostParams::default(), event).await.map(drop)
     }
 
-    /// Raises the count of an Event, or writes a new one when the server has dropped it (after 1 h).
+    /// Raises the count of an Event, or writes a new one if the server has deleted it (after 1 h).
     async fn count(&self, event: &Event, patch: &serde_json::Value) -> Result<(), kube::Error> {
         let counted =
             self.events(event).patch(&name_of(event), &PatchParams::default(), &Patch::Merge(patch)).await;
@@ -178,7 +178,7 @@ fn name_of(event: &Event) -> String {
     event.metadata.name.clone().unwrap_or_default()
 }
 
-/// A bucket of writes that fills up again.
+/// A token bucket for writes.
 struct Allowance {
     left: u32,
     counted_at: Instant,
@@ -189,7 +189,7 @@ impl Allowance {
         Self { left: BURST, counted_at: Instant::now() }
     }
 
-    /// Takes one write, waiting for it if there is none.
+    /// Takes one token, or waits for one.
     async fn take(&mut self) {
         let each = Duration::from_secs(1) / PER_SECOND;
         loop {

@@ -1,4 +1,4 @@
-//! Which notices are the same, and what has to be written about them. No client, no waiting.
+//! Which notices are equal, and what must be written for them. No client, no waiting.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{EventType, Notice, REPORTING_CONTROLLER};
 
 /// Series that are remembered.
 const MAX_SERIES: usize = 512;
-/// A series ends when nothing was added for this long; the next notice begins a new Event.
+/// A series ends when nothing was added for this long; the next notice starts a new Event.
 const ENDS_AFTER: Duration = Duration::from_secs(360);
 /// Counts of a series are written at most this often.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(60);
 const MAX_NOTE: usize = 1024;
 const MAX_INSTANCE: usize = 128;
 
-/// What has to be written.
+/// What must be written.
 #[derive(Debug)]
 pub(super) enum Write {
     Nothing,
@@ -31,7 +31,7 @@ pub(super) enum Write {
     Count { event: Box<Event>, patch: Value },
 }
 
-/// What makes two notices the same.
+/// What makes two notices equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     object: [String; 5],
@@ -64,7 +64,7 @@ impl Series {
         Self { instance, entries: BTreeMap::new(), named: 0 }
     }
 
-    /// Takes a notice in. The first of its kind is written at once and so is the second, which shows
+    /// Adds a notice. The first of its kind is written at once and so is the second, which shows
     /// that it repeats; further ones are counted and written together.
     pub(super) fn record(&mut self, notice: &Notice, now: Instant) -> Write {
         let note = cut(&notice.note);
@@ -118,7 +118,7 @@ impl Series {
         let now = Timestamp::now();
         self.named += 1;
         let object = notice.regarding.name.as_deref().unwrap_or_default();
-        // The server wants the Event in the object's namespace, and cluster-scoped objects' Events in
+        // The server requires the Event in the object's namespace, and for cluster-scoped objects in
         // `default`.
         let namespace = notice.regarding.namespace.as_deref().filter(|n| !n.is_empty());
         Event {
@@ -163,7 +163,7 @@ fn key(notice: &Notice, note: &str) -> Key {
     }
 }
 
-/// At most 1 kB, ending in … when something was cut off.
+/// At most 1 kB, ending in … if it was cut.
 fn cut(note: &str) -> String {
     if note.len() <= MAX_NOTE {
         return note.to_owned();
@@ -172,7 +172,7 @@ fn cut(note: &str) -> String {
     format!("{}…", &note[..end])
 }
 
-/// The object's name and a suffix that no other Event has. Names of some kinds (`system:node`) are
+/// The object's name and a unique suffix. Names of some kinds (`system:node`) are
 /// not allowed for Events.
 fn name(object: &str, now: Timestamp, number: u64) -> String {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);

@@ -1,8 +1,8 @@
-//! What a candidate knows of the Lease, and whether it may write it. No client.
+//! What a candidate knows about the Lease, and whether it may write it. No client.
 //!
-//! A candidacy begins with the first write that this process tries and ends with the term. Its
-//! `acquireTime` is kept in every write and tells our own writes from those of a namesake; so a write
-//! whose reply was lost is recognised.
+//! A candidacy starts with the first write that this process tries and ends with the term. Its
+//! `acquireTime` is kept in every write and distinguishes our own writes from those of a process with the same
+//! name, so a write whose reply was lost is recognized.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
-/// One candidate's knowledge.
+/// The knowledge of one candidate.
 pub(super) struct Candidacy {
     identity: String,
     duration: Duration,
@@ -33,7 +33,7 @@ impl Candidacy {
         &self.identity
     }
 
-    /// Whether a write was tried that is not known to be void.
+    /// Whether a write was tried that may have taken effect.
     pub(super) fn has_written(&self) -> bool {
         self.acquired.is_some()
     }
@@ -49,7 +49,7 @@ impl Candidacy {
             && spec.holder_identity.as_deref() == Some(&self.identity)
     }
 
-    /// Whether the Lease that was just read may be taken; else its holder.
+    /// Whether the Lease that was just read may be taken; otherwise its holder.
     pub(super) fn may_take(&mut self, lease: &Lease) -> Result<(), String> {
         let spec = lease.spec.clone().unwrap_or_default();
         let ours = self.wrote(&spec);
@@ -62,7 +62,7 @@ impl Candidacy {
         if own_name || holder.is_empty() || self.has_expired(version, &spec) { Ok(()) } else { Err(holder) }
     }
 
-    /// Whether a Lease that is missing may be made. If it existed a moment ago, someone deleted it, and its
+    /// Whether a missing Lease may be created. If it existed a moment ago, someone deleted it, and its
     /// holder does not know yet.
     pub(super) fn may_create(&mut self) -> bool {
         self.previous_renewal = None;
@@ -104,7 +104,7 @@ impl Candidacy {
         }
     }
 
-    /// Another process holds our Lease. If it bears our name, the name is not unique.
+    /// Another process holds our Lease. If it has our name, the name is not unique.
     pub(super) fn lost_to(&mut self, spec: Option<&LeaseSpec>) -> &'static str {
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref());
         if holder == Some(&self.identity) {
@@ -115,14 +115,14 @@ impl Candidacy {
         }
     }
 
-    /// The term is over. What was seen before it says nothing about the time of the next holder.
+    /// The term is over. What was seen before it tells nothing about the time of the next holder.
     pub(super) fn end(&mut self) {
         self.acquired = None;
         self.watched = None;
     }
 }
 
-/// The wall clock as precise as the API stores it, so that what comes back compares equal.
+/// The wall clock with the precision of the API, so that a stored time compares equal.
 pub(super) fn now() -> MicroTime {
     let now = Timestamp::now();
     MicroTime(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))

@@ -4,32 +4,32 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Where this process stands in the election.
+/// The role of this process in the election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ElectionState {
-    /// The Lease could not be looked at yet, or no longer.
+    /// The Lease could not be read yet, or can no longer be read.
     Unknown,
     /// Another process leads; empty while it is not known which.
     Standby {
         /// The identity in the Lease.
         holder: String,
     },
-    /// This process may act until the time given, unless renewed before.
+    /// This process may act until the given time, unless the Lease is renewed before.
     Leading {
-        /// What is to be known about the term.
+        /// The term.
         term: Term,
         /// `None` when there is no election.
         valid_until: Option<Instant>,
     },
 }
 
-/// A time of leadership without a break.
+/// A period of leadership without interruption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
     /// Counts the terms of this process.
     pub number: u64,
     /// When the Lease was last renewed before this term, by any holder and by that holder's wall
-    /// clock. Severity clocks count on after a restart only when this is recent.
+    /// clock. Severity clocks continue after a restart only if this is recent.
     pub previous_renewal: Option<Timestamp>,
 }
 
@@ -50,9 +50,9 @@ impl Leadership {
         Self { state }
     }
 
-    /// Whether this process may act at this moment. To be asked right before every write: it is
-    /// false from the very moment on at which the time ran out, even if the process was stopped for a
-    /// while and nobody was told yet.
+    /// Whether this process may act at this moment. Ask right before every write: it is
+    /// false from the very moment at which the time is over, even if the process was stopped for a
+    /// while and no part of it knows yet.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.term().is_some()
@@ -69,7 +69,7 @@ impl Leadership {
         }
     }
 
-    /// Where the process stands, for people.
+    /// The role of the process, for people.
     #[must_use]
     pub fn state(&self) -> ElectionState {
         self.state.borrow().clone()
@@ -88,7 +88,7 @@ impl Leadership {
         }
     }
 
-    /// Waits until a term is over, also when the next one followed at once.
+    /// Waits until a term is over, also if the next one followed at once.
     pub async fn lost(&mut self, term: &Term) {
         loop {
             self.state.mark_unchanged();
@@ -104,14 +104,14 @@ impl Leadership {
                 return std::future::pending().await;
             };
             tokio::select! {
-                // The end moves with every renewal, without a notice: look again when it is reached.
+                // The end moves with every renewal, without a notification, so check again when it is reached.
                 () = sleep_until(end) => if !self.leads() { return },
                 changed = self.state.changed() => if changed.is_err() { sleep_until(end).await },
             }
         }
     }
 
-    /// Waits for any change: gained, lost, another holder. Renewals are no change.
+    /// Waits for any change: gained, lost, another holder. A renewal is not a change.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -119,12 +119,12 @@ impl Leadership {
     }
 }
 
-/// The election's end of it.
+/// The election's handle of it.
 pub(super) struct Publisher {
     state: watch::Sender<ElectionState>,
 }
 
-/// Both ends.
+/// Both handles.
 pub(super) fn channel() -> (Publisher, Leadership) {
     let (sender, state) = watch::channel(ElectionState::Unknown);
     (Publisher { state: sender }, Leadership { state })
@@ -135,7 +135,7 @@ impl Publisher {
         self.state.send_replace(ElectionState::Leading { term, valid_until: Some(valid_until) });
     }
 
-    /// Moves the end of the term, without waking anybody.
+    /// Moves the end of the term without waking any waiter.
     pub(super) fn renewed(&self, until: Instant) {
         self.state.send_if_modified(|state| {
             if let ElectionState::Leading { valid_until, .. } = state {

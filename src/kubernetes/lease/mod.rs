@@ -1,26 +1,26 @@
 //! Which of several processes may act: leader election over a Lease.
 //!
 //! # Flow
-//! A candidate looks at the Lease every `retry`. It takes a Lease that is free, expired or its own by a PUT
+//! A candidate reads the Lease every `retry`. It takes a Lease that is free, expired or its own with a PUT
 //! with the resourceVersion that it saw. The leader renews with one PUT every `retry` and sends nothing else.
 //! A writer asks [`Leadership::leads`] right before each write.
 //!
 //! # Guarantees
-//! Two processes never lead at once. The server lets one PUT per resourceVersion pass. A leader
+//! Two processes never lead at once. The server accepts one PUT per resourceVersion. A leader
 //! counts its time from *before* it sent its last successful PUT, and stops after `renew_deadline`. A
 //! candidate counts from *after* it saw the object change, and waits for the longer `duration`.
 //!
 //! # Assumptions
 //! The monotonic clocks of two machines run at the same speed within the ratio of `duration` to
-//! `renew_deadline` (1.5). Wall clocks may differ at will; they are only written for people.
+//! `renew_deadline` (1.5). Wall clocks may differ by any amount; they are only written for people.
 //!
 //! # Caveats
-//! A holder that restarts under its own name goes on at once, so a name must belong to one process
-//! at a time. If it does not, the older process finds an acquireTime that is not its own at its next
-//! renewal, steps down, and from then on treats the name as a stranger's.
+//! A holder that restarts under its own name continues at once, so a name must belong to one process
+//! at a time. Otherwise the older process finds a foreign acquireTime at its next
+//! renewal, steps down, and from then on treats the name as someone else's.
 //!
 //! # Errors
-//! None reach the caller: an attempt that fails is logged and tried again until time is up.
+//! None reach the caller: a failed attempt is logged and repeated until its time is over.
 
 mod candidacy;
 mod leadership;
@@ -41,7 +41,7 @@ pub use times::LeaseTimes;
 /// The name of the operator's Lease, in its namespace.
 pub const NAME: &str = "firebreak";
 
-/// Attempts to give the Lease back at shutdown.
+/// Attempts to release the Lease at shutdown.
 const RELEASE_ATTEMPTS: usize = 3;
 
 /// A candidate for one Lease.
@@ -60,7 +60,7 @@ struct Held {
     sent: Instant,
 }
 
-/// What one look at the Lease, or one write, came to.
+/// The result of reading the Lease once, or of one write.
 enum Attempt {
     Held(Box<Held>),
     /// Another process holds it, or was faster; empty while it is not known which.
@@ -80,7 +80,7 @@ impl Attempt {
 }
 
 impl Election {
-    /// A candidate, and the view of the election for everybody else. The client must not repeat writes.
+    /// A candidate, and the view of the election for all other parts. The client must not repeat writes.
     #[must_use]
     pub fn new(
         client: Client,
@@ -101,7 +101,7 @@ impl Election {
         (election, leadership)
     }
 
-    /// Runs until `stop`, then gives the Lease back. Whatever acts must have ended before `stop`.
+    /// Runs until `stop`, then releases the Lease. All parts that write must have ended before `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.compete()).await;
         self.publisher.standby("");
@@ -124,7 +124,7 @@ impl Election {
         }
     }
 
-    /// Looks again and again until the Lease is ours.
+    /// Tries until the Lease is ours.
     async fn acquire(&mut self) -> Held {
         loop {
             match timeout(self.times.attempt(), self.attempt()).await {
@@ -197,13 +197,13 @@ impl Election {
                     tracing::warn!(why = retry::explain(&error), "cannot renew the lease");
                     sleep(self.times.retry).await;
                 }
-                // The write may have been done; then the next one conflicts and is sorted out there.
+                // The write may have taken effect; then the next one conflicts and is resolved there.
                 Err(_) => tracing::warn!("no reply to a renewal of the lease"),
             }
         }
     }
 
-    /// After a conflict: goes on from the newer object if what it says is still ours. It is when the reply to
+    /// After a conflict: continues from the newer object if the Lease is still ours. It is when the reply to
     /// an earlier renewal was lost, or someone labelled the object.
     async fn reread(&mut self, lease: &mut Lease) -> Result<(), &'static str> {
         match timeout(self.times.attempt(), self.leases.get_opt(&self.name)).await {
@@ -220,7 +220,7 @@ impl Election {
         }
     }
 
-    /// Gives the Lease back if it is ours, so that a successor need not wait for it to expire.
+    /// Releases the Lease if it is ours, so that a successor need not wait for it to expire.
     async fn release(&mut self) {
         for _ in 0..RELEASE_ATTEMPTS {
             if !self.candidacy.has_written() {
@@ -255,7 +255,7 @@ impl Election {
         let params = PostParams::default();
         match self.leases.replace(&self.name, &params, lease).await {
             Ok(lease) => Ok(Attempt::held(lease, sent)),
-            // 404: it has been deleted in the meantime, which a fresh look sorts out like a conflict.
+            // 404: it was deleted in the meantime, which another read resolves like a conflict.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
                 Ok(Attempt::outrun())
             }

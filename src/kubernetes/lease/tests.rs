@@ -63,7 +63,7 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
     (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}))
 }
 
-/// What happens to one candidate's requests on their way.
+/// The fate of one candidate's requests.
 #[derive(Clone, Copy, Default)]
 struct Link {
     there: Duration,
@@ -74,7 +74,7 @@ struct Link {
 
 type Shared<T> = Arc<Mutex<T>>;
 
-/// A client over a link. A request that was sent arrives, even when its sender has given up on it.
+/// A client over a link. A request that was sent arrives, even if its sender has given up on it.
 fn client(store: &Shared<Store>, link: &Shared<Link>) -> Client {
     let (store, link) = (Arc::clone(store), Arc::clone(link));
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -322,7 +322,7 @@ async fn without_election_the_process_always_leads() {
     assert!(tokio::time::timeout(SECOND * 60, leadership.lost(&term)).await.is_err());
 }
 
-/// Some state of the network.
+/// A random state of the network.
 fn any_link(dice: &mut fastrand::Rng) -> Link {
     let delay = |dice: &mut fastrand::Rng| match dice.u64(..3) {
         0 => Duration::ZERO,

@@ -1,8 +1,8 @@
-//! How long everything in an election takes.
+//! The times of an election.
 
 use std::time::Duration;
 
-/// The times of an election. They belong together, so only the first can be chosen.
+/// The times of an election. They depend on each other, so only the first can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTimes {
     pub(super) duration: Duration,
@@ -11,7 +11,7 @@ pub struct LeaseTimes {
 }
 
 impl LeaseTimes {
-    /// The times that follow from how long a Lease outlives its last renewal: a leader gives up after
+    /// The times that follow from how long a Lease outlives its last renewal: a leader stops after
     /// 2/3 of it, and attempts are 2/15 of it apart.
     #[must_use]
     pub fn lasting(duration: Duration) -> Self {

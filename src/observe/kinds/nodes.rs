@@ -6,8 +6,8 @@
 //! - `schedulable`: those that are not cordoned, ready or not.
 //! - `memoryPressure`, `diskPressure`, `pidPressure`: those with the condition True.
 //! - `allocatable["nvidia.com/gpu"]`: per resource with a domain in its name, the
-//!   sum over all nodes that match, ready or not, as a node's status keeps
-//!   saying it. Absent when no node has the resource at all.
+//!   sum over all nodes that match, ready or not, because the status of a node
+//!   keeps it. Absent when no node has the resource at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ use serde_json::Value;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
 
-/// More distinct sets of resources than this are looked through for unused ones.
+/// If there are more distinct sets of resources than this, unused ones are removed.
 const MANY_POOLS: usize = 1024;
 
-/// Nodes. Those of one pool offer the same, so that is kept once.
+/// Nodes. Those of one pool have the same resources, so these are stored once.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Nodes {
     pools: BTreeSet<Arc<BTreeMap<String, i64>>>,

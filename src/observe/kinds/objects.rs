@@ -2,7 +2,7 @@
 //!
 //! `total`, `healthy`, `unhealthy`, `healthyRatio` (absent over nothing). If
 //! the health of a single object is Unknown, all but `total` are absent:
-//! `unhealthy == 0` would otherwise be true, or false, by a guess.
+//! otherwise, `unhealthy == 0` would be true or false by a guess.
 
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::verdict::Verdict;
@@ -14,7 +14,7 @@ use crate::observe::kind::{Kind, Values};
 /// Objects of a kind.
 #[derive(Clone, Debug)]
 pub(in crate::observe) struct Objects {
-    /// What healthy means, if anything says so.
+    /// When an object is healthy, if anything defines it.
     pub healthy: Option<ObjectCondition>,
 }
 
@@ -40,7 +40,7 @@ impl Kind for Objects {
     }
 
     fn unjudged(&self, counts: &Counts) -> i64 {
-        // What nothing could judge is no object in doubt.
+        // If nothing can judge any object, no single object is in doubt.
         if self.healthy.is_some() { counts.of("unknown") } else { 0 }
     }
 

@@ -4,12 +4,12 @@
 //! - `available`: those that the profile of the kind calls healthy; `unavailable`:
 //!   the others. `availableRatio`: `available / total`, absent over nothing.
 //! - `desiredReplicas`, `readyReplicas`: sums over all of them, as the profile
-//!   finds the numbers. Not given, an object wants 1 replica and has none ready.
+//!   finds the numbers. By default, an object wants 1 replica and has none ready.
 //! - `rolloutsStuck`: workloads whose rollout will not finish without help.
 //!
-//! A field that cannot be told of a single object is absent, and so are all but
+//! A field that is Unknown for a single object is absent, and so are all but
 //! `total` if its health is Unknown: a sum over some of them would be a guess.
-//! What the kind has no place for at all is absent too.
+//! A field for which the kind has no place is absent, too.
 
 use std::sync::Arc;
 
@@ -23,18 +23,18 @@ use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
 use crate::workloads::{Profile, Replicas};
 
-/// Replicas of an object that does not say how many it wants, and that are ready if it does not say it.
+/// The replicas that an object wants, and that are ready, if it does not say.
 const WANTED: u32 = 1;
 const READY: u32 = 0;
 
 /// Workloads of a kind.
 #[derive(Clone, Debug)]
 pub(in crate::observe) struct Workloads {
-    /// Where their replicas are, and what healthy and stuck mean.
+    /// Where their replicas are, and when they are healthy and stuck.
     pub profile: Arc<Profile>,
 }
 
-/// What is kept of one workload. None is a number that is not one.
+/// The digest of one workload. None is a number that cannot be read.
 #[derive(Debug, PartialEq)]
 pub(in crate::observe) struct WorkloadDigest {
     health: Verdict,

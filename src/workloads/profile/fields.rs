@@ -1,6 +1,6 @@
 //! The parts of a profile: one struct for each thing that an emergency changes.
 //!
-//! Paths of fields to change point nowhere into `metadata` or `status`.
+//! The path of a field to change is never in `metadata` or `status`.
 
 use firebreak_engine::expression::ObjectCondition;
 use firebreak_engine::path::{FieldPath, Segment};
@@ -9,19 +9,19 @@ use serde::{Deserialize, Deserializer};
 
 use super::names::Pattern;
 
-/// Where an object asks for accelerators.
+/// Where an object requests accelerators.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Accelerators {
     /// Maps that have `limits` and `requests`.
     #[serde(default)]
     pub resources: Vec<FieldPath>,
-    /// Lists of containers, told apart by `name`, each with `resources` of that kind.
+    /// Lists of containers, identified by `name`, each with `resources` of that kind.
     #[serde(default)]
     pub containers: Vec<FieldPath>,
-    /// A quantity is a whole number from 0 to this; any other is not lent.
+    /// A quantity is a whole number from 0 to this; no other value is changed.
     pub at_most: u32,
-    /// Lists that ask for devices in another way. They cannot be lent, so an entry is a pin.
+    /// Lists that request devices in another way. They cannot be changed, so an entry is a pin.
     #[serde(default)]
     pub claims: Vec<Pin>,
 }
@@ -32,13 +32,13 @@ pub struct Accelerators {
 pub struct Quantization {
     /// A Boolean: whether it is on.
     pub enabled: FieldPath,
-    /// A text: which.
+    /// A string: which one.
     pub precision: FieldPath,
-    /// The text has at most this many characters; a longer one is not lent.
+    /// The maximum length of the string in characters; a longer one is not changed.
     pub max_length: usize,
 }
 
-/// What decides on which nodes pods may start. Only the part that asks for accelerator nodes (see
+/// What decides on which nodes pods may start. Only the part that requests accelerator nodes (see
 /// `accelerators.yaml`) is ever changed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -52,12 +52,12 @@ pub struct Placement {
     /// Names of a runtime class.
     #[serde(default)]
     pub runtime_class_name: Vec<FieldPath>,
-    /// What keeps pods that use accelerators where they are and cannot be released.
+    /// What binds pods that use accelerators to their nodes and cannot be released.
     #[serde(default)]
     pub pins: Vec<Pin>,
 }
 
-/// A field that, when it is there and not empty, makes a fallback useless.
+/// A field that makes a fallback useless when it is set and not empty.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pin {
@@ -71,31 +71,31 @@ pub struct Pin {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Replicas {
-    /// How many there should be; absent means 1.
+    /// The desired number; absent means 1.
     pub spec: FieldPath,
     /// How many are ready; absent means 0.
     pub ready: FieldPath,
-    /// A number of replicas that is lower is not lent.
+    /// A lower number of replicas is not changed.
     #[serde(default)]
     pub at_least: i64,
-    /// Nor one that is higher.
+    /// Nor is a higher one.
     pub at_most: i64,
 }
 
-/// How to find the pods of an object, and which of them have its newest template. Nothing of it is changed.
+/// How to find the pods of an object, and which of them have its newest template. None of it is changed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OrderedPods {
-    /// CEL over `object`: true if each pod waits until the one before is ready.
+    /// CEL over `object`: true if each pod waits until the previous one is ready.
     #[serde(deserialize_with = "super::condition")]
     pub when: ObjectCondition,
     /// The label selector of its pods. Only those that the object controls count.
     pub selector: FieldPath,
-    /// The revision of the newest template, once `status.observedGeneration` says that it was seen.
+    /// The revision of the newest template, once `status.observedGeneration` shows that it was observed.
     pub update_revision: FieldPath,
-    /// The label of a pod that says of which revision it is.
+    /// The label of a pod with its revision.
     pub revision_label: String,
-    /// How many pods, from the lowest number, keep the template that they have; absent means none.
+    /// How many pods, from the lowest number, keep their template; absent means none.
     #[serde(default)]
     pub held_back: Option<FieldPath>,
     /// The lowest number of a pod; absent means 0.
@@ -103,24 +103,24 @@ pub struct OrderedPods {
     pub first: Option<FieldPath>,
 }
 
-/// Where the most replicas are that an autoscaler may set.
+/// Where the highest number of replicas is that an autoscaler may set.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
     /// The number; absent or 0 means that there is no limit.
     pub path: FieldPath,
-    /// A lower number is not lent.
+    /// A lower number is not changed.
     #[serde(default)]
     pub at_least: i64,
-    /// Nor a higher one.
+    /// Nor is a higher one.
     pub at_most: i64,
 }
 
-/// Where a number is that a model server works with: in a field, or in a flag of a container.
+/// Where a number is that a model server uses: in a field, or in a flag of a container.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Setting {
-    /// The field. Exactly one of `path` and `flag` is given.
+    /// The field. Exactly one of `path` and `flag` is set.
     #[serde(default)]
     pub path: Option<FieldPath>,
     /// Where the field must not be set although the kind has it. Only with `path`.
@@ -129,10 +129,10 @@ pub struct Setting {
     /// The flag.
     #[serde(default)]
     pub flag: Option<Flag>,
-    /// A lower number is not lent.
+    /// A lower number is not changed.
     #[serde(default)]
     pub at_least: i64,
-    /// Nor a higher one.
+    /// Nor is a higher one.
     pub at_most: i64,
 }
 
@@ -140,9 +140,9 @@ pub struct Setting {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OnlyWith {
-    /// The field that must be there.
+    /// The field that must exist.
     pub path: FieldPath,
-    /// The message for people if it is not.
+    /// The message for people if it does not.
     pub otherwise: String,
 }
 
@@ -150,26 +150,26 @@ pub struct OnlyWith {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flag {
-    /// The spellings that the program takes. A container without any gets the first.
+    /// The spellings that the program accepts. A container without any of them gets the first.
     pub names: Vec<String>,
-    /// Lists of containers, told apart by `name`.
+    /// Lists of containers, identified by `name`.
     pub containers: Vec<FieldPath>,
-    /// Only a container that runs one of these gets a flag that it does not have. The last part of the path of a
-    /// command, or a module as behind `python -m`.
+    /// Only a container that runs one of these gets a flag that it does not have: the last part of the path of a
+    /// command, or a module as in `python -m`.
     #[serde(default)]
     pub programs: Vec<Pattern>,
-    /// Or one with such an image: the last part of its name, without tag and digest.
+    /// Or a container with one of these images: the last part of the name, without tag and digest.
     #[serde(default)]
     pub images: Vec<Pattern>,
 }
 
-/// What the types cannot say about a part of a profile.
+/// The checks of a part of a profile beyond its types.
 pub(super) trait Check {
     /// What is wrong with it.
     fn problem(&self) -> Option<String>;
 }
 
-/// Reads a part and checks it, so that an error is said with its line.
+/// Reads a part and checks it, so that an error is reported with its line.
 pub(super) fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de> + Check>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -1,9 +1,9 @@
 //! The profile of a kind: where its fields are and how its health is read.
 //!
-//! One YAML file per kind in `profiles/`, compiled in; more come from the
-//! operator's configuration. The documentation of the structs is the
-//! documentation of the files; a field that they do not know is an error. Names
-//! of accelerators are the same for every kind and stand in `accelerators.yaml`.
+//! One YAML file per kind in `profiles/`, compiled in; the operator's
+//! configuration adds more. The documentation of the structs is the
+//! documentation of the files; an unknown field is an error. The names
+//! of accelerators are the same for every kind and are in `accelerators.yaml`.
 
 mod fields;
 mod names;
@@ -38,7 +38,7 @@ pub struct Profile {
     /// it.
     #[serde(default)]
     pub metadata_propagates: bool,
-    /// Where the object asks for accelerators, if it does.
+    /// Where the object requests accelerators, if it does.
     #[serde(default, deserialize_with = "checked")]
     pub accelerators: Option<Accelerators>,
     /// Where the quantization of its model is, if the kind has such a field.
@@ -50,31 +50,31 @@ pub struct Profile {
     /// Where its number of replicas is, if it has one.
     #[serde(default, deserialize_with = "checked")]
     pub replicas: Option<Replicas>,
-    /// Where the most replicas are that an autoscaler may set, if the kind is or has an autoscaler.
+    /// Where the highest number of replicas is that an autoscaler may set, if the kind is or has an autoscaler.
     #[serde(default, deserialize_with = "checked")]
     pub autoscaler_limit: Option<Limit>,
-    /// Names of the scheduler of its pods.
+    /// Where the name of the scheduler of its pods is.
     #[serde(default, deserialize_with = "checked")]
     pub scheduler: Vec<FieldPath>,
-    /// How many requests its servers work on in one batch.
+    /// How many requests its servers process in one batch.
     #[serde(default, deserialize_with = "checked")]
     pub batch_size: Option<Setting>,
-    /// How many requests its servers take at once.
+    /// How many requests its servers process at once.
     #[serde(default, deserialize_with = "checked")]
     pub max_concurrency: Option<Setting>,
     /// CEL over `object`: true for a healthy one.
     #[serde(deserialize_with = "condition")]
     pub healthy: ObjectCondition,
-    /// When it has finished rolling out: every stage is done. Asked in order, so a stage may rely on
-    /// those before it.
+    /// When it has finished rolling out: every stage is done. Evaluated in order, so a stage may rely on
+    /// the previous ones.
     pub rollout: Vec<RolloutStage>,
-    /// Where it says how many replicas its own autoscaler wants, if it has one that it reports on.
+    /// Where it reports how many replicas its own autoscaler wants, if it does.
     #[serde(default)]
     pub wants: Option<FieldPath>,
     /// CEL over `object`: true if its rollout cannot continue without help.
     #[serde(default, deserialize_with = "optional_condition")]
     pub stuck: Option<ObjectCondition>,
-    /// If its pods get a new template one after the other: then one that never gets ready is deleted, or it
+    /// If its pods get a new template one after the other: a pod that never becomes ready is then deleted, because it
     /// would keep the change from itself and from the others.
     #[serde(default)]
     pub ordered_pods: Option<OrderedPods>,
@@ -90,7 +90,7 @@ pub struct RolloutStage {
     /// CEL over `object`: true when the stage is done.
     #[serde(deserialize_with = "condition")]
     pub done: ObjectCondition,
-    /// The message for people while it is not.
+    /// The message for people until then.
     pub otherwise: String,
 }
 

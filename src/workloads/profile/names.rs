@@ -14,7 +14,7 @@ pub struct AcceleratorNames {
     pub runtime_classes: Vec<Pattern>,
 }
 
-/// A name, or with a `*` at the end all names that begin so.
+/// A name or, with a `*` at the end, all names with this prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pattern {
@@ -23,7 +23,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Whether any of the patterns fits the name.
+    /// Whether any of the patterns matches the name.
     pub fn any(patterns: &[Self], name: &str) -> bool {
         patterns.iter().any(|pattern| {
             if pattern.open { name.starts_with(&pattern.start) } else { name == pattern.start }

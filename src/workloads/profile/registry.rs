@@ -1,4 +1,4 @@
-//! All profiles: those that are compiled in, and those of the operator's configuration.
+//! All profiles: the built-in ones, and those in the operator's configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Reads the profiles that are compiled in.
+    /// Reads the built-in profiles.
     ///
     /// # Errors
     /// None in a build that passed its tests.
@@ -46,7 +46,7 @@ impl Profiles {
         BUILT_IN.iter().try_fold(empty, |all, &(file, text)| Ok(all.with(parse(file, text)?)))
     }
 
-    /// These with one more, which takes the place of the one of its kind.
+    /// These profiles with one more, which replaces the profile of its kind.
     #[must_use]
     pub fn with(mut self, profile: Profile) -> Self {
         let profile = Profile { names: Arc::clone(&self.names), ..profile };

@@ -1,16 +1,17 @@
-//! What is known of a kind without a profile whose definition has the scale
+//! What is known about a kind without a profile whose definition has the scale
 //! subresource: where its number of replicas is, and nothing else.
 
 use serde_json::json;
 
 use super::Profile;
 
-/// More replicas are not lent; the bound of the other kinds.
+/// No higher number of replicas is set; the bound of the other kinds.
 const AT_MOST: i64 = 10_000;
 
 impl Profile {
     /// The profile of a kind by `specReplicasPath` and `statusReplicasPath` of its scale subresource, such as
-    /// `.spec.replicas`. Its labels and annotations may reach its pods, and an object of it is healthy when as many replicas are there as it asks for.
+    /// `.spec.replicas`. Its labels and annotations may propagate to its pods. An object of it is healthy when it has as
+    /// many replicas as it requests.
     /// None for a path that is not made of plain names.
     #[must_use]
     pub fn of_scale(api_version: &str, kind: &str, spec: &str, status: &str) -> Option<Self> {
@@ -22,7 +23,7 @@ impl Profile {
         serde_json::from_value(json!({
             "apiVersion": api_version,
             "kind": kind,
-            // Nothing says that it is not so.
+            // Nothing says that they do not propagate.
             "metadataPropagates": true,
             "replicas": {"spec": pointer(&spec), "ready": pointer(&status), "atMost": AT_MOST},
             "healthy": all_there,
@@ -46,7 +47,7 @@ fn names(path: &str) -> Option<Vec<&str>> {
     names.iter().all(is_plain).then_some(names)
 }
 
-/// CEL for the number there, and for what an absent one means.
+/// CEL for the number at the path, and for the default of an absent one.
 fn number(names: &[&str], absent: i64) -> String {
     let path = |length: usize| format!("object.{}", names[..length].join("."));
     let there: Vec<String> = (1..=names.len()).map(|length| format!("has({})", path(length))).collect();

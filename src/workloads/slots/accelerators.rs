@@ -1,4 +1,4 @@
-//! Requests and limits of accelerators, and the quantization that goes with a fallback from them.
+//! Requests and limits of accelerators, and the quantization during a fallback from them.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::{blocked, slot};
 use crate::workloads::profile::{Accelerators, Pattern, Profile};
 
-/// The two maps of a `resources` field; what is in one of them belongs together with the other.
+/// The two maps of a `resources` field. Entries of the same name in both belong together.
 const RESOURCE_MAPS: [&str; 2] = ["limits", "requests"];
 
-/// The slots of the fields that ask for accelerators.
+/// The slots of the fields that request accelerators.
 pub(super) fn accelerators(profile: &Profile, fields: &Accelerators, object: &Value, found: &mut Slots) {
     for path in &fields.resources {
         if let Some(resources) = path.node(object) {
@@ -46,7 +46,7 @@ fn resources_of(list: &FieldPath, container: &str) -> FieldPath {
     FieldPath::new(segments).unwrap_or_else(|_| list.clone())
 }
 
-/// Request and limit of each accelerator that is in either of the two maps.
+/// Request and limit of each accelerator in either of the two maps.
 fn accelerators_in(
     profile: &Profile,
     fields: &Accelerators,
@@ -84,7 +84,7 @@ fn bad_amount(amount: &Value, at_most: u32) -> Option<String> {
     (!fits).then(|| format!("is not a whole number from 0 to {at_most}"))
 }
 
-/// The quantization fields of the kind, there or not.
+/// The quantization fields of the kind, whether they exist or not.
 pub(super) fn quantization(profile: &Profile, object: &Value) -> Vec<Slot> {
     let Some(fields) = &profile.quantization else { return Vec::new() };
     let enabled = fields.enabled.node(object).filter(|value| !value.is_null() && !value.is_boolean());

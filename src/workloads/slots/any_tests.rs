@@ -5,7 +5,7 @@ use super::slots;
 use super::tests::GPU;
 use crate::workloads::Profiles;
 
-/// JSON in which the names that matter turn up in places where they do not belong.
+/// JSON in which the relevant names occur in places where they do not belong.
 fn anything() -> impl Strategy<Value = Value> {
     let name = prop::sample::select(vec![
         GPU,

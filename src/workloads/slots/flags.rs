@@ -1,7 +1,7 @@
 //! Where containers have a flag, and which containers may get one.
 //!
-//! Only the flag's own value is ever read. What is said about a container names
-//! it and the flag, and nothing else of its arguments: they may hold secrets.
+//! Only the flag's own value is ever read. Messages about a container name
+//! it and the flag, and nothing else of its arguments, which may hold secrets.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::workloads::profile::{Flag, Pattern};
 
-/// Programs that run what stands in a text.
+/// Programs that run a command from a text.
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 /// The lists of arguments, in the order in which a program gets them.
 const LISTS: [&str; 2] = ["command", "args"];
@@ -44,11 +44,11 @@ pub(super) fn find(flag: &Flag, object: &Value) -> Result<Vec<FieldPath>, String
     Ok(found)
 }
 
-/// Where a container has or gets the flag.
+/// The place of the flag in a container.
 enum Place<'a> {
-    /// It has none and is not the server.
+    /// It has none, and is not the server.
     Nowhere,
-    /// In this list, in this spelling.
+    /// In this list, with this spelling.
     In(&'static str, &'a str),
     /// It has it, or would get it, and must not be changed.
     Hindered(String),
@@ -81,7 +81,7 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     } else if is_run_by_a_shell(flag, &elements) {
         Place::Hindered(format!("{name} cannot be added, because a shell starts the server"))
     } else if !runs_it && own_command {
-        // What another program does with its arguments is not known, whatever the image is.
+        // It is not known what another program does with its arguments, whatever the image is.
         Place::Nowhere
     } else if lists().any(|(list, _)| list == "args") {
         Place::In("args", name)
@@ -93,11 +93,11 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
 fn path(list: &FieldPath, container: &str, arguments: &str, flag: &str) -> Option<FieldPath> {
     let element = Segment::Element { key: "name".to_owned(), value: container.to_owned() };
     let behind = [element, Segment::Key(arguments.to_owned()), Segment::Flag(flag.to_owned())];
-    // The flag's name was checked with the profile.
+    // The name of the flag was checked with the profile.
     FieldPath::new(list.segments().iter().cloned().chain(behind).collect()).ok()
 }
 
-/// Whether one of the words names a program of the profile. The word behind `--something` is a value.
+/// Whether one of the words names a program of the profile. A word after `--something` is a value.
 fn runs(flag: &Flag, elements: &[&str]) -> bool {
     let mut behind = "";
     elements.iter().flat_map(|element| element.split_whitespace()).any(|word| {

@@ -39,7 +39,7 @@ fn a_flag_is_found_in_any_form_in_args_and_in_command() {
             here("command", dashed),
         ),
         (json!({"name": "c", "command": ["server"], "args": ["--max-num-seqs=1"]}), here("args", dashed)),
-        // A shell hands its own arguments on as they are.
+        // A shell passes its own arguments on unchanged.
         (
             json!({"name": "c", "command": ["sh", "start.sh"], "args": ["--max-num-seqs=1"]}),
             here("args", dashed),

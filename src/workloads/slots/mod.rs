@@ -1,11 +1,11 @@
 //! The fields of one object that an action may change.
 //!
 //! A role that the kind has no field for is an obstacle, and so is a field that
-//! this object has in a form which must not be changed; then the action does
-//! not apply and says why. What is there in a wrong size or shape is a slot out
-//! of bounds: no action lends it. Quantization and placement are no obstacles,
-//! a fallback does without them. Nothing here may panic: kinds with an open
-//! schema hold anything.
+//! has a form in this object which must not be changed; then the action does
+//! not apply and says why. A value of the wrong size or type is a slot out of
+//! bounds, which no action changes. Quantization and placement are no obstacles,
+//! because a fallback works without them. Nothing here may panic: kinds with an open
+//! schema can hold anything.
 
 mod accelerators;
 mod flags;
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::profile::{Pin, Profile};
 
-/// The longest path that an Incident's status can hold.
+/// The longest path that the status of an Incident can hold.
 const LONGEST_PATH: usize = 512;
 
 /// The fields that an action may change in the object, in a stable order.
@@ -37,8 +37,8 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
     found
 }
 
-/// What a fallback from accelerators changes. An object that uses none has nothing of it, whatever its
-/// placement says: there is nothing to lend. Otherwise only what exists is listed, with two exceptions
+/// What a fallback from accelerators changes. For an object that uses none, it is nothing, whatever its
+/// placement says. Otherwise only existing fields are listed, with two exceptions
 /// that the runbooks ask for: request and limit of one accelerator are changed together, even if one of
 /// them is absent, and a kind's quantization fields may be absent too.
 fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
@@ -55,14 +55,14 @@ fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     found.pins.extend(pins(&profile.placement.pins, object));
 }
 
-/// Names of schedulers. Only those that are there are ever changed.
+/// Names of schedulers. Only existing fields are ever changed.
 fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
     let is_there = |path: &&FieldPath| path.node(object).is_some_and(|name| !name.is_null());
     let there = profile.scheduler.iter().filter(is_there);
     found.fields.extend(there.map(|path| slot(Role::Scheduler, path.clone(), None)));
 }
 
-/// The roles that a kind has no field for.
+/// The roles for which a kind has no field.
 fn absent(profile: &Profile) -> Vec<Obstacle> {
     let roles = [
         (Role::Accelerator, profile.accelerators.is_some(), "accelerators"),
@@ -77,7 +77,7 @@ fn absent(profile: &Profile) -> Vec<Obstacle> {
     missing.map(|(role, _, noun)| Obstacle { role, why: format!("{kind} has no {noun}") }).collect()
 }
 
-/// "a Deployment", "an InferenceService", and as it is read aloud, "an LLMDeployment".
+/// "a Deployment", "an InferenceService", and as it is pronounced, "an LLMDeployment".
 fn with_article(kind: &str) -> String {
     let mut letters = kind.chars();
     let first = letters.next().unwrap_or_default();
@@ -88,7 +88,7 @@ fn with_article(kind: &str) -> String {
     format!("{article} {kind}")
 }
 
-/// Why a field cannot be set: something on the way to it has another shape, or is a list without the
+/// Why a field cannot be set: a parent has another type, or is a list without the
 /// element that the path names.
 fn blocked(path: &FieldPath, object: &Value) -> Option<String> {
     let segments = path.segments();

@@ -16,7 +16,7 @@ pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
     }
 }
 
-/// The most replicas that an autoscaler may set.
+/// The highest number of replicas that an autoscaler may set.
 pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Slots) {
     if let Some(limit) = &profile.autoscaler_limit {
         let problem = problem(&limit.path, object, limit.at_least, limit.at_most);
@@ -24,7 +24,7 @@ pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Sl
     }
 }
 
-/// A number that a model server works with.
+/// A number that a model server uses.
 pub(super) fn setting(role: Role, setting: Option<&Setting>, object: &Value, found: &mut Slots) {
     let Some(setting) = setting else { return };
     if let Some(flag) = &setting.flag {

@@ -10,7 +10,7 @@ use super::with_article;
 const KINDS: [Kind; 6] =
     [DEPLOYMENT, STATEFUL_SET, LLM_DEPLOYMENT, AUTOSCALER, INFERENCE_SERVICE, SCALED_OBJECT];
 
-/// Why the present value of the only field with this role is not lent.
+/// Why the current value of the only field with this role is not changed.
 fn problem(slots: &Slots, role: &Role) -> Option<String> {
     let all: Vec<_> = slots.of(role).collect();
     assert_eq!(all.len(), 1, "{role:?}");
@@ -49,7 +49,7 @@ fn each_kind_has_its_own_fields_and_says_what_it_has_not() {
         (
             Role::BatchSize,
             [
-                // A flag of a container, which this object has not.
+                // A flag of a container, which this object does not have.
                 None,
                 None,
                 Some("/spec/serving/batchSize"),
@@ -92,7 +92,7 @@ fn a_number_in_bounds_is_lent_and_one_out_of_them_is_not() {
         let why = problem(&scaler(limit.clone()), &Role::AutoscalerLimit).unwrap();
         assert!(why.contains("not from 1 to 10000"), "{limit}: {why}");
     }
-    // Not a number: the action says so itself.
+    // Not a number: the action reports it itself.
     for limit in [json!("many"), json!(1.5), json!({}), json!(true)] {
         assert_eq!(problem(&scaler(limit.clone()), &Role::AutoscalerLimit), None, "{limit}");
     }

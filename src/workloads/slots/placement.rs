@@ -1,4 +1,4 @@
-//! What keeps pods on nodes with accelerators.
+//! What binds pods to nodes with accelerators.
 
 use firebreak_engine::facts::{Role, Slot};
 use firebreak_engine::path::FieldPath;
@@ -33,12 +33,12 @@ pub(super) fn node_affinities(profile: &Profile, object: &Value) -> Vec<Slot> {
         .collect()
 }
 
-/// What remains of a required node affinity without accelerators: outer `None` if it asks for none,
-/// inner `None` if the whole field goes.
+/// What remains of a required node affinity without accelerators: outer `None` if it requests none,
+/// inner `None` if the whole field is removed.
 ///
-/// Terms are alternatives, the requirements in a term must all be met. A term of accelerator
-/// requirements only becomes "any node", and so does everything that it is an alternative to. (Written
-/// down as a term without requirements it would mean the opposite: that matches no node.)
+/// Terms are alternatives; all requirements of a term must be met. A term with only accelerator
+/// requirements becomes "any node", and so does every alternative to it. (Written
+/// as a term without requirements it would mean the opposite: it would match no node.)
 fn release_affinity(names: &AcceleratorNames, required: &Value) -> Option<Option<Value>> {
     let terms = required.get("nodeSelectorTerms")?.as_array()?;
     let mut kept = Vec::with_capacity(terms.len());
@@ -68,7 +68,7 @@ fn release_affinity(names: &AcceleratorNames, required: &Value) -> Option<Option
 }
 
 /// Whether only nodes with an accelerator label meet the requirement. `NotIn` and `DoesNotExist` are
-/// met by nodes without the label, so they hinder nobody and stay.
+/// met by nodes without the label, so they prevent nothing and stay.
 fn needs_accelerator(names: &AcceleratorNames, requirement: &Value) -> bool {
     let text = |field: &str| requirement.get(field).and_then(Value::as_str).unwrap_or_default();
     Pattern::any(&names.placement_keys, text("key"))
