@@ -1,4 +1,4 @@
-//! Many policies on one alarm: what a response costs when it is not alone, and whether the most severe come first.
+//! Many policies with one alarm: what a response costs when it is not alone, and whether the most severe comes first.
 
 use std::{
     collections::BTreeMap,
@@ -23,20 +23,20 @@ use crate::support::{
     world::World,
 };
 
-/// How many policies are on the alarm.
+/// The number of policies with the same alarm.
 pub const SIZES: [usize; 4] = [50, 200, 400, 1000];
-/// One policy in so many is P0, the others are P3.
+/// One policy in this many is P0, the others are P3.
 const ONE_IS_P0_OF: usize = 10;
-/// Requests in flight: what the API server saturates at on two cores, and what the operator has at most.
+/// Requests in flight: the saturation point of the API server on two cores, and the operator's maximum.
 const IN_FLIGHT: usize = 32;
-/// How long one size may take, whatever is measured.
+/// How long one size may take, including everything.
 const PATIENCE: Duration = Duration::from_secs(280);
-/// The annotation that is there from the first patch of a target to its last.
+/// The annotation that a target has from its first patch to its last.
 const UNDO: &str = "firebreak.dev/undo";
 
-/// What one burst has shown; times in ms from the answer to the patch that rang the alarm.
+/// The results of one burst; times in ms from the answer to the patch that rang the alarm.
 struct Burst {
-    /// When the targets of the P0 policies were changed while nothing else was to be done.
+    /// When the targets of the P0 policies were changed while there was nothing else to do.
     alone: Vec<f64>,
     p0: Vec<f64>,
     p3: Vec<f64>,
@@ -114,7 +114,7 @@ pub async fn measure(sizes: &[usize]) -> String {
     format!("{table}\n{requests}")
 }
 
-/// Small ones are over so soon that one is not enough.
+/// Small bursts are over so soon that one is not enough.
 fn rounds(size: usize) -> usize {
     (400 / size).clamp(1, 3)
 }
@@ -228,7 +228,7 @@ fn policy(world: &World, alarm: &str, number: usize, level: &str) -> Value {
     })
 }
 
-/// Rings an alarm. When the target of each of its policies was changed, in ms from the answer, by its number.
+/// Rings an alarm. Returns, by number, when the target of each policy was changed, in ms from the answer.
 async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> {
     let mut changes = changes(world, alarm).await;
     let alarm = world.object("v1", "ConfigMap", &world.a, alarm);
@@ -289,7 +289,7 @@ async fn wait_until_ready(world: &World, count: usize) {
     assert!(timeout(PATIENCE, ready).await.is_ok(), "not all policies are Ready within {PATIENCE:?}");
 }
 
-/// Waits until so many Incidents are in Monitoring.
+/// Waits until this many Incidents are in Monitoring.
 async fn wait_for_monitoring(operator: &Operator, count: usize) {
     let monitoring = |text: &str| -> f64 {
         let lines = text
@@ -305,7 +305,7 @@ async fn wait_for_monitoring(operator: &Operator, count: usize) {
     assert!(timeout(PATIENCE, all).await.is_ok(), "not all of {count} Incidents are in Monitoring");
 }
 
-/// Waits until the operator does nothing worth mentioning for a second: Events come late, at a limited rate.
+/// Waits until the operator has been almost idle for a second: Events come late, at a limited rate.
 async fn rest(process: u32) {
     let quiet = async {
         loop {
@@ -319,7 +319,7 @@ async fn rest(process: u32) {
     assert!(timeout(PATIENCE, quiet).await.is_ok(), "the operator does not come to rest");
 }
 
-/// What the operator has asked of the API server so far, without watches, leases and Events.
+/// The requests of the operator so far, without watches, leases and Events.
 async fn requests(operator: &Operator) -> BTreeMap<String, f64> {
     let (_, text) = operator.fetch("/metrics").await;
     let mut counts = BTreeMap::new();
@@ -342,7 +342,7 @@ async fn requests(operator: &Operator) -> BTreeMap<String, f64> {
     counts
 }
 
-/// So many patches of each model, one after the other, with [`IN_FLIGHT`] models at a time.
+/// This many patches of each model, one after the other, with [`IN_FLIGHT`] models at a time.
 async fn bare_patches(models: &[Object], each: usize) -> f64 {
     let record = "x".repeat(600);
     let start = Instant::now();

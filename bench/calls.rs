@@ -1,4 +1,4 @@
-//! What the operator asks of the API server for each object that it changes.
+//! The requests of the operator to the API server for each object that it changes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::support::{
 const TARGETS: [usize; 3] = [1, 10, 40];
 const STEADY: Duration = Duration::from_secs(30);
 
-/// The requests of one part of the story, by what they are.
+/// The requests of one phase, by type.
 struct Tally {
     part: &'static str,
     counts: BTreeMap<&'static str, usize>,
 }
 
-/// One table; a column for each number of targets.
+/// One table, with a column for each number of targets.
 pub async fn measure() -> String {
     let mut tallies = Vec::new();
     for targets in TARGETS {
@@ -86,7 +86,7 @@ async fn no_incident(policy: &Object) {
     policy.wait_until("no Incident", |object| object.data["status"]["activeIncident"].is_null()).await;
 }
 
-/// Waits until there was no request for three seconds, but for leases and watches.
+/// Waits until there was no request for three seconds, except for leases and watches.
 async fn quiet(proxy: &Proxy) {
     let busy = || proxy.calls().into_iter().filter(|exchange| !is_upkeep(&exchange.call)).collect::<Vec<_>>();
     let mut last = busy().len();

@@ -24,10 +24,10 @@ use crate::support::{
 const ROUNDS: usize = 15;
 /// Bare patches in a round, of which the median counts.
 const BARE: usize = 5;
-/// The annotation that is there from the first patch of a target to its last.
+/// The annotation that a target has from its first patch to its last.
 const UNDO: &str = "firebreak.dev/undo";
 
-/// A table of times, and one of the requests between.
+/// A table of times, and one of the requests in between.
 pub async fn measure() -> String {
     format!("{}\n{}", times().await, requests().await)
 }
@@ -41,7 +41,7 @@ async fn times() -> Table {
     let policy = scene::respond(&world).await;
 
     let (mut bare, mut ours, mut seen, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // The first round opens connections and fills caches, on both sides.
+    // The first round opens connections and fills caches on both sides.
     for round in 0..=ROUNDS {
         let mut patches = Vec::new();
         for i in 0..BARE {
@@ -72,7 +72,7 @@ async fn times() -> Table {
     table
 }
 
-/// The requests that the operator makes on the way, as a proxy sees them.
+/// The requests of the operator in between, as a proxy sees them.
 async fn requests() -> Table {
     let world = World::new("path").await;
     scene::grant(&world).await;
@@ -125,7 +125,7 @@ impl Stage {
         let node = scene::nodes(world, 0, 1).await.remove(0);
         let pulse = scene::pulse(world, &node).await;
         let target = scene::models(world, 1).await.remove(0);
-        // In a namespace that the policy does not look at.
+        // In a namespace that the policy does not select.
         let twin = Object::of(&world.client, &scene::model(&world.b, "twin"));
         let document = scene::model(&world.b, "twin");
         manifest::create(&world.client, "bench", &document).await.expect("the twin");
@@ -144,7 +144,7 @@ impl Stage {
         }
     }
 
-    /// What the operator writes to a model, or its opposite; in ms.
+    /// The operator's write to a model, or its opposite; in ms.
     async fn bare_patch(&self, fall_back: bool) -> f64 {
         let (gpus, precision) = if fall_back { ("0", "int8") } else { ("1", "fp16") };
         let selector = if fall_back { Value::Null } else { json!("bench") };
@@ -162,7 +162,7 @@ impl Stage {
         milliseconds(start.elapsed())
     }
 
-    /// Turns the node NotReady. How long after the answer, and after the event, the target's first
+    /// Turns the node NotReady. Returns how long after the answer, and after the event, the target's first
     /// patch was seen; in ms.
     async fn lose_node(&self, policy: &Object) -> (f64, f64) {
         policy.wait_until("no Incident", |object| object.data["status"]["activeIncident"].is_null()).await;
@@ -173,7 +173,7 @@ impl Stage {
         (milliseconds(patched - answered), milliseconds(patched - visible))
     }
 
-    /// Turns it Ready, and waits until everything is as it was.
+    /// Turns it Ready, and waits until all values are as before.
     async fn heal(&self, world: &World, policy: &Object) {
         let incident = world.incident_of(policy).await;
         self.node.merge_status("bench", scene::ready("True", "back")).await;
@@ -182,7 +182,7 @@ impl Stage {
         next(&self.targets_seen, false).await;
         self.target.wait_until("put back", |object| !is_changed(object)).await;
         policy.wait_until("no Incident", |object| object.data["status"]["activeIncident"].is_null()).await;
-        // Its last writes, and those of the control plane about the node, are over.
+        // The last writes of the operator, and those of the control plane about the node, are over.
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
 }
@@ -191,7 +191,7 @@ fn is_changed(target: &DynamicObject) -> bool {
     target.metadata.annotations.iter().flatten().any(|(key, _)| key == UNDO)
 }
 
-/// Tells each time that the truth changes, and when that was seen. Begins with false.
+/// Reports each time that the truth changes, and when. Starts with false.
 async fn view(
     api: Api<DynamicObject>,
     name: &str,

@@ -1,7 +1,8 @@
 //! Measurements of the release binary against a real control plane; see README.md.
 //!
 //! `cargo run --release --example bench [-- memory|latency|calls|burst …]`, with the binary in
-//! `FIREBREAK_BINARY`. Numbers after `burst` are the numbers of policies, in place of all. The tables go to standard output, what goes on meanwhile to standard error.
+//! `FIREBREAK_BINARY`. Numbers after `burst` are the numbers of policies, instead of the defaults. The tables go to
+//! standard output, and progress to standard error.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! What the operator weighs: idle, and with objects watched.
+//! The memory of the operator: idle, and while it watches objects.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::support::{operator::Operator, world::World};
 
-/// Nodes, and models besides.
+/// The number of nodes, and of models.
 const OBJECTS: usize = 2000;
 const IDLE_FOR: Duration = Duration::from_secs(20);
-/// After a change, until the last event was taken in and the last request is over.
+/// The time after a change until the last event is handled and the last request is over.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// Two tables.
@@ -24,7 +24,7 @@ pub async fn measure() -> String {
         &["operator", "RSS", "of it anonymous", "threads", "bytes per object, over the line above named"],
     );
 
-    // Objects arrive one by one while the operator watches.
+    // Objects are created one by one while the operator watches.
     let operator = start(&world).await;
     let process = operator.id().expect("it runs");
     let before = ticks(process);
@@ -64,7 +64,7 @@ pub async fn measure() -> String {
     operator.kill();
     drop(operator);
 
-    // They are there when it starts.
+    // They exist when it starts.
     let operator = start(&world).await;
     scene::wait_for_total(&operator, "nodes", OBJECTS).await;
     let listed = weigh(&operator).await;

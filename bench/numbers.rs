@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The middle and the ends of several measurements.
+/// The median and the range of several measurements.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub median: f64,
@@ -30,7 +30,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The value that so much of the others does not exceed; 0 is the smallest, 1 the largest.
+/// The value that this share of the others does not exceed; 0 is the smallest, 1 the largest.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! What the kernel says of a process and of the machine.
+//! What the kernel reports about a process and about the machine.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     pub rss: f64,
-    /// The part that belongs to it alone: heap and stacks. The rest is the binary's file.
+    /// Its private memory: heap and stacks. The rest is the binary's file.
     pub anonymous: f64,
     pub threads: f64,
 }
@@ -22,7 +22,7 @@ impl Memory {
         Self { rss: field("VmRSS") * 1024.0, anonymous: field("RssAnon") * 1024.0, threads: field("Threads") }
     }
 
-    /// The middle of five looks within two seconds.
+    /// The median of five readings within two seconds.
     pub async fn settled(process: u32) -> Self {
         let mut looks = Vec::new();
         for _ in 0..5 {
@@ -37,13 +37,13 @@ impl Memory {
 /// The processor time of a process so far, in ticks of 10 ms.
 pub fn ticks(process: u32) -> u64 {
     let stat = read(&format!("/proc/{process}/stat"));
-    // The second field is the name in brackets, which may have blanks in it.
+    // The second field is the name in parentheses, which may contain blanks.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
 }
 
-/// One line about the machine and what else it is doing.
+/// One line about the machine and its load.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = read("/proc/loadavg");

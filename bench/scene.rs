@@ -1,6 +1,6 @@
 //! Nodes, models and policies to measure with.
 //!
-//! The nodes are bare objects in the API: no kubelet, simulated or not, plays them. They have
+//! The nodes are bare objects in the API, without a kubelet, real or simulated. They have
 //! the size of a small real one.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::support::{
 /// Requests in flight while a scene is built.
 const IN_FLIGHT: usize = 16;
 
-/// What the ServiceAccount of the policies may do.
+/// The permissions of the ServiceAccount of the policies.
 pub async fn grant(world: &World) {
     let watch = &["get", "list", "watch"];
     let change = &["get", "list", "watch", "patch"];
@@ -40,7 +40,7 @@ pub async fn grant(world: &World) {
 }
 
 /// The policy: when a node of the pool is not ready, all models fall back at once; when it is
-/// ready again, all is put back at once.
+/// ready again, all are reverted at once.
 pub async fn respond(world: &World) -> Object {
     let policy = format!("{HEAD}{STEPS}");
     let policy = world.apply("bench", &policy).await.remove(0);
@@ -48,7 +48,7 @@ pub async fn respond(world: &World) -> Object {
     policy
 }
 
-/// A policy that only looks, at nodes or at nodes and models. It never opens anything.
+/// A policy that only watches nodes, or nodes and models. It never opens anything.
 pub async fn look(world: &World, with_models: bool) -> Object {
     let rule = "signals.nodes.notReady > 0";
     let text = HEAD.replace("Enforce", "Observe").replace(rule, "signals.nodes.total < 0");
@@ -83,7 +83,7 @@ const STEPS: &str = r#"  steps:
     verify: {checks: [{cel: {expression: "signals.nodes.total > 0"}}]}
 "#;
 
-/// Models that are always ready: nobody cares for them, so their status speaks of every change that may come.
+/// Models that are always ready. Nothing reconciles them, so their status covers every change that may come.
 pub async fn models(world: &World, count: usize) -> Vec<Object> {
     let names = (0..count).map(|i| format!("model-{i}"));
     create(world, names.map(|name| model(&world.a, &name))).await
@@ -115,8 +115,8 @@ pub async fn nodes(world: &World, from: usize, to: usize) -> Vec<Object> {
     create(world, names.map(|name| node(&world.id, &name))).await
 }
 
-/// Creates objects, several at a time, in the order of the documents; those that say in their document how they
-/// are get that status.
+/// Creates objects, several at a time, in the order of the documents. A document with a status sets
+/// the status of its object, too.
 pub async fn create(world: &World, documents: impl Iterator<Item = Value>) -> Vec<Object> {
     stream::iter(documents)
         .map(|document| async move {
@@ -134,7 +134,7 @@ pub async fn create(world: &World, documents: impl Iterator<Item = Value>) -> Ve
         .expect("the scene can be built")
 }
 
-/// One heartbeat of every node: a status that says nothing new.
+/// One heartbeat of every node: a status without any change.
 pub async fn heartbeats(nodes: &[Object]) {
     let beat = |node: &Object| {
         let (node, patch) = (node.clone(), ready("True", "beat"));
@@ -143,7 +143,7 @@ pub async fn heartbeats(nodes: &[Object]) {
     stream::iter(nodes).map(beat).buffer_unordered(IN_FLIGHT).for_each(|_| async {}).await;
 }
 
-/// Deletes the nodes of this world, which belong to no namespace.
+/// Deletes the nodes of this world, which are in no namespace.
 pub async fn delete_nodes(world: &World) {
     let nodes: Api<Node> = Api::all(world.client.clone());
     let of_pool = ListParams::default().labels(&format!("{POOL}={}", world.id));
@@ -193,7 +193,7 @@ fn node(pool: &str, name: &str) -> Value {
     })
 }
 
-/// Says for a node that it lives, until this is dropped; else the control plane would give it up.
+/// Renews the lease of a node until this is dropped; otherwise the control plane would give the node up.
 pub struct Pulse(tokio::task::JoinHandle<()>);
 
 impl Drop for Pulse {
@@ -216,17 +216,17 @@ pub async fn pulse(world: &World, node: &Object) -> Pulse {
         loop {
             let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
             let patch = Patch::Merge(json!({"spec": {"renewTime": now}}));
-            // One that fails is followed by the next.
+            // If one renewal fails, the next one follows.
             let _ = leases.patch(&name, &PatchParams::default(), &patch).await;
             tokio::time::sleep(Duration::from_secs(4)).await;
         }
     }))
 }
 
-/// Waits until the operator's metrics say so.
+/// Waits until the operator's metrics satisfy this.
 pub async fn wait_for_metric(operator: &Operator, wish: &str, is_so: impl Fn(&str) -> bool) {
     let asked = async {
-        // The log may still name the address of a predecessor.
+        // The log may still have the address of a predecessor.
         while !metrics(&operator.url().await).await.lines().any(&is_so) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -245,7 +245,7 @@ pub async fn wait_until_leading(operator: &Operator) {
     wait_for_metric(operator, "that it leads", leads).await;
 }
 
-/// Waits until a signal counts so many objects.
+/// Waits until a signal counts this many objects.
 pub async fn wait_for_total(operator: &Operator, signal: &str, total: usize) {
     let (signal, total) = (format!("signal=\"{signal}\""), format!(" {total}"));
     let counts = |line: &str| {

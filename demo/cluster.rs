@@ -1,4 +1,4 @@
-//! Everything that runs for the demo, and its end: a control plane with nodes,
+//! Everything that runs for the demo, and its shutdown: a control plane with nodes,
 //! Firebreak as a process with the token of its ServiceAccount, and the stand-in.
 
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a directory and starts nothing. `tools` is what `testbed/build.sh` printed.
+    /// Creates a directory and starts nothing. `tools` is what `testbed/build.sh` printed.
     pub fn new(tools: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("firebreak-demo-").tempdir()?.keep();
         guardian::remove_at_the_end(&dir);
@@ -60,7 +60,7 @@ impl Cluster {
         }
     }
 
-    /// Lets the GPU nodes die (`nodes-down`) or live (`nodes-up`).
+    /// Kills (`nodes-down`) or revives (`nodes-up`) the GPU nodes.
     pub async fn testbed(&self, verb: &str) -> Result<()> {
         let mut command = Command::new(self.tools.join("testbed"));
         command.args([verb, "--group", GROUP, "--dir"]).arg(&self.dir);
@@ -71,14 +71,14 @@ impl Cluster {
         self.dir.join("kubeconfig")
     }
 
-    /// The administrator's client, for whoever is not Firebreak.
+    /// The administrator's client, for everything except Firebreak.
     pub async fn client(&self) -> Result<Client> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         Ok(Client::try_from(config)?)
     }
 
-    /// Runs kubectl as the administrator, at the top of the repository.
+    /// Runs kubectl as the administrator, in the root of the repository.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.tools.join("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
@@ -125,7 +125,7 @@ impl Cluster {
         self.dir.join("firebreak.log")
     }
 
-    /// The end of what Firebreak has logged.
+    /// The end of Firebreak's log.
     pub fn operator_log(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -137,7 +137,7 @@ impl Cluster {
         self.processes.first_mut().is_some_and(|testbed| matches!(testbed.try_wait(), Ok(None)))
     }
 
-    /// For a person who keeps it.
+    /// For a person who keeps the cluster.
     pub fn how_to_look_around(&self) -> String {
         let Self { tools, dir, .. } = self;
         let (tools, dir, kubeconfig, log) = (tools.display(), dir.display(), self.kubeconfig(), self.log());
@@ -163,11 +163,11 @@ Step 3 of docs/quickstart.md goes on from here, to a policy of your own."
         )
     }
 
-    /// Ends everything, the youngest first, and removes its files.
+    /// Stops everything, the youngest first, and removes its files.
     pub fn remove(&mut self) {
         self.stand_in = None;
         for mut process in self.processes.drain(..).rev() {
-            // The testbed ends by itself when its input is closed; Firebreak has none.
+            // The testbed exits when its input is closed; Firebreak has no input.
             if process.stdin.take().is_none() {
                 let _ = process.kill();
             }
@@ -184,21 +184,21 @@ impl Drop for Cluster {
     }
 }
 
-/// Where cargo put the binary: examples are in a directory below it.
+/// The binary that cargo built: examples are in a directory below it.
 fn built() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     this.ancestors().nth(2).unwrap_or(&this).to_owned()
 }
 
-/// In a process group of its own, so that Ctrl-C at the terminal ends the demo first,
-/// and not all that it stands on at once.
+/// In its own process group, so that Ctrl-C at the terminal stops the demo first,
+/// and not everything that it depends on at once.
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
     let process = command.process_group(0).spawn()?;
     guardian::kill_at_the_end(&process);
     Ok(process)
 }
 
-/// What the command prints; when it fails, what it complains about.
+/// The output of the command; its error output if it fails.
 async fn output(mut command: Command) -> Result<String> {
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     let mut command = tokio::process::Command::from(command);

@@ -1,4 +1,4 @@
-//! What Firebreak sees, decides and does, told as it happens from what it writes
+//! What Firebreak sees, decides and does, printed as it happens, from what Firebreak writes
 //! into the status of the policy and of the Incident.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use crate::narrator::Narrator;
 use crate::{NAMESPACE, PATIENCE, Result};
 
-/// The numbers of a signal that are worth telling here.
+/// The numbers of a signal that the demo prints.
 const TELLING: [&str; 4] = ["expected", "ready", "healthy", "unhealthy"];
 
 /// Follows a policy and its Incident.
@@ -30,7 +30,7 @@ pub struct Follower<'a> {
     policy: RemediationPolicyStatus,
     name: String,
     incident: IncidentStatus,
-    /// The state of each change that was told last.
+    /// The state of each change that was printed last.
     told: BTreeMap<String, ChangeState>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Until the signals of the policy are read and its rights suffice.
+    /// Until the signals of the policy are read and its permissions suffice.
     pub async fn until_ready(&mut self) -> Result<()> {
         let is_ready = |follower: &Self| {
             let ready = |of: &&firebreak::api::Condition| of.type_ == "Ready" && of.status == Verdict::True;
@@ -93,7 +93,7 @@ impl<'a> Follower<'a> {
                     self.name = incident.name_any();
                     self.hear_incident(incident.status.unwrap_or_default());
                 }
-                // The watch goes on by itself after a pause, and the deadline counts.
+                // The watch reconnects after a pause, and the deadline counts.
                 Some(Err(_)) => {}
                 None => return Err("the watches ended".into()),
             }
@@ -104,7 +104,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// What the conditions say, for a failure.
+    /// The messages of the conditions, for a failure.
     fn standing(&self) -> String {
         let conditions = self.policy.conditions.iter().chain(&self.incident.conditions);
         let said = conditions.map(|condition| {
@@ -200,7 +200,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The signals with their most telling numbers.
+/// The signals with their most important numbers.
 fn in_short(signals: &[SignalStatus]) -> String {
     let is_telling = |part: &&str| part.split(' ').next().is_some_and(|name| TELLING.contains(&name));
     let short = signals.iter().map(|SignalStatus { name, summary, .. }| {

@@ -1,7 +1,7 @@
 //! `make demo`: GPU nodes die, models fall back to CPU, the nodes come back, and
-//! everything is put back exactly as it was.
+//! all values are reverted exactly.
 //!
-//! It is a check too: whatever does not happen as told ends it with exit code 1.
+//! It is also a check: if anything does not happen as told, the exit status is 1.
 
 mod cluster;
 mod follow;
@@ -28,13 +28,13 @@ use self::narrator::Narrator;
 /// What went wrong, for a person.
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Where the policy of `examples/llm-d` is.
+/// The path of the policy in `examples/llm-d`.
 const NAMESPACE: &str = "llm-serving";
 
-/// Far more than any part of the story takes on an idle machine.
+/// Far longer than any part of the demo takes on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Shows Firebreak at work on a control plane of its own.
+/// Shows Firebreak at work on its own control plane.
 #[derive(Parser)]
 struct Flags {
     /// The directory that testbed/build.sh printed.
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tells the story, and removes everything however it ends.
+/// Runs the demo, and removes everything, however it ends.
 async fn run(flags: &Flags, tell: &Narrator) -> Result<()> {
     let mut cluster = Cluster::new(&flags.testbed)?;
     let told = tokio::select! {
@@ -75,7 +75,7 @@ async fn run(flags: &Flags, tell: &Narrator) -> Result<()> {
     told
 }
 
-/// Returns at Ctrl-C, or whatever else asks to end.
+/// Returns at Ctrl-C or another signal to stop.
 async fn interrupted() {
     let hear = |kind| signal(kind).expect("signals can be heard");
     let mut interrupt = hear(SignalKind::interrupt());

@@ -1,4 +1,4 @@
-//! The models of the demo, and whether they are what they should be.
+//! The models of the demo, and whether they are as they should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,17 +14,17 @@ use crate::{PATIENCE, Result};
 
 const GPU: &str = "nvidia.com/gpu";
 
-/// The label that the stand-in gives to the pods of a model.
+/// The label that the stand-in sets on the pods of a model.
 const POD_OF: &str = "llm-d.io/deployment";
 
-/// A model as it was at one moment.
+/// A model at one moment.
 pub struct Model(DynamicObject);
 
 fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("inference.llm-d.io", "v1alpha1", "LLMDeployment"))
 }
 
-/// All models, once every one of them is Ready in the state that its spec asks for.
+/// All models, once each of them is Ready in the state that its spec requests.
 pub async fn until_ready(client: &Client) -> Result<Vec<Model>> {
     let everywhere: Api<DynamicObject> = Api::all_with(client.clone(), &resource());
     let mut ready = Vec::new();
@@ -95,7 +95,7 @@ impl Model {
         self.spec()["resources"]["limits"].get(GPU).is_some()
     }
 
-    /// Whether the fallback did what the runbook wants and left its undo record, and did
+    /// Whether the fallback did what the runbook requires and left its undo record, and did
     /// nothing to a model without GPUs.
     pub fn check_fallback(&self, fallen: &Self) -> Result<()> {
         let spec = fallen.spec();
@@ -110,7 +110,7 @@ impl Model {
         if right { Ok(()) } else { Err(format!("the fallback of {} went wrong: {spec}", self.name()).into()) }
     }
 
-    /// What is not as it was, one line each: spec, metadata, and who owns the fields.
+    /// The differences from before, one line each: spec, metadata, and owners of fields.
     pub fn difference(&self, after: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         differences("spec", Some(self.spec()), Some(after.spec()), &mut lines);
@@ -118,7 +118,7 @@ impl Model {
         let (old, new) = (json!(self.0.annotations()), json!(after.0.annotations()));
         differences("annotations", Some(&old), Some(&new), &mut lines);
         differences("managers", Some(&self.managers()), Some(&after.managers()), &mut lines);
-        // One change and one return, and not one write more.
+        // One change and one revert, and not a single further write.
         let expected = self.generation() + if self.uses_gpu() { 2 } else { 0 };
         if after.generation() != expected {
             lines.push(format!("generation: {} and not {expected}", after.generation()));

@@ -1,4 +1,4 @@
-//! What the demo prints: readable without a terminal too, in colour only on one.
+//! What the demo prints: readable without a terminal, too, and in colour only on one.
 
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -16,7 +16,7 @@ const CYAN: &str = "36";
 /// The lines of a report that are shown.
 const REPORT_ENDS: &str = "## Timeline";
 
-/// Prints, with the time since the start where something happens.
+/// Prints, with the time since the start where that matters.
 pub struct Narrator {
     start: Instant,
     colour: bool,
@@ -73,7 +73,7 @@ impl Narrator {
         }
     }
 
-    /// Whether an object is as it was; if not, what is different.
+    /// Whether an object is as it was before; otherwise the differences.
     pub fn verdict(&self, object: &str, difference: &[String]) {
         let verdict =
             if difference.is_empty() { self.paint(GREEN, "equal") } else { self.paint(RED, "NOT EQUAL") };

@@ -41,7 +41,7 @@ fn every_shipped_policy_has_stories() {
     }
 }
 
-/// What a folder has.
+/// The files of a folder.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder");
     entries.map(|entry| entry.expect("an entry").path()).collect()

@@ -1,4 +1,4 @@
-//! A plan has the hash that the release before gave it, so that an approval which a person has given counts after an
+//! A plan has the same hash as in the previous release, so that an approval which a person has given counts after an
 //! upgrade.
 
 use std::collections::{BTreeMap, BTreeSet};

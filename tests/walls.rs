@@ -1,11 +1,11 @@
-//! The walls of ARCHITECTURE.md that the compiler does not keep.
+//! The walls of ARCHITECTURE.md that the compiler does not check.
 
 #[path = "support/sources.rs"]
 mod sources;
 
 use sources::sources;
 
-/// The files below `folder` that contain one of `words`, but for those in `allowed`.
+/// The files below `folder` that contain one of `words`, except those in `allowed`.
 fn offenders(folder: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
     let guilty = |(path, text): &(String, String)| {
         !allowed.iter().any(|allowed| path.starts_with(allowed))
@@ -54,7 +54,7 @@ fn the_command_line_takes_nothing_from_the_controller() {
 
 #[test]
 fn what_people_see_of_an_incident_is_derived_in_the_view_alone() {
-    // Whoever renders an Incident takes the view, and the view knows nobody who renders it.
+    // Whatever renders an Incident imports the view, and the view imports no renderer.
     let renders = ["src/cli/tree.rs", "src/cli/follow.rs"];
     let found = offenders("src/cli", &["IncidentState", "StepStatus", "FieldChange", "incident.status"], &[]);
     assert!(renders.iter().all(|file| !found.contains(&(*file).to_owned())), "{found:?}");
@@ -77,7 +77,7 @@ fn what_translates_takes_no_client() {
 
 #[test]
 fn the_engine_knows_no_cluster_and_no_clock() {
-    // The clock and the unordered collections are clippy's, see engine/clippy.toml.
+    // clippy checks the clock and the unordered collections, see engine/clippy.toml.
     let words = ["kube::", "k8s_openapi", "tokio"];
     assert_eq!(offenders("engine/src", &words, &[]), Vec::<String>::new());
 }

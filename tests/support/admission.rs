@@ -1,4 +1,4 @@
-//! The shipped admission policies for one world, and the people whom they judge.
+//! The shipped admission policies for one world, and the people to whom they apply.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
 };
 
 impl World {
-    /// Installs the admission policies for this world alone, and waits until they judge.
+    /// Installs the admission policies for this world alone, and waits until they are in force.
     pub async fn admission(&self) -> Vec<Object> {
         let watched = [self.a.as_str(), &self.b];
         let made = install::admission(&self.client, &self.operator_namespace, &watched).await;
@@ -42,14 +42,14 @@ impl World {
         made
     }
 
-    /// A client that is this user and nothing more.
+    /// A client with the identity of this user only.
     pub async fn client_of(&self, user: &str) -> Client {
         let mut config = testbed().config().await;
         config.auth_info.impersonate = Some(user.to_owned());
         Client::try_from(config).expect("a client")
     }
 
-    /// A client that is the operator of this world, with its rights.
+    /// A client with the identity and the permissions of this world's operator.
     pub async fn operator_itself(&self) -> Client {
         self.install().await;
         let client =
@@ -58,7 +58,7 @@ impl World {
         client
     }
 
-    /// A kubeconfig with which a program is this user and nothing more.
+    /// A kubeconfig with the identity of this user only.
     pub fn kubeconfig_of(&self, user: &str) -> String {
         let mut kubeconfig = Kubeconfig::read_from(&testbed().kubeconfig).expect("the testbed's kubeconfig");
         for named in &mut kubeconfig.auth_infos {
@@ -70,10 +70,10 @@ impl World {
         file.display().to_string()
     }
 
-    /// A client of somebody who has these shipped ClusterRoles in the first namespace, and those for
-    /// whoever may edit it.
+    /// A client of a user who has these shipped ClusterRoles in the first namespace, including what is aggregated to
+    /// `edit`.
     pub async fn person(&self, user: &str, roles: &[&str]) -> Client {
-        // The last one is waited for.
+        // The test waits for the last one.
         for role in [roles, &["firebreak-view", "firebreak-edit"]].concat() {
             let binding = json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
@@ -88,7 +88,7 @@ impl World {
         client
     }
 
-    /// Waits until the rights are in force with which this client creates Incidents.
+    /// Waits until the permissions with which this client creates Incidents are in force.
     async fn until_it_may_create(&self, client: &Client) {
         let incidents = self.incidents_for(client, &self.a);
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -99,13 +99,13 @@ impl World {
         until("the bindings are in force", async || incidents.create(&dry_run, &nothing).await.is_ok()).await;
     }
 
-    /// The Incidents of a namespace, as somebody reaches them.
+    /// The Incidents of a namespace, over the client of a user.
     pub fn incidents_for(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
         manifest::api(client, &manifest::resource("firebreak.dev/v1alpha1", "Incident"), Some(namespace))
     }
 }
 
-/// Asks again and again, for what offers nothing to wait for.
+/// Polls, for what offers nothing to wait for.
 async fn until(wish: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !is_so().await {

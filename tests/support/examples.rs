@@ -1,8 +1,8 @@
 //! The files under `examples/`, in a test's own world.
 //!
-//! They are written for one namespace and the whole cluster; all live tests share a cluster. So the
-//! namespace becomes that of the world, what reaches all namespaces reaches those of the world, and
-//! GPU nodes are those of the world. Nothing else of a file is different.
+//! They are written for one namespace and the whole cluster, but all live tests share a cluster. So the
+//! namespace becomes the namespace of the world, policies for all namespaces select those of the world, and
+//! GPU nodes are those of the world. Everything else of a file is unchanged.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{manifest, nodes::POOL, object::Object, testbed::repository, world::World};
 
-/// The namespaces that the examples are written for, which are also the names of nothing else.
+/// The namespaces that the examples are written for. Nothing else has these names.
 const SHIPPED_NAMESPACES: [&str; 2] = ["llm-serving", "hydatis"];
 
 impl World {
@@ -21,7 +21,7 @@ impl World {
         manifest::documents(&yaml).into_iter().map(|document| self.moved(document)).collect()
     }
 
-    /// Applies a file under `examples/`, changed by `edit`. What it has outside of namespaces goes with the
+    /// Applies a file under `examples/`, changed by `edit`. Its cluster-scoped objects are deleted with the
     /// world.
     pub async fn apply_example(&self, file: &str, edit: impl Fn(&mut Value)) -> Vec<Object> {
         let mut applied = Vec::new();

@@ -1,6 +1,6 @@
-//! Sees to it that no process and no file outlives the test binary.
+//! Ensures that no process and no file outlives the test binary.
 //!
-//! Destructors are no answer: statics have none, and a binary that is killed runs
+//! Destructors do not suffice: statics have none, and a binary that is killed runs
 //! none. The guardian is a small shell script at the end of a pipe; the kernel
 //! closes the pipe in every case, and then the script cleans up.
 

@@ -2,10 +2,10 @@
 //! that a customer installs.
 //!
 //! A customer has one operator; here every test has its own. The CRDs and ClusterRoles
-//! are shared, everything else of `deploy/` is made once per operator, with its
-//! namespace in the place of `firebreak-system`. Nothing is granted beyond that:
+//! are shared, everything else of `deploy/` is created once per operator, with its
+//! namespace instead of `firebreak-system`. Nothing is granted beyond that:
 //! an operator that needs more than `deploy/` gives fails here as it would there.
-//! The admission policies, which would be about everybody's Incidents, are made for
+//! The admission policies, which would apply to everybody's Incidents, are created for
 //! the worlds that ask for them.
 
 use std::{
@@ -42,14 +42,14 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
     }
     let all = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
     run(testbed.kubectl().args(all))?;
-    // The first request for a kind opens its storage, and is told to come back until that is done. kubectl
-    // does, so that no test has to.
+    // The first request for a kind opens its storage, and is told to retry until that is done. kubectl
+    // retries, so that no test has to.
     let kinds = run(testbed.kubectl().args(["get", "crd", "-o", "jsonpath={.items[*].metadata.name}"]))?;
     run(testbed.kubectl().args(["get", &kinds.replace(' ', ","), "--all-namespaces"])).map(drop)
 }
 
 /// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
-/// Returns the cluster-scoped objects, which do not go with a namespace.
+/// Returns the cluster-scoped objects, which are not deleted with a namespace.
 pub async fn once_per_operator(client: &Client, namespace: &str) -> Vec<Value> {
     let own = |shipped: &Value| match shipped["kind"].as_str().unwrap_or_default() {
         "ServiceAccount" | "Role" | "RoleBinding" => Some(renamed(shipped, namespace)),
@@ -63,7 +63,7 @@ pub async fn once_per_operator(client: &Client, namespace: &str) -> Vec<Value> {
 }
 
 /// The admission policies for the operator in its namespace and the Incidents and policies of some
-/// namespaces. Returns what was made.
+/// namespaces. Returns what was created.
 pub async fn admission(client: &Client, namespace: &str, watched: &[&str]) -> Vec<Value> {
     let own = |shipped: &Value| {
         let own = || suffixed(renamed(shipped, namespace), namespace);
@@ -130,7 +130,7 @@ fn documents(folder: &str) -> Result<Vec<(String, Value)>, String> {
     Ok(all)
 }
 
-/// The document with this namespace wherever it says the shipped one, also inside
+/// The document with this namespace wherever it has the shipped one, including inside
 /// of expressions (`system:serviceaccount:firebreak-system:firebreak`).
 fn renamed(document: &Value, namespace: &str) -> Value {
     let text = document.to_string().replace(SHIPPED_NAMESPACE, namespace);
@@ -151,7 +151,7 @@ fn server_side_apply(testbed: &Testbed, flag: &str, path: &Path) -> Result<(), S
     run(testbed.kubectl().args(apply).arg(path)).map(drop)
 }
 
-/// What the command printed.
+/// The output of the command.
 fn run(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {

@@ -7,14 +7,14 @@ use kube::{
 };
 use serde_json::Value;
 
-/// The documents of a YAML text, empty ones left out.
+/// The documents of a YAML text, without empty ones.
 pub fn documents(yaml: &str) -> Vec<Value> {
     let all: Vec<Value> =
         serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("not YAML: {error}\n{yaml}"));
     all.into_iter().filter(|document| !document.is_null()).collect()
 }
 
-/// An object as YAML for people, without what the server adds for itself.
+/// An object as YAML for people, without the fields that the server manages.
 pub fn readable(object: &DynamicObject) -> String {
     let mut object = object.clone();
     object.metadata.managed_fields = None;
@@ -42,7 +42,7 @@ fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {document}"))
 }
 
-/// The kind, the namespace and the name that a document gives itself.
+/// The kind, the namespace and the name in a document.
 pub fn identity(document: &Value) -> (ApiResource, Option<String>, String) {
     let resource = resource(text(document, "/apiVersion"), text(document, "/kind"));
     let namespace = document.pointer("/metadata/namespace").and_then(Value::as_str);

@@ -1,5 +1,5 @@
-//! What live tests are made of: a cluster, a world for each test, operators behind
-//! proxies that record and break, nodes that fail, and an owner of models.
+//! The parts of live tests: a cluster, a world for each test, operators behind
+//! proxies that record and inject faults, nodes that fail, and an owner of models.
 #![allow(dead_code, reason = "a library for tests, of which each uses a part")]
 
 pub mod admission;

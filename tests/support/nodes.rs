@@ -1,6 +1,6 @@
-//! Simulated GPU nodes of one test, and how they fail.
+//! Simulated GPU nodes of one test, and their failures.
 //!
-//! The nodes carry the label and the taint `nvidia.com/gpu.pool=<world>`. The label
+//! The nodes have the label and the taint `nvidia.com/gpu.pool=<world>`. The label
 //! lets signals and workloads of the test select them; a nodeSelector with it counts
 //! as accelerator placement. The taint keeps the pods of other tests away, whose
 //! fallback may go to any node that takes them; workloads of the test tolerate it.
@@ -31,8 +31,8 @@ pub const POOL: &str = "nvidia.com/gpu.pool";
 /// The simulated kubelet reports Ready=False as long as its node has this label.
 const NOT_READY: &str = "node-not-ready.stage.kwok.x-k8s.io";
 
-/// Nodes whose kubelets report what the test wants. Fast, since a kubelet that says
-/// "not ready" is believed at once.
+/// Nodes whose kubelets report what the test wants. Fast, because the control plane
+/// believes a kubelet that says "not ready" at once.
 pub struct Nodes {
     client: kube::Client,
     nodes: Vec<Object>,
@@ -63,30 +63,30 @@ impl Nodes {
         self.nodes.iter().map(Object::name).collect()
     }
 
-    /// A part of the nodes, which fails and recovers alone.
+    /// A part of the nodes, which fails and recovers separately.
     pub fn some(&self, range: std::ops::Range<usize>) -> Self {
         Self { client: self.client.clone(), nodes: self.nodes[range].to_vec() }
     }
 
     /// The kubelets report that they are not ready, and the pods on them are unready, until [`Self::recover`].
     pub async fn fail(&self) {
-        // The simulated kubelet cares for pods and node apart, and would repair the pods a
+        // The simulated kubelet handles pods and node separately, and would repair the pods a
         // second after the node controller has made them unready.
         self.mark_pods(true).await;
         self.label(json!("true")).await;
         self.wait_for_ready("False").await;
-        // Those that came in between. From here on the nodes are tainted, and no more come.
+        // Those that were scheduled in the meantime. From here on the nodes are tainted, and no more are.
         self.mark_pods(true).await;
     }
 
-    /// The kubelets are ready again, and so are the pods that are still there.
+    /// The kubelets are ready again, and so are the pods that still exist.
     pub async fn recover(&self) {
         self.label(json!(null)).await;
         self.mark_pods(false).await;
         self.wait_for_ready("True").await;
     }
 
-    /// The Node objects go, as when a cloud provider takes machines away.
+    /// The Node objects are deleted, as when a cloud provider removes machines.
     pub async fn delete(&self) {
         for node in &self.nodes {
             node.delete().await;
@@ -184,12 +184,12 @@ impl SilentNodes {
 impl Drop for SilentNodes {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // It ends at the end of its input, also while its machines are frozen.
+        // It exits at the end of its input, even while its machines are frozen.
         let _ = self.process.wait();
     }
 }
 
-/// Whether the node is ready, as its status says.
+/// Whether the node is ready, according to its status.
 pub fn is_ready(node: &DynamicObject) -> bool {
     condition(node, "Ready") == Some("True")
 }

@@ -1,4 +1,4 @@
-//! One object of the cluster, as a test looks at it.
+//! One object of the cluster, as a test sees it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use super::manifest;
 /// needed on an idle machine, because machines that run tests are not idle.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The name of an object, and the way to it.
+/// The name of an object, and the API to reach it.
 #[derive(Clone)]
 pub struct Object {
     client: Client,
@@ -48,13 +48,13 @@ impl fmt::Display for Object {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     pub uid: String,
-    /// The resourceVersion, which moves with every write that changes anything.
+    /// The resourceVersion, which changes with every write that changes anything.
     pub version: String,
     pub generation: i64,
     pub spec: Value,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
-    /// Who owns fields, as `manager/Apply` or `manager/Update`, with `/status` where it is that.
+    /// Who owns fields, as `manager/Apply` or `manager/Update`, with `/status` for those of the status.
     pub managers: BTreeSet<String>,
 }
 
@@ -140,7 +140,7 @@ impl Object {
         }
     }
 
-    /// Follows the object until `done`. `Err` has what was seen last when time is up.
+    /// Follows the object until `done`. `Err` has the last state when the time is over.
     async fn watch(
         &self,
         patience: Duration,
@@ -150,7 +150,7 @@ impl Object {
         let follow = async {
             let mut states = pin!(watch_object(self.api.clone(), &self.name).default_backoff());
             while let Some(state) = states.next().await {
-                // Errors pass: the stream goes on after a pause, and the deadline counts.
+                // Errors are ignored: the stream continues after a pause, and the deadline counts.
                 let Ok(state) = state else { continue };
                 last = state;
                 if done(last.as_ref()) {
@@ -175,7 +175,7 @@ impl Object {
             .unwrap_or_else(|error| panic!("{self}: {error}"))
     }
 
-    /// A JSON patch by the manager, for what a merge patch cannot say: a place in a list.
+    /// A JSON patch by the manager, for what a merge patch cannot express: a position in a list.
     pub async fn json_patch(&self, manager: &str, operations: Value) -> DynamicObject {
         let operations = serde_json::from_value(operations).expect("a JSON patch");
         self.patch(manager, &Patch::Json(operations)).await
@@ -198,7 +198,7 @@ impl Object {
         self.api.delete(&self.name, &DeleteParams::background()).await.is_ok()
     }
 
-    /// Asks for the deletion and does not wait for it.
+    /// Requests the deletion and does not wait for it.
     pub async fn delete(&self) {
         self.api
             .delete(&self.name, &DeleteParams::background())
@@ -241,7 +241,7 @@ impl Object {
             .collect()
     }
 
-    /// Where the events are: those on objects of the cluster live in the namespace default.
+    /// The namespace of the events: those on cluster-scoped objects are in the namespace default.
     fn events_api(&self) -> Api<Event> {
         Api::namespaced(self.client.clone(), self.namespace.as_deref().unwrap_or("default"))
     }

@@ -1,4 +1,4 @@
-//! The real operator as a process of its own, with the rights of `deploy/` and
+//! The real operator as a separate process, with the permissions of `deploy/` and
 //! behind a recording proxy.
 
 use std::{
@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{guardian, install, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
 
-/// How an operator is to be run.
+/// How to run an operator.
 #[must_use]
 pub struct Plan<'w> {
     world: &'w World,
@@ -30,7 +30,7 @@ pub struct Plan<'w> {
     directly: bool,
 }
 
-/// An operator that runs, or did. Dropping it kills it.
+/// An operator that runs or has run. Dropping it kills it.
 pub struct Operator {
     /// Between it and the API server.
     pub proxy: Proxy,
@@ -58,13 +58,13 @@ impl<'w> Plan<'w> {
         }
     }
 
-    /// What it logs, in the words of `RUST_LOG`, where the usual detail would be in the way.
+    /// What it logs, in the syntax of `RUST_LOG`, if the usual detail would be in the way.
     pub fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
         self
     }
 
-    /// Past its proxy, which then records nothing: for measurements of time and memory.
+    /// Without its proxy, which then records nothing: for measurements of time and memory.
     pub fn directly(mut self) -> Self {
         self.directly = true;
         self
@@ -139,7 +139,7 @@ impl Operator {
         self.process.kill();
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has.
+    /// Asks it to stop (SIGTERM) and waits until it has.
     pub async fn stop(&self) -> ExitStatus {
         self.process.signal(Signal::TERM);
         self.until(PATIENCE, "ended after SIGTERM", || self.process.try_wait()).await
@@ -159,12 +159,12 @@ impl Operator {
         running.as_mut().is_some_and(|child| !ended(child))
     }
 
-    /// Waits until it was killed by a fault or has ended by itself.
+    /// Waits until a fault has killed it or it has exited.
     pub async fn until_dead(&self) {
         self.until(PATIENCE, "dead", || (!self.is_running()).then_some(())).await;
     }
 
-    /// All that it has logged, over all its lives.
+    /// Its whole log, over all its lives.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -174,13 +174,13 @@ impl Operator {
         self.process.running().as_ref().map(Child::id)
     }
 
-    /// Where it serves metrics and health: what its log says about the address it listens at.
+    /// Where it serves metrics and health, from the address in its log.
     pub async fn url(&self) -> String {
         let address = self.until(PATIENCE, "listening", || listening(&self.log())).await;
         format!("http://{address}")
     }
 
-    /// What it serves at a path: the code and the text. Waits until it listens.
+    /// The response at a path: the status code and the text. Waits until it listens.
     pub async fn fetch(&self, path: &str) -> (u16, String) {
         let get = format!("GET {path} HTTP/1.0\r\n\r\n");
         let ask = async |address: &str| -> std::io::Result<String> {
@@ -225,7 +225,7 @@ impl Operator {
         }
     }
 
-    /// Asks every few milliseconds, since a process and its log offer nothing to wait for.
+    /// Polls every few milliseconds, because a process and its log offer nothing to wait for.
     async fn until<T>(&self, patience: Duration, wish: &str, mut answer: impl FnMut() -> Option<T>) -> T {
         let found = async {
             loop {
@@ -247,7 +247,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // After a failure the world tells how it was doing, and then kills it.
+        // After a failure the world prints its state, and then kills it.
         if !std::thread::panicking() {
             self.kill();
         }
@@ -278,7 +278,7 @@ impl Process {
 
     pub(super) fn kill(&self) {
         if let Some(mut child) = self.running().take() {
-            // It may have ended by itself.
+            // It may have exited.
             let _ = child.kill();
             let _ = child.wait();
             guardian::ended(&child);
@@ -296,7 +296,7 @@ impl Process {
         self.running().as_mut()?.try_wait().expect("a child can be waited for")
     }
 
-    /// How it is doing, for a person.
+    /// Its state, for a person.
     pub(super) fn state(&self) -> String {
         match &mut *self.running() {
             None => "killed".to_owned(),

@@ -1,10 +1,10 @@
-//! What the ServiceAccount of a policy, `firebreak-responder` in the first namespace, may do.
+//! The permissions of a policy's ServiceAccount, `firebreak-responder` in the first namespace.
 
 use serde_json::{Value, json};
 
 use super::{manifest, object::Object, world::World};
 
-/// What a role allows.
+/// The rules of a role.
 #[derive(Clone)]
 pub struct Rule<'a> {
     pub group: &'a str,
@@ -13,7 +13,7 @@ pub struct Rule<'a> {
 }
 
 impl World {
-    /// Lets `firebreak-responder` do this in the whole cluster.
+    /// Allows `firebreak-responder` this in the whole cluster.
     pub async fn grant_everywhere(&self, rules: &[Rule<'_>]) {
         let name = format!("{}-responder", self.id);
         let role = self.role("ClusterRole", &name, None, rules);
@@ -24,7 +24,7 @@ impl World {
         }
     }
 
-    /// Lets `firebreak-responder` do this in one namespace, and nothing that it could do there before.
+    /// Allows `firebreak-responder` this in one namespace, and nothing that it could do there before.
     pub async fn grant(&self, namespace: &str, rules: &[Rule<'_>]) {
         let role = self.role("Role", "responder", Some(namespace), rules);
         let binding = self.binding("Role", "responder", Some(namespace));

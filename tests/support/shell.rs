@@ -1,4 +1,4 @@
-//! A shell as a person has it, with `kubectl` on its path, for tests of what documentation says.
+//! A shell as a person has it, with `kubectl` on its path, for tests of the commands in the documentation.
 
 use std::{
     fs,
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{guardian, testbed::Testbed};
 
-/// Types the script in the folder, and ends at the first command that fails. Whether none did, and all that
-/// was said. What it has started in the background ends with it.
+/// Types the script in the folder, and stops at the first command that fails. Returns whether none did, and the
+/// whole output. Processes that it has started in the background are stopped with it.
 pub async fn run(script: &str, folder: &Path, cluster: &Testbed, patience: Duration) -> (bool, String) {
     let tools = folder.join("tools");
     fs::create_dir_all(&tools).expect("a folder");
-    // The test's own binary was built by it already.
+    // Cargo has already built it with the test's own binary.
     let cargo = tools.join("cargo");
     fs::write(&cargo, "#!/bin/sh\n").expect("a file");
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a program");
@@ -43,7 +43,7 @@ pub async fn run(script: &str, folder: &Path, cluster: &Testbed, patience: Durat
         (child, status)
     });
     let in_time = tokio::time::timeout(patience, &mut ending).await.ok();
-    // The group has the shell's number for as long as anything of it is left.
+    // The group has the shell's id as long as any process of it is left.
     let _ = kill_process_group(shell, Signal::KILL);
     let was_in_time = in_time.is_some();
     let ended = match in_time {

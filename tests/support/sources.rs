@@ -1,4 +1,4 @@
-//! The source code as text, for tests of what no compiler keeps.
+//! The source code as text, for tests of rules that no compiler checks.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 /// The field manager of the stand-in.
 const MANAGER: &str = "llm-d-operator";
 
-/// What an LLMDeployment is to the API.
+/// The kind LLMDeployment in the API.
 fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("inference.llm-d.io", "v1alpha1", "LLMDeployment"))
 }
@@ -34,7 +34,7 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Cares for the LLMDeployments in these namespaces; in all if none is given.
+    /// Reconciles the LLMDeployments in these namespaces; in all if none is given.
     pub fn start(client: &Client, namespaces: &[&str]) -> Self {
         let mut scopes: Vec<Option<String>> =
             namespaces.iter().map(|namespace| Some((*namespace).to_owned())).collect();
@@ -56,7 +56,7 @@ impl StandIn {
                 clock.tick().await;
                 let patch = Patch::Merge(json!({"status": {"tick": tick}}));
                 let by = manager();
-                // An object may be gone; the others go on.
+                // An object may be deleted; the others continue.
                 join_all(names.iter().map(|name| api.patch_status(name, &by, &patch))).await;
             }
         });
@@ -72,7 +72,7 @@ impl Drop for StandIn {
     }
 }
 
-/// Cares for the LLMDeployments of a namespace, or of all.
+/// Reconciles the LLMDeployments of a namespace, or of all.
 async fn run(client: Client, namespace: Option<String>) {
     let everything = watcher::Config::default();
     let (models, deployments) = match namespace {
@@ -85,7 +85,7 @@ async fn run(client: Client, namespace: Option<String>) {
     Controller::new_with(models, everything.clone(), resource())
         .owns(deployments, everything)
         .run(reconcile, |_, _, _| Action::requeue(Duration::from_secs(1)), Arc::new(client))
-        // Failures are tried again above; an object that vanished needs nothing.
+        // Failures are retried above; an object that was deleted needs nothing.
         .for_each(|_| async {})
         .await;
 }
@@ -182,7 +182,7 @@ fn replicas(model: &DynamicObject) -> i64 {
     model.data["spec"]["replicas"].as_i64().unwrap_or(1)
 }
 
-/// What the Deployment's status means for the model: rolled out, and all replicas serve.
+/// The model's phase that follows from the Deployment's status: rolled out, and all replicas serve.
 fn status(model: &DynamicObject, deployment: &Deployment) -> Value {
     let wanted = replicas(model);
     let status = deployment.status.clone().unwrap_or_default();

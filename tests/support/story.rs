@@ -1,4 +1,4 @@
-//! What happened, for a person who looks at a failed test.
+//! What happened, for a person who debugs a failed test.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! The control plane of the test binary: started by the first test, gone with
+//! The control plane of the test binary: started by the first test, stopped with
 //! the binary.
 
 use std::{
@@ -19,9 +19,9 @@ use super::{guardian, install};
 /// A running control plane.
 #[derive(Debug)]
 pub struct Testbed {
-    /// Where the tools are: `testbed`, `kubectl` and others.
+    /// The directory of the tools: `testbed`, `kubectl` and others.
     pub tools: PathBuf,
-    /// Where the control plane keeps its files, and where tests may put theirs.
+    /// The directory where the control plane has its files, and where tests may put theirs.
     pub dir: PathBuf,
     /// The administrator's kubeconfig.
     pub kubeconfig: PathBuf,
@@ -39,7 +39,7 @@ static TESTBED: OnceLock<Result<Testbed, String>> = OnceLock::new();
 
 /// The control plane of this binary. The first caller starts it, the others wait.
 ///
-/// It belongs to no runtime: each test has its own, and makes its own clients.
+/// It belongs to no runtime: each test has its own, and creates its own clients.
 pub fn testbed() -> &'static Testbed {
     match TESTBED.get_or_init(Testbed::start) {
         Ok(testbed) => testbed,
@@ -54,7 +54,7 @@ impl Testbed {
         Ok(testbed)
     }
 
-    /// A control plane with nothing of ours in it, for one test alone. It ends when this is dropped.
+    /// A control plane without anything of ours, for one test alone. It stops when this is dropped.
     pub fn bare() -> Self {
         Self::up().unwrap_or_else(|why| panic!("no control plane: {why}"))
     }
@@ -86,13 +86,13 @@ impl Testbed {
         Ok(Self { tools, dir, kubeconfig: description.kubeconfig, _process: process })
     }
 
-    /// How the administrator reaches the cluster.
+    /// The configuration with which the administrator reaches the cluster.
     pub async fn config(&self) -> Config {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("the testbed's kubeconfig");
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .expect("the testbed's kubeconfig is complete");
-        // A test wants to see the answer that came, not the fifteenth one.
+        // A test wants to see the first answer, not the fifteenth.
         config.default_retry = false;
         config
     }
@@ -110,7 +110,7 @@ impl Testbed {
     }
 }
 
-/// The top of the repository.
+/// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,4 +1,4 @@
-//! What one test has for itself in the shared cluster.
+//! What one test has to itself in the shared cluster.
 
 use std::{
     fs,
@@ -28,17 +28,17 @@ use super::{
     testbed::testbed,
 };
 
-/// How long the deletion of a world may take. What is left then goes with the cluster.
+/// How long the deletion of a world may take. The rest is deleted with the cluster.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
 
 /// Two namespaces, a namespace for operators, and whatever else the test asks for.
-/// All of it is deleted when this is dropped, and its story is printed if the test failed.
+/// All of it is deleted when this is dropped, and its history is printed if the test failed.
 pub struct World {
     /// The administrator's client, for the runtime of the test.
     pub client: Client,
-    /// Unique in the cluster, begins with the name that the test gave.
+    /// Unique in the cluster; starts with the name that the test gave.
     pub id: String,
     /// The namespace of the policies, with the ServiceAccount `firebreak-responder`.
     pub a: String,
@@ -48,7 +48,7 @@ pub struct World {
     belongings: Mutex<Belongings>,
 }
 
-/// What has to be cleaned up, and what the story is told from.
+/// What must be cleaned up, and the sources of the history.
 #[derive(Default)]
 pub(super) struct Belongings {
     /// Cluster-scoped objects.
@@ -58,7 +58,7 @@ pub(super) struct Belongings {
 }
 
 impl World {
-    /// Makes the namespaces. The name is short, of lower case letters, digits and dashes.
+    /// Creates the namespaces. The name is short, of lower case letters, digits and dashes.
     pub async fn new(name: &str) -> Self {
         let testbed = testbed();
         let client = testbed.client().await;
@@ -93,7 +93,7 @@ impl World {
         world
     }
 
-    /// A directory for files of this test. It goes with the cluster.
+    /// A directory for files of this test. It is deleted with the cluster.
     pub fn files(&self) -> PathBuf {
         let files = testbed().dir.join("worlds").join(&self.id);
         fs::create_dir_all(&files).expect("the testbed's directory is writable");
@@ -105,7 +105,7 @@ impl World {
         Plan::new(self)
     }
 
-    /// Gives operators of this world what a customer's operator gets.
+    /// Gives operators of this world the permissions that a customer's operator gets.
     pub async fn install(&self) {
         let made = install::once_per_operator(&self.client, &self.operator_namespace).await;
         let objects = made.iter().map(|document| Object::of(&self.client, document));
@@ -117,7 +117,7 @@ impl World {
         StandIn::start(&self.client, &[&self.a, &self.b])
     }
 
-    /// So many simulated nodes with 8 GPUs each, for this world alone.
+    /// This many simulated nodes with 8 GPUs each, only for this world.
     pub async fn gpu_nodes(&self, count: usize) -> Nodes {
         Nodes::create(self, count).await
     }
@@ -171,7 +171,7 @@ impl World {
         object
     }
 
-    /// A token of a ServiceAccount, good for longer than any test.
+    /// A token of a ServiceAccount that outlives any test.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
         let request = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -238,7 +238,7 @@ impl World {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs `kubectl` as the administrator and returns what became of it.
+    /// Runs `kubectl` as the administrator and returns its output and status.
     pub async fn kubectl_answer(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = testbed().kubectl();
         command.args(arguments);
@@ -250,7 +250,7 @@ impl World {
         self.firebreak_in(&[], arguments).await
     }
 
-    /// The same with something more in the environment.
+    /// The same with further environment variables.
     pub async fn firebreak_in(
         &self,
         environment: &[(&str, &str)],
@@ -261,7 +261,7 @@ impl World {
         run(command).await
     }
 
-    /// What a client verb of `firebreak` shows in a terminal window of this size, with what steers it.
+    /// The output of a client verb of `firebreak` in a terminal window of this size, with control sequences.
     pub async fn firebreak_in_a_window(&self, columns: usize, rows: usize, arguments: &[&str]) -> String {
         let binary = operator::binary().display().to_string();
         let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
@@ -305,7 +305,7 @@ async fn run(command: std::process::Command) -> std::process::Output {
 }
 
 impl Drop for World {
-    /// A thread with a runtime of its own: the test's runtime may be on its way out.
+    /// A thread with its own runtime: the test's runtime may be shutting down.
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         let belongings = std::mem::take(&mut *self.belongings());
@@ -333,11 +333,11 @@ impl Drop for World {
     }
 }
 
-/// Asks for the deletion of everything, and does not wait for it.
+/// Requests the deletion of everything, and does not wait for it.
 async fn delete(client: &Client, namespaces: &[String], objects: &[Object]) {
     let incidents = manifest::resource("firebreak.dev/v1alpha1", "Incident");
     for namespace in namespaces {
-        // Nobody is left who would take the finalizers off.
+        // No operator is left that would remove the finalizers.
         let api = manifest::api(client, &incidents, Some(namespace));
         for incident in api.list(&ListParams::default()).await.into_iter().flatten() {
             let name = incident.metadata.name.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What becomes of an approval when the policy is another one.
+//! The state of an approval when the policy is another one.
 
 use firebreak_engine::decide::decide;
 use firebreak_engine::facts::Facts;

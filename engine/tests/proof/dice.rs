@@ -1,6 +1,6 @@
-//! Chance that can be repeated.
+//! Repeatable chance.
 
-/// A small generator of numbers; the seed says everything about a run.
+/// A small random number generator. The seed determines the whole run.
 pub struct Dice(pub u64);
 
 impl Dice {

@@ -36,7 +36,7 @@ fn world(objects: impl Iterator<Item = Value>, translate: Translate) -> World {
     world
 }
 
-/// Runs for ten seconds; all targets that can join have joined then.
+/// Runs for ten seconds; all targets that can join have joined by then.
 fn settled(mut world: World) -> IncidentState {
     let mut controller = Controller::default();
     for _ in 0..10 {

@@ -24,7 +24,7 @@ fn assert_caught(name: &str, mutant: Decide, driver: Driver) {
     println!("{name}: seed {seed}: {}", story.lines().next().unwrap_or_default());
 }
 
-/// An intent that is to be given up is given up without a fence.
+/// An intent is given up without a fence.
 fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     let fenced: Vec<_> =
@@ -37,7 +37,7 @@ fn without_fence(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
     decision
 }
 
-/// An unknown answer is taken for a no, and the change counts as not made.
+/// An unknown answer counts as a rejection, and the change as not made.
 fn unknown_is_no(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in decision.next.changes.iter_mut().filter(|change| change.state == ChangeState::Unclear) {
@@ -49,7 +49,7 @@ fn unknown_is_no(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decisi
     decision
 }
 
-/// A value is put back without looking whether it is still ours.
+/// A value is reverted without checking whether it is still ours.
 fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut facts = facts.clone();
     for (target, found) in &mut facts.looked.objects {
@@ -69,7 +69,7 @@ fn returns_blindly(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decide(&facts, rules, now)
 }
 
-/// A change is journalled as returned when the request was sent, not when it is seen to be back.
+/// A change is recorded as reverted when the request was sent, not when a read shows it.
 fn forgets_returns(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     let sent: Vec<_> =
@@ -80,7 +80,7 @@ fn forgets_returns(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decision
 }
 
-/// A conflict is taken for the echo of our own write.
+/// A conflict counts as the echo of our own write.
 fn conflict_is_applied(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in &mut decision.next.changes {
@@ -112,7 +112,7 @@ fn keeps_ownership(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decision
 }
 
-/// An operation that was recorded by a process that died is sent once more.
+/// An operation that was recorded by a process that died is sent again.
 fn sends_again_after_a_crash(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in &mut decision.next.changes {
@@ -148,7 +148,7 @@ fn sends_before_it_records(facts: &Facts, rules: Option<&Rules>, now: Timestamp)
     decision
 }
 
-/// An operation whose answer did not come is taken for carried out.
+/// An operation whose answer was lost counts as carried out.
 fn unclear_is_done(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
     for change in decision.next.changes.iter_mut().filter(|change| change.needs_settlement()) {

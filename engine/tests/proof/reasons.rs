@@ -1,4 +1,4 @@
-//! Which reasons are over without a person. The table in `reason.rs` says it; the stories show it.
+//! Which reasons end without a person. The table in `reason.rs` says so, and the stories show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use firebreak_engine::reason::{MovesOn, Reason, Stops};
 use serde_json::Value;
 
-/// What people do in a moment of a story, and what only they can change.
+/// What people do in a moment of a story, and the changes that only they can make.
 const DEEDS: [&str; 9] = [
     "person",
     "policy",
@@ -20,14 +20,14 @@ const DEEDS: [&str; 9] = [
     "terminating",
 ];
 
-/// Stories cannot tell of an Incident without a policy; the test of `course.rs` does.
+/// Stories have no Incident without a policy; the test of `course.rs` has one.
 const NOT_TOLD: [Reason; 1] = [Reason::NoPolicy];
 
-/// It is retried all the time, and may end with the fault that caused it. People are told all the same, because
-/// usually it is a right that is missing.
+/// It is retried all the time, and may end with the fault that caused it. People are told nevertheless, because
+/// usually a permission is missing.
 const RETRIED: [Reason; 1] = [Reason::CannotPutBack];
 
-/// What happened between two moments of a story with different answers to what holds the response.
+/// What happened between two moments of a story in which different reasons hold the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Meanwhile {
     Time,
@@ -35,7 +35,7 @@ enum Meanwhile {
     Deeds,
 }
 
-/// For each reason that holds a response in a story: what was enough to end it.
+/// For each reason that holds a response in a story: what was sufficient to end it.
 fn ends() -> BTreeMap<Reason, BTreeSet<Meanwhile>> {
     let mut ends: BTreeMap<Reason, BTreeSet<Meanwhile>> = BTreeMap::new();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories")).unwrap() {
@@ -59,7 +59,7 @@ fn ends() -> BTreeMap<Reason, BTreeSet<Meanwhile>> {
                 ends.entry(reason).or_default().insert(meanwhile);
                 held = None;
             }
-            // Said again, it is still the same wait.
+            // Reported again, it is still the same wait.
             if let Some(reason) = now.filter(|reason| held.is_none() && *reason != Reason::from("None")) {
                 ends.entry(reason.clone()).or_default();
                 held = Some((reason, Meanwhile::Time));

@@ -1,4 +1,4 @@
-//! The course of emergencies, told in text files: see `tests/stories`.
+//! Plays the stories in `tests/stories`.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn read(path: &Path) -> Result<Value, String> {
     serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Steps of these names rehearse an operation with this delivery in the place of their action.
+/// Steps with these names rehearse an operation with this delivery instead of their action.
 fn rehearsing(spec: &PolicySpec) -> Result<Rules, Vec<Fault>> {
     let mut spec = spec.clone();
     for step in &mut spec.steps {

@@ -1,4 +1,4 @@
-//! What the release before has stored is read, and nothing of it is lost when it is written again.
+//! What the previous release has stored is read, and nothing is lost when it is written again.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What the API keeps in the status of an Incident beside the state of the engine, and derives from it.
+/// The fields that the API derives from the state of the engine and stores beside it.
 const DERIVED: [&str; 5] = ["changesInForce", "conditions", "observedGeneration", "phase", "progress"];
 
 /// Everything that was recorded, each with the name of its response. See `tests/live/upgrade/README.md`.
@@ -32,7 +32,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What stands there after what was stored was read and written again.
+/// What is stored after reading and writing it again.
 fn rewritten<T: DeserializeOwned + Serialize>(what: &str, stored: &Value) -> Value {
     let read: T = serde_json::from_value(stored.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
     serde_json::to_value(&read).unwrap()
@@ -47,8 +47,8 @@ fn assert_kept<T: DeserializeOwned + Serialize>(what: &str, stored: &Value) {
     assert_same(what, &rewritten::<T>(what, stored), stored);
 }
 
-/// Takes the deletions of pods out of the stored changes, and out of the written ones the operations that they have
-/// become: one for each, sent when that was.
+/// Removes the deletions of pods from the stored changes, and from the written ones the operations that they have
+/// become: one for each, sent at the same time.
 fn take_deletions(stored: &mut Value, written: &mut Value) {
     let mut deletions = Vec::new();
     for change in stored["changes"].as_array_mut().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The one kind of workload in these proofs, and what a profile would find in it.
+//! The only kind of workload in these proofs, and what a profile would find in it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub fn id_of(object: &Value) -> TargetId {
     TargetId {
         api_version: text("/apiVersion"),
         kind: text("/kind"),
-        // An object of the cluster has none.
+        // A cluster-scoped object has none.
         namespace: object
             .pointer("/metadata/namespace")
             .and_then(Value::as_str)
@@ -103,7 +103,7 @@ pub fn is_healthy(object: &Value) -> Verdict {
     }
 }
 
-/// What the translation makes of a live object.
+/// The target that the translation makes from a live object.
 pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Target {
     let slot = |role, text: &str| Slot { role, path: path(text), out_of_bounds: None };
     let fields = vec![

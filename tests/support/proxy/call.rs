@@ -73,12 +73,12 @@ impl Call {
         }
     }
 
-    /// The server may change something for it.
+    /// The server may change something because of it.
     pub fn is_mutating(&self) -> bool {
         is_mutating(&self.method)
     }
 
-    /// A write that matters for the protocol: not a question about rights, not a
+    /// A write that matters for the protocol: not an access review, not a
     /// lease, not an event.
     pub fn is_write(&self) -> bool {
         let beside = matches!(self.target.resource.as_str(), "leases" | "events")
@@ -116,15 +116,15 @@ pub(super) fn is_mutating(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
 }
 
-/// A call and what became of it.
+/// A call and its outcome.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     pub call: Arc<Call>,
-    /// The answer of the API server. None: it was not asked, or has not answered yet.
+    /// The answer of the API server. None: it got no request, or has not answered yet.
     pub server: Option<u16>,
     /// The answer that the operator got. None: none, or not yet.
     pub client: Option<u16>,
-    /// The fault that the proxy put in.
+    /// The fault that the proxy injected.
     pub fault: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Faults that the proxy puts in, and the rules that say when.
+//! Faults that the proxy injects, and the rules that say when.
 
 use std::{
     fmt,
@@ -22,9 +22,9 @@ pub enum Fault {
     LoseReply,
     /// The server acts and answers, and the connection breaks in the middle of the answer.
     CutReply,
-    /// This answer comes, and the server never sees the request.
+    /// The operator gets this answer, and the server never sees the request.
     Answer(Refusal),
-    /// The server acts, and this answer comes instead of its own.
+    /// The server acts, and the operator gets this answer instead of the server's.
     AnswerAfter(Refusal),
     /// The server never sees the request, no answer comes, the connection stays open.
     Silence,
@@ -34,7 +34,7 @@ pub enum Fault {
     Gone,
     /// The request waits before it is forwarded.
     Delay(Duration),
-    /// This is done before the request is forwarded: a writer in the gap, for example.
+    /// This is done before the request is forwarded, for example by a writer in the gap.
     First(Hook),
     /// The operator is killed.
     Kill(Moment),
@@ -45,9 +45,9 @@ pub enum Fault {
 pub enum Moment {
     /// The server never sees the request.
     BeforeSend,
-    /// The server has acted, the operator has not seen the answer.
+    /// The server has acted, and the operator has not seen the answer.
     ReplyLost,
-    /// The operator has seen the answer, and does not get to write anything after it.
+    /// The operator has seen the answer, and cannot write anything after it.
     ReplySeen,
 }
 
@@ -104,16 +104,16 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault, the calls that it is for, and which of these it hits.
+/// A fault, the calls that match it, and which of these it affects.
 pub struct Rule {
     matches: Box<dyn Fn(&Call) -> bool + Send + Sync>,
     fault: Fault,
-    /// The matching calls that are hit, counted from 1.
+    /// The matching calls that are affected, counted from 1.
     hits: std::ops::RangeInclusive<usize>,
     seen: Arc<AtomicUsize>,
 }
 
-/// How many calls a rule has matched, hit or not.
+/// How many calls a rule has matched, whether affected or not.
 #[derive(Clone)]
 pub struct Matched(Arc<AtomicUsize>);
 
@@ -134,7 +134,7 @@ impl Rule {
         Self { hits: n..=n, ..Self::each(matches, fault) }
     }
 
-    /// For the first so many matching calls.
+    /// For this many matching calls, from the first.
     pub fn first(
         count: usize,
         matches: impl Fn(&Call) -> bool + Send + Sync + 'static,
@@ -147,7 +147,7 @@ impl Rule {
         Matched(Arc::clone(&self.seen))
     }
 
-    /// Counts the call if it matches; the fault if it is hit.
+    /// Counts the call if it matches; returns the fault if the call is affected.
     pub(super) fn judge(&self, call: &Call) -> Option<Fault> {
         if !(self.matches)(call) {
             return None;

@@ -1,12 +1,12 @@
-//! A proxy between an operator and the API server that records what the operator
-//! asks for and breaks what a test wants broken.
+//! A proxy between an operator and the API server that records the requests of the
+//! operator and injects the faults that a test wants.
 //!
 //! Plain HTTP on loopback towards the operator, TLS towards the server. It adds no
 //! credentials: the operator's token and the users that it impersonates pass
-//! through, so that the server judges the operator's own rights.
+//! through, so that the server checks the operator's own permissions.
 //!
-//! A mutating request, once forwarded, runs to its end even when the operator is
-//! gone, so the record says for certain what the server did.
+//! A mutating request, once forwarded, is completed even if the operator is
+//! gone, so the record shows for certain what the server did.
 
 mod answer;
 mod call;
@@ -46,10 +46,10 @@ pub use self::{
     stream::{Delivery, InForce},
 };
 
-/// How long an operator that has seen a reply may live when it writes nothing more.
+/// How long an operator that has seen a reply may live if it writes nothing more.
 const LAST_BREATH: Duration = Duration::from_millis(300);
 
-/// A connection that breaks, as hyper wants to be told.
+/// A broken connection, in the form that hyper expects.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy breaks the connection")]
 pub struct Broken;
@@ -57,7 +57,7 @@ pub struct Broken;
 type Forward =
     dyn Fn(Request<Full<Bytes>>) -> BoxFuture<'static, Result<Response<Incoming>, String>> + Send + Sync;
 
-/// The proxy. It ends when this is dropped.
+/// The proxy. It stops when this is dropped.
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -71,11 +71,11 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     interferences: Arc<Interferences>,
     victim: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
-    /// Counts the deaths of the operator. What came from before a death is not forwarded any more.
+    /// Counts the deaths of the operator. Requests from before a death are not forwarded any more.
     deaths: watch::Sender<usize>,
     /// The operator dies at its next write.
     condemned: AtomicBool,
-    /// The operator was killed and not started again, so nobody is to be let in.
+    /// The operator was killed and not started again, so no connection is accepted.
     closed: AtomicBool,
 }
 
@@ -113,32 +113,32 @@ impl Proxy {
         Self { shared, address, accepting }
     }
 
-    /// What the operator takes for the API server.
+    /// The address that the operator takes for the API server.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Says what [`Fault::Kill`] does.
+    /// Sets what [`Fault::Kill`] does.
     pub fn on_kill(&self, kill: impl Fn() + Send + Sync + 'static) {
         *self.shared.victim.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(kill));
     }
 
-    /// Breaks all connections that are open now: their requests are not forwarded any more.
+    /// Breaks all open connections: their requests are not forwarded any more.
     pub fn cut(&self) {
         self.shared.cut();
     }
 
-    /// Breaks all connections and lets nobody in: the operator is dead.
+    /// Breaks all connections and accepts none: the operator is dead.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Lets in the successor of an operator that was killed.
+    /// Accepts connections of the successor of an operator that was killed.
     pub fn open(&self) {
         self.shared.closed.store(false, Ordering::SeqCst);
     }
 
-    /// From now on the rule holds. Of several rules that hit the same call the oldest wins.
+    /// From now on the rule applies. If several rules match the same call, the oldest wins.
     pub fn on(&self, rule: Rule) -> Matched {
         let matched = rule.matched();
         self.shared.rules().push(rule);
@@ -175,12 +175,12 @@ impl Proxy {
         self.shared.record.clone()
     }
 
-    /// Waits for an exchange that satisfies the predicate, those so far included.
+    /// Waits for an exchange that satisfies the predicate, including those so far.
     pub async fn wait_for(&self, wish: &str, predicate: impl Fn(&Exchange) -> bool) -> Exchange {
         self.wait_for_nth(1, wish, predicate).await
     }
 
-    /// Waits until so many exchanges satisfy the predicate, and returns the last of them.
+    /// Waits until this many exchanges satisfy the predicate, and returns the last of them.
     pub async fn wait_for_nth(
         &self,
         nth: usize,
@@ -206,7 +206,7 @@ impl Shared {
         self.cut();
     }
 
-    /// First cut, then kill: the process may run on for a moment, but reaches nobody.
+    /// First cut, then kill: the process may run for another moment, but reaches no server.
     fn kill(&self) {
         self.close();
         if let Some(kill) = &*self.victim.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -237,10 +237,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             let served = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(connection), service);
             tokio::select! {
-                // Death first, so that no request of a dead operator is begun.
+                // Death first, so that no request of a dead operator is started.
                 biased;
                 _ = deaths.changed() => {}
-                // An error is a connection that broke, by a fault or by the operator's end.
+                // An error is a broken connection, caused by a fault or by the operator's end.
                 _ = served => {}
             }
         });
@@ -280,7 +280,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     if call.is_watch() || call.query.contains("follow=true") {
         return stream_through(&shared, &call, forwarded).await;
     }
-    // A task of its own runs on when the operator hangs up.
+    // A separate task, which continues if the operator hangs up.
     let asking = tokio::spawn({
         let (shared, call) = (Arc::clone(&shared), Arc::clone(&call));
         async move { ask(&shared, &call, forwarded).await }

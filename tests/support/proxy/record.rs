@@ -60,7 +60,7 @@ impl Record {
         self.exchanges().clone()
     }
 
-    /// Waits until so many exchanges satisfy the predicate, and returns the last of them.
+    /// Waits until this many exchanges satisfy the predicate, and returns the last of them.
     pub(super) async fn wait_for_nth(
         &self,
         nth: usize,

@@ -26,10 +26,10 @@ pub enum Delivery {
 type Matches = Box<dyn Fn(&Call) -> bool + Send + Sync>;
 type Judge = Box<dyn Fn(&Call, &Value) -> Delivery + Send + Sync>;
 
-/// A standing interference with watches, those that are open already included.
+/// A lasting interference with watches, including those that are already open.
 struct Interference {
     id: usize,
-    /// A frozen watch does not even end.
+    /// A frozen watch does not end, either.
     freezes: Option<Matches>,
     judge: Judge,
 }
@@ -111,7 +111,7 @@ impl Interferences {
     }
 }
 
-/// The lines of a watch. It ends where the server's stream ends, cleanly or not:
+/// The lines of a watch. It ends where the server's stream ends, with or without an error:
 /// a watch that breaks off is an ordinary thing.
 pub(super) fn lines(
     body: Incoming,

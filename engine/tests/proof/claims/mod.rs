@@ -1,5 +1,5 @@
 //! Thousands of seeded runs of the claim: two controllers with stale views of the policy and of Incidents, crashes,
-//! lost, late and refused requests, taken names, and people who open, withdraw and delete Incidents.
+//! lost, late and rejected requests, taken names, and people who open, withdraw and delete Incidents.
 
 mod mutants;
 mod storm;
@@ -33,7 +33,7 @@ guardrails: {cooldown: 20s, maxIncidents: {count: 3, per: 5m}}
 const COOLDOWN: SignedDuration = SignedDuration::from_secs(20);
 const PER: SignedDuration = SignedDuration::from_mins(5);
 const MOST: usize = 3;
-/// How deep one controller may come in between another one's reads and writes.
+/// How deeply another controller may be nested between the reads and writes of one.
 const DEEPEST: u32 = 2;
 
 /// The decision function; a mutant wraps the real one.
@@ -45,17 +45,17 @@ enum Driver {
     Sound,
     /// It creates the Incident before the claim is recorded.
     CreatesUnrecorded,
-    /// It lets an announced Incident act by what the watch has shown.
+    /// It lets an announced Incident act on what the watch has shown.
     TrustsTheWatch,
     /// It closes an Incident whose uid the claim does not have yet.
     ClosesUnbound,
 }
 
-/// One process; it forgets all but what the watches have shown when it crashes.
+/// One process. When it crashes, it forgets all but what the watches have shown.
 #[derive(Default)]
 struct Controller {
     policy: usize,
-    /// By index, the version of each Incident that it has seen; none: that it is gone.
+    /// By index, the version of each Incident that it has seen; none: it has seen the deletion.
     seen: BTreeMap<usize, Option<usize>>,
     confirmed: BTreeSet<String>,
     refusal: Option<Refusal>,
@@ -95,7 +95,7 @@ impl Run {
         !self.calm && self.dice.one_in(one_in)
     }
 
-    /// Watches show more, or all that there is.
+    /// Watches show more, or everything.
     fn watch(&mut self, which: usize) {
         let newest = self.world.states.len() - 1;
         let behind = newest - self.controllers[which].policy;
@@ -160,7 +160,7 @@ impl Run {
         }
     }
 
-    /// A pass over the policy, as the driver makes it.
+    /// A pass over the policy, as the driver runs it.
     fn policy_round(&mut self, which: usize) {
         let mut creation = None;
         for _ in 0..6 {
@@ -227,7 +227,7 @@ impl Run {
         }
     }
 
-    /// Sends a create through bad weather. None: no answer.
+    /// Sends a create through the faulty network. None: no answer.
     fn post(&mut self, new: NewIncident) -> Option<Creation> {
         let fate = if self.calm { 11 } else { self.dice.roll(12) };
         match fate {
@@ -258,11 +258,11 @@ impl Run {
         }
     }
 
-    /// A pass over an Incident, as the driver makes it.
+    /// A pass over an Incident, as the driver runs it.
     fn incident_round(&mut self, which: usize, at: usize) {
         let Some(Some(seen)) = self.controllers[which].seen.get(&at).copied() else { return };
         let incident = &self.world.incidents[at];
-        // One without a status is taken as the watch has shown it, any other is read live.
+        // An Incident without a status is used as the watch has shown it, any other is read live.
         let version = if seen == 0 { 0 } else { incident.versions.len() - 1 };
         if incident.gone && seen != 0 {
             return;
@@ -304,7 +304,7 @@ impl Run {
         self.world.step(at, version, next);
     }
 
-    /// What the Incident does next.
+    /// The next event of the Incident.
     fn next_stage(&self, at: usize, stage: Stage, policy: &PolicyState, tenure: &Tenure) -> Stage {
         let incident = &self.world.incidents[at];
         let ends = incident.asked.or(incident.deleting.then_some(Closing::Deleted)).or(stage.closing);
@@ -327,7 +327,7 @@ impl Run {
     }
 }
 
-/// What runs have done, so that ones that do nothing prove nothing.
+/// What the runs have done, because runs that do nothing prove nothing.
 #[derive(Default)]
 struct Done {
     acted: usize,

@@ -1,4 +1,4 @@
-//! Protocols of the claim that are broken on purpose: a proof that does not catch them proves nothing.
+//! Claim protocols that are broken on purpose: a proof that does not catch them proves nothing.
 
 use firebreak_engine::decide_policy::{
     ActiveIncident, Claim, Creation, PolicyDecision, PolicyFacts, decide_policy,
@@ -16,7 +16,7 @@ fn assert_caught(name: &str, mutant: DecidePolicy, driver: Driver) {
     println!("{name}: {}", story.lines().next().unwrap_or_default());
 }
 
-/// An announcement is cleared at once, and not revoked first.
+/// An announcement is cleared at once, without being revoked first.
 fn clears_without_revoking(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> PolicyDecision {
     let mut decision = decide_policy(facts, rules, now);
     if let Claim::Revoked { name, .. } = decision.next.claim() {
@@ -27,7 +27,7 @@ fn clears_without_revoking(facts: &PolicyFacts, rules: Option<&Rules>, now: Time
     decision
 }
 
-/// Whatever has the name that was announced is taken for the announced Incident.
+/// Any Incident with the announced name counts as the announced one.
 fn takes_any_incident_of_the_name(
     facts: &PolicyFacts,
     rules: Option<&Rules>,
@@ -58,14 +58,14 @@ fn trusts_what_is_not_seen(facts: &PolicyFacts, rules: Option<&Rules>, now: Time
     decide_policy(&facts, rules, now)
 }
 
-/// What a person has ended comes straight back.
+/// A response that a person has ended starts again at once.
 fn waits_for_nothing(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> PolicyDecision {
     let mut decision = decide_policy(facts, rules, now);
     decision.next.waiting_for.clear();
     decision
 }
 
-/// An Incident that was refused keeps the claim.
+/// An Incident that was rejected keeps the claim.
 fn keeps_a_refused_claim(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> PolicyDecision {
     let mut decision = decide_policy(facts, rules, now);
     let is_refused = facts.creation == Some(Creation::Refused) || facts.refusal.is_some();

@@ -16,7 +16,7 @@ impl Run {
                 let number = self.world.incidents.len();
                 self.world.create(&format!("hand-{number}"), None);
             }
-            // By chance, or on purpose, under the name that the policy is about to use.
+            // By chance or on purpose, with the name that the policy is about to use.
             (1, _) => {
                 let announced = self.world.state().claim().name().map(str::to_owned);
                 let name = announced.unwrap_or_else(|| incident_name("gpu", self.world.now));
@@ -51,7 +51,7 @@ impl Run {
         }
     }
 
-    /// Without faults, until everything has had its turn several times.
+    /// Without faults, until every part has had its turn several times.
     fn settle(&mut self) {
         for _ in 0..12 {
             self.world.now += SignedDuration::from_secs(2);
@@ -66,7 +66,7 @@ impl Run {
         }
     }
 
-    /// Everything ends when nothing is wrong any more, and the next emergency finds its response.
+    /// All Incidents end when nothing is wrong any more, and the next emergency gets its response.
     pub(super) fn end(&mut self) {
         self.calm = true;
         self.world.now += SignedDuration::from_mins(2);

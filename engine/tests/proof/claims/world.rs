@@ -18,12 +18,12 @@ pub struct Incident {
     /// Every state that was ever recorded; the index is its version.
     pub versions: Vec<Stage>,
     pub deleting: bool,
-    /// What a person has asked for.
+    /// The decisions of a person.
     pub asked: Option<Closing>,
     pub gone: bool,
 }
 
-/// How far an Incident has come.
+/// The progress of an Incident.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stage {
     pub had_claim: bool,
@@ -37,7 +37,7 @@ impl Incident {
         self.versions[self.versions.len() - 1]
     }
 
-    /// What a reader of this version knows.
+    /// The knowledge of a reader of this version.
     pub fn fact(&self, version: usize) -> IncidentFact {
         let stage = self.versions[version];
         IncidentFact {
@@ -132,7 +132,7 @@ impl World {
         Creation::Created(fact)
     }
 
-    /// A PUT of the policy's status, guarded by the version that was decided on.
+    /// A PUT of the policy's status, guarded by the version that the decision was based on.
     pub fn record(&mut self, view: usize, next: &PolicyState) -> bool {
         if *next == self.states[view] {
             return true; // equal: skipped
@@ -148,7 +148,7 @@ impl World {
         true
     }
 
-    /// What a recorded move of the claim must never do.
+    /// What a recorded change of the claim must never do.
     fn check_the_claim(&mut self, before: &PolicyState, next: &PolicyState) {
         for rule in next.rules.iter().filter(|rule| rule.truth == Verdict::False && !rule.holds) {
             self.waiting.remove(&rule.reason);
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// An Incident is asked for because of this rule.
+    /// A rule asks for an Incident.
     pub fn check_the_opening(&self, new: &NewIncident) {
         let rule = new.summary.split(':').next().unwrap_or_default();
         assert!(!self.waiting.contains(rule), "an Incident is opened for {rule}, which waits for False");

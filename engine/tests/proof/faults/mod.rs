@@ -43,7 +43,7 @@ steps:
 struct Weather {
     /// Others write the fields that we change.
     foreign: bool,
-    /// The server refuses writes; then requests are late by less than two minutes.
+    /// The server rejects writes; then requests are late by less than two minutes.
     refusals: bool,
     /// A run without any fault.
     calm: bool,
@@ -55,9 +55,9 @@ struct Weather {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
     Sound,
-    /// It acts although its record failed.
+    /// It acts although its record has failed.
     ActsUnrecorded,
-    /// It reads the version just before the write instead of at the intent.
+    /// It reads the version just before the write instead of with the intent.
     GuardsLate,
     /// It sends patches without a guard.
     Unguarded,
@@ -69,7 +69,7 @@ struct Run {
     weather: Weather,
     driver: Driver,
     flights: Vec<(Timestamp, Effect)>,
-    /// Per uid what each path would be without us.
+    /// For each uid, the value that each path would have without us.
     shadow: BTreeMap<String, BTreeMap<Path, Value>>,
     /// Paths whose value is ours now.
     ours: BTreeMap<(String, Path), ()>,
@@ -209,7 +209,7 @@ fn summary(state: &IncidentState) -> String {
     )
 }
 
-/// What a run has done, so that one that does nothing proves nothing.
+/// What a run has done, because a run that does nothing proves nothing.
 pub struct Done {
     landed: u32,
     deleted: u32,

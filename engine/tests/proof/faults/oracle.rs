@@ -1,4 +1,4 @@
-//! What must be so whenever a write takes effect, and in the end.
+//! What must be true whenever a write takes effect, and at the end.
 
 use firebreak_engine::change::Change;
 
@@ -18,7 +18,7 @@ pub(super) fn is_trace(at: &Path) -> bool {
 }
 
 impl Run {
-    /// The invariants that hold at the moment at which a write takes effect.
+    /// The invariants at the moment at which a write takes effect.
     pub(super) fn check_landing(&mut self, effect: &Effect, before: &Value, after: &Value) {
         let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
         let (old, new) = (leaves(before), leaves(after));
@@ -78,7 +78,7 @@ impl Run {
         }
     }
 
-    /// What is carried out was recorded before, whoever does it and however late.
+    /// Every operation was recorded before it is carried out, by whichever controller and however late.
     pub(super) fn check_operation(&self, effect: &Effect) {
         let names = |state: &IncidentState| {
             let is_it = |change: &Change| change.id == effect.change && change.target == effect.target;
@@ -87,7 +87,7 @@ impl Run {
         assert!(self.world.recorded.iter().any(names), "an operation is carried out that no intent names");
     }
 
-    /// An operation that may be sent once is sent once, whatever became of the first request.
+    /// An operation that may be sent once is sent once, whatever the outcome of the first request.
     pub(super) fn check_sending(&mut self, effect: &Effect) {
         let Write::Operation(request) = &effect.write else { return };
         if request.delivery == Delivery::AtMostOnce {
@@ -97,7 +97,7 @@ impl Run {
         }
     }
 
-    /// What the journal says of the operations is what happened.
+    /// What the journal says about the operations is what happened.
     fn check_operations(&self, state: &IncidentState) {
         for change in state.changes.iter().filter(|change| change.as_operation().is_some()) {
             if change.on_behalf_of().is_some() {

@@ -1,4 +1,4 @@
-//! What goes wrong: others who write, requests that are lost, late or repeated, controllers that die.
+//! What goes wrong: other writers, requests that are lost, late or repeated, and controllers that die.
 
 use firebreak_engine::change::Change;
 use firebreak_engine::facts::{Brake, Facts};
@@ -10,7 +10,7 @@ use super::oracle::is_trace;
 use super::*;
 
 impl Run {
-    /// Somebody else writes.
+    /// Someone else writes.
     pub(super) fn foreign(&mut self, name: &str, what: &str, change: impl FnOnce(&mut Value)) {
         let Some(before) = self.world.server.objects.get(name).cloned() else { return };
         self.world.server.edit(name, "human/Update", change);
@@ -26,7 +26,7 @@ impl Run {
             };
         }
         if undo::annotation(&before, undo::UNDO).is_some() && undo::annotation(&after, undo::UNDO).is_none() {
-            // Who takes the record off takes over what stands.
+            // Someone who removes the record takes over the current values.
             self.shadow.insert(uid.clone(), new);
             self.ours.retain(|(of, _), ()| *of != uid);
         }
@@ -84,7 +84,7 @@ impl Run {
         self.flights.push((due, effect.clone()));
     }
 
-    /// Sends one effect through bad weather. None: the process dies here.
+    /// Sends one effect through the faulty network. None: the process dies here.
     pub(super) fn send(&mut self, effect: &Effect) -> Option<Outcome> {
         self.check_sending(effect);
         let unclear = || Some(Outcome::Unclear { why: "broken connection".to_owned() });
@@ -128,7 +128,7 @@ impl Run {
         !matches!(&effect.write, Write::Operation(request) if request.delivery == Delivery::AtMostOnce)
     }
 
-    /// A person looks, and says what became of an operation whose outcome is not known.
+    /// A person looks, and settles an operation whose outcome is not known.
     fn settle_an_operation(&mut self) {
         let is_open = |change: &&Change| change.needs_settlement();
         let Some(change) = self.world.state().changes.iter().find(is_open) else { return };
@@ -155,7 +155,7 @@ impl Run {
         let (facts, decision) = self
             .world
             .decide(controller, |world| {
-                // The status of objects moves while we read.
+                // The status of objects changes while we read.
                 if between.pop() == Some(0) {
                     let names: Vec<String> = world.server.objects.keys().cloned().collect();
                     for name in names {
@@ -243,7 +243,7 @@ impl Run {
         self.end();
     }
 
-    /// A person pauses the response or lets it go on, or pulls the brake or lets it go.
+    /// A person pauses or resumes the response, or engages or releases the brake.
     fn rest_or_go_on(&mut self) {
         if self.dice.one_in(2) {
             self.world.brake = match self.world.brake {
@@ -298,7 +298,7 @@ impl Run {
         let deadline = self.world.now + SignedDuration::from_mins(40);
         for _ in 0..2000 {
             self.deliver_due();
-            // What a request of ours does must pass the checks, so the effects go through `arrive`.
+            // The requests of an effect must pass the checks, so the effects use `arrive`.
             controller.view = self.world.recorded.len() - 1;
             let (facts, decision) = self.world.decide(&mut controller, |_| {}).unwrap();
             check_effects_are_recorded(&facts, &decision).unwrap();
