@@ -78,7 +78,7 @@ async fn story(targets: usize) -> Vec<Tally> {
     incident.wait_for_condition("Resolved", "True").await;
     no_incident(&policy).await;
     quiet(&operator.proxy).await;
-    tally("put back");
+    tally("revert");
     tallies
 }
 

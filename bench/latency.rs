@@ -180,7 +180,7 @@ impl Stage {
         incident.wait_for_condition("Resolved", "True").await;
         next(&self.nodes_seen, false).await;
         next(&self.targets_seen, false).await;
-        self.target.wait_until("put back", |object| !is_changed(object)).await;
+        self.target.wait_until("reverted", |object| !is_changed(object)).await;
         policy.wait_until("no Incident", |object| object.data["status"]["activeIncident"].is_null()).await;
         // The last writes of the operator, and those of the control plane about the node, are over.
         tokio::time::sleep(Duration::from_millis(1500)).await;

@@ -69,7 +69,7 @@ pub async fn measure() -> String {
     scene::wait_for_total(&operator, "nodes", OBJECTS).await;
     let listed = weigh(&operator).await;
     let cells = format!("{}, over idle", per(listed, idle, OBJECTS));
-    row(&mut table, &format!("started anew with {OBJECTS} nodes"), listed, Some(cells));
+    row(&mut table, &format!("restarted with {OBJECTS} nodes"), listed, Some(cells));
     eprintln!("{OBJECTS} models are created");
     scene::models(&world, OBJECTS).await;
     scene::look(&world, true).await;
@@ -89,7 +89,7 @@ pub async fn measure() -> String {
         per(both, idle, 2 * OBJECTS),
         per(both, listed, OBJECTS)
     );
-    row(&mut table, &format!("started anew with {OBJECTS} nodes and {OBJECTS} models"), both, Some(cells));
+    row(&mut table, &format!("restarted with {OBJECTS} nodes and {OBJECTS} models"), both, Some(cells));
     operator.kill();
     scene::delete_nodes(&world).await;
 

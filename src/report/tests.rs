@@ -126,7 +126,7 @@ fn closed() -> IncidentState {
     state.changes[0].returned();
     state.changes[1].fields_mut()[0].ceded_to = Some("flux/Apply".into());
     state.changes[1].returned();
-    state.timeline.push(entry(1200, "Resolved", "1 change put back, 1 ceded"));
+    state.timeline.push(entry(1200, "Resolved", "1 change reverted, 1 ceded"));
     state
 }
 

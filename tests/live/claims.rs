@@ -1,4 +1,4 @@
-//! At most one open Incident acts for a policy, whoever has opened it.
+//! At most one open Incident acts for a policy, whoever opens it.
 
 use http::Method;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn the_incident_of_a_person_is_the_one_and_a_second_is_held_and_names_it()
     let models = drill.models(2).await;
     let plan = drill.world.operator();
     let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
-    // Long enough that the first is open when the alarm rings.
+    // Long enough that the first one is open when the alarm rings.
     let policy = drill.policy_with(|spec| spec["recovery"] = json!({"for": "4s", "between": "0s"})).await;
     let first = by_hand(&drill, "first").await;
     let waiting = first.wait_until("asks", |incident| is_waiting(incident, "NotClassified")).await;
@@ -73,7 +73,7 @@ async fn the_incident_of_a_person_in_which_no_rule_holds_changes_nothing_and_clo
     models.assert_untouched(0).await;
     policy.wait_until("free", |policy| policy.data["status"].get("activeIncident").is_none()).await;
 
-    // The way is free for one that the rules open.
+    // The claim is free for an Incident that the rules open.
     let next = drill.respond(&policy).await;
     assert_ne!(next.name(), incident.name());
     drill.recover(&next).await;
@@ -112,7 +112,7 @@ async fn an_incident_that_is_refused_is_said_and_keeps_no_claim() {
     assert!(message_of(&told, "Ready").contains("rejects the Incident"), "{policy}");
     policy.wait_until("free", |policy| policy.data["status"].get("activeIncident").is_none()).await;
 
-    // What the operator may not open, a person may.
+    // A person may open what the operator may not.
     let first = by_hand(&drill, "first").await;
     first.wait_for_condition("Mitigated", "True").await;
     drill.recover(&first).await;

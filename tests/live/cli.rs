@@ -32,7 +32,7 @@ async fn a_plan_names_every_field_and_changes_nothing() {
     let policy = drill.apply_policy(|_| {}).await;
     let version = policy.snapshot().await.version;
 
-    // No rule holds: it is said, and the steps are planned as if one did.
+    // No rule holds: the output says so, and the steps are planned as if one did.
     let quiet = plan(&drill).await;
     assert_eq!(quiet["severity"], Value::Null, "{quiet:#}");
     assert!(quiet["assumption"].as_str().expect("it is said").contains("no rule holds"), "{quiet:#}");
@@ -55,7 +55,7 @@ async fn a_plan_names_every_field_and_changes_nothing() {
     let text = run(&drill, &["plan", "drill"]).await;
     assert!(text.contains("/spec/resources/limits/nvidia.com~1gpu  \"1\" → \"0\""), "{text}");
 
-    // The same from a file, and what the ServiceAccount may not see is Unknown with the reason.
+    // The same from a file. What the ServiceAccount may not see is Unknown with the reason.
     let file = drill.world.files().join("policy.yaml");
     let manifest = policy_manifest(|spec| spec["signals"][0]["objects"]["namespaces"] = json!({"all": true}));
     let manifest = manifest.to_string().replace("${a}", &drill.world.a).replace("${b}", &drill.world.b);
@@ -98,7 +98,7 @@ async fn withdraw_waits_until_everything_is_back() {
     let report = run(&drill, &["report", name]).await;
     assert!(report.contains("a person withdrew the response"), "{report}");
 
-    // It is over, and the report is there also when the Incident is gone.
+    // It is over, and the report exists even after the Incident is deleted.
     run(&drill, &["watch", name]).await;
     incident.delete().await;
     incident.wait_until_gone().await;

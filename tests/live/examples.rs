@@ -1,5 +1,5 @@
-//! Every shipped example is taken by the API server, and the rights that come with a
-//! policy are all that it needs.
+//! The API server accepts every shipped example, and a policy needs no more than the permissions that are
+//! shipped with it.
 
 use std::{
     fs,

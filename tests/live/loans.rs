@@ -1,4 +1,4 @@
-//! Emergency changes are loans: who holds one, who takes it over, and how each of them ends.
+//! Emergency changes are loans: who holds one, who adopts it, and how each of them ends.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::{
 const FLUX: &str = "kustomize.toolkit.fluxcd.io/name";
 const PAUSE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
 
-/// A model with something of its own, that serves.
+/// A model with a field of its own, that serves.
 async fn model(drill: &Drill, name: &str, edit: impl FnOnce(&mut Value)) -> Models {
     let mut document = drill::models::document(&drill.world, name);
     edit(&mut document);
@@ -91,7 +91,7 @@ async fn what_one_incident_holds_another_leaves_alone_until_it_ends_and_then_cha
 }
 
 #[tokio::test]
-async fn what_gone_incidents_left_is_adopted_with_the_oldest_value_and_put_back_to_it() {
+async fn changes_of_deleted_incidents_are_adopted_and_reverted_to_the_oldest_value() {
     let drill = Drill::new("loans-orphan").await;
     let models = drill.models(1).await;
     let _operator = drill.world.operator().start().await;
@@ -114,7 +114,7 @@ async fn what_gone_incidents_left_is_adopted_with_the_oldest_value_and_put_back_
     let adopted = last.get().await;
     assert_eq!(times(&adopted, "Adopted"), 1, "{last}");
     drill.recover(&last).await;
-    // Down and up: what was adopted was so already.
+    // Down and up: what was adopted was already changed.
     assert_as_before(&models, 0, 2).await;
 }
 
@@ -150,7 +150,7 @@ async fn two_steps_on_one_field_keep_the_value_from_before_and_it_goes_back_once
     assert_eq!(sizes, [json!(16), json!(1), json!(32)], "{incident}");
 }
 
-/// Two models and two steps; the first step is refused at one of them.
+/// Two models and two steps; the first step is rejected for one of them.
 async fn with_a_failure(name: &str, on_failure: &str) {
     let drill = Drill::new(name).await;
     let mut models = model(&drill, "allowed", batch).await;
@@ -166,7 +166,7 @@ async fn with_a_failure(name: &str, on_failure: &str) {
             spec["steps"] = json!([first, reduce("second", &["allowed"], 1, true)]);
         })
         .await;
-    // The next step is tried and helps, whatever became of this one.
+    // The next step is tried and helps, whatever happened to this one.
     let incident = drill.respond(&policy).await;
     heartbeats(&operator, 2).await;
     let seen = incident.get().await;
@@ -181,7 +181,7 @@ async fn with_a_failure(name: &str, on_failure: &str) {
     assert_eq!(second["fields"][0]["before"], before, "{incident}: {second}");
 
     drill.recover(&incident).await;
-    // There and back for each step, or once back for both.
+    // Apply and revert for each step, or one revert for both.
     assert_as_before(&models, 0, if on_failure == "Revert" { 4 } else { 3 }).await;
     assert_as_before(&models, 1, 0).await;
 }
@@ -225,7 +225,7 @@ async fn a_step_that_never_goes_back_is_kept_and_leaves_its_value_and_no_record(
     assert_as_before(&models, 1, 2).await;
 }
 
-/// What the annotation that pauses Flux says.
+/// The value of the annotation that pauses Flux.
 fn pause(model: &DynamicObject) -> Option<&str> {
     model.metadata.annotations.as_ref()?.get(PAUSE).map(String::as_str)
 }

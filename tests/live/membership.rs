@@ -1,5 +1,5 @@
-//! Which objects a step changes: those that join late too, and those not that somebody has
-//! reason to keep out.
+//! Which objects a step changes: including those that join late, and excluding those that someone has
+//! reason to exclude.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     support::object::Object,
 };
 
-/// The Incident says that the object was left alone, why in one word, and this for people.
+/// The Incident says that the object was left alone, with this reason and this message.
 async fn assert_skipped(incident: &Object, object: &Object, reason: &str, words: &str) {
     let seen = incident
         .wait_until(&format!("{object} is Skipped"), |incident| {
@@ -22,7 +22,7 @@ async fn assert_skipped(incident: &Object, object: &Object, reason: &str, words:
 }
 
 #[tokio::test]
-async fn a_target_that_comes_late_joins_and_is_put_back_with_the_others() {
+async fn a_target_that_comes_late_joins_and_is_reverted_with_the_others() {
     let drill = Drill::new("joiner").await;
     let first = drill.models_named(&["first"]).await;
     let _operator = drill.world.operator().start().await;
@@ -52,7 +52,7 @@ async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owne
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "namespace": drill.world.a, "ownerReferences": owners},
             "spec": {
-                // Nothing but the step writes to it.
+                // Only the step writes to it.
                 "replicas": 0, "paused": true,
                 "selector": {"matchLabels": {"app": name}},
                 "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [
@@ -68,7 +68,7 @@ async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owne
     let mut made = drill.world.create("llm-d-operator", &deployment("owned", owners).to_string()).await;
     made.extend(drill.world.create("flux", &deployment("free", json!([])).to_string()).await);
     for object in &made {
-        // Its controller has said what it has to say.
+        // Its controller has reported everything.
         object
             .wait_until("observed", |object| {
                 object.data["status"]["observedGeneration"] == json!(object.metadata.generation)

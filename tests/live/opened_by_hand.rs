@@ -8,7 +8,7 @@ use crate::{
     support::object::{Object, condition},
 };
 
-/// An Incident as a person writes it, sent by `kubectl apply` as often as there is another version of it.
+/// An Incident as a person writes it, sent with `kubectl apply` whenever there is another version of it.
 async fn kubectl_apply(drill: &Drill, name: &str, spec: Value) -> Object {
     let manifest = drill.world.documents(&drill::incident_manifest(name, spec).to_string()).remove(0);
     let file = drill.world.files().join(format!("{name}.json"));
@@ -40,7 +40,7 @@ async fn a_person_may_open_an_incident_while_the_policy_waits() {
     assert_eq!(after.spec, before.spec, "{model}: spec");
     assert_eq!(after.generation, before.generation + 4, "{model}: there and back, twice");
 
-    // One that is deleted while its changes are in force puts them back before it goes.
+    // An Incident that is deleted while its changes are in force reverts them first.
     let third = kubectl_apply(&drill, "deleted", json!({"severity": "P0"})).await;
     let in_force = third.wait_for_condition("Mitigated", "True").await;
     assert_eq!(in_force.finalizers(), ["firebreak.dev/loans"], "{third}");

@@ -1,5 +1,5 @@
-//! How far a policy sees and reaches: workloads by their replicas, objects through their owners,
-//! autoscalers, and a scheduler that it retires.
+//! How far a policy sees and reaches: workloads through their replicas, objects through their owners,
+//! autoscalers, and a scheduler that it scales to zero.
 
 use http::Method;
 use kube::api::DynamicObject;
@@ -17,7 +17,7 @@ use crate::{
 const MODEL: (&str, &str) = ("inference.llm-d.io/v1alpha1", "LLMDeployment");
 const CONFIG_MAP: (&str, &str) = ("v1", "ConfigMap");
 
-/// A Deployment that nobody but a step writes to, and whose pods would start nowhere.
+/// A Deployment that only a step writes, and whose pods would start nowhere.
 fn deployment(drill: &Drill, name: &str, owners: Value) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -35,14 +35,14 @@ fn deployment(drill: &Drill, name: &str, owners: Value) -> Value {
     })
 }
 
-/// What an object says that this one controls.
+/// The owner reference of an object that this one controls.
 async fn owner((api_version, kind): (&str, &str), owner: &Object) -> Value {
     let uid = owner.snapshot().await.uid;
     json!([{"apiVersion": api_version, "kind": kind, "name": owner.name(), "uid": uid, "controller": true}])
 }
 
-/// A Deployment that the model `owner` owns through a ConfigMap, a kind that Firebreak knows nothing
-/// of, and the model.
+/// A Deployment that the model `owner` owns through a ConfigMap, a kind without a profile,
+/// and the model.
 async fn owned(drill: &Drill) -> (Models, Models) {
     let model = drill.models_named(&["owner"]).await;
     let between = json!({
@@ -55,7 +55,7 @@ async fn owned(drill: &Drill) -> (Models, Models) {
     (create(drill, &manifest).await, model)
 }
 
-/// Makes the Deployment, and waits until its controller has said what it has to say.
+/// Creates the Deployment, and waits until its controller has reported everything.
 async fn create(drill: &Drill, manifest: &Value) -> Models {
     let made = drill.world.create("llm-d-operator", &manifest.to_string()).await;
     let observed = |object: &DynamicObject| {
@@ -72,7 +72,7 @@ fn of_deployments(spec: &mut Value) {
     targets["kind"] = json!("Deployment");
 }
 
-/// The Incident says for what reason the object was left alone, and returns the words for people.
+/// The Incident has this reason why the object was left alone. Returns the message.
 async fn skipped(incident: &Object, object: &str, reason: &str) -> String {
     let is_skipped = |incident: &DynamicObject| change_of(incident, object)["reason"] == reason;
     let seen = incident.wait_until(&format!("{object}: {reason}"), is_skipped).await;
@@ -116,7 +116,7 @@ async fn a_rule_reads_the_replicas_of_workloads() {
 }
 
 #[tokio::test]
-async fn a_target_is_changed_through_the_owner_at_the_top_and_put_back_there() {
+async fn a_target_is_changed_through_the_owner_at_the_top_and_reverted_there() {
     let drill = Drill::new("reach-owner").await;
     let (deployment, model) = owned(&drill).await;
     let _operator = drill.world.operator().start().await;
@@ -140,7 +140,7 @@ async fn a_target_is_changed_through_the_owner_at_the_top_and_put_back_there() {
     assert_eq!(change_of(&open, "owned"), &Value::Null, "{incident}: only the owner is a target");
     deployment.assert_untouched(0).await;
 
-    // What it was changed for does not match any more: it is looked after all the same.
+    // The object no longer matches, but its change is still reverted.
     let child = &deployment.objects[0];
     child.merge("alice", json!({"metadata": {"labels": {"tier": "lead"}}})).await;
     incident.wait_until("verified", |incident| change_of(incident, "owner")["state"] == "Verified").await;
@@ -156,7 +156,7 @@ async fn a_target_is_changed_through_the_owner_at_the_top_and_put_back_there() {
 }
 
 #[tokio::test]
-async fn what_was_changed_for_an_object_that_is_gone_is_put_back() {
+async fn what_was_changed_for_an_object_that_is_gone_is_reverted() {
     let drill = Drill::new("reach-orphan").await;
     let (deployment, model) = owned(&drill).await;
     let _operator = drill.world.operator().start().await;
@@ -236,7 +236,7 @@ async fn what_an_autoscaler_scales_is_not_scaled_and_the_autoscaler_is_named() {
     let message = skipped(&incident, "gateway", "OwnedByAutoscaler").await;
     assert!(message.contains("HorizontalPodAutoscaler/more-gateways"), "{incident}: {message:?}");
 
-    // Who may not see the autoscalers does not know that there is none.
+    // A ServiceAccount that may not see the autoscalers does not know that there is none.
     let lists = |call: &Call| call.target.resource == "horizontalpodautoscalers";
     operator.proxy.on(Rule::each(lists, Fault::answer(403)));
     let message = skipped(&incident, "gateway", "AutoscalerUnknown").await;
@@ -273,7 +273,7 @@ async fn a_scheduler_that_cannot_be_read_keeps_its_step_waiting_and_one_that_is_
     );
     scheduler.assert_untouched(0).await;
 
-    // It is the only Deployment, scaled to 0 already, and no target besides.
+    // It is the only Deployment, already scaled to 0, and not a target otherwise.
     operator.proxy.forget_rules();
     let counts = |incident: &DynamicObject| step(incident)["targets"].clone();
     let idle =

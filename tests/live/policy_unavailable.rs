@@ -1,5 +1,5 @@
-//! The policy goes away while its Incident is open: nothing is applied or put back by
-//! itself, and a person can still end it.
+//! The policy becomes unusable while its Incident is open: nothing is applied or reverted
+//! automatically, and a person can still end it.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Another ServiceAccount of the policy's namespace, which may do everything there and in the other one, and which
-/// the operator may be.
+/// the operator may impersonate.
 const OTHER_ACCOUNT: &str = r#"
 apiVersion: v1
 kind: ServiceAccount
@@ -76,7 +76,7 @@ impl Response {
         heartbeats(&self.operator, 8).await;
         assert!(!closed(&incident.get().await), "{incident}: closed without its policy");
         for model in &self.models.objects {
-            assert!(has_fallen(&model.get().await.data), "{model}: put back without the policy");
+            assert!(has_fallen(&model.get().await.data), "{model}: reverted without the policy");
         }
     }
 
@@ -87,7 +87,7 @@ impl Response {
     }
 }
 
-/// What is done to the policy makes it unusable.
+/// An edit of the policy makes it unusable.
 async fn stands_and_can_be_withdrawn(name: &str, patch: Value) {
     let response = begin(name).await;
     response.policy.merge("alice", patch).await;
@@ -124,30 +124,30 @@ async fn a_policy_of_the_old_name_takes_the_incident_back() {
     let policy = response.drill.policy().await;
     let incident = &response.incident;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
-    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}: it was not taken back");
+    assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}: there was a relapse");
     response.models.assert_put_back().await;
     policy.wait_until("has no claim", |policy| policy.data["status"].get("activeIncident").is_none()).await;
     assert_eq!(response.drill.incidents().await.len(), 1, "{incident} is the only one");
 }
 
-/// As when a GitOps tool deletes a policy and creates it anew in the middle of the emergency.
+/// As when a GitOps tool deletes a policy and creates it again in the middle of the emergency.
 #[tokio::test]
-async fn a_policy_that_is_made_anew_goes_on_where_the_old_one_was() {
-    let response = begin("policy-anew").await;
+async fn a_policy_that_is_created_again_continues_where_the_old_one_was() {
+    let response = begin("policy-again").await;
     let Response { drill, operator, models, policy, incident } = &response;
     policy.delete().await;
     policy.wait_until_gone().await;
     incident.wait_until("Held", |incident| is_stalled(incident, "PolicyUnavailable")).await;
 
-    let anew = drill.policy().await;
+    let recreated = drill.policy().await;
     let uid = json!(incident.get().await.metadata.uid);
     let is_claimed = |policy: &DynamicObject| policy.data["status"]["activeIncident"]["uid"] == uid;
-    anew.wait_until("claimed by the old Incident", is_claimed).await;
+    recreated.wait_until("claimed by the old Incident", is_claimed).await;
     incident.wait_until("goes on", |incident| incident.data["status"]["phase"] == "Monitoring").await;
     heartbeats(operator, 5).await;
     for (model, before) in models.objects.iter().zip(&models.before) {
         let seen = model.get().await;
-        assert!(has_fallen(&seen.data), "{model}: put back while the alarm rings");
+        assert!(has_fallen(&seen.data), "{model}: reverted while the alarm rings");
         assert_eq!(seen.metadata.generation, Some(before.generation + 1), "{model}: changed again");
     }
     let resolved = drill.recover(incident).await;
@@ -159,7 +159,7 @@ async fn a_policy_that_is_made_anew_goes_on_where_the_old_one_was() {
 #[tokio::test]
 async fn a_policy_that_cannot_be_read_leaves_its_incident_to_a_person() {
     let response = begin("undecodable").await;
-    // The schema takes a time that a program cannot hold.
+    // The schema accepts a time that a program cannot hold.
     let rule = json!({
         "reason": "AlarmRings", "level": "P0", "truth": "True", "known": "True", "since": "9999-12-31T23:59:59Z",
     });
@@ -169,8 +169,8 @@ async fn a_policy_that_cannot_be_read_leaves_its_incident_to_a_person() {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_made_anew_in_the_emergency_keeps_its_incident() {
-    let Response { drill, operator, models, policy, incident } = begin("policy-anew").await;
+async fn a_policy_that_is_created_again_in_the_emergency_keeps_its_incident() {
+    let Response { drill, operator, models, policy, incident } = begin("policy-again").await;
     policy.delete().await;
     policy.wait_until_gone().await;
     let policy = drill.policy().await;
@@ -183,7 +183,7 @@ async fn a_policy_that_is_made_anew_in_the_emergency_keeps_its_incident() {
     heartbeats(&operator, 4).await;
     assert!(!closed(&incident.get().await), "{incident}: closed although the alarm still rings");
     for model in &models.objects {
-        assert!(has_fallen(&model.get().await.data), "{model}: put back in the emergency");
+        assert!(has_fallen(&model.get().await.data), "{model}: reverted in the emergency");
     }
     assert_eq!(drill.incidents().await.len(), 1, "{incident} is the only one");
     let resolved = drill.recover(&incident).await;
@@ -224,7 +224,7 @@ async fn gets_another_account(response: &Response) {
     incident.wait_until("sees the policy as it is now", sees_it).await;
 }
 
-/// Every write to a model was the first ServiceAccount's, which still stands in the status.
+/// Every write to a model was made as the first ServiceAccount, which is still in the status.
 async fn assert_first_account_did_it(response: &Response) {
     let Response { drill, operator, models, incident, .. } = response;
     models.assert_put_back().await;

@@ -1,4 +1,4 @@
-//! The report is made with the template of the operator's configuration, and never fails because of it.
+//! The report is rendered with the template of the operator's configuration, and never fails because of it.
 
 use std::fs;
 
@@ -57,7 +57,7 @@ async fn the_report_has_the_form_that_the_configuration_gives_it() {
 
 #[tokio::test]
 async fn a_template_that_fails_leaves_the_shipped_report_and_says_so() {
-    // The samples on which it was tried have another policy.
+    // The samples on which the template was tried have another policy.
     let template =
         "{% if incident.policy and incident.policy.name == 'drill' %}{{ incident.nothing }}{% endif %}";
     let case = Case::begin("report-fails", template).await;

@@ -13,7 +13,7 @@ use firebreak::api::Incident;
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// Whoever may write the status of Incidents: the operator.
+/// The user who may write the status of Incidents: the operator.
 async fn as_the_operator(drill: &Drill) -> Api<Incident> {
     let mut config = testbed().config().await;
     let user = format!("system:serviceaccount:{}:firebreak", drill.world.operator_namespace);
@@ -21,7 +21,7 @@ async fn as_the_operator(drill: &Drill) -> Api<Incident> {
     Api::namespaced(Client::try_from(config).expect("a client"), &drill.world.a)
 }
 
-/// An Incident that closed so many seconds ago.
+/// An Incident that closed this many seconds ago.
 async fn closed(drill: &Drill, operator: &Api<Incident>, name: &str, policy: Option<&str>, ago: i64) {
     let api: Api<Incident> = Api::namespaced(drill.world.client.clone(), &drill.world.a);
     let spec: Value = policy.map_or(json!({}), |policy| json!({"policyRef": {"name": policy}}));
@@ -73,7 +73,7 @@ async fn the_newest_fifty_of_a_policy_are_kept_and_none_for_longer_than_thirty_d
     kept.extend(["almost-a-month-old", "owes", "declared"].map(str::to_owned));
     assert_eq!(names(&drill).await, kept);
 
-    // One more closes, and its report stays whatever becomes of it.
+    // One more closes, and its report stays.
     let incident = drill.respond(&policy).await;
     drill.recover(&incident).await;
     drill.world.incident("i-03").wait_until_gone().await;

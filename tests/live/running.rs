@@ -1,4 +1,4 @@
-//! The process: health, numbers, logs, Events, its orderly end, and where it looks.
+//! The process: health, metrics, logs, Events, its graceful shutdown, and the namespaces that it watches.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_write_in_flight_is_finished_and_journalled_before_the_lease_is_given_back() {
+async fn a_write_in_flight_is_finished_and_journalled_before_the_lease_is_released() {
     let drill = Drill::new("sigterm").await;
     let models = drill.models(2).await;
     let operator = drill.world.operator().start().await;
@@ -254,7 +254,7 @@ async fn everything_said(drill: &Drill, operator: &Operator, models: &Models) ->
     said
 }
 
-/// Objects of which only some fields are ours to tell of.
+/// Objects of which Firebreak may mention only some fields.
 #[tokio::test]
 async fn values_of_secrets_environment_and_arguments_stay_on_their_objects() {
     let drill = Drill::new("secrecy").await;
@@ -285,7 +285,7 @@ async fn values_of_secrets_environment_and_arguments_stay_on_their_objects() {
             let targets = drill::targets(spec);
             targets["apiVersion"] = json!("apps/v1");
             targets["kind"] = json!("Deployment");
-            // One expression that fails on the value, so that somebody could be tempted to print it.
+            // One expression that fails on the value, which could tempt Firebreak to print it.
             let tokens = json!({"name": "tokens", "objects": {
                 "apiVersion": "v1", "kind": "Secret", "names": ["token"], "healthy": "int(object.data.token) > 5",
             }});

@@ -1,6 +1,6 @@
-//! Whatever a person decides about a response, or whatever becomes of its policy, at whatever phase it is: what is
-//! documented happens, and nothing is left half-way. All cases run side by side, each with a policy and a model of
-//! its own.
+//! For every decision of a person about a response, and for everything that can happen to its policy, in every phase:
+//! what is documented happens, and nothing is left halfway. All cases run side by side, each with its own policy and
+//! model.
 
 use futures::future::join_all;
 use kube::{ResourceExt, api::DynamicObject};
@@ -16,19 +16,19 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// Its step does not begin.
+    /// Its step does not start.
     Open,
-    /// Its step needs an approval.
+    /// Its step needs approval.
     AwaitingApproval,
     /// Its step did not help.
     Held,
-    /// Nothing is heard of its write.
+    /// Its write gets no answer.
     Remediating,
     /// Its step has not helped yet.
     Verifying,
     /// Its step has helped.
     Monitoring,
-    /// No rule holds, and its model cannot be put back.
+    /// No rule holds, and its model cannot be reverted.
     Reverting,
 }
 
@@ -46,7 +46,7 @@ enum Fate {
     PolicyEdited,
 }
 
-/// What a person does in the end.
+/// What a person does at the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Withdrawn,
@@ -76,7 +76,7 @@ const FATES: [Fate; 9] = [
     Fate::PolicyEdited,
 ];
 
-/// The alarm of those that are to recover, and the one that is silent when a step has helped that has not yet.
+/// The alarm of cases that should recover, and the one that is silent when a step has helped that has not yet.
 const OTHER_ALARMS: &str = r#"
 {"apiVersion": "v1", "kind": "ConfigMap", "data": {"rings": "yes"},
     "metadata": {"name": "other-alarm", "namespace": "${a}"}}
@@ -135,7 +135,7 @@ impl Case {
         !matches!(self.phase, Phase::Open | Phase::AwaitingApproval | Phase::Remediating)
     }
 
-    /// Another step in the place of its own, which does not help where its own does in the end.
+    /// Another step instead of its own, which does not help where its own finally does.
     fn edited(self) -> Value {
         let mut steps = self.policy()["spec"]["steps"].take();
         steps[0]["name"] = json!("edited");
@@ -146,7 +146,7 @@ impl Case {
         json!({"spec": {"steps": steps}})
     }
 
-    /// How a person ends it, by the fate itself or after it. Those that no policy ends, in every way that there is.
+    /// How a person ends it, by the fate itself or after it. Cases that no policy ends are ended in every possible way.
     fn end(self) -> End {
         match self.fate {
             Fate::Kept | Fate::PolicyDeleted => End::Kept,
@@ -159,7 +159,7 @@ impl Case {
         }
     }
 
-    /// Whether nothing at all is done until a person acts. A policy that observes publishes its plan as long as
+    /// Whether nothing at all is done until a person acts. A policy in Observe publishes its plan as long as
     /// nothing was changed.
     fn stands_still(self) -> bool {
         match self.fate {
@@ -220,7 +220,7 @@ impl Response {
         self.incident.merge("alice", json!({"spec": {"response": response}})).await;
     }
 
-    /// The fate comes, and what it does at once is seen.
+    /// The fate comes, and its immediate effect is seen.
     async fn meets_its_fate(&self) {
         let policy = |patch| self.policy.merge("alice", patch);
         let unknown = json!([{"level": "P0", "reason": "AlarmRings", "when": "signals.nothing.total > 0"}]);
@@ -248,7 +248,7 @@ impl Response {
     async fn goes_on(&self) {
         self.respond("Active").await;
         if self.case.phase == Phase::Held {
-            // Its step is tried anew, which does not help this time either.
+            // Its step is tried again, which does not help this time either.
             self.wait_for_stall("LadderUsedUp").await;
         } else {
             self.wait_for_phase(self.phase()).await;
@@ -265,7 +265,7 @@ impl Response {
         }
     }
 
-    /// A step that has begun is finished and verified as it was when it began.
+    /// A started step is finished and verified as it was when it started.
     async fn finishes_its_step(&self) {
         self.wait_for_phase("Monitoring").await;
         let (model, before) = (&self.models.objects[0], &self.models.before[0]);
@@ -333,7 +333,7 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
     let other_alarms = drill.world.apply("harness", OTHER_ALARMS).await;
     let (other_alarm, has_helped) = (&other_alarms[0], &other_alarms[1]);
 
-    // Firebreak asks a person after some seconds in which nothing is heard of a write, so those cases begin last.
+    // Firebreak asks a person after some seconds without an answer to a write, so those cases start last.
     let (brief, lasting): (Vec<Case>, _) = Case::all().partition(|case| case.phase == Phase::Remediating);
     let begin = |cases: Vec<Case>| join_all(cases.into_iter().map(|case| Response::begin(&drill, case)));
     let mut responses = begin(lasting).await;
@@ -342,7 +342,7 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
     responses.extend(begin(brief).await);
     all(&responses, Response::meets_its_fate).await;
 
-    // Those that stand still do.
+    // Cases that are held.
     let versions = async || join_all(responses.iter().map(|one| one.models.objects[0].snapshot())).await;
     let before = versions().await;
     heartbeats(&operator, 4).await;
@@ -357,7 +357,7 @@ async fn every_decision_and_every_fate_of_the_policy_is_met_in_every_phase() {
         }
     }
 
-    // Those that were paused go on, and a person ends all.
+    // Paused cases continue, and a person ends all.
     let paused = |response: &&Response| response.case.fate == Fate::Paused;
     join_all(responses.iter().filter(paused).map(Response::goes_on)).await;
     has_helped.merge("harness", json!({"data": {"rings": "no"}})).await;

@@ -1,5 +1,5 @@
 //! The namespace of a policy is deleted in the middle of an emergency: with the policy, its Incident and its
-//! ServiceAccount. It ends, and what is elsewhere is put back.
+//! ServiceAccount. The deletion completes, and changes elsewhere are reverted.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How long it is tried.
+/// How long the revert is retried.
 const LETS_GO: Duration = Duration::from_secs(120);
 
 /// A response that has changed a model in the first namespace and one, `elsewhere`, in the second.
@@ -26,7 +26,7 @@ struct Response {
 
 async fn begin(name: &str) -> Response {
     let drill = Drill::new(name).await;
-    // By rights that do not go with the namespace; those that do are a story of the engine.
+    // With permissions that are not deleted with the namespace; the others are covered by a story of the engine.
     drill.world.grant_everywhere(&drill::rights()).await;
     let models = drill.models(1).await;
     let elsewhere = drill::models::manifest("elsewhere").replace("${a}", "${b}");
@@ -42,7 +42,7 @@ async fn begin(name: &str) -> Response {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_deleted_ends_and_what_is_elsewhere_is_put_back() {
+async fn a_namespace_that_is_deleted_ends_and_what_is_elsewhere_is_reverted() {
     let Response { drill, elsewhere, operator: _operator } = begin("s10-namespace").await;
     drill.world.kubectl(&["delete", "namespace", &drill.world.a, "--timeout=60s"]).await;
     Object::new(&drill.world.client, "v1", "Namespace", None, &drill.world.a).wait_until_gone().await;

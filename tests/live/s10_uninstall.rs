@@ -1,5 +1,5 @@
-//! The operator is uninstalled, in the wrong order: while changes are in force. It ends all the same, what people
-//! need to put everything back by hand is left, and the commands of docs/uninstall.md do it.
+//! The operator is uninstalled in the wrong order: while changes are in force. The uninstall completes, people have
+//! what they need to revert everything by hand, and the commands of docs/uninstall.md do it.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const DOCUMENT: &str = include_str!("../../docs/uninstall.md");
 
-/// What is in `deploy/`, under names that no other test uses: others need the cluster-scoped ones.
+/// The contents of `deploy/`, under names that no other test uses: others need the cluster-scoped ones.
 fn overlay(drill: &Drill) -> String {
     let folder = drill.world.files().join("deploy");
     fs::create_dir_all(&folder).expect("the testbed's directory is writable");
@@ -29,7 +29,7 @@ fn overlay(drill: &Drill) -> String {
     folder.display().to_string()
 }
 
-/// Kustomize takes no absolute path.
+/// Kustomize accepts no absolute path.
 fn relative(to: &Path, from: &Path) -> String {
     let from = from.canonicalize().expect("a folder");
     let up = "../".repeat(from.components().count() - 1);
@@ -38,7 +38,7 @@ fn relative(to: &Path, from: &Path) -> String {
 }
 
 #[tokio::test]
-async fn an_uninstall_ends_leaves_what_is_peoples_and_everything_can_be_put_back_by_hand() {
+async fn an_uninstall_completes_and_everything_can_be_reverted_by_hand() {
     let drill = Drill::new("s10-uninstall").await;
     let a = drill.world.a.as_str();
     let models = drill.models(1).await;
@@ -62,7 +62,7 @@ async fn an_uninstall_ends_leaves_what_is_peoples_and_everything_can_be_put_back
 
     // By hand, as it is documented.
     let place = |command: &str| DOCUMENT.find(command).unwrap_or_else(|| panic!("no {command} on the page"));
-    assert!(place("--withdraw-all") < place("delete -k deploy/"), "first everything goes back");
+    assert!(place("--withdraw-all") < place("delete -k deploy/"), "first all changes are reverted");
     for command in [
         "kubectl api-resources --namespaced --verbs=list,patch -o name",
         "-l firebreak.dev/incident,app.kubernetes.io/managed-by!=firebreak",

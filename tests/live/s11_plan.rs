@@ -10,7 +10,7 @@ use crate::{
     support::{object::Object, proxy::Call},
 };
 
-/// Per model its fields as `path: before → after`.
+/// The fields of each model as `path: before → after`.
 type Told = BTreeMap<String, Vec<String>>;
 
 fn of_fields(fields: &Value) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The object itself remembers how to undo what was done to it: neither the operator nor
+//! The object itself has the record that undoes the change: neither the operator nor
 //! the Incident is needed.
 
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::{
     support::object::Object,
 };
 
-/// Models that have fallen back, and nobody left who would put them back.
+/// Models that have fallen back, without an operator that would revert them.
 async fn abandoned(name: &str) -> (Drill, Models) {
     let drill = Drill::new(name).await;
     let models = drill.models(2).await;
@@ -45,7 +45,7 @@ async fn undo_puts_an_object_back_without_operator_and_incident() {
     }
     models.assert_put_back().await;
 
-    // Once more there is nothing to do, which is said and does no harm.
+    // A second time there is nothing to do, which is reported and does no harm.
     let model = &models.objects[0];
     let version = model.snapshot().await.version;
     let again = undo(&drill, model, &[]).await;

@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// Renewals of a lease, each 2 s after the other: longer than anything that is done regularly.
+/// Renewals of a lease, 2 s apart: longer than the interval of any regular work.
 const RENEWALS: usize = 12;
 
-/// A question about rights stores nothing.
+/// An access review stores nothing.
 fn is_review(call: &Call) -> bool {
     call.target.group == "authorization.k8s.io"
 }
 
-/// Over twelve renewals the lease is all that is written.
+/// During twelve renewals only the lease is written.
 async fn assert_steady(operator: &Operator, what: &str) {
-    // What was begun may be finished.
+    // Work in progress may be finished.
     heartbeats(operator, 2).await;
     let from = operator.proxy.calls().len();
     heartbeats(operator, RENEWALS).await;
@@ -37,7 +37,7 @@ async fn assert_steady(operator: &Operator, what: &str) {
     assert!(written.is_empty(), "{what}: written in steady state:\n{}", written.join("\n"));
 }
 
-/// What is different from the last time that the same was written.
+/// The differences from the previous write of the same object.
 fn news(calls: &[Exchange], write: &Exchange) -> String {
     let is_same =
         |each: &&Exchange| each.call.method == write.call.method && each.call.path == write.call.path;
@@ -65,7 +65,7 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Models whose owner writes their status all the time, so that there is something to be steady about.
+/// Models whose owner writes their status all the time, so that the steady state means something.
 async fn begin(name: &str) -> (Drill, Models, StandIn, Operator) {
     let drill = Drill::new(name).await;
     let mut stand_in = drill.world.stand_in();
@@ -98,7 +98,7 @@ async fn an_incident_in_monitoring_writes_nothing() {
     models.wait_until_fallen().await;
     assert_eq!(incident.get().await.data["status"]["phase"], "Monitoring", "{incident}");
     assert_steady(&operator, "an Incident is in Monitoring").await;
-    // There is no GPU in this world, so on the way back in waves the models would never be ready.
+    // There is no GPU in this world, so during a recovery in waves the models would never be ready.
     drill.hush().await;
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;

@@ -1,5 +1,5 @@
-//! The operator can do what `deploy/` says and nothing more. That it can do its work with
-//! that is shown by every other test, in which it has nothing else.
+//! The operator can do what `deploy/` grants and nothing more. Every other test shows that this is
+//! enough for its work, because the operator has nothing else there.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
 /// A verb on a resource of a group, and the name of the object if it is for one alone.
 type Right = (String, String, String, String);
 
-/// The client of whoever has the token.
+/// The client of the owner of the token.
 async fn client(token: String) -> Client {
     let mut config = testbed().config().await;
     config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
@@ -46,7 +46,7 @@ fn rights<'a>(rules: impl IntoIterator<Item = &'a Value>) -> BTreeSet<Right> {
     all
 }
 
-/// What the owner of the token may do in the namespace, but for asking what it may do.
+/// What the owner of the token may do in the namespace, besides asking what it may do.
 async fn granted(client: &Client, namespace: &str) -> BTreeSet<Right> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
@@ -62,7 +62,7 @@ async fn granted(client: &Client, namespace: &str) -> BTreeSet<Right> {
     rights(rules).into_iter().filter(|(_, group, _, _)| !reviews.contains(&group.as_str())).collect()
 }
 
-/// What the operator's role of this kind in `deploy/` allows.
+/// What the operator's role of this kind in `deploy/` grants.
 fn shipped(kind: &str) -> BTreeSet<Right> {
     let documents = install::shipped().expect("deploy/ can be read");
     let is_its_own = |role: &Value| role["kind"] == kind && role["metadata"]["name"] == "firebreak";
@@ -80,10 +80,10 @@ async fn the_operator_may_do_exactly_what_deploy_says() {
     assert_eq!(granted(&itself, &drill.world.a).await, everywhere, "in the namespace of policies");
     let at_home = everywhere.union(&shipped("Role")).cloned().collect();
     assert_eq!(granted(&itself, home).await, at_home, "in its own namespace");
-    assert!(operator.is_running(), "the operator ended by itself");
+    assert!(operator.is_running(), "the operator exited");
 }
 
-/// Asked from outside, in words that do not depend on how the roles are written.
+/// Checked from outside, independently of how the roles are written.
 #[tokio::test]
 async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
     let drill = Drill::new("s15-never").await;

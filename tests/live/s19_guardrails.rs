@@ -1,5 +1,5 @@
-//! The guardrails hold while two operators that both lead are killed at any moment: what they
-//! count is in the API, and moves in the very writes that they are about.
+//! The guardrails hold while two operators that both lead are killed at any moment: the counts
+//! are in the API, and change in the same writes that they limit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +39,7 @@ const INCIDENTS: usize = 2;
 const TARGETS: usize = 2;
 const COOLDOWN_MILLIS: i64 = 1000;
 
-/// Sees every state of the models and of the Incidents, and remembers what must not be.
+/// Sees every state of the models and of the Incidents, and records violations.
 #[derive(Default)]
 struct Witness {
     fallen: BTreeSet<String>,
@@ -76,7 +76,7 @@ impl Witness {
         }
     }
 
-    /// One whose announcement was given up while its creation was on its way closes by itself.
+    /// An Incident whose announcement was given up while its creation was in flight closes automatically.
     fn is_superseded(&self, name: &String) -> bool {
         self.incidents[name].data["status"]["closing"] == "Superseded"
     }
@@ -102,7 +102,7 @@ impl Watching {
             tokio::spawn(async move {
                 let mut events = pin!(watcher::watcher(api, watcher::Config::default()).default_backoff());
                 while let Some(event) = events.next().await {
-                    // An interrupted watch goes on by itself.
+                    // An interrupted watch reconnects.
                     if let Ok(Event::Apply(object) | Event::InitApply(object)) = event {
                         witness.send_modify(|witness| sees(witness, object));
                     }
@@ -119,7 +119,7 @@ impl Watching {
         Self { witness, tasks }
     }
 
-    /// Waits until it has seen the end of all Incidents that there are.
+    /// Waits until it has seen the end of all Incidents.
     async fn until_all_is_seen(&self, incidents: &[DynamicObject]) {
         let mut seen = self.witness.subscribe();
         let at_the_end = |witness: &Witness| {
@@ -151,7 +151,7 @@ async fn kill_again_and_again(operator: &Operator, seed: u64, emergencies: &watc
     }
 }
 
-/// One emergency after the other, which are counted, until it is `over`.
+/// One emergency after the other, each of which is counted, until it is `over`.
 async fn ring_again_and_again(
     drill: &Drill,
     policy: &Object,
@@ -199,7 +199,7 @@ fn time(value: &Value) -> jiff::Timestamp {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no time"))
 }
 
-/// What was seen all along, and what the policy remembers.
+/// What was observed over the whole time, and what the policy remembers.
 fn assert_guarded(seen: &Witness, remembered: &Value) {
     let responses = remembered.as_array().expect("it has responded");
     let names: Vec<String> =
@@ -261,8 +261,8 @@ async fn guardrails_hold_while_two_operators_are_killed_at_any_moment() {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_made_anew_has_not_forgotten_its_responses() {
-    let drill = Drill::new("s19-anew").await;
+async fn a_policy_that_is_created_again_has_not_forgotten_its_responses() {
+    let drill = Drill::new("s19-again").await;
     let models = drill.models(1).await;
     let _operator = drill.world.operator().start().await;
     let strict = |spec: &mut Value| {
@@ -290,7 +290,7 @@ async fn a_policy_that_is_made_anew_has_not_forgotten_its_responses() {
         assert!(message.contains(word), "{second}: no {word} in {message:?}");
     }
 
-    // A person raises it, and it goes on.
+    // A person raises it, and the response continues.
     let raised = json!({"spec": {"guardrails": {"maxIncidents": {"count": 2, "per": "1h"}}}});
     policy.merge("alice", raised).await;
     second.wait_for_condition("Mitigated", "True").await;

@@ -1,4 +1,4 @@
-//! S21: a pause and the brake stop a step in its middle, and what cannot be read counts as engaged.
+//! S21: a pause and the brake stop a step in the middle, and a brake that cannot be read counts as engaged.
 
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::{
 
 /// Two batches of requests and some more.
 const TARGETS: usize = 72;
-/// Requests in flight, as `src/controller/incident/act.rs` has it.
+/// Requests in flight, the same number as in `src/controller/incident/act.rs`.
 const IN_FLIGHT: usize = 32;
 
 /// The brake, which is off.
@@ -43,7 +43,7 @@ fn is_brake(call: &Call) -> bool {
     call.target.resource == "configmaps" && call.target.name == "firebreak-brake"
 }
 
-/// So many of the models were changed by the operator, and none more than once.
+/// This many of the models were changed by the operator, and none more than once.
 fn changed(operator: &Operator) -> usize {
     let writes =
         (0..TARGETS).map(|number| spec_writes(&[operator.proxy.record()], &format!("model-{number}")));
@@ -72,7 +72,7 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
     drill.policy().await;
     let brake = brake(&drill).await;
 
-    // The first write of the step is held up until it is paused.
+    // The first write of the step is delayed until it is paused.
     let incident = drill.open("outage", json!({"response": "Paused"})).await;
     incident.wait_until("paused", |incident| is_stalled(incident, "Paused")).await;
     drill.ring().await;
@@ -91,7 +91,7 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
         "{paused_at} of {TARGETS} models were changed before the pause"
     );
 
-    // Then the first write after it is, until the brake is engaged.
+    // Then the first write after it is delayed until the brake is engaged.
     let hand = brake.clone();
     at_the_next_write(&operator, move || {
         let brake = hand.clone();
@@ -108,7 +108,7 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
     let (_, metrics) = operator.fetch("/metrics").await;
     assert!(metrics.contains("\nfirebreak_brake_engaged 1"), "{metrics}");
 
-    // A ConfigMap that says nothing, and one that cannot be read, are an engaged brake.
+    // A ConfigMap with neither value, and one that cannot be read, count as an engaged brake.
     set(&brake, "maybe").await;
     incident.wait_until("it counts as engaged", |incident| says(incident, "does not say data.engaged")).await;
     operator.proxy.on(Rule::each(is_brake, Fault::answer(403)));
@@ -118,13 +118,13 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
     heartbeats(&operator, 3).await;
     assert_eq!(changed(&operator), so_far, "nothing moves while the brake cannot be read");
 
-    // Off again the step is finished.
+    // After the brake is released, the step is finished.
     drill.ring().await;
     operator.proxy.forget_rules();
     incident.wait_for_condition("Mitigated", "True").await;
     assert_eq!(changed(&operator), TARGETS);
 
-    // With it engaged a person may put back one object, and everything.
+    // While it is engaged, a person may revert one object, and all of them.
     set(&brake, "true").await;
     incident.wait_until("the brake is engaged", |incident| says(incident, "the brake is engaged")).await;
     let undone = drill.world.firebreak(&["undo", "llmdeployment/model-0", "-n", &drill.world.a]).await;

@@ -1,5 +1,5 @@
-//! S23: a newcomer types what the quick start says, and nothing else, in a clean clone and on a
-//! cluster of their own.
+//! S23: a newcomer types the commands of the quick start, and nothing else, in a clean clone and on their
+//! own cluster.
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::support::{
 
 const PAGE: &str = include_str!("../../docs/quickstart.md");
 
-/// All of it takes half a minute on an idle machine.
+/// The whole page takes half a minute on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// What is to be typed below each heading of the page.
+/// The commands to type below each heading of the page.
 fn chapters() -> Vec<(&'static str, Vec<&'static str>)> {
     let typed = |chapter: &'static str| {
         let blocks = chapter.split("```sh\n").skip(1);
@@ -23,7 +23,7 @@ fn chapters() -> Vec<(&'static str, Vec<&'static str>)> {
     PAGE.split("\n## ").skip(1).map(|chapter| (heading(chapter), typed(chapter))).collect()
 }
 
-/// A folder as a clone has it, in which cargo has built already.
+/// A folder like a clone in which cargo has already built.
 fn clone_into(folder: &Path) {
     let built = folder.join("target/debug");
     fs::create_dir_all(&built).expect("a folder");
@@ -43,7 +43,7 @@ async fn the_quick_start_works_as_it_is_typed() {
         .map(|(heading, blocks)| format!("echo '## {heading}'\n{}", blocks.concat()))
         .collect();
     assert!(typed.len() >= 8, "{typed:?}");
-    // Another program of this machine may have the port.
+    // Another program on this machine may use the port.
     let script = typed.concat().replace("127.0.0.1:8080", "127.0.0.1:0");
     let (worked, said) = shell::run(&script, &clone, &cluster, PATIENCE).await;
     let log = || fs::read_to_string(clone.join("operator.log")).unwrap_or_default();
@@ -57,7 +57,7 @@ async fn the_quick_start_works_as_it_is_typed() {
         let row = chapter(number).lines().rfind(|line| line.starts_with("chat-small "));
         row.and_then(|row| row.split_whitespace().nth(1)).unwrap_or_default()
     };
-    // The first own policy has opened an Incident in Observe, which says what it would do and does nothing.
+    // The newcomer's policy has opened an Incident in Observe, which says what it would do and does nothing.
     let observed = chapter(5);
     assert!(observed.contains("P1 ChatDown  Open"), "{observed}");
     assert!(observed.contains("Deployment quickstart/chat-small  Planned"), "{observed}");
@@ -68,7 +68,7 @@ async fn the_quick_start_works_as_it_is_typed() {
     assert_eq!(ready(6), "3/3", "{enforced}");
     let withdrawn = chapter(7);
     assert!(withdrawn.contains("→ Resolved") && withdrawn.contains("# Incident Report"), "{withdrawn}");
-    // Pods that are too many may still be there.
+    // Surplus pods may still exist.
     assert!(ready(7).ends_with("/1"), "{withdrawn}");
     assert!(!clone.join("operator.kubeconfig").exists(), "the token is forgotten");
 }

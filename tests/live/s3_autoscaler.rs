@@ -1,4 +1,4 @@
-//! The limits of autoscalers are raised once, whoever writes to them meanwhile, and go back when the
+//! The limits of autoscalers are raised once, whoever else writes them, and are reverted when the
 //! autoscalers want no more than before.
 
 use kube::{
@@ -25,7 +25,7 @@ struct Scene {
     drill: Drill,
     operator: Operator,
     policy: Object,
-    /// What every autoscaler was at every moment.
+    /// The state of every autoscaler at every moment.
     history: History,
 }
 
@@ -41,7 +41,7 @@ impl Scene {
         let operator = drill.quick_operator().await;
         let policy = drill
             .policy_with(|spec| {
-                // It may help for as long as the test lasts, so that nothing else happens.
+                // The step has as much time to help as the test takes, so that nothing else happens.
                 spec["steps"] = json!([{"name": "double", "settle": "1h", "action": {"raiseAutoscalerLimit": {
                     "targets": {"apiVersion": API_VERSION, "kind": KIND}, "factor": 2, "ceiling": 20,
                 }}}]);
@@ -71,7 +71,7 @@ impl Scene {
         autoscaler
     }
 
-    /// An autoscaler of a Deployment that does not exist, so that what it wants is left alone.
+    /// An autoscaler of a Deployment that does not exist, so that its controller leaves its status alone.
     async fn autoscaler_of_nothing(&self, name: &str, limit: i64) -> Object {
         let manifest = in_git(&self.drill.world.a, name, limit);
         self.drill.world.apply("flux", &manifest.to_string()).await.remove(0)
@@ -82,7 +82,7 @@ impl Scene {
         self.drill.world.incident_of(&self.policy).await
     }
 
-    /// What was done to an autoscaler.
+    /// The writes to an autoscaler.
     fn writes(&self, name: &str) -> SpecWrites {
         spec_writes(&[self.operator.proxy.record()], name)
     }
@@ -162,13 +162,13 @@ async fn three_limits_are_raised_under_one_ceiling_once_and_go_back() {
     assert!(!writes.iter().any(|exchange| touches(&exchange.call, "thirty")), "thirty was written to");
 }
 
-/// Ends an Incident that waits for the policy's claim: else it would respond as soon as the first one is closed.
+/// Ends an Incident that waits for the policy's claim; otherwise it would respond as soon as the first one is closed.
 async fn end(incident: &Object) {
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
 }
 
-/// How a tool writes what Git says.
+/// How a tool writes the value from Git.
 #[derive(Clone, Copy)]
 enum How {
     /// Server-side apply by force, as Flux does it.
@@ -189,7 +189,7 @@ fn restore(client: &Client, git: Value, how: How) -> JoinHandle<()> {
             if state.data["spec"]["maxReplicas"] == git["spec"]["maxReplicas"] {
                 continue;
             }
-            // Whoever comes too late meets a conflict, and sees the next state.
+            // A writer that is too late meets a conflict, and sees the next state.
             match how {
                 How::Apply => {
                     let by = PatchParams::apply("flux").force();
@@ -213,7 +213,7 @@ async fn against(name: &str, how: How, writer: &str) {
     let git = in_git(&drill.world.a, "five", 5);
     let writing = restore(&drill.world.client, git, how);
     let incident = scene.ring().await;
-    // It is theirs at once, and the Incident says whose.
+    // It is theirs at once, and the Incident names the owner.
     let is_theirs = |incident: &DynamicObject| {
         let owner = change_of(incident, "five")["fields"][0]["cededTo"].as_str().unwrap_or_default();
         owner.starts_with(writer)
@@ -230,7 +230,7 @@ async fn against(name: &str, how: How, writer: &str) {
     assert_eq!(change_of(&resolved, "five")["state"], "Ceded", "{incident}");
     assert_eq!(change_of(&resolved, "calm")["state"], "Reverted", "{incident}");
     for autoscaler in [&five, &calm] {
-        // Once up and once down, whoever took it down.
+        // Once up and once down, whoever lowered it.
         assert_eq!(scene.limits(autoscaler).await, [5, 10, 5], "{autoscaler}");
         assert_eq!(scene.writes(autoscaler.name()).applied, 1, "{autoscaler}");
         assert_no_trace(autoscaler).await;
@@ -247,8 +247,8 @@ async fn a_limit_that_a_script_keeps_writing_is_theirs_and_never_compounds() {
     against("s3-script", How::Update, "script").await;
 }
 
-/// Sees to it that an autoscaler wants so many replicas and is well, whatever its controller says of its
-/// missing Deployment.
+/// Sets the status of an autoscaler so that it wants this many replicas and is healthy, whatever its controller says
+/// about its missing Deployment.
 fn want(scene: &Scene, autoscaler: &Object, replicas: i64) -> JoinHandle<()> {
     let world = &scene.drill.world;
     let api = manifest::api(&world.client, &manifest::resource(API_VERSION, KIND), Some(&world.a));

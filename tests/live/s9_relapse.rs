@@ -1,5 +1,5 @@
-//! An emergency that comes back while the response is put back: it is applied again, quieter each time,
-//! and at last a person decides. No more than one wave is ever at risk.
+//! An emergency that returns while the response is being reverted: it is applied again, the quiet time grows,
+//! and finally a person decides. No more than one wave is ever at risk.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
@@ -13,7 +13,7 @@ use crate::{
     support::{object::Object, operator::Operator},
 };
 
-/// What the server did to all of these together.
+/// The writes of the server to all of these together.
 fn writes(operator: &Operator, models: &Models) -> SpecWrites {
     let mut sum = SpecWrites::default();
     for model in &models.objects {
@@ -40,7 +40,7 @@ fn number(incident: &DynamicObject, state: &str) -> usize {
     changes.iter().filter(|change| change["state"] == state).count()
 }
 
-/// How long the rule has to be quiet, from when it was on.
+/// How long the rule must be quiet, from when it was on.
 fn quiet_time(incident: &DynamicObject) -> SignedDuration {
     let time = |value: &Value| value.as_str().expect("a time").parse::<Timestamp>().expect("a time");
     let status = &incident.data["status"];
@@ -86,7 +86,7 @@ async fn a_rule_that_holds_again_takes_the_withdrawal_back_and_after_the_last_ti
         assert!(message.contains(words), "{incident}: no {words} in {message:?}");
     }
     assert_eq!(writes(&operator, &models), SpecWrites { applied: 5, returned: 2 }, "{incident}");
-    // Quiet helps no more.
+    // Quiet no longer helps.
     drill.hush().await;
     heartbeats(&operator, 6).await;
     assert!(is_stalled(&incident.get().await, "Relapsed"), "{incident}");
@@ -130,7 +130,7 @@ async fn a_wave_that_does_not_get_healthy_is_applied_again_though_no_rule_holds(
     assert_as_before(&models).await;
 }
 
-/// How the waves of 40 are, and how many are back when each of them is.
+/// The waves of 40 models, and how many are reverted after each.
 const WAVES: [usize; 4] = [1, 13, 13, 13];
 
 /// Whether the model runs with its GPUs, after it ran without.
@@ -138,12 +138,12 @@ fn is_back(model: &DynamicObject) -> bool {
     model.metadata.generation == Some(3) && !has_fallen(&model.data)
 }
 
-/// Whether it is back and its own operator has not seen it so.
+/// Whether it is reverted and its own operator has not observed it yet.
 fn is_sick(model: &DynamicObject) -> bool {
     is_back(model) && model.data["status"]["observedGeneration"] != json!(model.metadata.generation)
 }
 
-/// The newest of these states of each model that are as the predicate wants them.
+/// The newest state of each model that satisfies the predicate.
 fn newest(states: &[DynamicObject], is: impl Fn(&DynamicObject) -> bool) -> Vec<String> {
     let mut newest = std::collections::BTreeMap::new();
     for state in states {
@@ -152,7 +152,7 @@ fn newest(states: &[DynamicObject], is: impl Fn(&DynamicObject) -> bool) -> Vec<
     newest.into_iter().filter(|(_, state)| is(state)).map(|(name, _)| name).collect()
 }
 
-/// The operator of the models says that it has seen the model as it is.
+/// The operator of the models reports that it has observed the present model.
 async fn heal(drill: &Drill, name: &str, generation: i64) {
     let status = json!({"status": {"phase": "Ready", "observedGeneration": generation}});
     drill.world.llm_deployment(&drill.world.a, name).merge_status("llm-d-operator", status).await;
@@ -181,7 +181,7 @@ async fn forty_models_go_back_in_waves_and_never_more_than_one_is_not_healthy() 
         // Time for more, if there were any.
         heartbeats(&operator, 2).await;
         let so_far = writes(&operator, &models).returned;
-        assert_eq!(so_far, back, "{incident}: put back before the last wave was healthy");
+        assert_eq!(so_far, back, "{incident}: reverted before the last wave was healthy");
         let mut of_wave = Vec::new();
         let is_whole = |seen: &[DynamicObject]| {
             of_wave = newest(seen, is_sick);

@@ -1,4 +1,4 @@
-//! What the API server itself refuses and prints, by the definitions that are shipped.
+//! What the API server itself rejects and prints, by the shipped definitions.
 
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ const REFUSED: &[Case] = &[
         },
         "ceiling",
     ),
-    // A field that would be ignored is refused, not taken.
+    // A field that would be ignored is rejected.
     (
         "an approval that is none",
         |spec| spec["steps"][0]["approval"] = json!("Maybe"),
@@ -205,7 +205,7 @@ async fn the_shipped_kustomizations_are_taken_by_the_server() {
             assert!(made.contains(&line), "no {line} in\n{made}");
         }
     }
-    // Its namespace must be there for a dry run of what is in it.
+    // Its namespace must exist for a dry run of its contents.
     let namespace = repository().join("deploy/namespace.yaml").display().to_string();
     drill.world.kubectl(&["apply", "-f", &namespace]).await;
     let made = drill.world.kubectl(&["apply", "--dry-run=server", "-k", &operator]).await;

@@ -1,4 +1,4 @@
-//! The ladder: a step that fails, one that does not help, and objects that somebody else holds.
+//! The ladder: a step that fails, one that does not help, and objects that someone else holds.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ async fn a_step_that_fails_is_held_for_a_person_and_the_next_one_does_not_start(
     heartbeats(&operator, 5).await;
     gateway.assert_untouched(0).await;
 
-    // The one that succeeded goes back, the other was never changed.
+    // The one that succeeded is reverted, the other was never changed.
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
     models.assert_one_put_back(1, 0).await;
@@ -131,7 +131,7 @@ async fn a_step_that_does_not_help_is_followed_by_the_next_and_a_ladder_used_up_
     let started = |number: usize| steps[number]["startedAt"].as_str().expect("it has begun").to_owned();
     assert!(started(0) < started(1), "{incident}: both at once");
     assert_eq!(change_of(&held, "gateway")["state"], "Applied", "{incident}");
-    // Recovery works from there.
+    // Recovery works in this state.
     drill.recover(&incident).await;
     models.assert_put_back().await;
     let after = gateway.objects[0].snapshot().await;
@@ -149,7 +149,7 @@ async fn what_an_incident_that_is_gone_has_left_is_adopted_and_goes_back_with_th
     models.wait_until_fallen().await;
     operator.proxy.on(Rule::each(|call| drill::is_return(call, "model-1"), Fault::answer(403)));
     first.delete().await;
-    first.wait_until("cannot put back", |incident| is_stalled(incident, "CannotPutBack")).await;
+    first.wait_until("cannot revert", |incident| is_stalled(incident, "CannotPutBack")).await;
     first.merge("alice", json!({"metadata": {"annotations": {"firebreak.dev/abandon": "true"}}})).await;
     first.wait_until_gone().await;
     operator.proxy.forget_rules();

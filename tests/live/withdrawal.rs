@@ -1,5 +1,5 @@
-//! A person ends a response: everything is put back, and the same rule does not bring it
-//! straight back.
+//! A person ends a response: all changes are reverted, and the same rule does not start it
+//! again at once.
 
 use serde_json::json;
 
@@ -83,7 +83,7 @@ async fn withdrawn_cannot_be_taken_back() {
 async fn deleting_the_incident_puts_everything_back_first() {
     let response = begin("deleted").await;
     let Response { incident, models, operator, .. } = &response;
-    // It cannot go as long as one model cannot be put back.
+    // It is not deleted as long as one model cannot be reverted.
     let stuck = models.objects[1].name().to_owned();
     operator.proxy.on(crate::support::proxy::Rule::first(
         3,
@@ -91,7 +91,7 @@ async fn deleting_the_incident_puts_everything_back_first() {
         crate::support::proxy::Fault::answer(403),
     ));
     incident.delete().await;
-    incident.wait_until("cannot put back", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
+    incident.wait_until("cannot revert", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
     incident.wait_until_gone().await;
     models.assert_put_back().await;
     assert_waits_until_silent_once(&response, 0).await;
@@ -107,7 +107,7 @@ async fn an_abandoned_incident_goes_at_once_and_leaves_the_records() {
         crate::support::proxy::Fault::answer(403),
     ));
     incident.delete().await;
-    incident.wait_until("cannot put back", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
+    incident.wait_until("cannot revert", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
     incident.merge("alice", json!({"metadata": {"annotations": {"firebreak.dev/abandon": "true"}}})).await;
     incident.wait_until_gone().await;
     models.assert_one_put_back(0, 0).await;

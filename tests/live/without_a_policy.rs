@@ -1,4 +1,4 @@
-//! Incidents that a person opens with kubectl and that name no policy, or the wrong moment.
+//! Incidents that a person opens with kubectl and that name no policy, or come at the wrong moment.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn manifest(metadata: Value, spec: Value) -> Value {
     incident
 }
 
-/// What kubectl makes of a manifest. The name is the one that it prints.
+/// Creates what a manifest describes with kubectl. The name is the one that kubectl prints.
 async fn kubectl(drill: &Drill, verb: &str, manifest: &Value) -> Object {
     let file = drill.world.files().join("incident.json");
     let text = drill.world.documents(&manifest.to_string()).remove(0).to_string();
@@ -30,7 +30,7 @@ fn chosen(incident: &DynamicObject) -> &Value {
     &incident.data["status"]["policy"]["name"]
 }
 
-/// Held, because this one is the open one, and told how to move it on.
+/// Held, because this one is the open one, with the commands that resolve it.
 async fn waits_for(incident: &Object, other: &Object, namespace: &str) {
     let command = format!("firebreak withdraw {} -n {namespace}", other.name());
     let says = |seen: &DynamicObject| {
@@ -58,7 +58,7 @@ async fn went_there_and_back(models: &Models, times: i64) {
     drill::models::assert_no_trace(model, before, &after);
 }
 
-/// One after the other, because each begins where the one before it ends.
+/// One after the other, because each starts where the previous one ends.
 #[tokio::test]
 async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when_one_does() {
     let drill = Drill::new("no-policy").await;
@@ -67,7 +67,7 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     let _operator = drill.world.operator().start().await;
     let policy = drill.policy().await;
 
-    // No rule holds: it says what it waits for, and ends at once when a person has enough of it.
+    // No rule holds: it says what it waits for, and closes at once when a person withdraws it.
     let quiet = manifest(json!({"name": "quiet"}), json!({}));
     let given_up = kubectl(&drill, "apply", &quiet).await;
     let held = given_up.wait_until("waits", |seen| is_waiting(seen, "NoPolicy")).await;
@@ -82,7 +82,7 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     deleted.delete().await;
     deleted.wait_until_gone().await;
 
-    // A pin says how severe it is and not what to do about it.
+    // A pin sets the severity, and does not choose a policy.
     let pinned = manifest(json!({"name": "pinned"}), json!({"severity": "P1"}));
     let pinned = kubectl(&drill, "apply", &pinned).await;
     pinned.wait_until("waits", |seen| is_waiting(seen, "NoPolicy")).await;
@@ -104,7 +104,7 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     assert_eq!(generated.name().len(), 63, "{generated}");
     waits_for(&generated, &automatic, &a).await;
 
-    // Each goes on by itself when the claim is free, the oldest first.
+    // Each continues automatically when the claim is free, the oldest first.
     withdraw(&automatic).await;
     let mitigated = pinned.wait_for_condition("Mitigated", "True").await;
     assert_eq!(mitigated.data["status"]["severityReason"], "PinnedByPerson", "{pinned}");
@@ -117,7 +117,7 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     let resolved = drill.recover(&generated).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{generated}");
     assert_eq!(chosen(&resolved), "drill", "{generated}");
-    // A person was asked once, and not again while the claim went from one to the next.
+    // A person was asked once, and not again while the claim passed from one to the next.
     let events = generated.events().await;
     assert_eq!(events.iter().filter(|event| event.starts_with("AnotherIncident")).count(), 1, "{events:#?}");
     assert!(!events.iter().any(|event| event.contains("no Incident holds")), "{events:#?}");
@@ -127,7 +127,7 @@ async fn an_incident_without_a_policy_gets_the_most_severe_whose_rules_hold_when
     went_there_and_back(&models, 3).await;
 }
 
-/// Nothing happens, and it is said how to respond again.
+/// Nothing happens, and the message says how to respond again.
 async fn a_closed_one_is_applied_again(drill: &Drill, closed: &Object, mut manifest: Value) {
     let before = closed.get().await;
     manifest["spec"]["response"] = json!("Withdrawn");

@@ -301,7 +301,7 @@ impl Process {
         match &mut *self.running() {
             None => "killed".to_owned(),
             Some(child) => match child.try_wait() {
-                Ok(Some(status)) => format!("ended by itself, {status}"),
+                Ok(Some(status)) => format!("exited, {status}"),
                 Ok(None) => "running".to_owned(),
                 Err(error) => error.to_string(),
             },

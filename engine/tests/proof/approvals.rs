@@ -18,7 +18,7 @@ steps:
 ";
 
 #[test]
-fn an_approval_is_void_when_the_policy_was_made_anew_with_the_same_generation() {
+fn an_approval_is_void_when_the_policy_was_created_again_with_the_same_generation() {
     let now = Timestamp::from_second(1_767_225_600).unwrap();
     let (plan_hash, approved_by) = (format!("sha256:{}", "0".repeat(64)), "alice".to_owned());
     let given = Approval {

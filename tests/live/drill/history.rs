@@ -1,4 +1,4 @@
-//! Every state of some objects that the server has shown.
+//! Every state of some objects that the server has sent.
 
 use futures::StreamExt;
 use kube::{
@@ -22,7 +22,7 @@ pub struct History {
 }
 
 impl History {
-    /// Begins to watch.
+    /// Starts to watch.
     pub fn of(world: &World, api_version: &str, kind: &str) -> Self {
         let api = manifest::api(&world.client, &manifest::resource(api_version, kind), Some(&world.a));
         let (seen, states) = watch::channel(Vec::new());
@@ -38,7 +38,7 @@ impl History {
         Self { states, watch }
     }
 
-    /// Waits until what was seen satisfies the predicate.
+    /// Waits until the states satisfy the predicate.
     pub async fn wait_until(&self, wish: &str, mut predicate: impl FnMut(&[DynamicObject]) -> bool) {
         let mut states = self.states.clone();
         let seen = tokio::time::timeout(PATIENCE, states.wait_for(|states| predicate(states))).await;

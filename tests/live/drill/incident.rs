@@ -1,4 +1,4 @@
-//! What an Incident says.
+//! Questions about the state of an Incident.
 
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -16,13 +16,13 @@ pub fn change_in<'a>(incident: &'a DynamicObject, step: &str, name: &str) -> &'a
     changes.iter().find(is_it).unwrap_or(&Value::Null)
 }
 
-/// How often something is on the timeline.
+/// How often an entry is on the timeline.
 pub fn times(incident: &DynamicObject, type_: &str) -> usize {
     let timeline = incident.data["status"]["timeline"].as_array().map_or(&[][..], Vec::as_slice);
     timeline.iter().filter(|entry| entry["type"] == type_).count()
 }
 
-/// The condition as it stands; null if there is none.
+/// The present condition; null if there is none.
 fn condition_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a Value {
     let conditions = object.data["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     conditions.iter().find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
@@ -33,19 +33,19 @@ pub fn message_of<'a>(object: &'a DynamicObject, type_: &str) -> &'a str {
     condition_of(object, type_)["message"].as_str().unwrap_or_default()
 }
 
-/// A person is needed for this reason.
+/// A person must act for this reason.
 pub fn is_stalled(object: &DynamicObject, reason: &str) -> bool {
     let stalled = condition_of(object, "Stalled");
     stalled["status"] == "True" && stalled["reason"] == reason
 }
 
-/// It goes on without a person, and waits for this reason.
+/// It continues without a person, and waits for this reason.
 pub fn is_waiting(object: &DynamicObject, reason: &str) -> bool {
     let [reconciling, stalled] = ["Reconciling", "Stalled"].map(|type_| condition_of(object, type_));
     reconciling["status"] == "True" && reconciling["reason"] == reason && stalled["status"] == "False"
 }
 
-/// Nothing happens any more.
+/// Nothing more happens.
 pub fn closed(object: &DynamicObject) -> bool {
     condition_of(object, "Resolved")["status"] == "True"
 }

@@ -1,7 +1,7 @@
-//! An emergency that the test begins and ends at will, for tests of what Firebreak
-//! does and not of how it finds out.
+//! An emergency that the test starts and ends at any time, for tests of what Firebreak
+//! does and not of how it detects emergencies.
 //!
-//! Instead of nodes that fail there is a ConfigMap `alarm`, and nobody cares for the
+//! Instead of nodes that fail there is a ConfigMap `alarm`, and no controller reconciles the
 //! models, so that a whole response takes a second or two.
 
 mod history;
@@ -30,7 +30,7 @@ use crate::support::{
 const POLICY: &str = include_str!("policy.yaml");
 const ALARM: &str = include_str!("alarm.yaml");
 
-/// What an operator is started with whose heartbeats are counted.
+/// The settings of an operator whose heartbeats are counted.
 pub const QUICK_HEART: [&str; 2] = ["--lease-duration", "3s"];
 
 /// A world with an alarm.
@@ -65,12 +65,12 @@ impl Drill {
         Self { world, alarm }
     }
 
-    /// The emergency begins.
+    /// The emergency starts.
     pub async fn ring(&self) {
         self.ring_like("yes").await;
     }
 
-    /// The alarm rings in its own way, for policies that tell ways apart.
+    /// The alarm rings with this tone, for policies that distinguish tones.
     pub async fn ring_like(&self, way: &str) {
         self.alarm.merge("harness", json!({"data": {"rings": way}})).await;
     }
@@ -80,7 +80,7 @@ impl Drill {
         self.ring_like("no").await;
     }
 
-    /// So many models in the first namespace: `model-0`, `model-1` …
+    /// This many models in the first namespace: `model-0`, `model-1` …
     pub async fn models(&self, count: usize) -> Models {
         let names: Vec<String> = (0..count).map(|number| format!("model-{number}")).collect();
         self.models_named(&names.iter().map(String::as_str).collect::<Vec<_>>()).await
@@ -103,7 +103,7 @@ impl Drill {
         policy
     }
 
-    /// The policy with something changed in its spec, whatever becomes of it.
+    /// The policy with something changed in its spec, whether it is valid or not.
     pub async fn apply_policy(&self, edit: impl FnOnce(&mut Value)) -> Object {
         self.world.apply("flux", &policy_manifest(edit).to_string()).await.remove(0)
     }
@@ -116,7 +116,7 @@ impl Drill {
         incident
     }
 
-    /// Hushes, and waits until everything is put back.
+    /// Silences the alarm, and waits until all changes are reverted.
     pub async fn recover(&self, incident: &Object) -> DynamicObject {
         self.hush().await;
         incident.wait_for_condition("Resolved", "True").await
@@ -128,12 +128,12 @@ impl Drill {
         QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await
     }
 
-    /// An Incident for the policy as a person writes it and applies it, with something more in its spec.
+    /// An Incident for the policy as a person writes and applies it, with additions to its spec.
     pub async fn open(&self, name: &str, spec: Value) -> Object {
         self.world.apply("alice", &incident_manifest(name, spec).to_string()).await.remove(0)
     }
 
-    /// The Incident is deleted, and what it has changed stays as it is.
+    /// The Incident is deleted, and its changes stay.
     pub async fn abandon(&self, incident: &Object) {
         let abandon = json!({"metadata": {"annotations": {"firebreak.dev/abandon": "true"}}});
         incident.merge("alice", abandon).await;
@@ -146,7 +146,7 @@ impl Drill {
         self.world.list("firebreak.dev/v1alpha1", "Incident", &self.world.a).await
     }
 
-    /// The only Incident that there is, and no other was ever: it is closed.
+    /// The only Incident, which is closed. There was never another one.
     pub async fn assert_one_resolved_incident(&self) -> DynamicObject {
         let incidents = self.incidents().await;
         let names: Vec<_> = incidents.iter().filter_map(|incident| incident.metadata.name.as_ref()).collect();
@@ -194,8 +194,8 @@ pub fn targets(spec: &mut Value) -> &mut Value {
     &mut spec["steps"][0]["action"]["cpuFallback"]["targets"]
 }
 
-/// Waits until the operator has renewed its lease so many times more: it lived, it led
-/// and had the time to do what it wanted to do.
+/// Waits until the operator has renewed its lease this many more times: it was alive, it led
+/// and had the time to do everything that it wanted to do.
 pub async fn heartbeats(operator: &Operator, count: usize) {
     let so_far = operator.proxy.calls().iter().filter(|exchange| is_heartbeat(&exchange.call)).count();
     let wish = format!("{count} heartbeats");

@@ -1,4 +1,4 @@
-//! The models of a drill, and how they must look in the end.
+//! The models of a drill, and how they must look at the end.
 
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ impl Models {
         }
     }
 
-    /// This one is as it was, after two changes of its spec and so many by others.
+    /// This one is as it was, after two changes of its spec and this many by others.
     pub async fn assert_one_put_back(&self, number: usize, edits: i64) {
         let (object, before) = (&self.objects[number], &self.before[number]);
         let after = object.snapshot().await;
@@ -76,14 +76,14 @@ impl Models {
     }
 }
 
-/// The model serves, now and whatever becomes of it: nobody cares for the models of a drill, so this
-/// status says that its operator has seen every change that there will ever be.
+/// The model serves, now and after every change: no controller reconciles the models of a drill, so this
+/// status says that its operator has observed every change that there will ever be.
 pub async fn serve(model: &Object) {
     let status = json!({"phase": "Ready", "observedGeneration": 1_000_000});
     model.merge_status("llm-d-operator", json!({"status": status})).await;
 }
 
-/// Nothing of ours is left in the metadata.
+/// Nothing of Firebreak's is left in the metadata.
 pub fn assert_no_trace(object: &Object, before: &Snapshot, after: &Snapshot) {
     assert_eq!(after.traces(), Vec::<&str>::new(), "{object}: traces");
     assert_eq!(after.labels, before.labels, "{object}: labels");
@@ -91,7 +91,7 @@ pub fn assert_no_trace(object: &Object, before: &Snapshot, after: &Snapshot) {
     assert_eq!(after.managers, before.managers, "{object}: managers");
 }
 
-/// The spec of a drill's model while the emergency lasts.
+/// The spec of a drill's model during the emergency.
 pub fn fallen_spec(before: &Value) -> Value {
     let mut spec = before.clone();
     for part in ["requests", "limits"] {

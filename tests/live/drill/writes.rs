@@ -1,4 +1,4 @@
-//! What an operator wrote to one object, from the record of its proxy.
+//! The writes of an operator to one object, from the record of its proxy.
 
 use http::Method;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{nodes::POOL, object::condition, world::World};
 
-/// A model whose replicas need a GPU of the world's own nodes each.
+/// A model with replicas that need one GPU each on the world's own nodes.
 const MODEL: &str = r#"
 apiVersion: inference.llm-d.io/v1alpha1
 kind: LLMDeployment

@@ -1,4 +1,4 @@
-//! The proxy records what passes, and breaks exactly what it is told to break.
+//! The proxy records all requests, and injects exactly the faults that it is told to.
 
 use std::sync::{
     Arc,
@@ -46,7 +46,7 @@ impl Scene {
         self.maps.create(&PostParams::default(), &map).await
     }
 
-    /// Whether the server has it, whatever the proxy says.
+    /// Whether the server has it, whatever the proxy reports.
     async fn exists(&self, name: &str) -> bool {
         self.world.object("v1", "ConfigMap", &self.world.a, name).find().await.is_some()
     }

@@ -1,4 +1,4 @@
-//! Tests of what the other tests stand on.
+//! Tests of the harness that the other tests depend on.
 
 mod cluster;
 mod faults;

@@ -35,7 +35,7 @@ async fn create(world: &World, name: &str) {
     world.create("alice", &map.to_string()).await;
 }
 
-/// The watch from now on, of everything that tests make here.
+/// The watch from now on, of everything that tests create here.
 fn params() -> WatchParams {
     WatchParams { bookmarks: false, ..WatchParams::default().fields("metadata.name!=kube-root-ca.crt") }
 }

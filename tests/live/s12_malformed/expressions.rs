@@ -1,4 +1,4 @@
-//! Expressions that cannot be used: refused by the schema, or not Accepted with the field named.
+//! Expressions that cannot be used: rejected by the schema, or not Accepted with the field named.
 
 use std::fmt::Write;
 
@@ -79,10 +79,10 @@ async fn an_expression_that_cannot_be_used_is_not_accepted_and_the_good_policy_b
     drill.recover(&incident).await;
     models.assert_put_back().await;
     drill.assert_one_resolved_incident().await;
-    assert!(operator.is_running(), "the operator ended by itself");
+    assert!(operator.is_running(), "the operator exited");
 }
 
-/// Whether they are accepted is not the point: whoever looks at them must survive.
+/// Whether they are accepted does not matter: every program that reads them must survive.
 #[tokio::test]
 async fn expressions_as_deep_as_they_fit_end_nobody() {
     let drill = Drill::new("s12-deep").await;
@@ -113,7 +113,7 @@ async fn expressions_as_deep_as_they_fit_end_nobody() {
             spec["signals"][0]["objects"]["healthy"] = json!(expression);
             spec["steps"] = json!([]);
             spec["mode"] = json!("Observe");
-            // Should it be accepted, it must not open anything.
+            // If it is accepted, it must not open anything.
             spec["severity"][0]["for"] = json!("1h");
         });
         policy["metadata"]["name"] = json!(name);
@@ -125,7 +125,7 @@ async fn expressions_as_deep_as_they_fit_end_nobody() {
     let incident = drill.respond(&good).await;
     drill.recover(&incident).await;
     models.assert_put_back().await;
-    assert!(operator.is_running(), "the operator ended by itself");
+    assert!(operator.is_running(), "the operator exited");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Malformed input costs one condition or one reason, and nothing else suffers.
+//! Malformed input costs one condition or one reason, and affects nothing else.
 
 mod expressions;
 mod records;
@@ -12,7 +12,7 @@ use crate::{
     support::{object::Object, operator::Operator},
 };
 
-/// A response to a model that is as it should be, and to others that are not.
+/// A response to a model that is valid, and to others that are not.
 struct Response {
     drill: Drill,
     operator: Operator,
@@ -34,8 +34,8 @@ impl Response {
         Self { drill, operator, policy, good }
     }
 
-    /// Rings, and waits until the good one has fallen back. These others are left alone, and
-    /// the Incident says for each the reason and, for people, the words.
+    /// Rings, and waits until the good one has fallen back. The others are left alone, and
+    /// the Incident has the reason and the message for each.
     async fn skips(&self, others: &Models, reason: &str, words: &[&str]) -> Object {
         let incident = self.drill.respond(&self.policy).await;
         for (number, model) in others.objects.iter().enumerate() {
@@ -55,13 +55,13 @@ impl Response {
         incident
     }
 
-    /// Ends the emergency: the good one is put back, the others were never touched.
+    /// Ends the emergency: the good one is reverted, the others were never changed.
     async fn end(&self, incident: &Object, others: &Models) {
         self.drill.recover(incident).await;
         self.good.assert_put_back().await;
         for number in 0..others.objects.len() {
             others.assert_untouched(number).await;
         }
-        assert!(self.operator.is_running(), "the operator ended by itself");
+        assert!(self.operator.is_running(), "the operator exited");
     }
 }

@@ -1,11 +1,11 @@
-//! Undo records that are not ours or make no sense.
+//! Undo records that belong to another object or make no sense.
 
 use serde_json::{Value, json};
 
 use super::Response;
 use crate::drill::{Models, models};
 
-/// A record as we write it, with these in the place of the object's uid and of the Incident.
+/// A record as we write it, with these values for the object's uid and the Incident.
 fn record(uid: &str, incident: &str) -> Value {
     json!({"v": 1, "loans": [{
         "id": "0123456789abcdef", "incident": incident, "step": "cpu-fallback", "uid": uid,

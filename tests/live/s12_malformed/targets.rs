@@ -1,4 +1,4 @@
-//! Targets that there are none of, too many of, or nothing to change in.
+//! Steps without targets, with too many targets, or with nothing to change in them.
 
 use futures::{StreamExt, stream};
 use serde_json::json;

@@ -1,6 +1,6 @@
-//! Objects that the schema lets through and a program cannot read.
+//! Objects that the schema accepts and a program cannot decode.
 //!
-//! The server takes every time of RFC 3339; the last hours of the year 9999 are more than
+//! The server accepts every time of RFC 3339; the last hours of the year 9999 are more than
 //! most programs can hold.
 
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn one_policy_that_does_not_decode_costs_the_ten_good_ones_nothing() {
     for policy in &good {
         assert_eq!(condition(&policy.get().await, "Ready"), Some("True"), "{policy}");
     }
-    assert!(operator.is_running(), "the operator ended by itself");
+    assert!(operator.is_running(), "the operator exited");
 }
 
 #[tokio::test]
@@ -92,5 +92,5 @@ async fn one_object_with_metadata_that_nobody_can_read_costs_the_others_nothing(
     good.wait_until_fallen().await;
     drill.recover(&incident).await;
     good.assert_put_back().await;
-    assert!(operator.is_running(), "the operator ended by itself");
+    assert!(operator.is_running(), "the operator exited");
 }

@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers and ScaledObjects: they have a limit and nothing else.
+//! HorizontalPodAutoscalers and ScaledObjects: they have a limit and no other field for an action.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Case, Kind, Outcome, Step, grant, play};
 use crate::drill::Drill;
 
-/// The limit is raised in some, and nothing else means anything to this kind.
+/// The limit of some is raised, and no other action applies to this kind.
 fn steps(raised: Vec<Case>, spec: &Value, article: [&'static [&'static str]; 5]) -> Vec<Step> {
     let [accelerators, scheduler, batch, concurrency, replicas] = article;
     let refused = |step: &'static str, action: Value, words| {
@@ -33,7 +33,7 @@ fn changes(name: &'static str, spec: Value, changes: Value) -> Case {
 }
 
 #[tokio::test]
-async fn the_limit_of_a_horizontal_pod_autoscaler_is_put_back_and_every_other_action_names_the_field() {
+async fn the_limit_of_a_horizontal_pod_autoscaler_is_reverted_and_every_other_action_names_the_field() {
     let kind = Kind {
         api_version: "autoscaling/v2",
         kind: "HorizontalPodAutoscaler",
@@ -47,7 +47,7 @@ async fn the_limit_of_a_horizontal_pod_autoscaler_is_put_back_and_every_other_ac
     };
     let drill = Drill::new("s16-hpa").await;
     grant(&drill, &kind).await;
-    // Scaled to 0 by somebody, so that the real controller has nothing to do.
+    // Scaled to 0 by someone, so that the real controller has nothing to do.
     let idle = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "idle", "namespace": drill.world.a},
         "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "idle"}}, "template": {
@@ -76,7 +76,7 @@ async fn the_limit_of_a_horizontal_pod_autoscaler_is_put_back_and_every_other_ac
 }
 
 #[tokio::test]
-async fn the_limit_of_a_scaled_object_is_put_back_and_every_other_action_names_the_field() {
+async fn the_limit_of_a_scaled_object_is_reverted_and_every_other_action_names_the_field() {
     let kind = Kind {
         api_version: "keda.sh/v1alpha1",
         kind: "ScaledObject",

@@ -1,4 +1,4 @@
-//! A kind that Firebreak was not built with: a profile in the operator's configuration is enough.
+//! A kind that is not built into Firebreak: a profile in the operator's configuration is enough.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ const API_VERSION: &str = "s16.example.com/v1";
 const KIND: &str = "WorkerGroup";
 const PROFILE: &str = include_str!("worker_group.yaml");
 
-/// The kind, kept until the test ends.
+/// The kind, which exists until the test ends.
 async fn define(drill: &Drill) -> Object {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let definition = json!({
@@ -33,7 +33,7 @@ async fn define(drill: &Drill) -> Object {
     manifest::apply(&drill.world.client, "harness", &definition).await.expect("a kind");
     let definition = Object::of(&drill.world.client, &definition);
     definition.wait_for_condition("Established", "True").await;
-    // The first request opens its storage, and is told to come back until that is done.
+    // The first request opens its storage, and is told to retry until that is done.
     let kinds = ["get", "workergroups.s16.example.com", "--all-namespaces"];
     let answer = drill.world.kubectl_answer(&kinds).await;
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
@@ -62,7 +62,7 @@ fn spec() -> Value {
 }
 
 #[tokio::test]
-async fn a_kind_that_only_the_configuration_knows_is_changed_and_put_back() {
+async fn a_kind_that_only_the_configuration_knows_is_changed_and_reverted() {
     let kind = Kind {
         api_version: API_VERSION,
         kind: KIND,

@@ -78,7 +78,7 @@ async fn a_kind_without_a_profile_is_scaled_where_its_definition_says() {
     assert!(refused.data["status"].to_string().contains("no readable scale subresource"), "{incident}");
     assert_eq!(change_of(&refused, "cache")["target"]["kind"], "Cache", "{incident}");
     drill.hush().await;
-    // Its operator follows, there and back.
+    // Its operator follows, in both directions.
     cache.merge_status("its-operator", json!({"status": {"size": 2}})).await;
     incident.wait_for_condition("Resolved", "True").await;
     let after = cache.snapshot().await;

@@ -1,8 +1,8 @@
 //! Every action on every kind: where it applies, exactly the fields change that a person would change by
-//! hand, and they go back exactly; where it does not, nothing is written and the field is named.
+//! hand, and they are reverted exactly; where it does not, nothing is written and the field is named.
 //!
-//! The values that an action must set are written out in the tables of this folder, field by field. Nothing
-//! of the product says what is expected.
+//! The values that an action must set are in the tables of this folder, field by field. No code
+//! of the product computes what is expected.
 
 mod autoscalers;
 mod by_configuration;
@@ -28,23 +28,23 @@ struct Kind {
     kind: &'static str,
     /// Its name in a request.
     resource: &'static str,
-    /// What its controller would say, where there is none.
+    /// The status that its controller would set, if there is none.
     status: Option<Value>,
     /// Whether the server counts its specs: it does not for every kind.
     has_generation: bool,
-    /// Nobody but Firebreak has a reason to write the object any more.
+    /// No writer but Firebreak has a reason to write the object any more.
     is_settled: fn(&DynamicObject) -> bool,
 }
 
 /// A step of the policy, with the objects that it is about.
 struct Step {
     name: &'static str,
-    /// The action, but for its targets.
+    /// The action, without its targets.
     action: Value,
     objects: Vec<Case>,
 }
 
-/// An object, and what the action means for it.
+/// An object, and the plan of the action for it.
 struct Case {
     name: &'static str,
     spec: Value,
@@ -52,13 +52,13 @@ struct Case {
 }
 
 enum Outcome {
-    /// These fields of the spec change, by JSON pointer; null stands for a field that is taken away.
+    /// These fields of the spec change, by JSON pointer; null stands for a field that is removed.
     Changes(Value),
-    /// Nothing is written. The reason in one word, and what people must be told.
+    /// Nothing is written. The reason in one word, and text in the message.
     Refused(&'static str, &'static [&'static str]),
 }
 
-/// An object of the test, and how it was before the emergency.
+/// An object of the test, and its state before the emergency.
 struct Subject {
     object: Object,
     before: Snapshot,
@@ -68,20 +68,20 @@ struct Subject {
 }
 
 impl Step {
-    /// Another scheduler goes back when a person says so, and a limit when nobody needs it, of which nothing
-    /// is known here.
+    /// Another scheduler is reverted when a person withdraws, and a limit when no autoscaler needs it, which
+    /// is not known here.
     fn goes_back_by_itself(&self) -> bool {
         ["schedulerFallback", "raiseAutoscalerLimit"].iter().all(|action| self.action.get(action).is_none())
     }
 
-    /// As a policy has it.
+    /// As in a policy.
     fn manifest(&self, kind: &Kind) -> Value {
         let names: Vec<&str> = self.objects.iter().map(|case| case.name).collect();
         let mut action = self.action.clone();
         let parameters = action.as_object_mut().and_then(|action| action.values_mut().next());
         parameters.expect("an action")["targets"] =
             json!({"apiVersion": kind.api_version, "kind": kind.kind, "names": names, "where": "true"});
-        // None of them helps, so that each is followed by the next one.
+        // None of them helps, so each is followed by the next one.
         json!({"name": self.name, "action": action, "settle": "0s"})
     }
 }
@@ -123,7 +123,7 @@ async fn play(drill: &Drill, operator: &Operator, kind: &Kind, steps: Vec<Step>)
             changes.iter().filter(|change| by_themselves.iter().any(|step| change["step"] == *step));
         own.all(|change| ["Reverted", "Skipped"].iter().any(|state| change["state"] == *state))
     };
-    incident.wait_until("what goes back by itself is back", is_back).await;
+    incident.wait_until("all automatic reverts are done", is_back).await;
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
     for subject in &subjects {
@@ -131,7 +131,7 @@ async fn play(drill: &Drill, operator: &Operator, kind: &Kind, steps: Vec<Step>)
     }
 }
 
-/// Makes the object as its owner would, with a label and an annotation of the owner's.
+/// Creates the object as its owner would, with a label and an annotation of the owner's.
 async fn create(drill: &Drill, kind: &Kind, case: &Case) {
     let manifest = json!({
         "apiVersion": kind.api_version, "kind": kind.kind,
@@ -209,7 +209,7 @@ impl Subject {
     }
 }
 
-/// The annotations but for the one in which a Deployment's own controller counts.
+/// The annotations, without the one in which a Deployment's own controller counts.
 fn owners_annotations(snapshot: &Snapshot) -> Map<String, Value> {
     let own = snapshot.annotations.iter().filter(|(key, _)| *key != "deployment.kubernetes.io/revision");
     own.map(|(key, value)| (key.clone(), json!(value))).collect()
@@ -231,7 +231,7 @@ fn changed(spec: &Value, changes: &Value) -> Value {
     spec
 }
 
-/// What `firebreak-responder` may do in these tests: change objects of this kind, and see the autoscalers.
+/// The permissions of `firebreak-responder` in these tests: change objects of this kind, and see the autoscalers.
 async fn grant(drill: &Drill, kind: &Kind) {
     let group = kind.api_version.split_once('/').map_or("", |(group, _)| group);
     let resources = [kind.resource];

@@ -1,5 +1,5 @@
-//! LLMDeployments and InferenceServices: the fields are their own. No controller cares for them here, so the
-//! test says for it that all is well.
+//! LLMDeployments and InferenceServices: the fields are in their own spec. No controller reconciles them here, so the
+//! test sets a healthy status.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn refused(name: &'static str, spec: Value, reason: &'static str, words: &'stati
 }
 
 #[tokio::test]
-async fn every_action_applies_to_an_llm_deployment_and_is_put_back() {
+async fn every_action_applies_to_an_llm_deployment_and_is_reverted() {
     let full = || {
         placed(json!({
             "replicas": 2,
@@ -64,7 +64,7 @@ async fn every_action_applies_to_an_llm_deployment_and_is_put_back() {
                         "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution": null,
                     }),
                 ),
-                // No request, no quantization, a number where others write a text.
+                // No request, no quantization, a number where others have a text.
                 changes(
                     "bare",
                     json!({"model": {"modelUri": "hf://m"}, "resources": {"limits": {"amd.com/gpu": 1}}}),
@@ -136,7 +136,7 @@ async fn every_action_applies_to_an_llm_deployment_and_is_put_back() {
 }
 
 #[tokio::test]
-async fn every_action_that_applies_to_an_inference_service_is_put_back_and_the_others_say_why_not() {
+async fn every_action_that_applies_to_an_inference_service_is_reverted_and_the_others_say_why_not() {
     let resources = || json!({"requests": {"cpu": "500m", "nvidia.com/gpu": "1"}, "limits": {"memory": "16384Mi", "nvidia.com/gpu": "1"}});
     let full = || {
         let predictor = placed(json!({
@@ -198,7 +198,7 @@ async fn every_action_that_applies_to_an_inference_service_is_put_back_and_the_o
                 changes(
                     "reduced",
                     full(),
-                    // 0 means as many as come.
+                    // 0 means no limit.
                     json!({"/predictor/batcher/maxBatchSize": 8, "/predictor/containerConcurrency": 4}),
                 ),
                 refused(

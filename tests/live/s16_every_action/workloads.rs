@@ -1,4 +1,4 @@
-//! Deployments and StatefulSets, run by their real controllers: everything is in the pod template, and the
+//! Deployments and StatefulSets, run by their real controllers: all fields are in the pod template, and the
 //! settings of the model server are flags.
 
 use kube::api::DynamicObject;
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Case, Kind, Outcome, Step, grant, play};
 use crate::drill::Drill;
 
-/// No limit of replicas to raise, no limit of concurrency: an autoscaler is an object of its own, and vLLM
-/// lets what does not fit into a batch wait.
+/// No limit of replicas to raise, no limit of concurrency: an autoscaler is a separate object, and in vLLM
+/// requests that do not fit into a batch wait.
 const NO_LIMIT: (&str, &[&str]) = ("NotApplicable", &["autoscaler limit", " has no autoscaler limit"]);
 const NO_CONCURRENCY: (&str, &[&str]) = ("NotApplicable", &["concurrency", " has no concurrency limit"]);
 
@@ -40,7 +40,7 @@ fn template(app: &str, pool: &str, args: Value) -> Value {
     })
 }
 
-/// The same for both kinds, but for what `more` adds to the spec.
+/// The same for both kinds, except for what `more` adds to the spec.
 fn steps(pool: &str, more: &Value) -> Vec<Step> {
     let spec = |name: &str, edit: &dyn Fn(&mut Value)| {
         let args = json!(["serve", "m", "--max-num-seqs=256", "--port=80"]);
@@ -200,7 +200,7 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
     ]
 }
 
-/// Its controller has seen the spec, and its pods run unless they cannot.
+/// Its controller has observed the spec, and its pods run unless they cannot.
 fn runs(object: &DynamicObject) -> bool {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let can_run = spec["template"]["spec"]["schedulerName"] == "default-scheduler";
@@ -219,10 +219,10 @@ async fn play_with(name: &str, kind: Kind, more: Value) {
 }
 
 #[tokio::test]
-async fn every_action_that_applies_to_a_deployment_is_put_back_and_the_others_name_the_field() {
+async fn every_action_that_applies_to_a_deployment_is_reverted_and_the_others_name_the_field() {
     let is_settled = |object: &DynamicObject| {
         let conditions = object.data["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
-        // It says so last.
+        // This is the last thing that it reports.
         let complete = conditions.iter().any(|one| one["reason"] == "NewReplicaSetAvailable");
         let stranded = object.data["spec"]["template"]["spec"]["schedulerName"] == "ml-scheduler";
         runs(object) && (complete || stranded)
@@ -239,7 +239,7 @@ async fn every_action_that_applies_to_a_deployment_is_put_back_and_the_others_na
 }
 
 #[tokio::test]
-async fn every_action_that_applies_to_a_stateful_set_is_put_back_and_the_others_name_the_field() {
+async fn every_action_that_applies_to_a_stateful_set_is_reverted_and_the_others_name_the_field() {
     let is_settled = |object: &DynamicObject| {
         let status = &object.data["status"];
         runs(object)

@@ -68,7 +68,7 @@ async fn scheduler_failure_does_what_the_runbook_intends_and_comes_back() {
 
     withdraw(&world, &incident).await;
     before.assert_put_back().await;
-    // It served all the time, and the runbook's command would have started it anew.
+    // It served all the time, and the runbook's command would have restarted it.
     let (_, gateway_before) = &before.0[2];
     assert_eq!(gateway.snapshot().await.generation, gateway_before.generation, "{gateway}");
     scheduler.wait_until("available", is_available).await;

@@ -62,7 +62,7 @@ async fn high_error_rate_does_what_the_runbook_intends_once_and_comes_back() {
     let world = World::new("s17-errors").await;
     let objects = world.apply("flux", AUTOSCALERS).await;
     let [chat, chat_b, large, shop, search] = objects.as_slice() else { panic!("five objects") };
-    // What the operator of llm-d would make for the model.
+    // The object that the operator of llm-d would create for the model.
     let owned = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {
@@ -81,13 +81,13 @@ async fn high_error_rate_does_what_the_runbook_intends_once_and_comes_back() {
     let incident = world.create_example("llm-d/incidents/high-error-rate.yaml").await;
     let seen = incident.wait_for_condition("Mitigated", "True").await;
     assert_eq!(seen.data["status"]["severity"], "P1", "{incident}");
-    // Twice 4, twice 15 under the ceiling of 20, and 30 is above it.
+    // Twice 4, twice 15 up to the ceiling of 20, and 30 is above it.
     let limits = [(chat, 8), (chat_b, 20), (large, 30), (shop, 4), (&owned, 3)];
     assert_limits(&limits).await;
     let autoscaling = &search.get().await.data["spec"]["autoscaling"];
     assert_eq!(autoscaling, &json!({"minReplicas": 1, "maxReplicas": 6}), "{search}: twice 3");
 
-    // Started again, the runbook's script would make 16 of it.
+    // Run again, the runbook's script would set it to 16.
     let again = world.create_example("llm-d/incidents/high-error-rate.yaml").await;
     again.wait_until("waits", |seen| drill::is_waiting(seen, "AnotherIncident")).await;
     assert_limits(&limits).await;
@@ -117,7 +117,7 @@ async fn memory_pressure_does_what_the_runbook_intends_and_comes_back() {
     let node = Object::new(&world.client, "v1", "Node", None, nodes.names()[0]);
     set_memory_pressure(&node, "True").await;
     let incident = world.incident_of(&policy).await;
-    // The second one worked on one request at once already, and the runbook's script would make it two.
+    // The second one already worked on one request at once, and the runbook's script would set two.
     for (model, at_once) in models.iter().zip([2, 1]) {
         let small = |spec: &Value| spec["serving"] == json!({"batchSize": 1, "maxConcurrency": at_once});
         wait_until_ready(model, "with small batches", small).await;
@@ -131,7 +131,7 @@ async fn memory_pressure_does_what_the_runbook_intends_and_comes_back() {
     before.assert_put_back().await;
 }
 
-/// What the kubelet of the node says.
+/// The status that the kubelet of the node reports.
 async fn set_memory_pressure(node: &Object, status: &str) {
     let mut conditions = node.get().await.data["status"]["conditions"].clone();
     let list = conditions.as_array_mut().expect("conditions");

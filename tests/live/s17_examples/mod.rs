@@ -1,5 +1,5 @@
-//! The shipped policies, with the shipped rights and the shipped Incidents: each example makes of the
-//! cluster what the commands of its runbook intend, and puts it back exactly. What they intend is
+//! The shipped policies, with the shipped permissions and the shipped Incidents: each example changes the
+//! cluster as the commands of its runbook intend, and reverts it exactly. What they intend is
 //! written down here by hand, from the runbook.
 //!
 //! Only times are shorter, as in an edit of the file.
@@ -15,7 +15,7 @@ use crate::support::{
     world::World,
 };
 
-/// The rights and one policy of a folder of examples, once it watches.
+/// The permissions and one policy of a folder of examples, once it watches.
 async fn install(world: &World, folder: &str, policy: &str) -> Object {
     world.apply_example(&format!("{folder}/rbac.yaml"), |_| {}).await;
     let policies = world.apply_example(&format!("{folder}/{policy}.yaml"), hasty).await;
@@ -32,7 +32,7 @@ fn hasty(policy: &mut Value) {
     }
     spec["recovery"]["for"] = json!("2s");
     spec["recovery"]["between"] = json!("0s");
-    // When it is the turn of the second step.
+    // When the second step starts.
     let steps = spec["steps"].as_array_mut().expect("steps");
     if steps.len() > 1 {
         steps[0]["verify"]["within"] = json!("1s");
@@ -65,7 +65,7 @@ impl Before {
         Self(all)
     }
 
-    /// All of them are as they were, and nothing of ours is left on them.
+    /// All of them are as they were, and nothing of Firebreak's is left on them.
     async fn assert_put_back(&self) {
         for (object, before) in &self.0 {
             let after = object.snapshot().await;

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The taint that the control plane gives a cordoned node, and takes away again.
+/// The taint that the control plane sets on a cordoned node, and removes again.
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Whether a new node has its addresses, and no taint of one that is not ready yet.
@@ -24,7 +24,7 @@ fn is_settled(node: &kube::api::DynamicObject) -> bool {
     spec["podCIDRs"].is_array() && passing.next().is_none()
 }
 
-/// Nodes of the world, and how they are before the emergency.
+/// Nodes of the world, and their state before the emergency.
 async fn objects(world: &World, nodes: &Nodes) -> Vec<(Object, Snapshot)> {
     let mut objects = Vec::new();
     for name in nodes.names() {
@@ -40,9 +40,9 @@ async fn wait_until_cordoned(node: &Object) {
     node.wait_until("it is cordoned", |node| node.data["spec"]["unschedulable"] == true).await;
 }
 
-/// The node is as it was: its spec to the last field, and nothing of ours is on it.
+/// The node is as it was: its spec to the last field, and nothing of Firebreak's is left on it.
 async fn assert_uncordoned(node: &Object, before: &Snapshot) {
-    // The control plane takes its taint away a moment later.
+    // The control plane removes its taint a moment later.
     node.wait_until("its spec is as before", |node| node.data["spec"] == before.spec).await;
     let after = node.snapshot().await;
     assert_eq!(after.traces(), Vec::<&str>::new(), "{node}");
@@ -53,7 +53,7 @@ async fn assert_uncordoned(node: &Object, before: &Snapshot) {
 async fn sick_nodes_are_cordoned_and_uncordoned_exactly_when_they_are_ready() {
     let world = World::new("s17-nodes").await;
     let nodes = world.gpu_nodes(4).await;
-    // One is cordoned for maintenance already.
+    // One is already cordoned, for maintenance.
     let maintained = Object::new(&world.client, "v1", "Node", None, nodes.names()[1]);
     maintained.merge("harness", json!({"spec": {"unschedulable": true}})).await;
     let is_tainted = |node: &kube::api::DynamicObject| node.data["spec"].to_string().contains(TAINT);

@@ -1,4 +1,4 @@
-//! ScaledObjects and InferenceServices make HorizontalPodAutoscalers and rewrite them at any difference: the
+//! ScaledObjects and InferenceServices create HorizontalPodAutoscalers and overwrite every change of them: the
 //! limit is changed on the owner, and never on the child.
 
 use kube::api::DynamicObject;
@@ -17,7 +17,7 @@ struct Family {
     before: (Snapshot, Snapshot),
 }
 
-/// The owner with a status that says that all is well, and its autoscaler, for which there is nothing to do.
+/// The owner with a status that says that it is healthy, and its autoscaler, for which there is nothing to do.
 async fn family(drill: &Drill, api_version: &str, kind: &str, name: &str, spec: Value) -> Family {
     let owner = json!({
         "apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": drill.world.a}, "spec": spec,
@@ -88,7 +88,7 @@ async fn the_limit_is_raised_on_the_owner_of_an_autoscaler_and_the_autoscaler_is
         assert_eq!(change_of(&during, child.name()), &Value::Null, "{incident}: {child}");
     }
 
-    // What the child wants is what its owner needs: no more than before, so all goes back by itself.
+    // The child wants what its owner needs: no more than before, so all changes are reverted automatically.
     drill.recover(&incident).await;
     for (Family { owner, child, before }, _) in &families {
         let after = owner.snapshot().await;

@@ -1,5 +1,5 @@
-//! A stand-in for KServe, as far as pods are concerned: labels and annotations of an InferenceService reach
-//! the pod template of its Deployment, and so does what its predictor asks for.
+//! A stand-in for KServe, as far as pods are concerned: labels and annotations of an InferenceService propagate to
+//! the pod template of its Deployment, and so do the fields of its predictor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ const MANAGER: &str = "kserve-controller";
 pub struct KServe(AbortHandle);
 
 impl KServe {
-    /// Cares for the InferenceServices of a namespace.
+    /// Reconciles the InferenceServices of a namespace.
     pub fn start(client: &Client, namespace: &str) -> Self {
         Self(tokio::spawn(run(client.clone(), namespace.to_owned())).abort_handle())
     }

@@ -1,4 +1,4 @@
-//! What kinds do with what is written on them: copy it to pods, rewrite what they own, bring old values back.
+//! What controllers of kinds do with a write: copy it to pods, overwrite what they own, restore old values.
 
 mod children;
 mod kserve;
@@ -12,7 +12,7 @@ use crate::{
     support::{object::Object, rights::Rule},
 };
 
-/// What changes InferenceServices and ScaledObjects, and sees the autoscalers.
+/// The permissions to change InferenceServices and ScaledObjects, and to see the autoscalers.
 async fn grant(drill: &Drill) {
     let change = &["get", "list", "watch", "patch"];
     let more = vec![

@@ -1,5 +1,5 @@
-//! Labels and annotations of an InferenceService reach its pods. They restart for what is changed in its
-//! spec, and never for what Firebreak writes down.
+//! Labels and annotations of an InferenceService propagate to its pods. The pods restart for a change of its
+//! spec, and never for Firebreak's metadata.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ struct Service {
     generation: i64,
 }
 
-/// InferenceServices that KServe cares for, and an operator.
+/// InferenceServices that KServe reconciles, and an operator.
 struct Scene {
     drill: Drill,
     operator: Operator,
@@ -80,8 +80,8 @@ impl Scene {
 }
 
 impl Service {
-    /// How often the pod template was changed, after all that was written to the InferenceService so far
-    /// has reached it. The mark that shows it is one more change, which is not counted.
+    /// How often the pod template was changed, after all writes to the InferenceService so far
+    /// have reached it. The marker that shows it is one more change, which is not counted.
     async fn restarts(&self, mark: &str) -> i64 {
         let annotation = json!({"metadata": {"annotations": {"mark": mark}}});
         self.object.merge("alice", annotation).await;
@@ -136,7 +136,7 @@ async fn pods_restart_once_for_the_change_and_once_for_the_return_and_for_nothin
         ]))
         .await;
     let incident = scene.drill.respond(&policy).await;
-    // An action that restarts no pods itself must not restart them by its record.
+    // An action that does not restart pods must not restart them by its record.
     let refused = incident.get().await;
     let change = change_of(&refused, other.name());
     assert_eq!(
@@ -161,7 +161,7 @@ async fn pods_restart_once_for_the_change_and_once_for_the_return_and_for_nothin
         chat.object
     );
     assert_eq!(other.object.snapshot().await.version, other.before.version, "{}: untouched", other.object);
-    // The template is what it was to the last annotation, so the pods of before come back: the first
+    // The template is what it was to the last annotation, so the pods from before return: the first
     // ReplicaSet, under a new number.
     assert_eq!(replica_sets(&scene.drill, &chat.deployment).await, ["2", "3"], "{}", chat.deployment);
     assert_eq!(chat.restarts("recovered").await, 2, "{}", chat.deployment);
@@ -182,7 +182,7 @@ async fn no_fence_is_put_on_an_intent_that_the_server_refuses() {
     incident
         .wait_until("refused", |incident| change_of(incident, chat.name())["tries"].as_i64() >= Some(1))
         .await;
-    // Elsewhere a fence would follow at once. Here the intent stays open until no request of it can arrive.
+    // In other kinds a fence would follow at once. Here the intent stays open until no request of it can arrive.
     heartbeats(&scene.operator, 4).await;
     let calls = scene.operator.proxy.calls();
     let fences = calls.iter().filter(|exchange| {
@@ -218,7 +218,7 @@ async fn the_record_of_a_loan_that_ended_ceded_stays_until_the_next_write_or_unt
         );
         assert_eq!(service.restarts("resolved").await, 2, "{object}: restarts");
     }
-    // The report says where a record is left, and how to be rid of it.
+    // The report says where a record is left, and how to remove it.
     let name = resolved.data["status"]["report"]["name"].as_str().expect("a report");
     let report = scene.drill.world.object("v1", "ConfigMap", &scene.drill.world.a, name).get().await;
     let report = report.data["data"]["report.md"].as_str().expect("Markdown").to_owned();
@@ -227,7 +227,7 @@ async fn the_record_of_a_loan_that_ended_ceded_stays_until_the_next_write_or_unt
         assert!(report.contains(&command) && report.contains("--forget"), "no {command} in {report}");
     }
 
-    // A person drops one. The other is dropped by the next write: it is dead, so it holds up nothing.
+    // A person drops one. The other is dropped by the next write: it is dead, so it blocks nothing.
     let [chat, embed] = &scene.services[..] else { unreachable!("two") };
     let target = format!("inferenceservice/{}", embed.name());
     let forget = ["undo", &target, "--namespace", &scene.drill.world.a, "--forget"];

@@ -1,5 +1,5 @@
-//! `kubectl rollout undo` brings back an old pod template with the annotations that the Deployment had then:
-//! during the emergency it takes our record off, and after it it brings a dead one back.
+//! `kubectl rollout undo` restores an old pod template with the annotations that the Deployment had then:
+//! during the emergency this removes our record, and afterwards it restores a dead one.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use crate::{
     support::object::{Object, Snapshot},
 };
 
-/// A Deployment that has had two images, and in the first revision asked for more. It has no pods, so that
-/// nothing but templates and annotations is rolled.
+/// A Deployment that has had two images, and requested more in the first revision. It has no pods, so
+/// only templates and annotations are rolled back.
 async fn deployment(drill: &Drill, name: &str) -> Object {
     let manifest = |image: &str, gpus: &str| {
         let resources = json!({"limits": {"nvidia.com/gpu": gpus}, "requests": {"nvidia.com/gpu": gpus}});
@@ -32,7 +32,7 @@ async fn deployment(drill: &Drill, name: &str) -> Object {
     object
 }
 
-/// Its controller has made the ReplicaSet of the present template, which has this number.
+/// Its controller has created the ReplicaSet of the present template, which has this number.
 async fn wait_for_revision(deployment: &Object, revision: &str) -> Snapshot {
     let observed = |object: &DynamicObject| {
         let annotations = object.metadata.annotations.clone().unwrap_or_default();
@@ -73,7 +73,7 @@ async fn a_rollback_during_the_emergency_is_somebodys_decision_and_is_not_overwr
         assert_eq!(gpus(&fallen.spec), (&json!("0"), &json!("example.com/server:2")), "{deployment}");
     }
 
-    // To what it was before the emergency, and to what it was long before.
+    // To the template before the emergency, and to a much older one.
     rollout_undo(&drill, &back, "2").await;
     rollout_undo(&drill, &older, "1").await;
     for (deployment, state) in [(&back, "Reverted"), (&older, "Ceded")] {
@@ -84,7 +84,7 @@ async fn a_rollback_during_the_emergency_is_somebodys_decision_and_is_not_overwr
         let named = owner.as_str().is_some_and(|owner| owner.starts_with("kubectl"));
         assert_eq!(named, state == "Ceded", "{incident}: {deployment}: who has it now: {owner}");
     }
-    // A new target shows that the step has looked at them all since.
+    // A new target shows that the step has read all of them since.
     let late = deployment(&drill, "late").await;
     incident.wait_until("late joins", |incident| change_of(incident, "late")["state"] == "Verified").await;
 
@@ -119,7 +119,7 @@ async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_take
     let dead = loans(&model).await;
     assert_eq!(dead.len(), 1, "{model}: the record of the emergency: {dead:?}");
 
-    // The emergency is over and its change was put back: what stands there now is whoever rolled back.
+    // The emergency is over and its change was reverted: the present values belong to the person who rolled back.
     let undo = ["undo", "deployment/model", "--namespace", &drill.world.a];
     let refused = drill.world.firebreak(&undo).await;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -129,7 +129,7 @@ async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_take
     }
     assert_eq!(model.snapshot().await, revenant, "{model}: undo wrote to it");
 
-    // The next response does not adopt it: nothing is to be done.
+    // The next response does not adopt it: there is nothing to do.
     drill.ring().await;
     let second = drill.world.incident_of(&policy).await;
     let step = |incident: &DynamicObject| incident.data["status"]["steps"][0].clone();
@@ -137,7 +137,7 @@ async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_take
     assert_eq!(step(&idle)["targets"]["nothingToDo"], 1, "{second}: {}", step(&idle));
     assert_eq!(model.snapshot().await, revenant, "{model}: touched");
 
-    // Somebody gives it GPUs again. Then there is something to do, and the dead record is replaced.
+    // Someone gives it GPUs again. Then there is something to do, and the dead record is replaced.
     let three = json!([
         {"op": "replace", "path": "/spec/template/spec/containers/0/resources/limits/nvidia.com~1gpu", "value": "3"},
         {"op": "replace", "path": "/spec/template/spec/containers/0/resources/requests/nvidia.com~1gpu", "value": "3"},

@@ -1,5 +1,5 @@
-//! GPU nodes are lost: an Incident opens, the workloads fall back to CPU; the nodes
-//! come back: everything is put back exactly, and a report says what happened.
+//! GPU nodes are lost: an Incident opens, the workloads fall back to CPU. The nodes
+//! return: everything is reverted exactly, and a report says what happened.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const POLICIES: &str = include_str!("policies.yaml");
 /// Withdrawal goes in waves, each of which rolls pods.
 const RETURN: Duration = Duration::from_secs(180);
 
-/// What the documentation tells the owner of these policies to grant.
+/// The permissions that the documentation tells the owner of these policies to grant.
 async fn grant(world: &World) {
     let watch = &["get", "list", "watch"];
     let change = &["get", "list", "watch", "patch"];
@@ -48,7 +48,7 @@ async fn assert_fell_back(model: &Object) {
     assert_eq!(spec["model"]["quantization"], json!({"enabled": true, "precision": "int8"}), "{model}");
 }
 
-/// As before, but for the number of generations and what somebody else did meanwhile.
+/// As before, except for the number of generations and the changes of others.
 fn assert_put_back(object: &Object, before: &Snapshot, after: &Snapshot, edits: i64) {
     assert_eq!(after.spec, before.spec, "{object}: spec");
     assert_eq!(after.generation, before.generation + 2 + edits, "{object}: generation");
@@ -65,7 +65,7 @@ fn assert_put_back(object: &Object, before: &Snapshot, after: &Snapshot, edits: 
 }
 
 #[tokio::test]
-async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_put_back() {
+async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_reverted() {
     let world = World::new("s1").await;
     grant(&world).await;
     let nodes = world.gpu_nodes(4).await;
@@ -112,7 +112,7 @@ async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_put_back() {
         assert_eq!(resources[part]["memory"], *before, "{gateway}: {part}");
     }
 
-    // Somebody puts a sidecar in front, so that the main container is another element now.
+    // Someone adds a sidecar in front, so that the main container is another element now.
     let sidecar = json!({"name": "debug", "image": "example.com/debug:1"});
     let path = "/spec/template/spec/containers/0";
     gateway.json_patch("alice", json!([{"op": "add", "path": path, "value": sidecar}])).await;
@@ -137,7 +137,7 @@ async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_put_back() {
     list.insert(0, containers[0].clone());
     assert_put_back(&gateway, &expected, &gateway.snapshot().await, 1);
 
-    // Whoever owned the values goes on owning them.
+    // The owners of the values still own them.
     let more = WORKLOADS.replace("nvidia.com/gpu: \"1\"", "nvidia.com/gpu: \"4\"").replace("fp16", "fp8");
     assert_ne!(more, WORKLOADS);
     world.apply("flux", &more).await;
@@ -147,7 +147,7 @@ async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_put_back() {
     }
 }
 
-/// The report names the reason and everything that was changed.
+/// The report names the reason and every change.
 async fn assert_report(world: &World, incident: &Object) {
     let incident = incident.wait_until("has a report", |object| report_name(&object.data).is_some()).await;
     let name = report_name(&incident.data).expect("it was there");

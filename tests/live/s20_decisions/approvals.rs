@@ -1,5 +1,5 @@
-//! One emergency with the admission policies in force, from the plan that waits for a yes to the
-//! Incident that is deleted: what the operator writes passes them, and people decide in their own names.
+//! One emergency with the admission policies in force, from the plan that waits for approval to the
+//! deletion of the Incident: the policies accept the operator's writes, and people decide in their own names.
 
 use kube::{
     Api,
@@ -31,13 +31,13 @@ impl Decisions<'_> {
         self.says(self.alice, json!({"approvals": [approval]})).await.expect("Alice may approve");
     }
 
-    /// Alice takes her approval back, and the status has seen it.
+    /// Alice removes her approval, and the status has seen it.
     async fn take_back(&self) {
         self.says(self.alice, json!({"approvals": null})).await.expect("anybody may take one back");
         self.incident.wait_until("no approval", |incident| step(incident)["approval"].is_null()).await;
     }
 
-    /// The plan that waits for a yes.
+    /// The plan that waits for approval.
     async fn plan(&self) -> String {
         let asks = |incident: &DynamicObject| {
             is_stalled(incident, "ApprovalRequired")
@@ -50,7 +50,7 @@ impl Decisions<'_> {
         step(&asking)["planHash"].as_str().expect("a plan").to_owned()
     }
 
-    /// The approval of this plan stands in the status like this.
+    /// The status has the approval of this plan in this state.
     async fn stands(&self, plan: &str, state: &str) -> DynamicObject {
         let stands = |incident: &DynamicObject| {
             let approval = &step(incident)["approval"];
@@ -59,7 +59,7 @@ impl Decisions<'_> {
         self.incident.wait_until(&format!("the approval is {state}"), stands).await
     }
 
-    /// The step of the policy is as the drill has it, but waits for a yes that counts this long.
+    /// The step of the drill's policy, which requires approval that is valid for this long.
     async fn approvals_count(&self, period: &str) {
         let spec = json!({"spec": {"guardrails": {"approvalValidFor": period}}});
         self.drill.world.policy("drill").merge("flux", spec).await;
@@ -82,14 +82,14 @@ async fn a_step_begins_with_the_approval_of_its_own_plan_by_somebody_who_may_and
     let policy = drill.policy_with(|spec| spec["steps"][0]["approval"] = json!("Required")).await;
     let decisions = async |incident| Decisions { drill: &drill, incident, alice: &alice, bob: &bob };
 
-    // An emergency that ends before anybody says yes.
+    // An emergency that ends before anyone approves.
     drill.ring().await;
     let first = decisions(world.incident_of(&policy).await).await;
     let first_plan = first.plan().await;
     drill.recover(&first.incident).await;
     policy.wait_until("no Incident", |policy| policy.data["status"]["activeIncident"].is_null()).await;
 
-    // The next one. A yes to the plan of another does not count, though the plans are alike.
+    // The next one. An approval of another Incident's plan does not count, although the plans are alike.
     drill.ring().await;
     let second = decisions(world.incident_of(&policy).await).await;
     let plan = second.plan().await;
@@ -108,13 +108,13 @@ async fn a_step_begins_with_the_approval_of_its_own_plan_by_somebody_who_may_and
     let words = message_of(&paused, "Stalled");
     assert!(words.contains("bob"), "{}: who paused it? {words:?}", second.incident);
 
-    // While nothing may start, a yes grows old.
+    // While nothing may start, an approval expires.
     second.approvals_count("1s").await;
     second.take_back().await;
     second.approve(&plan).await;
     second.stands(&plan, "Expired").await;
 
-    // A yes was to the policy as it was.
+    // An approval was for the policy as it was.
     second.approvals_count("1h").await;
     second.take_back().await;
     second.approve(&plan).await;
@@ -128,8 +128,8 @@ async fn a_step_begins_with_the_approval_of_its_own_plan_by_somebody_who_may_and
         models.assert_untouched(number).await;
     }
 
-    // Only Alice's yes to this plan, said anew, lets the step begin; by the command line, which knows
-    // that the old one has to go first.
+    // Only Alice's new approval of this plan lets the step start; with the command line, which knows
+    // that the old one must be removed first.
     let approve = async |person: &str| {
         let kubeconfig = world.kubeconfig_of(person);
         let to = ["approve", second.incident.name(), "cpu-fallback", "-n", &world.a];
@@ -147,7 +147,7 @@ async fn a_step_begins_with_the_approval_of_its_own_plan_by_somebody_who_may_and
     drill.recover(&second.incident).await;
     models.assert_put_back().await;
 
-    // The operator takes its finalizer off what other people's names stand in.
+    // The operator removes its finalizer from an object with other people's names.
     second.incident.delete().await;
     second.incident.wait_until_gone().await;
 }

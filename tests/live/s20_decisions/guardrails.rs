@@ -1,4 +1,4 @@
-//! What a guardrail holds back is carried out once a person has approved it.
+//! A plan that a guardrail holds is carried out after a person has approved it.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::{
     support::object::Object,
 };
 
-/// Approves the plan that waits for this reason, with kubectl's own means.
+/// Approves the plan that waits for this reason, with kubectl alone.
 async fn approve(incident: &Object, reason: &str) -> String {
     let asking = incident.wait_until(reason, |incident| is_stalled(incident, reason)).await;
     let plan = asking.data["status"]["steps"][0]["planHash"].as_str().expect("a plan").to_owned();
@@ -28,7 +28,7 @@ async fn more_targets_than_allowed_and_what_a_suspect_detector_asks_for_wait_for
     assert!(said.contains("2 object(s), and guardrails.maxTargets is 1"), "{said}");
     first.wait_until_fallen().await;
 
-    // All that the rule reads looks sick: one more target is not changed on the word of that alone.
+    // Everything that the rule reads looks sick: no further target is changed on that basis alone.
     let wary = json!({"maxTargets": 100, "suspectDetectorAbovePercent": 80});
     policy.merge("flux", json!({"spec": {"guardrails": wary}})).await;
     incident

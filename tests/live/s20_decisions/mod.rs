@@ -1,5 +1,5 @@
-//! Whose decision it is: nobody decides in the name of another, and only those approve who may.
-//! The API server refuses the rest, by the admission policies that are shipped.
+//! Who decides: nobody decides in the name of another person, and only those with the permission approve.
+//! The API server rejects everything else, by the shipped admission policies.
 
 mod approvals;
 mod guardrails;
@@ -16,12 +16,12 @@ use crate::support::{manifest, object::Object, world::World};
 
 const FLUX: &str = "system:serviceaccount:flux-system:kustomize-controller";
 
-/// What must come of a request.
+/// The expected answer to a request.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
-    /// It is taken.
+    /// It is accepted.
     Taken,
-    /// It is refused, in these words among others.
+    /// It is rejected, with these words among others.
     Refused(&'static str),
 }
 use Answer::{Refused, Taken};
@@ -87,7 +87,7 @@ impl Room {
         self.judge(&(person, "applies", spec), answer, expected);
     }
 
-    /// A PUT of the manifest, as `kubectl replace` sends it: what it does not say is gone.
+    /// A PUT of the manifest, as `kubectl replace` sends it: fields that it does not have are removed.
     async fn replaces(&mut self, person: &'static str, spec: Value, expected: Answer) {
         let live = self.people[person].get(INCIDENT).await.expect("the Incident");
         let mut incident = manifest(&spec);
@@ -121,7 +121,7 @@ fn settlement(change: &str, outcome: &str, by: &str) -> Value {
     json!({"change": change, "outcome": outcome, "settledBy": by})
 }
 
-/// The controller of the policies has found no fault in their expressions.
+/// The controller of the admission policies has found no fault in their expressions.
 async fn assert_well_typed(policies: &[Object]) {
     for policy in policies.iter().filter(|made| made.kind() == "ValidatingAdmissionPolicy") {
         let checked = policy
@@ -161,7 +161,7 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
         Refused("acknowledgedBy must be your own user name: set it to bob"),
     )
     .await;
-    // What is decided next is not told as Bob's.
+    // The next decision is not attributed to Bob.
     let credit =
         Refused("would attribute this response to bob: in the same request set it to alice, or remove it");
     room.says("alice", json!({"response": "Active"}), credit).await;
@@ -225,11 +225,11 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
     room.says("bob", another, Refused("ask for the verb approve")).await;
     room.says("alice", settles("DidNotHappen", "alice"), Taken).await;
 
-    // What only Firebreak writes.
+    // Fields that only Firebreak writes.
     let nonce = json!({"metadata": {"annotations": {"firebreak.dev/nonce": "forged"}}});
     room.patch("alice", nonce, Refused("firebreak.dev/nonce is reserved for Incidents that Firebreak opens"))
         .await;
-    // Nor is one that Firebreak has opened turned into a person's.
+    // Nor can an Incident that Firebreak has opened be turned into a person's.
     let nonce = |value: Value| json!({"metadata": {"annotations": {"firebreak.dev/nonce": value}}});
     room.patch("operator", nonce(json!("genuine")), Taken).await;
     for gone in [Value::Null, json!("forged")] {
@@ -240,7 +240,7 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
     let status = json!({"status": {"progress": "1/2"}});
     let params = PatchParams::default();
     for (person, expected) in [("administrator", only), ("operator", Taken)] {
-        // The operator's own rights are to replace a status, with the version that was decided on.
+        // The operator may replace a status, with the version that the decision was based on.
         let mut incident = room.people["administrator"].get(INCIDENT).await.expect("the Incident");
         incident.data["status"] = status["status"].clone();
         let answer = room.people[person].replace_status(INCIDENT, &PostParams::default(), &incident).await;
@@ -254,15 +254,15 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
         rpol.patch_status("drill", &params, &Patch::Merge(json!({"status": {"waitingFor": []}}))).await;
     room.judge(&"the status of a policy", answer, only);
 
-    // A tool applies its manifest again, and the decisions stay, as they are not in it.
+    // A tool applies its manifest again, and the decisions stay, because they are not in it.
     let decided = room.spec().await;
     room.applies("flux", json!({"policyRef": policy, "summary": decided["summary"]}), Taken).await;
     assert_eq!(room.spec().await, decided, "server-side apply leaves alone what it does not say");
-    // What a PUT does not say is gone, which is a decision: to respond as the policy says.
+    // A field that a PUT does not have is removed, which is a decision: to respond as the policy says.
     room.replaces("flux", json!({"policyRef": policy}), Taken).await;
     assert_eq!(room.spec().await, json!({"policyRef": policy}));
 
-    // A withdrawal is not stopped half-way, neither by saying so nor by leaving it out.
+    // A withdrawal cannot be stopped halfway, neither by another response nor by leaving it out.
     room.says("alice", json!({"response": "Withdrawn", "responseBy": "alice"}), Taken).await;
     room.applies("flux", json!({"policyRef": policy}), Taken).await;
     let half_way = Refused("after response: Withdrawn only Kept can follow: open a new Incident");
@@ -282,7 +282,7 @@ async fn nobody_decides_in_the_name_of_another_and_only_those_approve_or_settle_
     room.assert_judged_rightly();
     assert_well_typed(&policies).await;
 
-    // The other way round, and the roles that clusters have anyway.
+    // The other way round, and with the roles that every cluster has.
     room.people["administrator"]
         .delete(INCIDENT, &kube::api::DeleteParams::default())
         .await

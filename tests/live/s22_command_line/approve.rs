@@ -1,5 +1,5 @@
-//! Approvals from the command line. The test plays the controller, so that every state of an approval can
-//! be had at will.
+//! Approvals from the command line. The test plays the controller, so that it can produce every state of an
+//! approval.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ fn hash(digit: char) -> String {
     format!("sha256:{}", digit.to_string().repeat(64))
 }
 
-/// Writes where the step stands, as the controller would.
+/// Writes the state of the step, as the controller would.
 async fn step(incident: &Object, status: Value) {
     let mut step = json!({"name": "cpu-fallback", "state": "AwaitingApproval", "targets": {"matched": 1}});
     step.as_object_mut().expect("an object").extend(status.as_object().cloned().unwrap_or_default());
@@ -29,7 +29,7 @@ fn approvals(incident: &DynamicObject) -> Value {
     incident.data["spec"].get("approvals").cloned().unwrap_or_else(|| json!([]))
 }
 
-/// What the controller makes of the approval in the spec.
+/// Writes the state of the approval in the spec, as the controller would.
 async fn record(incident: &Object, seen: &DynamicObject, state: &str) {
     let given = &approvals(seen)[0];
     let approval = json!({
@@ -88,21 +88,21 @@ async fn an_approval_counts_for_the_plan_that_is_shown_and_for_no_other() {
         serde_json::from_str(&world.kubectl(&["auth", "whoami", "-o", "json"]).await).expect("JSON");
     assert_eq!(me, whoami["status"]["userInfo"]["username"], "the name of whoever approves");
 
-    // Another step has an approval, and that of this step is spent: it is taken away and given anew.
+    // Another step has an approval, and that of this step is spent: it is removed and given again.
     let others = json!({"step": "later", "planHash": hash('3'), "approvedBy": "bob"});
     incident.merge("harness", json!({"spec": {"approvals": [mine, others]}})).await;
     record(&incident, &incident.get().await, "Expired").await;
-    let anew = async {
+    let approves_again = async {
         let dropped = |seen: &DynamicObject| approvals(seen) == json!([others]);
         incident.wait_until("has dropped the spent approval", dropped).await;
         step(&incident, json!({"planHash": hash('1')})).await;
         let both = |seen: &DynamicObject| approvals(seen) == json!([others, mine]);
-        let given = incident.wait_until("has the approval anew", both).await;
+        let given = incident.wait_until("has the new approval", both).await;
         let mut given = given;
         given.data["spec"]["approvals"] = json!([mine]);
         record(&incident, &given, "Void").await;
     };
-    let (said, ()) = tokio::join!(firebreak(world, &approve), anew);
+    let (said, ()) = tokio::join!(firebreak(world, &approve), approves_again);
     assert_eq!(said.code, 1, "{}", said.out);
     assert!(
         said.err.contains("removing the approval by") && said.err.contains("which is Expired"),

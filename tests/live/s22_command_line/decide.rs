@@ -1,4 +1,4 @@
-//! A person's decisions from the command line, with a real operator and exactly the rights that
+//! A person's decisions from the command line, with a real operator and exactly the permissions that
 //! `firebreak check` prints.
 
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The responder gets what `check` prints for the policy, and nothing else.
+/// The responder gets the permissions that `check` prints for the policy, and nothing else.
 async fn grant_what_is_printed(drill: &Drill) {
     let world = &drill.world;
     for namespace in [&world.a, &world.b] {
@@ -28,7 +28,7 @@ async fn grant_what_is_printed(drill: &Drill) {
     world.kubectl(&["apply", "-f", &file.display().to_string()]).await;
 }
 
-/// Two people see the whole of a response that a third withdraws: one from its opening on.
+/// Two people follow the whole response that a third one withdraws: one from the time it is opened.
 async fn watch_until_withdrawn(drill: &Drill, policy: &Object, models: &Models) {
     let world = &drill.world;
     let opens = ["open", "drill", "--severity", "P0", "--watch"];
@@ -49,7 +49,7 @@ async fn watch_until_withdrawn(drill: &Drill, policy: &Object, models: &Models) 
     models.assert_put_back().await;
 }
 
-/// What is decided of an Incident that waits for another one is decided of it alone.
+/// A decision about an Incident that waits for another one affects only that Incident.
 async fn decide_of_the_second(drill: &Drill, first: &Object, models: &Models) {
     let world = &drill.world;
     let said = async || {
@@ -169,7 +169,7 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     let tree = run(world, &["describe", name]).await;
     assert!(tree.contains("approved by") && tree.contains("Used"), "{tree}");
 
-    // What cannot be put back is named, with the command; the others go back.
+    // An object that cannot be reverted is named, with the command; the others are reverted.
     let all = ["on", "--withdraw-all", "--watch-namespaces", world.a.as_str()];
     operator.proxy.on(Rule::each(|call| drill::is_return(call, "model-1"), Fault::answer(403)));
     let namespace = world.operator_namespace.as_str();

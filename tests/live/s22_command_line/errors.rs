@@ -1,4 +1,4 @@
-//! No cluster, no rights, wrong names, a closed Incident, a narrow window, and what is piped on.
+//! No cluster, no permissions, wrong names, a closed Incident, a narrow window, and output to a pipe.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
     support::{manifest, testbed::testbed, world::World},
 };
 
-/// Every verb that speaks to a cluster, about something called `x`.
+/// Every verb that needs a cluster, for something called `x`.
 const VERBS: &[&[&str]] = &[
     &["plan", "x"],
     &["open", "x"],
@@ -41,7 +41,7 @@ fn kubeconfig(world: &World, name: &str, edit: impl FnOnce(&mut Value)) -> Strin
     file.display().to_string()
 }
 
-/// What is left of a text for a terminal without colours and movements.
+/// The text for a terminal without colours and cursor movements.
 fn plain(shown: &str) -> String {
     let mut parts = shown.split('\u{1b}');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -51,7 +51,7 @@ fn plain(shown: &str) -> String {
     parts.fold(first, |text, part| text + &behind(part)).replace('\r', "")
 }
 
-/// All verbs side by side, each refused in one line with these words.
+/// All verbs side by side, each rejected in one line with these words.
 async fn assert_all_refused(world: &World, config: &str, words: &[&str]) {
     join_all(VERBS.iter().map(|verb| async move {
         let arguments = [verb, &["--kubeconfig", config, "-n", world.a.as_str()][..]].concat();
@@ -142,7 +142,7 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
     let row = run(world, &["get", "over"]).await;
     assert_eq!(row.lines().count(), 2, "{row}");
 
-    // The brake, with nobody there who would put anything back.
+    // The brake, without an operator that would revert anything.
     let brake = |arguments: &'static [&'static str]| async move {
         firebreak(world, &[&["brake"], arguments, &["-n", &world.operator_namespace]].concat()).await
     };
@@ -160,18 +160,18 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
     assert!(brake(&["status"]).await.out.starts_with("on: the brake counts as engaged"));
     assert!(brake(&["off"]).await.out.starts_with("the brake is off"));
 
-    // What is being withdrawn can be kept at most, and the API server says so.
+    // A withdrawn Incident can only be kept, and the API server says so.
     let pause = ["pause", "young", "-n", world.a.as_str()];
     let words = ["after response: Withdrawn only Kept can follow", "`firebreak watch young"];
     firebreak(world, &pause).await.assert_refused(&pause, &words);
 
-    // A window that is too narrow for it cuts nothing, and the help is folded.
+    // A window that is too narrow cuts nothing, and the help is folded.
     let narrow = |arguments: Vec<&'static str>| async move {
         let arguments = [&arguments[..], &["-n", &world.a]].concat();
         Said::of(&world.firebreak_in(&[("COLUMNS", "20"), ("LINES", "5")], &arguments).await).out
     };
     assert_eq!(narrow(vec!["describe", "over"]).await.lines().count(), tree.lines().count());
-    // In a real one there is colour, and what is drawn anew is cut with a mark.
+    // On a real terminal there is colour, and a redrawn line is cut with a mark.
     let window = async |verb: &str| {
         let shown = world.firebreak_in_a_window(40, 12, &[verb, "over", "-n", &world.a]).await;
         assert!(shown.contains("\u{1b}[1m"), "no colour: {shown:?}");
@@ -200,7 +200,7 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
         "{help}"
     );
 
-    // What the policy needs can be applied as it is printed.
+    // The permissions for the policy can be applied as they are printed.
     let file = world.files().join("policy.json");
     let policy = world.documents(&crate::drill::policy_manifest(|_| {}).to_string()).remove(0);
     std::fs::write(&file, policy.to_string()).expect("a file");

@@ -1,4 +1,4 @@
-//! S22: every verb against whatever can be wrong, and a person's decisions from the command line.
+//! S22: every verb against everything that can be wrong, and a person's decisions from the command line.
 
 mod approve;
 mod decide;
@@ -9,7 +9,7 @@ use std::process::Output;
 
 use crate::support::world::World;
 
-/// How a verb ended. Nothing of it may steer a terminal, because there is none.
+/// How a verb ended. None of its output may control a terminal, because there is none.
 struct Said {
     code: i32,
     out: String,
@@ -24,7 +24,7 @@ impl Said {
             text
         };
         Self {
-            code: output.status.code().expect("it ends by itself"),
+            code: output.status.code().expect("it exits"),
             out: text(&output.stdout),
             err: text(&output.stderr),
         }

@@ -1,5 +1,5 @@
-//! Settlements from the command line. The test plays the controller, so that the outcome of an operation can be
-//! unknown at will.
+//! Settlements from the command line. The test plays the controller, so that it can produce an unknown outcome of an
+//! operation.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{drill::Drill, support::object::Object};
 
 const CHANGE: &str = "5f2c0d6a1b3e4f70";
 
-/// Writes what became of the operation, as the controller would.
+/// Writes the outcome of the operation, as the controller would.
 async fn operation(incident: &Object, state: &str, settlement: Value) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "namespace": "b", "name": "cache-0", "uid": "u"});
     let mut change = json!({
@@ -61,7 +61,7 @@ async fn a_settlement_speaks_for_one_operation_whose_outcome_is_unknown() {
     let me = &whoami["status"]["userInfo"]["username"];
     assert_eq!(given, json!({"change": CHANGE, "outcome": "Happened", "settledBy": me}));
 
-    // The same once more is no error, and nobody settles it otherwise afterwards.
+    // Repeating it is no error, and nobody settles it otherwise afterwards.
     let said = firebreak(world, &happened).await;
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let other = [&settle[..], &["--did-not-happen"]].concat();

@@ -1,5 +1,5 @@
-//! Somebody else changes what Firebreak has changed: what they wrote is theirs, and
-//! everything else goes back.
+//! Someone else changes what Firebreak has changed: their value stays, and
+//! everything else is reverted.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     support::{object::Object, operator::Operator, world::World},
 };
 
-/// What `kubectl edit` calls itself.
+/// The field manager of `kubectl edit`.
 const EDITOR: &str = "kubectl-edit";
 
 /// A drill in which two models have fallen back.
@@ -31,14 +31,14 @@ impl Response {
         Self { drill, operator, models, incident }
     }
 
-    /// Waits until the change of the first model has ended so, while the alarm still rings.
+    /// Waits until the change of the first model has ended in this way, while the alarm still rings.
     async fn wait_until_ended(&self, state: &str) {
         let name = self.models.objects[0].name();
         let wish = format!("{name} is {state}");
         self.incident.wait_until(&wish, |incident| change_of(incident, name)["state"] == state).await;
     }
 
-    /// Ends the emergency. The first model's change ended so, the other's was put back.
+    /// Ends the emergency. The first model's change ended in this way, the other's was reverted.
     async fn end(&self, state: &str) {
         let resolved = self.drill.recover(&self.incident).await;
         for (model, state) in self.models.objects.iter().zip([state, "Reverted"]) {
@@ -60,7 +60,7 @@ async fn a_field_that_somebody_changed_stays_theirs_with_its_group_and_the_rest_
 
     model.merge(EDITOR, json!({"spec": {"resources": {"limits": {"nvidia.com/gpu": "3"}}}})).await;
 
-    // It is theirs at once, and the Incident says whose.
+    // It is theirs at once, and the Incident names the owner.
     let path = "/spec/resources/limits/nvidia.com~1gpu";
     let is_theirs = |change: &Value| {
         let fields = change["fields"].as_array().map_or(&[][..], Vec::as_slice);
@@ -95,11 +95,11 @@ async fn report_of(world: &World, report: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_value_that_somebody_put_back_is_theirs_and_is_never_applied_again() {
+async fn a_value_that_someone_restored_is_theirs_and_is_never_applied_again() {
     let response = Response::begin("s2-restore", |_| {}).await;
     let (model, before) = (&response.models.objects[0], &response.models.before[0]);
 
-    // The record stays, as when a GitOps tool applies by force what it has in Git.
+    // The record stays, as when a GitOps tool applies the content of Git by force.
     let mut spec = before.spec.clone();
     spec["model"]["quantization"] = json!({"enabled": true, "precision": "int8"});
     model.merge("kustomize-controller", json!({"spec": spec})).await;
@@ -113,7 +113,7 @@ async fn a_value_that_somebody_put_back_is_theirs_and_is_never_applied_again() {
     assert!(!has_fallen(&model.get().await.data), "{model}: it was applied again");
 
     response.end("Ceded").await;
-    // The quantization was left as we had set it, and goes back.
+    // The quantization still has our value, and is reverted.
     let after = model.snapshot().await;
     assert_eq!(after.spec, before.spec, "{model}: spec");
     assert_eq!(after.generation, before.generation + 3, "{model}: two changes by us, one by them");
@@ -158,24 +158,24 @@ async fn without_the_record_the_old_value_is_reverted_and_is_never_applied_again
 }
 
 #[tokio::test]
-async fn an_object_that_was_made_anew_is_another_object() {
+async fn an_object_that_was_created_again_is_another_object() {
     let no_newcomers = |spec: &mut Value| {
         targets(spec)["where"] = json!("!has(object.metadata.labels) || !('new' in object.metadata.labels)");
     };
-    let response = Response::begin("s2-anew", no_newcomers).await;
+    let response = Response::begin("s2-again", no_newcomers).await;
     let model = &response.models.objects[0];
 
-    // With the emergency's values, but without the record: whoever made it wants them.
-    let mut anew = models::document(&response.drill.world, model.name());
-    anew["spec"] = models::fallen_spec(&anew["spec"]);
-    anew["metadata"]["labels"]["new"] = json!("yes");
+    // With the emergency values, but without the record: the person who created it wants them.
+    let mut recreated = models::document(&response.drill.world, model.name());
+    recreated["spec"] = models::fallen_spec(&recreated["spec"]);
+    recreated["metadata"]["labels"]["new"] = json!("yes");
     model.delete().await;
     model.wait_until_gone().await;
-    let anew = Models::of(response.drill.world.create("alice", &anew.to_string()).await).await;
+    let recreated = Models::of(response.drill.world.create("alice", &recreated.to_string()).await).await;
     response.wait_until_ended("Ceded").await;
 
     response.end("Ceded").await;
-    anew.assert_untouched(0).await;
+    recreated.assert_untouched(0).await;
 }
 
 #[tokio::test]
@@ -187,5 +187,5 @@ async fn an_object_that_is_deleted_is_let_go() {
     response.wait_until_ended("Ceded").await;
     response.end("Ceded").await;
     assert!(closed(&response.incident.get().await), "{}", response.incident);
-    assert!(model.find().await.is_none(), "{model} was made anew");
+    assert!(model.find().await.is_none(), "{model} was created again");
 }

@@ -1,4 +1,4 @@
-//! S4: the scheduler of the training jobs fails, and its pods wait for ever.
+//! S4: the scheduler of the training jobs fails, and its pods wait forever.
 
 mod stuck;
 
@@ -48,7 +48,7 @@ async fn wait_until_ready(object: &Object) {
     object.wait_until("all pods are ready", |object| replicas(object, "readyReplicas") == 2).await;
 }
 
-/// The controller has made the first pod, and nobody schedules it.
+/// The controller has created the first pod, and no scheduler schedules it.
 async fn wait_until_pending(object: &Object) {
     let is_pending = |object: &DynamicObject| {
         replicas(object, "replicas") > 0
@@ -58,7 +58,7 @@ async fn wait_until_pending(object: &Object) {
     object.wait_until("its pods are pending", is_pending).await;
 }
 
-/// Where among the writes the first is of this kind.
+/// The position of the first write of this kind.
 fn place(writes: &[Exchange], what: &str, is: impl Fn(&Call) -> bool) -> usize {
     let found = writes.iter().position(|exchange| is(&exchange.call) && exchange.was_applied());
     found.unwrap_or_else(|| panic!("no write: {what}"))

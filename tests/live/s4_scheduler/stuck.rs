@@ -1,5 +1,5 @@
-//! Pods of a StatefulSet that nobody schedules: what is missing to delete them, those that do not
-//! end, and those that the fallback itself has left.
+//! Pods of a StatefulSet that no scheduler schedules: missing permissions to delete them, pods that do not
+//! terminate, and pods that the fallback itself has left.
 
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -110,12 +110,12 @@ impl Left {
             pod.metadata.uid.as_ref() != Some(&self.uid)
                 && pod.data["spec"]["schedulerName"] == "default-scheduler"
         };
-        self.pod.wait_until("made anew", is_new).await;
+        self.pod.wait_until("created again", is_new).await;
         wait_until_ready(&self.store).await;
         let after = self.store.snapshot().await;
         assert_eq!((&after.spec, after.traces()), (&self.before.spec, Vec::new()), "{}", self.store);
         let calls = self.operator.proxy.calls();
-        // Not always the one that was seen: its controller may have made another one just as hopeless.
+        // Not always the one that was seen: its controller may have created another one that is just as hopeless.
         let deleted = calls.iter().any(|exchange| {
             let body = exchange.call.body.as_ref();
             deletes_pod(&exchange.call)

@@ -1,4 +1,4 @@
-//! A request that was on its way for so long that somebody else has done the work.
+//! A request that was in flight for so long that someone else has done the work.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Keeps the first such request of the operator on its way until the result is notified.
+/// Keeps the first such request of the operator in flight until the result is notified.
 fn delay(operator: &Operator, which: fn(&Call) -> bool) -> Arc<Notify> {
     let arrival = Arc::new(Notify::new());
     let arrives = Arc::clone(&arrival);
@@ -47,7 +47,7 @@ async fn leader(drill: &Drill, name: &str) -> Operator {
 }
 
 #[tokio::test]
-async fn a_change_that_arrives_when_everything_is_put_back_does_nothing() {
+async fn a_change_that_arrives_when_everything_is_reverted_does_nothing() {
     let drill = Drill::new("s5-late-apply").await;
     let models = drill.models(1).await;
     let slow = leader(&drill, "firebreak-0").await;
@@ -81,7 +81,7 @@ async fn a_return_that_arrives_in_the_next_emergency_does_nothing() {
     models.assert_put_back().await;
     let second = drill.respond(&policy).await;
     arrives_in_vain(&slow, &arrival, returns_a_loan).await;
-    assert!(has_fallen(&model.get().await.data), "{model}: put back by a request of the last emergency");
+    assert!(has_fallen(&model.get().await.data), "{model}: reverted by a request of the last emergency");
 
     drill.recover(&second).await;
     let after = model.snapshot().await;

@@ -1,4 +1,4 @@
-//! The operator dies at any moment and is started again, or there are two of it: the
+//! The operator is killed at any moment and started again, or two of it run: the
 //! same end state, the same number of changes of each object, one Incident.
 
 mod late;
@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// From the alarm to the end, whoever does the work.
+/// The time from the alarm to the end, whoever does the work.
 async fn run_through(drill: &Drill) {
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
     drill.recover(&incident).await;
 }
 
-/// What must be true in the end, however often the operators have died.
+/// What must be true at the end, however often the operators were killed.
 async fn assert_once(drill: &Drill, models: &Models, operators: &[&Operator]) {
     let incident = drill.assert_one_resolved_incident().await;
     assert_eq!(incident.data["status"]["closing"], "Recovered");

@@ -1,4 +1,4 @@
-//! A write is answered badly, late or never: no second effect, and no undo is lost.
+//! A write gets a bad, late or no answer: no second effect, and no undo is lost.
 
 mod refused;
 mod unknowable;
@@ -20,7 +20,7 @@ use crate::{
 /// A client gives up after 30 s, and this happens twice.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// Each model gets its fault once on the way there and once on the way back.
+/// Each model gets its fault once when it is changed and once when it is reverted.
 async fn survive(name: &str, faults: &[(&str, Fault)]) {
     let drill = Drill::new(name).await;
     let names: Vec<&str> = faults.iter().map(|(name, _)| *name).collect();
@@ -66,7 +66,7 @@ async fn bad_answers_both_ways_have_no_second_effect_and_lose_no_undo() {
         ("not-applied-and-429", Fault::too_many(1)),
         ("not-applied-and-503", Fault::answer(503)),
         ("not-applied-and-409", Fault::answer(409)),
-        // As when somebody on the way sends it twice and passes the second answer on.
+        // As when a proxy sends it twice and passes the second answer on.
         ("applied-and-409", Fault::answer_after(409)),
         ("applied-and-403", Fault::answer_after(403)),
     ];
@@ -84,12 +84,12 @@ fn hands_ownership_back(call: &Call) -> bool {
     call.writes("llmdeployments") && entries.is_some()
 }
 
-/// The claim, the Incident, its journal and the hand-over of ownership: every second write of
-/// each is answered badly.
+/// The claim, the Incident, its journal and the write that hands ownership back: every second write of
+/// each gets a bad answer.
 #[tokio::test]
 async fn bad_answers_to_what_is_written_besides_have_no_second_effect_and_lose_no_undo() {
     let faults = [
-        // First one that took no effect: an Incident whose creation was answered badly and yet took effect is seen,
+        // First one that took no effect. An Incident whose creation got a bad answer and yet took effect is seen,
         // and not created again.
         Fault::answer(500),
         Fault::LoseReply,
@@ -132,7 +132,7 @@ async fn bad_answers_to_what_is_written_besides_have_no_second_effect_and_lose_n
     }
 }
 
-/// Writes the label `noise` on whatever the call is about, so that its version is dead.
+/// Writes the label `noise` on the object of the call, so that its version is dead.
 fn somebody_comes_first(world: &World) -> Fault {
     let (client, namespace) = (world.client.clone(), world.a.clone());
     Fault::first(move |call: Arc<Call>| {
@@ -166,7 +166,7 @@ async fn a_writer_in_every_gap_is_survived_both_ways() {
         };
         assert_eq!((tried(409), tried(200)), (conflicts, 1), "{model}: conflicts, and what was done");
     }
-    // Noise is theirs and stays; nothing else is different.
+    // The noise belongs to someone else and stays; nothing else is different.
     model.merge("alice", json!({"metadata": {"annotations": {"noise": null}}})).await;
     let (before, mut after) = (&models.before[0], model.snapshot().await);
     after.managers.retain(|manager| !manager.starts_with("alice/"));
@@ -214,7 +214,7 @@ async fn noisy_owners_do_not_keep_their_objects_from_being_changed_in_time() {
             "{model}: {change}"
         );
     }
-    // There is no GPU in this world, so on the way back in waves the models would never be ready.
+    // There is no GPU in this world, so during a recovery in waves the models would never be ready.
     drill.hush().await;
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;

@@ -1,4 +1,4 @@
-//! An answer that says no is believed, and the step waits for a person.
+//! A rejection is believed, and the step waits for a person.
 
 use serde_json::json;
 
@@ -23,13 +23,13 @@ async fn a_change_that_the_server_refuses_is_failed_and_the_step_is_held() {
     }
     assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
     assert_eq!(change_of(&held, "refused")["state"], "Failed", "{incident}");
-    // Whether its check was asked already is a matter of milliseconds.
+    // Whether its check was already evaluated is a matter of milliseconds.
     let allowed = &change_of(&held, "allowed")["state"];
     assert!(["Applied", "Verified"].contains(&allowed.as_str().unwrap_or("-")), "{incident}: {allowed}");
     let sent = operator.proxy.calls().iter().filter(|each| is_apply(&each.call, "refused")).count();
     assert_eq!(sent, 2, "{incident}: refused: once, and one retry");
 
-    // Recovery works from Held.
+    // Recovery works while it is Held.
     drill.recover(&incident).await;
     models.assert_one_put_back(0, 0).await;
     let (model, before) = (&models.objects[1], &models.before[1]);

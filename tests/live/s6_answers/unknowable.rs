@@ -1,4 +1,4 @@
-//! Where nothing can be known, nothing is given up and a person is asked.
+//! Where an outcome cannot be known, nothing is given up and a person is asked.
 
 use serde_json::json;
 

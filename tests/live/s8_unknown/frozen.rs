@@ -1,5 +1,5 @@
-//! A watch that says nothing and does not end. This takes more than the two minutes
-//! after which a watch that was not answered counts for nothing.
+//! A watch that is silent and does not end. This takes more than the two minutes
+//! after which a watch without an answer no longer counts.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// Two minutes until it is too old, and some patience.
+/// Two minutes until it is too old, and a margin.
 const STALE: Duration = Duration::from_secs(160);
-/// A request that hangs is given up, and tried again after a pause.
+/// A request that hangs is given up, and repeated after a pause.
 const THAW: Duration = Duration::from_secs(120);
 
-/// The network is a black hole for everything that the alarms are read by.
+/// The network drops everything that reads the alarms.
 fn reads_alarms(call: &Call) -> bool {
     call.method == Method::GET && call.target.resource == "configmaps" && call.target.name.is_empty()
 }
@@ -34,7 +34,7 @@ async fn ring(alarm: &Object, rings: bool) {
 async fn while_its_watch_is_frozen_a_signal_opens_nothing_and_closes_nothing() {
     let drill = Drill::new("s8-frozen").await;
     let models = drill.models(1).await;
-    // The siren has a policy of its own, which responds before the freeze.
+    // The siren has its own policy, which responds before the freeze.
     let siren = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "siren", "namespace": drill.world.a}, "data": {"rings": "no"},
@@ -62,7 +62,7 @@ async fn while_its_watch_is_frozen_a_signal_opens_nothing_and_closes_nothing() {
     heartbeats(&operator, 8).await;
     assert_eq!(drill.incidents().await.len(), 1, "{quiet}: an Incident was opened on a frozen watch");
     assert!(!closed(&incident.get().await), "{incident}: closed on a frozen watch");
-    assert!(has_fallen(&models.objects[0].get().await.data), "{}: put back", models.objects[0]);
+    assert!(has_fallen(&models.objects[0].get().await.data), "{}: reverted", models.objects[0]);
 
     operator.proxy.forget_rules();
     drop(freeze);

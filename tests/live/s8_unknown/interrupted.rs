@@ -1,4 +1,4 @@
-//! Watches that end badly or repeat themselves hide nothing.
+//! Watches that end with an error or repeat themselves hide nothing.
 
 use super::start;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_watch_that_is_too_old_is_listed_anew() {
+async fn a_watch_that_is_too_old_is_listed_again() {
     let drill = Drill::new("s8-gone").await;
     let models = drill.models(1).await;
     let operator = start(&drill).await;

@@ -1,4 +1,4 @@
-//! Signals that cannot be read are Unknown: nothing opens and nothing closes, status says
+//! Signals that cannot be read are Unknown: nothing opens and nothing closes, the status says
 //! why, and they recover without a restart.
 
 mod frozen;
@@ -19,7 +19,7 @@ use crate::{
 
 const SENSORS: &str = include_str!("sensors.yaml");
 
-/// The signal cannot be read, which the status says with this word in the reason.
+/// The signal cannot be read, and the status has this word in the reason.
 fn is_unknown(policy: &DynamicObject, signal: &str, why: &str) -> bool {
     let signals = policy.data["status"]["signals"].as_array().map_or(&[][..], Vec::as_slice);
     signals.iter().any(|each| {
@@ -35,7 +35,7 @@ fn is_known(policy: &DynamicObject, signal: &str) -> bool {
 }
 
 /// Waits until the policy says that it cannot read the signal, and why, for programs and for
-/// people: these hear about the signal or about the resource.
+/// people: the message names the signal or the resource.
 async fn wait_until_blind(policy: &Object, signal: &str, why: &str, resource: &str) {
     let blind = policy
         .wait_until(&format!("{signal} is Unknown: {why}"), |policy| is_unknown(policy, signal, why))
@@ -118,7 +118,7 @@ async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again(
     let incident = drill.respond(&policy).await;
 
     drill.world.grant(&drill.world.a, &rights_but("", "configmaps")).await;
-    // The server lets a watch that is open live on for minutes.
+    // The server lets an open watch continue for minutes.
     operator.proxy.cut();
     wait_until_blind(&policy, "alarm", "Forbidden", "configmaps").await;
     let refused = policy.wait_for_condition("Authorized", "False").await;
@@ -129,7 +129,7 @@ async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again(
     let waiting = incident.get().await;
     assert!(!closed(&waiting), "{incident}: closed on a signal that is Unknown");
     assert_eq!(waiting.data["status"]["severity"], "P0", "{incident}");
-    assert!(has_fallen(&models.objects[0].get().await.data), "{}: put back", models.objects[0]);
+    assert!(has_fallen(&models.objects[0].get().await.data), "{}: reverted", models.objects[0]);
 
     drill.world.grant(&drill.world.a, &drill::rights()).await;
     incident.wait_for_condition("Resolved", "True").await;
@@ -152,7 +152,7 @@ async fn a_kind_that_does_not_exist_yet_is_unknown_until_it_does() {
                 "objects": {"apiVersion": format!("{group}/v1"), "kind": "Sensor", "healthy": "object.spec.ok"},
             });
             spec["signals"].as_array_mut().expect("a list").push(sensors);
-            // An unknown signal does not take the others along: this rule holds if either does.
+            // An Unknown signal does not affect the others: this rule holds if either does.
             spec["severity"].as_array_mut().expect("a list").push(json!({
                 "level": "P1", "reason": "SensorFailed", "when": "signals.sensors.unhealthy > 0",
             }));

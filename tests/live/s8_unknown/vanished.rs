@@ -1,4 +1,4 @@
-//! Machines whose Node objects are deleted are not well again.
+//! Machines whose Node objects are deleted are not healthy again.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     support::{object::Object, operator::Operator, rights::Rule},
 };
 
-/// The drill's policy, with nodes in the place of the alarm.
+/// The drill's policy, with nodes instead of the alarm.
 fn watches_nodes(spec: &mut Value) {
     spec["signals"] = json!([{
         "name": "gpuNodes", "nodes": {"selector": {"matchLabels": {"nvidia.com/gpu.pool": "${pool}"}}},
@@ -28,13 +28,13 @@ async fn begin(name: &str) -> (Drill, Operator) {
     (drill, operator)
 }
 
-/// The Incident goes on, and so does the fallback.
+/// The Incident continues, and so does the fallback.
 async fn assert_not_over(operator: &Operator, incident: &Object, model: &Object) {
     heartbeats(operator, 8).await;
     let seen = incident.get().await;
     assert!(!closed(&seen), "{incident}: closed because its nodes are gone");
     assert_eq!(seen.data["status"]["severity"], "P0", "{incident}");
-    assert!(has_fallen(&model.get().await.data), "{model}: put back");
+    assert!(has_fallen(&model.get().await.data), "{model}: reverted");
 }
 
 #[tokio::test]

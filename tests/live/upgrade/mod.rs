@@ -1,5 +1,5 @@
-//! Responses that the release before has begun are continued and withdrawn by this one, wherever they stood:
-//! nothing is done twice, nothing is forgotten, and every target is in the end what it was at first.
+//! Responses that the previous release has started are continued and withdrawn by this one, in whatever state they
+//! were: nothing is done twice, nothing is forgotten, and every target is at the end what it was at first.
 
 mod restore;
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// So long that the operator had the time to do whatever it wanted to do.
+/// Long enough for the operator to do everything that it wanted to do.
 const A_WHILE: usize = 5;
 
 async fn resolved(incident: &Object, closing: &str) -> DynamicObject {
@@ -26,7 +26,7 @@ async fn resolved(incident: &Object, closing: &str) -> DynamicObject {
     resolved
 }
 
-/// The response was written down as one of this policy, and no other was opened.
+/// The response was recorded as one of this policy, and no other was opened.
 async fn assert_one_incident(restored: &Restored) {
     let world = &restored.world;
     let all = world.list("firebreak.dev/v1alpha1", "Incident", &world.a).await;
@@ -57,7 +57,7 @@ async fn an_open_response_takes_in_its_late_target_and_recovers() {
     assert_eq!(change_in(&seen, "smaller-batch", "open-2")["round"], 1, "one intent, carried out");
     assert_eq!(condition(&seen, "Verified"), Some("True"));
 
-    // Somebody changes what one step has lent.
+    // Someone changes a field that one step has changed.
     let drifted = restored.target("open-1");
     drifted.object.merge("alice", json!({"spec": {"model": {"quantization": {"precision": "fp8"}}}})).await;
     restored.ring("no").await;
@@ -137,7 +137,7 @@ async fn a_change_of_which_nobody_knows_stays_held_until_the_response_is_withdra
     stays_held_until_withdrawn("unknown", "OutcomeUnknown", 0).await;
 }
 
-/// Every target that carries a record goes back with so many changes of its spec, the others with none.
+/// Every target with a record is reverted with this many changes of its spec, the others with none.
 async fn stays_held_until_withdrawn(name: &str, reason: &str, changes: i64) -> Restored {
     let restored = Restored::new(name).await;
     let operator = restored.start().await;

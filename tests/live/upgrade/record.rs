@@ -358,7 +358,7 @@ async fn stop_in_a_wave(operator: &Operator, reverting: &Response) {
     operator.proxy.on(Rule::nth(3, returns, Fault::Silence));
     reverting.hush().await;
     let both =
-        operator.proxy.wait_for_nth(3, "three are to go back", move |exchange| returns(&exchange.call));
+        operator.proxy.wait_for_nth(3, "three are being reverted", move |exchange| returns(&exchange.call));
     both.await;
     let second = operator
         .proxy
@@ -383,7 +383,7 @@ async fn record(drill: &Drill, response: &Response) {
         }
     }
     let mut policy = response.policy.get().await;
-    // Field ownership matters where changes go back, and nowhere else.
+    // Field ownership matters where changes are reverted, and nowhere else.
     for object in incidents.iter_mut().chain(&mut others).chain([&mut policy]) {
         object.metadata.managed_fields = None;
     }

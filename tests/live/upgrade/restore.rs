@@ -1,8 +1,8 @@
-//! Puts what was recorded into a cluster, as if it had been there all along.
+//! Restores what was recorded in a cluster, as if it had always been there.
 //!
-//! The API server gives every object another uid and another resourceVersion than the recorded one has, and time has
-//! passed. So all uids, the ids that are made of them, the namespace, the versions that intents carry, and all
-//! times are exchanged, wherever they stand: in a status, in an undo record, or in a label.
+//! The API server gives every object another uid and another resourceVersion than the recorded one, and time has
+//! passed. So all uids, the ids that depend on them, the namespace, the versions of intents, and all
+//! times are replaced wherever they occur: in a status, in an undo record, or in a label.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +35,7 @@ use crate::{
 /// The namespace in which everything was recorded.
 const RECORDED_IN: &str = "upgrade-0-a";
 
-/// One response as the release before has left it, in a world of its own.
+/// One response as the previous release has left it, in its own world.
 pub struct Restored {
     pub world: World,
     pub policy: Object,
@@ -46,16 +46,16 @@ pub struct Restored {
     pub stored: DynamicObject,
     /// The report, if there is one.
     pub report: Option<Object>,
-    /// Whoever decides about the Incident.
+    /// The person who decides about the Incident.
     alice: Api<DynamicObject>,
 }
 
-/// What the response has changed, or would.
+/// What the response has changed, or would change.
 pub struct Target {
     pub object: Object,
     /// Before the emergency.
     pub before: Snapshot,
-    /// As the release before has left it.
+    /// As the previous release has left it.
     pub stored: Snapshot,
 }
 
@@ -91,7 +91,7 @@ impl Restored {
         Self { world, policy, incident, alarm, targets, stored, report, alice }
     }
 
-    /// Starts today's operator, and waits until it has taken up the policy.
+    /// Starts this release's operator, and waits until it has picked up the policy.
     pub async fn start(&self) -> Operator {
         let operator = self.world.operator().flag("--lease-duration").flag("3s").start().await;
         heartbeats(&operator, 1).await;
@@ -127,12 +127,12 @@ impl Restored {
 }
 
 impl Target {
-    /// It is as it was before the emergency, after so many changes of its spec since it was restored.
+    /// It is as it was before the emergency, after this many changes of its spec since it was restored.
     pub async fn assert_put_back(&self, changes: i64) {
         self.assert_put_back_but(changes, |_| {}).await;
     }
 
-    /// The same but for what somebody else has done.
+    /// The same, except for what someone else has done.
     pub async fn assert_put_back_but(&self, changes: i64, theirs: impl FnOnce(&mut Snapshot)) {
         let Self { object, before, stored } = self;
         let mut before = before.clone();
@@ -151,7 +151,7 @@ impl Target {
     }
 }
 
-/// What was recorded, with more and more of it exchanged for what there is now.
+/// What was recorded, in which more and more is replaced by what exists now.
 struct Recording {
     json: Value,
 }
@@ -163,7 +163,7 @@ impl Recording {
         let text = text.replace(RECORDED_IN, namespace);
         let json: Value = serde_json::from_str(&text).expect("JSON");
         let recorded_at: Timestamp = json["recordedAt"].as_str().expect("a time").parse().expect("a time");
-        // Whole seconds, since some times have nothing finer.
+        // Whole seconds, because some times are not more precise.
         let passed = SignedDuration::from_secs(Timestamp::now().as_second() - recorded_at.as_second());
         let time = Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").expect("a pattern");
         let later = |found: &Captures| {
@@ -177,7 +177,7 @@ impl Recording {
         self.json[list].as_array().map_or(0, Vec::len)
     }
 
-    /// Exchanges texts wherever they stand, also inside of others.
+    /// Replaces texts wherever they occur, including inside others.
     fn exchange(&mut self, texts: &BTreeMap<String, String>) {
         let mut all = self.json.to_string();
         for (old, new) in texts {
@@ -186,7 +186,7 @@ impl Recording {
         self.json = serde_json::from_str(&all).expect("names need no escapes");
     }
 
-    /// The object at this pointer was made anew.
+    /// The object at this pointer was created again.
     fn is_now(&mut self, pointer: &str, object: &DynamicObject) {
         let old = self.json.pointer(pointer).and_then(|object| object["metadata"]["uid"].as_str());
         let uid = (old.expect("a uid").to_owned(), object.uid().expect("a uid"));
@@ -199,7 +199,7 @@ impl Recording {
         policy
     }
 
-    /// The Incident as the operator creates it: what people decide comes later.
+    /// The Incident as the operator creates it: the decisions of people come later.
     async fn create_incident(&mut self, world: &World, operator: &Client) -> Object {
         assert_eq!(self.count("incidents"), 1, "one Incident of each response");
         let recorded = &self.json["incidents"][0];
@@ -215,7 +215,7 @@ impl Recording {
         Object::of(&world.client, &incident)
     }
 
-    /// The target as it was before the emergency, and the ids of what was done to it.
+    /// The target as it was before the emergency, and the ids of its changes.
     async fn create_target(&mut self, world: &World, number: usize) -> Object {
         let before = plain(&self.json["targets"][number]["before"]);
         let object = world.create("flux", &before.to_string()).await.remove(0);
@@ -240,7 +240,7 @@ impl Recording {
         object
     }
 
-    /// The target as the release before has left it; intents that carry its version carry the one that it has now.
+    /// The target as the previous release has left it; intents with its version get the version that it has now.
     async fn change_target(&mut self, object: Object, number: usize) -> Target {
         let recorded = self.json["targets"][number].clone();
         let stored = &recorded["stored"];
@@ -249,7 +249,7 @@ impl Recording {
         if stored["status"]["phase"].is_string() {
             object.merge_status("llm-d-operator", json!({"status": stored["status"]})).await;
         }
-        // Last, because every other write moves it.
+        // Last, because every other write changes it.
         let owners = json!({"metadata": {"managedFields": stored["metadata"]["managedFields"]}});
         let live = object.merge("harness", owners).await;
 
@@ -270,7 +270,7 @@ impl Recording {
     }
 }
 
-/// The object without what the server adds for itself, and without its status.
+/// The object without what the server adds, and without its status.
 fn plain(recorded: &Value) -> Value {
     let mut object = recorded.clone();
     object.as_object_mut().expect("an object").remove("status");
@@ -293,7 +293,7 @@ fn replacements(stored: &Value) -> Value {
     ])
 }
 
-/// What people have decided in this spec, one write each.
+/// The decisions of people in this spec, one write each.
 fn decisions(spec: &Value) -> Vec<Value> {
     let of = |fields: &[&str]| {
         let found = fields.iter().filter(|field| !spec[**field].is_null());

@@ -44,7 +44,11 @@ impl Run {
                         !self.ours.contains_key(&(uid.clone(), at.clone())),
                         "applied on top of our own value"
                     );
-                    assert_eq!(old.get(at), shadow.get(at), "{at:?}: what goes back is not what was there");
+                    assert_eq!(
+                        old.get(at),
+                        shadow.get(at),
+                        "{at:?}: the reverted value is not the one from before"
+                    );
                 }
                 let loan =
                     undo::loan(after, &effect.change, &incident()).expect("the record comes with the change");
@@ -68,7 +72,11 @@ impl Run {
                         self.ours.remove(&(uid.clone(), at.clone())).is_some(),
                         "{at:?}: somebody else's value was overwritten on the way back"
                     );
-                    assert_eq!(new.get(at), shadow.get(at), "{at:?}: another value went back than was there");
+                    assert_eq!(
+                        new.get(at),
+                        shadow.get(at),
+                        "{at:?}: another value was restored than the one from before"
+                    );
                 }
             }
             Act::Operate(_) => unreachable!("it patches nothing"),
@@ -126,7 +134,7 @@ impl Run {
             assert!(!change.is_outstanding(), "{:?} after the end", change.state);
             let landed = self.landed.contains_key(&change.target.uid);
             match change.state {
-                ChangeState::Reverted => assert!(landed, "put back although it was never applied"),
+                ChangeState::Reverted => assert!(landed, "reverted although it was never applied"),
                 ChangeState::Ceded => {}
                 // A later round was given up, and the one before it is over.
                 ChangeState::Failed if change.round > 1 => {}
