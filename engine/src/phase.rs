@@ -164,7 +164,7 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
             "a step helped; the changes are reverted when no rule has held for recovery.for".to_owned()
         }
         Phase::Reverting if state.closing == Some(Closing::Kept) => {
-            "the changes are being applied permanent".to_owned()
+            "the changes are being made permanent".to_owned()
         }
         Phase::Reverting => "everything is being reverted".to_owned(),
         Phase::Held => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
