@@ -41,5 +41,5 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/firebreak \
 		cargo run --quiet --locked --example record
 
-generate: ## Write the CRDs and admission policies anew from src/api
+generate: ## Generate the CRDs and admission policies from src/api
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions

@@ -14,7 +14,7 @@ use crate::kubernetes::retry::{self, says_gone};
 /// Objects of one page of a list. One object may have more than a megabyte.
 const PAGE: u32 = 200;
 /// How often a list is restarted because its snapshot became too old.
-const ANEW: usize = 3;
+const RESTARTS: usize = 3;
 
 /// The result of a live read.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub async fn list<T>(
 ) -> Read<Vec<T>> {
     let Scope { namespace, labels, name } = scope;
     let mut items = Vec::new();
-    let mut anew = 0;
+    let mut restarts = 0;
     let mut params = ListParams {
         limit: Some(PAGE),
         label_selector: (!labels.is_empty()).then(|| labels.to_owned()),
@@ -97,9 +97,9 @@ pub async fn list<T>(
             Ok(page) => page,
             // The snapshot of the first page is too old by now: start again.
             Err(kube::Error::Api(status))
-                if status.code == 410 && params.continue_token.is_some() && anew < ANEW =>
+                if status.code == 410 && params.continue_token.is_some() && restarts < RESTARTS =>
             {
-                anew += 1;
+                restarts += 1;
                 params.continue_token = None;
                 items.clear();
                 continue;

@@ -308,7 +308,7 @@ async fn a_quiet_watch_is_opened_every_minute_from_its_last_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_is_gone_is_listed_anew_without_a_gap() {
+async fn a_version_that_is_gone_is_listed_again_without_a_gap() {
     let mut world = World::new();
     world.fake.put(NODES, "a", node("a", "True"));
     let policy = world.subscribe("p", &[nodes()]);

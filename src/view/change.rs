@@ -66,7 +66,7 @@ pub struct FieldView {
     /// Its outcome, or its state until then.
     pub ending: String,
     /// Why it was not reverted, as far as that is known.
-    pub not_put_back: Option<String>,
+    pub not_reverted: Option<String>,
 }
 
 impl ChangeView {
@@ -74,7 +74,7 @@ impl ChangeView {
     pub(super) fn of(change: &Change, is_closed: bool) -> Self {
         let field = |field| FieldView {
             ending: ending(change, field),
-            not_put_back: not_put_back(change, field, is_closed),
+            not_reverted: not_reverted(change, field, is_closed),
             ..FieldView::of(field)
         };
         Self {
@@ -113,7 +113,7 @@ impl FieldView {
             owner: field.owner.clone(),
             ceded_to: field.ceded_to.clone(),
             ending: String::new(),
-            not_put_back: None,
+            not_reverted: None,
         }
     }
 }
@@ -179,7 +179,7 @@ fn ending(change: &Change, field: &FieldChange) -> String {
 }
 
 /// Why a field was not reverted.
-fn not_put_back(change: &Change, field: &FieldChange, is_closed: bool) -> Option<String> {
+fn not_reverted(change: &Change, field: &FieldChange, is_closed: bool) -> Option<String> {
     let is_whole = match change.state {
         ChangeState::Ceded => change.fields().iter().all(|field| field.ceded_to.is_none()),
         ChangeState::Kept | ChangeState::Held => true,

@@ -307,7 +307,7 @@ impl Change {
         self.sent_at = Some(now);
         self.retry_at = None;
         if self.is_outstanding() {
-            self.explain(None); // else it says why it ended
+            self.explain(None); // otherwise the reason says why it ended
         }
     }
 

@@ -149,7 +149,7 @@ impl Deciding<'_> {
         };
         self.note(step, &plans);
         if self.permits.may_write() {
-            self.notice_drift(step); // what is taken over is let go of, which is a write
+            self.notice_drift(step); // ceding what others have taken over is a write
         }
         self.tend_pods(step);
         let plans = match joining {
@@ -240,7 +240,7 @@ impl Deciding<'_> {
                 self.wake_in(RELIST_IDLE);
                 self.plan(step)
             }
-            false => None, // it stays pending for the reason that the last listing gave
+            false => None, // it stays pending, for the reason from the last listing
         };
         let Some(plans) = plans else {
             return self.held_since_last_listing(step).map_or(Start::NotNow, Start::Asks);
@@ -352,7 +352,7 @@ impl Deciding<'_> {
         let changes = self.of_this_stage(step, changes);
         for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {
-                continue; // it joins when the answer to that write is there
+                continue; // it joins when that write is answered
             }
             match change.as_operation() {
                 Some(_) => self.request(&mut change),

@@ -176,7 +176,7 @@ impl Deciding<'_> {
         let quiet = self.quiet_since(rules).filter(|_| !self.relapses_are_used_up());
         let Some(quiet) = quiet else {
             if withdrawal.is_some() && self.assessment.holds() {
-                self.next.withdrawal = None; // nothing of it is under way
+                self.next.withdrawal = None; // no wave is in progress
             }
             return None;
         };
@@ -193,7 +193,7 @@ impl Deciding<'_> {
     /// Since when the rules of this Incident have been quiet.
     fn quiet_since(&self, rules: &Rules) -> Option<Timestamp> {
         if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {
-            return None; // no rule can tell when an emergency is over that none has found
+            return None; // if no rule has detected the emergency, no rule can tell when it is over
         }
         if rules.severity.is_empty() {
             // Rules that were removed say nothing about the emergency that they had detected.

@@ -104,7 +104,7 @@ impl Deciding<'_> {
                 return self.cannot_put_back(change, &why);
             }
             if change.state != ChangeState::Reverting || is_stuck(change) {
-                change.set_again(Again::Never); // no return of ours took the record off: somebody did
+                change.set_again(Again::Never); // we did not remove the record, so someone else did
             }
             leave_pause_to_heir(change, object);
             if !self.is_kept(change) {
@@ -243,7 +243,7 @@ impl Deciding<'_> {
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {
-                undo::cede_unreturned(object, change.fields_mut()); // it was back before a person kept the rest
+                undo::cede_unreturned(object, change.fields_mut()); // it was reverted before a person kept the rest
             }
             change.returned();
         }

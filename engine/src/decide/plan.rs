@@ -143,7 +143,7 @@ impl Deciding<'_> {
     fn plan_target(&mut self, step: &Step, target: &Target, plans: &mut Plans) {
         let known = self.next.newest_of(&step.name, &target.id.uid);
         if known.is_some_and(|change| !may_join(change)) {
-            return; // it has joined already, or it was undone by hand and never returns
+            return; // it has joined already, or someone has reverted it by hand, which is final
         }
         match target.matched {
             _ if known.is_some_and(|change| change.again() == Again::Always) => {}
@@ -261,7 +261,7 @@ impl Deciding<'_> {
         };
         let (old, ended): (Vec<Change>, Vec<Change>) =
             std::mem::take(&mut self.next.changes).into_iter().partition(is_plan);
-        self.next.changes = ended; // what was lent once never returns
+        self.next.changes = ended; // an object that was changed once never joins again
         let mut planned = Vec::new();
         for step in self.ladder.clone() {
             if !step.is_for(level) {

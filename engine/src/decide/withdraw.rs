@@ -161,7 +161,7 @@ impl Deciding<'_> {
 
     /// What cannot be reverted for now, if anything.
     pub(super) fn outstanding(&self) -> Option<Held> {
-        let closes = self.next.closing.is_some(); // only then fences are taken off
+        let closes = self.next.closing.is_some(); // only then fences are removed
         let stuck = |change: &&Change| {
             (change.is_outstanding() || closes && change.fence().is_some()) && is_stuck(change)
         };

@@ -159,7 +159,7 @@ async fn decide(
     let namespace = facts.incident.namespace.clone();
     let own = OwnReads {
         holders: Holders { client: &subject.connection.client, namespaces: &[] },
-        brake: None, // nothing is written
+        brake: None, // a plan writes nothing
         namespace: &namespace,
     };
     let decision = look::decide(kinds, &subject.account, own, Some(rules), &mut facts).await.decision;

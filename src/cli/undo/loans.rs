@@ -59,7 +59,7 @@ impl<'a> Borrower<'a> {
 
     /// Reverts a loan: fields that still have the value of the loan are reverted, others are left alone. The
     /// fields tell which.
-    pub async fn give_back(&self, loan: &Loan) -> Result<Vec<FieldChange>, Error> {
+    pub async fn revert(&self, loan: &Loan) -> Result<Vec<FieldChange>, Error> {
         let mut change =
             Change::planned(loan.id.clone(), &loan.step, self.target.clone(), loan.fields.clone());
         let is_there = |object: &Value| {

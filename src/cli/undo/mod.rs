@@ -48,13 +48,13 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
         ))),
         (Some(loan), false) => {
             note(&format!("{}: leaving it alone; --forget drops it", ended_text(loan)));
-            put_back(screen, connection, target, alive).await
+            revert(screen, connection, target, alive).await
         }
-        (None, _) => put_back(screen, connection, target, alive).await,
+        (None, _) => revert(screen, connection, target, alive).await,
     }
 }
 
-async fn put_back(
+async fn revert(
     screen: &Screen,
     connection: &Connection,
     target: TargetId,
@@ -78,7 +78,7 @@ async fn put_back(
         })?;
         let target = TargetId { api_version: loan.api_version.clone(), ..target.clone() };
         let borrower = Borrower::new(&connection.client, kind, target);
-        let returned = borrower.give_back(loan).await?;
+        let returned = borrower.revert(loan).await?;
         screen.lines(&returned.iter().map(field_line).collect::<Vec<_>>())?;
         fields.extend(returned);
         last = Some(borrower);

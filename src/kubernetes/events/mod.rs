@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_the_server_forgot_is_written_anew() {
+    async fn an_event_that_the_server_has_deleted_is_written_again() {
         let requests = Requests::default();
         let (events, stop, task) =
             start(server(&requests, |method| if *method == Method::PATCH { 404 } else { 200 }));

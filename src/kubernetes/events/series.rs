@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_was_quiet_for_long_begins_anew() {
+    fn a_series_that_was_quiet_for_long_starts_again() {
         let mut series = Series::new("pod-0".into());
         let now = Instant::now();
         series.record(&notice("n"), now);

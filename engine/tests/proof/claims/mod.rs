@@ -192,7 +192,7 @@ impl Run {
                 self.world.create(&new.name, Some(&new.nonce));
             }
             if !self.world.record(view, &decision.next) {
-                return; // somebody recorded in between: start over
+                return; // another controller recorded in between: start over
             }
             let has_moved = self.world.states[view].active_incident != decision.next.active_incident;
             if decision.next != self.world.states[view] {

@@ -109,7 +109,7 @@ impl Run {
     fn check_operations(&self, state: &IncidentState) {
         for change in state.changes.iter().filter(|change| change.as_operation().is_some()) {
             if change.on_behalf_of().is_some() {
-                continue; // the pods of these runs come and go on their own
+                continue; // the pods of these runs have their own life cycle
             }
             let times = self.world.carried_out.get(&change.id).copied().unwrap_or(0);
             match change.state {

@@ -186,7 +186,7 @@ impl Run {
         if recorded {
             self.note(format!("records {}", summary(&decision.next)));
         } else if self.driver != Driver::ActsUnrecorded {
-            return; // somebody recorded in between: start over
+            return; // another controller recorded in between: start over
         }
         if self.dice.one_in(15) {
             self.note("dies before it acts".to_owned());
@@ -319,7 +319,7 @@ impl Run {
                 return;
             }
             if self.world.state().held.as_ref().is_some_and(|held| held.reason == Reason::Relapsed) {
-                self.world.intent.response = Response::Withdrawn; // only a person moves that on
+                self.world.intent.response = Response::Withdrawn; // only a person resolves that
             }
             if decision.effects.is_empty() && !decision.report {
                 let wake = decision.wake_at.expect("nothing is under way and nothing wakes it");
