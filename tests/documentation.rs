@@ -1,15 +1,17 @@
-//! What the documentation promises to be complete is complete, and its links lead somewhere.
+//! The documentation is complete where it promises to be, and its links lead somewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use firebreak::api::Incident;
 use firebreak::api::condition::ConditionType;
 use firebreak_engine::decide_policy::PolicyReason;
 use firebreak_engine::expression::SignalShape;
 use firebreak_engine::reason::{self, MovesOn, Stops};
 use firebreak_engine::rules::{Action, Rules};
 use firebreak_engine::signal::SignalKind;
+use kube::CustomResourceExt;
 use serde_json::json;
 
 #[path = "support/sources.rs"]
@@ -17,7 +19,7 @@ mod sources;
 
 use sources::sources;
 
-/// Words of the engine that look like reasons and are none, or are explained elsewhere.
+/// Words in the engine that look like reasons but are none, or are explained elsewhere.
 const NO_REASONS: &[&str] = &[
     "Helm", // the value of a label
 ];
@@ -40,7 +42,7 @@ fn literals(source: &str) -> Vec<String> {
     found
 }
 
-/// Words that stand alone in a literal and are written like a reason.
+/// Words that are a whole literal and have the form of a reason.
 fn reasons_in(source: &str) -> Vec<String> {
     let is_reason = |word: &String| {
         word.len() > 3
@@ -51,8 +53,8 @@ fn reasons_in(source: &str) -> Vec<String> {
     literals(source).into_iter().filter(is_reason).collect()
 }
 
-/// Every reason of an Incident, of its steps and changes: the table. And every other reason of a condition
-/// and every type of its timeline: the literals of the code that decides.
+/// Every reason of an Incident, of its steps and changes, which are in the table, and every other reason of a
+/// condition and every type of its timeline, which are literals in the code that decides.
 fn reasons_of_incidents() -> BTreeSet<String> {
     let mut found: BTreeSet<String> = reason::Reason::ALL.iter().map(ToString::to_string).collect();
     for (path, text) in sources("engine/src") {
@@ -62,12 +64,12 @@ fn reasons_of_incidents() -> BTreeSet<String> {
         }
     }
     let is_type = |word: &String| ConditionType::ALL.iter().any(|type_| type_.name() == word);
-    // Of those that are both, the reason is explained with the others.
+    // If a word is a reason and a type, the reason is explained with the others.
     found.retain(|word| !NO_REASONS.contains(&word.as_str()) && !is_type(word));
     found
 }
 
-/// What the pages explain: headings, and the first cell of a row of a table.
+/// What the pages explain: headings, and the first cell of each row of a table.
 fn explained() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for page in ["conditions.md", "reasons.md", "concepts.md"] {
@@ -104,6 +106,28 @@ fn reasons_of_readings(source: &str) -> Vec<String> {
     after.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
+/// The values of `state` in the entries of this list in the status of an Incident, from its schema.
+fn states_of(list: &str) -> Vec<String> {
+    let crd = serde_json::to_value(Incident::crd()).expect("a definition");
+    let path = format!(
+        "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/{list}/items/properties/state/enum"
+    );
+    let states = crd.pointer(&path).cloned().unwrap_or_else(|| panic!("the schema has no {path}"));
+    serde_json::from_value(states).expect("names")
+}
+
+#[test]
+fn every_state_of_a_change_and_of_a_step_is_explained() {
+    let page = read(&root().join("docs/reasons.md"));
+    for (list, heading) in [("changes", "## States of a change\n"), ("steps", "## States of a step\n")] {
+        let section = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next());
+        let section = section.unwrap_or_else(|| panic!("docs/reasons.md has no {heading}"));
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let rows: Vec<&str> = rows.collect();
+        assert_eq!(rows, states_of(list), "docs/reasons.md, {heading}");
+    }
+}
+
 #[test]
 fn no_reason_is_explained_that_does_not_exist() {
     let mut known = String::new();
@@ -115,13 +139,14 @@ fn no_reason_is_explained_that_does_not_exist() {
     let names: BTreeSet<&str> = names.chain(ConditionType::ALL.iter().map(|type_| type_.name())).collect();
     let is_known = |word: &String| names.contains(word.as_str()) || known.contains(&format!("\"{word}\""));
     let is_reason = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric());
-    // Responses and deliveries are enums, which are written as they are spelled.
-    let spelled = ["Active", "Guarded", "Keyed", "AtMostOnce"];
+    // Responses, deliveries and states are enums, which are written as they are spelled.
+    let mut spelled = ["Active", "Guarded", "Keyed", "AtMostOnce"].map(str::to_owned).to_vec();
+    spelled.extend(["changes", "steps"].into_iter().flat_map(states_of));
     let explained = explained();
     let stale: Vec<&String> = explained
         .iter()
         .filter(is_reason)
-        .filter(|word| word.starts_with(char::is_uppercase) && !spelled.contains(&word.as_str()))
+        .filter(|word| word.starts_with(char::is_uppercase) && !spelled.contains(word))
         .filter(|word| !is_known(word))
         .collect();
     assert!(stale.is_empty(), "explained, but nowhere in the code: {stale:?}");
@@ -134,7 +159,7 @@ fn every_kind_of_signal_is_documented_with_its_fields() {
         let section = page.split(&format!("\n## {name}\n")).nth(1);
         let section = section.unwrap_or_else(|| panic!("docs/signals.md has no section {name}"));
         let section = section.split("\n## ").next().unwrap_or_default();
-        // Whatever else a signal of the kind says, its fields are the same.
+        // Whatever else a signal of the kind sets, its fields are the same.
         let of_deployments = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
         let spec = serde_json::from_value(json!({"signals": [{"name": "s", *name: of_deployments}]}));
         let rules = Rules::parse(&spec.expect("a policy")).expect("a policy that is accepted");
@@ -145,7 +170,7 @@ fn every_kind_of_signal_is_documented_with_its_fields() {
     }
 }
 
-/// What this page says under the headings between two others, by heading.
+/// The entries of this page under the headings between two others, by heading.
 fn entries(page: &str, from: &str, to: &str) -> Vec<(String, String)> {
     let text = read(&root().join("docs").join(page));
     let part = text.split(from).nth(1).and_then(|rest| rest.split(to).next()).expect("the part is there");
@@ -201,7 +226,7 @@ fn pages() -> Vec<PathBuf> {
     found
 }
 
-/// A heading as it stands in a link.
+/// A heading as it is in a link.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase().replace(' ', "-");
     kept.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
@@ -249,13 +274,13 @@ fn the_catalogue_of_live_tests_names_every_module() {
     let catalogue: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
     let modules = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
     for module in modules.filter(|module| *module != "support") {
-        // A claim stands under its number: `s7_reach` is S7.
+        // A claim has its number in the name: `s7_reach` is S7.
         let claim = module.strip_prefix('s').and_then(|rest| rest.split_once('_')?.0.parse::<u32>().ok());
         let start = claim.map_or(format!("- `{module}`: "), |number| format!("- S{number} `{module}`: "));
         let is_named = catalogue.iter().any(|line| line.starts_with(&start))
             || claim.is_none()
                 && catalogue.iter().any(|line| {
-                    line.starts_with("What they stand on: ") && line.contains(&format!("`{module}`"))
+                    line.starts_with("They depend on: ") && line.contains(&format!("`{module}`"))
                 });
         assert!(is_named, "tests/live/main.rs says nothing about {module}: add a line `{start}…`");
     }

@@ -1,6 +1,6 @@
 //! Tests against a real control plane, with the real binary and its own rights.
 //!
-//! All tests share one control plane and run side by side; what each has for itself
+//! All tests share one control plane and run side by side; what each test has for itself
 //! is its `World`. Tests never sleep: they wait for what they want to see. The shape
 //! of a test:
 //!
@@ -25,52 +25,52 @@
 //! Claims about the whole, each tried against everything that could break it:
 //!
 //! - S1 `s1_gpu_loss`: GPU nodes are lost, workloads fall back to CPU, and everything is reverted exactly afterwards.
-//! - S2 `s2_drift`: what somebody else writes meanwhile is theirs, and everything else is reverted.
-//! - S3 `s3_autoscaler`: limits of autoscalers are raised once, and lowered when nobody needs them any more.
+//! - S2 `s2_drift`: a value that someone else writes in the meantime is theirs, and everything else is reverted.
+//! - S3 `s3_autoscaler`: limits of autoscalers are raised once, and reverted when no autoscaler needs them any more.
 //! - S4 `s4_scheduler`: the scheduler of the training jobs fails, and their pods get another one.
-//! - S5 `s5_crash`: the operator may die at any moment, or run twice: the end is the same.
+//! - S5 `s5_crash`: the operator may be killed at any moment, or run twice: the end is the same.
 //! - S6 `s6_answers`: an answer may be bad, late or lost: no second effect, and no undo is lost.
-//! - S7 `s7_reach`: a policy reaches what its ServiceAccount may and what it names: no less and no more.
-//! - S8 `s8_unknown`: what cannot be read is Unknown: nothing opens and nothing closes because of it.
+//! - S7 `s7_reach`: a policy reaches what its ServiceAccount may reach and what it names: no less and no more.
+//! - S8 `s8_unknown`: a signal that cannot be read is Unknown: nothing opens and nothing closes because of it.
 //! - S9 `s9_relapse`: an emergency that returns during the withdrawal is answered again, at most one wave at risk.
 //! - S10 `s10_fates`: every decision of a person and every fate of a policy, in every phase.
-//! - S10 `s10_namespace`: the namespace of a response is deleted in its middle.
+//! - S10 `s10_namespace`: the namespace of a response is deleted in the middle.
 //! - S10 `s10_uninstall`: the operator is uninstalled in the wrong order.
 //! - S11 `s11_plan`: Observe and `plan` change nothing, and say what Enforce does.
 //! - S12 `s12_malformed`: malformed input costs one condition or reason, and nothing else.
-//! - S13 `s13_undo`: an object is undone by its own record, with neither operator nor Incident.
+//! - S13 `s13_undo`: an object is reverted from its own record, without operator and Incident.
 //! - S14 `s14_steady`: a steady state writes nothing.
 //! - S15 `s15_rights`: the operator can do what `deploy/` grants, and nothing more.
 //! - S16 `s16_every_action`: every action on every kind changes the right fields, or names why it changes none.
 //! - S17 `s17_examples`: each shipped example does what the commands of its runbook intend.
-//! - S18 `s18_kind_behavior`: what kinds do with a write: copy it to pods, rewrite what they own, roll it back.
+//! - S18 `s18_kind_behavior`: what controllers of kinds do with a write: copy it to pods, overwrite it, roll it back.
 //! - S19 `s19_guardrails`: guardrails hold while two operators are killed at any moment.
-//! - S20 `s20_decisions`: nobody decides in the name of another, and only those approve who may.
-//! - S21 `s21_brake`: a pause and the brake stop a step in its middle.
-//! - S22 `s22_command_line`: every verb against whatever can be wrong, on a terminal too.
-//! - S23 `s23_newcomer`: the quick start works, typed as it stands.
+//! - S20 `s20_decisions`: nobody decides in the name of another person, and only those with the permission approve.
+//! - S21 `s21_brake`: a pause and the brake stop a step in the middle.
+//! - S22 `s22_command_line`: every verb against everything that can be wrong, also on a terminal.
+//! - S23 `s23_newcomer`: the quick start works, typed as it is written.
 //!
 //! One part each:
 //!
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
-//! - `examples`: the API server accepts every shipped example, and its rights suffice.
+//! - `examples`: the API server accepts every shipped example, and its permissions suffice.
 //! - `loans`: how a loan is held, handed on, shared and ended.
-//! - `membership`: which objects a step changes, those that join late included.
+//! - `membership`: which objects a step changes, including those that join late.
 //! - `observe`: mode Observe publishes a plan and changes nothing; the mode may change meanwhile.
 //! - `opened_by_hand`: Incidents that people open for a policy.
-//! - `owners_and_autoscalers`: objects that a step reaches by way of others.
-//! - `policy_unavailable`: the policy goes away while its Incident is open.
+//! - `owners_and_autoscalers`: objects that a step reaches through others.
+//! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
 //! - `retention`: closed Incidents are kept for a while and then deleted.
-//! - `running`: the process: health, metrics, logs, Events, its orderly end.
-//! - `schema`: what the API server refuses and prints by the shipped definitions.
+//! - `running`: the process: health, metrics, logs, Events, its graceful shutdown.
+//! - `schema`: what the API server rejects and prints by the shipped definitions.
 //! - `steps`: the ladder: steps that fail, do not help, or find objects of others.
-//! - `upgrade`: what the release before has stored is read, continued and reverted.
+//! - `upgrade`: what the previous release has stored is read, continued and reverted.
 //! - `withdrawal`: a person ends a response, and the same rule does not start it again.
 //! - `without_a_policy`: Incidents that people open and that name no policy.
 //!
-//! What they stand on: `drill` is an emergency that a test begins and ends, `harness` tests the harness.
+//! They depend on: `drill` is an emergency that a test starts and ends, `harness` tests the harness.
 //!
 //! `FIREBREAK_TESTBED` names a built testbed; without it `testbed/build.sh` is asked.
 

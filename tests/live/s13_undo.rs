@@ -1,14 +1,16 @@
 //! The object itself has the record that undoes the change: neither the operator nor
 //! the Incident is needed.
 
-use std::process::Output;
+use std::{fs, process::Output};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     drill::{Drill, Models, models},
     support::object::Object,
 };
+
+const DOCUMENT: &str = include_str!("../../docs/uninstall.md");
 
 /// Models that have fallen back, without an operator that would revert them.
 async fn abandoned(name: &str) -> (Drill, Models) {
@@ -66,6 +68,55 @@ async fn undo_leaves_alone_what_somebody_else_has_changed_and_says_so() {
     let after = model.snapshot().await;
     assert_eq!(after.spec, expected, "{model}: spec");
     assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+/// The object as docs/uninstall.md tells people to edit it.
+fn edited(object: &str) -> String {
+    let mut object: Value = serde_json::from_str(object).expect("an object");
+    let record = object["metadata"]["annotations"]["firebreak.dev/undo"].as_str().expect("a record");
+    let record: Value = serde_json::from_str(record).expect("JSON");
+    let loans = record["loans"].as_array().expect("loans").iter();
+    for field in loans.flat_map(|loan| loan["fields"].as_array().expect("fields")) {
+        let (parent, name) = field["path"].as_str().and_then(|path| path.rsplit_once('/')).expect("a path");
+        let name = name.replace("~1", "/");
+        let parent = object.pointer_mut(parent).and_then(Value::as_object_mut).expect("a map");
+        assert_eq!(parent.get(&name), field.get("after"), "{}: the record has another value", field["path"]);
+        match field.get("before") {
+            Some(before) => parent.insert(name, before.clone()),
+            None => parent.remove(&name),
+        };
+    }
+    for (map, key) in [("annotations", "undo"), ("labels", "incident"), ("annotations", "fence")] {
+        let map = object["metadata"][map].as_object_mut().expect("a map");
+        map.remove(&format!("firebreak.dev/{key}"));
+    }
+    object.to_string()
+}
+
+#[tokio::test]
+async fn an_object_is_reverted_with_kubectl_alone_as_it_is_documented() {
+    for command in ["kubectl get KIND NAME -n NS -o yaml > object.yaml", "kubectl replace -f object.yaml"] {
+        assert!(DOCUMENT.contains(command), "{command} is not documented");
+    }
+    let (drill, models) = abandoned("s13-by-hand").await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    let file = drill.world.files().join("object.json");
+    let target = format!("llmdeployment/{}", model.name());
+    let read = ["get", &target, "--namespace", &drill.world.a, "--output", "json"];
+    let path = file.display().to_string();
+    let replace = ["replace", "--filename", &path];
+
+    // Someone else's edit in between is not overwritten: the API server rejects the file.
+    fs::write(&file, edited(&drill.world.kubectl(&read).await)).expect("a file");
+    model.merge("kubectl-edit", json!({"metadata": {"annotations": {"edited": "yes"}}})).await;
+    let refused = drill.world.kubectl_answer(&replace).await;
+    assert!(text(&refused).contains("the object has been modified"), "{model}: {}", text(&refused));
+    fs::write(&file, edited(&drill.world.kubectl(&read).await)).expect("a file");
+    drill.world.kubectl(&replace).await;
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, before.spec, "{model}: spec");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+    assert_eq!(after.annotations.get("edited").map(String::as_str), Some("yes"), "{model}: the edit");
 }
 
 #[tokio::test]
