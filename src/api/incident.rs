@@ -94,8 +94,8 @@ pub struct IncidentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
     pub approvals: Vec<Approval>,
-    /// What people have found out about operations whose outcome is unknown. The API server lets only those settle
-    /// who have the verb `approve` on this Incident, and only under their own name.
+    /// What people have found out about operations whose outcome is unknown. Settling one requires the verb `approve`
+    /// on this Incident, and the API server accepts only the name of the caller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["change"]))]
     pub settlements: Vec<Settlement>,

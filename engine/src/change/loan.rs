@@ -70,7 +70,7 @@ pub struct Loan {
     /// The object updates its pods one at a time, so stuck pods are deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_order: bool,
-    /// Pods that the release before deletes for this change. Read, and never written: each is an operation.
+    /// Pods that the previous release deletes for this change. Only read: each is an operation of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
     pub(super) pods: Vec<PodDeletion>,
