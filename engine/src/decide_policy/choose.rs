@@ -1,22 +1,22 @@
-//! Which policy an Incident is for that names none.
+//! Chooses the policy of an Incident that names none.
 
 use crate::incident::RuleStatus;
 use crate::policy::Severity;
 
-/// A policy beside the Incident.
+/// A policy in the namespace of the Incident.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Whether it is accepted as it stands now.
+    /// Whether its present spec is Accepted.
     pub accepted: bool,
     /// Whether it is suspended or being deleted, so that it opens nothing.
     pub rests: bool,
-    /// Its rules as its status has them.
+    /// Its rules, from its status.
     pub rules: &'a [RuleStatus],
 }
 
-/// Of the policies whose rules hold the one with the most severe of these, then by name.
+/// Of the policies with a rule that holds, the one with the most severe such rule, then the first by name.
 pub fn choose_policy<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> Option<&'a str> {
     candidates
         .into_iter()

@@ -13,7 +13,7 @@ use crate::rules::Rules;
 use crate::severity::{Assessment, Observed, assess, earliest, worst};
 use crate::verdict::Verdict;
 
-/// What a detection starts from besides the facts.
+/// The input of a detection.
 pub(super) struct Watch<'a> {
     /// The facts.
     pub facts: &'a PolicyFacts,
@@ -27,9 +27,9 @@ pub(super) struct Watch<'a> {
     pub now: Timestamp,
 }
 
-/// What a detection found.
+/// The result of a detection.
 pub(super) struct Detection {
-    /// Rules, signals and baselines as they are.
+    /// The present rules, signals and baselines.
     pub assessment: Assessment,
     /// The rule that asks for a response.
     pub asks: Option<Opening>,
@@ -41,12 +41,12 @@ pub(super) struct Detection {
     pub why_not: Option<String>,
     /// A rule asks for an Incident, and `guardrails.cooldown` says not before this.
     pub cooldown_until: Option<Timestamp>,
-    /// When to look again though nothing moves.
+    /// When to look again even if nothing changes.
     pub wake_at: Option<Timestamp>,
 }
 
 impl Detection {
-    /// The worst level whose rule is true now, whether or not it has been for as long as it must.
+    /// The worst level whose rule is true now, whether or not the rule holds yet.
     pub fn urgency(&self) -> Option<Severity> {
         worst(&self.assessment.rules)
     }
@@ -61,7 +61,7 @@ pub(super) struct Opening {
     pub evidence: String,
 }
 
-/// Assesses a policy's rules and says whether they ask for an Incident.
+/// Assesses a policy's rules and returns whether they ask for an Incident.
 pub(super) fn detect(watch: &Watch<'_>, rules: &Rules) -> Detection {
     let assessment = assess(&Observed {
         rules,
@@ -98,8 +98,8 @@ fn waiting_for(watch: &Watch<'_>, rules: &[RuleStatus]) -> Vec<String> {
     let mut waiting = watch.state.waiting_for.clone();
     waiting.retain(|reason| rules.iter().any(|rule| rule.reason == *reason && !is_false(rule)));
     if ends_by_a_person(watch) {
-        // Else a response that a person has ended would come straight back: by the rules that hold, or
-        // by a milder one that is true and will hold soon. A more severe one, or one of which nothing
+        // Otherwise a response that a person has ended would start again at once: by the rules that hold, or
+        // by a milder one that is true and will hold soon. A more severe rule, or a rule about which nothing
         // is known yet, is another emergency.
         let worst = rules.iter().filter(|rule| rule.holds).map(|rule| rule.level).min();
         let returns = |rule: &&RuleStatus| {
@@ -112,7 +112,7 @@ fn waiting_for(watch: &Watch<'_>, rules: &[RuleStatus]) -> Vec<String> {
     waiting
 }
 
-/// Whether a person has ended the response that has the claim, and this is the first that is heard of it.
+/// Whether a person has ended the response that has the claim, and this is not recorded yet.
 fn ends_by_a_person(watch: &Watch<'_>) -> bool {
     let (Fate::Over { recovered: false, .. }, Claim::Bound { uid, .. }) = (watch.fate, watch.state.claim())
     else {
@@ -121,7 +121,7 @@ fn ends_by_a_person(watch: &Watch<'_>) -> bool {
     !watch.state.recent_responses.iter().any(|one| is_of(one, uid) && one.ended_at.is_some())
 }
 
-/// Until when nothing is opened so soon after the last response, and why.
+/// Until when nothing is opened after the last response, and why.
 fn cooldown(opening: &Opening, watch: &Watch<'_>, rules: &Rules) -> Option<(Timestamp, String)> {
     let (last, ended) = last_ended(watch.responses)?;
     let until = after(ended, rules.limits.cooldown);

@@ -1,4 +1,4 @@
-//! What is known about one policy: the state that a decision starts from and the one that it leaves, as it stands
+//! What is known about one policy: the state that a decision starts with and returns, as it is stored
 //! in the policy's status.
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub struct Expected {
 }
 
 impl PolicyState {
-    /// How far the claim of the policy has come.
+    /// The state of the claim of the policy.
     pub fn claim(&self) -> Claim<'_> {
         self.active_incident.as_ref().map_or(Claim::Vacant, Claim::of)
     }

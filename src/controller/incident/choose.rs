@@ -1,4 +1,4 @@
-//! Which policy an Incident is for that names none.
+//! Finds a policy for an Incident that names none.
 
 use firebreak_engine::decide_policy::{Candidate, choose_policy};
 use firebreak_engine::intent::Response;
@@ -14,10 +14,10 @@ use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::kubernetes::retry;
 
-/// The policy that an Incident without one gets now, if it still needs one and there is one.
+/// The policy for an Incident without one, if it still needs one and there is one.
 ///
-/// The choice stands, so it is made from what the server says at this moment. What the watch has shown
-/// only saves the question.
+/// The choice is final, so it is based on live reads. The cache of the watch
+/// only avoids unnecessary reads.
 ///
 /// # Errors
 /// The API server gives no answer, so it is not known.
@@ -39,18 +39,18 @@ pub async fn choose(operator: &Operator, incident: &Incident) -> Result<Option<S
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
     let all = ListParams::default();
     let listed = retry::read(|| api.list(&all)).await?;
-    // One that does not decode is said elsewhere, and hides no other.
+    // A policy that does not decode is reported elsewhere, and hides no other.
     let live: Vec<RemediationPolicy> =
         listed.items.into_iter().filter_map(|raw| raw.try_parse().ok()).collect();
     Ok(most_severe(&live))
 }
 
-/// The one of them that the engine chooses.
+/// The one that the engine chooses.
 fn most_severe<'a>(policies: impl IntoIterator<Item = &'a RemediationPolicy>) -> Option<String> {
     choose_policy(policies.into_iter().filter_map(candidate)).map(str::to_owned)
 }
 
-/// A policy that some controller has looked at.
+/// A policy that a controller has picked up.
 fn candidate(policy: &RemediationPolicy) -> Option<Candidate<'_>> {
     let generation = policy.metadata.generation;
     let status = policy.status.as_ref()?;
@@ -67,7 +67,7 @@ fn candidate(policy: &RemediationPolicy) -> Option<Candidate<'_>> {
     })
 }
 
-/// What an Incident waits for that has found no policy.
+/// What an Incident without a policy waits for.
 pub fn waits_for_a_rule(namespace: &str) -> String {
     format!(
         "it names no policy, and no rule of any policy in this namespace holds, so nothing is applied. It \
@@ -105,7 +105,7 @@ mod tests {
         most_severe(policies)
     }
 
-    /// What makes a policy one that cannot respond.
+    /// What keeps a policy from responding.
     type Edit = fn(&mut Value);
 
     #[test]

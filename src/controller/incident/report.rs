@@ -15,8 +15,8 @@ use crate::look::Account;
 use crate::report::{self, Report};
 use crate::view::IncidentView;
 
-/// Writes the report and says where it is, or why there is none. Its name is
-/// deterministic, so writing it again changes the one that is there.
+/// Writes the report and returns where it is, or why there is none. Its name is
+/// deterministic, so writing it again updates the existing one.
 pub async fn write(
     operator: &Operator,
     account: &Account,
@@ -32,7 +32,7 @@ pub async fn write(
     }
 }
 
-/// What the report tells: the Incident in this state.
+/// The Incident in this state, as the report shows it.
 fn told(incident: &Incident, state: &IncidentState) -> IncidentView {
     let mut told = incident.clone();
     let status = told.status.get_or_insert_default();
@@ -41,7 +41,7 @@ fn told(incident: &Incident, state: &IncidentState) -> IncidentView {
     IncidentView::of(&told)
 }
 
-/// The name of the report, and what was wrong with its template.
+/// The name of the report, and the fault of its template.
 async fn try_write(
     operator: &Operator,
     account: &Account,

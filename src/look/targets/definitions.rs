@@ -10,7 +10,7 @@ use firebreak_engine::rules::Step;
 use super::Kinds;
 use crate::workloads::{Profile, Profiles};
 
-/// The profiles, and what the definitions say of further kinds that these steps scale; and by step, why
+/// The profiles, including those from the definitions of further kinds that these steps scale; and by step, why
 /// that is not known. A kind whose definition has no scale subresource stays without a profile.
 pub(super) async fn with_scaled_kinds<'a>(
     kinds: Kinds<'a>,

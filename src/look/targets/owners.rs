@@ -1,4 +1,4 @@
-//! Objects that others control: what is at the top is changed in their place.
+//! Objects that others control: the topmost owner is changed instead.
 //!
 //! The controller of an object keeps restoring it from its owner, so a change below the top lasts for
 //! seconds. The owners are read live, level by level, each once however many objects it owns. The topmost
@@ -27,19 +27,19 @@ const LEVELS: usize = 4;
 /// Owners by their uid.
 type Owners = BTreeMap<String, Seen>;
 
-/// An owner that was looked for.
+/// The result of reading an owner.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     /// It exists.
     Found(Arc<Value>),
-    /// It is there no more.
+    /// It no longer exists.
     Gone,
-    /// The answer was no.
+    /// The request was rejected.
     Refused(String),
 }
 
 impl Reader<'_> {
-    /// The targets with their owners in their place. An owner is wanted if one of the objects that it
+    /// The targets, replaced by their owners. An owner is selected if one of the objects that it
     /// owns is, or if the step has changed it already (`known`).
     pub(super) async fn through_owners(
         &self,
@@ -53,7 +53,7 @@ impl Reader<'_> {
         let mut places: BTreeMap<String, usize> =
             targets.iter().enumerate().map(|(at, target)| (target.id.uid.clone(), at)).collect();
         for mut child in owned {
-            // What it was lent before it had an owner is still looked after at the object itself.
+            // A change from before it had an owner is still handled on the object itself.
             let is_lent = |change: &Change| change.target.uid == child.id.uid && change.is_outstanding();
             let owner = controlling_owner(&child.object);
             let Some(owner) = owner.filter(|_| !self.state.changes_of(&step.name).any(is_lent)) else {
@@ -81,8 +81,8 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// All owners of these objects, and theirs, level by level. One that gives no answer keeps only its own
-    /// objects from being changed.
+    /// All owners of these objects, and their owners, level by level. An owner that cannot be read blocks only its own
+    /// objects.
     async fn owners(&self, targets: &[Target]) -> Owners {
         let mut owners = Owners::new();
         let mut next: BTreeMap<String, TargetId> =
@@ -116,7 +116,7 @@ impl Reader<'_> {
         owners
     }
 
-    /// The owner as a target that nobody wants yet.
+    /// The owner as a target that is not selected yet.
     fn owner(&self, step: &Step, object: &Arc<Value>) -> Result<Target, OwnedBy> {
         let text = |key: &str| object.pointer(key).and_then(Value::as_str).unwrap_or_default();
         let lost =
@@ -155,7 +155,7 @@ fn top<'a>(owner: &Owner, owners: &'a Owners, levels: usize) -> Result<&'a Arc<V
     }
 }
 
-/// The owner of an object by its uid, and as it is read.
+/// The owner of an object by its uid, and the result of reading it.
 fn owner_of(object: &Value) -> Option<(String, TargetId)> {
     let owner = controlling_owner(object)?;
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
@@ -167,8 +167,8 @@ fn uid(object: &Value) -> &str {
     object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Lets an owner stand for one of the objects that it owns: it is wanted if one of them is, else it is
-/// not known if it is of one of them, and nobody may touch what one of them keeps out.
+/// Lets an owner represent one of the objects that it owns: it is selected if one of them is, otherwise it is
+/// Unknown if one of them is, and it must not be changed if one of them excludes it.
 fn stand_for(owner: &mut Target, child: &Target) {
     owner.matched = owner.matched.or(child.matched);
     let problem = owner.match_problem.take().or_else(|| child.match_problem.clone());
@@ -201,7 +201,7 @@ mod tests {
         chain.iter().map(|(kind, owner)| ((*kind).to_owned(), Seen::Found(object(kind, *owner)))).collect()
     }
 
-    /// The kind of what is at the top of an object of kind Child, or why there is none.
+    /// The kind of the topmost owner of an object of kind Child, or why there is none.
     fn top_of(first: &str, owners: &Owners) -> Result<String, String> {
         let child = object("Child", Some(first));
         let top = top(&controlling_owner(&child).unwrap(), owners, LEVELS);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(owner_of(&object("A", None)), None);
     }
 
-    /// A target of which `where` says this.
+    /// A target with this value of `where`.
     fn target(name: &str, matched: Verdict) -> Target {
         let profiles = Profiles::built_in().unwrap();
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name,

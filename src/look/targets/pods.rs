@@ -1,5 +1,5 @@
-//! Pods that are in the way of a change, on objects whose profile says that one
-//! pod waits for the other.
+//! Pods that block a change, of objects whose profile says that each
+//! pod waits for the previous one.
 //!
 //! They are listed only while a change of this Incident is in force there, or was just reverted, and has not
 //! reached all of them.
@@ -20,7 +20,7 @@ use crate::observe::selector_text;
 use crate::workloads::{OrderedPods, Template, controlling_owner};
 
 impl Reader<'_> {
-    /// Adds to each target which of its pods are stuck.
+    /// Adds the stuck pods to each target.
     pub(super) async fn ask_for_pods(&self, targets: &mut [Target]) {
         let asked =
             targets.iter_mut().filter(|target| target.pods.are_in_order() && self.reaches_pods(target));
@@ -37,7 +37,7 @@ impl Reader<'_> {
             .await;
     }
 
-    /// Whether a change of this Incident reaches the pods of the object, or leaves them.
+    /// Whether a change of this Incident affects the pods of the object, or is being reverted from them.
     fn reaches_pods(&self, target: &Target) -> bool {
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
         changes.into_iter().any(|change| match change.state {
