@@ -228,7 +228,7 @@ reasons! {
     RecordNotCorrected Nothing;
     /// It is tried again after a pause.
     Resumed Itself;
-    /// The response was stopped before the request was sent.
+    /// The request was not sent: the response was stopped before, or the cluster does not serve the kind of its object.
     NotSent Itself;
 
     // A change has ended.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, ChangeState, Work};
 use crate::id::{ChangeId, IncidentId, TargetId, digest};
 use crate::intent::SettlementOutcome;
+use crate::reason::Reason;
 
 /// What an operation does, and how it is delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,9 +149,28 @@ impl Change {
         }
     }
 
-    /// Whether a person has settled this attempt.
-    pub fn is_settled(&self) -> bool {
-        self.as_operation().is_some_and(|operation| operation.settlement.is_some())
+    /// Whether it may be sent once and was recorded to be sent. Its entry is the account of that one attempt: another
+    /// attempt is another entry, so that no answer and no settlement ever speaks for two.
+    pub fn is_an_attempt(&self) -> bool {
+        let may_be_sent_once =
+            self.as_operation().is_some_and(|operation| operation.delivery == Delivery::AtMostOnce);
+        may_be_sent_once && self.round > 0
+    }
+
+    /// Whether nobody has heard yet what became of the newest request, and of no earlier one it is unknown.
+    pub fn awaits_answer(&self) -> bool {
+        self.as_operation().is_some() && self.state == ChangeState::Intended && self.retry_at.is_none()
+    }
+
+    /// Whether each of its requests is known to have done nothing.
+    pub fn came_to_nothing(&self) -> bool {
+        self.as_operation().is_some() && self.state == ChangeState::Intended && self.retry_at.is_some()
+    }
+
+    /// The newest request is known to have done nothing. What became of an earlier one is not known any better.
+    pub fn request_came_to_nothing(&mut self, reason: Reason, why: impl Into<String>, again_at: Timestamp) {
+        self.stand(self.state, reason, why);
+        self.retry_at = Some(again_at);
     }
 
     /// The object whose change needs this operation; none for what a step does to its own targets.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Change, ChangeState, Operation};
+use super::{Change, Operation};
 use crate::id::{ChangeId, TargetId};
 use crate::reason::Reason;
 
@@ -45,7 +45,7 @@ fn operation(loan: &Change, pod: PodDeletion) -> Change {
     let mut change = Change::operation(id, &loan.step, target, Operation::delete_pod(owner));
     change.intend_operation(pod.sent_at);
     if let Some(why) = pod.refused {
-        change.stand(ChangeState::Intended, Reason::Refused, why);
+        change.request_came_to_nothing(Reason::Refused, why, pod.sent_at);
     }
     change
 }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::Deciding;
+use crate::change::{Change, ChangeState};
 use crate::incident::{Closing, IncidentState, TimelineEntry};
+use crate::reason::Reason;
 
 /// The entry of the timeline that says why it closed.
 const RESOLVED: &str = "Resolved";
@@ -46,5 +48,95 @@ impl Deciding<'_> {
         }
         self.next.resolved_at = Some(self.now);
         self.happen(RESOLVED, &text(closing));
+    }
+
+    /// A closed Incident handles no more answers, so this records the final state of what is still open.
+    pub(super) fn leave_open_operations(&mut self) {
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            if change.is_open_operation() && change.reason != Some(Reason::NeverSettled) {
+                self.edit(index, Self::leave_open);
+            }
+        }
+    }
+
+    fn leave_open(&mut self, change: &mut Change) {
+        if change.came_to_nothing() {
+            let reason = change.reason.clone().unwrap_or(Reason::NotSent);
+            let why = change.message.clone().unwrap_or_default();
+            return match change.on_behalf_of() {
+                Some(_) => change.stand(ChangeState::Failed, reason, why),
+                None => self.operation_failed(change, reason, &why),
+            };
+        }
+        let why = format!("the Incident closed before its outcome was known; look at {}", change.target);
+        // An operation on behalf of another change needs no report: that change shows whether it was needed.
+        if change.on_behalf_of().is_none() {
+            self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
+        }
+        change.stand(ChangeState::Unclear, Reason::NeverSettled, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::{Given, NOW, at};
+    use super::*;
+    use crate::change::{Delivery, Operation, OperationType};
+    use crate::incident::ReportStatus;
+
+    #[test]
+    fn the_report_of_what_was_classified_is_there_before_it_is_closed() {
+        let classified = Given::pinned();
+        let mut deciding = classified.deciding();
+        deciding.close(Closing::Recovered);
+        assert!(deciding.report && deciding.next.resolved_at.is_none());
+        let written = classified.with(|facts| {
+            facts.report = Some(ReportStatus { name: "outage-report".to_owned(), problem: None });
+        });
+        let mut deciding = written.deciding();
+        deciding.close(Closing::Recovered);
+        assert!(!deciding.report && deciding.next.resolved_at == Some(at(NOW)));
+        assert_eq!(deciding.next.report.unwrap().name, "outage-report");
+        let unclassified = Given::quiet();
+        let mut deciding = unclassified.deciding();
+        deciding.close(Closing::NotClassified);
+        assert!(!deciding.report && deciding.next.resolved_at.is_some(), "there is nothing to report");
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_written_holds_up_no_end() {
+        let failed = Given::pinned().with(|facts| {
+            let problem = Some("forbidden".to_owned());
+            facts.report = Some(ReportStatus { name: String::new(), problem });
+        });
+        let mut deciding = failed.deciding();
+        deciding.close(Closing::Recovered);
+        let told: Vec<&str> = deciding.happened.iter().map(|entry| entry.type_.as_str()).collect();
+        assert_eq!(told, ["ReportNotWritten", RESOLVED]);
+        assert!(deciding.next.resolved_at.is_some());
+    }
+
+    #[test]
+    fn what_is_open_at_the_end_has_failed_only_if_it_is_known_to_have_done_nothing() {
+        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let loan = given.facts.state.changes.remove(0);
+        let operation = Operation::new(OperationType::Rehearse, Delivery::Keyed, None);
+        let mut open = Change::operation(loan.id, "one", loan.target, operation);
+        open.intend_operation(at(NOW - 1));
+        let mut refused = open.clone();
+        refused.request_came_to_nothing(Reason::Refused, "no", at(NOW));
+        for (change, state, told) in
+            [(open, ChangeState::Unclear, "OutcomeUnknown"), (refused, ChangeState::Failed, "ChangeFailed")]
+        {
+            given.facts.state.changes = vec![change];
+            let mut deciding = given.deciding();
+            deciding.leave_open_operations();
+            assert_eq!(deciding.next.changes[0].state, state);
+            assert_eq!(deciding.happened[0].type_, told);
+            let events = deciding.happened.len();
+            deciding.leave_open_operations();
+            assert_eq!(deciding.happened.len(), events, "it is told once");
+        }
     }
 }

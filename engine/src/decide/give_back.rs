@@ -199,12 +199,15 @@ impl Deciding<'_> {
 
     fn hear_of_traces(&mut self, change: &mut Change) {
         match self.answer(change, Act::HandBack) {
-            None | Some(Outcome::Done(_) | Outcome::NotSent | Outcome::Refused { .. }) => {}
             Some(Outcome::Exists(_) | Outcome::Conflict) => self.met_a_conflict(change),
             Some(Outcome::Throttled { after }) => {
                 self.try_later(change, after.unwrap_or_default());
             }
             Some(Outcome::Unclear { .. }) => self.try_later(change, SignedDuration::ZERO),
+            Some(outcome) if says_nothing_of_the_write(outcome) => {
+                self.try_later(change, SignedDuration::ZERO);
+            }
+            None | Some(Outcome::Done(_) | Outcome::NotSent | Outcome::Refused { .. }) => {}
         }
     }
 
@@ -213,7 +216,9 @@ impl Deciding<'_> {
         let patience = self.step(&change.step).map_or(TRACES, |step| step.timeout);
         let since = change.returned_at().unwrap_or(self.now);
         let why = match self.answer(change, Act::HandBack) {
-            Some(Outcome::Refused { code, why, .. }) => format!("the API server answered {code}: {why}"),
+            Some(outcome @ Outcome::Refused { code, why, .. }) if !says_nothing_of_the_write(outcome) => {
+                format!("the API server answered {code}: {why}")
+            }
             _ if after(since, patience) <= self.now
                 && change.tries.max(change.conflicts()) >= ENOUGH_TRIES =>
             {
@@ -266,6 +271,12 @@ impl Deciding<'_> {
             self.happen("FluxStaysPaused", &message);
         }
     }
+}
+
+/// Whether a no may pass: the credentials are about to change, or the kind is not served just now. A live read tells
+/// whether the object is gone.
+fn says_nothing_of_the_write(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { code: 401 | 404 | 410, .. })
 }
 
 /// Flux stays paused for another loan of the object, which now has the pause as one of its fields.

@@ -54,10 +54,7 @@ fn size(change: &Change) -> usize {
 /// was an operation on behalf of another change.
 fn is_spare(change: &Change) -> bool {
     match change.state {
-        ChangeState::Planned | ChangeState::Skipped => {
-            // A settlement by a person is the only account of that attempt.
-            change.fence().is_none() && !change.is_settled()
-        }
+        ChangeState::Planned | ChangeState::Skipped => change.fence().is_none() && !change.is_an_attempt(),
         ChangeState::Done => change.on_behalf_of().is_some(),
         ChangeState::Intended
         | ChangeState::Unclear

@@ -18,6 +18,7 @@ mod journal;
 mod ledger;
 mod next_step;
 mod operate;
+mod patience;
 mod plan;
 mod pods;
 mod progress;
@@ -26,11 +27,13 @@ mod recover;
 mod relapse;
 mod rest;
 mod settle;
+mod settlements;
 mod verify;
 mod wave;
 mod withdraw;
 
 pub use give_back::cede_refused;
+pub use operate::learn;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -274,8 +277,6 @@ impl<'a> Deciding<'a> {
         let state = &self.facts.state;
         self.refresh_steps();
         self.ask_for_the_brake();
-        let start = self.next.timeline.len().saturating_sub(TIMELINE);
-        self.next.timeline.drain(..start);
         let mut worded = self.next.clone();
         keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);
         if worded == *state {
@@ -298,6 +299,8 @@ impl<'a> Deciding<'a> {
     fn happen(&mut self, type_: &str, message: &str) {
         let entry = TimelineEntry { at: self.now, type_: type_.to_owned(), message: cut(message, 1024) };
         self.next.timeline.push(entry.clone());
+        let start = self.next.timeline.len().saturating_sub(TIMELINE);
+        self.next.timeline.drain(..start);
         self.happened.push(entry);
     }
 

@@ -9,20 +9,36 @@
 //! # Guarantees
 //! A request is recorded before it is sent, and an answer speaks for that request and
 //! for no other. An AtMostOnce operation is sent once. If it was recorded by a
-//! process that died, it counts as sent. After a person has settled that it did not happen,
-//! the next attempt is an entry of its own, so that no settlement ever counts for two.
+//! process that died, it counts as sent. Each attempt is an entry of its own, so that
+//! no answer and no settlement ever counts for two.
 
-use super::Deciding;
-use super::settle::backoff;
+use jiff::{SignedDuration, Timestamp};
+
+use super::patience::{LONGEST_WAIT, backoff};
+use super::pods;
+use super::{Deciding, Decision};
 use crate::change::{Change, ChangeState, Delivery};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
-use crate::facts::{Outcome, is_due};
+use crate::facts::{Facts, Outcome, is_due};
 use crate::id::ChangeId;
-use crate::incident::Held;
-use crate::intent::{Settlement, SettlementOutcome};
 use crate::period::after;
 use crate::reason::Reason;
 use crate::undo;
+
+/// Handles the answers to the last operations, and decides nothing else. So a process that ends records what nobody else
+/// can find out: that a request was not sent, or what was answered to one that may be sent once.
+pub fn learn(facts: &Facts, now: Timestamp) -> Decision {
+    let mut deciding = Deciding::new(facts, None, now);
+    if facts.state.resolved_at.is_none() {
+        deciding.hear_of_operations();
+    }
+    Decision { next: deciding.next, happened: deciding.happened, ..Decision::default() }
+}
+
+/// How long the next request waits after one that did nothing.
+fn wait(change: &Change) -> SignedDuration {
+    if change.on_behalf_of().is_some() { pods::AGAIN } else { backoff(change) }
+}
 
 impl<'a> Deciding<'a> {
     /// Handles the answers to the requests that were sent.
@@ -37,9 +53,11 @@ impl<'a> Deciding<'a> {
     fn hear_of_operation(&mut self, change: &mut Change) {
         let Some(delivery) = change.as_operation().map(|operation| operation.delivery) else { return };
         match (delivery, self.answer_to_operation(change)) {
-            (_, Some(Outcome::NotSent)) if change.tries > 1 => {} // an earlier request may have taken effect
+            (_, Some(Outcome::NotSent)) if change.tries > 1 => {
+                change.retry_at = Some(after(self.now, backoff(change))); // no news of the earlier requests
+            }
             (_, Some(Outcome::NotSent)) => {
-                let why = "the response was stopped before the request was sent";
+                let why = "the response was stopped before the request was sent, or the cluster does not serve the kind of its object";
                 change.stand(ChangeState::Skipped, Reason::NotSent, why);
             }
             (Delivery::Guarded, Some(outcome)) => self.hear_of_guarded(change, outcome),
@@ -47,6 +65,10 @@ impl<'a> Deciding<'a> {
             (Delivery::AtMostOnce, Some(outcome)) => self.hear_of_at_most_once(change, outcome),
             (Delivery::AtMostOnce, None) if change.state == ChangeState::Intended => {
                 self.outcome_is_unknown(change, "no answer to the request was recorded");
+            }
+            // A process that is gone may have sent it.
+            (Delivery::Guarded | Delivery::Keyed, None) if change.awaits_answer() => {
+                change.state = ChangeState::Unclear;
             }
             (Delivery::Guarded | Delivery::Keyed | Delivery::AtMostOnce, None) => {}
         }
@@ -68,11 +90,26 @@ impl<'a> Deciding<'a> {
             | Outcome::Conflict => change.done(self.now),
             Outcome::Refused { code, why, .. } => {
                 let why = format!("the API server answered {code}: {why}");
-                change.stand(ChangeState::Intended, Reason::Refused, why);
+                self.came_to_nothing(change, Reason::Refused, &why, SignedDuration::ZERO);
             }
-            Outcome::Throttled { .. } | Outcome::NotSent => {}
-            Outcome::Unclear { .. } => change.state = ChangeState::Unclear,
+            Outcome::Throttled { after } => self.was_throttled(change, *after),
+            Outcome::Unclear { .. } => {
+                change.state = ChangeState::Unclear;
+                change.retry_at = Some(after(self.now, wait(change)));
+            }
+            Outcome::NotSent => {}
         }
+    }
+
+    fn was_throttled(&self, change: &mut Change, asked: Option<SignedDuration>) {
+        let why = "the API server asked to try again later (429)";
+        self.came_to_nothing(change, Reason::Throttled, why, asked.unwrap_or_default().min(LONGEST_WAIT));
+    }
+
+    /// The newest request did nothing, and the next one waits for at least so long.
+    fn came_to_nothing(&self, change: &mut Change, reason: Reason, why: &str, at_least: SignedDuration) {
+        let again_at = after(self.now, wait(change).max(at_least));
+        change.request_came_to_nothing(reason, why, again_at);
     }
 
     fn hear_of_keyed(&mut self, change: &mut Change, outcome: &Outcome) {
@@ -90,12 +127,13 @@ impl<'a> Deciding<'a> {
                 if change.tries > retries && change.state != ChangeState::Unclear {
                     return self.operation_failed(change, Reason::Refused, &why);
                 }
-                change.stand(change.state, Reason::Refused, why);
-                change.retry_at = Some(after(self.now, backoff(change)));
+                self.came_to_nothing(change, Reason::Refused, &why, SignedDuration::ZERO);
             }
-            Outcome::Conflict | Outcome::Throttled { .. } => {
-                change.retry_at = Some(after(self.now, backoff(change)))
+            Outcome::Conflict => {
+                let why = "the API server answered 409";
+                self.came_to_nothing(change, Reason::Conflict, why, SignedDuration::ZERO);
             }
+            Outcome::Throttled { after } => self.was_throttled(change, *after),
             Outcome::Unclear { why } => {
                 let why = format!("the answer does not say whether it was carried out: {why}");
                 change.stand(ChangeState::Unclear, Reason::OutcomeUnknown, why);
@@ -131,7 +169,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn operation_failed(&mut self, change: &mut Change, reason: Reason, why: &str) {
+    pub(super) fn operation_failed(&mut self, change: &mut Change, reason: Reason, why: &str) {
         self.happen("ChangeFailed", &format!("{}: {why}", change.subject()));
         change.stand(ChangeState::Failed, reason, why);
     }
@@ -141,34 +179,6 @@ impl<'a> Deciding<'a> {
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
         }
         change.stand(ChangeState::Unclear, Reason::OutcomeUnknown, why);
-    }
-
-    /// Handles what people have found out about operations with an unknown outcome.
-    pub(super) fn hear_of_settlements(&mut self) {
-        for settlement in &self.facts.intent.settlements {
-            let is_meant =
-                |change: &Change| change.id.as_str() == settlement.change && change.needs_settlement();
-            if let Some(index) = self.next.changes.iter().position(is_meant) {
-                self.edit(index, |deciding, change| deciding.settle_operation(change, settlement));
-            }
-        }
-    }
-
-    fn settle_operation(&mut self, change: &mut Change, settlement: &Settlement) {
-        let by = &settlement.settled_by;
-        let said = match settlement.outcome {
-            SettlementOutcome::Happened => {
-                change.done(self.now);
-                "happened"
-            }
-            SettlementOutcome::DidNotHappen => {
-                let why = format!("{by} says that it did not happen; the step may carry it out again");
-                change.stand(ChangeState::Skipped, Reason::DidNotHappen, why);
-                "did not happen"
-            }
-        };
-        change.settled(settlement.outcome, by, self.now);
-        self.happen("OutcomeSettled", &format!("{}: {by} says that it {said}", change.subject()));
     }
 
     /// Sends operations of the steps again whose delivery allows it and whose outcome is unknown.
@@ -203,52 +213,15 @@ impl<'a> Deciding<'a> {
         });
     }
 
-    /// The entry of the next attempt at the same operation, after a person has settled that the last one did not
-    /// happen; none if the last one may be started again itself.
+    /// The entry of the next attempt at the same operation; none if the last entry may be started again itself.
     pub(super) fn next_attempt(&self, last: &Change) -> Option<ChangeId> {
-        last.as_operation()?.settlement.as_ref()?;
+        if !last.is_an_attempt() {
+            return None;
+        }
         let of_target = |change: &&Change| change.target.uid == last.target.uid;
         let number = self.next.changes_of(&last.step).filter(of_target).count();
         let first = ChangeId::of(&self.facts.incident.uid, &last.step, &last.target.uid);
         Some(ChangeId::attempt(&first, number))
-    }
-
-    /// What a person must know about an operation whose outcome only they can find out.
-    pub(super) fn unknown_operation(&self) -> Option<Held> {
-        let change = self.next.changes.iter().find(|change| change.needs_settlement())?;
-        let settle = self.facts.incident.command_for_step("settle", change.id.as_str());
-        let message = format!(
-            "step {}: whether the {} took place is not known: {}. It is not sent again. Look at {}, then say what you \
-             found with `{settle} --happened` or `{settle} --did-not-happen`",
-            change.step,
-            change.subject(),
-            change.message.as_deref().unwrap_or_default(),
-            change.target,
-        );
-        Some(Held::new(Reason::OutcomeUnknown, &message))
-    }
-
-    /// A closed Incident handles no more answers, so this records the final state of what is still open.
-    pub(super) fn leave_open_operations(&mut self) {
-        for index in 0..self.next.changes.len() {
-            let change = &self.next.changes[index];
-            if change.is_open_operation() && change.reason != Some(Reason::NeverSettled) {
-                self.edit(index, Self::leave_open);
-            }
-        }
-    }
-
-    fn leave_open(&mut self, change: &mut Change) {
-        if change.reason == Some(Reason::Refused) && change.on_behalf_of().is_some() {
-            let why = change.message.clone().unwrap_or_default();
-            return change.stand(ChangeState::Failed, Reason::Refused, why);
-        }
-        let why = format!("the Incident closed before its outcome was known; look at {}", change.target);
-        // An operation on behalf of another change needs no report: that change shows whether it was needed.
-        if change.on_behalf_of().is_none() {
-            self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
-        }
-        change.stand(ChangeState::Unclear, Reason::NeverSettled, why);
     }
 }
 
@@ -309,6 +282,74 @@ mod tests {
         let mut elsewhere = incident.clone();
         elsewhere.uid = "another".to_owned();
         assert_ne!(operation(Delivery::Keyed).request(&elsewhere).unwrap().key, first.key);
+    }
+
+    fn refused(code: u16) -> Option<Outcome> {
+        Some(Outcome::Refused { code, why: "no".to_owned(), fields: Vec::new() })
+    }
+
+    #[test]
+    fn what_every_answer_says_did_nothing_is_known_to_have_done_nothing() {
+        let throttled = || Some(Outcome::Throttled { after: Some(SignedDuration::from_secs(30)) });
+        for delivery in [Delivery::Guarded, Delivery::Keyed] {
+            let kept = heard(operation(delivery), throttled());
+            assert!(kept.came_to_nothing() && kept.reason == Some(Reason::Throttled), "{kept:?}");
+            assert!(kept.retry_at >= Some(at(NOW + 30)), "the API server asked for 30 s: {kept:?}");
+            assert!(heard(operation(delivery), refused(403)).came_to_nothing());
+            // The answer to a later request says nothing of one before it.
+            for answer in [throttled(), refused(403)] {
+                let mut unknown = operation(delivery);
+                unknown.state = ChangeState::Unclear;
+                let unknown = heard(unknown, answer);
+                assert!(unknown.state == ChangeState::Unclear && !unknown.came_to_nothing(), "{unknown:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_nobody_heard_of_may_have_taken_effect() {
+        for delivery in [Delivery::Guarded, Delivery::Keyed] {
+            assert_eq!(heard(operation(delivery), None).state, ChangeState::Unclear);
+            // Its answer was heard before.
+            let known = heard(operation(delivery), refused(403));
+            assert!(heard(known, None).came_to_nothing());
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_sent_later_does_not_make_an_earlier_one_unknown() {
+        let mut again = heard(operation(Delivery::Guarded), refused(403));
+        again.intend_operation(at(NOW));
+        assert!(!again.came_to_nothing(), "it is about to be sent");
+        assert!(heard(again, Some(Outcome::NotSent)).came_to_nothing());
+    }
+
+    #[test]
+    fn each_attempt_at_what_may_be_sent_once_is_an_entry_of_its_own() {
+        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let next = |change: &Change| given.deciding().next_attempt(change);
+        for answer in [refused(403), Some(Outcome::NotSent), Some(Outcome::Throttled { after: None })] {
+            let ended = heard(operation(Delivery::AtMostOnce), answer);
+            assert!(next(&ended).is_some_and(|id| id != ended.id), "{ended:?}");
+        }
+        assert_eq!(next(&heard(operation(Delivery::Keyed), Some(Outcome::NotSent))), None);
+        let target = operation(Delivery::AtMostOnce).target;
+        let planned = Operation::new(OperationType::Rehearse, Delivery::AtMostOnce, None);
+        assert_eq!(next(&Change::operation(ChangeId::of("i", "one", "a"), "one", target, planned)), None);
+    }
+
+    #[test]
+    fn a_process_that_ends_leaves_behind_what_it_has_learned_and_begins_nothing() {
+        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let open = operation(Delivery::AtMostOnce);
+        let request = open.request(&given.facts.incident).unwrap();
+        let (act, guard) = (Act::Operate(request.operation), Guard::Request(request));
+        let id = EffectId { change: open.id.clone(), act, guard };
+        given.facts.outcomes.insert(id, Outcome::NotSent);
+        given.facts.state.changes = vec![open];
+        let decision = learn(&given.facts, at(NOW));
+        assert_eq!(decision.next.changes[0].reason, Some(Reason::NotSent));
+        assert!(decision.effects.is_empty() && decision.look.is_empty() && !decision.report);
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl Deciding<'_> {
         let Some(level) = self.next.severity else { return Findings::default() };
         self.wake_in(RELIST_IDLE);
         let is_plan = |change: &Change| {
-            matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && !change.is_settled()
+            matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && !change.is_an_attempt()
         };
         let (old, ended): (Vec<Change>, Vec<Change>) =
             std::mem::take(&mut self.next.changes).into_iter().partition(is_plan);

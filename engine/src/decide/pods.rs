@@ -25,7 +25,7 @@ use crate::reason::Reason;
 use crate::rules::Step;
 
 /// How soon a deletion is sent again.
-const AGAIN: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// The maximum number of pods of one object that are deleted at a time.
 const AT_ONCE: usize = 8;
 
@@ -94,7 +94,7 @@ impl Deciding<'_> {
             .collect();
         let now = self.now;
         for deletion in self.next.changes.iter_mut().filter(|change| open.contains(&change.id)) {
-            if deletion.reason == Some(Reason::Refused) {
+            if deletion.came_to_nothing() {
                 deletion.stand(
                     ChangeState::Skipped,
                     Reason::NoLongerStuck,
@@ -121,6 +121,11 @@ impl Deciding<'_> {
             }
             let id = ChangeId::on_behalf_of(&change.id, &pod.uid);
             let known = self.next.changes.iter().find(|known| known.id == id);
+            // The API server may have asked for more patience.
+            if let Some(at) = known.and_then(|known| known.retry_at).filter(|at| *at > self.now) {
+                self.wake(Some(at));
+                continue;
+            }
             let is_begun = known.is_some_and(Change::is_open_operation);
             if known.is_none() {
                 let of_object = self.next.on_behalf_of(&change);

@@ -17,11 +17,11 @@ use serde_json::Value;
 
 use super::Deciding;
 use super::climb::RELIST_IDLE;
+use super::patience::backoff;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, Target, is_due};
-use crate::id::digest;
 use crate::period::{Period, after};
 use crate::reason::Reason;
 use crate::rules::Step;
@@ -32,14 +32,10 @@ use crate::undo;
 pub(super) const LATE_REQUEST: SignedDuration = SignedDuration::from_secs(120);
 /// Sends whose outcome stays unknown before a person is asked.
 const UNKNOWN_ROUNDS: u8 = 3;
-/// Targets that are tried again at once after the first conflict; halved with each further one.
-const CONFLICT_BATCH: usize = 16;
 /// When those whose turn it was not after a conflict are looked at again.
 const NEXT_TURN: SignedDuration = SignedDuration::from_millis(50);
 /// How long to wait at least after a live read that failed.
 const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
-/// The longest Retry-After that is believed.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 impl Deciding<'_> {
     /// Settles everything in progress, as far as this decision can: open intents, and the traces of loans
@@ -58,14 +54,6 @@ impl Deciding<'_> {
                 }
             });
         }
-    }
-
-    /// How many targets that met a conflict are tried again at once: fewer each
-    /// time, down to one, so that the gap between read and write gets short.
-    fn turns_after_conflicts(&self) -> usize {
-        let open = self.next.changes.iter().filter(|change| change.is_open_intent());
-        let worst = open.map(|change| change.conflicts()).max().unwrap_or(0);
-        (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
     fn settle_intent(&mut self, change: &mut Change, turns: &mut usize) {
@@ -156,19 +144,6 @@ impl Deciding<'_> {
             Outcome::Unclear { .. } => self.try_later(change, SignedDuration::ZERO),
             Outcome::Refused { .. } => change.reason = Some(Reason::FenceRefused),
         }
-    }
-
-    /// Counts a try that did not help and waits before the next.
-    pub(super) fn try_later(&self, change: &mut Change, at_least: SignedDuration) {
-        change.tries = change.tries.saturating_add(1);
-        change.retry_at = Some(after(self.now, at_least.min(LONGEST_WAIT).max(backoff(change))));
-    }
-
-    /// Counts a write that came too late and waits a moment.
-    pub(super) fn met_a_conflict(&self, change: &mut Change) {
-        change.count_conflict();
-        let wait = jitter(change, 20 * i64::from(change.conflicts().min(20)));
-        change.retry_at = Some(after(self.now, wait));
     }
 
     /// Why the intent is to be abandoned, if it is.
@@ -358,20 +333,6 @@ fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
 }
 
-/// From half a second, doubled with each try, to half a minute, with jitter.
-pub(super) fn backoff(change: &Change) -> SignedDuration {
-    let base = 500_i64 << change.tries.min(6);
-    SignedDuration::from_millis(base.min(30_000)) + jitter(change, base / 2)
-}
-
-/// Up to this many milliseconds, different for each change and try, the same for
-/// the same facts.
-fn jitter(change: &Change, most: i64) -> SignedDuration {
-    let seed = digest(&[change.id.as_str(), &change.tries.to_string(), &change.conflicts().to_string()]);
-    let number = i64::from_str_radix(&seed[..8], 16).unwrap_or(0);
-    SignedDuration::from_millis(number % most.max(1))
-}
-
 /// When the last of these changes took effect.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
     changes.filter_map(Change::took_effect_at).max()
@@ -408,31 +369,5 @@ mod tests {
         // To give up is to write.
         let rest = Course::Rest(Held::new(Reason::Paused, ""));
         assert!(!gives_up(&open(|change| change.tries = 200), &rest));
-    }
-
-    #[test]
-    fn tries_wait_longer_each_time_and_never_for_more_than_a_minute() {
-        let given = open(|_| {});
-        let mut change = given.facts.state.changes[0].clone();
-        for tries in 0..=u8::MAX {
-            change.tries = tries;
-            let wait = backoff(&change);
-            assert!(wait >= SignedDuration::from_millis(500) && wait <= LONGEST_WAIT, "{tries}: {wait}");
-            assert_eq!(wait, backoff(&change), "the same facts lead to the same decision");
-        }
-    }
-
-    #[test]
-    fn targets_that_met_a_conflict_are_tried_in_smaller_batches_down_to_one() {
-        for (conflicts, batch) in [(0, 16), (1, 8), (2, 4), (4, 1), (200, 1)] {
-            let mut given = open(|_| {});
-            for _ in 0..conflicts {
-                let deciding = given.deciding();
-                let mut change = given.facts.state.changes[0].clone();
-                deciding.met_a_conflict(&mut change);
-                given.facts.state.changes[0] = change;
-            }
-            assert_eq!(given.deciding().turns_after_conflicts(), batch, "{conflicts}");
-        }
     }
 }
