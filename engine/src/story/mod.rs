@@ -26,6 +26,7 @@ mod check;
 mod expect;
 mod fault;
 mod pods;
+mod reads;
 mod run;
 mod scope;
 mod sense;

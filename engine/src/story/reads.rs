@@ -1,0 +1,113 @@
+//! The live reads of a simulated world: what a decision sees of it when it asks.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::pods;
+use super::scope::describes;
+use super::world::World;
+use crate::action::Autoscalers;
+use crate::decide::ladder;
+use crate::facts::{
+    Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Stage, Target,
+};
+use crate::id::TargetId;
+use crate::incident::IncidentState;
+use crate::rules::Step;
+use crate::verdict::Verdict;
+
+impl World {
+    /// Performs a live read.
+    pub fn look(&self, look: Look, state: &IncidentState, looked: &mut Looked) {
+        match look {
+            Look::Step(name) => {
+                let read = self.read_listing(&name, state);
+                looked.listings.insert(name, read);
+            }
+            Look::Object(target) => {
+                let read = self.read_object(&target);
+                looked.objects.insert(target, read);
+            }
+            Look::Own(OwnLook::Holder(incident)) => {
+                let known = || self.holders.get(&incident).cloned().unwrap_or(Holder::Open);
+                let holder = self.unreadable.clone().map_or_else(known, Holder::Unknown);
+                looked.holders.insert(incident, holder);
+            }
+            Look::Own(OwnLook::Brake) => looked.brake = Some(self.brake.clone()),
+            Look::Own(OwnLook::Namespace) => {
+                looked.namespace = Some(match self.terminating {
+                    true => NamespaceRead::Terminating,
+                    false => NamespaceRead::Stays,
+                });
+            }
+        }
+    }
+
+    fn read_listing(&self, name: &str, state: &IncidentState) -> ListingRead {
+        if let Some(why) = &self.unreadable {
+            return ListingRead::Refused { why: why.clone() };
+        }
+        match ladder(state, self.rules.as_ref()).iter().find(|step| step.name == name) {
+            Some(step) => ListingRead::Listed(self.list(step, state)),
+            None => ListingRead::Failed { why: format!("there is no step {name} any more") },
+        }
+    }
+
+    fn read_object(&self, target: &TargetId) -> ObjectRead {
+        if let Some(why) = &self.unreadable {
+            return ObjectRead::Refused { why: why.clone() };
+        }
+        match self.live(target) {
+            Some(object) => ObjectRead::Found(Box::new(pods::of((self.translate)(object, None)))),
+            None => ObjectRead::Gone,
+        }
+    }
+
+    fn list(&self, step: &Step, state: &IncidentState) -> Listing {
+        let targets = step.targets();
+        let scope = &targets.scope;
+        let selected = |object: &&Arc<Value>| {
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            describes(scope, object, self.namespace.as_deref())
+                || state.changes_of(&step.name).any(|c| c.target.uid == uid)
+        };
+        let objects = self.server.objects.values().filter(selected);
+        let targets: Vec<Target> = objects
+            .map(|object| {
+                let mut target = pods::of((self.translate)(object, Some(&targets.where_)));
+                target.exempt |= self.exempt.contains(&target.id.namespace);
+                if step.action.descriptor().autoscalers == Autoscalers::Demand {
+                    target.demand = demand(object);
+                }
+                target
+            })
+            .filter(|target| self.stage_of(step, &target.id) == Stage::Targets)
+            .collect();
+        let scope = targets.len();
+        let before = self.server.objects.values().map(|object| (self.translate)(object, None));
+        let before = before.filter_map(|target| match self.stage_of(step, &target.id) {
+            Stage::Targets => None,
+            stage @ Stage::Before(_) => Some(Target { stage, matched: Verdict::True, ..target }),
+        });
+        Listing { scope, targets: before.chain(targets).collect() }
+    }
+
+    fn stage_of(&self, step: &Step, target: &TargetId) -> Stage {
+        step.action.stage_of(target, self.namespace.as_deref().unwrap_or(&target.namespace))
+    }
+
+    /// The live object with this uid.
+    pub fn live(&self, target: &TargetId) -> Option<&Arc<Value>> {
+        let found = self.server.objects.get(&target.name);
+        found.filter(|object| object["metadata"]["uid"] == target.uid.as_str())
+    }
+}
+
+/// What an autoscaler wants, as a story says it: in its status.
+fn demand(object: &Value) -> Demand {
+    match object.pointer("/status/desiredReplicas").and_then(Value::as_i64) {
+        Some(number) => Demand::Wants(number),
+        None => Demand::Unknown("the story does not say".to_owned()),
+    }
+}
