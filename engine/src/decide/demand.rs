@@ -96,3 +96,61 @@ impl Deciding<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::super::given::{Given, NOW, at, field, live};
+    use super::*;
+    use crate::change::ChangeState;
+    use crate::facts::Target;
+
+    /// What of `a`, whose limit was 10, may go back while its autoscaler wants this, and what holds it.
+    fn wanted(demand: &Demand, due: i64) -> (usize, Option<Held>) {
+        let given = Given::pinned()
+            .change_with("one", "a", ChangeState::Applied, |change| {
+                change.set_fields(vec![field("/spec/maxReplicas", &json!(10), &json!(20))]);
+            })
+            .listed("one", vec![Target { demand: demand.clone(), ..live("a") }]);
+        let step = given.rules.steps[0].clone();
+        let candidates = vec![given.facts.state.changes[0].id.clone()];
+        let (wanted, held) = given.deciding().wanted_no_more(&step, candidates, at(due));
+        (wanted.len(), held)
+    }
+
+    #[test]
+    fn a_limit_goes_back_once_no_more_is_wanted_than_it_allowed_before() {
+        let unknown = Demand::Unknown("no answer".to_owned());
+        for (demand, number) in
+            [(Demand::Wants(10), 1), (Demand::Wants(11), 0), (Demand::None, 1), (unknown, 0)]
+        {
+            assert_eq!(wanted(&demand, NOW).0, number, "{demand:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_needed_is_told_only_after_the_timeout_of_its_step() {
+        let timeout = 120;
+        assert_eq!(wanted(&Demand::Wants(11), NOW - timeout + 1), (0, None));
+        let (_, held) = wanted(&Demand::Wants(11), NOW - timeout);
+        let held = held.unwrap();
+        assert_eq!(held.reason, Reason::AutoscalerStillNeedsIt);
+        assert!(held.message.contains("wants 11 replicas, and its old limit is 10"), "{}", held.message);
+    }
+
+    #[test]
+    fn between_two_listings_nothing_goes_back_and_what_was_said_stays() {
+        let given = Given::pinned().change("one", "a", ChangeState::Applied).with(|facts| {
+            facts.listing_age.insert("one".to_owned(), SignedDuration::from_millis(500));
+            facts.state.held = Some(Held::new(Reason::AutoscalerStillNeedsIt, "as before"));
+        });
+        let step = given.rules.steps[0].clone();
+        let candidates = vec![given.facts.state.changes[0].id.clone()];
+        let mut deciding = given.deciding();
+        let (wanted, held) = deciding.wanted_no_more(&step, candidates, at(0));
+        assert_eq!((wanted.len(), held), (0, given.facts.state.held.clone()));
+        assert!(deciding.look.is_empty() && deciding.wake_at.is_some());
+    }
+}

@@ -82,3 +82,74 @@ impl Deciding<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::given::{Given, at};
+    use super::*;
+
+    /// The first step is only for P0.
+    fn given() -> Given {
+        Given::pinned()
+            .policy(|policy| policy["steps"][0]["severities"] = json!(["P0"]))
+            .change("one", "a", ChangeState::Applied)
+            .change("two", "a", ChangeState::Applied)
+    }
+
+    fn unlisted_since(given: &Given, level: Severity) -> Vec<Option<Timestamp>> {
+        let mut deciding = given.deciding();
+        deciding.note_level(level);
+        ["one", "two"].iter().map(|step| deciding.next.step(step).unwrap().unlisted_since).collect()
+    }
+
+    #[test]
+    fn a_step_counts_how_long_it_has_not_been_for_the_level_without_a_break() {
+        let now = Some(at(super::super::given::NOW));
+        assert_eq!(unlisted_since(&given(), Severity::P2), [now, None]);
+        let before = given().with(|facts| facts.state.steps[0].unlisted_since = Some(at(500)));
+        assert_eq!(unlisted_since(&before, Severity::P2), [Some(at(500)), None]);
+        assert_eq!(unlisted_since(&before, Severity::P0), [None, None], "the level is back");
+    }
+
+    #[test]
+    fn after_a_relapse_a_fallen_step_has_to_be_quiet_anew() {
+        let since = |relapsed: Option<i64>| {
+            let given = given().with(|facts| {
+                facts.state.steps[0].unlisted_since = Some(at(500));
+                facts.state.relapsed_at = relapsed.map(at);
+            });
+            let step = given.rules.steps[0].clone();
+            given.deciding().fallen_since(&step)
+        };
+        assert_eq!(
+            [since(None), since(Some(400)), since(Some(700))],
+            [500, 500, 700].map(|second| Some(at(second)))
+        );
+    }
+
+    #[test]
+    fn only_a_failed_step_that_says_revert_is_reverted() {
+        for (on_failure, fails, reverts) in [
+            ("Revert", true, true),
+            ("Revert", false, false),
+            ("Halt", true, false),
+            ("Continue", true, false),
+        ] {
+            let mut given = Given::pinned()
+                .policy(|policy| policy["steps"][0]["onFailure"] = json!(on_failure))
+                .change("one", "a", ChangeState::Applied)
+                .change("two", "a", ChangeState::Applied);
+            if fails {
+                given = given.change("one", "b", ChangeState::Failed);
+            }
+            let mut deciding = given.deciding();
+            deciding.put_back_what_failed();
+            let again: Vec<Again> = deciding.next.changes.iter().map(|change| change.again()).collect();
+            let expected = if reverts { Again::AfterPause } else { Again::Never };
+            assert_eq!(again[..2], [expected, Again::Never], "{on_failure}");
+            assert_eq!(!deciding.look.is_empty(), reverts, "{on_failure}: what goes back is read first");
+        }
+    }
+}

@@ -1,16 +1,20 @@
 //! The facts from which the tests of single parts of a decision start, in few words. Whole emergencies are in
 //! `engine/tests/stories`.
 
-use jiff::Timestamp;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Deciding;
-use crate::change::{Change, ChangeState};
-use crate::facts::{Facts, PolicyFact};
+use crate::change::{Change, ChangeState, FieldChange};
+use crate::facts::{Demand, Facts, Listing, ListingRead, PolicyFact, ScaledBy, Slots, Stage, Target};
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::StepStatus;
+use crate::pods::Pods;
 use crate::policy::Severity;
 use crate::rules::Rules;
+use crate::verdict::Verdict;
 
 /// The moment of the decision.
 pub(super) const NOW: i64 = 1000;
@@ -116,6 +120,15 @@ impl Given {
         self
     }
 
+    /// The same with what a listing of this step shows.
+    pub(super) fn listed(self, step: &str, targets: Vec<Target>) -> Self {
+        self.with(|facts| {
+            let listing = Listing { scope: targets.len(), targets };
+            facts.looked.listings.insert(step.to_owned(), ListingRead::Listed(listing));
+            facts.listing_age.insert(step.to_owned(), SignedDuration::ZERO);
+        })
+    }
+
     /// The decision in the making, before any part has looked at it.
     pub(super) fn deciding(&self) -> Deciding<'_> {
         Deciding::new(&self.facts, Some(&self.rules), at(NOW))
@@ -130,6 +143,41 @@ pub(super) fn target(name: &str) -> TargetId {
         namespace: "serving".to_owned(),
         name: name.to_owned(),
         uid: format!("uid-{name}"),
+    }
+}
+
+/// A live Deployment of this name, healthy and rolled out.
+pub(super) fn live(name: &str) -> Target {
+    Target {
+        id: target(name),
+        version: ResourceVersion::try_from("1".to_owned()).unwrap(),
+        object: Arc::new(
+            json!({"metadata": {"name": name, "uid": format!("uid-{name}"), "resourceVersion": "1"}}),
+        ),
+        matched: Verdict::True,
+        match_problem: None,
+        exempt: false,
+        owned_by: None,
+        resolved_from: Vec::new(),
+        stage: Stage::Targets,
+        slots: Slots::default(),
+        rollout: (Verdict::True, String::new()),
+        healthy: Verdict::True,
+        demand: Demand::None,
+        scaled_by: ScaledBy::Nobody,
+        pods: Pods::Free,
+    }
+}
+
+/// A field of this value before and after the change.
+pub(super) fn field(path: &str, before: &Value, after: &Value) -> FieldChange {
+    FieldChange {
+        path: path.parse().unwrap(),
+        before: Some(before.clone()).filter(|value| !value.is_null()),
+        after: Some(after.clone()).filter(|value| !value.is_null()),
+        created: None,
+        owner: None,
+        ceded_to: None,
     }
 }
 

@@ -230,3 +230,59 @@ fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::given::{at, field};
+    use super::*;
+
+    fn orphan(applied_at: i64, fields: Vec<FieldChange>) -> Loan {
+        Loan {
+            id: ChangeId::of("gone", "one", &applied_at.to_string()),
+            incident: "serving/gone/uid".to_owned(),
+            step: "one".to_owned(),
+            uid: "uid-a".to_owned(),
+            api_version: "apps/v1".to_owned(),
+            applied_at: Some(at(applied_at)),
+            fields,
+        }
+    }
+
+    #[test]
+    fn of_orphaned_loans_the_oldest_value_is_adopted_and_only_where_theirs_still_stands() {
+        let object = json!({"spec": {"limit": 16, "batch": 7, "ceded": 1}});
+        let mut ceded = field("/spec/ceded", &json!(0), &json!(1));
+        ceded.ceded_to = Some("alice".to_owned());
+        let newer = orphan(
+            20,
+            vec![field("/spec/limit", &json!(8), &json!(16)), field("/spec/batch", &json!(2), &json!(1))],
+        );
+        let older = orphan(10, vec![field("/spec/limit", &json!(4), &json!(16)), ceded]);
+        let adopted = adoptable(&object, vec![&newer, &older]);
+        assert_eq!(adopted, [field("/spec/limit", &json!(4), &json!(16))]);
+    }
+
+    #[test]
+    fn a_later_step_takes_over_the_value_from_before_and_the_owner() {
+        let mut lent = field("/spec/limit", &json!(4), &json!(16));
+        lent.owner = Some("flux/Apply".to_owned());
+        let mut fields =
+            vec![field("/spec/limit", &json!(16), &json!(32)), field("/spec/batch", &json!(2), &json!(1))];
+        take_over(&mut fields, &[lent, field("/spec/other", &json!(1), &json!(2))]);
+        assert_eq!((&fields[0].before, &fields[0].after), (&Some(json!(4)), &Some(json!(32))));
+        assert_eq!(fields[0].owner.as_deref(), Some("flux/Apply"));
+        assert_eq!(fields[1..], [field("/spec/batch", &json!(2), &json!(1))]);
+    }
+
+    #[test]
+    fn what_is_adopted_goes_back_even_if_the_step_would_not_change_it() {
+        let mut fields = vec![field("/spec/limit", &json!(16), &json!(16))];
+        let adopted =
+            vec![field("/spec/limit", &json!(4), &json!(16)), field("/spec/batch", &json!(2), &json!(1))];
+        adopt(&mut fields, adopted);
+        assert_eq!(fields[0].before, Some(json!(4)));
+        assert_eq!(fields[1], field("/spec/batch", &json!(2), &json!(1)));
+    }
+}

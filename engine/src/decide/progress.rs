@@ -134,3 +134,72 @@ fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
     let mut standing = changes.filter(|change| change.stands()).peekable();
     standing.peek().is_some() && standing.all(Change::is_verified)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::Given;
+    use super::*;
+    use crate::incident::Closing;
+
+    fn state_of(given: &Given) -> StepState {
+        let mut deciding = given.deciding();
+        deciding.refresh_steps();
+        deciding.next.step("one").unwrap().state
+    }
+
+    fn with(states: &[ChangeState]) -> Given {
+        let names = ["a", "b", "c"];
+        states
+            .iter()
+            .zip(names)
+            .fold(Given::pinned(), |given, (state, name)| given.change("one", name, *state))
+    }
+
+    #[test]
+    fn what_is_worst_about_its_changes_is_said_of_a_step() {
+        use ChangeState::{Applied, Failed, Held, Intended, Skipped, Verified};
+        let cases: [(&[ChangeState], StepState); 7] = [
+            (&[Verified, Failed, Held], StepState::Failed),
+            (&[Verified, Held, Intended], StepState::Held),
+            (&[Verified, Applied, Intended], StepState::Applying),
+            (&[Verified, Applied], StepState::Applied),
+            (&[Verified, Verified, Skipped], StepState::Verified),
+            (&[Skipped], StepState::Applied),
+            (&[], StepState::Pending),
+        ];
+        for (states, expected) in cases {
+            assert_eq!(state_of(&with(states)), expected, "{states:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_returned_once_nothing_of_it_is_outstanding() {
+        let closing = |states: &[ChangeState]| {
+            with(states).with(|facts| facts.state.closing = Some(Closing::Withdrawn))
+        };
+        assert_eq!(
+            state_of(&closing(&[ChangeState::Reverted, ChangeState::Reverting])),
+            StepState::Reverting
+        );
+        assert_eq!(state_of(&closing(&[ChangeState::Reverted, ChangeState::Ceded])), StepState::Returned);
+        // What was reverted in a wave may come again.
+        let mut back = with(&[ChangeState::Reverted]);
+        back.facts.state.changes[0].set_again(Again::Possible);
+        assert_eq!(state_of(&back), StepState::Returned);
+        back.facts.state.changes[0].set_again(Again::AfterPause);
+        assert_ne!(state_of(&back), StepState::Returned, "it went back because another one had failed");
+    }
+
+    #[test]
+    fn a_plan_is_kept_while_someone_needs_to_read_it() {
+        use super::super::course::Course;
+        let given = with(&[ChangeState::Planned, ChangeState::Applied]);
+        let kept = |course: &Course| {
+            let mut deciding = given.deciding();
+            deciding.permits = course.permits();
+            deciding.refresh_steps();
+            deciding.next.changes.len()
+        };
+        assert_eq!((kept(&Course::Observe), kept(&Course::Climb)), (2, 1));
+    }
+}

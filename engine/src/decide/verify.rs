@@ -194,3 +194,63 @@ impl Deciding<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::given::{Given, live};
+    use super::*;
+
+    /// What stands of the change of `a`, and the reason of its step, once the checks were asked.
+    fn verified(given: &Given) -> (ChangeState, Option<Reason>) {
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        deciding.verify(&step);
+        (deciding.next.changes[0].state, deciding.next.step("one").unwrap().reason.clone())
+    }
+
+    fn rolled_out(name: &str, verdict: Verdict) -> Target {
+        Target { rollout: (verdict, "it has not rolled out".to_owned()), ..live(name) }
+    }
+
+    #[test]
+    fn all_targets_must_pass_and_what_is_not_known_does_not() {
+        let given =
+            |state| Given::pinned().change("one", "a", state).change("one", "b", ChangeState::Applied);
+        let applied = || given(ChangeState::Applied);
+        let both = |b| vec![rolled_out("a", Verdict::True), rolled_out("b", b)];
+        assert_eq!(verified(&applied().listed("one", both(Verdict::True))), (ChangeState::Verified, None));
+        for (verdict, reason) in
+            [(Verdict::False, Reason::VerifyFailed), (Verdict::Unknown, Reason::VerifyUnknown)]
+        {
+            let found = verified(&applied().listed("one", both(verdict)));
+            assert_eq!(found, (ChangeState::Applied, Some(reason)));
+        }
+        let one = verified(&applied().listed("one", vec![live("a")]));
+        assert_eq!(one, (ChangeState::Applied, Some(Reason::VerifyUnknown)), "the other was not listed");
+    }
+
+    #[test]
+    fn only_what_turns_false_loses_what_was_verified() {
+        let verified_with = |verdict| {
+            let given = Given::pinned().change("one", "a", ChangeState::Verified);
+            verified(&given.listed("one", vec![rolled_out("a", verdict)])).0
+        };
+        let found = [Verdict::True, Verdict::Unknown, Verdict::False].map(verified_with);
+        assert_eq!(found, [ChangeState::Verified, ChangeState::Verified, ChangeState::Applied]);
+        // A joiner that has not rolled out takes nothing from the others.
+        let joined = Given::pinned()
+            .change("one", "a", ChangeState::Verified)
+            .change("one", "b", ChangeState::Applied)
+            .listed("one", vec![live("a"), rolled_out("b", Verdict::False)]);
+        assert_eq!(verified(&joined).0, ChangeState::Verified);
+    }
+
+    #[test]
+    fn a_step_is_not_verified_while_a_change_of_it_is_under_way() {
+        let open = Given::pinned()
+            .change("one", "a", ChangeState::Applied)
+            .change("one", "b", ChangeState::Intended)
+            .listed("one", vec![live("a"), live("b")]);
+        assert_eq!(verified(&open), (ChangeState::Applied, None));
+    }
+}
