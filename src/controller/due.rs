@@ -5,24 +5,14 @@
 //! with the number of Incidents. A policy is as urgent as the worst of its rules that is true, and so is its
 //! Incident, from its first pass on.
 
-use std::collections::BTreeMap;
-
 use firebreak_engine::policy::Severity;
-use firebreak_engine::rules::Rules;
-use firebreak_engine::severity::{Observed, assess, worst};
-use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::memory::{PolicyMemory, Worst};
+use super::memory::PolicyMemory;
 use super::queue::{Key, Name};
 use super::seen::{Kept, Seen};
-use super::{Operator, incident, retention};
+use super::{Operator, incident, retention, urgency};
 use crate::api::{Incident, RemediationPolicy, names};
-
-/// How urgent something is of which nobody knows how bad it is.
-const NOT_KNOWN: Severity = Severity::P1;
-/// How urgent a policy is of which no rule is true.
-const QUIET: Severity = Severity::P3;
 
 impl Operator {
     /// Makes a policy due.
@@ -52,31 +42,6 @@ impl Operator {
         if self.memories.edit_policy(policy, is_news) {
             self.nudge_policy(policy);
         }
-    }
-
-    /// How urgent a key is.
-    pub fn urgency(&self, key: &Key) -> Severity {
-        match key {
-            Key::Policy(name) => match self.memories.worst(name) {
-                Worst::NotAssessed => NOT_KNOWN,
-                Worst::Quiet => QUIET,
-                Worst::True(level) => level,
-            },
-            Key::Incident(name) => {
-                self.incidents.object(name).map_or(NOT_KNOWN, |incident| self.urgency_of(&incident))
-            }
-        }
-    }
-
-    /// As severe as a person says that it is; else as it was classified or as its policy's rules are, the worse of both.
-    fn urgency_of(&self, incident: &Incident) -> Severity {
-        let classified = || incident.status.as_ref().and_then(|status| status.state.severity);
-        let true_rule = || match self.memories.worst(&incident::policy_of(incident)?) {
-            Worst::True(level) => Some(level),
-            Worst::NotAssessed | Worst::Quiet => None,
-        };
-        let of_rules = || classified().into_iter().chain(true_rule()).min();
-        incident.spec.severity.or_else(of_rules).unwrap_or(NOT_KNOWN)
     }
 
     /// A policy was this and is that; none where it is not there.
@@ -160,46 +125,14 @@ impl Operator {
             policies.into_iter().map(|name| (self.worst_possible(&name), name)).collect();
         // Of those that are not known nobody knows how bad they are.
         moved.sort_by(|one, other| {
-            (one.0.unwrap_or(NOT_KNOWN), &one.1).cmp(&(other.0.unwrap_or(NOT_KNOWN), &other.1))
+            (one.0.unwrap_or(urgency::NOT_KNOWN), &one.1)
+                .cmp(&(other.0.unwrap_or(urgency::NOT_KNOWN), &other.1))
         });
         for (_, name) in moved {
             self.assess(&name);
             self.nudge_policy(&name);
             self.nudge_incidents_of(&name);
         }
-    }
-
-    /// The level of the most severe of a policy's rules.
-    fn worst_possible(&self, name: &Name) -> Option<Severity> {
-        let policy = self.policies.object(name)?;
-        let rules = self.rules(&policy);
-        let rules = rules.as_ref().as_ref().ok()?;
-        rules.severity.iter().map(|rule| rule.level).min()
-    }
-
-    /// Notes how bad a policy's rules say that it is now. Its pass will say it again, and record it.
-    fn assess(&self, name: &Name) {
-        let Some(policy) = self.policies.object(name) else { return };
-        let rules = self.rules(&policy);
-        let Ok(rules) = rules.as_ref() else { return };
-        let worst = self.worst_now(name, &policy, rules);
-        self.memories.edit_policy(name, |memory| memory.worst = worst.into());
-    }
-
-    fn worst_now(&self, name: &Name, policy: &RemediationPolicy, rules: &Rules) -> Option<Severity> {
-        let state = policy.status.as_ref().map(|status| status.state.clone()).unwrap_or_default();
-        let baselines: BTreeMap<String, i64> =
-            state.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
-        let assessment = assess(&Observed {
-            rules,
-            previous: &state.rules,
-            signals: &self.hub.readings(&name.into(), rules),
-            baselines: &baselines,
-            incident_open: state.active_incident.is_some(),
-            clocks_broken: false,
-            now: Timestamp::now(),
-        });
-        worst(&assessment.rules)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod queue;
 mod retention;
 pub mod seen;
 mod tally;
+mod urgency;
 pub mod watches;
 
 use std::sync::Arc;

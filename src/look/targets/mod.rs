@@ -5,12 +5,14 @@
 //! - `autoscalers`: what autoscalers want, and what they scale.
 //! - `pods`: pods that keep a change from the others.
 //! - `exempt`: namespaces that nobody may touch.
+//! - `unread`: what is said where something could not be read.
 
 mod autoscalers;
 mod definitions;
 mod exempt;
 mod owners;
 mod pods;
+mod unread;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 
@@ -34,7 +36,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
 
-use crate::actuator::live_read::{self, Read, Scope};
+use self::unread::{Unread, found};
+use crate::actuator::live_read::{self, Scope};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
 use crate::kubernetes::names::is_name;
 use crate::observe::selector_text;
@@ -111,53 +114,6 @@ struct Reader<'a> {
     state: &'a IncidentState,
     steps: &'a [Step],
     now: Timestamp,
-}
-
-/// Why something could not be read, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Unread {
-    /// The answer was no.
-    Refused(String),
-    /// There was no answer that says anything.
-    Failed(String),
-}
-
-impl Unread {
-    /// The same, said of something.
-    fn of(self, what: &str) -> Self {
-        match self {
-            Self::Refused(why) => Self::Refused(format!("{what} cannot be read: {why}")),
-            Self::Failed(why) => Self::Failed(format!("{what} cannot be read: {why}")),
-        }
-    }
-}
-
-impl From<Unread> for ListingRead {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Refused(why) => Self::Refused { why },
-            Unread::Failed(why) => Self::Failed { why },
-        }
-    }
-}
-
-impl From<Unread> for ObjectRead {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Refused(why) => Self::Refused { why },
-            Unread::Failed(why) => Self::Failed { why },
-        }
-    }
-}
-
-/// What was read; none if it is not there.
-fn found<T>(read: Read<T>) -> Result<Option<T>, Unread> {
-    match read {
-        Read::Found(found) => Ok(Some(found)),
-        Read::Gone => Ok(None),
-        Read::Refused(why) => Err(Unread::Refused(why)),
-        Read::Failed(why) => Err(Unread::Failed(why)),
-    }
 }
 
 impl Reader<'_> {
