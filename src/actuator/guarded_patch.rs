@@ -35,26 +35,49 @@ pub async fn send(client: &Client, kind: &ServedKind, target: &TargetId, patch: 
         Err(error) => return Outcome::Unclear { why: error.to_string() },
     };
     match exchange(client, request.map(Body::from)).await {
-        Ok(outcome) => outcome,
+        Ok(answer) => answer.outcome(),
         Err(error) => Outcome::Unclear { why: retry::explain(&error) },
     }
 }
 
-/// Not `client.request`, which drops the headers, including the time to wait.
-pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<Outcome, kube::Error> {
+/// What the API server, or something in between, said to one request.
+pub(super) enum Answer {
+    /// It was carried out, and this is the object as it is now.
+    Done(Arc<Value>),
+    /// Anything else.
+    Other {
+        /// What it said.
+        status: Status,
+        /// How long it asked to wait.
+        asked: Option<SignedDuration>,
+    },
+}
+
+impl Answer {
+    /// What it means for an intent.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Done(object) => Outcome::Done(object),
+            Self::Other { status, asked } => outcome(&status, asked),
+        }
+    }
+}
+
+/// Not `client.request`, which drops the headers, and with them how long to wait.
+pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<Answer, kube::Error> {
     let answer = client.send(request).await?;
     let (code, asked) = (answer.status(), asked_to_wait(answer.headers()));
     let body = answer.into_body().collect_bytes().await?;
     if code.is_success() {
         let object = serde_json::from_slice::<Value>(&body).map_err(kube::Error::SerdeError)?;
-        return Ok(Outcome::Done(Arc::new(object)));
+        return Ok(Answer::Done(Arc::new(object)));
     }
-    // Not every answer comes from the API server: a proxy in between may have sent it.
+    // Not every answer is the API server's own: a proxy in between may say something else.
     let status: Status = serde_json::from_slice(&body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(&body);
         Status::failure(text.trim(), "Unreadable")
     });
-    Ok(outcome(&status.with_code(code.as_u16()), asked))
+    Ok(Answer::Other { status: status.with_code(code.as_u16()), asked })
 }
 
 /// The header Retry-After, as the API server writes it.

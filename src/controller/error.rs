@@ -14,9 +14,6 @@ pub enum Error {
     /// Someone else wrote the object first: start over from its current state.
     #[error("someone else wrote it first")]
     Conflict,
-    /// This process no longer leads; the new leader continues.
-    #[error("this process is no longer the leader")]
-    NotLeading,
     /// The API server rejected the request, or did not answer.
     #[error("{}", retry::explain(.0))]
     Api(Box<kube::Error>),
@@ -54,7 +51,6 @@ impl Error {
     pub fn retry_after(&self, failures: u32) -> Duration {
         match self {
             Self::Conflict => Duration::from_millis(20) * failures.min(10),
-            Self::NotLeading => Duration::from_secs(1),
             Self::Api(_) | Self::Identity(_) | Self::Encode(_) => {
                 Duration::from_millis(500) * 2_u32.pow(failures.min(6))
             }

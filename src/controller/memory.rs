@@ -11,6 +11,7 @@ use firebreak_engine::rules::Rules;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use super::incident::learned::Learned;
 use super::queue::{Key, Name};
 use super::{incident, policy};
 use crate::acceptance;
@@ -73,6 +74,7 @@ impl PolicyMemory {
 #[derive(Debug, Default)]
 pub struct Memories {
     incidents: Mutex<BTreeMap<String, incident::Memory>>,
+    learned: Mutex<BTreeMap<String, Learned>>,
     policies: Mutex<BTreeMap<Name, PolicyMemory>>,
     failures: Mutex<BTreeMap<Key, u32>>,
 }
@@ -88,9 +90,22 @@ impl Memories {
         edit(lock(&self.incidents).entry(uid.to_owned()).or_default());
     }
 
+    /// What was learned about an Incident in the pass before and could not be recorded.
+    pub fn take_learned(&self, uid: &str) -> Learned {
+        lock(&self.learned).remove(uid).unwrap_or_default()
+    }
+
+    /// Keeps what this pass could not record.
+    pub fn keep_learned(&self, uid: &str, learned: Learned) {
+        if !learned.is_empty() {
+            lock(&self.learned).insert(uid.to_owned(), learned);
+        }
+    }
+
     /// An Incident was deleted.
     pub fn forget_incident(&self, uid: &str) {
         lock(&self.incidents).remove(uid);
+        lock(&self.learned).remove(uid);
     }
 
     /// What is remembered of a policy.

@@ -86,6 +86,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether this process sends nothing more: it ends, or it does not lead any more.
+    pub fn sends_no_more(&self) -> bool {
+        self.stop.is_cancelled() || !self.leadership.leads()
+    }
+
     /// Where the brake is.
     pub fn brake(&self) -> BrakeOf<'_> {
         BrakeOf { client: &self.client, namespace: &self.namespace, gauge: &self.metrics.brake_engaged }

@@ -56,7 +56,13 @@ where
 /// not served right now (no CRD, an API server that starts), or that something in between has answered.
 #[must_use]
 pub fn says_gone(status: &Status, name: &str) -> bool {
-    status.code == 404 && status.details.as_ref().is_some_and(|details| details.name == name)
+    status.code == 404 && names(status, name)
+}
+
+/// Whether the answer is about this object. Only then did the API server itself look for it.
+#[must_use]
+pub fn names(status: &Status, name: &str) -> bool {
+    status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
 /// Whether the same request might succeed a little later.

@@ -181,4 +181,5 @@ fn every_mutant_of_the_driver_is_caught() {
     assert_caught("acts although the record failed", decide, Driver::ActsUnrecorded);
     assert_caught("reads the version just before the write", decide, Driver::GuardsLate);
     assert_caught("sends without a guard", decide, Driver::Unguarded);
+    assert_caught("forgets answers on a conflict", decide, Driver::ForgetsAnswers);
 }

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::record::RecordedIncident;
 use crate::actuator::{delete_pod, guarded_patch};
 use crate::api::Incident;
-use crate::controller::error::Error;
 use crate::controller::queue::Name;
 use crate::controller::{Context, Operator};
 use crate::kubernetes::discovery::ResolveError;
@@ -46,43 +45,40 @@ impl BrakeReading {
 
 /// Performs every effect once, as the ServiceAccount, and says what became of
 /// each. Before each batch the brake is read, and whether a person has decided otherwise meanwhile: then
-/// the remaining changes are not sent, which the next decision finds out by a live read.
-///
-/// # Errors
-/// This process stopped leading: the new leader sends the rest.
+/// the remaining changes are not sent, as when this process ends or does not lead any more. Of a patch that was
+/// not sent a live read tells. Of an operation only this process knows it, so it is said here.
 pub async fn act(
     operator: &Operator,
     account: &Client,
     recorded: &RecordedIncident,
     mut brake: Option<BrakeReading>,
-) -> Result<BTreeMap<EffectId, Outcome>, Error> {
+) -> BTreeMap<EffectId, Outcome> {
     let context = &operator.context;
     let mut heard = BTreeMap::new();
     for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
-        if has_a_person_decided_since(operator, recorded.incident())
+        if context.sends_no_more()
+            || has_a_person_decided_since(operator, recorded.incident())
             || is_stopped(context, recorded, brake.take()).await
         {
             tracing::info!(incident = recorded.incident().name_any(), "the remaining changes are not sent");
             break;
         }
-        let outcomes: Vec<Result<(EffectId, Outcome), Error>> = stream::iter(batch.to_vec())
+        let outcomes: Vec<Option<(EffectId, Outcome)>> = stream::iter(batch.to_vec())
             .map(|effect| perform(context, account, effect))
             .buffer_unordered(IN_FLIGHT)
             .collect()
             .await;
-        for outcome in outcomes {
-            let (id, outcome) = outcome?;
+        for (id, outcome) in outcomes.into_iter().flatten() {
             tracing::debug!(act = id.act.name(), change = %id.change, outcome = outcome.name(), "performed");
             heard.insert(id, outcome);
         }
     }
-    // Of a patch a live read tells what became of it. Of an operation only this process knows that it was not sent.
     let operations =
         recorded.decision().effects.iter().filter(|effect| matches!(effect.write, Write::Operation(_)));
     for effect in operations {
         heard.entry(effect.id()).or_insert(Outcome::NotSent);
     }
-    Ok(heard)
+    heard
 }
 
 /// Whether the brake stops what was decided.
@@ -106,12 +102,13 @@ fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool 
     })
 }
 
-async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<(EffectId, Outcome), Error> {
+/// None if this process does not lead any more, so that nothing was sent.
+async fn perform(context: &Context, account: &Client, effect: Effect) -> Option<(EffectId, Outcome)> {
     let target = &effect.target;
     let kind = context.discovery.resolve(&target.api_version, &target.kind).await;
     // Right before it is sent: the discovery of the kind may have taken long.
     if !context.leadership.leads() {
-        return Err(Error::NotLeading);
+        return None;
     }
     let outcome = match kind {
         Ok(kind) => match &effect.write {
@@ -122,14 +119,35 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Result<
                 OperationType::Rehearse => Outcome::NotSent,
             },
         },
-        Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
+        Err(error) => unresolved(&effect.write, &error),
+    };
+    Some((effect.id(), outcome))
+}
+
+/// What became of a write whose kind is not known, so that nothing was sent. Whether its object is gone is not known
+/// either.
+fn unresolved(write: &Write, error: &ResolveError) -> Outcome {
+    match (write, error) {
+        (Write::Operation(_), _) => Outcome::NotSent,
+        (Write::Patch(_), ResolveError::NotFound { .. } | ResolveError::Malformed(_)) => {
             Outcome::Refused { code: 404, why: error.to_string(), fields: Vec::new() }
         }
-        // Nothing was sent, so to try again is safe.
-        Err(ResolveError::Unreachable { .. }) => match &effect.write {
-            Write::Patch(_) => Outcome::Throttled { after: None },
-            Write::Operation(_) => Outcome::NotSent,
-        },
-    };
-    Ok((effect.id(), outcome))
+        // To try again is safe.
+        (Write::Patch(_), ResolveError::Unreachable { .. }) => Outcome::Throttled { after: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firebreak_engine::change::{Delivery, Request};
+
+    use super::*;
+
+    #[test]
+    fn an_operation_whose_kind_is_not_served_was_not_sent() {
+        let (operation, delivery) = (OperationType::DeletePod, Delivery::Guarded);
+        let request = Request { operation, delivery, round: 1, number: 1, key: String::new() };
+        let error = ResolveError::Malformed("v1/".to_owned());
+        assert!(matches!(unresolved(&Write::Operation(request), &error), Outcome::NotSent));
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod choose;
+pub mod learned;
 pub mod record;
 pub mod report;
 mod situation;
@@ -19,6 +20,7 @@ use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use self::act::BrakeReading;
+use self::learned::{Learned, read_again, record_last_words};
 use self::situation::{Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::Name;
@@ -79,15 +81,33 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         operator.note_incident(&incident);
         policy_of(&incident).iter().for_each(|policy| operator.nudge_policy(policy));
     }
-    let mut outcomes = BTreeMap::new();
-    let mut report = None;
+    let uid = incident.uid().unwrap_or_default();
+    let mut learned = operator.memories.take_learned(&uid);
+    let result = rounds(operator, &api, incident, &mut learned).await;
+    operator.memories.keep_learned(&uid, learned);
+    result
+}
+
+/// Decides and acts until there is nothing to do now.
+async fn rounds(
+    operator: &Operator,
+    api: &Api<Incident>,
+    mut incident: Incident,
+    learned: &mut Learned,
+) -> Result<Option<Duration>, Error> {
+    let (name, uid) = (incident.name_any(), incident.uid().unwrap_or_default());
     let mut view = View::Seen;
     for _ in 0..ROUNDS {
+        if operator.context.sends_no_more() {
+            if !learned.is_empty() {
+                record_last_words(operator, api, incident, learned).await?;
+            }
+            return Ok(Some(Duration::ZERO));
+        }
         let Some(situation) = observe_policy(operator, &incident, view).await? else { return Ok(None) };
         let now = Timestamp::now();
         let mut facts = facts(operator, &incident, &situation, now);
-        facts.outcomes = std::mem::take(&mut outcomes);
-        facts.report = report.take();
+        learned.tell(&mut facts);
         let account = account(operator, &incident, situation.rules.as_deref()).await;
         let (decision, has_claim) = tokio::join!(
             decide_and_remember(operator, &account, &incident, &situation, &mut facts),
@@ -98,45 +118,62 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             continue;
         }
         if decision.next.resolved_at.is_some() && !incident.is_closed() && !situation.may_close() {
-            // The policy has not recorded its uid yet, which does not take long.
-            policy_of(&incident).iter().for_each(|policy| operator.nudge_policy(policy));
-            return Ok(Some(UNTIL_BOUND));
+            return Ok(Some(until_bound(operator, &incident)));
+        }
+        if operator.context.sends_no_more() && !decision.effects.is_empty() {
+            continue; // an intent is not recorded that this process would not send
         }
         let happened = decision.happened.clone();
         let before = incident.state();
         let brake = OptionFuture::from(
             BrakeReading::is_needed(&decision).then(|| BrakeReading::take(&operator.context)),
         );
-        let (recorded, brake) = tokio::join!(record::record(&api, incident, decision, now), brake);
-        let recorded = recorded?;
+        let (recorded, brake) = tokio::join!(record::record(api, incident, decision, now), brake);
+        let recorded = match recorded {
+            Err(Error::Conflict) if !learned.is_empty() => {
+                let again = read_again(api, &name, &uid).await?;
+                let Some(again) = again else { return Ok(Some(Duration::ZERO)) };
+                incident = again;
+                continue;
+            }
+            recorded => recorded?,
+        };
+        learned.is_recorded();
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
-        if operator.context.stop.is_cancelled() {
-            // The next leader sends what is recorded but not sent.
-            return Ok(Some(Duration::ZERO));
-        }
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
-            outcomes = act::act(operator, client, &recorded, brake).await?;
-            notices::effects(operator, recorded.decision(), &outcomes, recorded.incident());
-            if outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. })) {
+            learned.outcomes = act::act(operator, client, &recorded, brake).await;
+            notices::effects(operator, recorded.decision(), &learned.outcomes, recorded.incident());
+            if learned.outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. }))
+            {
                 policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));
             }
         }
-        if recorded.decision().report {
+        let reports = recorded.decision().report;
+        if reports && situation.may_close() {
             let told = as_closed(&recorded.decision().next, now);
-            report = Some(report::write(operator, &account, recorded.incident(), &told, now).await);
+            learned.report = Some(report::write(operator, &account, recorded.incident(), &told, now).await);
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
         // A new decision is made about what the brake has stopped.
-        if !acts && report.is_none() {
-            record::release(&api, &incident, &decision.next).await?;
+        if !acts && learned.report.is_none() {
+            if reports {
+                return Ok(Some(until_bound(operator, &incident)));
+            }
+            record::release(api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
             return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));
         }
     }
     Ok(Some(Duration::ZERO))
+}
+
+/// The policy has not recorded the uid of the Incident yet, which does not take long.
+fn until_bound(operator: &Operator, incident: &Incident) -> Duration {
+    policy_of(incident).iter().for_each(|policy| operator.nudge_policy(policy));
+    UNTIL_BOUND
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {

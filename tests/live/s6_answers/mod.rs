@@ -2,6 +2,7 @@
 
 mod refused;
 mod unknowable;
+mod unrecorded;
 
 use std::{sync::Arc, time::Duration};
 

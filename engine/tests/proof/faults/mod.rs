@@ -4,11 +4,11 @@
 mod oracle;
 mod storm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firebreak_engine::change::{ChangeState, Delivery, OperationType};
 use firebreak_engine::decide::Decision;
-use firebreak_engine::effect::{Act, Effect, Write};
+use firebreak_engine::effect::{Act, Effect, EffectId, Guard, Write};
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::id::ChangeId;
 use firebreak_engine::incident::{Closing, IncidentState};
@@ -61,6 +61,8 @@ pub enum Driver {
     GuardsLate,
     /// It sends patches without a guard.
     Unguarded,
+    /// It forgets what was answered when somebody else wrote the Incident in between.
+    ForgetsAnswers,
 }
 
 struct Run {
@@ -79,6 +81,8 @@ struct Run {
     deleted: u32,
     /// How often each operation that may be sent once was sent.
     sent_once: BTreeMap<ChangeId, u32>,
+    /// By controller: requests that may be sent once, of which it has a clear answer that no status says.
+    answered: [BTreeSet<EffectId>; 2],
     log: Vec<String>,
 }
 
@@ -111,6 +115,7 @@ impl Run {
             landed: BTreeMap::new(),
             deleted: 0,
             sent_once: BTreeMap::new(),
+            answered: Default::default(),
             log: Vec::new(),
         }
     }
@@ -123,7 +128,7 @@ impl Run {
     fn arrive(&mut self, effect: &Effect) -> Outcome {
         let before = self.world.server.objects.get(&effect.target.name).cloned();
         let outcome = match self.driver {
-            Driver::Sound | Driver::ActsUnrecorded => self.world.arrive(effect),
+            Driver::Sound | Driver::ActsUnrecorded | Driver::ForgetsAnswers => self.world.arrive(effect),
             Driver::GuardsLate => {
                 self.arrive_with(effect, before.as_ref().map(|o| o["metadata"]["resourceVersion"].clone()))
             }

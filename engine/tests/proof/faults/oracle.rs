@@ -105,6 +105,29 @@ impl Run {
         }
     }
 
+    /// Notes the clear answers to requests that may be sent once: only this process has them.
+    pub(super) fn know_answers(&mut self, which: usize, controller: &Controller) {
+        let is_clear = |outcome: &Outcome| !matches!(outcome, Outcome::Unclear { .. });
+        let may_be_sent_once = |guard: &Guard| matches!(guard, Guard::Request(request) if request.delivery == Delivery::AtMostOnce);
+        let known = controller
+            .outcomes
+            .iter()
+            .filter(|(id, outcome)| may_be_sent_once(&id.guard) && is_clear(outcome));
+        self.answered[which].extend(known.map(|(id, _)| id.clone()));
+    }
+
+    /// Nobody is asked for what this process has been told, whoever wrote the Incident in between.
+    pub(super) fn check_answers_are_heard(&mut self, which: usize, recorded: &IncidentState) {
+        for id in std::mem::take(&mut self.answered[which]) {
+            let is_it = |change: &&Change| {
+                change.id == id.change
+                    && change.request(&incident()).map(Guard::Request).as_ref() == Some(&id.guard)
+            };
+            let open = recorded.changes.iter().find(is_it).filter(|change| change.is_open_operation());
+            assert!(open.is_none(), "a clear answer is forgotten: {open:?}");
+        }
+    }
+
     /// What the journal says about the operations is what happened.
     fn check_operations(&self, state: &IncidentState) {
         for change in state.changes.iter().filter(|change| change.as_operation().is_some()) {

@@ -1,6 +1,7 @@
 //! What goes wrong: other writers, requests that are lost, late or repeated, and controllers that die.
 
 use firebreak_engine::change::Change;
+use firebreak_engine::decide::learn;
 use firebreak_engine::facts::{Brake, Facts};
 use firebreak_engine::incident::ReportStatus;
 use firebreak_engine::intent::{Response, Settlement, SettlementOutcome};
@@ -144,7 +145,7 @@ impl Run {
     }
 
     /// One round of a controller that may have an old view and may die anywhere.
-    pub(super) fn stormy_round(&mut self, controller: &mut Controller) {
+    pub(super) fn stormy_round(&mut self, which: usize, controller: &mut Controller) {
         let newest = self.world.recorded.len() - 1;
         controller.view += self.dice.roll((newest - controller.view + 1) as u64) as usize;
         if !self.dice.one_in(4) {
@@ -180,33 +181,66 @@ impl Run {
         self.check_rest(&facts, &decision);
         if self.dice.one_in(15) {
             self.note("dies before it records".to_owned());
-            return *controller = Controller { view: controller.view, ..Controller::default() };
+            return self.die(which, controller);
         }
         let recorded = self.world.record(controller, &decision);
         if recorded {
             self.note(format!("records {}", summary(&decision.next)));
+            self.check_answers_are_heard(which, &decision.next);
         } else if self.driver != Driver::ActsUnrecorded {
-            return; // another controller recorded in between: start over
+            if self.driver == Driver::ForgetsAnswers {
+                controller.outcomes.clear();
+            }
+            return; // another controller recorded in between: start over, with what is known
         }
         if self.dice.one_in(15) {
             self.note("dies before it acts".to_owned());
-            return *controller = Controller { view: controller.view, ..Controller::default() };
+            return self.die(which, controller);
         }
         controller.outcomes.clear();
         if decision.report {
             controller.report = Some(ReportStatus { name: "report".to_owned(), problem: None });
         }
-        for effect in &decision.effects {
-            match self.send(effect) {
-                Some(outcome) => {
-                    controller.outcomes.insert(effect.id(), outcome);
+        // The brake, a person or the end of the process stops what is not sent yet.
+        let number = decision.effects.len() as u64 + 1;
+        let stops_at = self.dice.one_in(15).then(|| self.dice.roll(number) as usize);
+        for (at, effect) in decision.effects.iter().enumerate() {
+            let outcome = if stops_at.is_some_and(|stops_at| at >= stops_at) {
+                self.note(format!("{:?} of {} is not sent", effect.act, effect.target.name));
+                Some(Outcome::NotSent).filter(|_| matches!(effect.write, Write::Operation(_)))
+            } else {
+                match self.send(effect) {
+                    Some(outcome) => Some(outcome),
+                    None => {
+                        self.note("dies while it acts".to_owned());
+                        return self.die(which, controller);
+                    }
                 }
-                None => {
-                    self.note("dies while it acts".to_owned());
-                    return *controller = Controller { view: controller.view, ..Controller::default() };
-                }
-            }
+            };
+            controller.outcomes.extend(outcome.map(|outcome| (effect.id(), outcome)));
         }
+        self.know_answers(which, controller);
+        if self.dice.one_in(15) {
+            self.leave(which, controller);
+        }
+    }
+
+    /// The process is gone, and what only it knew.
+    fn die(&mut self, which: usize, controller: &mut Controller) {
+        self.answered[which].clear();
+        *controller = Controller { view: controller.view, ..Controller::default() };
+    }
+
+    /// The process ends in an orderly way, and records what only it knows.
+    fn leave(&mut self, which: usize, controller: &mut Controller) {
+        controller.view = self.world.recorded.len() - 1;
+        let facts = self.world.observe(controller);
+        let decision = learn(&facts, self.world.now);
+        assert!(decision.effects.is_empty(), "a process that ends begins something");
+        assert!(self.world.record(controller, &decision));
+        self.note(format!("ends, and records {}", summary(&decision.next)));
+        self.check_answers_are_heard(which, &decision.next);
+        self.die(which, controller);
     }
 
     pub(super) fn storm(&mut self) {
@@ -237,7 +271,7 @@ impl Run {
             }
             let which = usize::from(self.dice.one_in(3));
             let mut controller = std::mem::take(&mut controllers[which]);
-            self.stormy_round(&mut controller);
+            self.stormy_round(which, &mut controller);
             controllers[which] = controller;
         }
         self.end();
