@@ -57,6 +57,8 @@ reasons! {
     SignalUnknown Itself;
     /// Ready, Stalled: the API server rejects the Incident that a rule calls for.
     CannotOpen Person;
+    /// Ready, Stalled: the open Incident of the policy cannot be read.
+    IncidentUnreadable Person;
     /// Ready, Stalled: a rule failed on live values.
     RuleError Person;
     /// Ready: rules that held when a person ended an Incident open nothing until they have been False once.

@@ -474,7 +474,7 @@ fn only_reasons_that_a_person_moves_on_stall_a_policy() {
     use crate::reason::MovesOn;
     let stall = PolicyReason::ALL.iter().filter(|reason| reason.moves_on() == MovesOn::Person);
     let stall: Vec<&str> = stall.map(|reason| reason.name()).collect();
-    assert_eq!(stall, ["Invalid", "Forbidden", "CannotOpen", "RuleError"]);
+    assert_eq!(stall, ["Invalid", "Forbidden", "CannotOpen", "IncidentUnreadable", "RuleError"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod act;
 pub mod observe;
 pub mod record;
 pub mod translate;
+mod unreadable;
 pub mod watch;
 
 use std::time::Duration;

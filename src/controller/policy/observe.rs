@@ -14,6 +14,7 @@ use kube::core::ApiResource;
 use kube::{Api, ResourceExt};
 
 use super::translate;
+use super::unreadable::{self, Unreadable};
 use super::watch::Subscription;
 use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
@@ -66,31 +67,45 @@ pub async fn decide(
     facts: &mut PolicyFacts,
     now: Timestamp,
 ) -> Result<PolicyDecision, Error> {
-    let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
+    let api = incidents_of(operator, name);
+    let mut unreadable = Vec::new();
     loop {
-        let decision = decide_policy(facts, rules, now);
+        let mut decision = decide_policy(facts, rules, now);
         match decision.look {
-            None => return Ok(decision),
-            Some(PolicyLook::Incidents) => facts.reads.all = Some(list(operator, name).await?),
+            None => {
+                unreadable::say(&mut decision, &unreadable, &name.namespace);
+                return Ok(decision);
+            }
+            Some(PolicyLook::Incidents) => {
+                facts.reads.all = Some(list(operator, name, &mut unreadable).await?)
+            }
             Some(PolicyLook::Incident(incident)) => {
                 let found = retry::find(&incident, || api.get(&incident)).await?;
+                let found = found.map(|raw| unreadable::read(raw, &mut unreadable));
                 facts.reads.incidents.insert(incident, found.as_ref().map(translate::incident));
             }
         }
     }
 }
 
-/// All Incidents of a policy, read live.
-async fn list(operator: &Operator, policy: &Name) -> Result<Vec<IncidentFact>, Error> {
+/// The Incidents of the namespace. They are decoded one by one, so that one that does not decode hides no other.
+fn incidents_of(operator: &Operator, policy: &Name) -> Api<DynamicObject> {
     let resource = ApiResource::erase::<Incident>(&());
-    let client = operator.context.client.clone();
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &policy.namespace, &resource);
+    Api::namespaced_with(operator.context.client.clone(), &policy.namespace, &resource)
+}
+
+/// All Incidents of a policy, read live.
+async fn list(
+    operator: &Operator,
+    policy: &Name,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Vec<IncidentFact>, Error> {
+    let api = incidents_of(operator, policy);
     let mut found = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = retry::read(|| api.list(&page)).await?;
-        // An Incident that does not decode is reported elsewhere, and hides no other.
-        let incidents = listed.items.into_iter().filter_map(|raw| raw.try_parse::<Incident>().ok());
+        let incidents = listed.items.into_iter().map(|raw| unreadable::read(raw, unreadable));
         let theirs = incidents.filter(|incident| incident.policy_name() == Some(&policy.name));
         found.extend(theirs.map(|incident| translate::incident(&incident)));
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {

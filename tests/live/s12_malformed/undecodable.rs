@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use crate::{
-    drill::{Drill, message_of, policy_manifest},
+    drill::{Drill, heartbeats, is_stalled, message_of, policy_manifest},
     support::object::condition,
 };
 
@@ -93,4 +93,28 @@ async fn one_object_with_metadata_that_nobody_can_read_costs_the_others_nothing(
     drill.recover(&incident).await;
     good.assert_put_back().await;
     assert!(operator.is_running(), "the operator exited");
+}
+
+#[tokio::test]
+async fn a_policy_whose_incident_does_not_decode_says_so_and_opens_no_other_one() {
+    let drill = Drill::new("s12-incident").await;
+    let models = drill.models(1).await;
+    let operator = drill.quick_operator().await;
+    let policy = drill.policy().await;
+    let incident = drill.respond(&policy).await;
+    incident.merge_status("mallory", json!({"status": {"acknowledgedAt": END_OF_TIME}})).await;
+    let said =
+        policy.wait_until("IncidentUnreadable", |policy| is_stalled(policy, "IncidentUnreadable")).await;
+    let message = message_of(&said, "Ready");
+    for word in [incident.name(), "kubectl edit incident"] {
+        assert!(message.contains(word), "{policy}: no {word} in {message:?}");
+    }
+    heartbeats(&operator, 3).await;
+    assert_eq!(drill.incidents().await.len(), 1, "{policy} has opened another Incident");
+
+    incident.merge_status("alice", json!({"status": {"acknowledgedAt": null}})).await;
+    policy.wait_for_condition("Ready", "True").await;
+    drill.recover(&incident).await;
+    models.assert_put_back().await;
+    drill.assert_one_resolved_incident().await;
 }
