@@ -25,11 +25,12 @@ use crate::period::after;
 use crate::reason::Reason;
 use crate::undo;
 
-/// Handles the answers to the last operations, and decides nothing else. So a process that ends records what nobody else
-/// can find out: that a request was not sent, or what was answered to one that may be sent once.
+/// Handles the answers to the last intents and operations, and decides nothing else. So a process that ends records what
+/// nobody else can find out: that a request was not sent, or what was answered to one that may be sent once.
 pub fn learn(facts: &Facts, now: Timestamp) -> Decision {
     let mut deciding = Deciding::new(facts, None, now);
     if facts.state.resolved_at.is_none() {
+        deciding.hear_of_intents();
         deciding.hear_of_operations();
     }
     Decision { next: deciding.next, happened: deciding.happened, ..Decision::default() }

@@ -56,6 +56,15 @@ impl Deciding<'_> {
         }
     }
 
+    /// Handles the answers to open intents, and nothing else.
+    pub(super) fn hear_of_intents(&mut self) {
+        for index in 0..self.next.changes.len() {
+            if self.next.changes[index].is_open_intent() {
+                self.edit(index, Self::hear);
+            }
+        }
+    }
+
     fn settle_intent(&mut self, change: &mut Change, turns: &mut usize) {
         self.hear(change);
         if !change.is_open_intent() {
