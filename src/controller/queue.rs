@@ -1,10 +1,10 @@
-//! What has to be looked at, when, and in which order.
+//! The work that is due: what, when, and in which order.
 //!
 //! # Guarantees
-//! A key is never handed out twice at once: a nudge while it is out makes it due again afterwards, and no nudge is
+//! A key is never taken by two workers at once: a nudge while it is taken makes it due again later, and no nudge is
 //! lost. Of the keys that are due, the most severe comes first, so a P0 does not wait behind a thousand P3 events;
 //! of equally severe ones, the one that has been due longest. One that was due for [`PATIENCE`] gets one of
-//! [`TURNS`] turns, so that nothing waits for ever. Whatever is asked takes time that grows with the logarithm of
+//! [`TURNS`] turns, so that nothing waits forever. Each operation takes time that grows with the logarithm of
 //! the number of keys.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +19,10 @@ use crate::observe::PolicyKey;
 
 /// How long a key may be due before it gets a turn although others are more severe.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// One of so many turns belongs to the key that has been due longest, if it was due for [`PATIENCE`].
+/// One of this many turns belongs to the key that has been due longest, if it was due for [`PATIENCE`].
 const TURNS: u64 = 8;
 
-/// Something that has to be looked at.
+/// Something that needs a pass.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// An Incident.
@@ -67,7 +67,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Both at once: as early and as urgent as either.
+    /// The combination of both: as early and as urgent as either.
     fn and(self, other: Self) -> Self {
         Self { at: self.at.min(other.at), urgency: self.urgency.min(other.urgency) }
     }
@@ -77,16 +77,16 @@ impl Wanted {
 enum Entry {
     /// In one of the two sets.
     Waits(Wanted),
-    /// Somebody has it; perhaps it is wanted again.
+    /// A worker has it; it may be wanted again.
     Out(Option<Wanted>),
 }
 
 #[derive(Debug, Default)]
 struct State {
     entries: BTreeMap<Key, Entry>,
-    /// Those whose moment has not come, or had not when it was last asked.
+    /// The keys that are not due yet, or were not when this was last checked.
     later: BTreeSet<(Instant, Key)>,
-    /// Those that are due, by how urgent they are and since when they are due.
+    /// The keys that are due, by urgency and since when they are due.
     due: BTreeMap<Severity, BTreeSet<(Instant, Key)>>,
     turns: u64,
 }
@@ -104,7 +104,7 @@ impl Queue {
         self.due_at(key, urgency, Instant::now());
     }
 
-    /// Makes a key due at a moment, or earlier and more urgently if it was wanted so.
+    /// Makes a key due at a moment, or earlier and more urgently if that was requested before.
     pub fn due_at(&self, key: Key, urgency: Severity, at: Instant) {
         self.state().want(key, Wanted { at, urgency });
         self.changed.notify_one();
@@ -116,7 +116,7 @@ impl Queue {
             let wait = {
                 let mut state = self.state();
                 if let Some(key) = state.take(Instant::now()) {
-                    // Another worker may take the next one, or has to wait for it.
+                    // Another worker may take the next one, or must wait for it.
                     self.changed.notify_one();
                     return key;
                 }
@@ -133,7 +133,7 @@ impl Queue {
         }
     }
 
-    /// Returns a key that was handed out.
+    /// Returns a key that was taken.
     pub fn done(&self, key: &Key) {
         let mut state = self.state();
         if let Some(Entry::Out(again)) = state.entries.get(key) {
@@ -176,7 +176,7 @@ impl State {
         self.entries.insert(key, Entry::Waits(wanted));
     }
 
-    /// The key whose turn it is.
+    /// The key that is next.
     fn take(&mut self, now: Instant) -> Option<Key> {
         self.sort_out_what_is_due(now);
         let overdue = || self.longest_due().filter(|(since, _)| *since + PATIENCE <= now);
@@ -199,7 +199,7 @@ impl State {
         }
     }
 
-    /// Since when the key is due that has been due longest, and how urgent it is.
+    /// Since when the key that has been due longest is due, and how urgent it is.
     fn longest_due(&self) -> Option<(Instant, Severity)> {
         self.due.iter().filter_map(|(urgency, keys)| Some((keys.first()?.0, *urgency))).min()
     }
@@ -221,7 +221,7 @@ mod tests {
         Key::Incident(Name::new("ns", name))
     }
 
-    /// What is handed out until nothing is due, each key returned at once.
+    /// The keys that are taken until nothing is due, each returned at once.
     async fn drained(queue: &Queue) -> Vec<String> {
         let mut names = Vec::new();
         while let Ok(key) = timeout(Duration::ZERO, queue.next()).await {
@@ -263,7 +263,7 @@ mod tests {
         queue.nudge(incident("b"), P0);
         queue.nudge(incident("b"), P3);
         assert_eq!(drained(&queue).await, ["b", "a"]);
-        // The next time nobody remembers.
+        // The next time there is no memory of it.
         queue.nudge(incident("a"), P2);
         queue.nudge(incident("b"), P3);
         assert_eq!(drained(&queue).await, ["a", "b"]);

@@ -1,4 +1,4 @@
-//! The end: report, then Resolved.
+//! The end of an Incident: the report, then Resolved.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::reason::Reason;
 /// The entry of the timeline that says why it closed.
 const RESOLVED: &str = "Resolved";
 
-/// The state as it stands once it is closed. The report tells this, because it is written just before.
+/// The state after it is closed. The report shows it, because it is written just before.
 pub fn as_closed(state: &IncidentState, now: Timestamp) -> IncidentState {
     let mut closed = state.clone();
     closed.resolved_at = Some(now);
@@ -24,7 +24,7 @@ fn text(closing: Closing) -> String {
 }
 
 impl Deciding<'_> {
-    /// Everything is back: the report is written first, so that it is there when
+    /// All changes have ended: the report is written first, so that it exists when
     /// the Incident is Resolved.
     pub(super) fn close(&mut self, closing: Closing) {
         self.leave_open_operations();

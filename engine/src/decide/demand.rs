@@ -14,18 +14,18 @@ use crate::rules::Step;
 use crate::value::whole;
 
 impl Deciding<'_> {
-    /// Those whose autoscaler wants no more than it was allowed before. The others wait, and say so.
+    /// The changes whose autoscaler wants no more than the old limit allows. The others wait, and report it.
     pub(super) fn wanted_no_more(
         &mut self,
         step: &Step,
         candidates: Vec<ChangeId>,
         due: Timestamp,
     ) -> (Vec<ChangeId>, Option<Held>) {
-        // Once asked since it could go back, there is time.
+        // After the first read since it could be reverted, there is time.
         let age = self.facts.listing_age.get(&step.name).copied();
         let is_asked = age.is_some_and(|age| after(self.now, -age) >= due);
         if !self.is_listing_due(&step.name, if is_asked { RELIST_IDLE } else { RELIST_BUSY }) {
-            // What a listing showed is so until the next one.
+            // The result of a listing counts until the next one.
             let said = self.facts.state.held.clone();
             return (Vec::new(), said.filter(|held| held.reason == Reason::AutoscalerStillNeedsIt));
         }
@@ -65,7 +65,7 @@ impl Deciding<'_> {
         (wanted, held)
     }
 
-    /// What the autoscaler of a changed object wants. None while a live read has to be asked for.
+    /// What the autoscaler of a changed object wants. None if a live read has to be requested.
     fn demand_of(&mut self, step: &Step, change: &Change) -> Option<Demand> {
         if let Some(target) = self.listed(&step.name, &change.target.uid) {
             return Some(target.demand.clone());
@@ -80,7 +80,7 @@ impl Deciding<'_> {
         })
     }
 
-    /// Says with the step that its limit is still needed, and after a while with the whole response.
+    /// Reports on the step that its limit is still needed, and after a while on the whole response.
     fn still_needed(&mut self, step: &Step, why: &str, due: Timestamp) -> Option<Held> {
         self.not_done(&step.name, None, Reason::AutoscalerStillNeedsIt, why);
         let late = after(due, step.timeout);

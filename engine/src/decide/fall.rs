@@ -14,7 +14,7 @@ use crate::rules::Step;
 use crate::severity::earliest;
 
 impl Deciding<'_> {
-    /// Puts back the steps that are not for this level and have not been for long enough, in waves.
+    /// Reverts the steps that have not listed the level for long enough, in waves.
     pub(super) fn put_back_what_fell(&mut self, level: Severity) -> Findings {
         let rules = self.rules.filter(|_| !self.relapses_are_used_up());
         let Some(rules) = rules else { return Findings::default() };
@@ -46,7 +46,7 @@ impl Deciding<'_> {
         Findings::default()
     }
 
-    /// Notes since when the steps that have begun are not for the level.
+    /// Records since when each started step does not list the level.
     pub(super) fn note_level(&mut self, level: Severity) {
         for step in self.begun() {
             let now = self.now;
@@ -58,7 +58,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Since when the step has been quiet at a level that it is not for.
+    /// Since when the step has been quiet at a level that it does not list.
     fn fallen_since(&self, step: &Step) -> Option<Timestamp> {
         let since = self.next.step(&step.name)?.unlisted_since?;
         Some(self.next.relapsed_at.map_or(since, |relapsed| relapsed.max(since)))

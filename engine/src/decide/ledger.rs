@@ -1,11 +1,11 @@
-//! Loans that lie on an object already: those of this Incident's other steps,
-//! of other Incidents, and of Incidents that are gone.
+//! The existing loans of an object: of this Incident's other steps,
+//! of other Incidents, and of Incidents that no longer exist.
 //!
 //! # Guarantees
 //! An object belongs to one Incident at a time. One path has one loan per
-//! Incident: a later step takes it over with the value from before. What a gone
-//! Incident left behind is adopted with its oldest `before`, and only where its
-//! own value still stands.
+//! Incident: a later step takes it over with the value from before. The changes of a
+//! deleted Incident are adopted with the oldest `before`, and only where their
+//! value is still in the field.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use crate::undo::{self, Loan};
 use crate::value::same;
 
 impl<'a> Deciding<'a> {
-    /// What other loans on the object mean for this step: its plan, with what it takes over and adopts.
-    /// None while a live read has to be asked for.
+    /// The plan of this step for an object with other loans, including what it takes over and adopts.
+    /// None if a live read has to be requested.
     pub(super) fn plan_over_loans(
         &mut self,
         step: &Step,
@@ -53,7 +53,7 @@ impl<'a> Deciding<'a> {
         adopt(&mut fields, adopted);
         let lent = self.lent_by_other_steps(step, target, loans);
         if step.action.descriptor().values == Values::Shares {
-            // A share of what another step has reduced already would compound.
+            // A percentage of a value that another step has already reduced would compound.
             fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
             if fields.is_empty() {
                 return Some(Plan::NothingToDo("another step has already reduced it".to_owned()));
@@ -64,7 +64,7 @@ impl<'a> Deciding<'a> {
         Some(Plan::Change(fields))
     }
 
-    /// The loans whose Incident is gone; or why the object is not to be touched.
+    /// The loans whose Incident no longer exists; or why the object must not be changed.
     fn orphans<'l>(&mut self, target: &Target, loans: &'l [Loan]) -> Option<Result<Vec<&'l Loan>, Plan>> {
         let ours = self.facts.incident.to_string();
         let foreign: Vec<&Loan> = loans.iter().filter(|loan| loan.incident != ours).collect();
@@ -75,7 +75,7 @@ impl<'a> Deciding<'a> {
                 Holder::Open => "Firebreak retries when that Incident ends".to_owned(),
                 Holder::Unknown(why) => format!("cannot tell whether that Incident has ended: {why}"),
                 Holder::Over { ended } if ended.contains(&loan.id) => continue,
-                // A rollback brings old annotations back and no labels: such a record is dead.
+                // A rollback restores old annotations and no labels: such a record is dead.
                 Holder::Gone | Holder::Over { .. } if !is_labelled(&target.object, loan) => continue,
                 Holder::Gone | Holder::Over { .. } => {
                     orphans.push(loan);
@@ -106,7 +106,7 @@ impl<'a> Deciding<'a> {
         Some(Ok(orphans))
     }
 
-    /// What became of the Incident of another loan, or None while it has to be asked for.
+    /// The state of the Incident of another loan. None if it has to be requested.
     fn holder(&mut self, incident: &str) -> Option<&'a Holder> {
         let found = self.facts.looked.holders.get(incident);
         self.or_ask(found, || Look::Own(OwnLook::Holder(incident.to_owned())))
@@ -147,7 +147,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// The change took effect: fields that other steps had lent are its own now.
+    /// The change took effect: fields of other steps are its own now.
     pub(super) fn move_fields_to(&mut self, change: &Change) {
         let others = self
             .next
@@ -160,7 +160,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Says what was adopted.
+    /// Reports what was adopted.
     pub(super) fn tell_of_adoption(&mut self, change: &Change, object: &Value) {
         let ours = self.facts.incident.to_string();
         let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
@@ -173,20 +173,20 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// Whether a write of ours to the object is under way, so that its record says more than the journal.
+    /// Whether a write of ours to the object is in flight, so that its record may be newer than the journal.
     pub(super) fn is_in_flight(&self, target_uid: &str) -> bool {
         self.next.changes.iter().any(|change| change.target.uid == target_uid && change.is_open_intent())
     }
 }
 
-/// Whether the object's label names the Incident of the loan, as it does from the write that made the loan on.
+/// Whether the object's label names the Incident of the loan, as it does since the write that made the loan.
 fn is_labelled(object: &Value, loan: &Loan) -> bool {
     let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(undo::INCIDENT));
     let uid = loan.incident.rsplit('/').next();
     label.and_then(Value::as_str).is_some_and(|label| Some(label) == uid)
 }
 
-/// The fields of these loans whose emergency value still stands, the oldest of each path.
+/// The fields of these loans that still have the emergency value, the oldest of each path.
 fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
     orphans.sort_by_key(|loan| loan.applied_at);
     let mut fields: Vec<FieldChange> = Vec::new();
@@ -204,7 +204,7 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
 fn as_before(target: &Target, adopted: &[FieldChange]) -> Target {
     let mut object = (*target.object).clone();
     for field in adopted {
-        // One that does not fit any more stays as it is.
+        // A field that no longer fits stays as it is.
         let _ = field.path.write(&mut object, field.before.clone());
     }
     Target { object: Arc::new(object), ..target.clone() }

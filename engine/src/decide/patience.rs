@@ -1,4 +1,4 @@
-//! How long to wait before something is tried again, and how much of it at once.
+//! How long to wait before a retry, and how many targets are retried at once.
 
 use jiff::SignedDuration;
 
@@ -7,13 +7,13 @@ use crate::change::Change;
 use crate::id::digest;
 use crate::period::after;
 
-/// Targets that are tried again at once after the first conflict; halved with each further one.
+/// The number of targets that are retried at once after the first conflict; halved with each further one.
 const CONFLICT_BATCH: usize = 16;
-/// The longest Retry-After that is believed.
+/// The longest Retry-After that is respected.
 pub(super) const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 impl Deciding<'_> {
-    /// How many targets that met a conflict are tried again at once: fewer each
+    /// How many targets that met a conflict are retried at once: fewer each
     /// time, down to one, so that the gap between read and write gets short.
     pub(super) fn turns_after_conflicts(&self) -> usize {
         let open = self.next.changes.iter().filter(|change| change.is_open_intent());
@@ -21,13 +21,13 @@ impl Deciding<'_> {
         (CONFLICT_BATCH >> worst.min(8)).max(1)
     }
 
-    /// Counts a try that did not help and waits before the next.
+    /// Counts an unsuccessful try and waits before the next.
     pub(super) fn try_later(&self, change: &mut Change, at_least: SignedDuration) {
         change.tries = change.tries.saturating_add(1);
         change.retry_at = Some(after(self.now, at_least.min(LONGEST_WAIT).max(backoff(change))));
     }
 
-    /// Counts a write that came too late and waits a moment.
+    /// Counts a write that was too late and waits a moment.
     pub(super) fn met_a_conflict(&self, change: &mut Change) {
         change.count_conflict();
         let wait = jitter(change, 20 * i64::from(change.conflicts().min(20)));

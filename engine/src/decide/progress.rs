@@ -25,7 +25,7 @@ impl Deciding<'_> {
         self.next.changes_of(&step.name).any(|change| change.state == ChangeState::Failed)
     }
 
-    /// Where every step stands, from its changes.
+    /// Sets the state of each step from its changes.
     pub(super) fn refresh_steps(&mut self) {
         for step in self.ladder.clone() {
             self.step_status(&step.name);
@@ -76,13 +76,13 @@ impl Deciding<'_> {
         });
     }
 
-    /// The status of a step, made if there is none.
+    /// The status of a step, created if there is none.
     pub(super) fn step_status(&mut self, name: &str) -> &mut StepStatus {
         let index = self.step_index(name);
         &mut self.next.steps[index]
     }
 
-    /// Where the status of a step is, made if there is none.
+    /// The position of the status of a step, created if there is none.
     pub(super) fn step_index(&mut self, name: &str) -> usize {
         self.next.steps.iter().position(|status| status.name == name).unwrap_or_else(|| {
             self.next.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
@@ -102,7 +102,7 @@ impl Deciding<'_> {
 fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -> StepState {
     let any = |state: ChangeState| changes.iter().any(|change| change.state == state);
     let outstanding = changes.iter().any(|change| change.is_outstanding());
-    // An operation never goes back.
+    // An operation is never reverted.
     let operates = changes.iter().any(|change| change.as_operation().is_some());
     let closing = state.closing.is_some() && !operates;
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
@@ -124,12 +124,12 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
     }
 }
 
-/// Whether the step has not begun because its plan must be approved.
+/// Whether the step has not started because its plan must be approved.
 fn awaits_approval(status: &StepStatus) -> bool {
     status.reason.as_ref().is_some_and(Reason::asks_for_approval)
 }
 
-/// Whether everything of a step that stands on the objects was verified.
+/// Whether all changes of a step that are on the objects were verified.
 fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
     let mut standing = changes.filter(|change| change.stands()).peekable();
     standing.peek().is_some() && standing.all(Change::is_verified)

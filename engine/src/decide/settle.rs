@@ -1,15 +1,15 @@
-//! Open intents: what became of them, and what to do where nobody knows.
+//! Open intents: how each of them ended, and what to do if that is not known.
 //!
 //! # Flow
-//! An answer speaks for one send, never for the intent, because an earlier send
+//! An answer is about one request, never about the intent, because an earlier request
 //! may have been applied with its reply lost. So after anything but 200 the
-//! target is read live: our record is there — applied; not there at the base
-//! version — the same bytes again; not there and moved — every older request is
-//! dead, and a new intent may be made.
+//! target is read live. If it has our record, the change was applied. If it has no record and
+//! the base version, the same bytes are sent again. If it has no record and another version, no
+//! older request can take effect, and a new intent may be recorded.
 //!
 //! # Guarantees
 //! An intent is abandoned only when no request of it can take effect any more:
-//! the version moved, if need be by a fence, or the last send is
+//! the version has changed, by a fence if necessary, or the last request was sent
 //! [`LATE_REQUEST`] ago.
 
 use jiff::{SignedDuration, Timestamp};
@@ -27,14 +27,14 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::undo;
 
-/// After this no request can still be on its way: clients give up after 30 s
+/// After this time no request can still be in flight: clients give up after 30 s
 /// and the server after 60 s.
 pub(super) const LATE_REQUEST: SignedDuration = SignedDuration::from_secs(120);
-/// Sends whose outcome stays unknown before a person is asked.
+/// The number of requests with unknown outcome before a person is asked.
 const UNKNOWN_ROUNDS: u8 = 3;
-/// When those whose turn it was not after a conflict are looked at again.
+/// When the targets that were not retried after a conflict get their next turn.
 const NEXT_TURN: SignedDuration = SignedDuration::from_millis(50);
-/// How long to wait at least after a live read that failed.
+/// The minimum wait after a failed live read.
 const SLOW_READ: SignedDuration = SignedDuration::from_secs(2);
 
 impl Deciding<'_> {
@@ -87,7 +87,7 @@ impl Deciding<'_> {
         self.resolve(change, gives_up);
     }
 
-    /// Takes in what the last effect answered.
+    /// Handles the answer to the last effect.
     fn hear(&mut self, change: &mut Change) {
         if let Some(outcome) = self.answer(change, Act::Fence) {
             self.hear_about_fence(change, outcome);
@@ -144,7 +144,7 @@ impl Deciding<'_> {
         change.stand(ChangeState::Failed, Reason::RecordNotKept, message);
     }
 
-    /// Whatever became of the fence, a live read tells; only a no is remembered.
+    /// A live read shows the outcome of the fence; only a rejection is recorded.
     fn hear_about_fence(&mut self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             Outcome::Done(_) | Outcome::NotSent => {}
@@ -207,7 +207,7 @@ impl Deciding<'_> {
                 self.abandon(change, &why);
             }
             (Some(why), false) => self.fence(change, target, &why),
-            // It may land yet, or be sent again when a rule holds again; after the timeout it is given up.
+            // It may still take effect, or be sent again when a rule holds again; after the timeout it is given up.
             (None, _) if !self.permits.may_send(change.again()) => {
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
@@ -219,8 +219,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// It took effect, as the object shows. If the record is off it again, who
-    /// took it off has taken the change over.
+    /// It took effect, as the object shows. If the record was removed since, the person who
+    /// removed it has taken the change over.
     fn applied(&mut self, change: &mut Change, object: &Value) {
         change.applied(self.now);
         if undo::loan(object, &change.id, &self.facts.incident).is_some() {
@@ -247,7 +247,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Every older request is dead, so the change is planned again on the current object.
+    /// No older request can take effect, so the change is planned again on the current object.
     fn intend_anew(&mut self, change: &mut Change, target: &Target) {
         let Some(step) = self.step(&change.step).cloned() else { return };
         let Some(plan) = self.consider(&step, target) else { return };
@@ -268,7 +268,7 @@ impl Deciding<'_> {
         change.stand(not_in_force(change), reason, why);
     }
 
-    /// Records the intent, to be sent once it is recorded.
+    /// Records the intent. It is sent once it is recorded.
     pub(super) fn intend(&mut self, change: &mut Change, target: &Target) {
         if self.is_being_written(&change.target) {
             return;
@@ -289,9 +289,9 @@ impl Deciding<'_> {
         }
     }
 
-    /// Moves the object's version, so that a late request finds it changed.
+    /// Changes the object's version, so that a late request fails.
     fn fence(&mut self, change: &mut Change, target: &Target, why: &str) {
-        // Where annotations reach the pods, a fence would restart them.
+        // Where annotations propagate to the pods, a fence would restart them.
         if change.reason == Some(Reason::FenceRefused) || target.slots.metadata_propagates {
             let safe = after(change.sent_at.unwrap_or(self.now), LATE_REQUEST);
             if safe <= self.now {
@@ -332,7 +332,7 @@ impl Deciding<'_> {
     }
 }
 
-/// The fence that is on the object, maybe since an earlier round: it must be taken off.
+/// The fence that is on the object, possibly since an earlier round: it must be removed.
 fn fence_on(target: &Target) -> Option<String> {
     undo::annotation(&target.object, undo::FENCE).map(|nonce| cut(nonce, 128))
 }

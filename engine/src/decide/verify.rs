@@ -1,4 +1,4 @@
-//! Whether a step helped, and what others did to its targets meanwhile.
+//! Whether a step helped, and what others have done to its targets in the meantime.
 
 use super::Deciding;
 use crate::change::{Change, ChangeState, cut};
@@ -12,12 +12,12 @@ use crate::value::same;
 use crate::verdict::Verdict;
 
 impl Deciding<'_> {
-    /// Asks the checks of a step whose targets were listed in this decision.
+    /// Evaluates the checks of a step whose targets were listed in this decision.
     pub(super) fn verify(&mut self, step: &Step) {
         if step.verify.is_none() {
             return;
         }
-        // What joined later cannot lose what was verified without it.
+        // An object that joined later cannot undo a verification that did not include it.
         let (still, missing) = self.ask_all(step, &self.those_of(step, Change::is_verified));
         if still == Verdict::False {
             self.lose(step, &missing);
@@ -63,7 +63,7 @@ impl Deciding<'_> {
                     let read = self.facts.looked.objects.get(&change.target);
                     let (verdict, text) = match (self.listed(&step.name, &change.target.uid), read) {
                         (Some(target), _) => target.rollout.clone(),
-                        // Its labels may have changed since it was.
+                        // Its labels may have changed since it was changed.
                         (None, Some(ObjectRead::Found(target))) => target.rollout.clone(),
                         (None, _) => (Verdict::Unknown, "it was not listed".to_owned()),
                     };
@@ -95,7 +95,7 @@ impl Deciding<'_> {
         self.happen("StepVerified", &format!("step {} helped: all checks passed", step.name));
     }
 
-    /// A verified check turned False: the step does not help any more.
+    /// A verified check turned False: the step no longer helps.
     fn lose(&mut self, step: &Step, missing: &str) {
         for change in self.next.own_changes_mut(&step.name).filter(|change| change.is_verified()) {
             change.lose_verification();
@@ -110,7 +110,7 @@ impl Deciding<'_> {
         status.message = Some(cut(missing, 1024));
     }
 
-    /// What others did to changed objects: their value is theirs at once.
+    /// Cedes fields that others have changed: their value is theirs at once.
     pub(super) fn notice_drift(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -122,7 +122,7 @@ impl Deciding<'_> {
             }
             let target = match self.listed(&step.name, &change.target.uid) {
                 Some(target) => target.clone(),
-                // Not listed may only mean that its labels no longer match.
+                // An object that is not listed may only have labels that no longer match.
                 None => match self.look_at(&self.next.changes[index].target.clone()) {
                     Some(ObjectRead::Found(target)) => (**target).clone(),
                     Some(ObjectRead::Gone) => {
@@ -183,7 +183,7 @@ impl Deciding<'_> {
             |path: &FieldPath| loan.fields.iter().find(|f| f.path == *path).and_then(|f| f.after.as_ref());
         let is_right = change.fields().iter().all(|f| same(&f.path, says(&f.path), f.after.as_ref()));
         let is_refused = change.reason == Some(Reason::RecordNotCorrected);
-        // Where annotations reach the pods, only this Incident knows what was stored.
+        // Where annotations propagate to the pods, only this Incident knows what was stored.
         let restarts = target.slots.metadata_propagates;
         if is_right || is_refused || restarts || self.is_being_written(&change.target) {
             return;

@@ -17,25 +17,25 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
-/// Where the present wave stands.
+/// The state of the present wave.
 pub(super) enum Wave {
-    /// Not all of it is back, healthy and watched; what holds it, if a person has to know.
+    /// Not all of it is reverted, healthy and watched yet; with what holds it, if a person must know.
     Waits(Option<Held>),
-    /// The next one may begin.
+    /// The next one may start.
     Done,
     /// It must be applied again.
     Relapsed(Relapse),
 }
 
-/// Whether another wave begins.
+/// Whether another wave starts.
 pub(super) enum NextWave {
-    /// It has.
+    /// It has started.
     Begun,
-    /// There is nothing that may be reverted now.
+    /// Nothing may be reverted now.
     Nothing,
 }
 
-/// Which changes may be in the next wave.
+/// The changes that may be in the next wave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Candidates {
     /// Changes that nothing has blocked yet.
@@ -55,7 +55,7 @@ impl Deciding<'_> {
         let anything_is_back = self.next.changes.iter().any(is_back);
         if let Some(withdrawal) = &mut self.next.withdrawal {
             if !anything_is_back {
-                // It has shown nothing, so the next one is no larger.
+                // It has proved nothing, so the next one is no larger.
                 withdrawal.waves = withdrawal.waves.saturating_sub(1);
             }
             withdrawal.wave.clear();
@@ -126,7 +126,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether these objects have rolled out and are healthy. Without a listing in this decision nothing is known.
+    /// Whether these objects have rolled out and are healthy. Without a listing in this decision, this is not known.
     fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
         let returned = back.iter().filter_map(|change| change.returned_at()).max();
         if !self.is_listing_newer(&step.name, returned) {
@@ -135,7 +135,7 @@ impl Deciding<'_> {
         if self.listing(&step.name).is_none() {
             return Err(None);
         }
-        // All that is not listed is read at once, or each would cost a pass of reads.
+        // All objects that are not listed are read at once; otherwise each would cost a pass of reads.
         let unlisted: Vec<&&Change> =
             back.iter().filter(|change| self.listed(&step.name, &change.target.uid).is_none()).collect();
         if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {
@@ -175,7 +175,7 @@ impl Deciding<'_> {
         now
     }
 
-    /// `why` is none while it was not looked at.
+    /// `why` is none as long as the object was not read.
     fn wave_is_not_healthy(&mut self, step: &Step, back: &[&Change], why: Option<String>) -> Wave {
         let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
         let returned = back.iter().filter_map(|change| change.returned_at()).max().unwrap_or(self.now);
@@ -218,7 +218,7 @@ impl Deciding<'_> {
             self.wake(Some(due));
             return Wave::Waits(None);
         }
-        // What is not known neither ends the watch nor makes a relapse.
+        // An Unknown rule neither ends the wait nor is a relapse.
         match self.rule_against(step, |rule| rule.truth != Verdict::False) {
             Some(_) => Wave::Waits(None),
             None => Wave::Done,
@@ -237,8 +237,8 @@ impl Deciding<'_> {
         self.rule_against(step, |rule| rule.holds)
     }
 
-    /// A rule of this kind that speaks against putting the step back: after a fall of severity only
-    /// one of a level that the step is for, and none if a person has pinned the severity.
+    /// A rule with this truth that prevents the revert of the step: after a fall of severity only
+    /// a rule of a level that the step lists, and none if a person has pinned the severity.
     fn rule_against(&self, step: &Step, speaks: impl Fn(&RuleStatus) -> bool) -> Option<String> {
         let fell = self.severity_fell();
         if fell && self.facts.intent.pinned.is_some() {
@@ -249,7 +249,7 @@ impl Deciding<'_> {
         Some(format!("rule {} holds again ({})", rule.reason, rule.evidence))
     }
 
-    /// Chooses what is reverted next, and says what holds the rest.
+    /// Chooses what is reverted next, and returns what holds the rest.
     pub(super) fn begin_next_wave(&mut self, steps: &[Step], due: Timestamp) -> (NextWave, Findings) {
         let mut findings = Findings::default();
         for which in [Candidates::Fresh, Candidates::Stuck] {
@@ -265,7 +265,7 @@ impl Deciding<'_> {
         (NextWave::Nothing, findings)
     }
 
-    /// What of this step may be reverted now, and what holds the rest.
+    /// The changes of this step that may be reverted now, and what holds the rest.
     fn candidates(
         &mut self,
         step: &Step,

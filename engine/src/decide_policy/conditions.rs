@@ -1,6 +1,6 @@
 //! The conditions of a policy.
 //!
-//! `Stalled` is true only where nothing moves on until a person acts. What Firebreak tries again without one is a
+//! `Stalled` is true only if nothing more happens until a person acts. What Firebreak retries without a person is a
 //! reason of `Reconciling`.
 
 use super::claim::Claim;
@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident $moves_on:ident;)+) => {
-        /// Why a condition of a policy stands as it does, and what moves it on.
+        /// Why a condition of a policy is as it is, and what ends the reason.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum PolicyReason { $($(#[$doc])* $variant,)+ }
 
@@ -28,7 +28,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
 
-            /// What has to happen before it is over.
+            /// What ends it.
             pub const fn moves_on(self) -> MovesOn {
                 match self { $(Self::$variant => MovesOn::$moves_on,)+ }
             }
@@ -79,7 +79,7 @@ pub fn says(
     ConditionFact { type_, status, reason: reason.name().to_owned(), message: message.into() }
 }
 
-/// Ready in short.
+/// The condition Ready.
 struct Summary {
     ready: Verdict,
     reason: PolicyReason,
@@ -96,7 +96,7 @@ impl Summary {
     }
 }
 
-/// The conditions of a policy that is going to be in this state.
+/// The conditions of a policy in this next state.
 pub(super) fn conditions(
     rules: Option<&Rules>,
     facts: &PolicyFacts,
