@@ -18,10 +18,10 @@ pub fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     walk(&root.join(folder), &mut files);
-    // `given.rs` is what the unit tests of decisions start from.
+    // `fixture.rs` is what the unit tests of decisions start from.
     let is_test = |path: &Path| {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
-        stem.ends_with("tests") || stem == "given"
+        stem.ends_with("tests") || stem == "fixture"
     };
     files.retain(|path| !is_test(path));
     assert!(!files.is_empty(), "{folder} has no sources");

@@ -330,7 +330,7 @@ fn row(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, target};
+    use super::super::fixture::{Fixture, target};
     use super::*;
     use crate::id::ChangeId;
     use crate::reason::Reason;
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_need_is_told_once_though_something_else_holds_the_response_meanwhile() {
-        let ask = |given: &Given, why: &Needed| {
+        let ask = |given: &Fixture, why: &Needed| {
             let mut deciding = given.deciding();
             let step = given.rules.steps[0].clone();
             deciding.tell_of_need(&step, &Plans::default(), why);
@@ -368,10 +368,10 @@ mod tests {
             (told, deciding.next)
         };
         let needed = |reason| Needed { reason, why: "why".to_owned() };
-        let (told, next) = ask(&Given::pinned(), &needed(Reason::ApprovalRequired));
+        let (told, next) = ask(&Fixture::pinned(), &needed(Reason::ApprovalRequired));
         assert_eq!(told, 1);
         // Another step has failed in the meantime.
-        let failed = Given::pinned().with(|facts| {
+        let failed = Fixture::pinned().with(|facts| {
             facts.state = next;
             facts.state.held = Some(Held::new(Reason::StepFailed, "why"));
         });

@@ -49,13 +49,13 @@ impl Deciding<'_> {
     /// Continues the started steps, and starts the next one if it is its turn.
     pub(super) fn climb(&mut self) -> Findings {
         let Some(level) = self.next.severity else { return Findings::default() };
-        let mut findings = self.put_back_what_fell(level);
+        let mut findings = self.revert_unlisted_steps(level);
         self.release_what_was_taken_over();
         self.notice_rise(level);
         for step in self.begun() {
             findings.add(self.tend(&step, Joining::Open));
         }
-        self.put_back_what_failed();
+        self.revert_failed_steps();
         findings.add(self.relapsed_too_often());
         findings.add(self.trouble());
         findings.add(self.lost_pod());

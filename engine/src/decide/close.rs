@@ -80,14 +80,14 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::change::{Delivery, Operation, OperationType};
     use crate::incident::ReportStatus;
 
     #[test]
     fn the_report_of_what_was_classified_is_there_before_it_is_closed() {
-        let classified = Given::pinned();
+        let classified = Fixture::pinned();
         let mut deciding = classified.deciding();
         deciding.close(Closing::Recovered);
         assert!(deciding.report && deciding.next.resolved_at.is_none());
@@ -98,7 +98,7 @@ mod tests {
         deciding.close(Closing::Recovered);
         assert!(!deciding.report && deciding.next.resolved_at == Some(at(NOW)));
         assert_eq!(deciding.next.report.unwrap().name, "outage-report");
-        let unclassified = Given::quiet();
+        let unclassified = Fixture::quiet();
         let mut deciding = unclassified.deciding();
         deciding.close(Closing::NotClassified);
         assert!(!deciding.report && deciding.next.resolved_at.is_some(), "there is nothing to report");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_report_that_could_not_be_written_holds_up_no_end() {
-        let failed = Given::pinned().with(|facts| {
+        let failed = Fixture::pinned().with(|facts| {
             let problem = Some("forbidden".to_owned());
             facts.report = Some(ReportStatus { name: String::new(), problem });
         });
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_open_at_the_end_has_failed_only_if_it_is_known_to_have_done_nothing() {
-        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let mut given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         let loan = given.facts.state.changes.remove(0);
         let operation = Operation::new(OperationType::Rehearse, Delivery::Keyed, None);
         let mut open = Change::operation(loan.id, "one", loan.target, operation);

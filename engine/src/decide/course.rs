@@ -237,7 +237,7 @@ fn claimed(incident: &IncidentId, by: &str) -> Held {
 mod tests {
     use serde_json::json;
 
-    use super::super::given::Given;
+    use super::super::fixture::Fixture;
     use super::*;
     use crate::facts::Facts;
     use crate::reason::MovesOn;
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    fn course_of(given: &Given) -> String {
+    fn course_of(given: &Fixture) -> String {
         let mut deciding = given.deciding();
         deciding.classify();
         let course = deciding.course();
@@ -290,19 +290,20 @@ mod tests {
             ),
         ];
         for (course, edit) in cases {
-            assert_eq!(course_of(&Given::pinned().with(|facts| edit(facts))), course);
+            assert_eq!(course_of(&Fixture::pinned().with(|facts| edit(facts))), course);
         }
-        assert_eq!(course_of(&Given::quiet()), "Wait");
-        assert_eq!(course_of(&Given::pinned().policy(|spec| spec["mode"] = json!("Observe"))), "Observe");
+        assert_eq!(course_of(&Fixture::quiet()), "Wait");
+        assert_eq!(course_of(&Fixture::pinned().policy(|spec| spec["mode"] = json!("Observe"))), "Observe");
     }
 
     /// Stories cover the rest, but not an Incident whose policy is chosen.
     #[test]
     fn an_incident_without_a_policy_goes_on_as_soon_as_one_is_chosen() {
-        let waits = Given::pinned().with(|facts| facts.policy = PolicyFact::NotChosen { why: String::new() });
+        let waits =
+            Fixture::pinned().with(|facts| facts.policy = PolicyFact::NotChosen { why: String::new() });
         let Course::Stand(held) = waits.deciding().course() else { panic!("it stands") };
         assert_eq!((&held.reason, held.reason.moves_on()), (&Reason::NoPolicy, MovesOn::Itself));
-        let chosen = Given::pinned().with(|facts| facts.state.held = Some(held));
+        let chosen = Fixture::pinned().with(|facts| facts.state.held = Some(held));
         assert_eq!(course_of(&chosen), "Climb");
     }
 

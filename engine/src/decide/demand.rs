@@ -102,14 +102,14 @@ mod tests {
     use jiff::SignedDuration;
     use serde_json::json;
 
-    use super::super::given::{Given, NOW, at, field, live};
+    use super::super::fixture::{Fixture, NOW, at, field, live};
     use super::*;
     use crate::change::ChangeState;
     use crate::facts::Target;
 
     /// What of `a`, whose limit was 10, may go back while its autoscaler wants this, and what holds it.
     fn wanted(demand: &Demand, due: i64) -> (usize, Option<Held>) {
-        let given = Given::pinned()
+        let given = Fixture::pinned()
             .change_with("one", "a", ChangeState::Applied, |change| {
                 change.set_fields(vec![field("/spec/maxReplicas", &json!(10), &json!(20))]);
             })
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn between_two_listings_nothing_goes_back_and_what_was_said_stays() {
-        let given = Given::pinned().change("one", "a", ChangeState::Applied).with(|facts| {
+        let given = Fixture::pinned().change("one", "a", ChangeState::Applied).with(|facts| {
             facts.listing_age.insert("one".to_owned(), SignedDuration::from_millis(500));
             facts.state.held = Some(Held::new(Reason::AutoscalerStillNeedsIt, "as before"));
         });

@@ -15,7 +15,7 @@ use crate::severity::earliest;
 
 impl Deciding<'_> {
     /// Reverts the steps that have not listed the level for long enough, in waves.
-    pub(super) fn put_back_what_fell(&mut self, level: Severity) -> Findings {
+    pub(super) fn revert_unlisted_steps(&mut self, level: Severity) -> Findings {
         let rules = self.rules.filter(|_| !self.relapses_are_used_up());
         let Some(rules) = rules else { return Findings::default() };
         let quiet = self.quiet_time(rules);
@@ -65,7 +65,7 @@ impl Deciding<'_> {
     }
 
     /// A step with a failed target is reverted at once if it sets `onFailure: Revert`.
-    pub(super) fn put_back_what_failed(&mut self) {
+    pub(super) fn revert_failed_steps(&mut self) {
         for step in self.begun() {
             if step.on_failure != OnFailure::Revert || !self.has_failed(&step) {
                 continue;
@@ -76,7 +76,7 @@ impl Deciding<'_> {
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
                 {
                     self.next.changes[index].set_again(Again::AfterPause);
-                    self.give_back_at(index);
+                    self.revert_at(index);
                 }
             }
         }
@@ -87,18 +87,18 @@ impl Deciding<'_> {
 mod tests {
     use serde_json::json;
 
-    use super::super::given::{Given, at};
+    use super::super::fixture::{Fixture, at};
     use super::*;
 
     /// The first step is only for P0.
-    fn given() -> Given {
-        Given::pinned()
+    fn given() -> Fixture {
+        Fixture::pinned()
             .policy(|policy| policy["steps"][0]["severities"] = json!(["P0"]))
             .change("one", "a", ChangeState::Applied)
             .change("two", "a", ChangeState::Applied)
     }
 
-    fn unlisted_since(given: &Given, level: Severity) -> Vec<Option<Timestamp>> {
+    fn unlisted_since(given: &Fixture, level: Severity) -> Vec<Option<Timestamp>> {
         let mut deciding = given.deciding();
         deciding.note_level(level);
         ["one", "two"].iter().map(|step| deciding.next.step(step).unwrap().unlisted_since).collect()
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_step_counts_how_long_it_has_not_been_for_the_level_without_a_break() {
-        let now = Some(at(super::super::given::NOW));
+        let now = Some(at(super::super::fixture::NOW));
         assert_eq!(unlisted_since(&given(), Severity::P2), [now, None]);
         let before = given().with(|facts| facts.state.steps[0].unlisted_since = Some(at(500)));
         assert_eq!(unlisted_since(&before, Severity::P2), [Some(at(500)), None]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_relapse_a_fallen_step_has_to_be_quiet_anew() {
+    fn after_a_relapse_a_fallen_step_has_to_be_quiet_again() {
         let since = |relapsed: Option<i64>| {
             let given = given().with(|facts| {
                 facts.state.steps[0].unlisted_since = Some(at(500));
@@ -137,7 +137,7 @@ mod tests {
             ("Halt", true, false),
             ("Continue", true, false),
         ] {
-            let mut given = Given::pinned()
+            let mut given = Fixture::pinned()
                 .policy(|policy| policy["steps"][0]["onFailure"] = json!(on_failure))
                 .change("one", "a", ChangeState::Applied)
                 .change("two", "a", ChangeState::Applied);
@@ -145,7 +145,7 @@ mod tests {
                 given = given.change("one", "b", ChangeState::Failed);
             }
             let mut deciding = given.deciding();
-            deciding.put_back_what_failed();
+            deciding.revert_failed_steps();
             let again: Vec<Again> = deciding.next.changes.iter().map(|change| change.again()).collect();
             let expected = if reverts { Again::AfterPause } else { Again::Never };
             assert_eq!(again[..2], [expected, Again::Never], "{on_failure}");

@@ -142,7 +142,7 @@ impl<'a> Deciding<'a> {
             };
             if stands && change.fields().is_empty() && !self.next.changes.iter().any(is_heir) {
                 self.next.changes[index].set_again(Again::IfMatching);
-                self.give_back_at(index);
+                self.revert_at(index);
             }
         }
     }
@@ -235,7 +235,7 @@ fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
 mod tests {
     use serde_json::json;
 
-    use super::super::given::{at, field};
+    use super::super::fixture::{at, field};
     use super::*;
 
     fn orphan(applied_at: i64, fields: Vec<FieldChange>) -> Loan {

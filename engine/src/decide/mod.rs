@@ -10,9 +10,8 @@ mod close;
 mod course;
 mod demand;
 mod fall;
-mod give_back;
 #[cfg(test)]
-mod given;
+mod fixture;
 mod held;
 mod journal;
 mod ledger;
@@ -26,14 +25,15 @@ mod rate;
 mod recover;
 mod relapse;
 mod rest;
+mod revert;
 mod settle;
 mod settlements;
 mod verify;
 mod wave;
 mod withdraw;
 
-pub use give_back::cede_refused;
 pub use operate::learn;
+pub use revert::cede_refused;
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -175,10 +175,10 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
 
-    fn next(given: &Given) -> String {
+    fn next(given: &Fixture) -> String {
         match given.deciding().next_step() {
             NextStep::MayStart => "may start".to_owned(),
             NextStep::Wait(why) => why,
@@ -195,24 +195,24 @@ mod tests {
             }
         };
         let cases = [
-            (Given::pinned(), "may start"),
-            (Given::pinned().change("one", "a", ChangeState::Intended), "step one is being applied"),
-            (Given::pinned().change("one", "a", ChangeState::Reverting), "step one is being reverted"),
+            (Fixture::pinned(), "may start"),
+            (Fixture::pinned().change("one", "a", ChangeState::Intended), "step one is being applied"),
+            (Fixture::pinned().change("one", "a", ChangeState::Reverting), "step one is being reverted"),
             (
-                Given::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
+                Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
                 "step one is being verified",
             ),
             (
-                Given::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90)),
+                Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90)),
                 "may start",
             ),
             (
-                Given::pinned().change_with("one", "a", ChangeState::Applied, |change| {
+                Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
                     change.verified(at(NOW - 10));
                 }),
                 "mitigated",
             ),
-            (Given::pinned().change("one", "a", ChangeState::Failed), "may start"),
+            (Fixture::pinned().change("one", "a", ChangeState::Failed), "may start"),
         ];
         for (given, expected) in cases {
             assert_eq!(next(&given), expected, "{:?}", given.facts.state.changes);
@@ -222,21 +222,21 @@ mod tests {
     #[test]
     fn a_failed_target_needs_a_person_unless_the_step_says_otherwise() {
         let failed = |on_failure: &str| {
-            let given = Given::pinned().policy(|spec| spec["steps"][0]["onFailure"] = on_failure.into());
+            let given = Fixture::pinned().policy(|spec| spec["steps"][0]["onFailure"] = on_failure.into());
             given.change("one", "a", ChangeState::Failed)
         };
-        let reason = |given: &Given| given.deciding().trouble().map(|held| held.reason);
+        let reason = |given: &Fixture| given.deciding().trouble().map(|held| held.reason);
         assert_eq!(reason(&failed("Halt")), Some(Reason::StepFailed));
         assert_eq!(reason(&failed("Continue")), None);
         assert_eq!(reason(&failed("Revert")), None);
-        let unclear = Given::pinned().change("one", "a", ChangeState::Held);
+        let unclear = Fixture::pinned().change("one", "a", ChangeState::Held);
         assert_eq!(reason(&unclear), Some(Reason::OutcomeUnknown));
     }
 
     #[test]
     fn nothing_in_force_waits_for_facts_and_is_stalled_only_where_all_steps_wait_for_a_person() {
         let pending = |reasons: [Reason; 2]| {
-            let given = Given::pinned();
+            let given = Fixture::pinned();
             let mut deciding = given.deciding();
             for (step, reason) in ["one", "two"].into_iter().zip(reasons) {
                 deciding.pending(step, reason, "why");

@@ -232,12 +232,12 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::change::{Operation, OperationType};
 
     fn operation(delivery: Delivery) -> Change {
-        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         let target = given.facts.state.changes[0].target.clone();
         let id = ChangeId::of("incident", "one", &target.uid);
         let mut change =
@@ -248,7 +248,7 @@ mod tests {
 
     /// The operation after this answer to its request.
     fn heard(mut change: Change, outcome: Option<Outcome>) -> Change {
-        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let mut given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         let request = change.request(&given.facts.incident).unwrap();
         let (act, guard) = (Act::Operate(request.operation), Guard::Request(request));
         let id = EffectId { change: change.id.clone(), act, guard };
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_key_is_the_same_for_every_request_of_a_round_and_for_no_other() {
-        let incident = Given::pinned().facts.incident;
+        let incident = Fixture::pinned().facts.incident;
         let mut change = operation(Delivery::Keyed);
         let first = change.request(&incident).unwrap();
         change.intend_operation(at(NOW));
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn each_attempt_at_what_may_be_sent_once_is_an_entry_of_its_own() {
-        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         let next = |change: &Change| given.deciding().next_attempt(change);
         for answer in [refused(403), Some(Outcome::NotSent), Some(Outcome::Throttled { after: None })] {
             let ended = heard(operation(Delivery::AtMostOnce), answer);
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_process_that_ends_leaves_behind_what_it_has_learned_and_begins_nothing() {
-        let mut given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let mut given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         let open = operation(Delivery::AtMostOnce);
         let request = open.request(&given.facts.incident).unwrap();
         let (act, guard) = (Act::Operate(request.operation), Guard::Request(request));

@@ -51,12 +51,12 @@ fn jitter(change: &Change, most: i64) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::change::ChangeState;
 
-    fn open() -> Given {
-        Given::pinned().change_with("one", "a", ChangeState::Intended, |change| {
+    fn open() -> Fixture {
+        Fixture::pinned().change_with("one", "a", ChangeState::Intended, |change| {
             change.joined_at = Some(at(NOW - 10));
         })
     }

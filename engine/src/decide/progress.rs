@@ -106,12 +106,12 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
     let operates = changes.iter().any(|change| change.as_operation().is_some());
     let closing = state.closing.is_some() && !operates;
     let in_waves = state.withdrawal.as_ref().is_some_and(|w| w.step.as_ref() == Some(&status.name));
-    let put_back = changes.iter().any(|change| !matches!(change.again(), Again::Never | Again::AfterPause));
+    let reverted = changes.iter().any(|change| !matches!(change.again(), Again::Never | Again::AfterPause));
     match () {
         () if status.definition.is_none() && awaits_approval(status) => StepState::AwaitingApproval,
         () if status.definition.is_none() => StepState::Pending,
         () if (closing || in_waves) && outstanding => StepState::Reverting,
-        () if closing || (put_back && !outstanding) => StepState::Returned,
+        () if closing || (reverted && !outstanding) => StepState::Returned,
         () if any(ChangeState::Failed) => StepState::Failed,
         () if any(ChangeState::Held) || changes.iter().any(|change| change.needs_settlement()) => {
             StepState::Held
@@ -137,22 +137,22 @@ fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::Given;
+    use super::super::fixture::Fixture;
     use super::*;
     use crate::incident::Closing;
 
-    fn state_of(given: &Given) -> StepState {
+    fn state_of(given: &Fixture) -> StepState {
         let mut deciding = given.deciding();
         deciding.refresh_steps();
         deciding.next.step("one").unwrap().state
     }
 
-    fn with(states: &[ChangeState]) -> Given {
+    fn with(states: &[ChangeState]) -> Fixture {
         let names = ["a", "b", "c"];
         states
             .iter()
             .zip(names)
-            .fold(Given::pinned(), |given, (state, name)| given.change("one", name, *state))
+            .fold(Fixture::pinned(), |given, (state, name)| given.change("one", name, *state))
     }
 
     #[test]

@@ -72,13 +72,13 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use crate::change::ChangeState;
 
     #[test]
     fn the_next_step_waits_until_the_interval_since_the_last_one_is_over() {
         let policy = |interval: &str| {
-            Given::pinned().policy(|spec| {
+            Fixture::pinned().policy(|spec| {
                 spec["guardrails"] = serde_json::json!({"minStepInterval": interval});
             })
         };

@@ -137,7 +137,7 @@ impl Deciding<'_> {
             let of_steps = steps.iter().any(|step| step.name == change.step);
             let is_back = change.state == ChangeState::Reverting && change.returned_at().is_some();
             if of_steps && is_back && !wave.contains(&change.id) {
-                self.give_back_at(index);
+                self.revert_at(index);
             }
         }
     }

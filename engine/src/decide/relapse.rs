@@ -121,12 +121,12 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::Given;
+    use super::super::fixture::Fixture;
     use super::*;
     use crate::incident::Closing;
 
-    fn after_relapses(number: u8) -> Given {
-        Given::pinned().with(|facts| facts.state.relapses = number)
+    fn after_relapses(number: u8) -> Fixture {
+        Fixture::pinned().with(|facts| facts.state.relapses = number)
     }
 
     #[test]
@@ -148,11 +148,11 @@ mod tests {
 
     #[test]
     fn a_relapse_turns_to_a_course_that_no_withdrawal_is() {
-        let quiet = Given::quiet();
+        let quiet = Fixture::quiet();
         assert!(matches!(quiet.deciding().course_after_relapse(), Course::Wait));
-        let pinned = Given::pinned();
+        let pinned = Fixture::pinned();
         assert!(matches!(pinned.deciding().course_after_relapse(), Course::Climb));
-        let none = Given::pinned().policy(|spec| {
+        let none = Fixture::pinned().policy(|spec| {
             spec["guardrails"] = serde_json::json!({"maxIncidents": {"count": 1, "per": "1h"}});
         });
         // Only an earlier response counts, and there is none.

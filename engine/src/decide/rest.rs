@@ -104,7 +104,7 @@ impl Deciding<'_> {
         }
         // If the brake is engaged by now, this waits for it and is not lost.
         if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
-            self.next.changes.iter_mut().for_each(start_anew);
+            self.next.changes.iter_mut().for_each(retry);
         }
         if !self.permits.may_write() || !self.has_rested() {
             return;
@@ -127,7 +127,7 @@ impl Deciding<'_> {
 }
 
 /// Failed changes are retried, and so are changes that were reverted because of the failure.
-fn start_anew(change: &mut Change) {
+fn retry(change: &mut Change) {
     match change.state {
         // Its values are in force without a record. A new plan would mistake them for the values from before.
         ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
@@ -156,7 +156,7 @@ fn start_anew(change: &mut Change) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::Given;
+    use super::super::fixture::Fixture;
     use super::*;
     use crate::facts::Brake;
 
@@ -170,19 +170,19 @@ mod tests {
             (ChangeState::Applied, Reason::CannotRead, 1, ChangeState::Applied),
         ];
         for (state, reason, round, expected) in cases {
-            let given = Given::pinned().change_with("one", "a", state, |change| {
+            let given = Fixture::pinned().change_with("one", "a", state, |change| {
                 change.round = round;
                 change.explain(Some((reason.clone(), String::new())));
             });
             let mut change = given.facts.state.changes[0].clone();
-            start_anew(&mut change);
+            retry(&mut change);
             assert_eq!(change.state, expected, "{state:?} {reason} {round}");
         }
     }
 
     #[test]
     fn the_brake_stops_what_writes_and_not_what_a_person_asks_to_be_reverted() {
-        let braked = Given::pinned()
+        let braked = Fixture::pinned()
             .with(|facts| facts.looked.brake = Some(Brake::Engaged { why: "it is engaged".to_owned() }));
         let held = || Held::new(Reason::PolicyUnavailable, "");
         let rests = |course: Course| matches!(braked.deciding().unless_it_rests(course), Course::Rest(_));

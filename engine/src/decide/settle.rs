@@ -50,7 +50,7 @@ impl Deciding<'_> {
                     && !deciding.permits.withdraws()
                     && deciding.permits.may_write()
                 {
-                    deciding.give_back(change);
+                    deciding.revert(change);
                 }
             });
         }
@@ -214,7 +214,7 @@ impl Deciding<'_> {
                 self.wake_in(RELIST_IDLE);
                 self.wake(step.filter(|_| self.permits.may_write()));
             }
-            (None, true) => self.intend_anew(change, target),
+            (None, true) => self.intend_again(change, target),
             (None, false) => self.send_again(change, target),
         }
     }
@@ -248,7 +248,7 @@ impl Deciding<'_> {
     }
 
     /// No older request can take effect, so the change is planned again on the current object.
-    fn intend_anew(&mut self, change: &mut Change, target: &Target) {
+    fn intend_again(&mut self, change: &mut Change, target: &Target) {
         let Some(step) = self.step(&change.step).cloned() else { return };
         let Some(plan) = self.consider(&step, target) else { return };
         let (reason, why) = match plan {
@@ -350,18 +350,18 @@ pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::super::course::Course;
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::incident::{Closing, Held};
 
-    fn open(edit: impl FnOnce(&mut Change)) -> Given {
-        Given::pinned().change_with("one", "a", ChangeState::Intended, |change| {
+    fn open(edit: impl FnOnce(&mut Change)) -> Fixture {
+        Fixture::pinned().change_with("one", "a", ChangeState::Intended, |change| {
             change.joined_at = Some(at(NOW - 10));
             edit(change);
         })
     }
 
-    fn gives_up(given: &Given, course: &Course) -> bool {
+    fn gives_up(given: &Fixture, course: &Course) -> bool {
         let mut deciding = given.deciding();
         deciding.permits = course.permits();
         deciding.gives_up(&given.facts.state.changes[0]).is_some()

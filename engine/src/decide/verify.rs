@@ -146,7 +146,7 @@ impl Deciding<'_> {
                     "RecordGone",
                     &format!("{} was reverted or taken over by someone else", change.target),
                 );
-                self.put_back(&mut change, &target.object, &target.version);
+                self.revert_from(&mut change, &target.object, &target.version);
             } else if undo::cede_changed(&target.object, change.fields_mut()) {
                 let ceded: Vec<String> = change
                     .fields()
@@ -197,11 +197,11 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, live};
+    use super::super::fixture::{Fixture, live};
     use super::*;
 
     /// What stands of the change of `a`, and the reason of its step, once the checks were asked.
-    fn verified(given: &Given) -> (ChangeState, Option<Reason>) {
+    fn verified(given: &Fixture) -> (ChangeState, Option<Reason>) {
         let step = given.rules.steps[0].clone();
         let mut deciding = given.deciding();
         deciding.verify(&step);
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn all_targets_must_pass_and_what_is_not_known_does_not() {
         let given =
-            |state| Given::pinned().change("one", "a", state).change("one", "b", ChangeState::Applied);
+            |state| Fixture::pinned().change("one", "a", state).change("one", "b", ChangeState::Applied);
         let applied = || given(ChangeState::Applied);
         let both = |b| vec![rolled_out("a", Verdict::True), rolled_out("b", b)];
         assert_eq!(verified(&applied().listed("one", both(Verdict::True))), (ChangeState::Verified, None));
@@ -232,13 +232,13 @@ mod tests {
     #[test]
     fn only_what_turns_false_loses_what_was_verified() {
         let verified_with = |verdict| {
-            let given = Given::pinned().change("one", "a", ChangeState::Verified);
+            let given = Fixture::pinned().change("one", "a", ChangeState::Verified);
             verified(&given.listed("one", vec![rolled_out("a", verdict)])).0
         };
         let found = [Verdict::True, Verdict::Unknown, Verdict::False].map(verified_with);
         assert_eq!(found, [ChangeState::Verified, ChangeState::Verified, ChangeState::Applied]);
         // A joiner that has not rolled out takes nothing from the others.
-        let joined = Given::pinned()
+        let joined = Fixture::pinned()
             .change("one", "a", ChangeState::Verified)
             .change("one", "b", ChangeState::Applied)
             .listed("one", vec![live("a"), rolled_out("b", Verdict::False)]);
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_step_is_not_verified_while_a_change_of_it_is_under_way() {
-        let open = Given::pinned()
+        let open = Fixture::pinned()
             .change("one", "a", ChangeState::Applied)
             .change("one", "b", ChangeState::Intended)
             .listed("one", vec![live("a"), live("b")]);

@@ -84,7 +84,7 @@ impl Deciding<'_> {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
             if wave.contains(&change.id) && change.is_in_force() {
-                self.give_back_at(index);
+                self.revert_at(index);
             }
         }
         self.leave_what_is_stuck();
@@ -327,11 +327,11 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::{Given, NOW, at};
+    use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::incident::Withdrawal;
 
-    fn given(states: &[ChangeState]) -> Given {
+    fn given(states: &[ChangeState]) -> Fixture {
         let names = ["a", "b", "c", "d"];
         let withdrawal = Withdrawal {
             because: Because::Recovered,
@@ -340,15 +340,15 @@ mod tests {
             wave: Vec::new(),
             healthy_at: None,
         };
-        let changed = |given: Given, (state, name): (&ChangeState, &str)| given.change("one", name, *state);
-        let given = states.iter().zip(names).fold(Given::quiet(), changed);
+        let changed = |given: Fixture, (state, name): (&ChangeState, &str)| given.change("one", name, *state);
+        let given = states.iter().zip(names).fold(Fixture::quiet(), changed);
         given
             .policy(|policy| policy["recovery"]["maxAtOnce"] = 2.into())
             .with(|facts| facts.state.withdrawal = Some(withdrawal))
     }
 
     /// The sizes of waves that begin one after the other.
-    fn sizes(given: &Given, which: Candidates, waves: u16) -> usize {
+    fn sizes(given: &Fixture, which: Candidates, waves: u16) -> usize {
         let step = given.rules.steps[0].clone();
         let mut deciding = given.deciding();
         deciding.next.withdrawal.as_mut().unwrap().waves = waves;

@@ -54,7 +54,7 @@ impl Deciding<'_> {
             let only_fenced = change.fence().is_some() && !change.is_outstanding();
             let on_its_way = change.state == ChangeState::Reverting || only_fenced;
             if on_its_way || (change.is_in_force() && !self.waits_for_an_earlier_stage(index)) {
-                self.give_back_at(index);
+                self.revert_at(index);
             }
             if self.facts.intent.deleting && self.is_refused_for_good(index) {
                 let_go(
@@ -190,7 +190,7 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::given::Given;
+    use super::super::fixture::Fixture;
     use super::*;
 
     fn cannot_go_back(change: &mut Change) {
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_reverted_is_counted_and_the_message_names_the_way_out() {
-        let given = Given::pinned().change("one", "a", ChangeState::Applied);
+        let given = Fixture::pinned().change("one", "a", ChangeState::Applied);
         assert_eq!(given.deciding().outstanding(), None);
         let given = given.change_with("one", "b", ChangeState::Reverting, cannot_go_back).change_with(
             "two",
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_tried_again_at_this_moment_still_holds_the_response() {
-        let given = Given::pinned()
+        let given = Fixture::pinned()
             .change_with("one", "a", ChangeState::Reverting, |change| change.tries = 1)
             .with(|facts| facts.state.held = Some(Held::new(Reason::CannotPutBack, "as before")));
         assert_eq!(given.deciding().outstanding().map(|held| held.message), Some("as before".to_owned()));

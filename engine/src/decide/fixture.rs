@@ -25,13 +25,13 @@ pub(super) fn at(second: i64) -> Timestamp {
 }
 
 /// Facts, and the rules of the policy.
-pub(super) struct Given {
+pub(super) struct Fixture {
     pub facts: Facts,
     pub rules: Rules,
     policy: Value,
 }
 
-impl Given {
+impl Fixture {
     /// An Incident that a person has pinned to P0, of a policy with the steps `one` and `two`.
     pub(super) fn pinned() -> Self {
         let given = Self::quiet();

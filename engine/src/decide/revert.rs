@@ -34,12 +34,12 @@ const ENOUGH_TRIES: u8 = 3;
 
 impl Deciding<'_> {
     /// Advances the revert of the change at this position of the journal.
-    pub(super) fn give_back_at(&mut self, index: usize) {
-        self.edit(index, Self::give_back);
+    pub(super) fn revert_at(&mut self, index: usize) {
+        self.edit(index, Self::revert);
     }
 
     /// Advances the revert of a change.
-    pub(super) fn give_back(&mut self, change: &mut Change) {
+    pub(super) fn revert(&mut self, change: &mut Change) {
         if self.is_being_written(&change.target) {
             return;
         }
@@ -49,7 +49,7 @@ impl Deciding<'_> {
             if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
-                return self.put_back(change, object, &version);
+                return self.revert_from(change, object, &version);
             }
         }
         if let Some(outcome) = self.answer(change, Act::Return) {
@@ -60,10 +60,10 @@ impl Deciding<'_> {
         }
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
-            ObjectRead::Found(target) => self.put_back(change, &target.object, &target.version),
+            ObjectRead::Found(target) => self.revert_from(change, &target.object, &target.version),
             ObjectRead::Gone if change.is_in_force() => change.object_gone(),
             ObjectRead::Gone => change.set_fence(None),
-            ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_put_back(change, why),
+            ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_revert(change, why),
         }
     }
 
@@ -71,7 +71,7 @@ impl Deciding<'_> {
         match outcome {
             Outcome::Refused { code: 422, why, fields } => cede_refused(change, why, fields),
             Outcome::Refused { code, why, .. } => {
-                self.cannot_put_back(change, &format!("the API server answered {code}: {why}"));
+                self.cannot_revert(change, &format!("the API server answered {code}: {why}"));
             }
             Outcome::Exists(_) | Outcome::Conflict => self.met_a_conflict(change),
             Outcome::Throttled { after } => self.try_later(change, after.unwrap_or_default()),
@@ -81,14 +81,14 @@ impl Deciding<'_> {
     }
 
     /// It cannot be reverted now, and is retried.
-    fn cannot_put_back(&mut self, change: &mut Change, why: &str) {
+    fn cannot_revert(&mut self, change: &mut Change, why: &str) {
         self.try_later(change, SignedDuration::ZERO);
         change.explain(Some((Reason::CannotPutBack, why.to_owned())));
         self.wake(change.retry_at);
     }
 
     /// Advances the revert, from the object as it is now.
-    pub(super) fn put_back(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+    pub(super) fn revert_from(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         let lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
         if change.is_in_force() && change.returned_at().is_none() {
             if lent {
@@ -101,7 +101,7 @@ impl Deciding<'_> {
                     undo::UNDO,
                     change.target.undo_command()
                 );
-                return self.cannot_put_back(change, &why);
+                return self.cannot_revert(change, &why);
             }
             if change.state != ChangeState::Reverting || is_stuck(change) {
                 change.set_again(Again::Never); // we did not remove the record, so someone else did
@@ -154,7 +154,7 @@ impl Deciding<'_> {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
             }
-            Err(error) => self.cannot_put_back(change, &error.to_string()),
+            Err(error) => self.cannot_revert(change, &error.to_string()),
         }
     }
 
