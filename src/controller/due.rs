@@ -5,6 +5,7 @@
 //! with the number of Incidents. A policy is as urgent as the worst of its rules that is true, and so is its
 //! Incident, from its first pass on.
 
+use firebreak_engine::incident::IncidentState;
 use firebreak_engine::policy::Severity;
 use kube::ResourceExt;
 
@@ -146,14 +147,15 @@ fn is_news<K: Kept>(before: Option<&Seen<K>>, now: Option<&Seen<K>>) -> bool {
     before.is_none() || before != version(now)
 }
 
-/// What an Incident's policy has to know of it: whose it is, whether it has or may get the claim, and that it ends.
+/// What an Incident's policy has to know of it: whose it is, whether it has, waits for or may get the claim, and that it
+/// ends.
 fn of_concern_to_its_policy(incident: &Incident) -> impl PartialEq {
     let state = incident.status.as_ref().map(|status| &status.state);
-    let had_claim_of = state.and_then(|state| state.policy.as_ref()).map(|policy| policy.uid.clone());
     (
         incident.uid(),
         incident.policy_name().map(str::to_owned),
-        had_claim_of,
+        state.is_some_and(IncidentState::had_claim),
+        state.and_then(IncidentState::known_policy).map(str::to_owned),
         incident.closed_at(),
         incident.metadata.deletion_timestamp.clone(),
         incident.annotations().get(names::NONCE).cloned(),

@@ -60,6 +60,7 @@
 //! - `observe`: mode Observe publishes a plan and changes nothing; the mode may change meanwhile.
 //! - `opened_by_hand`: Incidents that people open for a policy.
 //! - `owners_and_autoscalers`: objects that a step reaches through others.
+//! - `policy_recreated`: the policy is deleted and created again while its Incident is open.
 //! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
 //! - `retention`: closed Incidents are kept for a while and then deleted.
@@ -87,6 +88,7 @@ mod membership;
 mod observe;
 mod opened_by_hand;
 mod owners_and_autoscalers;
+mod policy_recreated;
 mod policy_unavailable;
 mod report_template;
 mod retention;

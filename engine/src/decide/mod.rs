@@ -191,6 +191,7 @@ impl<'a> Deciding<'a> {
                 }
                 Some(_) | None => {}
             }
+            self.next.awaited_policy = None;
             self.next.policy = Some(PolicySnapshot {
                 uid: uid.clone(),
                 name: name.clone(),

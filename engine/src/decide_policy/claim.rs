@@ -34,6 +34,26 @@
 //!
 //! The nonce is an annotation that admission takes from nobody but the operator, so nobody can make an Incident that
 //! is taken for the announced one.
+//!
+//! # When the policy is deleted and created again
+//! The new policy has the name of the old one, another uid, and no status. Views of the old one remain, in caches and
+//! as live reads that were made before the deletion, and an Incident that acts by such a view could act beside one
+//! that the new policy announces. Hence a policy without state lists its Incidents live before it decides:
+//!
+//! 6. If an open Incident had the claim, the claim is bound to it. By 1 to 3 no view of the old policy lets another
+//!    one act while it is open.
+//! 7. If none had it, any open Incident may be about to act for the first time by a view of the old policy. The new
+//!    policy decides nothing until each of them has recorded that it waits for the uid of the new policy. This record
+//!    and the first act are writes of the same status, guarded by its version. If the act comes first, the policy
+//!    finds an Incident that had the claim, as in 6. If the record comes first, it refuses each decision that was made
+//!    before it; and a decision that is made after it takes no view of a policy with another uid from a watch, but
+//!    reads the policy live, which no longer shows the old one.
+//! 8. An Incident that is created after the list cannot act by a view of the old policy: the old policy was never
+//!    bound to its uid, and a live read that began after the Incident existed does not show the old policy.
+//! 9. Nothing waits for an Incident that starts nothing: one that is closed, is being deleted, or does not decode. Each
+//!    of these has moved its version, so that what was decided before is refused.
+//!
+//! What the new policy knows of earlier responses is what the Incidents that still exist tell of them.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,6 +65,10 @@ use crate::period::after;
 /// How long the uid of a created Incident may be missing from the claim. It goes with the next write of the status; a
 /// write of its own comes this much later, when the first changes have been made.
 const UID_WITHIN: SignedDuration = SignedDuration::from_secs(1);
+
+/// How soon a policy looks again whether its Incidents wait for it. What they record makes it due at once; this is for
+/// the case that they cannot record it.
+const AWARE_WITHIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How far the claim of a policy has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +82,7 @@ pub enum Claim<'a> {
         /// Its nonce.
         nonce: &'a str,
     },
-    /// The announcement is taken back, unless the Incident exists.
+    /// The announcement is revoked, unless the Incident exists.
     Revoked {
         /// Its name.
         name: &'a str,
@@ -103,7 +127,10 @@ pub enum Tenure {
     Bound,
     /// The claim announces it: it acts once a live read of the policy has shown that.
     Announced,
-    /// It is not decided yet whether it has the claim; the write that decides makes it due again.
+    /// The claim announced it, and that is revoked unless the policy finds that it exists. The write that decides makes
+    /// it due again.
+    Revoked,
+    /// No controller has looked at the policy since it was created. The write that decides makes it due again.
     Pending,
     /// No Incident has the claim, and it may be the next.
     Vacant,
@@ -125,7 +152,7 @@ impl Tenure {
         match claim {
             Claim::Bound { uid, .. } if uid == incident.uid => Self::Bound,
             Claim::Announced { name, nonce } if incident.is_announced_as(name, nonce) => Self::Announced,
-            Claim::Revoked { name, nonce } if incident.is_announced_as(name, nonce) => Self::Pending,
+            Claim::Revoked { name, nonce } if incident.is_announced_as(name, nonce) => Self::Revoked,
             Claim::Vacant if incident.may_claim() => Self::Vacant,
             Claim::Vacant | Claim::Announced { .. } | Claim::Revoked { .. } | Claim::Bound { .. } => {
                 Self::Lost {
@@ -136,12 +163,22 @@ impl Tenure {
         }
     }
 
-    /// Whether the Incident may be closed. One that is only announced waits for its uid to be recorded, so that a
-    /// claim that announces an Incident which does not exist was never acted on.
+    /// Whether the Incident may be closed. One that is only announced waits for its uid to be recorded, also while the
+    /// announcement is revoked, so that a claim that announces an Incident which does not exist was never acted on. A
+    /// policy that has no state yet in a live read will only announce Incidents with new nonces, so this one may close.
     pub fn may_close(&self) -> bool {
         match self {
-            Self::Announced => false,
+            Self::Announced | Self::Revoked => false,
             Self::Bound | Self::Pending | Self::Vacant | Self::Lost { .. } => true,
+        }
+    }
+
+    /// Whether this counts as a watch has shown it. That the claim is lost, or that nobody has it yet, may be news of
+    /// yesterday: it is read live.
+    pub fn counts_as_seen(&self) -> bool {
+        match self {
+            Self::Bound | Self::Announced | Self::Revoked => true,
+            Self::Pending | Self::Vacant | Self::Lost { .. } => false,
         }
     }
 }
@@ -201,19 +238,44 @@ fn live<'a>(facts: &'a PolicyFacts, name: &str) -> Result<Option<&'a IncidentFac
     facts.reads.incidents.get(name).map(Option::as_ref).ok_or_else(|| PolicyLook::Incident(name.to_owned()))
 }
 
-/// The open Incident that is first in line for a free claim: one that had the claim before a policy of this
-/// name was recreated, then the oldest that a person created. An Incident that was announced and never
-/// claimed has no right to it: it closes.
+/// The Incidents that must record that they wait for this policy, which has no state yet, before it decides anything:
+/// all that do not know it, unless one that is open had the claim.
+pub(super) fn unaware(all: &[IncidentFact], policy: &str) -> Vec<String> {
+    if all.iter().any(|incident| incident.had_claim && !incident.is_closed()) {
+        return Vec::new();
+    }
+    let unaware = all.iter().filter(|incident| incident.is_unaware_of(policy));
+    unaware.map(|incident| incident.name.clone()).collect()
+}
+
+/// When to look again whether they have recorded it.
+pub(super) fn aware_by(now: Timestamp) -> Timestamp {
+    after(now, AWARE_WITHIN)
+}
+
+/// The open Incident that is first in line for a free claim.
 fn next_in_line(facts: &PolicyFacts) -> Result<Fate<'_>, PolicyLook> {
-    let mut line: Vec<&IncidentFact> = facts.open.iter().filter(|incident| incident.may_claim()).collect();
-    line.sort_by_key(|incident| (!incident.had_claim, incident.created_at, incident.name.clone()));
-    for seen in line {
+    if facts.state.is_none() {
+        // All were listed live. The watch may not have shown one that acts.
+        let all = facts.reads.all.iter().flatten();
+        return Ok(line(all).first().copied().map_or(Fate::Vacant, Fate::Next));
+    }
+    for seen in line(&facts.open) {
         // What the watch has shown may be over: to claim that one would end the response a second time.
         if let Some(live) = live(facts, &seen.name)?.filter(|live| live.uid == seen.uid && live.may_claim()) {
             return Ok(Fate::Next(live));
         }
     }
     Ok(Fate::Vacant)
+}
+
+/// Those that may get a free claim, the first one first: one that had the claim before the policy was deleted and
+/// created again, then the oldest that a person created. An Incident that was announced and never had the claim has no
+/// right to it: it closes.
+fn line<'a>(incidents: impl IntoIterator<Item = &'a IncidentFact>) -> Vec<&'a IncidentFact> {
+    let mut line: Vec<_> = incidents.into_iter().filter(|incident| incident.may_claim()).collect();
+    line.sort_by_key(|incident| (!incident.had_claim, incident.created_at, incident.name.clone()));
+    line
 }
 
 fn announced<'a>(

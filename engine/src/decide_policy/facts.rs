@@ -18,6 +18,8 @@ const REFUSED_FOR: SignedDuration = SignedDuration::from_secs(30);
 pub struct PolicyFacts {
     /// The name of the policy.
     pub name: String,
+    /// Its uid: a policy that is deleted and created again has the same name and another uid.
+    pub uid: String,
     /// Its guardrails, whatever else is wrong with it.
     pub limits: Limits,
     /// Its state as recorded; none if no controller has looked at it since it was made.
@@ -49,6 +51,7 @@ impl PolicyFacts {
     pub fn new(name: impl Into<String>, limits: Limits) -> Self {
         Self {
             name: name.into(),
+            uid: String::new(),
             limits,
             state: None,
             faults: Vec::new(),
@@ -92,6 +95,8 @@ pub struct IncidentFact {
     pub created_at: Timestamp,
     /// Whether it had the claim of its policy at some time: only then is the policy noted in its state.
     pub had_claim: bool,
+    /// The uid of the policy that it knows: the one under which it last had the claim, or the one that it waits for.
+    pub knows: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Why it is or was closed.
@@ -106,9 +111,22 @@ impl IncidentFact {
         self.resolved_at.is_some()
     }
 
-    /// Whether it is one of those of which one gets a claim that nobody has.
+    /// Whether it is one of those of which one gets a claim that nobody has. One that had the claim gets it though it
+    /// is being deleted, because its changes are in force until it is closed.
     pub fn may_claim(&self) -> bool {
-        !self.is_closed() && !self.deleting && (self.had_claim || self.nonce.is_none())
+        !self.is_closed() && (self.had_claim || self.nonce.is_none() && !self.deleting)
+    }
+
+    /// Whether it knows another policy than the one with this uid. What a watch has shown of the latter may be from
+    /// before the former was created, so that only a live read counts.
+    pub fn knows_another(&self, policy: &str) -> bool {
+        self.knows.as_ref().is_some_and(|known| known != policy)
+    }
+
+    /// Whether it may be about to act for the first time, by a view of a policy that was deleted before the one with
+    /// this uid was created. To delete the Incident moves its version, and after that it starts nothing.
+    pub fn is_unaware_of(&self, policy: &str) -> bool {
+        !self.is_closed() && !self.deleting && !self.had_claim && self.knows.as_deref() != Some(policy)
     }
 
     /// Whether it is the one that was announced with this name and nonce.

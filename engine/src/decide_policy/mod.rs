@@ -41,6 +41,9 @@ use crate::severity::{earliest, keep_texts};
 pub struct PolicyDecision {
     /// A live read that the decision still needs. While there is one, nothing else in it counts.
     pub look: Option<PolicyLook>,
+    /// Incidents that must first record that they wait for this policy. While there is one, nothing else in the
+    /// decision counts but `wake_at`: they are made due, and what they record makes the policy due again.
+    pub unaware: Vec<String>,
     /// The state to record before anything is performed.
     pub next: PolicyState,
     /// The conditions to record with it.
@@ -78,12 +81,17 @@ pub fn decide_policy(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp)
 fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result<PolicyDecision, PolicyLook> {
     let before = match &facts.state {
         Some(state) => state.clone(),
-        // Its status is gone because it was made again: its Incidents tell of its responses. They are read live,
-        // because what a watch has not shown yet would be missing for good.
-        None => PolicyState {
-            recent_responses: told_by(facts.reads.all.as_ref().ok_or(PolicyLook::Incidents)?),
-            ..PolicyState::default()
-        },
+        // It is new, or it was deleted and created again: then its Incidents tell of its responses. They are read
+        // live, because what a watch has not shown yet would be missing for good.
+        None => {
+            let all = facts.reads.all.as_ref().ok_or(PolicyLook::Incidents)?;
+            let unaware = claim::unaware(all, &facts.uid);
+            if !unaware.is_empty() {
+                let wake_at = Some(claim::aware_by(now));
+                return Ok(PolicyDecision { unaware, wake_at, ..PolicyDecision::default() });
+            }
+            PolicyState { recent_responses: told_by(all), ..PolicyState::default() }
+        }
     };
     let fate = Fate::of(&before, facts, now)?;
     let ended_at = match &fate {
@@ -148,6 +156,7 @@ fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result
     let uid_at = uid_at.or_else(|| create.as_ref().map(|_| claim::uid_after(now)));
     Ok(PolicyDecision {
         look: None,
+        unaware: Vec::new(),
         conditions: conditions(rules, facts, detection, &next),
         next,
         create,

@@ -126,6 +126,7 @@ mod tests {
             nonce: nonce.map(str::to_owned),
             created_at: at(second),
             had_claim: name != "superseded",
+            knows: Some("policy".to_owned()),
             deleting: false,
             closing: None,
             resolved_at: end.map(at),

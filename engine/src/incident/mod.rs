@@ -35,6 +35,11 @@ pub struct IncidentState {
     /// The policy that responds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySnapshot>,
+    /// The uid of the policy that the Incident waits for. It is recorded when no controller has looked at the policy
+    /// since it was created, so that the Incident does not act by what is remembered of a deleted policy of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
+    pub awaited_policy: Option<String>,
     /// When the controller first saw the Incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Timestamp>,
@@ -115,6 +120,18 @@ impl IncidentState {
     /// yet.
     pub fn owes_anything(&self) -> bool {
         self.changes.iter().any(|change| change.is_outstanding() || change.fence().is_some())
+    }
+
+    /// Whether the Incident had the claim of its policy at some time: only then is the policy's uid noted.
+    pub fn had_claim(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| !policy.uid.is_empty())
+    }
+
+    /// The uid of the policy that the Incident knows: the one that it waits for, or else the one that it last responded
+    /// with.
+    pub fn known_policy(&self) -> Option<&str> {
+        let responded = self.policy.as_ref().map(|policy| policy.uid.as_str()).filter(|uid| !uid.is_empty());
+        self.awaited_policy.as_deref().or(responded)
     }
 
     /// Whether everything is being reverted, in waves or at once.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::act::BrakeReading;
 use self::learned::{Learned, read_again, record_last_words};
-use self::situation::{Situation, View, confirm, observe_policy};
+use self::situation::{Found, Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::Name;
 use super::{Operator, notices};
@@ -48,8 +48,8 @@ pub struct Memory {
     reads_took: Duration,
     /// Whether its clocks were assessed in this process.
     assessed: bool,
-    /// Whether a live read of its policy has shown that the claim announces it.
-    is_confirmed: bool,
+    /// The uid of the policy whose claim announces it, as a live read has shown.
+    confirmed_by: Option<String>,
 }
 
 /// Looks at one Incident and does what is to be done. Returns when to look again.
@@ -104,7 +104,16 @@ async fn rounds(
             }
             return Ok(Some(Duration::ZERO));
         }
-        let Some(situation) = observe_policy(operator, &incident, view).await? else { return Ok(None) };
+        let situation = match observe_policy(operator, &incident, view).await? {
+            Found::Situation(situation) => situation,
+            Found::ToAwait(policy) => {
+                incident = record::waiting(api, incident, policy, Timestamp::now()).await?;
+                // The policy decides once it sees that.
+                operator.note_incident(&incident);
+                continue;
+            }
+            Found::Undecided => return Ok(None),
+        };
         let now = Timestamp::now();
         let mut facts = facts(operator, &incident, &situation, now);
         learned.tell(&mut facts);

@@ -75,6 +75,22 @@ pub async fn chosen(
     write(api, incident, &state, now).await
 }
 
+/// Records that the Incident waits for the policy with this uid, which no controller has looked at since it was created.
+/// Every decision about the Incident that was made before is refused by the version that this moves.
+///
+/// # Errors
+/// Someone else wrote the Incident, or the API server rejected it.
+pub async fn waiting(
+    api: &Api<Incident>,
+    incident: Incident,
+    policy: String,
+    now: Timestamp,
+) -> Result<Incident, Error> {
+    let mut state = incident.state();
+    state.awaited_policy = Some(policy);
+    write(api, incident, &state, now).await
+}
+
 /// Records that a closed Incident was seen as its spec stands now.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use super::{choose, policy_of, translate};
 use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
 use crate::controller::error::Error;
+use crate::controller::policy::translate as policy_side;
 use crate::controller::queue::Name;
 use crate::controller::seen::Seen;
 use crate::kubernetes::retry;
@@ -33,7 +34,11 @@ impl Situation {
         Self { policy: None, rules: None, fact, tenure: None }
     }
 
-    /// Whether the Incident may be closed now.
+    /// Whether the Incident may be closed now. Without a policy that can be read no write would ever bind the claim to
+    /// it, and a person must be able to end it. If the policy is gone, so is its claim. If the policy does not decode,
+    /// its claim may still announce this Incident. When it decodes again, that claim is only cleared after a live read,
+    /// which finds this Incident, closed: the policy then counts its response as ended. Only if the Incident does not
+    /// exist any more by then is its response not counted.
     pub fn may_close(&self) -> bool {
         self.tenure.as_ref().is_none_or(Tenure::may_close)
     }
@@ -48,7 +53,17 @@ pub(super) enum View {
     Live,
 }
 
-/// None while it is not decided whether the Incident has the claim.
+/// What an Incident finds when it looks for its policy.
+pub(super) enum Found {
+    /// What it starts from.
+    Situation(Situation),
+    /// First it has to record that it waits for the policy with this uid.
+    ToAwait(String),
+    /// It is not decided yet whether it has the claim. The write that decides makes it due again.
+    Undecided,
+}
+
+/// Looks for the policy of an Incident.
 ///
 /// # Errors
 /// The API server gives no answer, so it is not known.
@@ -56,44 +71,45 @@ pub(super) async fn observe_policy(
     operator: &Operator,
     incident: &Incident,
     view: View,
-) -> Result<Option<Situation>, Error> {
+) -> Result<Found, Error> {
     let Some(name) = policy_of(incident) else {
         let why = choose::waits_for_a_rule(&incident.namespace().unwrap_or_default());
-        return Ok(Some(Situation::without_policy(PolicyFact::NotChosen { why })));
+        return Ok(Found::Situation(Situation::without_policy(PolicyFact::NotChosen { why })));
     };
     if let Some(Seen::Undecodable { why, .. }) = operator.policies.get(&name) {
         let why = format!("policy {} cannot be read ({why})", name.name);
-        return Ok(Some(Situation::without_policy(PolicyFact::Unavailable { why })));
+        return Ok(Found::Situation(Situation::without_policy(PolicyFact::Unavailable { why })));
     }
     let of = |policy: &RemediationPolicy| translate::tenure(policy, incident);
-    let seen = operator.policies.object(&name).filter(|_| view == View::Seen);
-    let (policy, tenure) = match seen.map(|policy| (of(&policy), policy)) {
-        Some((tenure @ (Tenure::Bound | Tenure::Announced | Tenure::Pending), policy)) => {
-            (Some(policy), Some(tenure))
-        }
-        // What the watch showed may be old, and whether the claim is lost must not be a guess.
-        Some((Tenure::Vacant | Tenure::Lost { .. }, _)) | None => {
-            let live = live(operator, &name).await?;
-            let tenure = live.as_deref().map(of);
-            (live, tenure)
-        }
+    let fact = policy_side::incident(incident);
+    let counts = |seen: &Arc<RemediationPolicy>| {
+        view == View::Seen && !fact.knows_another(&uid_of(seen)) && of(seen).counts_as_seen()
     };
-    if tenure == Some(Tenure::Pending) {
-        // The write that decides it makes this Incident due again.
-        return Ok(None);
-    }
-    let ends = matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept));
-    if tenure == Some(Tenure::Vacant) && !ends {
-        // So does the write by which this one gets the claim, or another one that comes first.
-        operator.nudge_policy(&name);
-        return Ok(None);
+    let policy = match operator.policies.object(&name).filter(counts) {
+        Some(seen) => Some(seen),
+        None => live(operator, &name).await?,
+    };
+    let tenure = policy.as_deref().map(of);
+    match (&tenure, policy.as_deref()) {
+        (Some(Tenure::Revoked), _) => return Ok(Found::Undecided),
+        (Some(Tenure::Pending), Some(policy)) if fact.is_unaware_of(&uid_of(policy)) => {
+            return Ok(Found::ToAwait(uid_of(policy)));
+        }
+        // What a person ends need not wait for a claim, which a policy that is not looked at never decides on.
+        (Some(Tenure::Pending), _) if !is_ending(incident) => return Ok(Found::Undecided),
+        (Some(Tenure::Vacant), _) if !is_ending(incident) => {
+            // The write by which it, or another one that comes first, gets the claim makes it due again.
+            operator.nudge_policy(&name);
+            return Ok(Found::Undecided);
+        }
+        _ => {}
     }
     let rules = policy.as_deref().map(|policy| operator.rules(policy));
     let why = rules.as_ref().and_then(|rules| rules.as_ref().as_ref().err()).map(|faults| faults.join("; "));
     let why = why.unwrap_or_default();
     let usable = rules.and_then(|rules| rules.as_ref().as_ref().ok().cloned());
     let fact = translate::policy(policy.as_deref(), usable.as_deref().ok_or(why.as_str()), incident);
-    Ok(Some(Situation { rules: usable, policy, fact, tenure }))
+    Ok(Found::Situation(Situation { rules: usable, policy, fact, tenure }))
 }
 
 /// Whether the Incident has the claim for certain. One that is only announced has it once a live read has shown
@@ -106,17 +122,28 @@ pub(super) async fn confirm(
     incident: &Incident,
     situation: &Situation,
 ) -> Result<bool, Error> {
-    let uid = incident.uid().unwrap_or_default();
-    let is_announced = situation.tenure == Some(Tenure::Announced);
-    let Some(name) =
-        policy_of(incident).filter(|_| is_announced && !operator.memories.incident(&uid).is_confirmed)
-    else {
-        return Ok(true);
-    };
+    let incident_uid = incident.uid().unwrap_or_default();
+    let uid = situation.policy.as_deref().map(uid_of);
+    let is_certain = situation.tenure != Some(Tenure::Announced)
+        || operator.memories.incident(&incident_uid).confirmed_by == uid;
+    let Some(name) = policy_of(incident).filter(|_| !is_certain) else { return Ok(true) };
     let Some(live) = live(operator, &name).await? else { return Ok(false) };
-    let is_confirmed = matches!(translate::tenure(&live, incident), Tenure::Announced | Tenure::Bound);
-    operator.memories.edit_incident(&uid, |memory| memory.is_confirmed = is_confirmed);
+    let is_confirmed = Some(uid_of(&live)) == uid
+        && matches!(translate::tenure(&live, incident), Tenure::Announced | Tenure::Bound);
+    operator
+        .memories
+        .edit_incident(&incident_uid, |memory| memory.confirmed_by = uid.filter(|_| is_confirmed));
     Ok(is_confirmed)
+}
+
+/// Whether a person has ended the Incident, or it is being deleted.
+fn is_ending(incident: &Incident) -> bool {
+    matches!(incident.spec.response, Some(Response::Withdrawn | Response::Kept))
+        || incident.metadata.deletion_timestamp.is_some()
+}
+
+fn uid_of(policy: &RemediationPolicy) -> String {
+    policy.uid().unwrap_or_default()
 }
 
 async fn live(operator: &Operator, name: &Name) -> Result<Option<Arc<RemediationPolicy>>, Error> {

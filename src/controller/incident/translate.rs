@@ -48,8 +48,10 @@ pub fn policy(
         ));
     };
     match tenure(policy, incident) {
-        Tenure::Bound | Tenure::Announced | Tenure::Pending => {}
-        Tenure::Vacant => return PolicyFact::Claimed { by: String::new(), superseded: false },
+        Tenure::Bound | Tenure::Announced => {}
+        Tenure::Revoked | Tenure::Pending | Tenure::Vacant => {
+            return PolicyFact::Claimed { by: String::new(), superseded: false };
+        }
         Tenure::Lost { by, superseded } => {
             return PolicyFact::Claimed { by: by.unwrap_or_default(), superseded };
         }

@@ -12,7 +12,7 @@ pub mod watch;
 
 use std::time::Duration;
 
-use firebreak_engine::decide_policy::Creation;
+use firebreak_engine::decide_policy::{Creation, PolicyDecision};
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use self::watch::Subscription;
 use super::Operator;
 use super::error::Error;
 use super::memory::PolicyMemory;
-use super::queue::Name;
+use super::queue::{Key, Name};
 use super::seen::Seen;
 use crate::api::RemediationPolicy;
 
@@ -69,6 +69,9 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         let check_again = subscription.check_again;
         let mut facts = observe::facts(operator, name, &policy, rules, subscription, creation.take(), now);
         let decision = observe::decide(operator, name, rules, &mut facts, now).await?;
+        if !decision.unaware.is_empty() {
+            return Ok(make_aware(operator, name, &decision));
+        }
         operator.memories.edit_policy(name, |memory| {
             memory.assessed |= rules.is_some();
             memory.worst = decision.urgency.into();
@@ -89,15 +92,29 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
             None => !has_moved,
         };
         if is_settled {
-            let left =
-                |at: Timestamp| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-            // A moment later, so that the clock is certainly past it.
-            let wake = recorded.decision().wake_at.map(|at| left(at) + Duration::from_millis(5));
+            let wake = recorded.decision().wake_at.map(until);
             return Ok(wake.into_iter().chain(check_again).min());
         }
         policy = recorded.into_policy();
     }
     Ok(Some(Duration::ZERO))
+}
+
+/// How long it is until then.
+fn until(at: Timestamp) -> Duration {
+    // A moment later, so that the clock is certainly past it.
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default() + Duration::from_millis(5)
+}
+
+/// Makes the Incidents due that must record first that they wait for this policy. The watch may not have shown them.
+/// Returns when to look again whether they have.
+fn make_aware(operator: &Operator, name: &Name, decision: &PolicyDecision) -> Option<Duration> {
+    for incident in &decision.unaware {
+        let key = Key::Incident(Name::new(name.namespace.clone(), incident.clone()));
+        let urgency = operator.urgency(&key);
+        operator.queue.nudge(key, urgency);
+    }
+    decision.wake_at.map(until)
 }
 
 /// A policy was deleted, and its watches end.

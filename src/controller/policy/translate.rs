@@ -1,6 +1,7 @@
 //! From API objects to the facts of a policy, and from its state to the status. Takes no client.
 
 use firebreak_engine::decide_policy::{IncidentFact, PolicyDecision, PolicyState};
+use firebreak_engine::incident::IncidentState;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -20,7 +21,8 @@ pub fn incident(incident: &Incident) -> IncidentFact {
         uid: incident.uid().unwrap_or_default(),
         nonce: incident.annotations().get(names::NONCE).cloned(),
         created_at: incident.creation_timestamp().map(|time| time.0).unwrap_or_default(),
-        had_claim: state.and_then(|state| state.policy.as_ref()).is_some_and(|policy| !policy.uid.is_empty()),
+        had_claim: state.is_some_and(IncidentState::had_claim),
+        knows: state.and_then(IncidentState::known_policy).map(str::to_owned),
         deleting: incident.metadata.deletion_timestamp.is_some(),
         closing: state.and_then(|state| state.closing),
         resolved_at: incident.closed_at(),

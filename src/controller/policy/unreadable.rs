@@ -4,7 +4,7 @@
 //! Such an Incident counts as open, unless its status says when it was closed: whether its response goes on is not known,
 //! so its policy opens no other one. The policy says so.
 
-use firebreak_engine::decide_policy::{PolicyDecision, PolicyReason, says};
+use firebreak_engine::decide_policy::{IncidentFact, PolicyDecision, PolicyReason, says};
 use firebreak_engine::verdict::Verdict;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
@@ -57,6 +57,13 @@ fn what_can_be_read(raw: DynamicObject) -> Incident {
     incident.metadata = raw.metadata;
     incident.status = Some(status);
     incident
+}
+
+/// Takes an Incident that does not decode for one that waits for this policy. It starts nothing and records nothing, so
+/// a policy without a state would wait for ever until it did.
+pub(super) fn excuse(incidents: &mut [IncidentFact], unreadable: &[Unreadable], policy: &str) {
+    let is_unreadable = |incident: &&mut IncidentFact| unreadable.iter().any(|one| one.name == incident.name);
+    incidents.iter_mut().filter(is_unreadable).for_each(|incident| incident.knows = Some(policy.to_owned()));
 }
 
 /// Says with the policy which of its Incidents cannot be read, if the claim of the policy is about it.
@@ -114,6 +121,13 @@ mod tests {
         let fact = translate::incident(&incident);
         assert_eq!((fact.uid.as_str(), fact.nonce.as_deref(), fact.had_claim), ("u", Some("n"), true));
         assert!(!fact.is_closed() && unreadable.len() == 1);
+
+        let new = "uid-of-a-new-policy";
+        let (other, _) = damaged(&json!({"policy": null}));
+        let mut facts = [translate::incident(&other)];
+        assert!(facts[0].is_unaware_of(new));
+        excuse(&mut facts, &unreadable, new);
+        assert!(!facts[0].is_unaware_of(new), "a new policy does not wait for it");
 
         let mut decision = PolicyDecision::default();
         say(&mut decision, &unreadable, "ns");

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Run {
-    /// People open, withdraw and delete Incidents; closed ones are deleted.
+    /// People open, withdraw and delete Incidents, and delete the policy and create it again.
     pub(super) fn person(&mut self) {
         let open: Vec<usize> = (0..self.world.incidents.len())
             .filter(|at| {
@@ -11,24 +11,24 @@ impl Run {
             })
             .collect();
         let some = open.get(self.dice.roll(open.len().max(1) as u64) as usize).copied();
-        match (self.dice.roll(6), some) {
+        match (self.dice.roll(if self.deletes { 8 } else { 6 }), some) {
             (0, _) => {
                 let number = self.world.incidents.len();
                 self.world.create(&format!("hand-{number}"), None);
             }
             // By chance or on purpose, with the name that the policy is about to use.
             (1, _) => {
-                let announced = self.world.state().claim().name().map(str::to_owned);
+                let announced = self.world.claim().name().map(str::to_owned);
                 let name = announced.unwrap_or_else(|| incident_name("gpu", self.world.now));
                 self.world.create(&name, None);
             }
-            (2, Some(at)) => {
-                self.world.note(format!("a person deletes {at}"));
-                self.world.incidents[at].deleting = true;
-            }
-            (3 | 4, Some(at)) => {
-                self.world.note(format!("a person withdraws {at}"));
-                self.world.incidents[at].asked = Some(Closing::Withdrawn);
+            (2, Some(at)) => self.world.edit(at, |stage| stage.deleting = true),
+            (3 | 4, Some(at)) => self.world.edit(at, |stage| stage.asked = Some(Closing::Withdrawn)),
+            (6 | 7, _) => {
+                self.world.delete_policy();
+                if self.dice.one_in(2) {
+                    self.world.create_policy();
+                }
             }
             _ => {}
         }
@@ -46,13 +46,16 @@ impl Run {
             if self.dice.one_in(8) {
                 self.person();
             }
+            if self.world.policy().is_none() && self.dice.one_in(8) {
+                self.world.create_policy();
+            }
             let which = usize::from(self.dice.one_in(3));
             self.round(which);
         }
     }
 
     /// Without faults, until every part has had its turn several times.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..12 {
             self.world.now += SignedDuration::from_secs(2);
             for which in [0, 1] {
@@ -72,24 +75,43 @@ impl Run {
         self.world.now += SignedDuration::from_mins(2);
         self.deliver(true);
         self.world.ready = 8;
-        self.settle();
-        for incident in &mut self.world.incidents {
-            incident.asked = Some(Closing::Withdrawn);
+        if self.world.policy().is_some() {
+            self.settle();
+            let is_seen = self.world.policy().is_some_and(|policy| policy.state.is_some());
+            assert!(is_seen, "the policy waits for its Incidents for ever");
+        }
+        for at in 0..self.world.incidents.len() {
+            self.world.edit(at, |stage| stage.asked = Some(Closing::Withdrawn));
         }
         self.settle();
-        let open = |run: &Self| {
-            let open =
-                run.world.incidents.iter().filter(|one| !one.gone && one.stage().resolved_at.is_none());
-            open.map(|one| (one.uid.clone(), one.stage().acted)).collect::<Vec<_>>()
-        };
-        assert_eq!(open(self), [], "not all are closed");
-        assert_eq!(self.world.state().claim(), Claim::Vacant, "a claim is lost for ever");
+        assert_eq!(self.open(), [], "not all are closed");
+        if self.world.policy().is_none() {
+            self.world.create_policy();
+            self.settle();
+        }
+        assert_eq!(self.world.claim(), Claim::Vacant, "a claim is lost for ever");
         self.world.now += PER + SignedDuration::from_secs(40);
         self.world.ready = 0;
         self.settle();
-        let acting = open(self);
+        self.assert_it_responds();
+        let acting = self.open();
+        self.world.delete_policy();
+        self.world.create_policy();
+        self.settle();
+        self.assert_it_responds();
+        assert_eq!(self.open(), acting, "another policy of the same name does not go on with its response");
+    }
+
+    /// The open Incidents, and whether they act.
+    pub(super) fn open(&self) -> Vec<(String, bool)> {
+        let open = self.world.incidents.iter().filter(|one| !one.gone && one.stage().resolved_at.is_none());
+        open.map(|one| (one.uid.clone(), one.stage().acted)).collect()
+    }
+
+    pub(super) fn assert_it_responds(&self) {
+        let acting = self.open();
         assert!(acting.len() == 1 && acting[0].1, "a rule holds, and nothing responds: {acting:?}");
-        let is_bound = matches!(self.world.state().claim(), Claim::Bound { uid, .. } if uid == acting[0].0);
-        assert!(is_bound, "the uid is not recorded: {:?}", self.world.state().claim());
+        let is_bound = matches!(self.world.claim(), Claim::Bound { uid, .. } if uid == acting[0].0);
+        assert!(is_bound, "the uid is not recorded: {:?}", self.world.claim());
     }
 }

@@ -1,4 +1,7 @@
 //! An API server with one policy and its Incidents, and what must be true of them whatever the controllers do.
+//!
+//! The policy may be deleted and created again. What its new controller knows of the responses before is what the
+//! Incidents tell that still exist, so that the guardrails count no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,21 +18,53 @@ pub struct Incident {
     pub uid: String,
     pub nonce: Option<String>,
     pub created_at: Timestamp,
-    /// Every state that was ever recorded; the index is its version.
+    /// Every version that was ever stored.
     pub versions: Vec<Stage>,
+    pub gone: bool,
+    /// No policy knows of its response: it was gone when a new one first looked.
+    forgotten: bool,
+    /// As the policy counts it: since its announcement, or its creation for a policy that was created later.
+    begun: Option<Timestamp>,
+}
+
+/// How far an Incident has come, and what people want of it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stage {
+    pub has_status: bool,
     pub deleting: bool,
     /// The decisions of a person.
     pub asked: Option<Closing>,
-    pub gone: bool,
-}
-
-/// The progress of an Incident.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stage {
+    /// The policy that it knows.
+    pub knows: Option<usize>,
     pub had_claim: bool,
     pub acted: bool,
     pub closing: Option<Closing>,
     pub resolved_at: Option<Timestamp>,
+}
+
+impl Stage {
+    /// Whether a person has ended it, and how.
+    pub fn ends(self) -> Option<Closing> {
+        self.asked.or(self.deleting.then_some(Closing::Deleted))
+    }
+}
+
+/// A policy as it is stored.
+#[derive(Clone, PartialEq)]
+pub struct Policy {
+    pub number: usize,
+    /// None: no controller has looked at it.
+    pub state: Option<PolicyState>,
+}
+
+impl Policy {
+    pub fn uid(&self) -> String {
+        uid_of(self.number)
+    }
+}
+
+fn uid_of(policy: usize) -> String {
+    format!("policy-{policy}")
 }
 
 impl Incident {
@@ -46,7 +81,8 @@ impl Incident {
             nonce: self.nonce.clone(),
             created_at: self.created_at,
             had_claim: stage.had_claim,
-            deleting: self.deleting,
+            knows: stage.knows.map(uid_of),
+            deleting: stage.deleting,
             closing: stage.closing,
             resolved_at: stage.resolved_at,
         }
@@ -65,12 +101,14 @@ impl Incident {
 /// The API server.
 pub struct World {
     pub now: Timestamp,
-    /// Every state of the policy that was ever recorded; the index is its version.
-    pub states: Vec<PolicyState>,
+    /// Every version of the policy that was ever stored; none while there is no policy.
+    pub policies: Vec<Option<Policy>>,
     pub incidents: Vec<Incident>,
     pub ready: i64,
     /// When which Incident was announced, by its nonce.
     announced: BTreeMap<String, Timestamp>,
+    /// How many policies there have been.
+    created: usize,
     /// Rules that were ended by a person and have not been False since.
     waiting: BTreeSet<String>,
     /// Incidents whose claim was cleared.
@@ -82,10 +120,11 @@ impl World {
     pub fn new() -> Self {
         Self {
             now: Timestamp::from_second(1_767_225_600).unwrap(),
-            states: vec![PolicyState::default()],
+            policies: vec![Some(Policy { number: 0, state: None })],
             incidents: Vec::new(),
             ready: 8,
             announced: BTreeMap::new(),
+            created: 1,
             waiting: BTreeSet::new(),
             cleared: BTreeSet::new(),
             log: Vec::new(),
@@ -96,8 +135,41 @@ impl World {
         self.log.push(format!("{} {text}", self.now));
     }
 
-    pub fn state(&self) -> &PolicyState {
-        &self.states[self.states.len() - 1]
+    /// The policy as it is now.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policies[self.policies.len() - 1].as_ref()
+    }
+
+    fn state(&self) -> Option<&PolicyState> {
+        self.policy()?.state.as_ref()
+    }
+
+    pub fn claim(&self) -> Claim<'_> {
+        self.state().map_or(Claim::Vacant, PolicyState::claim)
+    }
+
+    pub fn delete_policy(&mut self) {
+        self.note("the policy is deleted");
+        self.policies.push(None);
+    }
+
+    pub fn create_policy(&mut self) {
+        let number = self.created;
+        self.created += 1;
+        self.note(format!("{} is created", uid_of(number)));
+        self.policies.push(Some(Policy { number, state: None }));
+    }
+
+    /// A person edits an Incident, or deletes it.
+    pub fn edit(&mut self, at: usize, edit: impl FnOnce(&mut Stage)) {
+        let incident = &mut self.incidents[at];
+        let mut stage = incident.stage();
+        edit(&mut stage);
+        // One without a finalizer is gone at once.
+        incident.gone |= stage.deleting && incident.nonce.is_none() && !stage.acted;
+        incident.versions.push(stage);
+        let told = format!("a person wants of {}: {:?}", self.incidents[at].uid, stage.ends());
+        self.note(told);
     }
 
     /// The Incident that has this name now.
@@ -122,9 +194,9 @@ impl World {
             nonce: nonce.map(str::to_owned),
             created_at: self.now,
             versions: vec![Stage::default()],
-            deleting: false,
-            asked: None,
             gone: false,
+            forgotten: false,
+            begun: nonce.and_then(|nonce| self.announced.get(nonce)).copied(),
         };
         self.note(format!("{} {name} is created, nonce {nonce:?}", incident.uid));
         let fact = incident.live();
@@ -134,18 +206,30 @@ impl World {
 
     /// A PUT of the policy's status, guarded by the version that the decision was based on.
     pub fn record(&mut self, view: usize, next: &PolicyState) -> bool {
-        if *next == self.states[view] {
+        let Some(policy) = self.policies[view].clone() else { return false };
+        if policy.state.as_ref() == Some(next) {
             return true; // equal: skipped
         }
-        if view + 1 != self.states.len() {
+        if view + 1 != self.policies.len() {
             return false;
         }
-        let before = self.state().clone();
-        self.note(format!("policy: {:?} waits for {:?}", next.claim(), next.waiting_for));
-        self.states.push(next.clone());
-        self.check_the_claim(&before, next);
+        self.note(format!("{}: {:?} waits for {:?}", policy.uid(), next.claim(), next.waiting_for));
+        self.policies.push(Some(Policy { state: Some(next.clone()), ..policy }));
+        if policy.state.is_none() {
+            self.recall();
+        }
+        self.check_the_claim(&policy.state.unwrap_or_default(), next);
         self.check_the_holder();
         true
+    }
+
+    /// A new policy knows what the Incidents tell that still exist.
+    fn recall(&mut self) {
+        self.waiting.clear();
+        for incident in &mut self.incidents {
+            incident.forgotten |= incident.gone;
+            incident.begun = incident.begun.map(|_| incident.created_at);
+        }
     }
 
     /// What a recorded change of the claim must never do.
@@ -172,7 +256,7 @@ impl World {
         }
         if let (Claim::Vacant, Claim::Announced { nonce, .. }) = (before.claim(), next.claim()) {
             self.announced.insert(nonce.to_owned(), self.now);
-            for ended in self.incidents.iter().filter(|one| one.stage().had_claim) {
+            for ended in self.incidents.iter().filter(|one| one.stage().had_claim && !one.forgotten) {
                 let end = ended.stage().resolved_at;
                 let is_early = end.is_some_and(|end| self.now.duration_since(end) < COOLDOWN);
                 assert!(!is_early, "an Incident is announced within the cooldown of {}", ended.uid);
@@ -197,15 +281,15 @@ impl World {
         }
         incident.versions.push(next);
         let told = format!("{}: acted {}, closing {:?}, ", incident.uid, next.acted, next.closing);
-        self.note(format!("{told}closed {}", next.resolved_at.is_some()));
+        self.note(format!("{told}closed {}, knows {:?}", next.resolved_at.is_some(), next.knows));
         self.check_the_acts(at);
         self.check_the_holder();
         true
     }
 
-    /// An Incident that acts has the claim.
+    /// An Incident that acts has the claim, once a controller has looked at the policy.
     fn check_the_holder(&self) {
-        let claim = self.state().claim();
+        let Some(claim) = self.state().map(PolicyState::claim) else { return };
         for one in self.incidents.iter().filter(|one| one.acts()) {
             let has_claim = match claim {
                 Claim::Vacant => false,
@@ -223,9 +307,9 @@ impl World {
         let acting: Vec<&str> =
             self.incidents.iter().filter(|one| one.acts()).map(|one| one.uid.as_str()).collect();
         assert!(acting.len() <= 1, "two open Incidents act: {acting:?}");
-        let begun = |one: &Incident| one.nonce.as_ref().and_then(|nonce| self.announced.get(nonce)).copied();
-        let Some(own) = begun(&self.incidents[at]) else { return };
-        let recent = self.incidents.iter().filter(|one| one.stage().acted).filter_map(begun);
+        let Some(own) = self.incidents[at].begun else { return };
+        let acted = self.incidents.iter().filter(|one| one.stage().acted && !one.forgotten);
+        let recent = acted.filter_map(|one| one.begun);
         let recent = recent.filter(|other| *other <= own && own.duration_since(*other) < PER).count();
         assert!(recent <= MOST, "{recent} automatic responses act within maxIncidents.per");
     }
