@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Role, ScaledBy, Slots, Stage, Target};
+use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::pods::Pods;
 use firebreak_engine::undo::EXEMPT;
@@ -46,6 +46,7 @@ pub fn target(
         version,
         matched,
         match_problem,
+        purpose: Purpose::Change,
         exempt,
         owned_by: controlling_owner(&object).map(|owner| OwnedBy {
             owner: owner.to_string(),

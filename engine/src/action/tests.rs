@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::facts::{Demand, Obstacle, Role, ScaledBy, Slot, Slots};
+use crate::facts::{Demand, Obstacle, Purpose, Role, ScaledBy, Slot, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::pods::Pods;
 use crate::policy::PolicySpec;
@@ -45,6 +45,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         object: Arc::new(object),
         matched: Verdict::True,
         match_problem: None,
+        purpose: Purpose::Change,
         exempt: false,
         owned_by: None,
         resolved_from: Vec::new(),

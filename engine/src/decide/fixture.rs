@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::Deciding;
 use crate::change::{Change, ChangeState, FieldChange};
-use crate::facts::{Demand, Facts, Listing, ListingRead, PolicyFact, ScaledBy, Slots, Stage, Target};
+use crate::facts::{
+    Demand, Facts, Listing, ListingRead, PolicyFact, Purpose, ScaledBy, Slots, Stage, Target,
+};
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::StepStatus;
 use crate::pods::Pods;
@@ -156,6 +158,7 @@ pub(super) fn live(name: &str) -> Target {
         ),
         matched: Verdict::True,
         match_problem: None,
+        purpose: Purpose::Change,
         exempt: false,
         owned_by: None,
         resolved_from: Vec::new(),

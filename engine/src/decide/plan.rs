@@ -1,11 +1,11 @@
 //! From live objects to planned changes, or the reason why there are none.
 
-use super::climb::RELIST_IDLE;
+use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
-use crate::facts::{ListingRead, Stage, Target};
+use crate::facts::{ListingRead, Purpose, Stage, Target};
 use crate::gitops;
 use crate::id::ChangeId;
 use crate::reason::Reason;
@@ -79,7 +79,7 @@ impl Deciding<'_> {
             }
             ListingRead::Failed { why } => {
                 self.pending(&step.name, Reason::TargetsUnknown, why);
-                self.wake_in(super::climb::RELIST_BUSY);
+                self.wake_in(RELIST_BUSY);
                 return None;
             }
         };
@@ -217,6 +217,11 @@ impl Deciding<'_> {
     /// None if a live read has to be requested.
     pub(super) fn consider(&mut self, step: &Step, target: &Target) -> Option<Plan> {
         let refused = |reason, message: String| Some(Plan::Refused { reason, message });
+        if target.purpose == Purpose::Watch {
+            // Its change has ended in this very decision. The next listing reads it to be changed.
+            self.wake_in(RELIST_BUSY);
+            return None;
+        }
         if target.exempt {
             return refused(Reason::Exempt, format!("it or its namespace is annotated {}", undo::EXEMPT));
         }
@@ -294,5 +299,24 @@ impl Deciding<'_> {
         }
         self.journal(planned);
         Findings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, live};
+    use super::*;
+
+    #[test]
+    fn an_object_that_was_read_to_be_watched_is_not_changed_before_it_was_read_for_that() {
+        let given = Fixture::pinned();
+        let mut deciding = given.deciding();
+        let step = deciding.ladder[0].clone();
+        let target = Target { purpose: Purpose::Watch, exempt: true, ..live("a") };
+        assert_eq!(deciding.consider(&step, &target), None);
+        assert!(deciding.wake_at.is_some(), "it is read again soon");
+        let target = Target { purpose: Purpose::Change, ..target };
+        let plan = deciding.consider(&step, &target);
+        assert!(matches!(plan, Some(Plan::Refused { reason: Reason::Exempt, .. })), "{plan:?}");
     }
 }

@@ -10,7 +10,7 @@
 //!   │                          └─ a live read finds no Incident ──► Vacant
 //!   └── a person's Incident: name and uid in one write ────────────┘
 //! ```
-//! Each arrow is one write of the policy's status that is guarded by the version that was decided on, so of two
+//! Each arrow is one write of the policy's status, guarded by the version that the decision was based on, so of two
 //! controllers only one can take it.
 //!
 //! # Why an announced Incident may act before its uid is recorded
@@ -62,20 +62,20 @@ use super::state::{ActiveIncident, PolicyState};
 use crate::incident::Closing;
 use crate::period::after;
 
-/// How long the uid of a created Incident may be missing from the claim. It goes with the next write of the status; a
-/// write of its own comes this much later, when the first changes have been made.
+/// How long the uid of a created Incident may be missing from the claim. The next write of the status includes it; a
+/// separate write follows after this time, when the first changes have been made.
 const UID_WITHIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// How soon a policy looks again whether its Incidents wait for it. What they record makes it due at once; this is for
 /// the case that they cannot record it.
 const AWARE_WITHIN: SignedDuration = SignedDuration::from_secs(2);
 
-/// How far the claim of a policy has come.
+/// The state of the claim of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim<'a> {
     /// No Incident has it.
     Vacant,
-    /// An Incident of this name is going to be created with this nonce, or was.
+    /// An Incident of this name will be created with this nonce, or was.
     Announced {
         /// Its name.
         name: &'a str,
@@ -99,7 +99,7 @@ pub enum Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    /// What the status says.
+    /// The claim in the status.
     pub fn of(active: &'a ActiveIncident) -> Self {
         let name = active.name.as_str();
         match (&active.uid, &active.nonce) {
@@ -109,7 +109,7 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// The name of the Incident that has it or is to have it.
+    /// The name of the Incident that has it or will have it.
     pub fn name(self) -> Option<&'a str> {
         match self {
             Self::Vacant => None,
@@ -120,12 +120,12 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// How an Incident stands to the claim of its policy.
+/// The relation of an Incident to the claim of its policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenure {
     /// The claim is bound to it: it acts.
     Bound,
-    /// The claim announces it: it acts once a live read of the policy has shown that.
+    /// The claim announces it: it acts once a live read of the policy has shown the announcement.
     Announced,
     /// The claim announced it, and that is revoked unless the policy finds that it exists. The write that decides makes
     /// it due again.
@@ -134,18 +134,18 @@ pub enum Tenure {
     Pending,
     /// No Incident has the claim, and it may be the next.
     Vacant,
-    /// Another Incident has the claim, or it is not for this one.
+    /// Another Incident has the claim, or the claim is not for this one.
     Lost {
         /// The Incident that has the claim, if one has it.
         by: Option<String>,
-        /// Whether it was opened for a claim that is lost for good.
+        /// Whether it was opened for a claim that it has lost.
         superseded: bool,
     },
 }
 
 impl Tenure {
-    /// How an Incident stands to the claim in this state of its policy. Without a state no controller has looked at
-    /// the policy since it was made.
+    /// The relation of an Incident to the claim in this state of its policy. Without a state no controller has seen
+    /// the policy since it was created.
     pub fn of(incident: &IncidentFact, policy: Option<&PolicyState>) -> Self {
         let Some(state) = policy else { return Self::Pending };
         let claim = state.claim();
@@ -183,15 +183,15 @@ impl Tenure {
     }
 }
 
-/// What is known about the Incident that has the claim, or is to have it.
+/// What is known about the Incident that has the claim, or will have it.
 pub(super) enum Fate<'a> {
-    /// Nobody has the claim.
+    /// No Incident has the claim.
     Vacant,
-    /// Nobody has it, and this Incident is the first in line.
+    /// No Incident has it, and this one is the first in line.
     Next(&'a IncidentFact),
-    /// It is announced, and not known to exist.
+    /// It is announced, and is not known to exist.
     Awaited,
-    /// It is announced, and creating it does not lead anywhere.
+    /// It is announced, and cannot be created.
     Hopeless,
     /// It exists, and its uid is not recorded.
     Created(&'a IncidentFact),
@@ -203,13 +203,13 @@ pub(super) enum Fate<'a> {
     Over {
         /// Whether it closed because no rule held any more. If not, a person ended it.
         recovered: bool,
-        /// When it closed, if it is still there to say so.
+        /// When it closed, if it still exists.
         ended_at: Option<Timestamp>,
     },
 }
 
 impl<'a> Fate<'a> {
-    /// What is known, or the live read that is missing.
+    /// What is known, or the missing live read.
     pub fn of(state: &PolicyState, facts: &'a PolicyFacts, now: Timestamp) -> Result<Self, PolicyLook> {
         match state.claim() {
             Claim::Vacant => next_in_line(facts),
@@ -224,7 +224,7 @@ impl<'a> Fate<'a> {
         }
     }
 
-    /// Whether an Incident has the claim, or is to have it.
+    /// Whether an Incident has the claim, or will have it.
     pub fn is_open(&self) -> bool {
         match self {
             Self::Next(_) | Self::Awaited | Self::Hopeless | Self::Created(_) | Self::Open => true,
@@ -233,7 +233,7 @@ impl<'a> Fate<'a> {
     }
 }
 
-/// What a live read of an Incident has shown.
+/// The result of a live read of an Incident.
 fn live<'a>(facts: &'a PolicyFacts, name: &str) -> Result<Option<&'a IncidentFact>, PolicyLook> {
     facts.reads.incidents.get(name).map(Option::as_ref).ok_or_else(|| PolicyLook::Incident(name.to_owned()))
 }
@@ -261,7 +261,7 @@ fn next_in_line(facts: &PolicyFacts) -> Result<Fate<'_>, PolicyLook> {
         return Ok(line(all).first().copied().map_or(Fate::Vacant, Fate::Next));
     }
     for seen in line(&facts.open) {
-        // What the watch has shown may be over: to claim that one would end the response a second time.
+        // An Incident from the watch may already be closed: claiming it would end the response a second time.
         if let Some(live) = live(facts, &seen.name)?.filter(|live| live.uid == seen.uid && live.may_claim()) {
             return Ok(Fate::Next(live));
         }
@@ -292,7 +292,7 @@ fn announced<'a>(
     let is_refused = facts.refusal.as_ref().is_some_and(|refusal| refusal.stands_at(now));
     match &facts.creation {
         Some(Creation::Created(incident)) if is_it(&incident) => Ok(Fate::Created(incident)),
-        // An earlier request of ours whose answer was lost, or somebody else has taken the name.
+        // It is from an earlier request of ours whose answer was lost, or someone else has taken the name.
         Some(Creation::AlreadyExists) => live(facts, name).map(|_| Fate::Hopeless),
         Some(Creation::Refused) => Ok(Fate::Hopeless),
         Some(Creation::Created(_)) | None if is_refused => Ok(Fate::Hopeless),
@@ -323,7 +323,7 @@ pub(super) fn bind(incident: &IncidentFact) -> ActiveIncident {
     }
 }
 
-/// When the uid of this Incident has to be recorded though nothing else is to be written.
+/// When the uid of this Incident must be recorded even if nothing else is written.
 pub(super) fn uid_due(state: &PolicyState, incident: &IncidentFact) -> Option<Timestamp> {
     let is_it = |name: &str, uid: Option<&String>| name == incident.name && uid.is_none();
     let announced = state.recent_responses.iter().rfind(|one| is_it(&one.name, one.uid.as_ref()))?;
@@ -332,12 +332,12 @@ pub(super) fn uid_due(state: &PolicyState, incident: &IncidentFact) -> Option<Ti
     may_wait.then(|| uid_after(announced.at))
 }
 
-/// When the uid of an Incident is recorded that was announced at this moment.
+/// When the uid of an Incident that was announced at this moment is recorded.
 pub(super) fn uid_after(announced_at: Timestamp) -> Timestamp {
     after(announced_at, UID_WITHIN)
 }
 
-/// The name of an Incident that is opened now: `<policy>-<yyyymmdd-hhmmss>` in UTC.
+/// The name of an Incident that opens now: `<policy>-<yyyymmdd-hhmmss>` in UTC.
 pub fn incident_name(policy: &str, now: Timestamp) -> String {
     format!("{policy}-{}", now.strftime("%Y%m%d-%H%M%S"))
 }

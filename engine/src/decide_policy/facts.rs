@@ -1,4 +1,4 @@
-//! What was observed about one policy, and nothing derived from it.
+//! What was observed about one policy. Nothing in it is derived.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::incident::Closing;
 use crate::period::after;
 use crate::rules::Limits;
 
-/// How long an Incident that was refused is not asked for again.
+/// How long Firebreak does not try again to create a rejected Incident.
 const REFUSED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
-/// Everything that a decision about a policy starts from.
+/// Everything that a decision about a policy is based on.
 #[derive(Clone, Debug)]
 pub struct PolicyFacts {
     /// The name of the policy.
@@ -22,7 +22,7 @@ pub struct PolicyFacts {
     pub uid: String,
     /// Its guardrails, whatever else is wrong with it.
     pub limits: Limits,
-    /// Its state as recorded; none if no controller has looked at it since it was made.
+    /// Its recorded state; none if no controller has picked it up since it was created.
     pub state: Option<PolicyState>,
     /// What is wrong with it; empty if it is Accepted.
     pub faults: Vec<String>,
@@ -30,24 +30,24 @@ pub struct PolicyFacts {
     pub access: Access,
     /// Objects that signals cannot read or judge, as `signal: what`.
     pub doubts: Vec<String>,
-    /// What the signals say.
+    /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
-    /// The clocks of the rules cannot be trusted: too long nobody watched.
+    /// The clocks of the rules cannot be trusted, because nobody watched for too long.
     pub clocks_broken: bool,
     /// Its Incidents that are not closed, as last seen.
     pub open: Vec<IncidentFact>,
-    /// The live reads that were asked for so far.
+    /// The results of the live reads so far.
     pub reads: PolicyReads,
-    /// What became of the last Incident that was to be created.
+    /// The outcome of creating the last Incident.
     pub creation: Option<Creation>,
-    /// The last Incident that the API server refused.
+    /// The last Incident that the API server rejected.
     pub refusal: Option<Refusal>,
     /// A text that was never used before.
     pub nonce: String,
 }
 
 impl PolicyFacts {
-    /// What is known of a policy of which nothing has been observed yet.
+    /// The facts about a policy before anything is observed.
     pub fn new(name: impl Into<String>, limits: Limits) -> Self {
         Self {
             name: name.into(),
@@ -68,7 +68,7 @@ impl PolicyFacts {
     }
 }
 
-/// What is known about the rights of a ServiceAccount.
+/// What is known about the permissions of a ServiceAccount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// The API server was not asked, or gave no answer.
@@ -93,7 +93,7 @@ pub struct IncidentFact {
     pub nonce: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// Whether it had the claim of its policy at some time: only then is the policy noted in its state.
+    /// Whether it has ever had the claim of its policy: only then is the policy recorded in its state.
     pub had_claim: bool,
     /// The uid of the policy that it knows: the one under which it last had the claim, or the one that it waits for.
     pub knows: Option<String>,
@@ -129,7 +129,7 @@ impl IncidentFact {
         !self.is_closed() && !self.deleting && !self.had_claim && self.knows.as_deref() != Some(policy)
     }
 
-    /// Whether it is the one that was announced with this name and nonce.
+    /// Whether it is the Incident that was announced with this name and nonce.
     pub fn is_announced_as(&self, name: &str, nonce: &str) -> bool {
         self.name == name && self.nonce.as_deref() == Some(nonce)
     }
@@ -144,27 +144,27 @@ pub enum PolicyLook {
     Incidents,
 }
 
-/// What live reads have shown. They count for one decision and its repetitions, up to the next record.
+/// The results of live reads. They count for one decision and its repetitions, up to the next record.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyReads {
-    /// Incidents by name; none if there is none of this name.
+    /// Incidents by name; none if there is no Incident of this name.
     pub incidents: BTreeMap<String, Option<IncidentFact>>,
-    /// All Incidents of the policy, closed ones included.
+    /// All Incidents of the policy, including closed ones.
     pub all: Option<Vec<IncidentFact>>,
 }
 
-/// What became of an Incident that was to be created.
+/// The outcome of creating an Incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// It was created.
     Created(IncidentFact),
-    /// There is one of this name.
+    /// An Incident of this name exists.
     AlreadyExists,
-    /// The API server has said no, and did nothing.
+    /// The API server rejected it, and did nothing.
     Refused,
 }
 
-/// That the API server has refused to create an Incident.
+/// A rejection of an Incident by the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// When.
@@ -174,12 +174,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Until when the Incident is not asked for again.
+    /// Until when Firebreak does not try again.
     pub fn until(&self) -> Timestamp {
         after(self.at, REFUSED_FOR)
     }
 
-    /// Whether it is too early to ask again.
+    /// Whether it is too early to try again.
     pub fn stands_at(&self, now: Timestamp) -> bool {
         self.until() > now
     }

@@ -1,14 +1,14 @@
 //! What to do about one policy, given everything that was observed.
 //!
-//! [`decide_policy`] is total, like [`crate::decide::decide`]: it never fails, never waits, and never asks for the
+//! [`decide_policy`] is total, like [`crate::decide::decide`]: it never fails, never waits, and never reads the
 //! time. It returns the policy's next state, which must be recorded before the Incident that it wants may be created,
 //! and it may ask for live reads first.
 //!
 //! - [`claim`]: which Incident may act, and why no two ever do.
-//! - `detect`: does a rule ask for an Incident; rules that wait for False; the cooldown.
+//! - `detect`: whether a rule asks for an Incident; rules that wait for False; the cooldown.
 //! - `responses`: the recent responses follow the claim.
 //! - `conditions`: what people see.
-//! - `choose`: which policy an Incident gets that names none.
+//! - `choose`: chooses the policy of an Incident that names none.
 
 mod choose;
 pub mod claim;
@@ -50,11 +50,11 @@ pub struct PolicyDecision {
     pub conditions: Vec<ConditionFact>,
     /// The Incident to create once `next` is recorded.
     pub create: Option<NewIncident>,
-    /// When to decide again though nothing moves.
+    /// When to decide again even if nothing changes.
     pub wake_at: Option<Timestamp>,
     /// Why nothing is opened although a rule is true.
     pub why: Option<String>,
-    /// The worst level whose rule is true now, whether or not it has been for as long as it must.
+    /// The worst level whose rule is true now, whether or not the rule holds yet.
     pub urgency: Option<Severity>,
     /// Expressions that failed.
     pub rule_errors: Vec<String>,
@@ -65,7 +65,7 @@ pub struct PolicyDecision {
 pub struct NewIncident {
     /// Its name.
     pub name: String,
-    /// Its nonce, by which it is known as the one that the claim announces.
+    /// Its nonce, which identifies it as the one that the claim announces.
     pub nonce: String,
     /// Why it is opened, for people.
     pub summary: String,
@@ -128,7 +128,7 @@ fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result
         Fate::Open => follow_up(old),
         Fate::Next(incident) => follow_up(Some(bind(incident))),
         Fate::NeverCreated => follow_up(None),
-        // Without rules it is not known which of them hold, and they belong into the same write.
+        // Without rules it is not known which of them hold, and they belong in the same write.
         Fate::Over { .. } => follow_up(old.filter(|_| detection.is_none())),
         Fate::Created(incident) => {
             let unbound = follow_up(old);
@@ -152,7 +152,7 @@ fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result
     };
     let asks_again = facts.refusal.as_ref().map(Refusal::until).filter(|until| *until > now);
     let wake_at = detection.and_then(|found| found.wake_at);
-    // What is about to be created has its uid recorded when it is there.
+    // The uid of an Incident that is about to be created is recorded when it exists.
     let uid_at = uid_at.or_else(|| create.as_ref().map(|_| claim::uid_after(now)));
     Ok(PolicyDecision {
         look: None,
@@ -167,7 +167,7 @@ fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result
     })
 }
 
-/// The claim of an Incident that is going to be created.
+/// The claim of an Incident that will be created.
 fn announce(facts: &PolicyFacts, now: Timestamp) -> ActiveIncident {
     let name = incident_name(&facts.name, now);
     ActiveIncident { name, nonce: Some(facts.nonce.clone()), uid: None, revoked: false }
@@ -183,7 +183,7 @@ impl NewIncident {
     }
 }
 
-/// What was detected becomes part of the state.
+/// Takes the result of the detection into the state.
 fn take_in(next: &mut PolicyState, detection: &Detection) {
     let found = &detection.assessment;
     let (mut rules, mut signals) = (found.rules.clone(), found.signals.clone());

@@ -9,7 +9,7 @@ use super::state::{ActiveIncident, PolicyState};
 use crate::response::{self, OpenedBy, REMEMBERED, RecentResponse};
 use crate::rules::Limits;
 
-/// The responses after the claim has moved to `active`. `ended_at` is when the Incident closed that had it, if that
+/// The responses after the claim has changed to `active`. `ended_at` is when the previous Incident closed, if that
 /// is known.
 pub(super) fn follow(
     before: &PolicyState,
@@ -50,8 +50,8 @@ pub(super) fn follow(
     responses
 }
 
-/// The newest responses that Incidents tell of: of those that ever had the claim, which one that was announced and
-/// then given up never had.
+/// The newest responses according to the Incidents that ever had the claim. An Incident that was announced and
+/// then given up never had it.
 pub(super) fn told_by(incidents: &[IncidentFact]) -> Vec<RecentResponse> {
     let told = incidents.iter().filter(|incident| incident.had_claim).map(|incident| RecentResponse {
         name: incident.name.clone(),

@@ -23,7 +23,9 @@ pub struct Target {
     pub matched: Verdict,
     /// Why `where` is Unknown.
     pub match_problem: Option<String>,
-    /// The object or its namespace is annotated as exempt.
+    /// What the object was read for.
+    pub purpose: Purpose,
+    /// The object or its namespace is annotated as exempt. Not known of the namespace if it was only read to be watched.
     pub exempt: bool,
     /// Another object controls it and cannot be changed instead.
     pub owned_by: Option<OwnedBy>,
@@ -39,10 +41,22 @@ pub struct Target {
     pub healthy: Verdict,
     /// How many replicas its autoscaler wants. Read only for steps that raise its limit.
     pub demand: Demand,
-    /// What else sets its number of replicas. Read only for steps that set it.
+    /// What else sets its number of replicas. Read only for steps that set it, and not of an object that was only
+    /// read to be watched.
     pub scaled_by: ScaledBy,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
+}
+
+/// What an object was read for. A step lists its targets again and again, and most of them are changed already, so
+/// what only matters before a change is not read of those.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To change it, if nothing prevents that.
+    #[default]
+    Change,
+    /// To watch it: the change of the step is in force there.
+    Watch,
 }
 
 /// What controls an object and would overwrite every change of it.

@@ -12,6 +12,7 @@ pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, count,
 };
 use crate::change::{Change, cut};
+use crate::facts::Purpose;
 use crate::id::ChangeId;
 use crate::policy::Severity;
 use crate::reason::{Reason, Stops};
@@ -164,6 +165,14 @@ impl IncidentState {
     pub fn newest_of(&self, step: &str, uid: &str) -> Option<&Change> {
         let is_it = |change: &&Change| change.step == step && change.target.uid == uid;
         self.changes.iter().rfind(is_it)
+    }
+
+    /// What a listing of the step reads the object with this uid for.
+    pub fn purpose(&self, step: &str, uid: &str) -> Purpose {
+        match self.newest_of(step, uid) {
+            Some(change) if change.stands() => Purpose::Watch,
+            Some(_) | None => Purpose::Change,
+        }
     }
 
     /// The operations that are done to other objects because this change needs them.

@@ -10,7 +10,8 @@ use super::world::World;
 use crate::action::Autoscalers;
 use crate::decide::ladder;
 use crate::facts::{
-    Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Stage, Target,
+    Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose, Stage,
+    Target,
 };
 use crate::id::TargetId;
 use crate::incident::IncidentState;
@@ -76,7 +77,10 @@ impl World {
         let targets: Vec<Target> = objects
             .map(|object| {
                 let mut target = pods::of((self.translate)(object, Some(&targets.where_)));
-                target.exempt |= self.exempt.contains(&target.id.namespace);
+                target.purpose = state.purpose(&step.name, &target.id.uid);
+                if target.purpose == Purpose::Change {
+                    target.exempt |= self.exempt.contains(&target.id.namespace);
+                }
                 if step.action.descriptor().autoscalers == Autoscalers::Demand {
                     target.demand = demand(object);
                 }

@@ -1,4 +1,4 @@
-//! The driver of production in miniature: observe, decide, look, record, act.
+//! A small version of the production driver: observe, decide, look, record, act.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -23,14 +23,14 @@ use crate::intent::PersonIntent;
 use crate::rules::Rules;
 use crate::undo;
 
-/// The manager of our writes.
+/// The field manager of our writes.
 pub const OURS: &str = "firebreak/Update";
-/// How often a decision may ask for live reads.
+/// How often a decision may request live reads.
 pub const LOOKS: usize = 4;
 
 /// The decision function; a mutant wraps the real one.
 pub type Decide = fn(&Facts, Option<&Rules>, Timestamp) -> Decision;
-/// What a kind's profile finds in an object.
+/// What the profile of its kind finds in an object.
 pub type Translate = Rc<dyn Fn(&Arc<Value>, Option<&ObjectCondition>) -> Target>;
 
 /// Everything outside of the controllers.
@@ -41,13 +41,13 @@ pub struct World {
     pub rules: Option<Rules>,
     /// The policy as a fact.
     pub policy: PolicyFact,
-    /// What a person wants.
+    /// The decisions of a person.
     pub intent: PersonIntent,
-    /// What the signals say.
+    /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
-    /// What is recorded of the policy.
+    /// The recorded state of the policy.
     pub policy_state: PolicyState,
-    /// The policy's own namespace; without it, targets are wherever they are.
+    /// The policy's own namespace; without it, targets may be in any namespace.
     pub namespace: Option<String>,
     /// Namespaces that are annotated as exempt.
     pub exempt: BTreeSet<String>,
@@ -61,23 +61,23 @@ pub struct World {
     pub decide: Decide,
     /// What a profile finds.
     pub translate: Translate,
-    /// What became of other Incidents, by `namespace/name/uid`; those that are not here are open.
+    /// The states of other Incidents, by `namespace/name/uid`; Incidents that are not here are open.
     pub holders: BTreeMap<String, Holder>,
-    /// Why the targets of steps cannot be listed or read, if so.
+    /// Why the targets of steps cannot be listed or read; none if they can.
     pub unreadable: Option<String>,
     /// Whether responses may write.
     pub brake: Brake,
     /// Whether the Incident's namespace is being deleted.
     pub terminating: bool,
-    /// What is to happen to the next writes.
+    /// The faults of the next writes.
     pub faults: Vec<Fault>,
     /// How often each rehearsal took effect.
     pub carried_out: BTreeMap<ChangeId, u32>,
-    /// What keyed rehearsals have made, by key.
+    /// The objects that keyed rehearsals have created, by key.
     pub made: BTreeMap<String, Arc<Value>>,
     /// Writes that were sent.
     pub sent: usize,
-    /// The status that the operator of an object gives it as soon as Firebreak has changed its spec;
+    /// The status that the operator of an object sets as soon as Firebreak has changed its spec;
     /// observedGeneration follows. None: objects keep the status that they have.
     pub settle: Option<Value>,
 }
@@ -87,11 +87,11 @@ pub struct World {
 pub struct Controller {
     /// Its cached view of the Incident is not older than this.
     pub view: usize,
-    /// What became of the effects of its last decision.
+    /// The outcomes of the effects of its last decision.
     pub outcomes: BTreeMap<EffectId, Outcome>,
-    /// What became of the report.
+    /// The outcome of writing the report.
     pub report: Option<ReportStatus>,
-    /// When it listed the targets of which step.
+    /// When it listed the targets of each step.
     pub listed_at: BTreeMap<String, Timestamp>,
 }
 
@@ -150,7 +150,7 @@ impl World {
         self.now += SignedDuration::from_millis(millis);
     }
 
-    /// What a controller with this view of the Incident sees.
+    /// The facts for a controller with this view of the Incident.
     pub fn observe(&self, controller: &Controller) -> Facts {
         let age = |at: &Timestamp| self.now.duration_since(*at);
         let mut policy = self.policy.clone();
@@ -174,10 +174,10 @@ impl World {
         }
     }
 
-    /// Decides until no live read is asked for; `meanwhile` happens between reads.
+    /// Decides until no live read is requested; `meanwhile` happens between reads.
     ///
     /// # Errors
-    /// It asks for the same read twice, or without end.
+    /// It requests the same read twice, or without end.
     pub fn decide(
         &mut self,
         controller: &mut Controller,
@@ -217,7 +217,7 @@ impl World {
         true
     }
 
-    /// What the server does with a request that arrives.
+    /// Handles a request that arrives at the server.
     pub fn arrive(&mut self, effect: &Effect) -> Outcome {
         self.sent += 1;
         let at = self.faults.iter().position(|fault| fault.is_for(effect));
@@ -238,7 +238,7 @@ impl World {
         }
     }
 
-    /// Carries out a rehearsal, which counts in the object's status. A keyed one of a key that was there before
+    /// Carries out a rehearsal, which is counted in the object's status. A keyed one with a known key
     /// does nothing.
     fn rehearse(&mut self, effect: &Effect, request: &Request) -> Outcome {
         if request.delivery == Delivery::Keyed
@@ -279,8 +279,8 @@ impl World {
         }
     }
 
-    /// One round of a controller that works. The decision, and whether it did
-    /// something that calls for another round at once.
+    /// One round of a controller without faults. Returns the decision, and whether it did
+    /// something that requires another round at once.
     ///
     /// # Errors
     /// The decision breaks a rule that every decision keeps.

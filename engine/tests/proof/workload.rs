@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::facts::{Demand, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
+use firebreak_engine::facts::{Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::period::Period;
@@ -129,6 +129,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         object: object.clone(),
         matched: matched.as_ref().map_or(Verdict::Unknown, |found| found.verdict),
         match_problem: matched.and_then(|found| found.why),
+        purpose: Purpose::Change,
         exempt: undo::annotation(object, undo::EXEMPT) == Some("true"),
         owned_by: None,
         resolved_from: Vec::new(),

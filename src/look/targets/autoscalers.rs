@@ -2,13 +2,13 @@
 //! scale, for steps that set replicas.
 //!
 //! The autoscalers of a namespace are listed once, and only if one of the targets
-//! in it asks for them. What cannot be listed is Unknown, never nobody.
+//! in it needs them. If they cannot be listed the answer is Unknown, never "none".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firebreak_engine::action::{Action, Autoscalers as Asked};
-use firebreak_engine::facts::{Demand, Role, ScaledBy, Stage, Target};
+use firebreak_engine::facts::{Demand, Purpose, Role, ScaledBy, Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::value::whole;
 use futures::{StreamExt, stream};
@@ -21,16 +21,16 @@ use crate::workloads::{Profile, controlling_owner};
 
 /// A kind: its apiVersion and its name.
 pub type Kind = (&'static str, &'static str);
-/// The autoscaler that Kubernetes itself has.
+/// The autoscaler of Kubernetes itself.
 pub const HPA: Kind = ("autoscaling/v2", "HorizontalPodAutoscaler");
-/// KEDA's. It creates an HPA, and scales from and to 0 on its own.
+/// KEDA's autoscaler. It creates an HPA, and scales from and to 0 itself.
 pub const SCALED_OBJECT: Kind = ("keda.sh/v1alpha1", "ScaledObject");
 
 /// The autoscalers of one kind by namespace; the error is for people.
 type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
 
 impl Reader<'_> {
-    /// Adds what the action has to know of the autoscalers of its targets.
+    /// Adds what the action must know about the autoscalers of its targets.
     pub(super) async fn ask_autoscalers(&self, action: &Action, targets: &mut [Target]) {
         match action.descriptor().autoscalers {
             Asked::Demand => self.ask_for_demand(targets).await,
@@ -56,19 +56,20 @@ impl Reader<'_> {
         }
     }
 
-    /// Who else sets the replicas of each target, but for those that say in their own spec how far
-    /// they are scaled: what they do with their replicas is in their profile.
+    /// What else sets the replicas of each target that may be changed, but for those that say in their own spec how
+    /// far they are scaled: what they do with their replicas is in their profile.
     async fn ask_who_scales(&self, targets: &mut [Target]) {
         let mut asked: Vec<&mut Target> = targets
             .iter_mut()
-            .filter(|target| target.stage == Stage::Targets && !has_limit_of_its_own(target))
+            .filter(|target| target.purpose == Purpose::Change && target.stage == Stage::Targets)
+            .filter(|target| !has_limit_of_its_own(target))
             .collect();
         let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
         let (scaled_objects, hpas) =
             tokio::join!(self.autoscalers(SCALED_OBJECT, &ids), self.autoscalers(HPA, &ids));
         for target in &mut asked {
             let lists = [&scaled_objects, &hpas].map(|lists| lists.get(&target.id.namespace));
-            // Also of what it owns and what is changed in its place.
+            // Including the objects that it owns and is changed instead of.
             let mut whom = std::iter::once(&target.id).chain(&target.resolved_from);
             let scaled = whom.find_map(|id| {
                 Some(scaled_by(id, lists.iter().copied().flatten())).filter(|by| *by != ScaledBy::Nobody)
@@ -99,7 +100,7 @@ impl Reader<'_> {
             |why: String| format!("the {}s in namespace {namespace} cannot be listed: {why}", kind.1);
         let served = match self.kinds.discovery.resolve(kind.0, kind.1).await {
             Ok(served) => served,
-            // Where the kind is not installed there are none.
+            // If the kind is not installed there are none.
             Err(ResolveError::NotFound { .. }) => return Ok(Vec::new()),
             Err(error @ (ResolveError::Malformed(_) | ResolveError::Unreachable { .. })) => {
                 return Err(unread(error.to_string()));
@@ -114,7 +115,7 @@ impl Reader<'_> {
     }
 }
 
-/// What the autoscalers that an object controls want at most; without one, what it says itself.
+/// The most that the autoscalers which an object controls want; without any, what the object itself reports.
 fn demand(target: &Target, profile: Option<&Profile>, hpas: &[Arc<Value>]) -> Demand {
     let is_its = |hpa: &&Arc<Value>| controlling_owner(hpa).is_some_and(|owner| owner.uid == target.id.uid);
     let mut most = None;
@@ -151,7 +152,7 @@ fn desired(hpa: &Value) -> Demand {
     }
 }
 
-/// Which of these autoscalers scales the object. One that was found is reported even if others could not be
+/// Which of these autoscalers scales the object. A match is returned even if others could not be
 /// read.
 fn scaled_by<'a>(
     target: &TargetId,
@@ -180,7 +181,7 @@ fn scales(autoscaler: &Value, target: &TargetId) -> bool {
         && text("apiVersion").is_none_or(|version| group(version) == group(&target.api_version))
 }
 
-/// The autoscaler as `Kind/name`; of one that another object controls, that one, whose limit counts.
+/// The autoscaler as `Kind/name`; if another object controls it, that object, whose limit counts.
 fn called(autoscaler: &Value) -> String {
     let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     controlling_owner(autoscaler)

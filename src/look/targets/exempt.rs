@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_engine::facts::Target;
+use firebreak_engine::facts::{Purpose, Target};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::{IN_FLIGHT, Reader, Unread, found};
@@ -10,9 +10,10 @@ use crate::actuator::live_read;
 use crate::workloads;
 
 impl Reader<'_> {
-    /// The namespaces of these objects that are exempt.
+    /// The namespaces that are exempt, among those of the objects that may be changed.
     pub(super) async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, Unread> {
-        let names: BTreeSet<String> = targets.iter().map(|target| target.id.namespace.clone()).collect();
+        let may_be_changed = targets.iter().filter(|target| target.purpose == Purpose::Change);
+        let names: BTreeSet<String> = may_be_changed.map(|target| target.id.namespace.clone()).collect();
         stream::iter(names.into_iter().filter(|name| !name.is_empty()))
             .map(|name| async move { Ok(self.is_exempt(&name).await?.then_some(name)) }.boxed())
             .buffered(IN_FLIGHT)
@@ -21,8 +22,8 @@ impl Reader<'_> {
             .await
     }
 
-    /// Whether a namespace is exempt. One that cannot be read might be, so
-    /// nothing in the listing is touched then.
+    /// Whether a namespace is exempt. A namespace that cannot be read might be, so
+    /// then nothing in the listing is changed.
     pub(super) async fn is_exempt(&self, name: &str) -> Result<bool, Unread> {
         let kind = self.resolve("v1", "Namespace").await?;
         let namespace = found(live_read::named(self.client, &kind, "", name).await)

@@ -1,10 +1,10 @@
 //! Reads the targets of a decision as the policy's ServiceAccount.
 //!
-//! - `mod.rs`: what one step describes, listed and made into targets.
-//! - `owners`: what others own is changed through its owner.
+//! - `mod.rs`: lists the objects that one step selects, and makes targets of them.
+//! - `owners`: an object that another one owns is changed through its owner.
 //! - `autoscalers`: what autoscalers want, and what they scale.
-//! - `pods`: pods that keep a change from the others.
-//! - `exempt`: namespaces that nobody may touch.
+//! - `pods`: pods that keep a change from the other pods.
+//! - `exempt`: namespaces in which nothing may be changed.
 //! - `unread`: what is said where something could not be read.
 
 mod autoscalers;
@@ -45,22 +45,22 @@ use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
-/// Objects of a step that are looked up by name, if it names no more than so many.
+/// The maximum number of names of a step for which each object is read by name.
 const LOOKED_UP: usize = 4;
 /// Lists of one step in flight.
 const LISTS: usize = 8;
-/// An operator that does not report observedGeneration has noticed a change after this, or nobody can tell.
+/// The time after which an operator without observedGeneration is assumed to have observed a change.
 const OPERATORS_NOTICE_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The client that acts as the ServiceAccount, or why there is none.
 pub type Account = Result<Client, String>;
 
-/// Which resources serve kinds, and where kinds keep their fields.
+/// The resources that serve kinds, and the profiles of kinds.
 #[derive(Clone, Copy)]
 pub struct Kinds<'a> {
-    /// Which resource serves a kind.
+    /// The resource that serves a kind.
     pub discovery: &'a Discovery,
-    /// Where a kind keeps its fields.
+    /// The profiles of kinds.
     pub profiles: &'a Profiles,
 }
 
@@ -126,8 +126,8 @@ impl Reader<'_> {
         };
         match self.target(object, step) {
             Ok(mut target) => {
-                // A new plan, or a change that waits for its autoscaler, needs to know as much as a listing
-                // does.
+                // A new plan, or a change that waits for its autoscaler, needs as much information as a listing
+                // has.
                 if let Some(step) = step {
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
                 }
@@ -144,8 +144,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The step on whose behalf an object is read: the one with an open intent on it, else one that has
-    /// raised its autoscaler's limit, else any that has changed it.
+    /// The step for which an object is read: the one with an open intent on it, otherwise one that has
+    /// raised its autoscaler's limit, otherwise any that has changed it.
     fn step_that_asks(&self, id: &TargetId) -> Option<&Step> {
         let has = |step: &&Step, wanted: fn(&Change) -> bool| {
             self.state.changes_of(&step.name).any(|change| change.target.uid == id.uid && wanted(change))
@@ -195,13 +195,13 @@ impl Reader<'_> {
         let labels = selector_text(scope.selector.as_ref()).map_err(Unread::Refused)?;
         let changes = || self.state.changes_of(&step.name);
         let known: BTreeSet<&str> = changes().map(|change| change.target.uid.as_str()).collect();
-        // An owner that was changed stays in the listing: it is found through what it owns, wanted or not.
+        // An owner that was changed stays in the listing: it is found through what it owns, whether selected or not.
         let owners_are_known = changes().any(|change| {
             let id = &change.target;
             let is_target = step.action.stage_of(id, self.namespace) == Stage::Targets;
             is_target && (&id.api_version, &id.kind) != (&scope.api_version, &scope.kind)
         });
-        // What is changed in one place counts once.
+        // Objects that are changed through one owner count once.
         let in_scope = Mutex::new(BTreeSet::new());
         let wanted = |object: Arc<Value>| {
             if !is_named(scope, &object) {
@@ -223,7 +223,7 @@ impl Reader<'_> {
         };
         let places: Vec<Vec<Target>> =
             stream::iter(Namespaces::of(scope.namespaces.as_ref()).places(self.namespace))
-                .map(|namespace| self.place(&kind, &labels, &scope.names, namespace, &wanted).boxed())
+                .map(|namespace| self.place(&kind, &labels, step, namespace, &wanted).boxed())
                 .buffered(LISTS)
                 .try_collect()
                 .await?;
@@ -234,14 +234,14 @@ impl Reader<'_> {
         Ok(Listing { targets, scope })
     }
 
-    /// The wanted objects of one namespace, or of the whole cluster. A namespace
-    /// that is known beforehand is read while its objects are listed, since the
-    /// first change waits for both.
+    /// The wanted objects of one namespace, or of the whole cluster. Before the first change of a step, a namespace
+    /// that is known is read while its objects are listed, because the change waits for both. Afterwards it
+    /// is only read if an object may join.
     async fn place(
         &self,
         kind: &ServedKind,
         labels: &str,
-        names: &[String],
+        step: &Step,
         namespace: String,
         wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
     ) -> Result<Vec<Target>, Unread> {
@@ -253,17 +253,19 @@ impl Reader<'_> {
                     found(list).map(Option::unwrap_or_default)
                 }
             };
-            let lists = try_join_all(names_to_look_up(names).into_iter().map(list)).await?;
+            let lists =
+                try_join_all(names_to_look_up(&step.targets().scope.names).into_iter().map(list)).await?;
             Ok(lists.into_iter().flatten().collect::<Vec<Target>>())
         };
-        let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() {
+        let has_begun = self.state.changes_of(&step.name).any(Change::stands);
+        let (mut targets, exempt) = if !kind.namespaced || namespace.is_empty() || has_begun {
             let targets = list.await?;
             let exempt = self.exempt_namespaces(&targets).await?;
             (targets, exempt)
         } else {
             let (targets, is_exempt) = tokio::join!(list, self.is_exempt(&namespace));
             let targets = targets?;
-            // Of a namespace without targets it does not matter, nor that it cannot be read.
+            // A namespace without targets does not matter, even if it cannot be read.
             let is_exempt = !targets.is_empty() && is_exempt?;
             (targets, is_exempt.then_some(namespace).into_iter().collect())
         };
@@ -295,8 +297,9 @@ impl Reader<'_> {
         let mut target = workloads::target(profile.as_deref(), object, condition, None, &BTreeSet::new())?;
         if let Some(step) = step {
             target.stage = step.action.stage_of(&target.id, self.namespace);
+            target.purpose = self.state.purpose(&step.name, &target.id.uid);
         }
-        // Where nothing rolls out, nothing has to be noticed.
+        // If nothing rolls out, nothing has to be observed.
         let rolls_out = profile.is_some_and(|profile| !profile.rollout.is_empty());
         if rolls_out && target.rollout.0 == Verdict::True && self.may_be_of_before(&target) {
             let wait = OPERATORS_NOTICE_WITHIN.as_secs();
@@ -315,8 +318,8 @@ impl Reader<'_> {
         self.kinds.profiles.find(text("apiVersion"), text("kind"))
     }
 
-    /// Whether the status may still speak of the object as it was before our
-    /// change: it does not say of which generation it is, and the change is young.
+    /// Whether the status may still describe the object before our
+    /// change: it has no observedGeneration, and the change is recent.
     fn may_be_of_before(&self, target: &Target) -> bool {
         let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
@@ -332,7 +335,7 @@ impl Reader<'_> {
     }
 }
 
-/// One list for each of a few names, so that it does not matter how many objects of other names there are; else one
+/// One list for each of a few names, so that the number of other objects does not matter; otherwise one
 /// for all.
 fn names_to_look_up(names: &[String]) -> Vec<Option<&str>> {
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
