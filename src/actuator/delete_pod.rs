@@ -57,7 +57,7 @@ mod tests {
     fn answered(code: u16, name: &str) -> Outcome {
         let status = json!({"status": "Failure", "code": code, "message": "no", "details": {"name": name}});
         let status: Status = serde_json::from_value(status).unwrap();
-        outcome(Answer::Other { status, asked: None }, "web-0")
+        outcome(Answer::Other { status: Box::new(status), asked: None }, "web-0")
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) enum Answer {
     /// Anything else.
     Other {
         /// What it said.
-        status: Status,
+        status: Box<Status>,
         /// How long it asked to wait.
         asked: Option<SignedDuration>,
     },
@@ -77,7 +77,7 @@ pub(super) async fn exchange(client: &Client, request: Request<Body>) -> Result<
         let text = String::from_utf8_lossy(&body);
         Status::failure(text.trim(), "Unreadable")
     });
-    Ok(Answer::Other { status: status.with_code(code.as_u16()), asked })
+    Ok(Answer::Other { status: Box::new(status.with_code(code.as_u16())), asked })
 }
 
 /// The header Retry-After, as the API server writes it.

@@ -1,7 +1,7 @@
-//! What becomes due when something has moved, and how urgently.
+//! What becomes due when something has changed, and how urgently.
 //!
 //! # Guarantees
-//! Whatever moves makes due what has to know of it and nothing else, so that the work for one event does not grow
+//! Every change makes due what depends on it and nothing else, so that the work for one event does not grow
 //! with the number of Incidents. A policy is as urgent as the worst of its rules that is true, and so is its
 //! Incident, from its first pass on.
 
@@ -23,12 +23,29 @@ impl Operator {
         self.queue.nudge(key, urgency);
     }
 
-    /// Makes an Incident due. One that is closed and let go is not looked at again, unless somebody has edited
-    /// it: nothing about it can change any more, and a policy collects many of them.
+    /// Makes an Incident due. A closed one without a finalizer gets no further pass, unless someone has edited
+    /// it: it can no longer change, and a policy accumulates many of them.
     pub fn nudge_incident(&self, incident: &Incident) {
         if incident::is_of_interest(incident) {
             let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
             self.queue.nudge(Key::Incident(name), self.urgency_of(incident));
+        }
+    }
+
+    /// Makes a key due.
+    pub(super) fn nudge(&self, key: &Key) {
+        match key {
+            Key::Policy(name) => self.nudge_policy(name),
+            Key::Incident(name) => {
+                self.incidents.object(name).iter().for_each(|incident| self.nudge_incident(incident));
+            }
+        }
+    }
+
+    /// Makes an object due that has moved, unless its own pass is under way: that one sees to it.
+    fn moved(&self, key: Key, version: Option<u64>) {
+        if !self.passes.take_in(&key, version) {
+            self.nudge(&key);
         }
     }
 
@@ -37,7 +54,7 @@ impl Operator {
         self.incidents.of_policy(policy).iter().for_each(|incident| self.nudge_incident(incident));
     }
 
-    /// The ServiceAccount of a policy was refused something: what it may do is to be asked again.
+    /// A request of a policy's ServiceAccount was rejected: its permissions must be checked again.
     pub fn doubt_rights(&self, policy: &Name) {
         let is_news = |memory: &mut PolicyMemory| !std::mem::replace(&mut memory.rights_doubted, true);
         if self.memories.edit_policy(policy, is_news) {
@@ -45,7 +62,7 @@ impl Operator {
         }
     }
 
-    /// A policy was this and is that; none where it is not there.
+    /// A policy changed from one state to the other; none where it does not exist.
     pub fn policy_moved(
         &self,
         name: &Name,
@@ -55,20 +72,10 @@ impl Operator {
         if !is_news(before, now) {
             return;
         }
-        self.nudge_policy(name);
+        self.moved(Key::Policy(name.clone()), now.and_then(Seen::version));
         let object = |seen: Option<&Seen<RemediationPolicy>>| seen.and_then(Seen::object).cloned();
         let (before, now) = (object(before), object(now));
-        let concern = |policy: &RemediationPolicy| {
-            let status = policy.status.clone().unwrap_or_default();
-            let identity =
-                (policy.uid(), policy.metadata.generation, policy.metadata.deletion_timestamp.clone());
-            (
-                identity,
-                status.observed_generation,
-                status.state.active_incident,
-                status.state.recent_responses,
-            )
-        };
+        let concern = of_concern_to_its_incidents;
         if before.as_deref().map(concern) != now.as_deref().map(concern) {
             self.nudge_incidents_of(name);
         }
@@ -82,14 +89,14 @@ impl Operator {
         }
     }
 
-    /// An Incident was this and is that; none where it is not there.
+    /// An Incident changed from one state to the other; none where it does not exist.
     pub fn incident_moved(&self, name: &Name, before: Option<&Seen<Incident>>, now: Option<&Seen<Incident>>) {
         if !is_news(before, now) {
             return;
         }
         match now {
             Some(Seen::Object(incident)) => {
-                self.nudge_incident(incident);
+                self.moved(Key::Incident(name.clone()), now.and_then(Seen::version));
                 retention::consider(self, incident);
             }
             Some(Seen::Undecodable { why, .. }) => {
@@ -109,7 +116,7 @@ impl Operator {
         policies.for_each(|policy| self.nudge_policy(&policy));
     }
 
-    /// An Incident is gone of which nothing is known but its name: the policies whose claim names it have to know.
+    /// An Incident of which only the name is known was deleted: the policies whose claim names it become due.
     fn unread_incident_gone(&self, name: &Name) {
         for policy in self.policies.of_namespace(&name.namespace) {
             let claim = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
@@ -119,12 +126,12 @@ impl Operator {
         }
     }
 
-    /// Readings of these policies have moved, which makes them due and their Incidents. Those that can be worse come
-    /// first, so that no worker takes a milder one before.
+    /// Readings of these policies have changed, so they and their Incidents become due. Those that can be worse come
+    /// first, so that no worker takes a milder one before them.
     pub fn readings_moved(&self, policies: impl IntoIterator<Item = Name>) {
         let mut moved: Vec<(Option<Severity>, Name)> =
             policies.into_iter().map(|name| (self.worst_possible(&name), name)).collect();
-        // Of those that are not known nobody knows how bad they are.
+        // The severity of an unknown policy is not known.
         moved.sort_by(|one, other| {
             (one.0.unwrap_or(urgency::NOT_KNOWN), &one.1)
                 .cmp(&(other.0.unwrap_or(urgency::NOT_KNOWN), &other.1))
@@ -137,7 +144,24 @@ impl Operator {
     }
 }
 
-/// Whether something has moved: what we wrote comes twice, from the answer and from the watch.
+/// What the Incidents of a policy have to know of it: what it says, and where the claim is. That the uid of an
+/// announced Incident is recorded is no news: it acts already, and one that waits for it to close looks again by itself.
+fn of_concern_to_its_incidents(policy: &RemediationPolicy) -> impl PartialEq {
+    let status = policy.status.clone().unwrap_or_default();
+    let claim = status.state.active_incident.map(|mut claim| {
+        claim.uid = claim.uid.filter(|_| claim.nonce.is_none());
+        claim
+    });
+    let responses = status.state.recent_responses.into_iter().map(|one| (one.name, one.at, one.ended_at));
+    (
+        (policy.uid(), policy.metadata.generation, policy.metadata.deletion_timestamp.clone()),
+        status.observed_generation,
+        claim,
+        responses.collect::<Vec<_>>(),
+    )
+}
+
+/// Whether something has changed: our own writes arrive twice, from the answer and from the watch.
 fn is_news<K: Kept>(before: Option<&Seen<K>>, now: Option<&Seen<K>>) -> bool {
     let version = |seen: Option<&Seen<K>>| {
         let metadata = seen?.metadata();
@@ -179,6 +203,7 @@ mod tests {
     use crate::controller::Context;
     use crate::controller::clocks::Clocks;
     use crate::controller::memory::Memories;
+    use crate::controller::passes::Passes;
     use crate::controller::queue::Queue;
     use crate::controller::seen::{Nothing, OfIncidents, Shelf};
     use crate::controller::tally::Tally;
@@ -186,16 +211,17 @@ mod tests {
     use crate::kubernetes::events::Events;
     use crate::kubernetes::impersonate::Impersonation;
     use crate::kubernetes::lease::Leadership;
+    use crate::look::brake::BrakeReader;
     use crate::observe;
     use crate::report::ReportTemplate;
     use crate::telemetry::health::Health;
     use crate::telemetry::metrics::Metrics;
     use crate::workloads::Profiles;
 
-    /// So many that work for each of them would be seen.
+    /// So many that work for each of them would be visible.
     const MANY: usize = 500;
 
-    /// An operator whose API server answers nothing, and who runs no pass.
+    /// An operator whose API server does not answer, and which runs no pass.
     fn operator() -> Operator {
         let client = Client::new(
             tower::service_fn(|_: http::Request<Body>| {
@@ -211,9 +237,11 @@ mod tests {
         Operator {
             hub,
             queue: Queue::default(),
+            passes: Passes::default(),
             policies: Shelf::new(Nothing),
             incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics)))),
             an_incident_closed: Notify::default(),
+            brake: BrakeReader::new(client.clone(), "firebreak-system", metrics.brake_engaged.clone()),
             memories: Memories::default(),
             clocks: Clocks::default(),
             context: Context {
@@ -261,7 +289,7 @@ mod tests {
         Seen::Object(Arc::new(incident))
     }
 
-    /// What is due, in the order in which it is handed out.
+    /// What is due, in the order in which it is taken.
     async fn due(operator: &Operator) -> Vec<Key> {
         let mut keys = Vec::new();
         while let Ok(key) = timeout(std::time::Duration::ZERO, operator.queue.next()).await {

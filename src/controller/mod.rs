@@ -14,6 +14,7 @@ pub mod error;
 pub mod incident;
 pub mod memory;
 pub mod notices;
+mod passes;
 pub mod policy;
 pub mod queue;
 mod retention;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use self::clocks::Clocks;
 use self::memory::{Memories, Parsed};
+use self::passes::Passes;
 use self::queue::{Key, Name, Queue};
 use self::seen::{Nothing, OfIncidents, Shelf};
 use self::tally::Tally;
@@ -43,7 +45,7 @@ use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
 use crate::kubernetes::lease::Leadership;
-use crate::look::brake::BrakeOf;
+use crate::look::brake::BrakeReader;
 use crate::observe::{self, ErrorCounter, Hub};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
@@ -90,11 +92,6 @@ impl Context {
     pub fn sends_no_more(&self) -> bool {
         self.stop.is_cancelled() || !self.leadership.leads()
     }
-
-    /// Where the brake is.
-    pub fn brake(&self) -> BrakeOf<'_> {
-        BrakeOf { client: &self.client, namespace: &self.namespace, gauge: &self.metrics.brake_engaged }
-    }
 }
 
 /// What all passes share.
@@ -105,12 +102,15 @@ pub struct Operator {
     pub hub: Hub,
     /// The work that is due.
     pub queue: Queue,
+    passes: Passes,
     /// Policies as last seen.
     pub policies: Shelf<RemediationPolicy>,
     /// Incidents as last seen.
     pub incidents: Shelf<Incident>,
     /// Notified when an Incident is closed and released.
     an_incident_closed: Notify,
+    /// Reads the brake.
+    pub brake: BrakeReader,
     /// What is remembered between passes.
     pub memories: Memories,
     clocks: Clocks,
@@ -149,6 +149,32 @@ impl Operator {
     }
 }
 
+/// How a pass has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How soon to look again although nothing moves.
+    pub again: Option<Duration>,
+    /// The version of the object that the pass has decided on; none if it has come to no decision.
+    pub decided: Option<u64>,
+}
+
+impl Passed {
+    /// Without a decision: something else will make the object due again.
+    pub fn undecided() -> Self {
+        Self::default()
+    }
+
+    /// Without a decision, which the next pass is to make.
+    pub fn undecided_for(length: Duration) -> Self {
+        Self { again: Some(length), decided: None }
+    }
+
+    /// With a decision about the object as it is in this version.
+    pub fn decided(object: &impl ResourceExt, again: Option<Duration>) -> Self {
+        Self { again, decided: seen::version(object.meta()) }
+    }
+}
+
 /// Runs the control loops until [`Context::stop`].
 pub async fn run(context: Context) {
     let metrics = Arc::clone(&context.metrics);
@@ -158,9 +184,15 @@ pub async fn run(context: Context) {
     let operator = Arc::new(Operator {
         hub,
         queue: Queue::default(),
+        passes: Passes::default(),
         policies: Shelf::new(Nothing),
         incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&context.metrics)))),
         an_incident_closed: Notify::default(),
+        brake: BrakeReader::new(
+            context.client.clone(),
+            &context.namespace,
+            context.metrics.brake_engaged.clone(),
+        ),
         memories: Memories::default(),
         clocks: Clocks::default(),
         context,
@@ -173,7 +205,7 @@ pub async fn run(context: Context) {
         () = watching => {}
         () = configuration::follow(&operator) => {}
         () = retention::run(&operator) => {}
-        () = brake::keep_an_eye_on_it(&operator.context) => {}
+        () = brake::keep_an_eye_on_it(&operator) => {}
         _ = working => {}
     }
 }
@@ -192,29 +224,36 @@ async fn work(operator: Arc<Operator>) {
             operator.queue.done(&key);
             continue;
         }
+        operator.passes.begin(&key);
         // In its own, tracked task: at shutdown a pass that has started is finished.
         let pass = operator.context.tasks.spawn(run_pass(Arc::clone(&operator), key.clone()));
-        if pass.await.is_err() {
+        let decided = pass.await.unwrap_or_else(|_| {
             tracing::error!(?key, "a reconcile ended unexpectedly");
             let urgency = operator.urgency(&key);
             operator.queue.due_at(key.clone(), urgency, Instant::now() + Duration::from_secs(5));
+            None
+        });
+        if operator.passes.end(&key, decided) {
+            operator.nudge(&key);
         }
         operator.queue.done(&key);
     }
 }
 
-async fn run_pass(operator: Arc<Operator>, key: Key) {
+/// Runs the pass of a key. The version of the object that it has decided on, if it has.
+async fn run_pass(operator: Arc<Operator>, key: Key) -> Option<u64> {
     let start = Instant::now();
     let (controller, result) = match &key {
         Key::Policy(name) => ("policy", policy::pass(&operator, name).await),
         Key::Incident(name) => ("incident", incident::pass(&operator, name).await),
     };
     let again = |after| operator.queue.due_at(key.clone(), operator.urgency(&key), Instant::now() + after);
+    let decided = result.as_ref().ok().and_then(|passed| passed.decided);
     let outcome = match result {
-        Ok(wake) => {
+        Ok(passed) => {
             operator.memories.succeeded(&key);
-            wake.into_iter().for_each(again);
-            if wake.is_some() { ReconcileResult::RequeueAfter } else { ReconcileResult::Success }
+            passed.again.into_iter().for_each(again);
+            if passed.again.is_some() { ReconcileResult::RequeueAfter } else { ReconcileResult::Success }
         }
         Err(error) if error.is_gone() => {
             operator.memories.succeeded(&key);
@@ -233,4 +272,5 @@ async fn run_pass(operator: Arc<Operator>, key: Key) {
         }
     };
     operator.context.metrics.reconciled(controller, outcome, start.elapsed());
+    decided
 }

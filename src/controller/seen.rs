@@ -148,6 +148,11 @@ impl<K: Kept> Seen<K> {
     }
 }
 
+/// The version of an object, as far as it can be compared with another one of the same object.
+pub fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
+}
+
 /// All objects of one of our kinds.
 #[derive(Debug)]
 pub struct Shelf<K: Kept> {

@@ -5,10 +5,14 @@
 //! may write only if the API server says that there is no such ConfigMap, or if the
 //! ConfigMap says `engaged: "false"`.
 
+use std::time::Duration;
+
 use firebreak_engine::facts::Brake;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use prometheus::IntGauge;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::kubernetes::retry;
 
@@ -17,29 +21,68 @@ pub const NAME: &str = "firebreak-brake";
 /// Its key.
 pub const KEY: &str = "engaged";
 
-/// Where the brake is.
-#[derive(Clone, Copy)]
-pub struct BrakeOf<'a> {
-    /// The operator's own client.
-    pub client: &'a Client,
-    /// The operator's namespace.
-    pub namespace: &'a str,
-    /// The state when it was last read: 1 if it was engaged.
-    pub gauge: &'a IntGauge,
+/// A reading that is older than this is not relied on. All responses share the readings, so that a burst of them does not
+/// read the brake for each.
+pub const FRESH: Duration = Duration::from_millis(100);
+
+/// The brake as it was read.
+#[derive(Clone, Debug)]
+pub struct BrakeReading {
+    /// When the API server was asked.
+    asked: Instant,
+    /// Its answer.
+    pub brake: Brake,
 }
 
-impl BrakeOf<'_> {
-    /// Reads it.
-    pub async fn read(&self) -> Brake {
-        let brake = self.look().await;
-        self.gauge.set(i64::from(brake != Brake::Off));
-        brake
+impl BrakeReading {
+    /// Whether it can be relied on.
+    pub fn is_fresh(&self) -> bool {
+        self.asked.elapsed() < FRESH
+    }
+}
+
+/// Reads the brake for everybody in this process.
+#[derive(Debug)]
+pub struct BrakeReader {
+    api: Api<ConfigMap>,
+    namespace: String,
+    gauge: IntGauge,
+    last: Mutex<Option<BrakeReading>>,
+}
+
+impl BrakeReader {
+    /// Reads it in the namespace of the operator, as the operator. `gauge` is 1 if it was engaged when it was last read.
+    pub fn new(client: Client, namespace: &str, gauge: IntGauge) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { api, namespace: namespace.to_owned(), gauge, last: Mutex::default() }
     }
 
-    async fn look(&self) -> Brake {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
-        match retry::find(NAME, || api.get(NAME)).await {
-            Ok(map) => state(map.as_ref(), self.namespace),
+    /// The brake as it is now.
+    pub async fn read(&self) -> BrakeReading {
+        self.read_since(Instant::now()).await
+    }
+
+    /// The brake as it is, or was a moment ago.
+    pub async fn read_fresh(&self) -> BrakeReading {
+        let now = Instant::now();
+        self.read_since(now.checked_sub(FRESH / 2).unwrap_or(now)).await
+    }
+
+    /// A reading for which the API server was asked at this moment or later. Of many that ask at once, one reads.
+    async fn read_since(&self, oldest: Instant) -> BrakeReading {
+        let mut last = self.last.lock().await;
+        if let Some(reading) = last.as_ref().filter(|reading| reading.asked >= oldest) {
+            return reading.clone();
+        }
+        let asked = Instant::now();
+        let brake = self.ask().await;
+        self.gauge.set(i64::from(brake != Brake::Off));
+        last.insert(BrakeReading { asked, brake }).clone()
+    }
+
+    async fn ask(&self) -> Brake {
+        match retry::find(NAME, || self.api.get(NAME)).await {
+            Ok(map) => state(map.as_ref(), &self.namespace),
             Err(error) => engaged(format!(
                 "the brake counts as engaged, because ConfigMap {}/{NAME} cannot be read: {}",
                 self.namespace,
@@ -67,6 +110,9 @@ fn engaged(why: String) -> Brake {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::json;
 
     use super::*;
@@ -74,6 +120,40 @@ mod tests {
     fn of(data: serde_json::Value) -> Brake {
         let map: ConfigMap = serde_json::from_value(json!({"data": data})).unwrap();
         state(Some(&map), "firebreak-system")
+    }
+
+    /// An API server that knows no brake, and the number of questions that it was asked.
+    fn counted() -> (BrakeReader, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::default());
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                let gone = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+                let mut response =
+                    http::Response::new(kube::client::Body::from(gone.to_string().into_bytes()));
+                *response.status_mut() = http::StatusCode::NOT_FOUND;
+                Ok::<_, tower::BoxError>(response)
+            }
+        });
+        let gauge = IntGauge::new("brake", "brake").unwrap();
+        (BrakeReader::new(kube::Client::new(service, "default"), "firebreak-system", gauge), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_share_a_reading_that_is_as_new_as_they_need() {
+        let (reader, asked) = counted();
+        let of_all = futures::future::join_all((0..50).map(|_| reader.read())).await;
+        assert!(of_all.iter().all(|reading| reading.brake == Brake::Off && reading.is_fresh()));
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "all of them asked at one moment");
+        reader.read_fresh().await;
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        reader.read().await;
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "the brake as it is now");
+        tokio::time::sleep(FRESH).await;
+        reader.read_fresh().await;
+        assert_eq!(asked.load(Ordering::Relaxed), 3, "the last reading is too old");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use firebreak_engine::facts::{Brake, Looked, NamespaceRead, OwnLook};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
-use super::brake::BrakeOf;
+use super::brake::BrakeReader;
 use super::holder::Holders;
 use crate::kubernetes::retry;
 
@@ -15,7 +15,7 @@ pub struct OwnReads<'a> {
     /// Incidents that have a loan on a target.
     pub holders: Holders<'a>,
     /// The brake; none if nothing is written anyway.
-    pub brake: Option<BrakeOf<'a>>,
+    pub brake: Option<&'a BrakeReader>,
     /// The namespace of the Incident.
     pub namespace: &'a str,
 }
@@ -39,7 +39,7 @@ impl OwnReads<'_> {
 
     async fn brake(&self) -> Brake {
         match &self.brake {
-            Some(brake) => brake.read().await,
+            Some(brake) => brake.read_fresh().await.brake,
             None => Brake::Off,
         }
     }

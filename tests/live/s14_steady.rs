@@ -1,5 +1,6 @@
 //! Steady state writes nothing.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -119,4 +120,34 @@ async fn a_held_incident_and_a_blind_policy_write_nothing() {
     let incident = drill.world.incident_of(&held).await;
     incident.wait_for_condition("Stalled", "True").await;
     assert_steady(&operator, "an Incident is Held and a policy cannot read its signal").await;
+}
+
+/// What the operator writes comes back from its watch: that is no news to it, and what only matters before a change is not
+/// read of an object that was changed.
+#[tokio::test]
+async fn a_response_reads_again_only_what_may_have_changed() {
+    let drill = Drill::new("steady-own").await;
+    let models = drill.models(1).await;
+    let operator = drill.quick_operator().await;
+    let policy = drill.policy().await;
+    policy.wait_for_condition("Ready", "True").await;
+    heartbeats(&operator, 1).await;
+    let before = operator.proxy.calls().len();
+    let incident = drill.respond(&policy).await;
+    heartbeats(&operator, 1).await;
+    let calls = operator.proxy.calls();
+    let reads = |resource: &str| -> Vec<String> {
+        let read = calls[before..].iter().filter(|each| {
+            each.call.method == Method::GET && each.call.target.resource == resource && !each.call.is_watch()
+        });
+        read.map(ToString::to_string).collect()
+    };
+    let (incidents, namespaces, targets) = (reads("incidents"), reads("namespaces"), reads("llmdeployments"));
+    // The policy names two namespaces.
+    assert_eq!(namespaces.len(), 2, "{incident}: whether they are exempt: {namespaces:#?}");
+    let looks = targets.len() / 2;
+    assert!(looks > 1, "{incident}: its targets were listed before and after the change: {targets:#?}");
+    assert!(incidents.len() < looks, "{incident}: {looks} looks, the first without a read: {incidents:#?}");
+    drill.recover(&incident).await;
+    models.assert_reverted().await;
 }

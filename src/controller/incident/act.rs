@@ -1,7 +1,6 @@
 //! Performs the effects of a recorded decision.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use firebreak_engine::change::OperationType;
 use firebreak_engine::decide::Decision;
@@ -9,7 +8,6 @@ use firebreak_engine::effect::{Effect, EffectId, Write};
 use firebreak_engine::facts::{Brake, Outcome};
 use futures::{StreamExt, stream};
 use kube::{Client, ResourceExt};
-use tokio::time::Instant;
 
 use super::record::RecordedIncident;
 use crate::actuator::{delete_pod, guarded_patch};
@@ -17,34 +15,18 @@ use crate::api::Incident;
 use crate::controller::queue::Name;
 use crate::controller::{Context, Operator};
 use crate::kubernetes::discovery::ResolveError;
+use crate::look::brake::BrakeReading;
 
 /// Requests in flight, and the size of a batch; more would only queue on the API server.
 const IN_FLIGHT: usize = 32;
 
-/// A brake that was read longer ago than this is read again before a batch.
-const FRESH: Duration = Duration::from_millis(100);
-
-/// The brake as it was read while a decision was being recorded, so that the first batch need not wait for it.
-pub struct BrakeReading {
-    asked: Instant,
-    brake: Brake,
+/// Whether the brake stops what was decided.
+pub fn is_for_the_brake(decision: &Decision) -> bool {
+    !decision.effects.is_empty() && !decision.is_for_a_person()
 }
 
-impl BrakeReading {
-    /// Whether the brake stops anything that is decided.
-    pub fn is_needed(decision: &Decision) -> bool {
-        !decision.effects.is_empty() && !decision.is_for_a_person()
-    }
-
-    /// Reads the brake.
-    pub async fn take(context: &Context) -> Self {
-        let asked = Instant::now();
-        Self { asked, brake: context.brake().read().await }
-    }
-}
-
-/// Performs every effect once, as the ServiceAccount, and says what became of
-/// each. Before each batch the brake is read, and whether a person has decided otherwise meanwhile: then
+/// Carries out every effect once, as the ServiceAccount, and returns the outcome of
+/// each. Before each batch it checks the brake, and whether a person has decided otherwise in the meantime: then
 /// the remaining changes are not sent, as when this process ends or does not lead any more. Of a patch that was
 /// not sent a live read tells. Of an operation only this process knows it, so it is said here.
 pub async fn act(
@@ -58,7 +40,7 @@ pub async fn act(
     for batch in recorded.decision().effects.chunks(IN_FLIGHT) {
         if context.sends_no_more()
             || has_a_person_decided_since(operator, recorded.incident())
-            || is_stopped(context, recorded, brake.take()).await
+            || is_stopped(operator, recorded, brake.take()).await
         {
             tracing::info!(incident = recorded.incident().name_any(), "the remaining changes are not sent");
             break;
@@ -81,19 +63,19 @@ pub async fn act(
     heard
 }
 
-/// Whether the brake stops what was decided.
-async fn is_stopped(context: &Context, recorded: &RecordedIncident, read: Option<BrakeReading>) -> bool {
+/// Whether the brake stops the next batch. `read` was read while the decision was recorded.
+async fn is_stopped(operator: &Operator, recorded: &RecordedIncident, read: Option<BrakeReading>) -> bool {
     if recorded.decision().is_for_a_person() {
         return false;
     }
-    let brake = match read.filter(|read| read.asked.elapsed() < FRESH) {
-        Some(read) => read.brake,
-        None => context.brake().read().await,
+    let reading = match read.filter(BrakeReading::is_fresh) {
+        Some(reading) => reading,
+        None => operator.brake.read().await,
     };
-    brake != Brake::Off
+    reading.brake != Brake::Off
 }
 
-/// Whether the Incident was edited, or deleted, after the decision was made on it: as far as the watch shows, which
+/// Whether the Incident was edited or deleted after the decision was made, as far as the watch shows, which
 /// costs no request.
 fn has_a_person_decided_since(operator: &Operator, incident: &Incident) -> bool {
     let name = Name::new(incident.namespace().unwrap_or_default(), incident.name_any());
@@ -115,7 +97,7 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Option<
             Write::Patch(patch) => guarded_patch::send(account, &kind, target, patch).await,
             Write::Operation(request) => match request.operation {
                 OperationType::DeletePod => delete_pod::send(account, &kind, target).await,
-                // No policy can ask for it, and there is nothing in a cluster to send it to.
+                // No policy can ask for it, and no cluster could handle it.
                 OperationType::Rehearse => Outcome::NotSent,
             },
         },

@@ -19,12 +19,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
-use self::act::BrakeReading;
 use self::learned::{Learned, read_again, record_last_words};
 use self::situation::{Found, Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::Name;
-use super::{Operator, notices};
+use super::{Operator, Passed, notices};
 use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
@@ -32,14 +31,14 @@ use crate::look::holder::Holders;
 use crate::look::own::OwnReads;
 use crate::look::{self, Account, Kinds};
 
-/// Decisions in one pass; then others have their turn.
+/// Decisions in one pass; after that other Incidents get their turn.
 const ROUNDS: usize = 30;
 
-/// How soon to look again whether the claim is bound.
+/// How soon to check again whether the claim is bound.
 const UNTIL_BOUND: Duration = Duration::from_millis(200);
 
 /// What this process remembers of an Incident between two passes. Nothing in it
-/// is needed for anything to be right.
+/// is needed for correctness.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// When the targets of each of its steps were last listed.
@@ -52,21 +51,21 @@ pub struct Memory {
     confirmed_by: Option<String>,
 }
 
-/// Looks at one Incident and does what is to be done. Returns when to look again.
+/// Looks at one Incident and does what is to be done.
 ///
 /// # Errors
-/// The pass could not be completed; nothing is lost by trying again.
-pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
+/// The pass could not be completed; repeating it loses nothing.
+pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
     let mut incident = match operator.incidents.object(name).filter(|incident| incident.status.is_none()) {
-        // Just created: what the watch showed will do, because whatever is decided about it is
+        // Just created: the state from the watch is sufficient, because every decision about it is
         // recorded, guarded by the version that was seen, before anything is done.
         Some(created) => created.as_ref().clone(),
         None => match retry::find(&name.name, || api.get(&name.name)).await? {
             Some(incident) => incident,
             None => {
                 forget(operator, name);
-                return Ok(None);
+                return Ok(Passed::undecided());
             }
         },
     };
@@ -77,7 +76,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
     }
     if let Some(policy) = choose::choose(operator, &incident).await? {
         incident = record::chosen(&api, incident, policy, Timestamp::now()).await?;
-        // It is the policy that claims it, and that makes it due again.
+        // The write with which the policy claims it makes it due again.
         operator.note_incident(&incident);
         policy_of(&incident).iter().for_each(|policy| operator.nudge_policy(policy));
     }
@@ -94,7 +93,7 @@ async fn rounds(
     api: &Api<Incident>,
     mut incident: Incident,
     learned: &mut Learned,
-) -> Result<Option<Duration>, Error> {
+) -> Result<Passed, Error> {
     let (name, uid) = (incident.name_any(), incident.uid().unwrap_or_default());
     let mut view = View::Seen;
     for _ in 0..ROUNDS {
@@ -102,7 +101,7 @@ async fn rounds(
             if !learned.is_empty() {
                 record_last_words(operator, api, incident, learned).await?;
             }
-            return Ok(Some(Duration::ZERO));
+            return Ok(Passed::undecided_for(Duration::ZERO));
         }
         let situation = match observe_policy(operator, &incident, view).await? {
             Found::Situation(situation) => situation,
@@ -112,7 +111,7 @@ async fn rounds(
                 operator.note_incident(&incident);
                 continue;
             }
-            Found::Undecided => return Ok(None),
+            Found::Undecided => return Ok(Passed::undecided()),
         };
         let now = Timestamp::now();
         let mut facts = facts(operator, &incident, &situation, now);
@@ -127,21 +126,20 @@ async fn rounds(
             continue;
         }
         if decision.next.resolved_at.is_some() && !incident.is_closed() && !situation.may_close() {
-            return Ok(Some(until_bound(operator, &incident)));
+            return Ok(until_bound(operator, &incident));
         }
         if operator.context.sends_no_more() && !decision.effects.is_empty() {
             continue; // an intent is not recorded that this process would not send
         }
         let happened = decision.happened.clone();
         let before = incident.state();
-        let brake = OptionFuture::from(
-            BrakeReading::is_needed(&decision).then(|| BrakeReading::take(&operator.context)),
-        );
+        let is_for_the_brake = act::is_for_the_brake(&decision);
+        let brake = OptionFuture::from(is_for_the_brake.then(|| operator.brake.read_fresh()));
         let (recorded, brake) = tokio::join!(record::record(api, incident, decision, now), brake);
         let recorded = match recorded {
             Err(Error::Conflict) if !learned.is_empty() => {
                 let again = read_again(api, &name, &uid).await?;
-                let Some(again) = again else { return Ok(Some(Duration::ZERO)) };
+                let Some(again) = again else { return Ok(Passed::undecided_for(Duration::ZERO)) };
                 incident = again;
                 continue;
             }
@@ -166,27 +164,28 @@ async fn rounds(
         }
         let (decision, recorded_incident) = recorded.into_parts();
         incident = recorded_incident;
-        // A new decision is made about what the brake has stopped.
+        // A new decision follows about what the brake has stopped.
         if !acts && learned.report.is_none() {
             if reports {
-                return Ok(Some(until_bound(operator, &incident)));
+                return Ok(until_bound(operator, &incident));
             }
             record::release(api, &incident, &decision.next).await?;
             operator.note_incident(&incident);
-            return Ok(decision.wake_at.map(|at| until(at, Timestamp::now())));
+            let again = decision.wake_at.map(|at| until(at, Timestamp::now()));
+            return Ok(Passed::decided(&incident, again));
         }
     }
-    Ok(Some(Duration::ZERO))
+    Ok(Passed::undecided_for(Duration::ZERO))
 }
 
 /// The policy has not recorded the uid of the Incident yet, which does not take long.
-fn until_bound(operator: &Operator, incident: &Incident) -> Duration {
+fn until_bound(operator: &Operator, incident: &Incident) -> Passed {
     policy_of(incident).iter().for_each(|policy| operator.nudge_policy(policy));
-    UNTIL_BOUND
+    Passed::undecided_for(UNTIL_BOUND)
 }
 
 fn until(at: Timestamp, now: Timestamp) -> Duration {
-    // A moment later, so that the clock has passed it for certain.
+    // A moment later, so that the clock is certainly past it.
     Duration::try_from(at.duration_since(now)).unwrap_or_default() + Duration::from_millis(5)
 }
 
@@ -221,7 +220,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     }
 }
 
-/// Decides, and remembers what the decision has looked at.
+/// Decides, and remembers what the decision has read.
 async fn decide_and_remember(
     operator: &Operator,
     account: &Account,
@@ -239,7 +238,7 @@ async fn decide_and_remember(
     let namespace = incident.namespace().unwrap_or_default();
     let own = OwnReads {
         holders: Holders { client: &context.client, namespaces: &context.watch_namespaces },
-        brake: Some(context.brake()),
+        brake: Some(&operator.brake),
         namespace: &namespace,
     };
     let looked = look::decide(kinds, account, own, rules, facts).await;
@@ -251,7 +250,7 @@ async fn decide_and_remember(
     looked.decision
 }
 
-/// The client of the ServiceAccount: the pinned one once something was changed.
+/// The client of the ServiceAccount, which is pinned once something was changed.
 async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>) -> Account {
     let state = incident.status.as_ref().map(|status| &status.state);
     let pinned =
@@ -268,7 +267,7 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
     operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())
 }
 
-/// An Incident is gone.
+/// An Incident was deleted.
 fn forget(operator: &Operator, name: &Name) {
     let seen = operator.incidents.remove(name);
     seen.and_then(|seen| seen.metadata().uid.clone())
@@ -276,12 +275,12 @@ fn forget(operator: &Operator, name: &Name) {
         .for_each(|uid| operator.memories.forget_incident(uid));
 }
 
-/// Whether something may have to be done about it: it is open, owes something, or was edited when it was closed.
+/// Whether it may need a pass: it is open, has outstanding changes, or was edited after it was closed.
 pub fn is_of_interest(incident: &Incident) -> bool {
     !incident.is_closed() || record::has_finalizer(incident) || is_edited_after_its_end(incident)
 }
 
-/// Whether its spec was changed when it was closed already, and nobody was told yet.
+/// Whether its spec was changed after it was closed, and nobody was told yet.
 fn is_edited_after_its_end(incident: &Incident) -> bool {
     let seen = incident.status.as_ref().and_then(|status| status.observed_generation);
     incident.is_closed()
@@ -290,7 +289,7 @@ fn is_edited_after_its_end(incident: &Incident) -> bool {
         && seen != incident.metadata.generation
 }
 
-/// The policy whose response an Incident is; none while it has not chosen one.
+/// The policy of an Incident; none while it has not chosen one.
 pub fn policy_of(incident: &Incident) -> Option<Name> {
     Some(Name::new(incident.namespace().unwrap_or_default(), incident.policy_name()?.to_owned()))
 }

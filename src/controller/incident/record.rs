@@ -1,10 +1,10 @@
-//! Writes an Incident's status, before anything is performed.
+//! Writes an Incident's status before any effect is carried out.
 //!
 //! # Guarantees
-//! Only this file makes a [`RecordedIncident`], and nothing can be performed without
-//! one. The status goes as a whole with the resourceVersion that the decision
-//! was made on, so two controllers are serialised by the Incident itself. The
-//! finalizer is there before the first intent is recorded, and that status
+//! Only this file constructs a [`RecordedIncident`], and no effect can be carried out without
+//! one. The status is written as a whole, with the resourceVersion that the decision
+//! was based on, so the Incident itself serializes two controllers. The
+//! finalizer is added before the first intent is recorded, and that status
 //! write carries the version that adding it returned.
 
 use firebreak_engine::decide::Decision;
@@ -45,7 +45,7 @@ impl RecordedIncident {
 ///
 /// # Errors
 /// Someone else wrote the Incident, or the API server rejected it.
-/// Nothing may be performed then.
+/// Then no effect may be carried out.
 pub async fn record(
     api: &Api<Incident>,
     mut incident: Incident,
@@ -59,7 +59,7 @@ pub async fn record(
     Ok(RecordedIncident { decision, incident })
 }
 
-/// Records which policy an Incident is for that names none.
+/// Records the policy of an Incident that names none.
 ///
 /// # Errors
 /// Someone else wrote the Incident, or the API server rejected it.
@@ -91,7 +91,7 @@ pub async fn waiting(
     write(api, incident, &state, now).await
 }
 
-/// Records that a closed Incident was seen as its spec stands now.
+/// Records that the present spec of a closed Incident was seen.
 ///
 /// # Errors
 /// Someone else wrote the Incident, or the API server rejected it.
@@ -115,7 +115,7 @@ async fn write(
     Ok(api.replace_status(&incident.name_any(), &params, &incident).await?)
 }
 
-/// Lets the Incident go when nothing is outstanding any more.
+/// Removes the finalizer when nothing is outstanding any more.
 ///
 /// # Errors
 /// Someone else wrote the Incident, or the API server rejected it.
@@ -132,7 +132,7 @@ enum Finalizer {
     Removed,
 }
 
-/// Whether the Incident is held until nothing is outstanding.
+/// Whether the finalizer keeps the Incident until nothing is outstanding.
 pub fn has_finalizer(incident: &Incident) -> bool {
     incident.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER)
 }

@@ -17,7 +17,7 @@ use crate::controller::queue::Name;
 use crate::controller::seen::Seen;
 use crate::kubernetes::retry;
 
-/// The policy as it stands for this Incident.
+/// The policy, for this Incident.
 pub(super) struct Situation {
     /// The policy, if it can be read.
     pub policy: Option<Arc<RemediationPolicy>>,
@@ -25,7 +25,7 @@ pub(super) struct Situation {
     pub rules: Option<Arc<Rules>>,
     /// The facts for the engine.
     pub fact: PolicyFact,
-    /// How the Incident stands to the claim, if there is a policy that has one.
+    /// The relation of the Incident to the claim of its policy, if there is one.
     pub tenure: Option<Tenure>,
 }
 
@@ -44,12 +44,12 @@ impl Situation {
     }
 }
 
-/// Where the policy is looked up first.
+/// Where the policy is read first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
-    /// As the watch has last shown it.
+    /// The last state from the watch.
     Seen,
-    /// As the server says now.
+    /// A live read.
     Live,
 }
 
@@ -112,8 +112,8 @@ pub(super) async fn observe_policy(
     Ok(Found::Situation(Situation { rules: usable, policy, fact, tenure }))
 }
 
-/// Whether the Incident has the claim for certain. One that is only announced has it once a live read has shown
-/// that, which is made beside the others that a decision needs.
+/// Whether the Incident certainly has the claim. An announced Incident has it once a live read has shown
+/// the announcement, which happens together with the other reads of a decision.
 ///
 /// # Errors
 /// The API server gives no answer, so it is not known.

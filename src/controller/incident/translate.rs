@@ -14,7 +14,7 @@ use crate::api::condition;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, names};
 use crate::controller::policy::translate as policy_side;
 
-/// What a person wants.
+/// The decisions of a person.
 pub fn intent(incident: &Incident) -> PersonIntent {
     PersonIntent {
         pinned: incident.spec.severity,
@@ -28,7 +28,7 @@ pub fn intent(incident: &Incident) -> PersonIntent {
     }
 }
 
-/// How the Incident stands to the claim of its policy.
+/// The relation of the Incident to the claim of its policy.
 pub fn tenure(policy: &RemediationPolicy, incident: &Incident) -> Tenure {
     Tenure::of(&policy_side::incident(incident), policy_side::state(policy))
 }

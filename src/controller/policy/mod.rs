@@ -19,11 +19,11 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use self::watch::Subscription;
-use super::Operator;
 use super::error::Error;
 use super::memory::PolicyMemory;
 use super::queue::{Key, Name};
 use super::seen::Seen;
+use super::{Operator, Passed};
 use crate::api::RemediationPolicy;
 
 /// Decisions in one pass; after that other policies get their turn.
@@ -33,22 +33,22 @@ const ROUNDS: usize = 10;
 ///
 /// # Errors
 /// The pass could not be completed; repeating it loses nothing.
-pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, Error> {
+pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
     let mut policy = match operator.policies.get(name) {
         Some(Seen::Object(policy)) => policy.as_ref().clone(),
         Some(Seen::Undecodable { why, .. }) => {
             operator.hub.unsubscribe(&name.into());
             record::undecodable(operator, name, &why).await?;
-            return Ok(None);
+            return Ok(Passed::undecided());
         }
         None => {
             forget(operator, name);
-            return Ok(None);
+            return Ok(Passed::undecided());
         }
     };
     if !operator.incidents.is_primed() {
         // An Incident that is already open must be seen before another one may be opened.
-        return Ok(Some(Duration::from_millis(100)));
+        return Ok(Passed::undecided_for(Duration::from_millis(100)));
     }
     let parsed = operator.rules(&policy);
     let rules = parsed.as_ref().as_ref().ok().map(AsRef::as_ref);
@@ -63,7 +63,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         };
         if rules.is_some_and(|rules| is_starting(operator, name, rules)) {
             // The first readings are on their way, and the hub notifies when they arrive.
-            return Ok(Some(Duration::from_secs(1)));
+            return Ok(Passed::undecided_for(Duration::from_secs(1)));
         }
         let now = Timestamp::now();
         let check_again = subscription.check_again;
@@ -93,11 +93,12 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Option<Duration>, 
         };
         if is_settled {
             let wake = recorded.decision().wake_at.map(until);
-            return Ok(wake.into_iter().chain(check_again).min());
+            let again = wake.into_iter().chain(check_again).min();
+            return Ok(Passed::decided(recorded.policy(), again));
         }
         policy = recorded.into_policy();
     }
-    Ok(Some(Duration::ZERO))
+    Ok(Passed::undecided_for(Duration::ZERO))
 }
 
 /// How long it is until then.
@@ -108,13 +109,13 @@ fn until(at: Timestamp) -> Duration {
 
 /// Makes the Incidents due that must record first that they wait for this policy. The watch may not have shown them.
 /// Returns when to look again whether they have.
-fn make_aware(operator: &Operator, name: &Name, decision: &PolicyDecision) -> Option<Duration> {
+fn make_aware(operator: &Operator, name: &Name, decision: &PolicyDecision) -> Passed {
     for incident in &decision.unaware {
         let key = Key::Incident(Name::new(name.namespace.clone(), incident.clone()));
         let urgency = operator.urgency(&key);
         operator.queue.nudge(key, urgency);
     }
-    decision.wake_at.map(until)
+    Passed { again: decision.wake_at.map(until), decided: None }
 }
 
 /// A policy was deleted, and its watches end.

@@ -1,0 +1,69 @@
+//! Which keys have a pass now, and what was shown of their objects meanwhile.
+//!
+//! What a pass writes is shown by the watch, usually even before the API server answers the write. It must not make the
+//! object due again: the pass has decided on exactly this version, and said when to look again. Anything newer must.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::queue::Key;
+
+/// The passes that are under way.
+#[derive(Debug, Default)]
+pub struct Passes {
+    under_way: Mutex<BTreeMap<Key, Shown>>,
+}
+
+/// The newest version of an object that was shown during its pass.
+type Shown = Option<u64>;
+
+impl Passes {
+    /// A pass begins.
+    pub fn begin(&self, key: &Key) {
+        self.under_way().insert(key.clone(), None);
+    }
+
+    /// This version of the object was shown. Whether its pass is under way, and takes it into account.
+    pub fn take_in(&self, key: &Key, version: Option<u64>) -> bool {
+        let mut under_way = self.under_way();
+        let Some(shown) = under_way.get_mut(key) else { return false };
+        // A version that cannot be compared may be newer than any other.
+        *shown = (*shown).max(Some(version.unwrap_or(u64::MAX)));
+        true
+    }
+
+    /// The pass ends. Whether something was shown that is newer than the version that it has decided on. If it has
+    /// not come to a decision, whatever was shown is newer.
+    #[must_use]
+    pub fn end(&self, key: &Key, decided: Option<u64>) -> bool {
+        let shown = self.under_way().remove(key).flatten();
+        shown.is_some_and(|shown| decided.is_none_or(|decided| shown > decided))
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<Key, Shown>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Name;
+    use super::*;
+
+    #[test]
+    fn only_what_is_newer_than_the_decision_makes_the_object_due_again() {
+        let (passes, key) = (Passes::default(), Key::Incident(Name::new("ns", "i")));
+        assert!(!passes.take_in(&key, Some(7)), "no pass is under way");
+        let ends = |shown: &[Option<u64>], decided| {
+            passes.begin(&key);
+            assert!(shown.iter().all(|version| passes.take_in(&key, *version)));
+            passes.end(&key, decided)
+        };
+        assert!(!ends(&[], None), "nothing was shown");
+        assert!(!ends(&[Some(7), Some(9)], Some(9)), "it is what the pass has written");
+        assert!(ends(&[Some(10), Some(9)], Some(9)), "somebody has written it since");
+        assert!(ends(&[Some(7)], None), "the pass has not decided");
+        assert!(ends(&[None], Some(9)), "nobody knows whether it is newer");
+        assert!(!passes.take_in(&key, Some(11)), "the pass has ended");
+    }
+}
