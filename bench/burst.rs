@@ -1,12 +1,15 @@
 //! Many policies with one alarm: what a response costs when it is not alone, and whether the most severe comes first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use kube::{
+    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
+    core::ApiResource,
+};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 
@@ -139,14 +142,16 @@ async fn burst(size: usize) -> Burst {
     let process = operator.id().expect("it runs");
     rest(process).await;
 
-    let alone = ring(&world, "calm", alone).await.into_values().collect();
-    wait_for_monitoring(&operator, size / ONE_IS_P0_OF).await;
+    let shown = monitoring(&world).await;
+    let alone: Vec<f64> = ring(&world, "calm", alone).await.into_values().collect();
+    wait_for_monitoring(shown, alone.len()).await;
     rest(process).await;
 
     let requests_before = requests(&operator).await;
+    let shown = monitoring(&world).await;
     let (ticks_before, start) = (ticks(process), Instant::now());
     let changed = ring(&world, "storm", size).await;
-    wait_for_monitoring(&operator, size + size / ONE_IS_P0_OF).await;
+    wait_for_monitoring(shown, size).await;
     let done = milliseconds(start.elapsed());
     let cpu = per((ticks(process) - ticks_before) as f64 * 10.0, size);
     let rss = Memory::of(process).rss;
@@ -250,14 +255,11 @@ async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> 
 /// The number of each model of an alarm, as soon as a watch shows it with its undo record.
 async fn changes(world: &World, alarm: &str) -> mpsc::UnboundedReceiver<(usize, Instant)> {
     let kind = manifest::resource("inference.llm-d.io/v1alpha1", "LLMDeployment");
-    let models = manifest::api(&world.client, &kind, Some(&world.a));
-    let one = ListParams::default().limit(1);
-    let version = models.list(&one).await.expect("the models").metadata.resource_version.unwrap_or_default();
+    let watch = watch(world, &kind).await;
     let prefix = format!("{alarm}-");
     let (tell, told) = mpsc::unbounded_channel();
-    let events = models.watch(&WatchParams::default().timeout(294), &version).await.expect("a watch").boxed();
     tokio::spawn(async move {
-        let mut events = events;
+        let mut events = watch;
         while let Ok(Some(event)) = events.try_next().await {
             let seen = Instant::now();
             let (WatchEvent::Added(model) | WatchEvent::Modified(model)) = event else { continue };
@@ -289,20 +291,46 @@ async fn wait_until_ready(world: &World, count: usize) {
     assert!(timeout(PATIENCE, ready).await.is_ok(), "not all policies are Ready within {PATIENCE:?}");
 }
 
-/// Waits until this many Incidents are in Monitoring.
-async fn wait_for_monitoring(operator: &Operator, count: usize) {
-    let monitoring = |text: &str| -> f64 {
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("firebreak_incidents{") && line.contains("phase=\"Monitoring\""));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
+/// The name of each Incident as soon as a watch shows it in Monitoring.
+async fn monitoring(world: &World) -> mpsc::UnboundedReceiver<String> {
+    let kind = manifest::resource("firebreak.dev/v1alpha1", "Incident");
+    let (tell, told) = mpsc::unbounded_channel();
+    let watch = watch(world, &kind).await;
+    tokio::spawn(async move {
+        let mut events = watch;
+        while let Ok(Some(event)) = events.try_next().await {
+            let (WatchEvent::Added(incident) | WatchEvent::Modified(incident)) = event else { continue };
+            let name = incident.metadata.name.unwrap_or_default();
+            if incident.data["status"]["phase"] == "Monitoring" && tell.send(name).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// Waits until this many Incidents were shown in Monitoring.
+async fn wait_for_monitoring(mut shown: mpsc::UnboundedReceiver<String>, count: usize) {
+    let mut names = BTreeSet::new();
     let all = async {
-        while monitoring(&operator.fetch("/metrics").await.1) < count as f64 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        while names.len() < count {
+            names.insert(shown.recv().await.expect("the watch goes on"));
         }
     };
-    assert!(timeout(PATIENCE, all).await.is_ok(), "not all of {count} Incidents are in Monitoring");
+    if timeout(PATIENCE, all).await.is_err() {
+        panic!("{} of {count} Incidents are in Monitoring after {PATIENCE:?}", names.len());
+    }
+}
+
+/// A watch of a kind in the namespace of the policies, from now on.
+async fn watch(
+    world: &World,
+    kind: &ApiResource,
+) -> BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>> {
+    let api = manifest::api(&world.client, kind, Some(&world.a));
+    let one = ListParams::default().limit(1);
+    let version = api.list(&one).await.expect("a list").metadata.resource_version.unwrap_or_default();
+    api.watch(&WatchParams::default().timeout(294), &version).await.expect("a watch").boxed()
 }
 
 /// Waits until the operator has been almost idle for a second: Events come late, at a limited rate.
