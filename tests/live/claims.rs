@@ -54,7 +54,7 @@ async fn the_incident_of_a_person_is_the_one_and_a_second_is_held_and_names_it()
     assert!(!closed(&first.get().await), "{first}");
     let resolved = drill.recover(&first).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{first}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     for model in &models.objects {
         let once = SpecWrites { applied: 1, returned: 1 };
         assert_eq!(spec_writes(&[operator.proxy.record()], model.name()), once, "{model}");
@@ -77,7 +77,7 @@ async fn the_incident_of_a_person_in_which_no_rule_holds_changes_nothing_and_clo
     let next = drill.respond(&policy).await;
     assert_ne!(next.name(), incident.name());
     drill.recover(&next).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn an_incident_with_a_nonce_that_the_claim_does_not_name_closes_as_superse
     let closed = stray.wait_for_condition("Resolved", "True").await;
     assert_eq!(closed.data["status"]["closing"], "Superseded", "{stray}");
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn an_incident_that_is_refused_is_said_and_keeps_no_claim() {
     let first = by_hand(&drill, "first").await;
     first.wait_for_condition("Mitigated", "True").await;
     drill.recover(&first).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -143,5 +143,5 @@ async fn the_first_change_waits_for_one_write_of_the_policy_and_the_uid_follows(
     let uid = json!(incident.get().await.metadata.uid);
     policy.wait_until("bound", |policy| policy.data["status"]["activeIncident"]["uid"] == uid).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -93,7 +93,7 @@ async fn withdraw_waits_until_everything_is_back() {
 
     let said = run(&drill, &["withdraw", name]).await;
     assert!(said.contains("WithdrawalStarted") && said.contains("→ Resolved"), "{said}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     incident.wait_until("reported", |incident| incident.data["status"]["report"]["name"].is_string()).await;
     let report = run(&drill, &["report", name]).await;
     assert!(report.contains("a person withdrew the response"), "{report}");

@@ -261,7 +261,7 @@ async fn flux_is_paused_for_as_long_as_the_loan_lasts_and_stays_paused_where_it_
 
     drill.recover(&incident).await;
     for models in all.iter().chain([&not_of_flux]) {
-        models.assert_put_back().await;
+        models.assert_reverted().await;
     }
     for ((_, before), models) in cases.iter().zip(&all) {
         assert_eq!(pause(&models.objects[0].get().await), *before, "{}", models.objects[0]);
@@ -291,5 +291,5 @@ async fn who_reads_the_plan_or_the_timeline_is_warned_of_argo_cd() {
         assert!(timeline.contains(word), "{incident}: no {word} in {timeline}");
     }
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

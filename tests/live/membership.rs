@@ -37,8 +37,8 @@ async fn a_target_that_comes_late_joins_and_is_reverted_with_the_others() {
         .await;
 
     drill.recover(&incident).await;
-    first.assert_put_back().await;
-    late.assert_put_back().await;
+    first.assert_reverted().await;
+    late.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn what_is_exempt_is_never_a_target() {
         assert_skipped(&incident, object, "Exempt", "firebreak.dev/exempt").await;
     }
     drill.recover(&incident).await;
-    good.assert_put_back().await;
+    good.assert_reverted().await;
     for number in 0..others.objects.len() {
         others.assert_untouched(number).await;
     }

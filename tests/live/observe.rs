@@ -68,7 +68,7 @@ async fn a_policy_that_goes_over_to_enforce_carries_its_plan_out() {
     incident.wait_for_condition("Mitigated", "True").await;
     models.wait_until_fallen().await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -87,5 +87,5 @@ async fn a_policy_that_goes_back_to_observe_leaves_what_is_in_force_to_a_person(
     assert!(!closed(&incident.get().await), "{incident}: closed by a policy that may change nothing");
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -90,7 +90,7 @@ async fn a_pinned_severity_is_responded_to_while_no_rule_holds_and_ends_only_by_
     kubectl_apply(&drill, "seen", json!({"severity": "P0", "response": "Withdrawn"})).await;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Withdrawn", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 /// A drill in which the alarm rings for P2, or not at all, and a person has pinned P0.
@@ -132,7 +132,7 @@ async fn an_incident_that_is_not_pinned_any_more_is_as_severe_as_the_rules_say()
     assert_eq!(condition(&back, "Resolved"), Some("False"), "{incident}: P2 goes on");
     let resolved = drill.recover(&incident).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -142,5 +142,5 @@ async fn an_incident_that_is_not_pinned_any_more_recovers_when_no_rule_holds() {
     kubectl_apply(&drill, "seen", json!({})).await;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -166,7 +166,7 @@ async fn what_was_changed_for_an_object_that_is_gone_is_reverted() {
     deployment.objects[0].delete().await;
     deployment.objects[0].wait_until_gone().await;
     drill.recover(&incident).await;
-    model.assert_put_back().await;
+    model.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn an_object_whose_owner_may_not_be_read_waits_until_it_may() {
     operator.proxy.forget_rules();
     model.wait_until_fallen().await;
     drill.recover(&incident).await;
-    model.assert_put_back().await;
+    model.assert_reverted().await;
     deployment.assert_untouched(0).await;
 }
 

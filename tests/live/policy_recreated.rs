@@ -45,7 +45,7 @@ async fn an_operator_that_has_not_seen_the_incident_opens_no_second_one() {
     standby.restart();
     let resolved = drill.recover(&incident).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.assert_one_resolved_incident().await;
 }
 
@@ -71,6 +71,6 @@ async fn a_person_can_end_incidents_while_the_new_policy_has_no_status() {
     second.wait_for_condition("Resolved", "True").await;
     first.delete().await;
     first.wait_until_gone().await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     assert!(policy.get().await.data.get("status").is_none(), "{policy}: it got a status after all");
 }

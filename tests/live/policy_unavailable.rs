@@ -83,7 +83,7 @@ impl Response {
     async fn assert_can_be_withdrawn(&self) {
         self.incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
         self.incident.wait_for_condition("Resolved", "True").await;
-        self.models.assert_put_back().await;
+        self.models.assert_reverted().await;
     }
 }
 
@@ -125,7 +125,7 @@ async fn a_policy_of_the_old_name_takes_the_incident_back() {
     let incident = &response.incident;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}: there was a relapse");
-    response.models.assert_put_back().await;
+    response.models.assert_reverted().await;
     policy.wait_until("has no claim", |policy| policy.data["status"].get("activeIncident").is_none()).await;
     assert_eq!(response.drill.incidents().await.len(), 1, "{incident} is the only one");
 }
@@ -152,7 +152,7 @@ async fn a_policy_that_is_created_again_continues_where_the_old_one_was() {
     }
     let resolved = drill.recover(incident).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.assert_one_resolved_incident().await;
 }
 
@@ -188,7 +188,7 @@ async fn a_policy_that_is_created_again_in_the_emergency_keeps_its_incident() {
     assert_eq!(drill.incidents().await.len(), 1, "{incident} is the only one");
     let resolved = drill.recover(&incident).await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_policy_that_is_resumed_goes_on() {
     response.assert_stands().await;
     response.policy.merge("alice", json!({"spec": {"suspend": false}})).await;
     response.incident.wait_for_condition("Resolved", "True").await;
-    response.models.assert_put_back().await;
+    response.models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn gets_another_account(response: &Response) {
 /// Every write to a model was made as the first ServiceAccount, which is still in the status.
 async fn assert_first_account_did_it(response: &Response) {
     let Response { drill, operator, models, incident, .. } = response;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let seen = incident.get().await;
     assert_eq!(seen.data["status"]["policy"]["serviceAccount"], "firebreak-responder", "{incident}");
     let first = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);

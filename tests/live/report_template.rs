@@ -52,7 +52,7 @@ async fn the_report_has_the_form_that_the_configuration_gives_it() {
     let report = case.written(&resolved).await;
     assert!(report.starts_with("RUNBOOK `drill`: LLMDeployment ") && report.contains("closed: "), "{report}");
     assert!(resolved.data["status"]["report"]["problem"].is_null(), "{}", resolved.data["status"]["report"]);
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -70,5 +70,5 @@ async fn a_template_that_fails_leaves_the_shipped_report_and_says_so() {
     assert!(problem.contains("line 1") && problem.contains("nothing"), "{problem}");
     let timeline = resolved.data["status"]["timeline"].to_string();
     assert!(timeline.contains("ReportTemplateFailed"), "{timeline}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

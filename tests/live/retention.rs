@@ -80,7 +80,7 @@ async fn the_newest_fifty_of_a_policy_are_kept_and_none_for_longer_than_thirty_d
     kept.remove("i-03");
     kept.insert(incident.name().to_owned());
     assert_eq!(names(&drill).await, kept);
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let report =
         drill.world.object("v1", "ConfigMap", &drill.world.a, &format!("{}-report", incident.name()));
     let report = report.get().await;

@@ -47,7 +47,7 @@ async fn a_write_in_flight_is_finished_and_journalled_before_the_lease_is_releas
 
     operator.restart();
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     for model in &models.objects {
         let once = SpecWrites { applied: 1, returned: 1 };
         assert_eq!(spec_writes(&[operator.proxy.record()], model.name()), once, "{model}");
@@ -147,7 +147,7 @@ async fn every_number_is_that_of_what_happened_and_survives_a_restart() {
         Some(0.0),
         "counted again after a restart"
     );
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 /// How often an object has an Event with this reason.

@@ -46,7 +46,7 @@ async fn a_namespace_that_is_deleted_ends_and_what_is_elsewhere_is_reverted() {
     let Response { drill, elsewhere, operator: _operator } = begin("s10-namespace").await;
     drill.world.kubectl(&["delete", "namespace", &drill.world.a, "--timeout=60s"]).await;
     Object::new(&drill.world.client, "v1", "Namespace", None, &drill.world.a).wait_until_gone().await;
-    elsewhere.assert_put_back().await;
+    elsewhere.assert_reverted().await;
 }
 
 /// As when the rights went with the namespace. Firebreak lets go, and the record on the object says how to put it

@@ -76,7 +76,7 @@ async fn an_uninstall_completes_and_everything_can_be_reverted_by_hand() {
     assert_eq!(found.trim(), "llmdeployment.inference.llm-d.io/model-0");
     let undone = drill.world.firebreak(&["undo", "llmdeployment/model-0", "-n", a]).await;
     assert!(undone.status.success(), "{}", String::from_utf8_lossy(&undone.stderr));
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     incident.delete().await;
     let patch = r#"{"metadata":{"finalizers":null}}"#;
     let release = ["patch", "incident", incident.name(), "-n", a, "--type=merge", "-p", patch];

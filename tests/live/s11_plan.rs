@@ -77,5 +77,5 @@ async fn observe_and_plan_change_nothing_and_say_what_enforce_then_does() {
         "the plan that was published is the one that was carried out"
     );
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

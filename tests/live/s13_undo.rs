@@ -45,7 +45,7 @@ async fn undo_puts_an_object_back_without_operator_and_incident() {
         let done = undo(&drill, model, &[]).await;
         assert!(done.status.success(), "undo {model}: {}", text(&done));
     }
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 
     // A second time there is nothing to do, which is reported and does no harm.
     let model = &models.objects[0];

@@ -194,7 +194,7 @@ async fn a_response_is_made_as_the_responder_and_asks_for_nothing_that_is_forbid
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let responder = format!("system:serviceaccount:{}:firebreak-responder", drill.world.a);
     let home = &drill.world.operator_namespace;
     for each in operator.proxy.calls() {

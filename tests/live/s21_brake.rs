@@ -131,5 +131,5 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
     assert!(undone.status.success(), "{}", String::from_utf8_lossy(&undone.stderr));
     incident.delete().await;
     incident.wait_until_gone().await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -105,7 +105,7 @@ async fn a_policy_that_says_all_reads_and_changes_nothing_until_it_names_the_nam
     models.wait_until_fallen().await;
     policy.wait_for_condition("Authorized", "True").await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     foreign.assert_untouched(0).await;
     assert_eq!(reached(&operator), BTreeSet::from([a]), "nothing outside of it was read or changed");
 }

@@ -197,7 +197,7 @@ async fn forty_models_go_back_in_waves_and_never_more_than_one_is_not_healthy() 
     let most = (1..=states.len()).map(|moment| newest(&states[..moment], is_sick).len()).max();
     assert_eq!(most, Some(13), "{incident}: back and not healthy at one moment");
     assert_eq!(writes(&operator, &models), SpecWrites { applied: 40, returned: 40 }, "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 /// A first step for every level, and one for P0 alone.

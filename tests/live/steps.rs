@@ -73,7 +73,7 @@ async fn a_step_that_fails_is_held_for_a_person_and_the_next_one_does_not_start(
     // The one that succeeded is reverted, the other was never changed.
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_one_put_back(1, 0).await;
+    models.assert_one_reverted(1, 0).await;
     let (model, before) = (&models.objects[0], &models.before[0]);
     let after = model.snapshot().await;
     assert_eq!((&after.spec, after.generation), (&before.spec, before.generation), "{model}");
@@ -133,7 +133,7 @@ async fn a_step_that_does_not_help_is_followed_by_the_next_and_a_ladder_used_up_
     assert_eq!(change_of(&held, "gateway")["state"], "Applied", "{incident}");
     // Recovery works in this state.
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let after = gateway.objects[0].snapshot().await;
     assert_eq!(after.spec, gateway.before[0].spec, "gateway: spec");
     assert_eq!(after.traces(), Vec::<&str>::new(), "gateway: traces");
@@ -196,5 +196,5 @@ async fn a_larger_share_of_the_targets_than_the_guardrail_allows_is_held_until_i
     incident.wait_for_condition("Mitigated", "True").await;
     models.wait_until_fallen().await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

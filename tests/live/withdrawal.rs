@@ -58,7 +58,7 @@ async fn withdrawn_puts_everything_back_and_waits_until_the_rule_was_false_once(
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Withdrawn", "{incident}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     assert_waits_until_silent_once(&response, 1).await;
 }
 
@@ -76,7 +76,7 @@ async fn withdrawn_cannot_be_taken_back() {
         assert!(!refused.status.success(), "{incident}: {patch} was let through");
     }
     incident.wait_for_condition("Resolved", "True").await;
-    response.models.assert_put_back().await;
+    response.models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn deleting_the_incident_puts_everything_back_first() {
     incident.delete().await;
     incident.wait_until("cannot revert", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
     incident.wait_until_gone().await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     assert_waits_until_silent_once(&response, 0).await;
 }
 
@@ -110,7 +110,7 @@ async fn an_abandoned_incident_goes_at_once_and_leaves_the_records() {
     incident.wait_until("cannot revert", |incident| drill::is_stalled(incident, "CannotPutBack")).await;
     incident.merge("alice", json!({"metadata": {"annotations": {"firebreak.dev/abandon": "true"}}})).await;
     incident.wait_until_gone().await;
-    models.assert_one_put_back(0, 0).await;
+    models.assert_one_reverted(0, 0).await;
     let left = models.objects[1].snapshot().await;
     assert!(left.annotations.contains_key("firebreak.dev/undo"), "{}: the record is gone", models.objects[1]);
 }

@@ -52,14 +52,14 @@ impl Models {
     }
 
     /// Each is as it was, after exactly two changes of its spec.
-    pub async fn assert_put_back(&self) {
+    pub async fn assert_reverted(&self) {
         for number in 0..self.objects.len() {
-            self.assert_one_put_back(number, 0).await;
+            self.assert_one_reverted(number, 0).await;
         }
     }
 
     /// This one is as it was, after two changes of its spec and this many by others.
-    pub async fn assert_one_put_back(&self, number: usize, edits: i64) {
+    pub async fn assert_one_reverted(&self, number: usize, edits: i64) {
         let (object, before) = (&self.objects[number], &self.before[number]);
         let after = object.snapshot().await;
         assert_eq!(after.spec, before.spec, "{object}: spec");

@@ -77,7 +77,7 @@ async fn an_expression_that_cannot_be_used_is_not_accepted_and_the_good_policy_b
 
     let incident = drill.respond(&good).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.assert_one_resolved_incident().await;
     assert!(operator.is_running(), "the operator exited");
 }
@@ -124,7 +124,7 @@ async fn expressions_as_deep_as_they_fit_end_nobody() {
     }
     let incident = drill.respond(&good).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     assert!(operator.is_running(), "the operator exited");
 }
 

@@ -58,7 +58,7 @@ impl Response {
     /// Ends the emergency: the good one is reverted, the others were never changed.
     async fn end(&self, incident: &Object, others: &Models) {
         self.drill.recover(incident).await;
-        self.good.assert_put_back().await;
+        self.good.assert_reverted().await;
         for number in 0..others.objects.len() {
             others.assert_untouched(number).await;
         }

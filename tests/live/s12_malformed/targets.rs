@@ -90,7 +90,7 @@ async fn more_targets_than_the_guardrail_allows_are_left_alone_until_their_plan_
     incident.wait_for_condition("Mitigated", "True").await;
     all.wait_until_fallen().await;
     drill.recover(&incident).await;
-    all.assert_put_back().await;
+    all.assert_reverted().await;
 }
 
 #[tokio::test]

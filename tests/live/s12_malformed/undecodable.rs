@@ -45,7 +45,7 @@ async fn one_policy_that_does_not_decode_costs_the_ten_good_ones_nothing() {
 
     let incident = drill.respond(&good[0]).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     for policy in &good {
         assert_eq!(condition(&policy.get().await, "Ready"), Some("True"), "{policy}");
     }
@@ -91,7 +91,7 @@ async fn one_object_with_metadata_that_nobody_can_read_costs_the_others_nothing(
     let incident = drill.respond(&policy).await;
     good.wait_until_fallen().await;
     drill.recover(&incident).await;
-    good.assert_put_back().await;
+    good.assert_reverted().await;
     assert!(operator.is_running(), "the operator exited");
 }
 
@@ -115,6 +115,6 @@ async fn a_policy_whose_incident_does_not_decode_says_so_and_opens_no_other_one(
     incident.merge_status("alice", json!({"status": {"acknowledgedAt": null}})).await;
     policy.wait_for_condition("Ready", "True").await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.assert_one_resolved_incident().await;
 }

@@ -67,7 +67,7 @@ async fn scheduler_failure_does_what_the_runbook_intends_and_comes_back() {
     assert_eq!(seen.data["status"]["severity"], "P0", "{incident}");
 
     withdraw(&world, &incident).await;
-    before.assert_put_back().await;
+    before.assert_reverted().await;
     // It served all the time, and the runbook's command would have restarted it.
     let (_, gateway_before) = &before.0[2];
     assert_eq!(gateway.snapshot().await.generation, gateway_before.generation, "{gateway}");
@@ -92,5 +92,5 @@ async fn emergency_scale_out_does_what_the_runbook_intends_and_comes_back() {
     assert_eq!(seen.data["status"]["severity"], "P0", "{incident}");
 
     withdraw(&world, &incident).await;
-    before.assert_put_back().await;
+    before.assert_reverted().await;
 }

@@ -54,7 +54,7 @@ async fn gpu_cluster_failure_does_what_the_runbook_intends_and_comes_back() {
 
     nodes.recover().await;
     assert_closed(&incident, "Recovered").await;
-    before.assert_put_back().await;
+    before.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn high_error_rate_does_what_the_runbook_intends_once_and_comes_back() {
     again.wait_until_gone().await;
 
     withdraw(&world, &incident).await;
-    before.assert_put_back().await;
+    before.assert_reverted().await;
 }
 
 async fn assert_limits(limits: &[(&Object, i64)]) {
@@ -128,7 +128,7 @@ async fn memory_pressure_does_what_the_runbook_intends_and_comes_back() {
 
     set_memory_pressure(&node, "False").await;
     assert_closed(&incident, "Recovered").await;
-    before.assert_put_back().await;
+    before.assert_reverted().await;
 }
 
 /// The status that the kubelet of the node reports.

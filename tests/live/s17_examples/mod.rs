@@ -66,7 +66,7 @@ impl Before {
     }
 
     /// All of them are as they were, and nothing of Firebreak's is left on them.
-    async fn assert_put_back(&self) {
+    async fn assert_reverted(&self) {
         for (object, before) in &self.0 {
             let after = object.snapshot().await;
             assert_eq!(after.uid, before.uid, "{object}: uid");

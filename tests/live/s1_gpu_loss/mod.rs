@@ -49,7 +49,7 @@ async fn assert_fell_back(model: &Object) {
 }
 
 /// As before, except for the number of generations and the changes of others.
-fn assert_put_back(object: &Object, before: &Snapshot, after: &Snapshot, edits: i64) {
+fn assert_reverted(object: &Object, before: &Snapshot, after: &Snapshot, edits: i64) {
     assert_eq!(after.spec, before.spec, "{object}: spec");
     assert_eq!(after.generation, before.generation + 2 + edits, "{object}: generation");
     assert_eq!(after.traces(), Vec::<&str>::new(), "{object}: traces");
@@ -128,14 +128,14 @@ async fn lost_gpu_nodes_are_survived_on_cpu_and_everything_is_reverted() {
         assert_eq!(condition(&resolved, "Returned"), Some("True"), "{incident}");
     }
     for (model, before) in models.iter().zip(&before) {
-        assert_put_back(model, before, &model.snapshot().await, 0);
+        assert_reverted(model, before, &model.snapshot().await, 0);
     }
     let mut expected = gateway_before.clone();
     expected.managers.insert("alice/Update".to_owned());
     let containers = with_sidecar.spec["template"]["spec"]["containers"].as_array().expect("a list");
     let list = expected.spec["template"]["spec"]["containers"].as_array_mut().expect("a list");
     list.insert(0, containers[0].clone());
-    assert_put_back(&gateway, &expected, &gateway.snapshot().await, 1);
+    assert_reverted(&gateway, &expected, &gateway.snapshot().await, 1);
 
     // The owners of the values still own them.
     let more = WORKLOADS.replace("nvidia.com/gpu: \"1\"", "nvidia.com/gpu: \"4\"").replace("fp16", "fp8");

@@ -145,7 +145,7 @@ async fn a_step_begins_with_the_approval_of_its_own_plan_by_somebody_who_may_and
     second.stands(&plan, "Used").await;
     models.wait_until_fallen().await;
     drill.recover(&second.incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 
     // The operator removes its finalizer from an object with other people's names.
     second.incident.delete().await;

@@ -41,6 +41,6 @@ async fn more_targets_than_allowed_and_what_a_suspect_detector_asks_for_wait_for
     assert!(said.contains("reports 1 of 1 as sick"), "{said}");
     late.wait_until_fallen().await;
     drill.recover(&incident).await;
-    first.assert_put_back().await;
-    late.assert_put_back().await;
+    first.assert_reverted().await;
+    late.assert_reverted().await;
 }

@@ -46,7 +46,7 @@ async fn watch_until_withdrawn(drill: &Drill, policy: &Object, models: &Models) 
     for words in ["WithdrawalStarted", "Resolved", "Reverted"] {
         assert!(watched.contains(words), "no {words} in {watched}");
     }
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 /// A decision about an Incident that waits for another one affects only that Incident.
@@ -182,7 +182,7 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     operator.proxy.forget_rules();
     let said = run_brake(world, &all).await;
     assert!(said.contains("1 Incident(s) closed: nothing is left to revert"), "{said}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let resolved = incident.get().await;
     assert_eq!(condition(&resolved, "Resolved"), Some("True"), "{incident}");
     assert_eq!(resolved.data["status"]["closing"], "Withdrawn", "{incident}");

@@ -45,7 +45,7 @@ impl Response {
             let change = change_of(&resolved, model.name());
             assert_eq!(change["state"], state, "{}: {model}: {change}", self.incident);
         }
-        self.models.assert_one_put_back(1, 0).await;
+        self.models.assert_one_reverted(1, 0).await;
     }
 }
 

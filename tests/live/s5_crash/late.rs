@@ -78,7 +78,7 @@ async fn a_return_that_arrives_in_the_next_emergency_does_nothing() {
 
     let quick = leader(&drill, "firebreak-1").await;
     first.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let second = drill.respond(&policy).await;
     arrives_in_vain(&slow, &arrival, returns_a_loan).await;
     assert!(has_fallen(&model.get().await.data), "{model}: reverted by a request of the last emergency");

@@ -22,7 +22,7 @@ async fn run_through(drill: &Drill) {
 async fn assert_once(drill: &Drill, models: &Models, operators: &[&Operator]) {
     let incident = drill.assert_one_resolved_incident().await;
     assert_eq!(incident.data["status"]["closing"], "Recovered");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     let records: Vec<_> = operators.iter().map(|operator| operator.proxy.record()).collect();
     for model in &models.objects {
         let once = SpecWrites { applied: 1, returned: 1 };

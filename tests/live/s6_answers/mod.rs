@@ -43,7 +43,7 @@ async fn survive(name: &str, faults: &[(&str, Fault)]) {
     drill.hush().await;
     incident.wait_within(SILENCE, "Resolved", |object| condition(object, "Resolved") == Some("True")).await;
 
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     for (model, hits) in models.objects.iter().zip(hits.chunks(2)) {
         assert!(hits[0].count() >= 1, "{model}: the fault on the way there was never asked for");
         assert!(hits[1].count() >= 1, "{model}: the fault on the way back was never asked for");
@@ -123,7 +123,7 @@ async fn bad_answers_to_what_is_written_besides_have_no_second_effect_and_lose_n
     drill.hush().await;
     incident.wait_within(SILENCE, "Resolved", |object| condition(object, "Resolved") == Some("True")).await;
     drill.assert_one_resolved_incident().await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     for model in &models.objects {
         let once = SpecWrites { applied: 1, returned: 1 };
         assert_eq!(spec_writes(&[operator.proxy.record()], model.name()), once, "{model}");
@@ -191,7 +191,7 @@ async fn a_throttled_write_waits_as_long_as_it_is_told() {
     assert_eq!(sent.len(), 2, "{}: one was refused, one was done", models.objects[0]);
     let waited = sent[1].call.at.saturating_sub(sent[0].call.at);
     assert!(waited >= Duration::from_secs(3), "{}: sent again after {waited:?}", models.objects[0]);
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]

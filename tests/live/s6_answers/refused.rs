@@ -31,7 +31,7 @@ async fn a_change_that_the_server_refuses_is_failed_and_the_step_is_held() {
 
     // Recovery works while it is Held.
     drill.recover(&incident).await;
-    models.assert_one_put_back(0, 0).await;
+    models.assert_one_reverted(0, 0).await;
     let (model, before) = (&models.objects[1], &models.before[1]);
     let after = model.snapshot().await;
     assert_eq!(after.generation, before.generation, "{model}: its spec was never changed");

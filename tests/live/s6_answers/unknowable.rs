@@ -53,7 +53,7 @@ async fn a_change_of_which_no_reply_and_no_read_arrives_is_held_and_is_undone_in
 
     operator.proxy.forget_rules();
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_change_that_never_arrives_is_held_and_leaves_nothing_behind() {
     operator.proxy.forget_rules();
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_one_put_back(0, 0).await;
+    models.assert_one_reverted(0, 0).await;
     let (model, before) = (&models.objects[1], &models.before[1]);
     let after = model.snapshot().await;
     assert_eq!(after.generation, before.generation, "{model}: its spec was never changed");
@@ -89,7 +89,7 @@ async fn a_return_of_which_no_reply_and_no_read_arrives_stays_outstanding_until_
     operator.proxy.on(Rule::each(move |call| reads(call, BROKEN) && was_sent(&record), Fault::answer(500)));
     drill.hush().await;
     asks_a_person(&incident, "CannotPutBack").await;
-    models.assert_one_put_back(0, 0).await;
+    models.assert_one_reverted(0, 0).await;
     heartbeats(&operator, 5).await;
     let waiting = incident.get().await;
     assert_eq!(change_of(&waiting, BROKEN)["state"], "Reverting", "{incident}: {BROKEN}");
@@ -97,5 +97,5 @@ async fn a_return_of_which_no_reply_and_no_read_arrives_stays_outstanding_until_
     operator.proxy.forget_rules();
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(change_of(&resolved, BROKEN)["state"], "Reverted", "{incident}: {BROKEN}");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -75,7 +75,7 @@ async fn an_answer_and_a_report_outlive_that_somebody_writes_the_incident_first(
     for (subject, hit) in hits {
         assert!(hit.count() >= 1, "{incident}: nobody wrote it first after the {subject}");
     }
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -102,5 +102,5 @@ async fn the_report_is_written_once_while_the_end_waits_for_the_policy() {
     is_held.store(false, Ordering::SeqCst);
     incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(count(&operator, writes_a_report), 1, "{incident}: writes of its report");
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }

@@ -67,6 +67,6 @@ async fn while_its_watch_is_frozen_a_signal_opens_nothing_and_closes_nothing() {
     operator.proxy.forget_rules();
     drop(freeze);
     incident.wait_within(THAW, "Resolved", |object| condition(object, "Resolved") == Some("True")).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.world.incident_of(&quiet).await;
 }

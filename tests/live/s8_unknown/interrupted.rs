@@ -17,7 +17,7 @@ async fn a_watch_that_is_too_old_is_listed_again() {
     operator.proxy.cut();
     let incident = drill.respond(&policy).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     assert!(hits.count() >= 3, "{policy}: {} watches were opened", hits.count());
     drill.assert_one_resolved_incident().await;
 }
@@ -31,6 +31,6 @@ async fn events_that_come_twice_count_once() {
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     drill.assert_one_resolved_incident().await;
 }

@@ -84,7 +84,7 @@ async fn without_rights_to_read_a_signal_nothing_opens_until_they_are_granted() 
     let incident = drill.world.incident_of(&policy).await;
     incident.wait_for_condition("Mitigated", "True").await;
     drill.recover(&incident).await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn when_rights_are_taken_away_nothing_closes_until_they_are_granted_again(
 
     drill.world.grant(&drill.world.a, &drill::rights()).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     policy.wait_for_condition("Authorized", "True").await;
 }
 
@@ -179,6 +179,6 @@ async fn a_kind_that_does_not_exist_yet_is_unknown_until_it_does() {
     assert_eq!(mitigated.data["status"]["severityReason"], "SensorFailed", "{incident}");
     drill.world.apply("alice", &sensor(true).to_string()).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
     definition.delete().await;
 }

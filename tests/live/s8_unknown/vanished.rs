@@ -55,7 +55,7 @@ async fn nodes_that_are_deleted_during_the_emergency_do_not_look_like_recovery()
     // As many machines as before.
     drill.world.gpu_nodes(4).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn nodes_that_vanish_at_once_are_an_emergency_until_a_person_expects_fewer
 
     drill.apply_policy(expects(0)).await;
     incident.wait_for_condition("Resolved", "True").await;
-    models.assert_put_back().await;
+    models.assert_reverted().await;
 }
 
 #[tokio::test]

@@ -62,13 +62,13 @@ async fn an_open_response_takes_in_its_late_target_and_recovers() {
     drifted.object.merge("alice", json!({"spec": {"model": {"quantization": {"precision": "fp8"}}}})).await;
     restored.ring("no").await;
     resolved(&restored.incident, "Recovered").await;
-    restored.target("open-0").assert_put_back(2).await;
+    restored.target("open-0").assert_reverted(2).await;
     let theirs = |before: &mut Snapshot| {
         before.spec["model"]["quantization"]["precision"] = json!("fp8");
         before.managers.insert("alice/Update".to_owned());
     };
-    drifted.assert_put_back_but(3, theirs).await;
-    restored.target("open-2").assert_put_back(4).await;
+    drifted.assert_reverted_except(3, theirs).await;
+    restored.target("open-2").assert_reverted(4).await;
     let exempt = restored.target("open-3");
     assert_eq!(exempt.object.snapshot().await, exempt.stored, "{}", exempt.object);
     let applied = |name: &str| {
@@ -100,7 +100,7 @@ async fn a_change_whose_answer_was_lost_is_found_applied_and_not_applied_again()
     restored.assert_no_target_was_written(&operator.proxy.record()).await;
     restored.ring("no").await;
     resolved(&restored.incident, "Recovered").await;
-    restored.target("unclear-0").assert_put_back(1).await;
+    restored.target("unclear-0").assert_reverted(1).await;
     assert_one_incident(&restored).await;
 }
 
@@ -116,7 +116,7 @@ async fn a_plan_that_waited_for_an_approval_waits_for_it_and_is_carried_out() {
     restored.ring("no").await;
     resolved(&restored.incident, "Recovered").await;
     for target in &restored.targets {
-        target.assert_put_back(2).await;
+        target.assert_reverted(2).await;
     }
     assert_one_incident(&restored).await;
 }
@@ -146,7 +146,7 @@ async fn stays_held_until_withdrawn(name: &str, reason: &str, changes: i64) -> R
     resolved(&restored.incident, "Withdrawn").await;
     for target in &restored.targets {
         let is_changed = target.stored.annotations.contains_key("firebreak.dev/undo");
-        target.assert_put_back(if is_changed { changes } else { 0 }).await;
+        target.assert_reverted(if is_changed { changes } else { 0 }).await;
         let writes = spec_writes(&[operator.proxy.record()], target.object.name());
         assert_eq!((writes.applied, writes.returned), (0, usize::from(is_changed)), "{}", target.object);
     }
@@ -167,7 +167,7 @@ async fn a_paused_response_stays_paused_and_goes_on_when_a_person_says_so() {
     restored.ring("no").await;
     resolved(&restored.incident, "Recovered").await;
     for target in &restored.targets {
-        target.assert_put_back(1).await;
+        target.assert_reverted(1).await;
     }
     assert_one_incident(&restored).await;
 }
@@ -182,7 +182,7 @@ async fn a_withdrawal_in_waves_goes_on_where_it_stood() {
     assert_eq!(closed.data["status"]["steps"][0]["approval"]["state"], "Used", "{}", restored.incident);
     for (number, changes) in [0, 0, 1, 1, 1].into_iter().enumerate() {
         let target = restored.target(&format!("reverting-{number}"));
-        target.assert_put_back(changes).await;
+        target.assert_reverted(changes).await;
         let writes = spec_writes(&[operator.proxy.record()], target.object.name());
         let returned = usize::try_from(changes).expect("0 or 1");
         assert_eq!((writes.applied, writes.returned), (0, returned), "{}", target.object);
@@ -206,7 +206,7 @@ async fn a_pod_whose_deletion_was_recorded_is_deleted_once() {
 
     restored.decides(json!({"response": "Withdrawn", "responseBy": "alice"})).await;
     resolved(&restored.incident, "Withdrawn").await;
-    restored.target("store").assert_put_back(1).await;
+    restored.target("store").assert_reverted(1).await;
     assert_one_incident(&restored).await;
 }
 

@@ -128,12 +128,12 @@ impl Restored {
 
 impl Target {
     /// It is as it was before the emergency, after this many changes of its spec since it was restored.
-    pub async fn assert_put_back(&self, changes: i64) {
-        self.assert_put_back_but(changes, |_| {}).await;
+    pub async fn assert_reverted(&self, changes: i64) {
+        self.assert_reverted_except(changes, |_| {}).await;
     }
 
     /// The same, except for what someone else has done.
-    pub async fn assert_put_back_but(&self, changes: i64, theirs: impl FnOnce(&mut Snapshot)) {
+    pub async fn assert_reverted_except(&self, changes: i64, theirs: impl FnOnce(&mut Snapshot)) {
         let Self { object, before, stored } = self;
         let mut before = before.clone();
         theirs(&mut before);
