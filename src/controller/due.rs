@@ -36,9 +36,11 @@ impl Operator {
     pub(super) fn nudge(&self, key: &Key) {
         match key {
             Key::Policy(name) => self.nudge_policy(name),
-            Key::Incident(name) => {
-                self.incidents.object(name).iter().for_each(|incident| self.nudge_incident(incident));
-            }
+            Key::Incident(name) => match self.incidents.object(name) {
+                Some(incident) => self.nudge_incident(&incident),
+                // Only a live read can tell.
+                None => self.queue.nudge(key.clone(), self.urgency(key)),
+            },
         }
     }
 

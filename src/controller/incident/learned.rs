@@ -2,7 +2,7 @@
 //! that it wrote.
 //!
 //! # Guarantees
-//! It is dropped only once a decision that was made with it is recorded, whatever becomes of the pass. If it were lost,
+//! It is dropped only once a decision that was made with it is recorded, or with the process. If it were lost,
 //! a live read would show what became of a patch, but a person would have to say what became of an operation that may be
 //! sent once. It is safe to keep: an outcome counts only for the exact request that is in the journal, so one of an intent
 //! that another controller has taken further counts for nothing.
@@ -44,6 +44,11 @@ impl Learned {
     pub fn tell(&self, facts: &mut Facts) {
         facts.outcomes.clone_from(&self.outcomes);
         facts.report.clone_from(&self.report);
+    }
+
+    /// The Incident was deleted.
+    pub fn is_of_no_use(&mut self) {
+        *self = Self::default();
     }
 
     /// A decision that was made with it is recorded.

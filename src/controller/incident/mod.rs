@@ -23,6 +23,7 @@ use self::learned::{Learned, read_again, record_last_words};
 use self::situation::{Found, Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::Name;
+use super::seen::Seen;
 use super::{Operator, Passed, notices};
 use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
@@ -36,6 +37,8 @@ const ROUNDS: usize = 30;
 
 /// How soon to check again whether the claim is bound.
 const UNTIL_BOUND: Duration = Duration::from_millis(200);
+/// How soon to continue with a decision that needs more live reads than one pass makes.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// What this process remembers of an Incident between two passes. Nothing in it
 /// is needed for correctness.
@@ -57,14 +60,16 @@ pub struct Memory {
 /// The pass could not be completed; repeating it loses nothing.
 pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
     let api: Api<Incident> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    let mut incident = match operator.incidents.object(name).filter(|incident| incident.status.is_none()) {
+    let seen = operator.incidents.get(name);
+    let created = seen.as_ref().and_then(Seen::object).filter(|incident| incident.status.is_none());
+    let mut incident = match created {
         // Just created: the state from the watch is sufficient, because every decision about it is
         // recorded, guarded by the version that was seen, before anything is done.
         Some(created) => created.as_ref().clone(),
         None => match retry::find(&name.name, || api.get(&name.name)).await? {
             Some(incident) => incident,
             None => {
-                forget(operator, name);
+                seen.iter().for_each(|seen| forget(operator, name, seen));
                 return Ok(Passed::undecided());
             }
         },
@@ -83,7 +88,9 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
     let uid = incident.uid().unwrap_or_default();
     let mut learned = operator.memories.take_learned(&uid);
     let result = rounds(operator, &api, incident, &mut learned).await;
-    operator.memories.keep_learned(&uid, learned);
+    if !result.as_ref().is_err_and(Error::is_gone) {
+        operator.memories.keep_learned(&uid, learned);
+    }
     result
 }
 
@@ -111,6 +118,7 @@ async fn rounds(
                 operator.note_incident(&incident);
                 continue;
             }
+            Found::Revoked => return Ok(until_bound(operator, &incident)),
             Found::Undecided => return Ok(Passed::undecided()),
         };
         let now = Timestamp::now();
@@ -125,6 +133,7 @@ async fn rounds(
             view = View::Live;
             continue;
         }
+        let Some(decision) = decision else { return Ok(Passed::undecided_for(READ_AGAIN)) };
         if decision.next.resolved_at.is_some() && !incident.is_closed() && !situation.may_close() {
             return Ok(until_bound(operator, &incident));
         }
@@ -139,7 +148,10 @@ async fn rounds(
         let recorded = match recorded {
             Err(Error::Conflict) if !learned.is_empty() => {
                 let again = read_again(api, &name, &uid).await?;
-                let Some(again) = again else { return Ok(Passed::undecided_for(Duration::ZERO)) };
+                let Some(again) = again else {
+                    learned.is_of_no_use();
+                    return Ok(Passed::undecided_for(Duration::ZERO));
+                };
                 incident = again;
                 continue;
             }
@@ -220,14 +232,14 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
     }
 }
 
-/// Decides, and remembers what the decision has read.
+/// Decides, and remembers what the decision has read. None if it needs more live reads than one pass makes.
 async fn decide_and_remember(
     operator: &Operator,
     account: &Account,
     incident: &Incident,
     situation: &Situation,
     facts: &mut Facts,
-) -> Decision {
+) -> Option<Decision> {
     let rules = match facts.policy {
         PolicyFact::Usable { .. } => situation.rules.as_deref(),
         PolicyFact::Unavailable { .. } | PolicyFact::NotChosen { .. } | PolicyFact::Claimed { .. } => None,
@@ -247,7 +259,7 @@ async fn decide_and_remember(
         memory.listed.extend(looked.listed);
         memory.reads_took = looked.reads_took.unwrap_or(memory.reads_took);
     });
-    looked.decision
+    looked.is_complete.then_some(looked.decision)
 }
 
 /// The client of the ServiceAccount, which is pinned once something was changed.
@@ -268,11 +280,12 @@ async fn account(operator: &Operator, incident: &Incident, rules: Option<&Rules>
 }
 
 /// An Incident was deleted.
-fn forget(operator: &Operator, name: &Name) {
-    let seen = operator.incidents.remove(name);
-    seen.and_then(|seen| seen.metadata().uid.clone())
-        .iter()
-        .for_each(|uid| operator.memories.forget_incident(uid));
+fn forget(operator: &Operator, name: &Name, seen: &Seen<Incident>) {
+    // Meanwhile the watch may have shown another one of this name.
+    if let Some(uid) = &seen.metadata().uid {
+        operator.incidents.remove_exactly(name, uid);
+        operator.memories.forget_incident(uid);
+    }
 }
 
 /// Whether it may need a pass: it is open, has outstanding changes, or was edited after it was closed.

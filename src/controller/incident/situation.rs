@@ -59,6 +59,8 @@ pub(super) enum Found {
     Situation(Situation),
     /// First it has to record that it waits for the policy with this uid.
     ToAwait(String),
+    /// Its announcement is revoked, and the policy is about to look for it.
+    Revoked,
     /// It is not decided yet whether it has the claim. The write that decides makes it due again.
     Undecided,
 }
@@ -91,7 +93,7 @@ pub(super) async fn observe_policy(
     };
     let tenure = policy.as_deref().map(of);
     match (&tenure, policy.as_deref()) {
-        (Some(Tenure::Revoked), _) => return Ok(Found::Undecided),
+        (Some(Tenure::Revoked), _) => return Ok(Found::Revoked),
         (Some(Tenure::Pending), Some(policy)) if fact.is_unaware_of(&uid_of(policy)) => {
             return Ok(Found::ToAwait(uid_of(policy)));
         }

@@ -82,8 +82,8 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
             .signal_errors
             .with_label_values(&["rule"])
             .inc_by(decision.rule_errors.len() as u64);
-        let claim = facts.state.and_then(|state| state.active_incident);
-        let has_moved = claim != decision.next.active_incident;
+        // What is recorded may lead further: the expected value of a signal, for one, depends on which rules held before.
+        let has_moved = facts.state.as_ref() != Some(&decision.next);
         let recorded = record::record(operator, policy, decision, now).await?;
         creation = act::act(operator, &recorded).await?;
         let is_settled = match &creation {
