@@ -1,22 +1,20 @@
 //! Many policies with one alarm: what a response costs when it is not alone, and whether the most severe comes first.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use kube::{
-    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
-    core::ApiResource,
-};
+use futures::{StreamExt, stream};
+use kube::api::ListParams;
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     numbers::{Spread, Table, percentile},
     process::{Memory, ticks},
     scene,
+    shown::{changes, monitoring, wait_for_monitoring},
 };
 use crate::support::{
     manifest,
@@ -34,8 +32,6 @@ const ONE_IS_P0_OF: usize = 10;
 const IN_FLIGHT: usize = 32;
 /// How long one size may take, including everything.
 const PATIENCE: Duration = Duration::from_secs(280);
-/// The annotation that a target has from its first patch to its last.
-const UNDO: &str = "firebreak.dev/undo";
 
 /// The results of one burst; times in ms from the answer to the patch that rang the alarm.
 struct Burst {
@@ -148,14 +144,14 @@ async fn burst(size: usize) -> Burst {
 
     let shown = monitoring(&world).await;
     let alone: Vec<f64> = ring(&world, "calm", alone).await.into_values().collect();
-    wait_for_monitoring(shown, alone.len()).await;
+    wait_for_monitoring(shown, alone.len(), PATIENCE).await;
     rest(process).await;
 
     let requests_before = requests(&operator).await;
     let shown = monitoring(&world).await;
     let (ticks_before, start) = (ticks(process), Instant::now());
     let changed = ring(&world, "storm", size).await;
-    wait_for_monitoring(shown, size).await;
+    wait_for_monitoring(shown, size, PATIENCE).await;
     let done = milliseconds(start.elapsed());
     let cpu = per((ticks(process) - ticks_before) as f64 * 10.0, size);
     let rss = Memory::of(process).rss;
@@ -260,33 +256,6 @@ async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> 
     changed
 }
 
-/// The number of each model of an alarm, as soon as a watch shows it with its undo record.
-async fn changes(world: &World, alarm: &str) -> mpsc::UnboundedReceiver<(usize, Instant)> {
-    let kind = manifest::resource("inference.llm-d.io/v1alpha1", "LLMDeployment");
-    let watch = watch(world, &kind).await;
-    let prefix = format!("{alarm}-");
-    let (tell, told) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let mut events = watch;
-        while let Ok(Some(event)) = events.try_next().await {
-            let seen = Instant::now();
-            if tell.is_closed() {
-                return; // the alarm is over
-            }
-            let (WatchEvent::Added(model) | WatchEvent::Modified(model)) = event else { continue };
-            let is_changed = model.metadata.annotations.iter().flatten().any(|(key, _)| key == UNDO);
-            let name = model.metadata.name.unwrap_or_default();
-            let number = name.strip_prefix(&prefix).and_then(|number| number.parse().ok());
-            if let Some(number) = number.filter(|_| is_changed)
-                && tell.send((number, seen)).is_err()
-            {
-                return;
-            }
-        }
-    });
-    told
-}
-
 async fn wait_until_ready(world: &World, count: usize) {
     let kind = manifest::resource("firebreak.dev/v1alpha1", "RemediationPolicy");
     let policies = manifest::api(&world.client, &kind, Some(&world.a));
@@ -300,48 +269,6 @@ async fn wait_until_ready(world: &World, count: usize) {
         }
     };
     assert!(timeout(PATIENCE, ready).await.is_ok(), "not all policies are Ready within {PATIENCE:?}");
-}
-
-/// The name of each Incident as soon as a watch shows it in Monitoring.
-async fn monitoring(world: &World) -> mpsc::UnboundedReceiver<String> {
-    let kind = manifest::resource("firebreak.dev/v1alpha1", "Incident");
-    let (tell, told) = mpsc::unbounded_channel();
-    let watch = watch(world, &kind).await;
-    tokio::spawn(async move {
-        let mut events = watch;
-        while let Ok(Some(event)) = events.try_next().await {
-            let (WatchEvent::Added(incident) | WatchEvent::Modified(incident)) = event else { continue };
-            let name = incident.metadata.name.unwrap_or_default();
-            if incident.data["status"]["phase"] == "Monitoring" && tell.send(name).is_err() {
-                return;
-            }
-        }
-    });
-    told
-}
-
-/// Waits until this many Incidents were shown in Monitoring.
-async fn wait_for_monitoring(mut shown: mpsc::UnboundedReceiver<String>, count: usize) {
-    let mut names = BTreeSet::new();
-    let all = async {
-        while names.len() < count {
-            names.insert(shown.recv().await.expect("the watch goes on"));
-        }
-    };
-    if timeout(PATIENCE, all).await.is_err() {
-        panic!("{} of {count} Incidents are in Monitoring after {PATIENCE:?}", names.len());
-    }
-}
-
-/// A watch of a kind in the namespace of the policies, from now on.
-async fn watch(
-    world: &World,
-    kind: &ApiResource,
-) -> BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>> {
-    let api = manifest::api(&world.client, kind, Some(&world.a));
-    let one = ListParams::default().limit(1);
-    let version = api.list(&one).await.expect("a list").metadata.resource_version.unwrap_or_default();
-    api.watch(&WatchParams::default().timeout(294), &version).await.expect("a watch").boxed()
 }
 
 /// Waits until the operator has been almost idle for a second: Events come late, at a limited rate.

@@ -14,6 +14,7 @@ mod memory;
 mod numbers;
 mod process;
 mod scene;
+mod shown;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
