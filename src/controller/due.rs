@@ -44,7 +44,8 @@ impl Operator {
         }
     }
 
-    /// Makes an object due that has moved, unless its own pass is under way: that one sees to it.
+    /// Makes an object due that has changed, unless its pass is running: the end of that pass decides whether the change
+    /// is newer than its decision.
     fn moved(&self, key: Key, version: Option<u64>) {
         if !self.passes.take_in(&key, version) {
             self.nudge(&key);
@@ -146,8 +147,8 @@ impl Operator {
     }
 }
 
-/// What the Incidents of a policy have to know of it: what it says, and where the claim is. That the uid of an
-/// announced Incident is recorded is no news: it acts already, and one that waits for it to close looks again by itself.
+/// The part of a policy that its Incidents depend on: its spec and its claim. The uid of an announced Incident is left
+/// out: such an Incident acts before its uid is recorded, and one that needs the uid to close checks at an interval.
 fn of_concern_to_its_incidents(policy: &RemediationPolicy) -> impl PartialEq {
     let status = policy.status.clone().unwrap_or_default();
     let claim = status.state.active_incident.map(|mut claim| {

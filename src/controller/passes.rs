@@ -1,14 +1,14 @@
-//! Which keys have a pass now, and what was shown of their objects meanwhile.
+//! The keys whose pass is running, and the newest version of their objects that the watch has shown meanwhile.
 //!
-//! What a pass writes is shown by the watch, usually even before the API server answers the write. It must not make the
-//! object due again: the pass has decided on exactly this version, and said when to look again. Anything newer must.
+//! The watch shows what a pass writes, usually even before the API server answers the write. That must not make the
+//! object due again, because the pass has already decided on this version. A newer version must.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::queue::Key;
 
-/// The passes that are under way.
+/// The passes that are running.
 #[derive(Debug, Default)]
 pub struct Passes {
     under_way: Mutex<BTreeMap<Key, Shown>>,
@@ -23,7 +23,7 @@ impl Passes {
         self.under_way().insert(key.clone(), None);
     }
 
-    /// This version of the object was shown. Whether its pass is under way, and takes it into account.
+    /// Notes that the watch has shown this version of the object. Returns whether a pass of the object is running.
     pub fn take_in(&self, key: &Key, version: Option<u64>) -> bool {
         let mut under_way = self.under_way();
         let Some(shown) = under_way.get_mut(key) else { return false };
@@ -32,8 +32,8 @@ impl Passes {
         true
     }
 
-    /// The pass ends. Whether something was shown that is newer than the version that it has decided on. If it has
-    /// not come to a decision, whatever was shown is newer.
+    /// Ends the pass. Returns whether the watch has shown a newer version than the one that the pass has decided on.
+    /// Without a decision, every version counts as newer.
     #[must_use]
     pub fn end(&self, key: &Key, decided: Option<u64>) -> bool {
         let shown = self.under_way().remove(key).flatten();

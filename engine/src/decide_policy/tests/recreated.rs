@@ -71,7 +71,7 @@ fn it_decides_nothing_before_every_incident_that_may_be_about_to_act_waits_for_i
 #[test]
 fn once_they_wait_for_it_the_line_is_as_ever() {
     let decision = decided(&recreated(vec![awaiting("new", incident("stray", Some("n")))]), 5);
-    assert!(decision.create.is_some(), "one that was announced in vain has no right to the claim");
+    assert!(decision.create.is_some(), "an Incident whose announcement led nowhere cannot get the claim");
     let hand = awaiting("new", incident("hand", None));
     let decision = decided(&recreated(vec![hand]), 5);
     assert_eq!(decision.next.active_incident, Some(claim_of("hand", None, Some("uid-hand"))));
