@@ -10,11 +10,12 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::core::{DeserializeGuard, ObjectMeta, Resource};
+use kube::core::{ObjectMeta, Resource};
 
 use super::queue::Name;
 use super::tally::Tally;
 use crate::api::{Incident, RemediationPolicy};
+use crate::kubernetes::guarded::Guarded;
 
 /// An object of ours that is kept between events.
 pub trait Kept: Resource + Clone + Debug {
@@ -113,14 +114,14 @@ pub enum Seen<K> {
     },
 }
 
-impl<K: Kept> From<DeserializeGuard<K>> for Seen<K> {
-    fn from(guarded: DeserializeGuard<K>) -> Self {
-        match guarded.0 {
-            Ok(mut object) => {
+impl<K: Kept> From<Guarded<K>> for Seen<K> {
+    fn from(guarded: Guarded<K>) -> Self {
+        match guarded {
+            Guarded::Decoded(mut object) => {
                 object.slim();
-                Self::Object(Arc::new(object))
+                Self::Object(Arc::from(object))
             }
-            Err(invalid) => Self::Undecodable { metadata: Arc::new(invalid.metadata), why: invalid.error },
+            Guarded::Undecodable { raw, why } => Self::Undecodable { metadata: Arc::new(raw.metadata), why },
         }
     }
 }
@@ -332,7 +333,7 @@ mod tests {
         let policy = policy.map(|name| json!({"name": name}));
         let chosen = chosen
             .map(|name| json!({"policy": {"name": name, "uid": "", "generation": 0, "serviceAccount": ""}}));
-        let guarded: DeserializeGuard<Incident> = serde_json::from_value(json!({
+        let guarded: Guarded<Incident> = serde_json::from_value(json!({
             "apiVersion": "firebreak.dev/v1alpha1", "kind": "Incident",
             "metadata": {"name": name, "namespace": "ns"}, "spec": {"policyRef": policy}, "status": chosen,
         }))
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_decode_says_why_and_is_in_no_count() {
-        let guarded: DeserializeGuard<Incident> = serde_json::from_value(json!({
+        let guarded: Guarded<Incident> = serde_json::from_value(json!({
             "metadata": {"name": "a", "namespace": "ns", "resourceVersion": "7"}, "spec": {"policyRef": 3},
         }))
         .unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, future, pin_mut, stream};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
+use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::Operator;
 use super::queue::Name;
 use super::seen::{Kept, Seen, Shelf};
+use crate::kubernetes::guarded::Guarded;
 use crate::observe::Changes;
 
 /// How long a watch asks to run, in seconds. A watch that is silent for longer is opened
@@ -64,7 +65,7 @@ async fn watch<K>(
     K: DeserializeOwned + Clone + Send + 'static,
 {
     let client = &operator.context.client;
-    let apis: Vec<Api<DeserializeGuard<K>>> = if operator.context.watch_namespaces.is_empty() {
+    let apis: Vec<Api<Guarded<K>>> = if operator.context.watch_namespaces.is_empty() {
         vec![Api::all(client.clone())]
     } else {
         let namespaces = &operator.context.watch_namespaces;
@@ -80,7 +81,7 @@ async fn watch<K>(
     let events = stream::select_all(streams);
     pin_mut!(events);
     let mut listed: Vec<BTreeSet<Name>> = vec![BTreeSet::new(); expected];
-    let take_in = |name: &Name, object: DeserializeGuard<K>| {
+    let take_in = |name: &Name, object: Guarded<K>| {
         let now = Seen::from(object);
         let before = shelf(operator).put(name, now.clone());
         moved(operator, name, before.as_ref(), Some(&now));

@@ -7,6 +7,7 @@ pub mod access;
 pub mod client;
 pub mod discovery;
 pub mod events;
+pub mod guarded;
 pub mod impersonate;
 pub mod kinds;
 pub mod lease;

@@ -9,8 +9,7 @@ use firebreak_engine::expression::FieldValue;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Limits, Rules};
 use jiff::Timestamp;
-use kube::api::{DynamicObject, ListParams};
-use kube::core::ApiResource;
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::translate;
@@ -20,6 +19,7 @@ use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
+use crate::kubernetes::guarded::Guarded;
 use crate::kubernetes::retry;
 
 /// Incidents of one page of a list: one may have more than a megabyte.
@@ -84,17 +84,16 @@ pub async fn decide(
             }
             Some(PolicyLook::Incident(incident)) => {
                 let found = retry::find(&incident, || api.get(&incident)).await?;
-                let found = found.map(|raw| unreadable::read(raw, &mut unreadable));
+                let found = found.map(|found| unreadable::read(found, &mut unreadable));
                 facts.reads.incidents.insert(incident, found.as_ref().map(translate::incident));
             }
         }
     }
 }
 
-/// The Incidents of the namespace. They are decoded one by one, so that one that does not decode hides no other.
-fn incidents_of(operator: &Operator, policy: &Name) -> Api<DynamicObject> {
-    let resource = ApiResource::erase::<Incident>(&());
-    Api::namespaced_with(operator.context.client.clone(), &policy.namespace, &resource)
+/// The Incidents of the namespace, so that one that does not decode hides no other.
+fn incidents_of(operator: &Operator, policy: &Name) -> Api<Guarded<Incident>> {
+    Api::namespaced(operator.context.client.clone(), &policy.namespace)
 }
 
 /// All Incidents of a policy, read live.
@@ -108,7 +107,7 @@ async fn list(
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = retry::read(|| api.list(&page)).await?;
-        let incidents = listed.items.into_iter().map(|raw| unreadable::read(raw, unreadable));
+        let incidents = listed.items.into_iter().map(|found| unreadable::read(found, unreadable));
         let theirs = incidents.filter(|incident| incident.policy_name() == Some(&policy.name));
         found.extend(theirs.map(|incident| translate::incident(&incident)));
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::api::condition::ConditionType;
 use crate::api::{Incident, IncidentSpec, IncidentStatus, PolicyRef};
+use crate::kubernetes::guarded::Guarded;
 
 /// What its policy has to know about an Incident, in its status.
 const NEEDED: [&str; 4] = ["policy", "awaitedPolicy", "closing", "resolvedAt"];
@@ -24,13 +25,13 @@ pub(super) struct Unreadable {
 }
 
 /// The Incident, or as much of it as can be read, which is then noted.
-pub(super) fn read(raw: DynamicObject, unreadable: &mut Vec<Unreadable>) -> Incident {
-    match raw.clone().try_parse::<Incident>() {
-        Ok(incident) => incident,
-        Err(error) => {
-            let incident = what_can_be_read(raw);
+pub(super) fn read(found: Guarded<Incident>, unreadable: &mut Vec<Unreadable>) -> Incident {
+    match found {
+        Guarded::Decoded(incident) => *incident,
+        Guarded::Undecodable { raw, why } => {
+            let incident = what_can_be_read(*raw);
             if !incident.is_closed() {
-                unreadable.push(Unreadable { name: incident.name_any(), why: error.to_string() });
+                unreadable.push(Unreadable { name: incident.name_any(), why });
             }
             incident
         }
