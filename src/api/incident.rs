@@ -12,9 +12,11 @@ use firebreak_engine::policy::Severity;
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::MapAccess;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::Condition;
+use super::flat::{self, OwnMembers};
 
 /// The desired response to one emergency.
 // The rules that compare with the old object are on the spec, not on the fields, because the rule of a field
@@ -159,7 +161,7 @@ pub struct PolicyRef {
 }
 
 /// The observed state of an Incident.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IncidentStatus {
     /// The generation that this status describes.
@@ -183,6 +185,27 @@ pub struct IncidentStatus {
     /// The state on which decisions are based.
     #[serde(flatten)]
     pub state: IncidentState,
+}
+
+impl<'de> Deserialize<'de> for IncidentStatus {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let (own, state) = flat::read::<_, Self, _>(input)?;
+        Ok(Self { state, ..own })
+    }
+}
+
+impl OwnMembers for IncidentStatus {
+    fn read<'de, A: MapAccess<'de>>(&mut self, member: &str, map: &mut A) -> Result<bool, A::Error> {
+        match member {
+            "observedGeneration" => self.observed_generation = map.next_value()?,
+            "phase" => self.phase = map.next_value()?,
+            "progress" => self.progress = map.next_value()?,
+            "changesInForce" => self.changes_in_force = map.next_value()?,
+            "conditions" => self.conditions = map.next_value()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

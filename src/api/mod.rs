@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod condition;
+mod flat;
 pub mod incident;
 mod manifests;
 pub mod names;

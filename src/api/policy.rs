@@ -5,12 +5,14 @@ use firebreak_engine::decide_policy::PolicyState;
 use firebreak_engine::policy::PolicySpec;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::MapAccess;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::Condition;
+use super::flat::{self, OwnMembers};
 
 /// What to watch, how severe it is, what to do about it, and the limits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, CustomResource, KubeSchema)]
 #[kube(
     group = "firebreak.dev",
     version = "v1alpha1",
@@ -59,8 +61,14 @@ pub struct RemediationPolicySpec {
     pub policy: PolicySpec,
 }
 
+impl<'de> Deserialize<'de> for RemediationPolicySpec {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        PolicySpec::deserialize(input).map(|policy| Self { policy })
+    }
+}
+
 /// The observed state of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationPolicyStatus {
     /// The generation that this status describes.
@@ -73,6 +81,24 @@ pub struct RemediationPolicyStatus {
     /// What the engine knows.
     #[serde(flatten)]
     pub state: PolicyState,
+}
+
+impl<'de> Deserialize<'de> for RemediationPolicyStatus {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let (own, state) = flat::read::<_, Self, _>(input)?;
+        Ok(Self { state, ..own })
+    }
+}
+
+impl OwnMembers for RemediationPolicyStatus {
+    fn read<'de, A: MapAccess<'de>>(&mut self, member: &str, map: &mut A) -> Result<bool, A::Error> {
+        match member {
+            "observedGeneration" => self.observed_generation = map.next_value()?,
+            "conditions" => self.conditions = map.next_value()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
