@@ -48,10 +48,10 @@ pub fn ends_pause(target: &TargetId) -> String {
     format!(
         "Flux stays paused for it; otherwise Flux would revert the kept values. Once Git has the new \
          values, end the pause with \
-         `kubectl annotate {} {} -n {} {FLUX_PAUSE}-`",
+         `kubectl annotate {} {}{} {FLUX_PAUSE}-`",
         target.kind.to_lowercase(),
         target.name,
-        target.namespace
+        target.namespace_flag()
     )
 }
 
@@ -128,6 +128,19 @@ mod tests {
         let paused = json!({"metadata": {"labels": {FLUX: "apps"}, "annotations": {FLUX_PAUSE: "disabled"}}});
         assert_eq!(pause(&paused), None);
         assert_eq!(pause(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
+    fn the_command_that_ends_the_pause_names_a_namespace_only_where_there_is_one() {
+        let pod = TargetId::pod("", "gpu-1".to_owned(), String::new());
+        let node = TargetId { kind: "Node".to_owned(), ..pod };
+        assert!(
+            ends_pause(&node).contains("`kubectl annotate node gpu-1 kustomize."),
+            "{}",
+            ends_pause(&node)
+        );
+        let model = TargetId { namespace: "llm".to_owned(), ..node };
+        assert!(ends_pause(&model).contains(" gpu-1 -n llm kustomize."), "{}", ends_pause(&model));
     }
 
     #[test]

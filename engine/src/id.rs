@@ -37,9 +37,12 @@ impl TargetId {
 
     /// The command that reverts the object from its own record.
     pub fn undo_command(&self) -> String {
-        let namespace =
-            if self.namespace.is_empty() { String::new() } else { format!(" -n {}", self.namespace) };
-        format!("firebreak undo {}/{}{namespace}", self.kind.to_ascii_lowercase(), self.name)
+        format!("firebreak undo {}/{}{}", self.kind.to_ascii_lowercase(), self.name, self.namespace_flag())
+    }
+
+    /// The flag that names its namespace in a command, after a space; empty if it is cluster-scoped.
+    pub fn namespace_flag(&self) -> String {
+        if self.namespace.is_empty() { String::new() } else { format!(" -n {}", self.namespace) }
     }
 }
 

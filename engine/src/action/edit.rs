@@ -94,7 +94,7 @@ pub(super) fn changes<'a>(object: &Value, wanted: impl Iterator<Item = impl Into
             return Plan::Refused {
                 reason: Reason::OutOfBounds,
                 message: format!(
-                    "{path} {problem}; Firebreak would not know that it puts the right value back"
+                    "{path} {problem}; Firebreak could not tell whether it would restore the right value"
                 ),
             };
         }

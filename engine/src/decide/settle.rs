@@ -320,8 +320,7 @@ impl Deciding<'_> {
             }
             return change.stand(not_in_force(change), Reason::Withdrawn, why);
         }
-        let reason = change.reason.clone().unwrap_or(Reason::Timeout);
-        change.stand(ChangeState::Failed, reason, why);
+        change.stand(ChangeState::Failed, reason_of_failure(change), why);
         self.happen("ChangeFailed", &format!("{}: {why}", change.target));
     }
 
@@ -340,6 +339,16 @@ fn fence_on(target: &Target) -> Option<String> {
 /// The state of a change whose newest intent failed: an earlier round was reverted.
 fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
+}
+
+/// Why an intent that was given up has failed. The reasons of a fence are about work in progress, and replace what the API
+/// server answered.
+fn reason_of_failure(change: &Change) -> Reason {
+    match &change.reason {
+        Some(Reason::FenceRefused) if change.state == ChangeState::Intended => Reason::Refused,
+        Some(Reason::GivenUp | Reason::FenceRefused) | None => Reason::Timeout,
+        Some(reason) => reason.clone(),
+    }
 }
 
 /// When the last of these changes took effect.
@@ -378,5 +387,25 @@ mod tests {
         // To give up is to write.
         let rest = Course::Rest(Held::new(Reason::Paused, ""));
         assert!(!gives_up(&open(|change| change.tries = 200), &rest));
+    }
+
+    #[test]
+    fn a_change_that_was_given_up_has_a_reason_that_a_person_can_act_on() {
+        use ChangeState::{Intended, Unclear};
+        for (state, before, after) in [
+            (Unclear, None, Reason::Timeout),
+            (Unclear, Some(Reason::GivenUp), Reason::Timeout),
+            (Unclear, Some(Reason::FenceRefused), Reason::Timeout),
+            (Intended, Some(Reason::FenceRefused), Reason::Refused),
+            (Intended, Some(Reason::Refused), Reason::Refused),
+        ] {
+            let given = open(|change| (change.state, change.reason) = (state, before.clone()));
+            let mut change = given.facts.state.changes[0].clone();
+            let mut deciding = given.deciding();
+            deciding.permits = Course::Climb.permits();
+            deciding.abandon(&mut change, "no answer");
+            let found = (change.state, change.reason.clone());
+            assert_eq!(found, (ChangeState::Failed, Some(after)), "{state:?} {before:?}");
+        }
     }
 }

@@ -51,7 +51,7 @@ pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
 /// The record is gone: fields that are not at `before` are someone else's.
 pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     let taker = |path| match ownership::is_from_us(object, path) {
-        true => "whoever removed the record".to_owned(),
+        true => "the person or tool that removed the record".to_owned(),
         false => ownership::writer(object, path),
     };
     let lost: Vec<(String, String)> = fields

@@ -46,13 +46,8 @@ impl Learned {
         facts.report.clone_from(&self.report);
     }
 
-    /// The Incident was deleted.
-    pub fn is_of_no_use(&mut self) {
-        *self = Self::default();
-    }
-
-    /// A decision that was made with it is recorded.
-    pub fn is_recorded(&mut self) {
+    /// A decision that was made with it is recorded, or the Incident was deleted.
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 }
@@ -89,7 +84,7 @@ pub async fn record_last_words(
         let happened = decision.happened.clone();
         match record::record(api, incident, decision, now).await {
             Ok(recorded) => {
-                learned.is_recorded();
+                learned.clear();
                 notices::incident(operator, recorded.incident(), &happened);
                 return Ok(());
             }

@@ -149,7 +149,7 @@ async fn rounds(
             Err(Error::Conflict) if !learned.is_empty() => {
                 let again = read_again(api, &name, &uid).await?;
                 let Some(again) = again else {
-                    learned.is_of_no_use();
+                    learned.clear();
                     return Ok(Passed::undecided_for(Duration::ZERO));
                 };
                 incident = again;
@@ -157,7 +157,7 @@ async fn rounds(
             }
             recorded => recorded?,
         };
-        learned.is_recorded();
+        learned.clear();
         notices::incident(operator, recorded.incident(), &happened);
         notices::turns(operator, recorded.incident(), &before, &happened);
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
