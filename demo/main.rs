@@ -45,7 +45,7 @@ struct Flags {
     keep: bool,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let tell = Narrator::new();

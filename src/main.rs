@@ -4,6 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use firebreak::settings::{Settings, Stop};
+use mimalloc::MiMalloc;
+
+/// Most of the work is decoding and encoding JSON, which allocates many small values (ADR 10).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Settings::read() {

@@ -31,9 +31,6 @@ use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
-/// More threads than this only cost memory, because the work waits for the API server.
-const MAX_THREADS: usize = 4;
-
 /// Does what the settings say, and returns the exit status of the process.
 #[must_use]
 pub fn run(settings: Settings) -> ExitCode {
@@ -48,7 +45,7 @@ pub fn run(settings: Settings) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = match runtime(&settings.command) {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&error);
@@ -119,16 +116,9 @@ fn configuration(command: &Command) -> Result<(Configuration, Option<Follower>),
     }
 }
 
-fn runtime(command: &Command) -> io::Result<Runtime> {
-    let mut builder = if matches!(command, Command::Controller(_)) {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(cores.min(MAX_THREADS));
-        builder
-    } else {
-        Builder::new_current_thread()
-    };
-    builder.enable_all().build()
+/// One thread, because the work waits for the API server, and waking another thread costs more than it gains (ADR 10).
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Why the operator could not start, or ended unexpectedly.

@@ -39,7 +39,7 @@ struct Response {
     before: Vec<DynamicObject>,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let drill = Drill::new("upgrade").await;
     allow_more_kinds(&drill).await;
