@@ -167,13 +167,16 @@ async fn events_are_on_the_incident_and_on_each_touched_object_once() {
     operator.restart();
     drill.recover(&incident).await;
     incident.wait_for_event("Resolved").await;
+    let table = drill.world.kubectl(&["get", "inc", "--namespace", &drill.world.a]).await;
+    assert!(table.lines().any(|line| line.contains(" P0 ") && line.contains("Resolved")), "{table}");
     for reason in ["Opened", "Classified", "StepStarted", "StepVerified", "WithdrawalStarted", "Resolved"] {
         assert_eq!(count(&incident, reason).await, 1, "{incident}: {reason}: {:#?}", incident.events().await);
     }
     for model in &models.objects {
-        for reason in ["FirebreakApplied", "FirebreakReturned"] {
+        for reason in ["FirebreakApplied", "FirebreakReverted"] {
             let note = model.wait_for_event(reason).await;
             assert!(note.contains(incident.name()), "{model}: {reason}: {note}");
+            assert!(note.contains("/spec/resources/limits/nvidia.com~1gpu"), "{model}: {reason}: {note}");
             assert_eq!(count(model, reason).await, 1, "{model}: {:#?}", model.events().await);
         }
     }

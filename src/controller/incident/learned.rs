@@ -81,11 +81,11 @@ pub async fn record_last_words(
         facts.state = incident.state();
         learned.tell(&mut facts);
         let decision = learn(&facts, now);
-        let happened = decision.happened.clone();
+        let (before, happened) = (incident.state(), decision.happened.clone());
         match record::record(api, incident, decision, now).await {
             Ok(recorded) => {
                 learned.clear();
-                notices::incident(operator, recorded.incident(), &happened);
+                notices::recorded(operator, recorded.incident(), &before, &happened);
                 return Ok(());
             }
             Err(Error::Conflict) => {}

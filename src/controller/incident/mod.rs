@@ -158,12 +158,10 @@ async fn rounds(
             recorded => recorded?,
         };
         learned.clear();
-        notices::incident(operator, recorded.incident(), &happened);
-        notices::turns(operator, recorded.incident(), &before, &happened);
+        notices::recorded(operator, recorded.incident(), &before, &happened);
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
             learned.outcomes = act::act(operator, client, &recorded, brake).await;
-            notices::effects(operator, recorded.decision(), &learned.outcomes, recorded.incident());
             if learned.outcomes.values().any(|outcome| matches!(outcome, Outcome::Refused { code: 403, .. }))
             {
                 policy_of(recorded.incident()).iter().for_each(|policy| operator.doubt_rights(policy));

@@ -1,24 +1,32 @@
 //! Events and metrics about what happened, on the Incident and on each changed
 //! object. Best effort: nothing waits for them.
 
-use std::collections::BTreeMap;
+mod objects;
 
-use firebreak_engine::change::{Change, ChangeState, OperationType};
-use firebreak_engine::decide::{Decision, ladder};
-use firebreak_engine::effect::{Act, EffectId};
-use firebreak_engine::facts::Outcome;
-use firebreak_engine::id::TargetId;
+use firebreak_engine::decide::ladder;
 use firebreak_engine::incident::{IncidentState, StepState, TimelineEntry};
 use firebreak_engine::reason::{MovesOn, Reason};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 
 use super::Operator;
-use crate::api::{Incident, names};
+use crate::api::Incident;
 use crate::kubernetes::events::{EventType, Notice};
 
-/// What happened to an Incident.
-pub fn incident(operator: &Operator, incident: &Incident, happened: &[TimelineEntry]) {
+/// A decision about an Incident is recorded: `before` was its state, and this happened.
+pub fn recorded(
+    operator: &Operator,
+    incident: &Incident,
+    before: &IncidentState,
+    happened: &[TimelineEntry],
+) {
+    entries(operator, incident, happened);
+    turns(operator, incident, before, happened);
+    let objects = objects::notices(&incident.identity(), before, &incident.state());
+    objects.into_iter().for_each(|notice| operator.context.events.publish(notice));
+}
+
+/// What the timeline tells.
+fn entries(operator: &Operator, incident: &Incident, happened: &[TimelineEntry]) {
     for entry in happened {
         let bad = [
             "ChangeFailed",
@@ -70,9 +78,8 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
     }
 }
 
-/// What the state shows and the timeline does not: how steps ended, that a person must act, which changes were
-/// abandoned.
-pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
+/// What the state shows and the timeline does not: how steps ended, and that a person must act.
+fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
     let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
     for step in ladder(now, None) {
         let at = |state: &IncidentState| state.step(&step.name).map(|status| status.state);
@@ -94,23 +101,6 @@ pub fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, h
             reason: held.reason.to_string(),
             action: action.to_owned(),
             note: held.message.clone(),
-        });
-    }
-    for change in now.changes.iter().filter(|change| is_let_go(change)) {
-        if before.changes.iter().any(|old| old.id == change.id && is_let_go(old)) {
-            continue;
-        }
-        let name = format!("{}/{}", incident.namespace().unwrap_or_default(), incident.name_any());
-        operator.context.events.publish(Notice {
-            regarding: reference(&change.target),
-            event_type: EventType::Warning,
-            reason: "FirebreakLetGo".to_owned(),
-            action: "Abandon".to_owned(),
-            note: format!(
-                "Incident {name} is gone and has not put this back; `{}` does, by the annotation {}",
-                change.target.undo_command(),
-                names::UNDO
-            ),
         });
     }
 }
@@ -145,62 +135,5 @@ fn outcome(state: StepState) -> Option<&'static str> {
         | StepState::Applied
         | StepState::Skipped
         | StepState::Reverting => None,
-    }
-}
-
-fn is_let_go(change: &Change) -> bool {
-    change.state == ChangeState::Ceded
-        && matches!(change.reason, Some(Reason::Abandoned | Reason::NamespaceGone))
-}
-
-fn reference(target: &TargetId) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(target.api_version.clone()),
-        kind: Some(target.kind.clone()),
-        namespace: Some(target.namespace.clone()).filter(|namespace| !namespace.is_empty()),
-        name: Some(target.name.clone()),
-        uid: Some(target.uid.clone()),
-        ..ObjectReference::default()
-    }
-}
-
-/// The writes to targets.
-pub fn effects(
-    operator: &Operator,
-    decision: &Decision,
-    outcomes: &BTreeMap<EffectId, Outcome>,
-    incident: &Incident,
-) {
-    for effect in &decision.effects {
-        if !matches!(outcomes.get(&effect.id()), Some(Outcome::Done(_))) {
-            continue;
-        }
-        let (reason, verb) = match effect.act {
-            Act::Apply => (
-                "FirebreakApplied",
-                "changed this object for the emergency; the annotation firebreak.dev/undo has the previous \
-                 values",
-            ),
-            Act::Return => ("FirebreakReturned", "reverted this object to its state before the emergency"),
-            Act::Operate(OperationType::DeletePod) => (
-                "FirebreakDeletedPod",
-                "deleted a pod of this object that was not ready and would have kept its old template",
-            ),
-            Act::Amend | Act::Fence | Act::HandBack | Act::Operate(OperationType::Rehearse) => continue,
-        };
-        // People look for it at the object on whose behalf it was done.
-        let change = decision.next.changes.iter().find(|change| change.id == effect.change);
-        let target = change.and_then(Change::on_behalf_of).unwrap_or(&effect.target);
-        operator.context.events.publish(Notice {
-            regarding: reference(target),
-            event_type: EventType::Normal,
-            reason: reason.to_owned(),
-            action: effect.act.name().to_owned(),
-            note: format!(
-                "Incident {}/{} {verb}",
-                incident.namespace().unwrap_or_default(),
-                incident.name_any()
-            ),
-        });
     }
 }
