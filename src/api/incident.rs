@@ -35,7 +35,7 @@ use super::flat::{self, OwnMembers};
     doc = "One emergency, from detection to report. Deleting it first reverts its changes.",
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name must be at most 63 characters"),
-    printcolumn(name = "Severity", type_ = "string", json_path = ".status.severity"),
+    printcolumn(name = "Severity", type_ = "string", json_path = ".status.shownSeverity"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Steps", type_ = "string", json_path = ".status.progress"),
     printcolumn(name = "Changes", type_ = "integer", json_path = ".status.changesInForce"),
@@ -170,6 +170,10 @@ pub struct IncidentStatus {
     /// The phase of the Incident, for people. Derived from the rest of the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// The severity that lists of Incidents show, for people: of a closed Incident the highest that it had, else the
+    /// current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_severity: Option<Severity>,
     /// The number of started steps and of all steps, for example `1/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
@@ -199,6 +203,7 @@ impl OwnMembers for IncidentStatus {
         match member {
             "observedGeneration" => self.observed_generation = map.next_value()?,
             "phase" => self.phase = map.next_value()?,
+            "shownSeverity" => self.shown_severity = map.next_value()?,
             "progress" => self.progress = map.next_value()?,
             "changesInForce" => self.changes_in_force = map.next_value()?,
             "conditions" => self.conditions = map.next_value()?,

@@ -143,7 +143,7 @@ fn row(object: &DynamicObject, now: Timestamp) -> Vec<String> {
                     && condition.status == firebreak_engine::verdict::Verdict::True
             });
             [
-                status.state.severity.map(|level| level.to_string()).unwrap_or_default(),
+                status.state.shown_severity().map(|level| level.to_string()).unwrap_or_default(),
                 status.phase.map(|phase| phase.name().to_owned()).unwrap_or_default(),
                 status.progress.clone().unwrap_or_default(),
                 status.changes_in_force.to_string(),
@@ -187,6 +187,10 @@ mod tests {
                          "lastTransitionTime": "2026-03-01T10:00:00Z"},
                     ],
                 }),
+            ),
+            object(
+                "over",
+                json!({"phase": "Resolved", "worstSeverity": "P1", "resolvedAt": "2026-03-01T10:04:00Z"}),
             ),
             object("strange", json!({"phase": "Exploded"})),
             object("young", json!({})),

@@ -73,10 +73,13 @@ fn named(incident: &IncidentView) -> Line {
 
 fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     let mut title = named(incident);
-    if let Some(level) = incident.severity {
-        let reason = incident.severity_reason.as_deref().unwrap_or_default();
-        title = title.and(format!("{level} {reason}  "));
-    }
+    title = match (incident.severity, incident.worst_severity.filter(|_| incident.is_closed())) {
+        (_, Some(worst)) => title.and(format!("{worst} at its worst  ")),
+        (Some(level), None) => {
+            title.and(format!("{level} {}  ", incident.severity_reason.as_deref().unwrap_or_default()))
+        }
+        (None, None) => title,
+    };
     title = title.add(incident.tone().into(), incident.phase.name());
     let mut lines = if incident.is_closed() {
         let closing = Line::of(format!("  {}", incident.next)).whole();

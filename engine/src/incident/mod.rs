@@ -123,6 +123,11 @@ impl IncidentState {
         self.changes.iter().any(|change| change.is_outstanding() || change.fence().is_some())
     }
 
+    /// The severity that lists of Incidents show: of a closed one the highest that it had, else the current one.
+    pub fn shown_severity(&self) -> Option<Severity> {
+        if self.resolved_at.is_some() { self.worst_severity } else { self.severity }
+    }
+
     /// Whether the Incident had the claim of its policy at some time: only then is the policy's uid noted.
     pub fn had_claim(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| !policy.uid.is_empty())

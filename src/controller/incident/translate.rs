@@ -81,6 +81,7 @@ pub fn status(incident: &Incident, state: &IncidentState, now: Timestamp) -> Inc
     IncidentStatus {
         observed_generation: Some(generation),
         phase: Some(Phase::of(state)),
+        shown_severity: state.shown_severity(),
         progress: Some(phase::progress(state)),
         changes_in_force: u32::try_from(state.in_force()).unwrap_or(u32::MAX),
         conditions: condition::merge(old, phase::conditions(state), generation, now),
