@@ -27,6 +27,13 @@ fn the_stories_of_the_shipped_policies_pass() {
 }
 
 #[test]
+fn what_is_decided_about_manifests_as_they_are_found() {
+    let (code, out, err) = firebreak_test(&[Path::new("tests/stories")]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.trim_end().ends_with("stories passed"), "{out}");
+}
+
+#[test]
 fn every_shipped_policy_has_stories() {
     for folder in entries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")) {
         let (code, out, err) = firebreak_test(&[&folder]);

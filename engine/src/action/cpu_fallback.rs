@@ -94,6 +94,12 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
     if let Some(refused) = obstacle(target, &Role::Accelerator) {
         return refused;
     }
+    if let Some(why) = slots.fixed.first() {
+        return refused(
+            Reason::NotApplicable,
+            format!("{why}: its pods would still wait for an accelerator"),
+        );
+    }
     let uses_accelerator = slots
         .fields
         .iter()

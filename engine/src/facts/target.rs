@@ -117,6 +117,8 @@ pub struct Slots {
     pub fields: Vec<Slot>,
     /// What pins the pods to accelerators and cannot be released.
     pub pins: Vec<String>,
+    /// What requests accelerators for the pods and cannot be changed.
+    pub fixed: Vec<String>,
     /// Roles for which the kind has no field, or whose field has a form in this object that must not be changed.
     pub obstacles: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.

@@ -8,25 +8,29 @@ use serde::Deserialize;
 pub struct AcceleratorNames {
     /// Names of resources in limits and requests.
     pub resources: Vec<Pattern>,
+    /// Names of resources that only an accelerator or its node has.
+    pub companions: Vec<Pattern>,
     /// Labels that only nodes with accelerators have.
     pub placement_keys: Vec<Pattern>,
     /// Runtime classes that only nodes with accelerators have.
     pub runtime_classes: Vec<Pattern>,
 }
 
-/// A name or, with a `*` at the end, all names with this prefix.
+/// A name or, with one `*` in it, all names with this prefix and this suffix.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pattern {
     start: String,
-    open: bool,
+    /// What follows the `*`; none if there is no `*`.
+    end: Option<String>,
 }
 
 impl Pattern {
     /// Whether any of the patterns matches the name.
     pub fn any(patterns: &[Self], name: &str) -> bool {
-        patterns.iter().any(|pattern| {
-            if pattern.open { name.starts_with(&pattern.start) } else { name == pattern.start }
+        patterns.iter().any(|pattern| match &pattern.end {
+            Some(end) => name.strip_prefix(&pattern.start).is_some_and(|rest| rest.ends_with(end.as_str())),
+            None => name == pattern.start,
         })
     }
 }
@@ -34,12 +38,14 @@ impl Pattern {
 impl TryFrom<String> for Pattern {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        let open = text.ends_with('*');
-        let start = text.strip_suffix('*').unwrap_or(&text);
-        if start.is_empty() || start.contains('*') {
-            return Err(format!("{text:?} is not a name with at most one * at its end"));
+        let (start, end) =
+            text.split_once('*').map_or((text.as_str(), None), |(start, end)| (start, Some(end)));
+        if start.is_empty() || end.is_some_and(|end| end.contains('*')) {
+            return Err(format!(
+                "{text:?} is not a name with at most one *, which must not be the first character"
+            ));
         }
-        Ok(Self { start: start.to_owned(), open })
+        Ok(Self { start: start.to_owned(), end: end.map(str::to_owned) })
     }
 }
 
@@ -48,16 +54,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_at_the_end_only() {
-        for text in ["", "*", "a*b", "*a", "a**"] {
+    fn a_star_stands_for_any_text() {
+        for text in ["", "*", "*a", "a**", "a*b*"] {
             assert!(Pattern::try_from(text.to_owned()).is_err(), "{text}");
         }
         let patterns = [
             Pattern::try_from("nvidia.com/gpu".to_owned()).unwrap(),
             Pattern::try_from("nvidia.com/mig-*".to_owned()).unwrap(),
+            Pattern::try_from("huawei.com/Ascend*-memory".to_owned()).unwrap(),
         ];
         assert!(Pattern::any(&patterns, "nvidia.com/gpu"));
         assert!(Pattern::any(&patterns, "nvidia.com/mig-1g.5gb"));
         assert!(!Pattern::any(&patterns, "nvidia.com/gpu.shared"));
+        assert!(Pattern::any(&patterns, "huawei.com/Ascend310P-memory"));
+        assert!(!Pattern::any(&patterns, "huawei.com/Ascend310P"));
     }
 }

@@ -13,11 +13,41 @@ use crate::workloads::profile::{Accelerators, Pattern, Profile};
 /// The two maps of a `resources` field. Entries of the same name in both belong together.
 const RESOURCE_MAPS: [&str; 2] = ["limits", "requests"];
 
-/// The slots of the fields that request accelerators.
+/// The highest amount of a companion that is restored: a share of memory is given in MiB or in bytes.
+const MOST_COMPANIONS: u64 = 1 << 40;
+
+/// The resources that are looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    names: &'a [Pattern],
+    /// Names of others, though they match.
+    but: &'a [Pattern],
+    /// The highest amount that is restored.
+    at_most: u64,
+}
+
+impl Wanted<'_> {
+    fn has(self, name: &str) -> bool {
+        Pattern::any(self.names, name) && !Pattern::any(self.but, name)
+    }
+}
+
+/// The slots of the fields that request accelerators, and with them those that request what belongs to accelerators.
 pub(super) fn accelerators(profile: &Profile, fields: &Accelerators, object: &Value, found: &mut Slots) {
+    let names = &profile.names;
+    let devices = Wanted { names: &names.resources, but: &names.companions, at_most: fields.at_most.into() };
+    requests(devices, fields, object, found);
+    if !found.fields.is_empty() {
+        let companions = Wanted { names: &names.companions, but: &[], at_most: MOST_COMPANIONS };
+        requests(companions, fields, object, found);
+    }
+}
+
+/// The slots of the fields that request such resources.
+fn requests(wanted: Wanted<'_>, fields: &Accelerators, object: &Value, found: &mut Slots) {
     for path in &fields.resources {
         if let Some(resources) = path.node(object) {
-            found.fields.extend(accelerators_in(profile, fields, path, resources));
+            found.fields.extend(requests_in(wanted, path, resources));
         }
     }
     for list in &fields.containers {
@@ -28,11 +58,11 @@ pub(super) fn accelerators(profile: &Profile, fields: &Accelerators, object: &Va
             let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
             // A path finds the first element of a name, so a second one cannot be addressed.
             let unique = !name.is_empty() && names.insert(name);
-            let slots = accelerators_in(profile, fields, &resources_of(list, name), resources);
+            let slots = requests_in(wanted, &resources_of(list, name), resources);
             if unique {
                 found.fields.extend(slots);
             } else if !slots.is_empty() {
-                found.pins.push(format!("{list} has a container with accelerators but no unique name"));
+                found.fixed.push(format!("{list} has a container with accelerators but no unique name"));
             }
         }
     }
@@ -46,18 +76,13 @@ fn resources_of(list: &FieldPath, container: &str) -> FieldPath {
     FieldPath::new(segments).unwrap_or_else(|_| list.clone())
 }
 
-/// Request and limit of each accelerator in either of the two maps.
-fn accelerators_in(
-    profile: &Profile,
-    fields: &Accelerators,
-    path: &FieldPath,
-    resources: &Value,
-) -> Vec<Slot> {
+/// Request and limit of each such resource in either of the two maps.
+fn requests_in(wanted: Wanted<'_>, path: &FieldPath, resources: &Value) -> Vec<Slot> {
     let names: BTreeSet<&str> = RESOURCE_MAPS
         .iter()
         .filter_map(|map| resources.get(map)?.as_object())
         .flatten()
-        .filter(|(name, amount)| !amount.is_null() && Pattern::any(&profile.names.resources, name))
+        .filter(|(name, amount)| !amount.is_null() && wanted.has(name))
         .map(|(name, _)| name.as_str())
         .collect();
     let field = |name: &str, map: &str| {
@@ -67,14 +92,14 @@ fn accelerators_in(
             Some(holder) if !holder.is_object() => {
                 Some(format!("cannot be set: {} is not a map", path.child(map)))
             }
-            _ => amount.and_then(|amount| bad_amount(amount, fields.at_most)),
+            _ => amount.and_then(|amount| bad_amount(amount, wanted.at_most)),
         };
         slot(Role::Accelerator, path.child(map).child(name), out_of_bounds)
     };
     names.iter().flat_map(|name| RESOURCE_MAPS.map(|map| field(name, map))).collect()
 }
 
-fn bad_amount(amount: &Value, at_most: u32) -> Option<String> {
+fn bad_amount(amount: &Value, at_most: u64) -> Option<String> {
     const ONE: i128 = 1_000_000_000;
     if amount.is_null() {
         return None;

@@ -44,8 +44,8 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
 fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     let Some(accelerators) = &profile.accelerators else { return };
     accelerators::accelerators(profile, accelerators, object, found);
-    found.pins.extend(pins(&accelerators.claims, object));
-    if found.fields.is_empty() && found.pins.is_empty() {
+    found.fixed.extend(pins(&accelerators.claims, object));
+    if found.fields.is_empty() {
         return;
     }
     found.fields.extend(accelerators::quantization(profile, object));

@@ -40,7 +40,7 @@ fn deployment(pod: Value) -> Slots {
 
 /// What a fallback from accelerators changes in the object.
 fn fallback_of(kind: Kind, object: &Value) -> Slots {
-    let Slots { mut fields, pins, obstacles: _, metadata_propagates: _ } = found(kind, object);
+    let Slots { mut fields, pins, fixed, obstacles: _, metadata_propagates: _ } = found(kind, object);
     fields.retain(|slot| match slot.role {
         Role::Accelerator
         | Role::QuantizationEnabled
@@ -50,7 +50,7 @@ fn fallback_of(kind: Kind, object: &Value) -> Slots {
             false
         }
     });
-    Slots { fields, pins, ..Slots::default() }
+    Slots { fields, pins, fixed, ..Slots::default() }
 }
 
 /// A Deployment's pod with one GPU and more fields.
@@ -197,12 +197,12 @@ fn only_containers_with_accelerators_give_slots_wherever_they_stand() {
 }
 
 #[test]
-fn a_container_that_cannot_be_addressed_pins_the_target() {
+fn a_container_that_cannot_be_addressed_keeps_its_accelerators() {
     let gpu = json!({"limits": {GPU: 1}});
     let slots = deployment(
         json!({"containers": [{"name": "a", "resources": gpu}, {"name": "a", "resources": gpu}, {"resources": gpu}]}),
     );
-    assert_eq!((slots.fields.len(), slots.pins.len()), (2, 2));
+    assert_eq!((slots.fields.len(), slots.fixed.len()), (2, 2));
 }
 
 #[test]
@@ -267,11 +267,45 @@ fn a_requirement_that_keeps_away_from_accelerators_stays() {
 fn what_cannot_be_released_is_a_pin() {
     assert_eq!(gpu_pod(json!({"nodeName": "", "resourceClaims": []})).pins.len(), 0);
     assert_eq!(gpu_pod(json!({"nodeName": "gpu-1"})).pins.len(), 1);
-    assert_eq!(gpu_pod(json!({"resourceClaims": [{"name": "gpu"}]})).pins.len(), 1);
+    assert_eq!(gpu_pod(json!({"resourceClaims": [{"name": "gpu"}]})).fixed.len(), 1);
     let cpu = json!([{"name": "web"}]);
     assert_eq!(deployment(json!({"containers": cpu, "nodeName": "n"})), Slots::default());
     let claims_only = deployment(json!({"containers": cpu, "resourceClaims": [{"name": "gpu"}]}));
-    assert_eq!((claims_only.fields.len(), claims_only.pins.len()), (0, 1));
+    assert_eq!((claims_only.fields.len(), claims_only.pins.len(), claims_only.fixed.len()), (0, 0, 1));
+}
+
+#[test]
+fn what_belongs_to_an_accelerator_goes_with_it_and_is_left_alone_without_one() {
+    let limits = |limits: Value| {
+        let containers = json!([
+            {"name": "main", "resources": {"limits": limits}},
+            {"name": "proxy", "resources": {"limits": {"rdma/ib": "1"}}},
+        ]);
+        let slots = deployment(json!({"containers": containers}));
+        let of = slots.of(&Role::Accelerator).filter(|slot| slot.path.to_string().contains("/limits/"));
+        of.map(|slot| (slot.path.to_string(), slot.out_of_bounds.clone())).collect::<Vec<_>>()
+    };
+    let shared = limits(json!({
+        GPU: "1", "nvidia.com/gpumem": "80000", "nvidia.com/gpumem-percentage": "50", "nvidia.com/gpucores": "30",
+        "vpc.amazonaws.com/efa": "4", "huawei.com/Ascend310P-memory": "21527", "cpu": "8", "example.com/license": "1",
+    }));
+    let names: Vec<&str> =
+        shared.iter().filter_map(|(path, _)| path.rsplit_once("limits/").map(|(_, name)| name)).collect();
+    let expected = [
+        "nvidia.com~1gpu",
+        "huawei.com~1Ascend310P-memory",
+        "nvidia.com~1gpucores",
+        "nvidia.com~1gpumem",
+        "nvidia.com~1gpumem-percentage",
+        "vpc.amazonaws.com~1efa",
+        "rdma~1ib",
+    ];
+    assert_eq!(names, expected);
+    assert!(shared.iter().all(|(_, problem)| problem.is_none()), "{shared:?}");
+    for other in ["aws.amazon.com/neuroncore", "huawei.com/Ascend910", "volcano.sh/vgpu-number"] {
+        assert_eq!(limits(json!({other: "1"})).len(), 2, "{other}, and the network beside it");
+    }
+    assert!(limits(json!({"cpu": "8"})).is_empty(), "a network alone is no accelerator");
 }
 
 #[test]
