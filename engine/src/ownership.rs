@@ -25,13 +25,33 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
 /// Who wrote the current value at `path`, for people; possibly us.
 pub fn writer(object: &Value, path: &FieldPath) -> String {
     let writer = closest(entries(object), path).into_iter().next().map(name);
+    let remover = || Some(format!("probably {}", name(last_since_ours(object)?)));
+    let writer = writer.or_else(|| remover().filter(|_| path.read(object).is_none()));
     writer.map_or_else(|| "someone unknown".to_owned(), |writer| cut(&writer, 256))
+}
+
+/// The manager who wrote last, if that was after us. Nobody owns what is not there, so this is the best guess of who
+/// removed it.
+fn last_since_ours(object: &Value) -> Option<&Value> {
+    let ours = entries(object).filter(|entry| is_ours(entry)).filter_map(time).max()?;
+    let others = entries(object).filter(|entry| !is_ours(entry) && entry.get("subresource").is_none());
+    others.filter(|entry| time(entry).is_some_and(|theirs| theirs > ours)).max_by_key(|entry| time(entry))
 }
 
 /// Whether our own entry owns `path`: the current value came with one
 /// of our writes, including what webhooks and the server's defaults added to it.
 pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {
     closest(entries(object), path).into_iter().any(is_ours)
+}
+
+/// Whether another manager that owns `path` has written the object at the time of our last write or later, as far as can
+/// be told. Times are in whole seconds.
+pub fn is_written_since_ours(object: &Value, path: &FieldPath) -> bool {
+    let Some(ours) = entries(object).filter(|entry| is_ours(entry)).filter_map(time).max() else {
+        return true;
+    };
+    let others = closest(entries(object), path).into_iter().filter(|entry| !is_ours(entry));
+    others.into_iter().any(|entry| time(entry).is_none_or(|theirs| theirs >= ours))
 }
 
 /// The managedFields with our entries handed back to the owners that `fields` name. Fields without a previous
@@ -60,6 +80,11 @@ fn entries(object: &Value) -> impl Iterator<Item = &Value> {
 
 fn is_ours(entry: &Value) -> bool {
     entry["manager"] == MANAGER && entry["operation"] == "Update" && entry.get("subresource").is_none()
+}
+
+/// When the entry has last changed, in whole seconds.
+fn time(entry: &Value) -> Option<&str> {
+    entry["time"].as_str()
 }
 
 fn name(entry: &Value) -> String {
@@ -194,6 +219,25 @@ mod tests {
         assert_eq!(owner(&object, &precision), None);
         let other: FieldPath = "/spec/quantization/enabled".parse().unwrap();
         assert_eq!(owner(&object, &other).as_deref(), Some("flux/Apply"));
+    }
+
+    #[test]
+    fn who_wrote_last_since_us_has_probably_removed_what_is_not_there() {
+        let path: FieldPath = "/spec/limits/gpu".parse().unwrap();
+        let entry = |manager: &str, time: &str, set: Value| json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": set});
+        let ours = entry(MANAGER, "2026-01-01T00:00:10Z", json!({"f:metadata": {"f:labels": {}}}));
+        let with = |manager: &str, time: &str| json!({"metadata": {"managedFields": [ours, entry(manager, time, json!({"f:spec": {"f:image": {}}}))]}});
+        assert_eq!(writer(&with("kubectl", "2026-01-01T00:00:11Z"), &path), "probably kubectl/Update");
+        assert_eq!(writer(&with("kubectl", "2026-01-01T00:00:10Z"), &path), "someone unknown");
+        let mut there = with("kubectl", "2026-01-01T00:00:11Z");
+        there["spec"] = json!({"limits": {"gpu": "1"}});
+        assert_eq!(writer(&there, &path), "someone unknown", "it has a value that somebody wrote");
+        assert!(!is_written_since_ours(&there, &path));
+        for (time, since) in [("2026-01-01T00:00:09Z", false), ("2026-01-01T00:00:10Z", true)] {
+            there["metadata"]["managedFields"][1] =
+                entry("flux", time, json!({"f:spec": {"f:limits": {"f:gpu": {}}}}));
+            assert_eq!(is_written_since_ours(&there, &path), since, "{time}");
+        }
     }
 
     #[test]

@@ -15,6 +15,13 @@ use crate::flag;
 
 /// The lists that have flags.
 const ARGUMENTS: [&str; 2] = ["args", "command"];
+/// Members of one map that are only valid together, or have an effect only together.
+const PAIRS: [[&str; 2]; 4] = [
+    ["minReplicas", "maxReplicas"],
+    ["minReplicaCount", "maxReplicaCount"],
+    ["maxSurge", "maxUnavailable"],
+    ["enabled", "precision"],
+];
 
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,8 +228,8 @@ impl FieldPath {
         }
     }
 
-    /// Fields that are only valid together have the same text: the request and
-    /// limit of one resource, the minimum and maximum of replicas.
+    /// Fields that are only valid together, or have an effect only together, have the same text: the request and limit
+    /// of one resource, the least and the most replicas, a quantization and whether it is on, a flag and its negation.
     pub fn group(&self) -> String {
         let mut segments = self.0.clone();
         let length = segments.len();
@@ -232,10 +239,19 @@ impl FieldPath {
         {
             *parent = "limits+requests".to_owned();
         }
-        if let Some(Segment::Key(last)) = segments.last_mut()
-            && (last == "minReplicas" || last == "maxReplicas")
-        {
-            *last = "minReplicas+maxReplicas".to_owned();
+        match segments.last_mut() {
+            Some(Segment::Key(last)) => {
+                if let Some(pair) = PAIRS.into_iter().find(|pair| pair.contains(&last.as_str())) {
+                    *last = pair.join("+");
+                }
+            }
+            Some(Segment::Flag(flag)) => {
+                *flag = flag.replace('_', "-");
+                if let Some(negated) = flag.strip_prefix("--no-") {
+                    *flag = format!("--{negated}");
+                }
+            }
+            Some(Segment::Element { .. }) | None => {}
         }
         Self(segments).to_string()
     }

@@ -40,6 +40,27 @@ fn request_and_limit_of_one_resource_are_one_group() {
 }
 
 #[test]
+fn what_has_an_effect_only_together_is_one_group() {
+    for (one, other) in [
+        ("/spec/minReplicas", "/spec/maxReplicas"),
+        ("/spec/minReplicaCount", "/spec/maxReplicaCount"),
+        ("/spec/strategy/rollingUpdate/maxSurge", "/spec/strategy/rollingUpdate/maxUnavailable"),
+        ("/spec/model/quantization/enabled", "/spec/model/quantization/precision"),
+        ("/args/[flag=--enable-prefix-caching]", "/args/[flag=--no-enable-prefix-caching]"),
+        ("/args/[flag=--max-num-seqs]", "/args/[flag=--max_num_seqs]"),
+    ] {
+        assert_eq!(path(one).group(), path(other).group(), "{one} {other}");
+    }
+    for (one, other) in [
+        ("/spec/a/enabled", "/spec/b/precision"),
+        ("/spec/maxReplicas", "/spec/maxReplicaCount"),
+        ("/args/[flag=--note]", "/args/[flag=--no-te]"),
+    ] {
+        assert_ne!(path(one).group(), path(other).group(), "{one} {other}");
+    }
+}
+
+#[test]
 fn malformed_paths_are_refused() {
     for text in [
         "",

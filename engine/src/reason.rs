@@ -92,6 +92,8 @@ reasons! {
     PodStuckTerminating Person Stops;
     /// No step is left, and the rule still holds.
     LadderUsedUp Person Stops;
+    /// Whether a step helped is not known.
+    VerifyUnknown Person Stops;
     /// Nothing is changed, and no step can start until a person acts.
     StepsBlocked Person;
     /// Nothing is changed although a rule holds. The steps start as soon as they can.
@@ -100,6 +102,8 @@ reasons! {
     TooManyIncidents Person Stops;
     /// The policy has no rule left that could tell whether the withdrawal may continue.
     NoRuleToWatch Person;
+    /// Whether what was reverted is healthy cannot be told.
+    WaveUnknown Person;
     /// An autoscaler still needs the limit that was raised.
     AutoscalerStillNeedsIt Itself;
     /// No rule has held yet.
@@ -150,8 +154,6 @@ reasons! {
 
     /// A check is False.
     VerifyFailed Itself;
-    /// A check is Unknown.
-    VerifyUnknown Itself;
     /// What was reverted is not healthy yet.
     WaveNotHealthy Itself;
     /// Pods return to a scheduler that is not available yet.
@@ -165,6 +167,10 @@ reasons! {
 
     /// It or its namespace is exempt.
     Exempt Person;
+    /// It is stopped, parked or being deleted on purpose.
+    Idle Itself;
+    /// Its pods keep the template that they have until a person resumes its rollout.
+    RolloutPaused Person;
     /// Another object controls it.
     OwnedByController Person;
     /// An autoscaler sets its replicas.

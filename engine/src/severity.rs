@@ -143,17 +143,19 @@ fn not_watched_yet() -> Reading {
 /// so while a rule's clock runs, `expected` does not fall.
 fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> Reading {
     let Reading::Known { mut values } = reading else { return reading };
-    let total = match values.get("total") {
-        Some(FieldValue::Int(total)) => *total,
+    let count = |field: &str| match values.get(field) {
+        Some(FieldValue::Int(number)) => *number,
         Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => 0,
     };
+    // What is off on purpose is neither expected nor missing.
+    let present = (count("total") - count("idle")).max(0);
     let keeps =
         observed.incident_open
             || observed.rules.severity.iter().any(|rule| {
                 rule.reads().contains(&signal.name) && clock_runs(observed.previous, &rule.reason)
             });
     let baseline = observed.baselines.get(&signal.name).copied().filter(|_| keeps).unwrap_or(0);
-    let expected = signal.expect.unwrap_or_else(|| total.max(baseline));
+    let expected = signal.expect.unwrap_or_else(|| present.max(baseline));
     if expected == 0
         && signal.expect.is_none()
         && let Some(detail) = signal.kind.kind().unknown_when_empty()
@@ -161,7 +163,7 @@ fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> 
         return Reading::Unknown { reason: "EmptyScope".to_owned(), detail: detail.to_owned() };
     }
     values.insert("expected".to_owned(), FieldValue::Int(expected));
-    values.insert("missing".to_owned(), FieldValue::Int((expected - total).max(0)));
+    values.insert("missing".to_owned(), FieldValue::Int((expected - present).max(0)));
     Reading::Known { values }
 }
 

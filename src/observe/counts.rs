@@ -32,9 +32,10 @@ impl Counts {
         self.fields.get(field).copied().unwrap_or_default()
     }
 
-    /// One field over another; none over nothing.
-    pub(super) fn ratio(&self, part: &str, whole: &str) -> Option<f64> {
-        (self.of(whole) > 0).then(|| self.of(part) as f64 / self.of(whole) as f64)
+    /// One field over the sum of others; none over nothing.
+    pub(super) fn ratio(&self, part: &str, whole: &[&str]) -> Option<f64> {
+        let whole: i64 = whole.iter().map(|field| self.of(field)).sum();
+        (whole > 0).then(|| self.of(part) as f64 / whole as f64)
     }
 
     /// Pieces per resource.

@@ -59,9 +59,10 @@ impl Source {
             SignalKind::Nodes(nodes) => reader.watch(nodes.watched(), Nodes::default()),
             SignalKind::Objects(objects) => {
                 let watched = objects.watched();
-                let of_profile = || profiles.find(watched.api_version, watched.kind)?.healthy.clone().into();
+                let profile = profiles.find(watched.api_version, watched.kind).cloned();
+                let of_profile = || profile.as_ref().map(|profile| profile.healthy.clone());
                 let healthy = objects.healthy.clone().or_else(of_profile);
-                reader.watch(watched, Objects { healthy })
+                reader.watch(watched, Objects { healthy, profile })
             }
             SignalKind::Workloads(workloads) => {
                 let watched = workloads.watched();

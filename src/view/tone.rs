@@ -55,9 +55,12 @@ impl Tone {
     /// The tone of an entry of the timeline, by its type.
     pub fn of_event(type_: &str) -> Self {
         match type_ {
-            "ChangeFailed" | "VerifyLost" | "LadderUsedUp" | "OwnershipNotHandedBack" | "FenceLeft" => {
-                Self::Bad
-            }
+            "ChangeFailed"
+            | "VerifyLost"
+            | "VerifyUnknown"
+            | "LadderUsedUp"
+            | "OwnershipNotHandedBack"
+            | "FenceLeft" => Self::Bad,
             "StepVerified" | "Resolved" | "Closed" => Self::Good,
             _ => Self::Plain,
         }

@@ -69,6 +69,26 @@ mod tests {
     }
 
     #[test]
+    fn what_wants_replicas_and_has_none_is_not_healthy() {
+        // maxUnavailable 1 of one replica: Kubernetes calls it Available with none.
+        let available =
+            json!([{"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"}]);
+        for replicas in [json!(1), json!(4), Value::Null] {
+            for ready in [json!({"availableReplicas": 0}), json!({})] {
+                let mut status = ready.clone();
+                status["conditions"] = available.clone();
+                let object = json!({"spec": {"replicas": replicas}, "status": status});
+                assert_eq!(deployment(object), Verdict::False, "{replicas} {ready}");
+            }
+        }
+        let ready = |replicas: i64, ready: Value| json!({"spec": {"replicas": replicas}, "status": {"phase": "Ready", "readyReplicas": ready}});
+        assert_eq!(model(ready(1, json!(0))), Verdict::False);
+        assert_eq!(model(ready(0, json!(0))), Verdict::True);
+        assert_eq!(model(ready(2, json!(1))), Verdict::True);
+        assert_eq!(model(ready(2, Value::Null)), Verdict::True, "its operator does not report the number");
+    }
+
+    #[test]
     fn a_deployment_scaled_to_nothing_is_healthy() {
         let conditions = json!([{"type": "Available", "status": "True"}]);
         let object = json!({"spec": {"replicas": 0}, "status": {"conditions": conditions}});

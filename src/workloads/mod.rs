@@ -5,6 +5,7 @@
 //! What is done with the fields is decided in the engine.
 
 mod health;
+mod idle;
 mod ordered;
 mod owner;
 mod profile;
@@ -13,6 +14,7 @@ mod slots;
 mod target;
 
 pub use health::healthy;
+pub use idle::{idle, rollout_paused};
 pub use ordered::Template;
 pub use owner::{Owner, controlling_owner};
 pub use profile::{Limit, OrderedPods, Profile, ProfileError, Profiles, Replicas};

@@ -11,6 +11,7 @@ use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
+use super::idle::{idle, rollout_paused};
 use super::owner::controlling_owner;
 use super::profile::Profile;
 use super::rollout::rollout;
@@ -54,6 +55,8 @@ pub fn target(
         }),
         resolved_from: Vec::new(),
         stage: Stage::Targets,
+        idle: idle(profile, &object),
+        rollout_paused: rollout_paused(profile, &object),
         slots: profile.map_or_else(|| unknown(&id.kind), |profile| slots(profile, &object)),
         rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
         healthy: health,
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(target.id.to_string(), "LLMDeployment serving/llama");
         assert_eq!(target.id.api_version, "inference.llm-d.io/v1alpha1");
         assert_eq!(target.version.as_str(), "7");
-        assert_eq!(target.slots.of(&Role::Accelerator).count(), 2);
+        assert_eq!(target.slots.of(&Role::Accelerator).count(), 1);
         assert_eq!(target.slots.of(&Role::Replicas).count(), 1);
         assert_eq!((target.exempt, target.owned_by), (false, None));
         assert_eq!((target.matched, target.match_problem), (Verdict::True, None));

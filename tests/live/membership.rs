@@ -44,6 +44,7 @@ async fn a_target_that_comes_late_joins_and_is_reverted_with_the_others() {
 #[tokio::test]
 async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owner_is_named() {
     let drill = Drill::new("owned").await;
+    let _nodes = drill.world.gpu_nodes(2).await;
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner", "namespace": drill.world.a}});
     let owner = Models::of(drill.world.create("somebody", &owner.to_string()).await).await;
     let uid = owner.before[0].uid.clone();
@@ -52,12 +53,15 @@ async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owne
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "namespace": drill.world.a, "ownerReferences": owners},
             "spec": {
-                // Only the step writes to it.
-                "replicas": 0, "paused": true,
+                "replicas": 1,
                 "selector": {"matchLabels": {"app": name}},
-                "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [
-                    {"name": "main", "image": "example.com/vllm:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
-                ]}},
+                "template": {"metadata": {"labels": {"app": name}}, "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.pool": drill.world.id},
+                    "tolerations": [{"key": "nvidia.com/gpu.pool", "value": drill.world.id}],
+                    "containers": [
+                        {"name": "main", "image": "example.com/vllm:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
+                    ],
+                }},
             },
         })
     };
@@ -69,11 +73,7 @@ async fn a_target_whose_owner_firebreak_cannot_change_is_left_alone_and_the_owne
     made.extend(drill.world.create("flux", &deployment("free", json!([])).to_string()).await);
     for object in &made {
         // Its controller has reported everything.
-        object
-            .wait_until("observed", |object| {
-                object.data["status"]["observedGeneration"] == json!(object.metadata.generation)
-            })
-            .await;
+        object.wait_until("it runs", drill::has_rolled_out).await;
     }
     let free = made.pop().expect("two");
     let owned = Models::of(made).await;

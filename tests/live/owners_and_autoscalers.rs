@@ -216,7 +216,10 @@ async fn what_an_autoscaler_scales_is_not_scaled_and_the_autoscaler_is_named() {
         .world
         .grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"]), scaled]].concat())
         .await;
-    let gateway = create(&drill, &deployment(&drill, "gateway", json!([]))).await;
+    // One that is scaled to 0 would be idle.
+    let mut manifest = deployment(&drill, "gateway", json!([]));
+    manifest["spec"]["replicas"] = json!(1);
+    let gateway = create(&drill, &manifest).await;
     let hpa = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "more-gateways", "namespace": drill.world.a},

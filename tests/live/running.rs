@@ -272,16 +272,23 @@ async fn values_of_secrets_environment_and_arguments_stay_on_their_objects() {
     let gateway = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway", "namespace": drill.world.a},
         "spec": {
-            "replicas": 0, "paused": true,
+            "replicas": 1,
             "selector": {"matchLabels": {"app": "gateway"}},
-            "template": {"metadata": {"labels": {"app": "gateway"}}, "spec": {"containers": [{
-                "name": "main", "image": "example.com/vllm:1", "args": [format!("--api-key={argument}")],
-                "env": [{"name": "HF_TOKEN", "value": environment}],
-                "resources": {"limits": {"nvidia.com/gpu": "1"}},
-            }]}},
+            "template": {"metadata": {"labels": {"app": "gateway"}}, "spec": {
+                "nodeSelector": {"nvidia.com/gpu.pool": drill.world.id},
+                "tolerations": [{"key": "nvidia.com/gpu.pool", "value": drill.world.id}],
+                "containers": [{
+                    "name": "main", "image": "example.com/vllm:1", "args": [format!("--api-key={argument}")],
+                    "env": [{"name": "HF_TOKEN", "value": environment}],
+                    "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                }],
+            }},
         },
     });
-    let gateway = Models::of(drill.world.create("flux", &gateway.to_string()).await).await;
+    let _nodes = drill.world.gpu_nodes(1).await;
+    let gateway = drill.world.create("flux", &gateway.to_string()).await;
+    gateway[0].wait_until("it runs", drill::has_rolled_out).await;
+    let gateway = Models::of(gateway).await;
     let operator = drill.world.operator().flag("--log-level").flag("debug").start().await;
     let policy = drill
         .apply_policy(|spec| {

@@ -120,6 +120,40 @@ async fn an_object_is_reverted_with_kubectl_alone_as_it_is_documented() {
 }
 
 #[tokio::test]
+async fn undo_applies_no_record_without_its_label() {
+    let (drill, models) = abandoned("s13-leftover").await;
+    let model = &models.objects[0];
+    // As `kubectl rollout undo` restores it: annotations, and no labels.
+    model.merge("kubectl-rollout", json!({"metadata": {"labels": {"firebreak.dev/incident": null}}})).await;
+    let leftover = model.snapshot().await;
+    let refused = undo(&drill, model, &[]).await;
+    assert_eq!(refused.status.code(), Some(1), "undo {model}: {}", text(&refused));
+    for word in ["without its label", "--forget"] {
+        assert!(text(&refused).contains(word), "undo {model}: no {word} in {}", text(&refused));
+    }
+    assert_eq!(model.snapshot().await, leftover, "{model}: undo wrote to it");
+
+    let done = undo(&drill, model, &["--forget"]).await;
+    assert!(done.status.success(), "undo {model} --forget: {}", text(&done));
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, leftover.spec, "{model}: spec");
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+#[tokio::test]
+async fn undo_leaves_alone_a_quantization_of_which_somebody_else_has_changed_a_part() {
+    let (drill, models) = abandoned("s13-group").await;
+    let (model, before) = (&models.objects[0], &models.before[0]);
+    model.merge("kubectl-edit", json!({"spec": {"model": {"quantization": {"precision": "int4"}}}})).await;
+    let done = undo(&drill, model, &[]).await;
+    assert!(text(&done).contains("kubectl-edit"), "undo {model}: nobody is named: {}", text(&done));
+    let mut expected = before.spec.clone();
+    expected["model"]["quantization"] = json!({"enabled": true, "precision": "int4"});
+    let after = model.snapshot().await;
+    assert_eq!(after.spec, expected, "{model}: spec");
+}
+
+#[tokio::test]
 async fn undo_forget_drops_the_record_and_changes_nothing_else() {
     let (drill, models) = abandoned("s13-forget").await;
     let (model, before) = (&models.objects[0], &models.before[0]);

@@ -21,23 +21,25 @@ fn with_second_step(spec: &mut Value) {
     spec["steps"].as_array_mut().expect("a list").push(second);
 }
 
+/// A Deployment that runs on a GPU node of the world, and on any node once its accelerator is released.
 async fn deployment(drill: &Drill) -> Models {
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "gateway", "namespace": drill.world.a},
         "spec": {
-            "replicas": 0, "paused": true,
+            "replicas": 1,
             "selector": {"matchLabels": {"app": "gateway"}},
-            "template": {"metadata": {"labels": {"app": "gateway"}}, "spec": {"containers": [
-                {"name": "main", "image": "example.com/vllm:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
-            ]}},
+            "template": {"metadata": {"labels": {"app": "gateway"}}, "spec": {
+                "nodeSelector": {"nvidia.com/gpu.pool": drill.world.id},
+                "tolerations": [{"key": "nvidia.com/gpu.pool", "value": drill.world.id}],
+                "containers": [
+                    {"name": "main", "image": "example.com/vllm:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
+                ],
+            }},
         },
     });
     let made = drill.world.create("flux", &deployment.to_string()).await;
-    let observed = |object: &kube::api::DynamicObject| {
-        object.data["status"]["observedGeneration"] == json!(object.metadata.generation)
-    };
-    made[0].wait_until("observed", observed).await;
+    made[0].wait_until("it runs", drill::has_rolled_out).await;
     Models::of(made).await
 }
 
@@ -45,6 +47,7 @@ async fn deployment(drill: &Drill) -> Models {
 async fn a_step_that_fails_is_held_for_a_person_and_the_next_one_does_not_start() {
     let drill = Drill::new("step-failed").await;
     let models = drill.models(2).await;
+    let _nodes = drill.world.gpu_nodes(1).await;
     let gateway = deployment(&drill).await;
     let plan = drill.world.operator();
     let operator = drill::QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
@@ -108,6 +111,7 @@ async fn a_right_that_is_missed_in_the_middle_of_a_response_is_named() {
 async fn a_step_that_does_not_help_is_followed_by_the_next_and_a_ladder_used_up_asks_a_person() {
     let drill = Drill::new("step-ladder").await;
     let models = drill.models(1).await;
+    let _nodes = drill.world.gpu_nodes(1).await;
     let gateway = deployment(&drill).await;
     let _operator = drill.world.operator().start().await;
     let policy = drill

@@ -28,8 +28,12 @@ pub(super) fn replicas(target: &Target, number: i64) -> Plan {
     changes(&target.object, wanted.into_iter())
 }
 
-/// Why the object has no field of this role that may be changed; none if it has one.
+/// Why the object has no field of this role that may be changed, or none whose change would have an effect; none if it
+/// has one.
 pub(super) fn obstacle(target: &Target, role: &Role) -> Option<Plan> {
+    if let Some(unused) = target.slots.unused.iter().find(|unused| unused.role == *role) {
+        return Some(Plan::NothingToDo(unused.why.clone()));
+    }
     let obstacle = target.slots.obstacles.iter().find(|obstacle| obstacle.role == *role)?;
     Some(refused(Reason::NotApplicable, format!("{}: {}", role.name(), obstacle.why)))
 }

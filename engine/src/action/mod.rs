@@ -195,6 +195,9 @@ impl Action {
     /// The plan for this object, see [`Kind::plan`].
     pub fn plan(&self, target: &Target, known: Option<&Change>) -> Plan {
         let plan = self.kind().plan(target, known);
+        if let Some(why) = self.keeps_its_pods(target).filter(|_| matches!(plan, Plan::Change(_))) {
+            return edit::refused(Reason::NotApplicable, why.to_owned());
+        }
         let restarts = matches!(plan, Plan::Change(_)) && target.slots.metadata_propagates;
         match self.descriptor().pods {
             Pods::Leaves if restarts => edit::refused(
@@ -207,6 +210,13 @@ impl Action {
             ),
             Pods::Replaces | Pods::MayRestart | Pods::Leaves => plan,
         }
+    }
+
+    /// Why the pods of the object would not get a change of their template; none if they would, or if the action does
+    /// not change it.
+    fn keeps_its_pods<'t>(&self, target: &'t Target) -> Option<&'t str> {
+        let is_template = self.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
+        target.rollout_paused.as_deref().filter(|_| is_template)
     }
 
     /// When it changes this object, for a policy in the namespace `own`.

@@ -32,6 +32,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         role: role.clone(),
         path: path.parse().unwrap(),
         out_of_bounds: None,
+        absent: None,
     };
     Target {
         id: TargetId {
@@ -50,6 +51,8 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         owned_by: None,
         resolved_from: Vec::new(),
         stage: Stage::Targets,
+        idle: None,
+        rollout_paused: None,
         slots: Slots { fields: fields.iter().map(slot).collect(), ..Slots::default() },
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,

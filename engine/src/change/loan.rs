@@ -9,6 +9,7 @@ use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::value::whole;
+use crate::verdict::Verdict;
 
 /// Whether a change is applied again after it was reverted. A change that a person reverted is never applied
 /// again.
@@ -57,6 +58,12 @@ pub struct Loan {
     /// When its step was first verified with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// Whether the object was healthy and rolled out before the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_before: Option<Verdict>,
+    /// When the object was first seen healthy and rolled out with the change, in any of its rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_at: Option<Timestamp>,
     /// Since when only traces of it are left on the object: field ownership and the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,

@@ -11,6 +11,7 @@
 //!                        └─ three unknown answers: Held
 //! ```
 
+mod health;
 mod loan;
 mod operation;
 mod stored;
@@ -20,6 +21,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::health::Evidence;
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
 pub use self::stored::PodDeletion;
@@ -219,6 +221,11 @@ impl Change {
     /// Whether it took effect and has not ended: the step may have helped.
     pub fn stands(&self) -> bool {
         matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Done)
+    }
+
+    /// Whether its object says nothing about it: it is off on purpose, or its pods keep their template.
+    pub fn sits_out(&self) -> bool {
+        matches!(self.reason, Some(Reason::Idle | Reason::RolloutPaused))
     }
 
     /// Whether it took effect and all checks of its step have passed since.

@@ -132,7 +132,7 @@ impl Deciding<'_> {
     fn tend(&mut self, step: &Step, joining: Joining) -> Option<Held> {
         let settled = !self.is_wanted_again(step)
             && !self.is_approved(step)
-            && self.next.changes_of(&step.name).all(|c| !c.counts() || c.is_verified());
+            && self.next.changes_of(&step.name).all(|c| !c.counts() || c.sits_out() || c.is_verified());
         let interval = if settled { RELIST_IDLE } else { RELIST_BUSY };
         let plans = match self.is_listing_due(&step.name, interval) {
             true => {
@@ -151,7 +151,9 @@ impl Deciding<'_> {
         if self.permits.may_write() {
             self.notice_drift(step); // ceding what others have taken over is a write
         }
+        self.note_idle(step);
         self.tend_pods(step);
+        self.note_health(step);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // An object that was reverted too early is applied again, although nothing else may join.
@@ -191,6 +193,10 @@ impl Deciding<'_> {
                 NextStep::MayStart => None,
                 NextStep::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
                 NextStep::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
+                NextStep::Unknown(_) => {
+                    let why = "whether an earlier step helped is not known";
+                    Some((Reason::WaitsForEarlierStep, why.to_owned()))
+                }
                 NextStep::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
             };
             if let Some(waits) = waits {

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
+use super::idle::idle;
 use crate::change::Change;
-use crate::facts::{Demand, ListingRead, ObjectRead};
+use crate::facts::{Demand, ListingRead, ObjectRead, Target};
 use crate::id::ChangeId;
 use crate::incident::Held;
+use crate::path::FieldPath;
 use crate::period::after;
 use crate::reason::Reason;
 use crate::rules::Step;
@@ -45,8 +47,7 @@ impl Deciding<'_> {
         let mut wanted = Vec::new();
         let mut waits = None;
         for (change, demand) in candidates.into_iter().zip(demands) {
-            let before = change.fields().iter().filter_map(|field| whole(field.before.as_ref()?)).max();
-            let (before, target) = (before.unwrap_or(i64::MAX), &change.target);
+            let (before, target) = (self.old_limit(&change), &change.target);
             match demand {
                 None => return (Vec::new(), None), // a live read is still to come
                 Some(Demand::None) => wanted.push(change.id),
@@ -68,9 +69,10 @@ impl Deciding<'_> {
     /// What the autoscaler of a changed object wants. None if a live read has to be requested.
     fn demand_of(&mut self, step: &Step, change: &Change) -> Option<Demand> {
         if let Some(target) = self.listed(&step.name, &change.target.uid) {
-            return Some(target.demand.clone());
+            return Some(demand_of(target));
         }
         Some(match self.look_at(&change.target)? {
+            ObjectRead::Found(target) if idle(target).is_some() => Demand::None,
             ObjectRead::Found(target) if target.demand == Demand::None => {
                 Demand::Unknown("the targets of the step do not include it any more".to_owned())
             }
@@ -78,6 +80,17 @@ impl Deciding<'_> {
             ObjectRead::Gone => Demand::None,
             ObjectRead::Refused { why } | ObjectRead::Failed { why } => Demand::Unknown(why.clone()),
         })
+    }
+
+    /// The limit before the change. An absent field, or 0, may mean a number.
+    fn old_limit(&self, change: &Change) -> i64 {
+        let slots = self.seen(change).map(|target| target.slots.fields.as_slice()).unwrap_or_default();
+        let absent = |path: &FieldPath| slots.iter().find(|slot| slot.path == *path)?.absent;
+        let limits = change.fields().iter().filter_map(|field| {
+            let before = field.before.as_ref().and_then(whole).filter(|before| *before > 0);
+            before.or_else(|| absent(&field.path))
+        });
+        limits.max().unwrap_or(i64::MAX)
     }
 
     /// Reports on the step that its limit is still needed, and after a while on the whole response.
@@ -95,6 +108,11 @@ impl Deciding<'_> {
             Some(Held::new(Reason::AutoscalerStillNeedsIt, &message))
         }
     }
+}
+
+/// What the autoscaler wants. One that is paused, or whose target is off, wants nothing.
+fn demand_of(target: &Target) -> Demand {
+    if idle(target).is_some() { Demand::None } else { target.demand.clone() }
 }
 
 #[cfg(test)]

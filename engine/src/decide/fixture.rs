@@ -163,6 +163,8 @@ pub(super) fn live(name: &str) -> Target {
         owned_by: None,
         resolved_from: Vec::new(),
         stage: Stage::Targets,
+        idle: None,
+        rollout_paused: None,
         slots: Slots::default(),
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,

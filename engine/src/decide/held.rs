@@ -17,9 +17,10 @@ const ORDER: &[&[Reason]] = &[
     &[Reason::ApprovalRequired, Reason::TooManyTargets, Reason::DetectorSuspect],
     &[Reason::PodStuckTerminating],
     // Nothing can start.
+    &[Reason::VerifyUnknown],
     &[Reason::LadderUsedUp, Reason::StepsBlocked, Reason::NothingInForce],
     // What blocks or delays a revert.
-    &[Reason::NoRuleToWatch],
+    &[Reason::NoRuleToWatch, Reason::WaveUnknown],
     &[Reason::AutoscalerStillNeedsIt],
     &[Reason::NotClassified, Reason::AwaitingWithdrawal],
     &[Reason::CannotPutBack],

@@ -11,8 +11,8 @@ pub(super) const CHANGES: usize = 300;
 const TOTAL: usize = 512 * 1024;
 /// The maximum size of a planned entry in bytes.
 const ENTRY: usize = 4096;
-/// The growth of an entry while it is in progress: times, versions, fence.
-const GROWTH: usize = 256;
+/// The growth of an entry while it is in progress: times, versions, health, fence.
+const GROWTH: usize = 320;
 /// The maximum number of fields of one change.
 const FIELDS: usize = 64;
 /// The maximum length of a path, and of a list of owners, in bytes.

@@ -75,8 +75,7 @@ impl<'a> Deciding<'a> {
                 Holder::Open => "Firebreak retries when that Incident ends".to_owned(),
                 Holder::Unknown(why) => format!("cannot tell whether that Incident has ended: {why}"),
                 Holder::Over { ended } if ended.contains(&loan.id) => continue,
-                // A rollback restores old annotations and no labels: such a record is dead.
-                Holder::Gone | Holder::Over { .. } if !is_labelled(&target.object, loan) => continue,
+                Holder::Gone | Holder::Over { .. } if !undo::is_labelled(&target.object, loan) => continue,
                 Holder::Gone | Holder::Over { .. } => {
                     orphans.push(loan);
                     continue;
@@ -116,7 +115,9 @@ impl<'a> Deciding<'a> {
     /// someone else has written since is theirs, and is the one to restore.
     fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
         let ours = self.facts.incident.to_string();
-        let of_other_steps = loans.iter().filter(|loan| loan.incident == ours && loan.step != step.name);
+        let of_other_steps = loans.iter().filter(|loan| {
+            loan.incident == ours && loan.step != step.name && undo::is_labelled(&target.object, loan)
+        });
         let is_ceded = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
             change.is_some_and(|c| c.fields().iter().any(|f| f.path == *path && f.ceded_to.is_some()))
@@ -177,13 +178,6 @@ impl<'a> Deciding<'a> {
     pub(super) fn is_in_flight(&self, target_uid: &str) -> bool {
         self.next.changes.iter().any(|change| change.target.uid == target_uid && change.is_open_intent())
     }
-}
-
-/// Whether the object's label names the Incident of the loan, as it does since the write that made the loan.
-fn is_labelled(object: &Value, loan: &Loan) -> bool {
-    let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(undo::INCIDENT));
-    let uid = loan.incident.rsplit('/').next();
-    label.and_then(Value::as_str).is_some_and(|label| Some(label) == uid)
 }
 
 /// The fields of these loans that still have the emergency value, the oldest of each path.

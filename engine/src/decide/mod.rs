@@ -4,6 +4,7 @@
 //! time. It returns the Incident's next state, which must be recorded before
 //! the effects may be performed, and it may ask for live reads first.
 
+mod admission;
 mod approve;
 mod climb;
 mod close;
@@ -13,6 +14,7 @@ mod fall;
 #[cfg(test)]
 mod fixture;
 mod held;
+mod idle;
 mod journal;
 mod ledger;
 mod next_step;
@@ -26,10 +28,12 @@ mod recover;
 mod relapse;
 mod rest;
 mod revert;
+mod rollout;
 mod settle;
 mod settlements;
 mod verify;
 mod wave;
+mod wave_health;
 mod withdraw;
 
 pub use operate::learn;

@@ -8,6 +8,7 @@ use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
+use crate::rules::Step;
 
 /// Whether a step that has not started may start.
 pub(super) enum NextStep {
@@ -17,8 +18,20 @@ pub(super) enum NextStep {
     Wait(String),
     /// Not yet, because a guardrail requires more time, and why.
     TooSoon(String),
+    /// No, because it is not known whether an earlier step helped. A person is told what is missing.
+    Unknown(Held),
     /// No further step starts, because a step helped.
     Mitigated,
+}
+
+/// What is known of a step that is not verified.
+enum Known {
+    /// A check is False, or pods keep the change from taking effect.
+    Fails,
+    /// Its checks were not evaluated yet.
+    NotAsked,
+    /// No check is False, and not all are True.
+    Nothing(Held),
 }
 
 impl Deciding<'_> {
@@ -27,6 +40,7 @@ impl Deciding<'_> {
     pub(super) fn next_step(&mut self) -> NextStep {
         let mut mitigated = false;
         let mut wait = None;
+        let mut unknown = None;
         for step in self.begun() {
             let name = &step.name;
             let changes: Vec<&Change> = self.next.changes_of(name).collect();
@@ -57,13 +71,39 @@ impl Deciding<'_> {
             if let Some(due) = begun.map(|begun| after(begun, patience)).filter(|due| *due > self.now) {
                 self.wake(Some(due));
                 wait = Some(why);
+            } else if step.verify.is_some() && changes.iter().any(|change| change.stands()) {
+                match self.known_of(&step) {
+                    Known::Fails => {}
+                    Known::NotAsked => wait = Some(why),
+                    Known::Nothing(held) => unknown = unknown.or(Some(held)),
+                }
             }
         }
         match wait {
             _ if mitigated => NextStep::Mitigated,
             Some(why) => NextStep::Wait(why),
+            None if unknown.is_some() => unknown.map_or(NextStep::MayStart, NextStep::Unknown),
             None => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
         }
+    }
+
+    /// What is known of a step whose time to help is over. Not knowing is no reason for a harsher step; after a restart,
+    /// nothing is known for a moment, either.
+    fn known_of(&self, step: &Step) -> Known {
+        let Some(status) = self.next.step(&step.name) else { return Known::NotAsked };
+        match &status.reason {
+            Some(Reason::VerifyUnknown | Reason::CannotListTargets | Reason::TargetsUnknown) => {}
+            Some(_) => return Known::Fails,
+            None => return Known::NotAsked,
+        }
+        let message = format!(
+            "step {}: its time is over, and it is not known whether it helped: {}. Therefore no later step starts. The \
+             response continues as soon as this is known. To revert everything: `{}`",
+            step.name,
+            status.message.clone().unwrap_or_default(),
+            self.facts.incident.withdraw_command()
+        );
+        Known::Nothing(Held::new(Reason::VerifyUnknown, &message))
     }
 
     /// What a person must resolve before anything new may start.
@@ -112,6 +152,13 @@ impl Deciding<'_> {
 
     /// What holds the response if nothing (more) can be done although a rule holds.
     pub(super) fn what_is_missing(&mut self, left: usize, next: &NextStep, level: Severity) -> Option<Held> {
+        if let NextStep::Unknown(held) = next {
+            let is_new = |known: &Held| known.reason != Reason::VerifyUnknown;
+            if self.facts.state.held.as_ref().is_none_or(is_new) {
+                self.happen("VerifyUnknown", &held.message);
+            }
+            return Some(held.clone());
+        }
         let first = self.ladder.iter().find(|step| step.is_for(level))?;
         if left == 0 && matches!(next, NextStep::MayStart) {
             let message = &format!(
@@ -183,6 +230,7 @@ mod tests {
             NextStep::MayStart => "may start".to_owned(),
             NextStep::Wait(why) => why,
             NextStep::TooSoon(why) => format!("too soon: {why}"),
+            NextStep::Unknown(held) => held.reason.to_string(),
             NextStep::Mitigated => "mitigated".to_owned(),
         }
     }
@@ -194,6 +242,10 @@ mod tests {
                 change.applied(at(second));
             }
         };
+        let over = |reason| {
+            let given = Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90));
+            given.with(|facts| facts.state.steps[0].reason = reason)
+        };
         let cases = [
             (Fixture::pinned(), "may start"),
             (Fixture::pinned().change("one", "a", ChangeState::Intended), "step one is being applied"),
@@ -202,10 +254,12 @@ mod tests {
                 Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
                 "step one is being verified",
             ),
-            (
-                Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90)),
-                "may start",
-            ),
+            (over(Some(Reason::VerifyFailed)), "may start"),
+            (over(Some(Reason::CannotDeletePods)), "may start"),
+            (over(Some(Reason::VerifyUnknown)), "VerifyUnknown"),
+            (over(Some(Reason::CannotListTargets)), "VerifyUnknown"),
+            (over(Some(Reason::TargetsUnknown)), "VerifyUnknown"),
+            (over(None), "step one is being verified"),
             (
                 Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
                     change.verified(at(NOW - 10));

@@ -2,6 +2,7 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
+use super::idle::idle;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -84,7 +85,9 @@ impl Deciding<'_> {
             }
         };
         // An object that was left alone and is no longer selected needs no entry.
-        let is_listed = |change: &Change| listed.targets.iter().any(|t| t.id.uid == change.target.uid);
+        let is_listed = |change: &Change| {
+            listed.targets.iter().any(|t| t.id.uid == change.target.uid && idle(t).is_none())
+        };
         self.next.changes.retain(|change| {
             let only_says_why =
                 change.state == ChangeState::Skipped && change.round == 0 && change.fence().is_none();
@@ -92,7 +95,7 @@ impl Deciding<'_> {
         });
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
         for target in &listed.targets {
-            if target.matched == Verdict::True
+            if (target.matched == Verdict::True && idle(target).is_none())
                 || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
             {
                 plans.matched += 1;
@@ -153,6 +156,9 @@ impl Deciding<'_> {
                 let why = target.match_problem.clone().unwrap_or_else(|| "where is Unknown".to_owned());
                 return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &why);
             }
+        }
+        if let Some(why) = idle(target) {
+            return self.not_done(&step.name, Some(target), Reason::Idle, why);
         }
         let Some(plan) = self.consider(step, target) else { return };
         let known = self.next.newest_of(&step.name, &target.id.uid).cloned();
@@ -221,6 +227,9 @@ impl Deciding<'_> {
             // Its change has ended in this very decision. The next listing reads it to be changed.
             self.wake_in(RELIST_BUSY);
             return None;
+        }
+        if let Some(why) = idle(target) {
+            return refused(Reason::Idle, why.to_owned());
         }
         if target.exempt {
             return refused(Reason::Exempt, format!("it or its namespace is annotated {}", undo::EXEMPT));

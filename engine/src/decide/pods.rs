@@ -15,8 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::course::Writes;
+use super::idle::idle;
 use crate::change::{Change, ChangeState, Operation, cut};
-use crate::facts::ObjectRead;
+use crate::facts::{ObjectRead, Target};
 use crate::id::{ChangeId, TargetId};
 use crate::incident::Held;
 use crate::period::after;
@@ -48,10 +49,10 @@ impl Deciding<'_> {
     /// What this decision has read of the pods of the changed object.
     fn seen_pods(&self, change: &Change) -> Option<Pods> {
         if let Some(target) = self.listed(&change.step, &change.target.uid) {
-            return Some(target.pods.clone());
+            return Some(pods_of(target));
         }
         match self.facts.looked.objects.get(&change.target)? {
-            ObjectRead::Found(target) => Some(target.pods.clone()),
+            ObjectRead::Found(target) => Some(pods_of(target)),
             ObjectRead::Gone | ObjectRead::Refused { .. } | ObjectRead::Failed { .. } => None,
         }
     }
@@ -231,7 +232,7 @@ impl Deciding<'_> {
 
     fn is_in_the_way(&mut self, index: usize, target: &TargetId) -> bool {
         let pods = match self.look_at(target) {
-            Some(ObjectRead::Found(target)) => target.pods.clone(),
+            Some(ObjectRead::Found(target)) => pods_of(target),
             None => return true,
             Some(ObjectRead::Failed { .. }) => {
                 self.wake_in(RELIST_IDLE);
@@ -246,6 +247,11 @@ impl Deciding<'_> {
             Pods::Free | Pods::InOrder | Pods::Unknown(_) => false,
         }
     }
+}
+
+/// The pods of the object that may block a change. An object that is off on purpose waits for none.
+fn pods_of(target: &Target) -> Pods {
+    if idle(target).is_some() { Pods::Free } else { target.pods.clone() }
 }
 
 fn is_about_pods(reason: Option<&Reason>) -> bool {

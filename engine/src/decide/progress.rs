@@ -129,9 +129,9 @@ fn awaits_approval(status: &StepStatus) -> bool {
     status.reason.as_ref().is_some_and(Reason::asks_for_approval)
 }
 
-/// Whether all changes of a step that are on the objects were verified.
+/// Whether all changes of a step that are on the objects were verified, without those that say nothing about it.
 fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
-    let mut standing = changes.filter(|change| change.stands()).peekable();
+    let mut standing = changes.filter(|change| change.stands() && !change.sits_out()).peekable();
     standing.peek().is_some() && standing.all(Change::is_verified)
 }
 

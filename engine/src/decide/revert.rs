@@ -49,6 +49,9 @@ impl Deciding<'_> {
             if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
+                if act == Act::Return {
+                    self.hear_of_admission(change, object);
+                }
                 return self.revert_from(change, object, &version);
             }
         }
@@ -117,7 +120,7 @@ impl Deciding<'_> {
     }
 
     /// Whether the loan becomes permanent instead of being reverted.
-    fn is_kept(&self, change: &Change) -> bool {
+    pub(super) fn is_kept(&self, change: &Change) -> bool {
         self.is_never_reverted(change) || self.next.closing == Some(Closing::Kept)
     }
 

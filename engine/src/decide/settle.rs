@@ -98,7 +98,8 @@ impl Deciding<'_> {
                 self.record_not_kept(change);
             }
             Outcome::Done(object) => {
-                undo::adopt_stored(object, change.fields_mut());
+                let adopted = undo::adopt_reply(object, change.fields_mut());
+                self.tell_of_admission(change, &adopted);
                 self.applied(change, object);
             }
             Outcome::NotSent => {}
@@ -198,7 +199,8 @@ impl Deciding<'_> {
         let moved = change.base() != Some(&target.version);
         let has_record = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
         if has_record || (moved && undo::was_applied(&target.object, change.fields())) {
-            undo::adopt_stored(&target.object, change.fields_mut());
+            let adopted = undo::adopt_stored(&target.object, change.fields_mut());
+            self.tell_of_admission(change, &adopted);
             return self.applied(change, &target.object);
         }
         match (gives_up, moved) {
@@ -274,6 +276,7 @@ impl Deciding<'_> {
             return;
         }
         let mut intended = change.clone();
+        intended.note_health_before(target);
         intended.intend(target.version.clone(), self.now);
         if self.step(&change.step).is_some_and(|step| step.action.descriptor().values == Values::Multiples) {
             intended.fix_ceiling();

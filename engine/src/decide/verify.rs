@@ -1,7 +1,7 @@
 //! Whether a step helped, and what others have done to its targets in the meantime.
 
 use super::Deciding;
-use crate::change::{Change, ChangeState, cut};
+use crate::change::{Change, ChangeState, Evidence, cut};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, Target};
 use crate::path::FieldPath;
@@ -11,16 +11,37 @@ use crate::undo;
 use crate::value::same;
 use crate::verdict::Verdict;
 
+/// What the checks of a step say.
+pub(super) struct Answer {
+    pub verdict: Verdict,
+    /// For people: what keeps it from being True.
+    pub missing: String,
+    /// The objects that say nothing about the step.
+    pub left_out: Vec<String>,
+}
+
+impl Answer {
+    pub(super) fn new(verdict: Verdict, missing: String) -> Self {
+        Self { verdict, missing, left_out: Vec::new() }
+    }
+
+    pub(super) fn passed() -> Self {
+        Self::new(Verdict::True, String::new())
+    }
+}
+
 impl Deciding<'_> {
     /// Evaluates the checks of a step whose targets were listed in this decision.
     pub(super) fn verify(&mut self, step: &Step) {
         if step.verify.is_none() {
             return;
         }
-        // An object that joined later cannot undo a verification that did not include it.
-        let (still, missing) = self.ask_all(step, &self.those_of(step, Change::is_verified));
-        if still == Verdict::False {
-            self.lose(step, &missing);
+        // An object that joined later cannot undo a verification that did not include it, and neither can one that
+        // was left out of it.
+        let counted = |change: &Change| change.is_verified() && change.evidence() != Evidence::Nothing;
+        let still = self.ask_all(step, &self.those_of(step, counted));
+        if still.verdict == Verdict::False {
+            self.lose(step, &still.missing);
         }
         let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
         let open = self.next.changes_of(&step.name).any(is_open);
@@ -28,76 +49,71 @@ impl Deciding<'_> {
         if open || in_force.is_empty() {
             return;
         }
-        let (passed, missing) = self.ask_all(step, &in_force);
-        match passed {
-            Verdict::True => self.verified(step),
+        let found = self.ask_all(step, &in_force);
+        match found.verdict {
+            Verdict::True => self.verified(step, &found.left_out),
             Verdict::False | Verdict::Unknown if self.is_verified(&step.name) => {}
-            Verdict::False => self.not_verified(step, Reason::VerifyFailed, &missing),
-            Verdict::Unknown => self.not_verified(step, Reason::VerifyUnknown, &missing),
+            Verdict::False => self.not_verified(step, Reason::VerifyFailed, &found.missing),
+            Verdict::Unknown => self.not_verified(step, Reason::VerifyUnknown, &found.missing),
         }
     }
 
     fn those_of(&self, step: &Step, wanted: fn(&Change) -> bool) -> Vec<Change> {
-        self.next.changes_of(&step.name).filter(|change| wanted(change)).cloned().collect()
+        let counts = |change: &&Change| wanted(change) && !change.sits_out();
+        self.next.changes_of(&step.name).filter(counts).cloned().collect()
     }
 
     /// Whether all checks pass for these changes, and what is missing.
-    fn ask_all(&self, step: &Step, in_force: &[Change]) -> (Verdict, String) {
+    fn ask_all(&self, step: &Step, in_force: &[Change]) -> Answer {
         let checks = step.verify.iter().flat_map(|verify| &verify.checks).filter(|_| !in_force.is_empty());
-        let mut passed = Verdict::True;
-        let mut missing = Vec::new();
-        for check in checks {
-            let (verdict, text) = self.ask(check, step, in_force);
-            if verdict != Verdict::True {
-                missing.push(text);
-            }
-            passed = passed.and(verdict);
+        let answers: Vec<Answer> = checks.map(|check| self.ask(check, step, in_force)).collect();
+        let missing: Vec<&str> =
+            answers.iter().filter(|a| a.verdict != Verdict::True).map(|a| a.missing.as_str()).collect();
+        Answer {
+            verdict: answers.iter().map(|answer| answer.verdict).min().unwrap_or(Verdict::True),
+            missing: missing.join("; "),
+            left_out: answers.iter().flat_map(|answer| answer.left_out.clone()).collect(),
         }
-        (passed, missing.join("; "))
     }
 
-    fn ask(&self, check: &Check, step: &Step, in_force: &[Change]) -> (Verdict, String) {
+    fn ask(&self, check: &Check, step: &Step, in_force: &[Change]) -> Answer {
         match check {
-            Check::Rollout => {
-                for change in in_force {
-                    let read = self.facts.looked.objects.get(&change.target);
-                    let (verdict, text) = match (self.listed(&step.name, &change.target.uid), read) {
-                        (Some(target), _) => target.rollout.clone(),
-                        // Its labels may have changed since it was changed.
-                        (None, Some(ObjectRead::Found(target))) => target.rollout.clone(),
-                        (None, _) => (Verdict::Unknown, "it was not listed".to_owned()),
-                    };
-                    if verdict != Verdict::True {
-                        return (verdict, format!("rollout of {}: {text}", change.target));
-                    }
-                }
-                (Verdict::True, String::new())
-            }
+            Check::Rollout => self.ask_rollout(step, in_force),
             Check::Cel(condition) => {
                 let found = condition.evaluate(&self.assessment.values);
-                (found.verdict, found.why.unwrap_or_else(|| format!("{} is false", condition.source())))
+                let why = found.why.unwrap_or_else(|| format!("{} is false", condition.source()));
+                Answer::new(found.verdict, why)
             }
-            Check::Unreadable(why) => (Verdict::Unknown, why.clone()),
+            Check::Unreadable(why) => Answer::new(Verdict::Unknown, why.clone()),
         }
     }
 
-    fn verified(&mut self, step: &Step) {
+    fn verified(&mut self, step: &Step, left_out: &[String]) {
         if self.is_verified(&step.name) {
             return;
         }
         let now = self.now;
-        let is_new = |change: &Change| change.stands() && !change.is_verified();
+        let is_new = |change: &Change| change.stands() && !change.sits_out() && !change.is_verified();
         for change in self.next.own_changes_mut(&step.name).filter(|change| is_new(change)) {
             change.verified(now);
         }
         self.next.mitigated_at.get_or_insert(now);
         self.step_status(&step.name).verified_at.get_or_insert(now);
-        self.happen("StepVerified", &format!("step {} helped: all checks passed", step.name));
+        let left_out = match left_out {
+            [] => String::new(),
+            names => format!(
+                ". Left out, because they were not healthy before the step and are not now: {}",
+                names.join(", ")
+            ),
+        };
+        self.happen("StepVerified", &format!("step {} helped: all checks passed{left_out}", step.name));
     }
 
     /// A verified check turned False: the step no longer helps.
     fn lose(&mut self, step: &Step, missing: &str) {
-        for change in self.next.own_changes_mut(&step.name).filter(|change| change.is_verified()) {
+        for change in
+            self.next.own_changes_mut(&step.name).filter(|change| change.is_verified() && !change.sits_out())
+        {
             change.lose_verification();
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use super::Deciding;
-use super::climb::RELIST_BUSY;
 use super::held::Findings;
 use super::recover::is_stuck;
 use super::relapse::Relapse;
+use super::wave_health::{Judged, WaveHealth};
 use crate::action::Autoscalers;
-use crate::change::{Again, Change, ChangeState};
-use crate::facts::{ObjectRead, Stage, is_due};
+use crate::change::{Again, Change, ChangeState, Evidence};
+use crate::facts::{Stage, is_due};
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
 use crate::period::after;
@@ -63,6 +63,13 @@ impl Deciding<'_> {
         }
     }
 
+    /// Whether this wave has shown that the rest of the step may follow, or nothing that is left could show it.
+    fn has_shown_enough(&self, step: &Step, back: &[&Change], health: &WaveHealth) -> bool {
+        let shows = |change: &Change| self.evidence_of(step, change) != Evidence::Nothing;
+        let has_shown = matches!(health, WaveHealth::Healthy) && back.iter().any(|change| shows(change));
+        has_shown || !self.next.changes_of(&step.name).any(|change| change.is_in_force() && shows(change))
+    }
+
     pub(super) fn wave(&self) -> Vec<ChangeId> {
         self.next.withdrawal.as_ref().map(|withdrawal| withdrawal.wave.clone()).unwrap_or_default()
     }
@@ -103,9 +110,9 @@ impl Deciding<'_> {
             None => {
                 let health = self.wave_health(&step, &back);
                 self.tend_pods(&step);
-                match health {
-                    Ok(()) => self.wave_is_healthy(&step, back.len()),
-                    Err(why) => return self.wave_is_not_healthy(&step, &back, why),
+                match self.judge_wave(&step, &back, &health) {
+                    Judged::Over => self.wave_is_over(&step, &back, &health),
+                    Judged::Open(wave) => return wave,
                 }
             }
         };
@@ -126,77 +133,29 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether these objects have rolled out and are healthy. Without a listing in this decision, this is not known.
-    fn wave_health(&mut self, step: &Step, back: &[&Change]) -> Result<(), Option<String>> {
-        let returned = back.iter().filter_map(|change| change.returned_at()).max();
-        if !self.is_listing_newer(&step.name, returned) {
-            return Err(None);
-        }
-        if self.listing(&step.name).is_none() {
-            return Err(None);
-        }
-        // All objects that are not listed are read at once; otherwise each would cost a pass of reads.
-        let unlisted: Vec<&&Change> =
-            back.iter().filter(|change| self.listed(&step.name, &change.target.uid).is_none()).collect();
-        if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {
-            return Err(None);
-        }
-        for change in back {
-            let found = match self.listed(&step.name, &change.target.uid) {
-                Some(target) => Some((target.rollout.clone(), target.healthy)),
-                None => match self.look_at(&change.target) {
-                    None => return Err(None),
-                    Some(ObjectRead::Found(target)) => Some((target.rollout.clone(), target.healthy)),
-                    Some(ObjectRead::Gone) => None,
-                    Some(ObjectRead::Refused { why } | ObjectRead::Failed { why }) => {
-                        return Err(Some(format!("{} cannot be read: {why}", change.target)));
-                    }
-                },
-            };
-            match found {
-                None | Some(((Verdict::True, _), Verdict::True)) => {}
-                Some(((Verdict::True, _), _)) => {
-                    return Err(Some(format!("{} is not healthy", change.target)));
-                }
-                Some(((_, why), _)) => return Err(Some(format!("{}: {why}", change.target))),
-            }
-        }
-        Ok(())
-    }
-
-    fn wave_is_healthy(&mut self, step: &Step, number: usize) -> Timestamp {
+    fn wave_is_over(&mut self, step: &Step, back: &[&Change], health: &WaveHealth) -> Timestamp {
         let now = self.now;
+        let counts = self.has_shown_enough(step, back, health);
         if let Some(withdrawal) = &mut self.next.withdrawal {
             withdrawal.healthy_at = Some(now);
+            // What has shown nothing does not make the next one larger.
+            withdrawal.waves = withdrawal.waves.saturating_sub(u16::from(!counts));
         }
         let left = self.next.changes_of(&step.name).filter(|change| change.is_outstanding()).count();
-        let text = format!("step {}: {number} object(s) are reverted and healthy, {left} to go", step.name);
+        let (count, name) = (back.len(), &step.name);
+        let says_nothing = |change: &&&Change| self.evidence_of(step, change) != Evidence::NeedsChange;
+        let silent: Vec<String> =
+            back.iter().filter(says_nothing).map(|change| change.target.to_string()).collect();
+        let text = match silent.as_slice() {
+            [] => format!("step {name}: {count} object(s) are reverted and healthy, {left} to go"),
+            names => format!(
+                "step {name}: {count} object(s) are reverted, {left} to go. Never healthy with the change, so that their \
+                 health does not show whether it is needed: {}",
+                names.join(", ")
+            ),
+        };
         self.happen("WaveReturned", &text);
         now
-    }
-
-    /// `why` is none as long as the object was not read.
-    fn wave_is_not_healthy(&mut self, step: &Step, back: &[&Change], why: Option<String>) -> Wave {
-        let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
-        let returned = back.iter().filter_map(|change| change.returned_at()).max().unwrap_or(self.now);
-        let due = after(returned, patience);
-        match why {
-            Some(why) if due <= self.now => {
-                let why = format!("step {}: reverted, but not healthy: {why}", step.name);
-                return Wave::Relapsed(Relapse::NotHealthy(why));
-            }
-            Some(why) => {
-                self.pending(
-                    &step.name,
-                    Reason::WaveNotHealthy,
-                    &format!("waiting for the reverted objects: {why}"),
-                );
-            }
-            None => {}
-        }
-        self.wake_in(RELIST_BUSY);
-        self.wake(Some(due).filter(|due| *due > self.now));
-        Wave::Waits(None)
     }
 
     /// The rules are watched for `between`, without their `for`.
@@ -295,6 +254,12 @@ impl Deciding<'_> {
     }
 
     fn begin_wave(&mut self, step: &Step, which: Candidates, mut candidates: Vec<ChangeId>) {
+        // First what shows most: its health tells whether the others may follow.
+        let evidence = |id: &ChangeId| {
+            let change = self.next.changes.iter().find(|change| change.id == *id);
+            change.map(|change| self.evidence_of(step, change))
+        };
+        candidates.sort_by_key(evidence);
         let is_before = |change: &&Change| self.stage_of(step, change) != Stage::Targets;
         let before = self.next.changes_of(&step.name).filter(is_before).map(|change| change.id.clone());
         let before = before.into_iter().find(|before| candidates.contains(before));

@@ -33,6 +33,12 @@ pub struct Target {
     pub resolved_from: Vec<TargetId>,
     /// In which stage the step changes it.
     pub stage: Stage,
+    /// Why the object is stopped, parked or being deleted on purpose, for people; none if it is not. It is neither
+    /// healthy nor unhealthy then.
+    pub idle: Option<String>,
+    /// Why its pods keep the template that they have, whatever is changed in it, for people, with what to do; none if
+    /// they get a new one.
+    pub rollout_paused: Option<String>,
     /// The fields that an action may change.
     pub slots: Slots,
     /// Whether the object has finished rolling out, and why not.
@@ -46,6 +52,13 @@ pub struct Target {
     pub scaled_by: ScaledBy,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
+}
+
+impl Target {
+    /// Whether the object is healthy and has rolled out.
+    pub fn is_well(&self) -> Verdict {
+        self.healthy.and(self.rollout.0)
+    }
 }
 
 /// What an object was read for. A step lists its targets again and again, and most of them are changed already, so
@@ -121,6 +134,8 @@ pub struct Slots {
     pub fixed: Vec<String>,
     /// Roles for which the kind has no field, or whose field has a form in this object that must not be changed.
     pub obstacles: Vec<Obstacle>,
+    /// Roles whose field nothing uses in this object, so that a change of it would have no effect.
+    pub unused: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
 }
@@ -129,6 +144,11 @@ impl Slots {
     /// The fields with this role.
     pub fn of<'a, 'r>(&'a self, role: &'r Role) -> impl Iterator<Item = &'a Slot> + use<'a, 'r> {
         self.fields.iter().filter(move |slot| slot.role == *role)
+    }
+
+    /// Whether the object does nothing but limit the replicas of others: it runs no pods of its own.
+    pub fn is_only_a_limit(&self) -> bool {
+        !self.fields.is_empty() && self.fields.iter().all(|slot| slot.role == Role::AutoscalerLimit)
     }
 }
 
@@ -150,6 +170,8 @@ pub struct Slot {
     pub path: FieldPath,
     /// Why the current value must not be changed: it is outside the bounds of the profile.
     pub out_of_bounds: Option<String>,
+    /// The number that counts while the field is absent or 0; none if there is none, or if it is not known.
+    pub absent: Option<i64>,
 }
 
 /// What a field means to an action.

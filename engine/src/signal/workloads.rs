@@ -58,8 +58,15 @@ impl Kind for Workloads {
     }
 
     fn shape(&self) -> SignalShape {
-        let counts =
-            ["total", "available", "unavailable", "desiredReplicas", "readyReplicas", "rolloutsStuck"];
+        let counts = [
+            "total",
+            "available",
+            "unavailable",
+            "idle",
+            "desiredReplicas",
+            "readyReplicas",
+            "rolloutsStuck",
+        ];
         shape(&counts, "availableRatio")
     }
 

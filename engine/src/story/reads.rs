@@ -88,7 +88,8 @@ impl World {
             })
             .filter(|target| self.stage_of(step, &target.id) == Stage::Targets)
             .collect();
-        let scope = targets.len();
+        let scope =
+            targets.iter().filter(|target| target.idle.is_none() || target.owned_by.is_some()).count();
         let before = self.server.objects.values().map(|object| (self.translate)(object, None));
         let before = before.filter_map(|target| match self.stage_of(step, &target.id) {
             Stage::Targets => None,

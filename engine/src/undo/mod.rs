@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::drift::{
-    adopt_stored, cede_changed, cede_groups, cede_misfits, cede_unreturned, is_in_force, was_applied,
+    adopt_reply, adopt_stored, cede_changed, cede_groups, cede_misfits, cede_to_admission, cede_unreturned,
+    is_in_force, was_applied,
 };
 pub use self::patch::{
     GuardedPatch, Unwritable, amend_patch, apply_patch, fence_patch, forget_patch, hand_back_patch,
@@ -109,6 +110,18 @@ pub fn loan(object: &Value, change: &ChangeId, incident: &IncidentId) -> Option<
     let record = record(object).ok()??;
     let incident = incident.to_string();
     record.loans.into_iter().find(|loan| loan.id == *change && loan.incident == incident)
+}
+
+/// Whether the label of the object names the Incident of the loan, as it does since the write that made the loan. Without
+/// it the record is a leftover: a rollback restores old annotations and no labels, and says nothing about the values.
+pub fn is_labelled(object: &Value, loan: &Loan) -> bool {
+    let uid = loan.incident.rsplit('/').next();
+    label_of(object).is_some_and(|label| Some(label) == uid)
+}
+
+/// The uid of the Incident in the label of an object.
+fn label_of(object: &Value) -> Option<&str> {
+    object.get("metadata")?.get("labels")?.get(INCIDENT)?.as_str()
 }
 
 /// An annotation of an object.

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::drift::{cede_changed, cede_misfits};
-use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, record, version};
+use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, is_labelled, label_of, record, version};
 use crate::change::{Change, FieldChange};
 use crate::gitops::is_pause;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
@@ -70,7 +70,7 @@ impl GuardedPatch {
 }
 
 /// The patch that performs a change and records how to undo it. Paths that another step of the Incident has
-/// changed move into this loan; loans of Incidents that no longer exist are dropped.
+/// changed move into this loan; loans of Incidents that no longer exist, and leftovers, are dropped.
 ///
 /// # Errors
 /// The paths do not fit, or the record would be too large.
@@ -85,7 +85,7 @@ pub fn apply_patch(
     }
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let ours = incident.to_string();
-    loans.retain(|loan| loan.id != change.id && loan.incident == ours);
+    loans.retain(|loan| loan.id != change.id && loan.incident == ours && is_labelled(object, loan));
     for loan in &mut loans {
         loan.fields.retain(|field| !change.fields().iter().any(|taken| taken.path == field.path));
     }
@@ -200,21 +200,16 @@ pub fn hand_back_patch(
 ) -> Result<Option<GuardedPatch>, Unwritable> {
     let mut new = object.clone();
     set(&mut new, "annotations", FENCE, None);
-    let is_labelled =
-        labelled.is_some() && annotation(object, UNDO).is_none() && label_of(object) == labelled;
-    if is_labelled {
+    let has_label = labelled.is_some() && annotation(object, UNDO).is_none() && label_of(object) == labelled;
+    if has_label {
         label(&mut new, None);
     }
     match ownership::handed_back(object, fields) {
         Some(entries) => new["metadata"]["managedFields"] = entries,
-        None if !is_labelled && annotation(object, FENCE).is_none() => return Ok(None),
+        None if !has_label && annotation(object, FENCE).is_none() => return Ok(None),
         None => {}
     }
     GuardedPatch::between(object, &new).map(Some)
-}
-
-fn label_of(object: &Value) -> Option<&str> {
-    object.get("metadata")?.get("labels")?.get(INCIDENT)?.as_str()
 }
 
 fn write_record(object: &mut Value, loans: Vec<Loan>) -> Result<(), Unwritable> {

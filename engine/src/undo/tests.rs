@@ -118,6 +118,55 @@ fn the_record_has_nothing_of_the_arguments_but_the_flag() {
     assert!(!format!("{change:?}").contains("hunter2"));
 }
 
+/// The object with managedFields in which ours came last, and `flux` owns what we have not changed.
+fn owned(mut object: Value, flux_at: &str) -> Value {
+    let entry = |manager: &str, time: &str, set: Value| json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": set});
+    let theirs = json!({"f:spec": {"f:selector": {"f:gpu": {}}}});
+    let ours = json!({"f:spec": {"f:model": {"f:precision": {}}}});
+    object["metadata"]["managedFields"] =
+        json!([entry("flux", flux_at, theirs), entry(MANAGER, "2026-01-01T00:00:10Z", ours)]);
+    object
+}
+
+#[test]
+fn what_admission_stores_is_adopted_and_what_others_write_later_is_not() {
+    let field = |path: &str, before: Option<&str>, after: Option<&str>| FieldChange {
+        path: path.parse().unwrap(),
+        before: before.map(Value::from),
+        after: after.map(Value::from),
+        created: None,
+        owner: None,
+        ceded_to: None,
+    };
+    let fields = || {
+        vec![
+            field("/spec/selector/gpu", Some("true"), None),
+            field("/spec/model/precision", None, Some("int8")),
+            field("/spec/model/dropped", None, Some("yes")),
+        ]
+    };
+    let stored = |selector: &str, at: &str| {
+        owned(json!({"spec": {"selector": {"gpu": selector}, "model": {"precision": "gptq"}}}), at)
+    };
+    let after = |fields: &[FieldChange]| -> Vec<Option<Value>> {
+        fields.iter().map(|field| field.after.clone()).collect()
+    };
+    let all = [Some(json!("true")), Some(json!("gptq")), None];
+    // The reply to our own write.
+    let mut of_reply = fields();
+    assert_eq!(adopt_reply(&stored("true", "2026-01-01T00:00:20Z"), &mut of_reply).len(), 3);
+    assert_eq!(after(&of_reply), all);
+    // A later read, before and after flux has restored its value.
+    let mut of_read = fields();
+    assert_eq!(adopt_stored(&stored("true", "2026-01-01T00:00:00Z"), &mut of_read).len(), 3);
+    assert_eq!(after(&of_read), all);
+    for (selector, at) in [("true", "2026-01-01T00:00:20Z"), ("false", "2026-01-01T00:00:00Z")] {
+        let mut of_read = fields();
+        adopt_stored(&stored(selector, at), &mut of_read);
+        assert_eq!(of_read[0].after, None, "{selector} {at}");
+    }
+}
+
 #[test]
 fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_traces() {
     let before = object(json!(["--max-num-seqs=256"]));

@@ -107,6 +107,7 @@ fn a_change_of_more_fields_than_the_schema_allows_is_refused() {
             role: Role::QuantizationPrecision,
             path: path(&format!("/q/{at}")),
             out_of_bounds: None,
+            absent: None,
         }));
         found
     });

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 pub const LIMIT: &str = "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu";
 pub const REQUEST: &str = "/spec/template/spec/containers/[name=main]/resources/requests/nvidia.com~1gpu";
 pub const SELECTOR: &str = "/spec/template/spec/nodeSelector/gpu";
+pub const ENABLED: &str = "/spec/model/quantization/enabled";
 pub const PRECISION: &str = "/spec/model/quantization/precision";
 
 /// A model server with this many GPUs.
@@ -92,9 +93,15 @@ pub fn id_of(object: &Value) -> TargetId {
     }
 }
 
+fn is_autoscaler(object: &Value) -> bool {
+    object["kind"] == "HorizontalPodAutoscaler"
+}
+
 pub fn is_healthy(object: &Value) -> Verdict {
-    if object["kind"] == "HorizontalPodAutoscaler" {
-        return Verdict::True;
+    if is_autoscaler(object) {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let is_blind = |condition: &Value| condition["status"] == "False";
+        return (!conditions.is_some_and(|conditions| conditions.iter().any(is_blind))).into();
     }
     match object.pointer("/status/phase").and_then(Value::as_str) {
         Some("Ready") => Verdict::True,
@@ -105,11 +112,18 @@ pub fn is_healthy(object: &Value) -> Verdict {
 
 /// The target that the translation makes from a live object.
 pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Target {
-    let slot = |role, text: &str| Slot { role, path: path(text), out_of_bounds: None };
+    let absent = object.pointer("/spec/absentLimit").and_then(Value::as_i64);
+    let slot = |role, text: &str| Slot {
+        absent: absent.filter(|_| role == Role::AutoscalerLimit),
+        role,
+        path: path(text),
+        out_of_bounds: None,
+    };
     let fields = vec![
         slot(Role::Accelerator, LIMIT),
         slot(Role::Accelerator, REQUEST),
         slot(Role::Placement { released: None }, SELECTOR),
+        slot(Role::QuantizationEnabled, ENABLED),
         slot(Role::QuantizationPrecision, PRECISION),
         slot(Role::Scheduler, "/spec/template/spec/schedulerName"),
         slot(Role::AutoscalerLimit, "/spec/maxReplicas"),
@@ -121,8 +135,8 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
     let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let observed = object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation");
     let in_order = object.pointer("/spec/podManagementPolicy").is_some_and(|policy| policy == "OrderedReady");
-    let autoscaler = object["kind"] == "HorizontalPodAutoscaler";
-    let rolled_out = autoscaler || observed && is_healthy(object) == Verdict::True;
+    let is_paused = object.pointer("/spec/paused") == Some(&json!(true));
+    let rolled_out = is_autoscaler(object) || observed && is_healthy(object) == Verdict::True;
     Target {
         id: id_of(object),
         version: ResourceVersion::try_from(version).unwrap(),
@@ -134,6 +148,8 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         owned_by: None,
         resolved_from: Vec::new(),
         stage: Stage::Targets,
+        idle: idle(object),
+        rollout_paused: is_paused.then(|| "its rollout is paused; `kubectl rollout resume`".to_owned()),
         healthy: is_healthy(object),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
@@ -147,7 +163,20 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
     }
 }
 
+/// Why the object is off on purpose: it is parked, deleted or scaled to 0.
+fn idle(object: &Value) -> Option<String> {
+    let is_parked = undo::annotation(object, "parked") == Some("true");
+    let is_scaled_to_0 = object.pointer("/spec/replicas") == Some(&json!(0));
+    (is_parked || is_scaled_to_0).then(|| "it is parked".to_owned())
+}
+
 fn exists(object: &Value, path: &FieldPath) -> bool {
     let text = path.to_string();
-    text == PRECISION || path.read(object).is_some() || text == LIMIT || text == REQUEST
+    if text == "/spec/maxReplicas" && object.pointer("/spec/absentLimit").is_some() {
+        return true;
+    }
+    if is_autoscaler(object) {
+        return text == "/spec/maxReplicas" && path.read(object).is_some();
+    }
+    text == PRECISION || path.read(object).is_some_and(|value| !value.is_null())
 }

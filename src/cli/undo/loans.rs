@@ -45,8 +45,8 @@ struct Invalid {
 
 /// How a write ended.
 enum Written {
-    /// The server accepted it.
-    Done,
+    /// The server accepted it, and stored this.
+    Done(Arc<Value>),
     /// A live read showed that it was not, or no longer, needed.
     NotNeeded,
 }
@@ -64,11 +64,10 @@ impl<'a> Borrower<'a> {
             Change::planned(loan.id.clone(), &loan.step, self.target.clone(), loan.fields.clone());
         let is_there = |object: &Value| {
             let record = undo::record(object).ok().flatten();
-            record.is_some_and(|record| {
-                record.loans.iter().any(|other| other.id == loan.id && other.incident == loan.incident)
-            })
+            let is_it = |other: &Loan| other.id == loan.id && other.incident == loan.incident;
+            undo::is_labelled(object, loan) && record.is_some_and(|record| record.loans.iter().any(is_it))
         };
-        self.write(|object, invalid| {
+        let written = self.write(|object, invalid| {
             if let Some(Invalid { why, fields }) = invalid {
                 cede_refused(&mut change, &why, &fields);
             }
@@ -79,8 +78,10 @@ impl<'a> Borrower<'a> {
                 undo::cede_unreturned(object, change.fields_mut());
                 Ok(None)
             }
-        })
-        .await?;
+        });
+        if let Written::Done(stored) = written.await? {
+            undo::cede_to_admission(&stored, change.fields_mut());
+        }
         Ok(change.fields().to_vec())
     }
 
@@ -105,7 +106,7 @@ impl<'a> Borrower<'a> {
             })
             .await;
         match written {
-            Ok(Written::Done) => Ok(HandedBack::Done),
+            Ok(Written::Done(_)) => Ok(HandedBack::Done),
             Ok(Written::NotNeeded) => Ok(HandedBack::NothingToDo),
             Err(Error::Failed { why, .. }) => Ok(HandedBack::Refused(why)),
             Err(error) => Err(error),
@@ -126,7 +127,7 @@ impl<'a> Borrower<'a> {
                 .map_err(|error| failed(error.to_string(), "revert it by hand, then use --forget"))?;
             let Some(patch) = patch else { return Ok(Written::NotNeeded) };
             let pause = match guarded_patch::send(self.client, &self.kind, &self.target, &patch).await {
-                Outcome::Done(_) => return Ok(Written::Done),
+                Outcome::Done(object) => return Ok(Written::Done(object)),
                 Outcome::Refused { code: 422, why, fields } => {
                     last.clone_from(&why);
                     invalid = Some(Invalid { why, fields });

@@ -1,12 +1,16 @@
 //! `firebreak undo`: reverts one object from its own record, as the user, without controller and Incident.
 
+mod leftovers;
 mod loans;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use firebreak_engine::change::FieldChange;
-use firebreak_engine::id::TargetId;
+use firebreak_engine::id::{ChangeId, TargetId};
 use firebreak_engine::undo::{self, FENCE, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
+use self::leftovers::Leftover;
 use self::loans::{Borrower, HandedBack};
 use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
@@ -27,9 +31,22 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
         Error::bug(&format!("cannot identify {}/{}", args.object.kind, args.object.name), "it has no uid")
     })?;
     if args.forget {
-        return forget(screen, connection, kind, target, &object).await;
+        let answer = forget(screen, connection, kind, target.clone(), &object).await;
+        leftovers::name_copies(connection, &target).await;
+        return answer;
     }
-    let record = undo::record(&object).map_err(|error| {
+    let answer = undo_from_record(screen, connection, target.clone(), &object).await;
+    leftovers::name_copies(connection, &target).await;
+    answer
+}
+
+async fn undo_from_record(
+    screen: &Screen,
+    connection: &Connection,
+    target: TargetId,
+    object: &Value,
+) -> Result<Answer, Error> {
+    let record = undo::record(object).map_err(|error| {
         Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget"))
     })?;
     let loans = record.map(|record| record.loans).unwrap_or_default();
@@ -40,17 +57,17 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &UndoArgs) -> R
             "there is nothing to revert; `firebreak get -A` shows what is in force",
         ));
     }
-    let (dead, alive): (Vec<Loan>, Vec<Loan>) = dead_and_alive(connection, loans).await;
-    match (dead.first(), alive.is_empty()) {
-        (Some(loan), true) => Err(Error::Said(format!(
-            "cannot undo {target}: {}; check its values, then drop the record with --forget",
-            ended_text(loan)
+    let ended = ended_loans(connection, &loans).await;
+    let (leftovers, in_force) = leftovers::sort(object, loans, &ended);
+    match (leftovers.first(), in_force.is_empty()) {
+        (Some(Leftover { why, .. }), true) => Err(Error::Said(format!(
+            "cannot undo {target}: {why}; check its values, then drop the record with --forget"
         ))),
-        (Some(loan), false) => {
-            note(&format!("{}: leaving it alone; --forget drops it", ended_text(loan)));
-            revert(screen, connection, target, alive).await
+        (Some(Leftover { why, .. }), false) => {
+            note(&format!("{why}: leaving it alone; --forget drops it"));
+            revert(screen, connection, target, in_force).await
         }
-        (None, _) => revert(screen, connection, target, alive).await,
+        (None, _) => revert(screen, connection, target, in_force).await,
     }
 }
 
@@ -114,8 +131,9 @@ async fn forget(
         ));
     }
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    let (dead, alive) = dead_and_alive(connection, loans).await;
-    let fields: Vec<FieldChange> = dead.into_iter().chain(alive).flat_map(|loan| loan.fields).collect();
+    // Whether they have ended makes no difference, but a person wants to know that an Incident is still open.
+    let _ended = ended_loans(connection, &loans).await;
+    let fields: Vec<FieldChange> = loans.into_iter().flat_map(|loan| loan.fields).collect();
     let borrower = Borrower::new(&connection.client, kind, target.clone());
     borrower.forget().await?;
     screen.lines(&[
@@ -183,19 +201,20 @@ fn identify(object: &Value) -> Option<TargetId> {
     })
 }
 
-/// The loans that their Incidents list as ended, and the others. A rollback can restore the record of an
-/// emergency long after its changes were reverted; such a record says nothing about the current values. A
-/// controller that still works on an Incident of these loans is not an obstacle, but worth a note.
-async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>, Vec<Loan>) {
+/// The loans that their Incidents list as ended, by Incident. A controller that still works on an Incident of these
+/// loans is not an obstacle, but worth a note.
+async fn ended_loans(connection: &Connection, loans: &[Loan]) -> BTreeMap<String, BTreeSet<ChangeId>> {
     let mut incidents: Vec<String> = loans.iter().map(|loan| loan.incident.clone()).collect();
     incidents.dedup();
-    let mut over = Vec::new();
+    let mut over = BTreeMap::new();
     for incident in incidents {
         let parts: Vec<&str> = incident.split('/').collect();
         let &[namespace, name, uid] = parts.as_slice() else { continue };
         match connection.find_incident(namespace, name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
-            Ok(Some(found)) if found.is_closed() => over.push((incident, found.ended_loans())),
+            Ok(Some(found)) if found.is_closed() => {
+                over.insert(incident, found.ended_loans());
+            }
             Ok(Some(_)) => note(&format!(
                 "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
                     (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
@@ -207,19 +226,7 @@ async fn dead_and_alive(connection: &Connection, loans: Vec<Loan>) -> (Vec<Loan>
             }
         }
     }
-    let is_dead = |loan: &Loan| {
-        over.iter().any(|(incident, ended)| *incident == loan.incident && ended.contains(&loan.id))
-    };
-    loans.into_iter().partition(is_dead)
-}
-
-fn ended_text(loan: &Loan) -> String {
-    let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
-    format!(
-        "according to Incident {incident}, the loan of step {} in this undo record has ended; a rollback \
-            may have restored the record",
-        loan.step
-    )
+    over
 }
 
 fn field_line(field: &FieldChange) -> Line {

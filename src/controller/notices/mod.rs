@@ -31,6 +31,7 @@ fn entries(operator: &Operator, incident: &Incident, happened: &[TimelineEntry])
         let bad = [
             "ChangeFailed",
             "LadderUsedUp",
+            "VerifyUnknown",
             "OutcomeUnknown",
             "VerifyLost",
             "ReportNotWritten",

@@ -121,7 +121,7 @@ impl Kind for Nodes {
             ["total", "ready", "notReady", "schedulable", "memoryPressure", "diskPressure", "pidPressure"];
         let mut values: Values =
             FIELDS.iter().map(|field| ((*field).to_owned(), FieldValue::Int(counts.of(field)))).collect();
-        if let Some(ratio) = counts.ratio("ready", "total") {
+        if let Some(ratio) = counts.ratio("ready", &["total"]) {
             values.insert("readyRatio".to_owned(), FieldValue::Double(ratio));
         }
         values.insert("allocatable".to_owned(), FieldValue::Map(counts.offered()));

@@ -32,7 +32,7 @@ fn samples() -> BTreeMap<&'static str, (Value, Value)> {
     let deployment = json!({
         "metadata": {"name": "a", "uid": "a", "generation": 1},
         "spec": {"replicas": 2},
-        "status": {"readyReplicas": 1, "conditions": [{"type": "Available", "status": "True"}]},
+        "status": {"readyReplicas": 1, "availableReplicas": 1, "conditions": [{"type": "Available", "status": "True"}]},
     });
     let node =
         json!({"metadata": {"name": "a", "uid": "a"}, "status": {"allocatable": {"nvidia.com/gpu": "8"}}});

@@ -1,14 +1,15 @@
 //! Workloads of one kind: how many of them serve, and how many replicas run.
 //!
 //! - `total`: objects that match.
+//! - `idle`: those that are off on purpose. They count in `total` only.
 //! - `available`: those that the profile of the kind calls healthy; `unavailable`:
-//!   the others. `availableRatio`: `available / total`, absent over nothing.
-//! - `desiredReplicas`, `readyReplicas`: sums over all of them, as the profile
+//!   the others. `availableRatio`: `available` over both, absent over nothing.
+//! - `desiredReplicas`, `readyReplicas`: sums over those that are not idle, as the profile
 //!   finds the numbers. By default, an object wants 1 replica and has none ready.
 //! - `rolloutsStuck`: workloads whose rollout will not finish without help.
 //!
 //! A field that is Unknown for a single object is absent, and so are all but
-//! `total` if its health is Unknown: a sum over some of them would be a guess.
+//! `total` and `idle` if its health is Unknown: a sum over some of them would be a guess.
 //! A field for which the kind has no place is absent, too.
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
-use crate::workloads::{Profile, Replicas};
+use crate::workloads::{self, Profile, Replicas};
 
 /// The replicas that an object wants, and that are ready, if it does not say.
 const WANTED: u32 = 1;
@@ -37,11 +38,21 @@ pub(in crate::observe) struct Workloads {
 /// The digest of one workload. None is a number that cannot be read.
 #[derive(Debug, PartialEq)]
 pub(in crate::observe) struct WorkloadDigest {
+    /// It is off on purpose; nothing else counts then.
+    idle: bool,
     health: Verdict,
     stuck: Verdict,
     desired: Option<u32>,
     ready: Option<u32>,
 }
+
+const IDLE: WorkloadDigest = WorkloadDigest {
+    idle: true,
+    health: Verdict::True,
+    stuck: Verdict::False,
+    desired: Some(0),
+    ready: Some(0),
+};
 
 impl Kind for Workloads {
     type Digest = WorkloadDigest;
@@ -49,6 +60,9 @@ impl Kind for Workloads {
     fn digest(&mut self, object: &str) -> Result<(WorkloadDigest, Option<String>), String> {
         let profile = &self.profile;
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
+        if workloads::idle(Some(profile), &object).is_some() {
+            return Ok((IDLE, None));
+        }
         let health = profile.healthy.evaluate(&object, None);
         let mut doubt = health.why.map(|why| format!("cannot tell whether it is healthy: {why}"));
         let stuck = profile.stuck.as_ref().map(|stuck| stuck.evaluate(&object, None));
@@ -67,12 +81,15 @@ impl Kind for Workloads {
         };
         let (desired, ready) =
             (number(|replicas| &replicas.spec, WANTED), number(|replicas| &replicas.ready, READY));
-        Ok((WorkloadDigest { health: health.verdict, stuck, desired, ready }, doubt))
+        Ok((WorkloadDigest { idle: false, health: health.verdict, stuck, desired, ready }, doubt))
     }
 
     fn count(workload: &WorkloadDigest, times: i64, counts: &mut Counts) {
-        let WorkloadDigest { health, stuck, desired, ready } = workload;
+        let WorkloadDigest { idle, health, stuck, desired, ready } = workload;
         counts.add("total", times);
+        if *idle {
+            return counts.add("idle", times);
+        }
         match health {
             Verdict::True => counts.add("available", times),
             Verdict::False => counts.add("unavailable", times),
@@ -103,12 +120,12 @@ impl Kind for Workloads {
     fn values(&self, counts: &Counts) -> Values {
         let profile = &self.profile;
         let field = |name: &str| (name.to_owned(), FieldValue::Int(counts.of(name)));
-        let mut values = Values::from([field("total")]);
+        let mut values = Values::from([field("total"), field("idle")]);
         if counts.of("healthUnknown") > 0 {
             return values;
         }
         values.extend([field("available"), field("unavailable")]);
-        if let Some(ratio) = counts.ratio("available", "total") {
+        if let Some(ratio) = counts.ratio("available", &["available", "unavailable"]) {
             values.insert("availableRatio".to_owned(), FieldValue::Double(ratio));
         }
         let has_replicas = profile.replicas.is_some();
@@ -156,7 +173,7 @@ mod tests {
     }
 
     fn deployment(replicas: Value, ready: Value, available: &str) -> Value {
-        json!({"spec": {"replicas": replicas}, "status": {"readyReplicas": ready, "conditions": [
+        json!({"spec": {"replicas": replicas}, "status": {"readyReplicas": ready, "availableReplicas": ready, "conditions": [
             {"type": "Available", "status": available}, {"type": "Progressing", "status": "True"},
         ]}})
     }
@@ -174,13 +191,15 @@ mod tests {
         let mut stuck = deployment(json!(4), json!(1), "False");
         stuck["status"]["conditions"][1] =
             json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"});
-        let values = deployments(&[deployment(json!(2), json!(2), "True"), stuck]);
+        let parked = deployment(json!(0), json!(0), "True");
+        let values = deployments(&[deployment(json!(2), json!(2), "True"), stuck, parked]);
         let expected = [
             ("available", 1),
             ("desiredReplicas", 6),
+            ("idle", 1),
             ("readyReplicas", 3),
             ("rolloutsStuck", 1),
-            ("total", 2),
+            ("total", 3),
             ("unavailable", 1),
         ];
         assert_eq!(ints(&values), expected);
@@ -204,10 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn one_unknown_health_leaves_only_the_total() {
-        let broken = json!({"spec": {"replicas": 1}, "status": {"conditions": "none"}});
+    fn one_unknown_health_leaves_only_what_does_not_depend_on_it() {
+        let broken =
+            json!({"spec": {"replicas": 1}, "status": {"availableReplicas": 1, "conditions": "none"}});
         let (values, doubt) = read(&[deployment(json!(1), json!(1), "True"), broken]);
-        assert_eq!(ints(&values), [("total", 2)]);
+        assert_eq!(ints(&values), [("idle", 0), ("total", 2)]);
         assert!(!values.contains_key("availableRatio"));
         assert!(doubt.unwrap().starts_with("1 w1: cannot tell whether it is healthy"));
     }
@@ -230,7 +250,7 @@ mod tests {
         let mut object = deployment(json!(1), json!(1), "True");
         object["metadata"] = json!({"name": "w", "uid": "u"});
         let (values, _) = read_as(&Workloads { profile: Arc::new(profile) }, &[object.to_string()]);
-        assert_eq!(ints(&values), [("available", 1), ("total", 1), ("unavailable", 0)]);
+        assert_eq!(ints(&values), [("available", 1), ("idle", 0), ("total", 1), ("unavailable", 0)]);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 
 use firebreak_engine::expression::ObjectCondition;
 use firebreak_engine::path::{FieldPath, Segment};
+use firebreak_engine::verdict::Verdict;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::names::Pattern;
 
@@ -82,6 +84,25 @@ pub struct Replicas {
     pub at_most: i64,
 }
 
+/// A state that an object may be in, and what it means for people.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Case {
+    /// CEL over `object`: true in this state. Unknown counts as false.
+    #[serde(deserialize_with = "super::condition")]
+    pub when: ObjectCondition,
+    /// The message for people.
+    pub because: String,
+}
+
+impl Case {
+    /// The message of the first state that the object is in.
+    pub fn first<'a>(cases: &'a [Self], object: &Value) -> Option<&'a str> {
+        let is_so = |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
+        cases.iter().find(is_so).map(|case| case.because.as_str())
+    }
+}
+
 /// How to find the pods of an object, and which of them have its newest template. None of it is changed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -107,13 +128,36 @@ pub struct OrderedPods {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
-    /// The number; absent or 0 means that there is no limit.
+    /// The number; absent or 0 means that there is no limit, unless `absent` says another number.
     pub path: FieldPath,
+    /// What absent or 0 means, if that is a number.
+    #[serde(default)]
+    pub absent: Option<Absent>,
+    /// The states in which nothing uses the limit, so that it is left alone.
+    #[serde(default)]
+    pub unused: Vec<Case>,
     /// A lower number is not changed.
     #[serde(default)]
     pub at_least: i64,
     /// Nor is a higher one.
     pub at_most: i64,
+}
+
+/// The number that counts while a limit is absent or 0.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Absent {
+    /// The number.
+    pub number: i64,
+    /// A field whose number counts instead if it is higher.
+    #[serde(default)]
+    pub or_higher: Option<FieldPath>,
+    /// CEL over `object`: true where the number counts; elsewhere there is no limit. Default: everywhere.
+    #[serde(default, deserialize_with = "super::optional_condition")]
+    pub when: Option<ObjectCondition>,
+    /// The states in which it is not known what absent or 0 means.
+    #[serde(default)]
+    pub unknown: Vec<Case>,
 }
 
 /// Where a number is that a model server uses: in a field, or in a flag of a container.
@@ -161,6 +205,15 @@ pub struct Flag {
     /// Or a container with one of these images: the last part of the name, without tag and digest.
     #[serde(default)]
     pub images: Vec<Pattern>,
+    /// Words and flags after which an argument is a value. A variable there holds no flags.
+    #[serde(default)]
+    pub values_after: Vec<String>,
+    /// Flags that name a file with further flags. What it says is not known.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Variables of the container that hold further arguments of the program.
+    #[serde(default)]
+    pub variables: Vec<String>,
 }
 
 /// The checks of a part of a profile beyond its types.
@@ -227,7 +280,9 @@ impl Check for Replicas {
 
 impl Check for Limit {
     fn problem(&self) -> Option<String> {
-        self.path.problem().or_else(|| no_range(self.at_least, self.at_most))
+        let absent = self.absent.as_ref().filter(|absent| absent.number < 1);
+        let absent = absent.map(|absent| format!("absent.number {} is not above 0", absent.number));
+        self.path.problem().or(absent).or_else(|| no_range(self.at_least, self.at_most))
     }
 }
 
@@ -251,7 +306,7 @@ impl Check for Flag {
         if self.names.is_empty() {
             return Some("a flag needs a name".to_owned());
         }
-        let bad = self.names.iter().find(|name| path(name).is_err());
+        let bad = self.names.iter().chain(&self.files).find(|name| path(name).is_err());
         let bad = bad.map(|name| {
             format!(
                 "{name:?} is not a flag: it must start with a dash, without = and \

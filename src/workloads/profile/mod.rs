@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use self::fields::checked;
 pub use self::fields::{
-    Accelerators, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
+    Absent, Accelerators, Case, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
 };
 pub use self::names::{AcceleratorNames, Pattern};
 pub use self::registry::{ProfileError, Profiles};
@@ -65,6 +65,12 @@ pub struct Profile {
     /// CEL over `object`: true for a healthy one.
     #[serde(deserialize_with = "condition")]
     pub healthy: ObjectCondition,
+    /// The states in which it is stopped or parked on purpose: it is neither healthy nor unhealthy then, and no target.
+    #[serde(default)]
+    pub idle: Vec<Case>,
+    /// The states in which its pods keep the template that they have, with what to do.
+    #[serde(default)]
+    pub rollout_paused: Vec<Case>,
     /// When it has finished rolling out: every stage is done. Evaluated in order, so a stage may rely on
     /// the previous ones.
     pub rollout: Vec<RolloutStage>,

@@ -27,6 +27,7 @@ impl Profile {
             "metadataPropagates": true,
             "replicas": {"spec": pointer(&spec), "ready": pointer(&status), "atMost": AT_MOST},
             "healthy": all_there,
+            "idle": [{"when": format!("{} == 0", number(&spec, 1)), "because": "it is scaled to 0"}],
             "rollout": [
                 {"done": seen, "otherwise": "its operator has not observed the last change yet"},
                 {"done": all_there, "otherwise": "it has not reached its desired number of replicas"},

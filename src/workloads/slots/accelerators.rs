@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{blocked, slot};
 use crate::workloads::profile::{Accelerators, Pattern, Profile};
 
-/// The two maps of a `resources` field. Entries of the same name in both belong together.
-const RESOURCE_MAPS: [&str; 2] = ["limits", "requests"];
+/// The two maps of a `resources` field. Entries of the same name in both are only valid together.
+pub(super) const RESOURCE_MAPS: [&str; 2] = ["limits", "requests"];
 
 /// The highest amount of a companion that is restored: a share of memory is given in MiB or in bytes.
 const MOST_COMPANIONS: u64 = 1 << 40;
@@ -76,34 +76,25 @@ fn resources_of(list: &FieldPath, container: &str) -> FieldPath {
     FieldPath::new(segments).unwrap_or_else(|_| list.clone())
 }
 
-/// Request and limit of each such resource in either of the two maps.
+/// The amounts of such resources in either of the two maps. The half that is absent is none: the API server takes it from
+/// the other one, and if Firebreak added it, the owner's next edit of the other half would be invalid.
 fn requests_in(wanted: Wanted<'_>, path: &FieldPath, resources: &Value) -> Vec<Slot> {
-    let names: BTreeSet<&str> = RESOURCE_MAPS
-        .iter()
-        .filter_map(|map| resources.get(map)?.as_object())
-        .flatten()
-        .filter(|(name, amount)| !amount.is_null() && wanted.has(name))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let field = |name: &str, map: &str| {
-        let holder = resources.get(map).filter(|holder| !holder.is_null());
-        let amount = holder.and_then(|holder| holder.get(name));
-        let out_of_bounds = match holder {
-            Some(holder) if !holder.is_object() => {
-                Some(format!("cannot be set: {} is not a map", path.child(map)))
-            }
-            _ => amount.and_then(|amount| bad_amount(amount, wanted.at_most)),
-        };
-        slot(Role::Accelerator, path.child(map).child(name), out_of_bounds)
+    let amounts = RESOURCE_MAPS.iter().flat_map(|map| {
+        let amounts = resources.get(map).and_then(Value::as_object).into_iter().flatten();
+        amounts.map(move |(name, amount)| (*map, name.as_str(), amount))
+    });
+    let is_wanted = |(_, name, amount): &(&str, &str, &Value)| !amount.is_null() && wanted.has(name);
+    let mut found: Vec<(&str, &str, &Value)> = amounts.filter(is_wanted).collect();
+    // The two halves of one resource stand together.
+    found.sort_by_key(|(map, name, _)| (*name, *map));
+    let field = |(map, name, amount): (&str, &str, &Value)| {
+        slot(Role::Accelerator, path.child(map).child(name), bad_amount(amount, wanted.at_most))
     };
-    names.iter().flat_map(|name| RESOURCE_MAPS.map(|map| field(name, map))).collect()
+    found.into_iter().map(field).collect()
 }
 
 fn bad_amount(amount: &Value, at_most: u64) -> Option<String> {
     const ONE: i128 = 1_000_000_000;
-    if amount.is_null() {
-        return None;
-    }
     let fits = quantity(amount)
         .is_some_and(|nanos| nanos % ONE == 0 && (0..=i128::from(at_most) * ONE).contains(&nanos));
     (!fits).then(|| format!("is not a whole number from 0 to {at_most}"))

@@ -9,10 +9,13 @@ use firebreak_engine::flag::{Given, given};
 use firebreak_engine::path::{FieldPath, Segment};
 use serde_json::Value;
 
+use super::elsewhere;
 use crate::workloads::profile::{Flag, Pattern};
 
 /// Programs that run a command from a text.
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
+/// Programs that start another one with the arguments that follow their own.
+const INITS: [&str; 4] = ["tini", "tini-static", "dumb-init", "catatonit"];
 /// The lists of arguments, in the order in which a program gets them.
 const LISTS: [&str; 2] = ["command", "args"];
 
@@ -56,6 +59,7 @@ enum Place<'a> {
 
 fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     let lists = || LISTS.into_iter().filter_map(|list| Some((list, container.get(list)?.as_array()?)));
+    let all: Vec<&Vec<Value>> = lists().map(|(_, list)| list).collect();
     let mut here = None;
     for (list, arguments) in lists() {
         for name in &flag.names {
@@ -67,12 +71,11 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
         }
     }
     if let Some((list, name, how)) = here {
-        return match how.problem() {
-            None => Place::In(list, name),
-            Some(problem) => Place::Hindered(format!("{name}: {problem}")),
-        };
+        let problem = how.problem().map(|problem| format!("{name}: {problem}"));
+        let problem = problem.or_else(|| elsewhere::in_a_variable(flag, container, &all));
+        return problem.map_or(Place::In(list, name), Place::Hindered);
     }
-    let elements: Vec<&str> = lists().flat_map(|(_, list)| list).filter_map(Value::as_str).collect();
+    let elements: Vec<&str> = all.iter().flat_map(|list| list.iter()).filter_map(Value::as_str).collect();
     let runs_it = runs(flag, &elements);
     let name = &flag.names[0];
     let own_command = container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
@@ -83,8 +86,15 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     } else if !runs_it && own_command {
         // It is not known what another program does with its arguments, whatever the image is.
         Place::Nowhere
+    } else if let Some(why) =
+        elsewhere::in_a_variable(flag, container, &all).or_else(|| elsewhere::in_a_file(flag, &all))
+    {
+        Place::Hindered(why)
     } else if lists().any(|(list, _)| list == "args") {
         Place::In("args", name)
+    } else if own_command {
+        // The arguments of the image are not used with a command of its own.
+        Place::In("command", name)
     } else {
         Place::Hindered(format!("{name} cannot be added without replacing the arguments of the image"))
     }
@@ -99,8 +109,13 @@ fn path(list: &FieldPath, container: &str, arguments: &str, flag: &str) -> Optio
 
 /// Whether one of the words names a program of the profile. A word after `--something` is a value.
 fn runs(flag: &Flag, elements: &[&str]) -> bool {
+    let mut words = elements.iter().flat_map(|element| element.split_whitespace()).peekable();
+    if words.peek().is_some_and(|word| INITS.contains(&base_name(word))) {
+        words.next();
+        while words.next_if(|word| word.starts_with('-')).is_some() {}
+    }
     let mut behind = "";
-    elements.iter().flat_map(|element| element.split_whitespace()).any(|word| {
+    words.any(|word| {
         let is_value = std::mem::replace(&mut behind, word).starts_with("--");
         !is_value && !word.contains("://") && Pattern::any(&flag.programs, base_name(word))
     })

@@ -136,6 +136,71 @@ fn a_flag_is_not_added_where_it_would_not_arrive() {
 }
 
 #[test]
+fn an_init_program_before_the_server_does_not_hide_it() {
+    for (command, args) in [
+        (json!(["/usr/bin/tini", "--"]), json!(["vllm", "serve", "m"])),
+        (json!(["tini", "-g", "--", "vllm", "serve"]), json!(["m"])),
+        (json!(["/usr/bin/dumb-init", "--"]), json!(["vllm", "serve", "m"])),
+        (json!(["dumb-init", "--single-child", "vllm"]), json!(["serve", "m"])),
+        (json!(["dumb-init", "python3", "-m", "vllm.entrypoints.openai.api_server"]), json!(["--port=80"])),
+    ] {
+        let server = json!({"name": "c", "image": "example.com/llm:1", "command": command, "args": args});
+        assert_eq!(flag(server.clone()), ["[name=c]/args/[flag=--max-num-seqs]"], "{server}");
+    }
+    let alone = json!({"name": "c", "command": ["tini", "--", "vllm", "serve", "m"]});
+    assert_eq!(flag(alone), ["[name=c]/command/[flag=--max-num-seqs]"], "the image's arguments are not used");
+    let shell = json!({"name": "c", "command": ["tini", "--", "sh", "-c"], "args": ["vllm serve m"]});
+    assert!(why(shell).contains("a shell"));
+    let other = json!({"name": "c", "command": ["tini", "--"], "args": ["/exporter", "--target", "vllm"]});
+    assert!(why(other).contains("no container can be identified"));
+}
+
+#[test]
+fn a_flag_that_may_stand_elsewhere_is_neither_added_nor_changed() {
+    let server = |args: Value, env: Value| json!({"name": "c", "image": "vllm/vllm-openai:v0.11", "args": args, "env": env});
+    let literal = |name: &str, value: &str| json!([{"name": name, "value": value}]);
+    let from_secret =
+        |name: &str| json!([{"name": name, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+    let extra = json!(["serve", "m", "$(EXTRA)"]);
+    let explicit = json!(["serve", "m", "--max-num-seqs=256", "$(EXTRA)"]);
+    let table = [
+        (server(json!(["serve", "m", "--config", "/etc/vllm.yaml"]), json!([])), "the file of --config"),
+        (server(json!(["serve", "m", "--config=/etc/vllm.yaml"]), json!([])), "the file of --config"),
+        (server(extra.clone(), literal("EXTRA", "--max-num-seqs=4")), "the variable EXTRA"),
+        (server(extra.clone(), literal("EXTRA", "--max_num_seqs 4")), "the variable EXTRA"),
+        (server(extra.clone(), literal("EXTRA", "--config=/etc/vllm.yaml")), "the variable EXTRA"),
+        (server(extra.clone(), literal("EXTRA", "$(OTHER)")), "the variable EXTRA"),
+        (server(extra.clone(), from_secret("EXTRA")), "the variable EXTRA"),
+        (server(extra.clone(), json!([])), "the variable EXTRA"),
+        (server(explicit.clone(), from_secret("EXTRA")), "the variable EXTRA"),
+        (server(json!(["serve", "$(MODEL)"]), literal("MODEL", "--max-num-seqs=4")), "the variable MODEL"),
+        (
+            server(json!(["serve", "m"]), literal("VLLM_ADDITIONAL_ARGS", "--max-num-seqs 4")),
+            "VLLM_ADDITIONAL_ARGS",
+        ),
+        (server(json!(["serve", "m"]), from_secret("VLLM_ADDITIONAL_ARGS")), "VLLM_ADDITIONAL_ARGS"),
+    ];
+    for (container, expected) in table {
+        let why = why(container.clone());
+        assert!(why.contains(expected) && !why.contains("=4"), "{container}: {why}");
+    }
+    let here = ["[name=c]/args/[flag=--max-num-seqs]"];
+    for container in [
+        // What the arguments say counts before the file.
+        server(json!(["serve", "m", "--max-num-seqs=256", "--config=/etc/vllm.yaml"]), json!([])),
+        server(extra.clone(), literal("EXTRA", "--enable-prefix-caching")),
+        server(explicit, literal("EXTRA", "--enable-prefix-caching")),
+        server(json!(["serve", "$(MODEL)", "--port", "$(PORT)", "--api-key=$(KEY)"]), from_secret("KEY")),
+        server(json!(["--model", "$(MODEL)"]), literal("VLLM_ADDITIONAL_ARGS", "--dtype=half")),
+    ] {
+        assert_eq!(flag(container.clone()), here, "{container}");
+    }
+    let sidecar = json!({"name": "proxy", "image": "envoy", "args": ["$(EXTRA)", "--config=/x"]});
+    let server = json!({"name": "server", "args": ["--max-num-seqs=256"]});
+    assert_eq!(flags(&of(json!([sidecar, server]))), ["[name=server]/args/[flag=--max-num-seqs]"]);
+}
+
+#[test]
 fn containers_that_cannot_be_told_apart_are_not_changed() {
     let server = json!({"name": "c", "args": ["--max-num-seqs=1"]});
     let slots = of(json!([server, server]));

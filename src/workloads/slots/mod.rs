@@ -8,6 +8,7 @@
 //! schema can hold anything.
 
 mod accelerators;
+mod elsewhere;
 mod flags;
 mod numbers;
 mod placement;
@@ -25,7 +26,7 @@ const LONGEST_PATH: usize = 512;
 pub fn slots(profile: &Profile, object: &Value) -> Slots {
     let mut found = Slots {
         metadata_propagates: profile.metadata_propagates,
-        obstacles: absent(profile),
+        obstacles: missing(profile),
         ..Slots::default()
     };
     fallback(profile, object, &mut found);
@@ -38,9 +39,8 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
 }
 
 /// What a fallback from accelerators changes. For an object that uses none, it is nothing, whatever its
-/// placement says. Otherwise only existing fields are listed, with two exceptions
-/// that the runbooks ask for: request and limit of one accelerator are changed together, even if one of
-/// them is absent, and a kind's quantization fields may be absent too.
+/// placement says. Otherwise only existing fields are listed, with one exception that the runbooks ask for: a
+/// kind's quantization fields may be absent.
 fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     let Some(accelerators) = &profile.accelerators else { return };
     accelerators::accelerators(profile, accelerators, object, found);
@@ -63,7 +63,7 @@ fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
 }
 
 /// The roles for which a kind has no field.
-fn absent(profile: &Profile) -> Vec<Obstacle> {
+fn missing(profile: &Profile) -> Vec<Obstacle> {
     let roles = [
         (Role::Accelerator, profile.accelerators.is_some(), "accelerators"),
         (Role::Replicas, profile.replicas.is_some(), "number of replicas"),
@@ -134,7 +134,7 @@ fn slot(role: Role, path: FieldPath, out_of_bounds: Option<String>) -> Slot {
     let too_long = path.to_string().len() > LONGEST_PATH;
     let out_of_bounds =
         out_of_bounds.or_else(|| too_long.then(|| "is too long a path to be recorded".to_owned()));
-    Slot { role, path, out_of_bounds }
+    Slot { role, path, out_of_bounds, absent: None }
 }
 
 #[cfg(test)]

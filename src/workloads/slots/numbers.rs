@@ -1,12 +1,13 @@
 //! Whole numbers that an action sets: replicas, limits, batch size and concurrency.
 
-use firebreak_engine::facts::{Obstacle, Role, Slots};
+use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::value::whole;
+use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
 use super::{blocked, flags, slot};
-use crate::workloads::profile::{Profile, Setting};
+use crate::workloads::profile::{Absent, Case, Profile, Setting};
 
 /// The number of replicas.
 pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
@@ -19,9 +20,27 @@ pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
 /// The highest number of replicas that an autoscaler may set.
 pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Slots) {
     if let Some(limit) = &profile.autoscaler_limit {
+        let role = Role::AutoscalerLimit;
+        if let Some(why) = Case::first(&limit.unused, object) {
+            found.unused.push(Obstacle { role: role.clone(), why: why.to_owned() });
+        }
+        let is_set = limit.path.read(object).as_deref().and_then(whole).is_some_and(|number| number > 0);
+        let unknown = limit.absent.as_ref().filter(|_| !is_set);
+        if let Some(why) = unknown.and_then(|absent| Case::first(&absent.unknown, object)) {
+            found.obstacles.push(Obstacle { role, why: why.to_owned() });
+            return;
+        }
         let problem = problem(&limit.path, object, limit.at_least, limit.at_most);
-        found.fields.push(slot(Role::AutoscalerLimit, limit.path.clone(), problem));
+        let absent = limit.absent.as_ref().and_then(|absent| number_of(absent, object));
+        found.fields.push(Slot { absent, ..slot(role, limit.path.clone(), problem) });
     }
+}
+
+/// What the limit of this object is while the field is absent or 0.
+fn number_of(absent: &Absent, object: &Value) -> Option<i64> {
+    let counts = absent.when.as_ref().is_none_or(|when| when.evaluate(object, None).verdict == Verdict::True);
+    let other = absent.or_higher.as_ref().and_then(|path| path.read(object)).as_deref().and_then(whole);
+    counts.then(|| other.unwrap_or_default().max(absent.number))
 }
 
 /// A number that a model server uses.

@@ -128,6 +128,72 @@ fn a_service_without_a_batcher_is_not_given_one() {
     assert_eq!(problem(&slots, &Role::MaxConcurrency), None);
 }
 
+/// The limit that counts while none is set, or why it is not changed.
+fn absent_limit(kind: Kind, object: &Value) -> Result<Option<i64>, String> {
+    let slots = found(kind, object);
+    if let Some(why) = obstacle(&slots, &Role::AutoscalerLimit) {
+        return Err(why);
+    }
+    assert_eq!(problem(&slots, &Role::AutoscalerLimit), None);
+    Ok(slots.of(&Role::AutoscalerLimit).next().unwrap().absent)
+}
+
+#[test]
+fn an_absent_limit_is_the_number_of_its_controller() {
+    assert_eq!(absent_limit(SCALED_OBJECT, &json!({"spec": {}})), Ok(Some(100)));
+    assert_eq!(absent_limit(LLM_DEPLOYMENT, &json!({"spec": {}})), Ok(None));
+    assert_eq!(absent_limit(AUTOSCALER, &json!({"spec": {}})), Ok(None));
+    let service = |mode: &str, predictor: Value| {
+        let annotations = json!({"serving.kserve.io/deploymentMode": mode});
+        json!({"metadata": {"annotations": annotations}, "spec": {"predictor": predictor}})
+    };
+    let limit = |object: &Value| absent_limit(INFERENCE_SERVICE, object);
+    for mode in ["Standard", "RawDeployment"] {
+        for (predictor, expected) in
+            [(json!({}), 1), (json!({"minReplicas": 3}), 3), (json!({"minReplicas": 0, "maxReplicas": 0}), 1)]
+        {
+            assert_eq!(limit(&service(mode, predictor.clone())), Ok(Some(expected)), "{mode} {predictor}");
+        }
+    }
+    for mode in ["Serverless", "Knative"] {
+        assert_eq!(limit(&service(mode, json!({"minReplicas": 1}))), Ok(None), "{mode} has no limit");
+    }
+    let mode =
+        |mode: &str| json!({"metadata": {}, "spec": {"predictor": {}}, "status": {"deploymentMode": mode}});
+    assert_eq!(limit(&mode("Standard")), Ok(Some(1)));
+    assert_eq!(limit(&mode("Knative")), Ok(None));
+    let not_known = limit(&json!({"metadata": {}, "spec": {"predictor": {"minReplicas": 1}}})).unwrap_err();
+    assert!(not_known.contains("deployment mode"), "{not_known}");
+    assert_eq!(limit(&json!({"spec": {"predictor": {"maxReplicas": 2}}})), Ok(None), "it need not be known");
+}
+
+#[test]
+fn a_limit_that_nothing_uses_is_named() {
+    let unused = |kind: Kind, object: &Value| found(kind, object).unused;
+    let class = |class: &str| {
+        json!({"metadata": {"annotations": {"serving.kserve.io/autoscalerClass": class}},
+               "spec": {"predictor": {"maxReplicas": 3}}})
+    };
+    for external in ["external", "none"] {
+        let found = unused(INFERENCE_SERVICE, &class(external));
+        assert_eq!(found.len(), 1, "{external}");
+        assert!(
+            found[0].role == Role::AutoscalerLimit && found[0].why.contains("autoscalerClass"),
+            "{found:?}"
+        );
+    }
+    for own in ["hpa", "keda"] {
+        assert_eq!(unused(INFERENCE_SERVICE, &class(own)), []);
+    }
+    let behavior = |policy: &str| json!({"scaleUp": {"selectPolicy": policy}});
+    for (policy, number) in [("Disabled", 1), ("Max", 0)] {
+        let hpa = json!({"spec": {"maxReplicas": 4, "behavior": behavior(policy)}});
+        assert_eq!(unused(AUTOSCALER, &hpa).len(), number);
+        let advanced = json!({"horizontalPodAutoscalerConfig": {"behavior": behavior(policy)}});
+        assert_eq!(unused(SCALED_OBJECT, &json!({"spec": {"advanced": advanced}})).len(), number);
+    }
+}
+
 #[test]
 fn schedulers_are_listed_where_they_are_named() {
     let of = |kind, spec: Value| with_role(&found(kind, &json!({"spec": spec})), &Role::Scheduler);

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::accelerators::RESOURCE_MAPS;
 use super::*;
 use crate::workloads::Profiles;
 
@@ -40,7 +41,8 @@ fn deployment(pod: Value) -> Slots {
 
 /// What a fallback from accelerators changes in the object.
 fn fallback_of(kind: Kind, object: &Value) -> Slots {
-    let Slots { mut fields, pins, fixed, obstacles: _, metadata_propagates: _ } = found(kind, object);
+    let Slots { mut fields, pins, fixed, obstacles: _, unused: _, metadata_propagates: _ } =
+        found(kind, object);
     fields.retain(|slot| match slot.role {
         Role::Accelerator
         | Role::QuantizationEnabled
@@ -90,13 +92,13 @@ fn problems(slots: &Slots) -> Vec<&str> {
 }
 
 #[test]
-fn a_model_gives_both_maps_and_both_quantization_fields_though_they_are_absent() {
-    let slots = model(json!({"resources": {"limits": {GPU: "2", "memory": "16384Mi"}}}));
+fn a_model_gives_the_amounts_that_are_there_and_both_quantization_fields_though_they_are_absent() {
+    let slots =
+        model(json!({"resources": {"limits": {GPU: "2", "memory": "16384Mi"}, "requests": {"cpu": 1}}}));
     assert_eq!(
         paths(&slots),
         [
             "/spec/resources/limits/nvidia.com~1gpu",
-            "/spec/resources/requests/nvidia.com~1gpu",
             "/spec/model/quantization/enabled",
             "/spec/model/quantization/precision",
         ]
@@ -108,7 +110,7 @@ fn a_model_gives_both_maps_and_both_quantization_fields_though_they_are_absent()
 fn a_limit_may_be_a_number_or_a_text_and_may_be_zero() {
     for amount in [json!("2"), json!(2), json!("0"), json!(0), json!("2000m"), json!("1k")] {
         let slots = model(json!({"resources": {"requests": {GPU: amount}}}));
-        assert_eq!(accelerator_paths(&slots).len(), 2, "{amount}");
+        assert_eq!(accelerator_paths(&slots), ["/spec/resources/requests/nvidia.com~1gpu"], "{amount}");
         assert_eq!(problems(&slots), Vec::<&str>::new(), "{amount}");
     }
 }
@@ -131,9 +133,52 @@ fn an_amount_out_of_bounds_is_not_lent() {
 }
 
 #[test]
-fn two_accelerators_give_two_pairs() {
-    let slots = model(json!({"resources": {"limits": {GPU: "2"}, "requests": {"nvidia.com/mig-1g.5gb": 1}}}));
-    assert_eq!(accelerator_paths(&slots).len(), 4);
+fn two_accelerators_give_the_halves_that_are_there_each_pair_together() {
+    let slots = model(json!({"resources": {
+        "limits": {"nvidia.com/mig-1g.5gb": 1, GPU: "2", "amd.com/gpu": null},
+        "requests": {"habana.ai/gaudi": 1, "nvidia.com/mig-1g.5gb": 1},
+    }}));
+    assert_eq!(
+        accelerator_paths(&slots),
+        [
+            "/spec/resources/requests/habana.ai~1gaudi",
+            "/spec/resources/limits/nvidia.com~1gpu",
+            "/spec/resources/limits/nvidia.com~1mig-1g.5gb",
+            "/spec/resources/requests/nvidia.com~1mig-1g.5gb",
+        ]
+    );
+}
+
+/// Every kind that has accelerators, and every form of it, with these resources in it.
+fn every_form(resources: &Value) -> Vec<(Kind, Value)> {
+    let containers = json!([{"name": "main", "resources": resources}]);
+    let template = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let predictor = |predictor: Value| json!({"spec": {"predictor": predictor}});
+    vec![
+        (DEPLOYMENT, template.clone()),
+        (STATEFUL_SET, template),
+        (LLM_DEPLOYMENT, json!({"spec": {"resources": resources}})),
+        (INFERENCE_SERVICE, predictor(json!({"model": {"resources": resources}}))),
+        (INFERENCE_SERVICE, predictor(json!({"containers": containers}))),
+        (INFERENCE_SERVICE, predictor(json!({"workerSpec": {"containers": containers}}))),
+    ]
+}
+
+#[test]
+fn the_half_of_a_pair_that_is_absent_is_not_added_in_any_kind() {
+    for there in RESOURCE_MAPS {
+        for beside in [json!({}), json!({"memory": "1Gi"}), Value::Null] {
+            for name in [GPU, "amd.com/gpu", "google.com/tpu", "nvidia.com/mig-1g.5gb"] {
+                let mut resources = json!({"limits": beside, "requests": beside});
+                resources[there] = json!({name: "1", "memory": "1Gi"});
+                for (kind, object) in every_form(&resources) {
+                    let paths = accelerator_paths(&fallback_of(kind, &object));
+                    let there = format!("/resources/{there}/{}", name.replace('/', "~1"));
+                    assert!(paths.len() == 1 && paths[0].ends_with(&there), "{kind:?}: {paths:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -155,11 +200,7 @@ fn a_map_of_another_shape_beside_the_accelerator_is_not_written() {
     let slots = model(json!({"resources": {"limits": {GPU: "1"}, "requests": "none"}, "model": "llama"}));
     assert_eq!(
         problems(&slots),
-        [
-            "cannot be set: /spec/resources/requests is not a map",
-            "cannot be set: /spec/model is not a map",
-            "cannot be set: /spec/model is not a map"
-        ]
+        ["cannot be set: /spec/model is not a map", "cannot be set: /spec/model is not a map"]
     );
 }
 
@@ -190,7 +231,6 @@ fn only_containers_with_accelerators_give_slots_wherever_they_stand() {
         [
             "/spec/template/spec/containers/[name=vllm]/resources/limits/nvidia.com~1gpu",
             "/spec/template/spec/containers/[name=vllm]/resources/requests/nvidia.com~1gpu",
-            "/spec/template/spec/initContainers/[name=warm]/resources/limits/amd.com~1gpu",
             "/spec/template/spec/initContainers/[name=warm]/resources/requests/amd.com~1gpu",
         ]
     );
@@ -202,7 +242,7 @@ fn a_container_that_cannot_be_addressed_keeps_its_accelerators() {
     let slots = deployment(
         json!({"containers": [{"name": "a", "resources": gpu}, {"name": "a", "resources": gpu}, {"resources": gpu}]}),
     );
-    assert_eq!((slots.fields.len(), slots.fixed.len()), (2, 2));
+    assert_eq!((slots.fields.len(), slots.fixed.len()), (1, 2));
 }
 
 #[test]
@@ -311,7 +351,7 @@ fn what_belongs_to_an_accelerator_goes_with_it_and_is_left_alone_without_one() {
 #[test]
 fn a_name_too_long_to_record_is_not_lent() {
     let name = format!("nvidia.com/mig-{}", "x".repeat(600));
-    assert_eq!(problems(&model(json!({"resources": {"limits": {name: "1"}}}))).len(), 2);
+    assert_eq!(problems(&model(json!({"resources": {"limits": {name: "1"}}}))).len(), 1);
 }
 
 #[test]
@@ -322,9 +362,7 @@ fn a_service_has_accelerators_in_its_model_or_in_its_containers() {
     let model = service(json!({
         "model": {"resources": gpu, "storageUri": "s3://m"}, "nodeSelector": {"nvidia.com/gpu.product": "A100"},
     }));
-    let accelerators = |resources: &str| {
-        ["limits", "requests"].map(|map| format!("/spec/predictor/{resources}/{map}/nvidia.com~1gpu"))
-    };
+    let accelerators = |resources: &str| [format!("/spec/predictor/{resources}/limits/nvidia.com~1gpu")];
     assert_eq!(accelerator_paths(&model), accelerators("model/resources"));
     let selector = "/spec/predictor/nodeSelector/nvidia.com~1gpu.product".to_owned();
     assert_eq!(released(&model), [(selector, None)]);
@@ -334,12 +372,12 @@ fn a_service_has_accelerators_in_its_model_or_in_its_containers() {
     assert_eq!(released(&custom), [("/spec/predictor/runtimeClassName".to_owned(), None)]);
     let worker =
         service(json!({"workerSpec": {"containers": containers, "nodeSelector": {"accelerator": "a"}}}));
-    assert_eq!((accelerator_paths(&worker).len(), released(&worker).len()), (2, 1));
+    assert_eq!((accelerator_paths(&worker).len(), released(&worker).len()), (1, 1));
 }
 
 #[test]
 fn a_huge_list_is_no_problem() {
     let container = |index: i32| json!({"name": format!("c{index}"), "resources": {"limits": {GPU: 1}}});
     let slots = deployment(json!({"containers": (0..20_000).map(container).collect::<Vec<_>>()}));
-    assert_eq!(slots.fields.len(), 40_000);
+    assert_eq!(slots.fields.len(), 20_000);
 }

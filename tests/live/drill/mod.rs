@@ -39,6 +39,15 @@ pub struct Drill {
     alarm: Object,
 }
 
+/// Whether all replicas of a Deployment run and its controller has reported everything about them.
+pub fn has_rolled_out(deployment: &DynamicObject) -> bool {
+    let status = &deployment.data["status"];
+    let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    status["observedGeneration"] == json!(deployment.metadata.generation)
+        && status["availableReplicas"] == deployment.data["spec"]["replicas"]
+        && conditions.iter().any(|one| one["reason"] == "NewReplicaSetAvailable")
+}
+
 /// What `firebreak-responder` may do in the namespaces of a drill.
 pub fn rights() -> Vec<Rule<'static>> {
     let watch = &["get", "list", "watch"];

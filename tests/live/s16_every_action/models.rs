@@ -69,7 +69,7 @@ async fn every_action_applies_to_an_llm_deployment_and_is_reverted() {
                     "bare",
                     json!({"model": {"modelUri": "hf://m"}, "resources": {"limits": {"amd.com/gpu": 1}}}),
                     json!({
-                        "/resources": {"requests": {"amd.com/gpu": "0"}, "limits": {"amd.com/gpu": "0"}},
+                        "/resources/limits/amd.com~1gpu": "0",
                         "/model/quantization": {"enabled": true, "precision": "int8"},
                     }),
                 ),

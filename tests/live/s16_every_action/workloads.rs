@@ -56,9 +56,8 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
     let args = |args: Value| {
         move |spec: &mut Value| spec["template"]["spec"]["containers"][1]["args"] = args.clone()
     };
-    let idle = |spec: &mut Value| spec["replicas"] = json!(0);
     let refused = |name: &'static str, (reason, words): (&'static str, &'static [&'static str])| {
-        vec![Case { name, spec: spec(name, &idle), outcome: Outcome::Refused(reason, words) }]
+        vec![Case { name, spec: spec(name, &|_| {}), outcome: Outcome::Refused(reason, words) }]
     };
     let changes = |name: &'static str, edit: &dyn Fn(&mut Value), changes: Value| Case {
         name,
@@ -98,12 +97,8 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
                             "resources": {"limits": {"nvidia.com/gpu": "2"}}}]);
                     },
                     json!({
-                        "/template/spec/containers/1/resources": {
-                            "requests": {"nvidia.com/gpu": "0"}, "limits": {"nvidia.com/gpu": "0"},
-                        },
-                        "/template/spec/initContainers/0/resources": {
-                            "requests": {"nvidia.com/gpu": "0"}, "limits": {"nvidia.com/gpu": "0"},
-                        },
+                        "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
+                        "/template/spec/initContainers/0/resources/limits/nvidia.com~1gpu": "0",
                         "/template/spec/nodeSelector": null,
                         "/template/spec/affinity/nodeAffinity": {},
                     }),
@@ -162,7 +157,6 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
                 Case {
                     name: "in-a-shell",
                     spec: spec("in-a-shell", &|spec| {
-                        idle(spec);
                         let server = &mut spec["template"]["spec"]["containers"][1];
                         server["command"] = json!(["sh", "-c", "vllm serve m --max-num-seqs 64"]);
                     }),
@@ -212,7 +206,7 @@ fn runs(object: &DynamicObject) -> bool {
 async fn play_with(name: &str, kind: Kind, more: Value) {
     let drill = Drill::new(name).await;
     grant(&drill, &kind).await;
-    let _nodes = drill.world.gpu_nodes(2).await;
+    let _nodes = drill.world.gpu_nodes(3).await;
     let operator = drill.world.operator().start().await;
     let steps = steps(&drill.world.id, &more);
     play(&drill, &operator, &kind, steps).await;

@@ -58,10 +58,10 @@ async fn a_field_that_somebody_changed_stays_theirs_with_its_group_and_the_rest_
     let response = Response::begin("s2-edit", |_| {}).await;
     let (model, before) = (&response.models.objects[0], &response.models.before[0]);
 
-    model.merge(EDITOR, json!({"spec": {"resources": {"limits": {"nvidia.com/gpu": "3"}}}})).await;
+    model.merge(EDITOR, json!({"spec": {"model": {"quantization": {"precision": "int4"}}}})).await;
 
     // It is theirs at once, and the Incident names the owner.
-    let path = "/spec/resources/limits/nvidia.com~1gpu";
+    let path = "/spec/model/quantization/precision";
     let is_theirs = |change: &Value| {
         let fields = change["fields"].as_array().map_or(&[][..], Vec::as_slice);
         let field = fields.iter().find(|field| field["path"] == path).unwrap_or(&Value::Null);
@@ -69,14 +69,13 @@ async fn a_field_that_somebody_changed_stays_theirs_with_its_group_and_the_rest_
     };
     response
         .incident
-        .wait_until("the limit is theirs", |incident| is_theirs(change_of(incident, model.name())))
+        .wait_until("the precision is theirs", |incident| is_theirs(change_of(incident, model.name())))
         .await;
 
     response.end("Ceded").await;
-    // Request and limit of one resource are only valid together.
+    // A precision has no effect where quantization is off.
     let mut expected = before.spec.clone();
-    expected["resources"]["limits"]["nvidia.com/gpu"] = json!("3");
-    expected["resources"]["requests"]["nvidia.com/gpu"] = json!("0");
+    expected["model"]["quantization"] = json!({"enabled": true, "precision": "int4"});
     let after = model.snapshot().await;
     assert_eq!(after.spec, expected, "{model}: spec");
     assert_eq!(after.generation, before.generation + 3, "{model}: generation");
@@ -86,6 +85,41 @@ async fn a_field_that_somebody_changed_stays_theirs_with_its_group_and_the_rest_
     assert!(change["message"].as_str().unwrap_or_default().contains(EDITOR), "{model}: {change}");
     let report = report_of(&response.drill.world, &closed.data["status"]["report"]).await;
     assert!(report.contains(EDITOR), "{model}: nobody is named in\n{report}");
+}
+
+#[tokio::test]
+async fn the_owner_of_a_limit_without_a_request_can_change_it_and_nothing_of_ours_stays_beside_it() {
+    let drill = Drill::new("s2-limit").await;
+    let limited = |name: &str| {
+        let mut document = models::document(&drill.world, name);
+        document["spec"]["resources"] = json!({"limits": {"nvidia.com/gpu": "1"}});
+        document.to_string()
+    };
+    let left = drill.world.apply("flux", &limited("left")).await.remove(0);
+    let taken = drill.world.apply("flux", &limited("taken")).await.remove(0);
+    for model in [&left, &taken] {
+        models::serve(model).await;
+    }
+    let before = left.snapshot().await;
+    let _operator = drill.world.operator().start().await;
+    let policy = drill.policy_with(|_| {}).await;
+    let incident = drill.respond(&policy).await;
+    for model in [&left, &taken] {
+        let fallen = model.snapshot().await.spec;
+        assert_eq!(fallen["resources"], json!({"limits": {"nvidia.com/gpu": "0"}}), "{model}");
+    }
+
+    taken.merge(EDITOR, json!({"spec": {"resources": {"limits": {"nvidia.com/gpu": "3"}}}})).await;
+    let named = |incident: &kube::api::DynamicObject| {
+        change_of(incident, "taken")["fields"].to_string().contains(EDITOR)
+    };
+    incident.wait_until("the limit is theirs", named).await;
+    let resolved = drill.recover(&incident).await;
+    assert_eq!(change_of(&resolved, "left")["state"], "Reverted", "{incident}");
+    assert_eq!(change_of(&resolved, "taken")["state"], "Ceded", "{incident}");
+    assert_eq!(left.snapshot().await.spec, before.spec, "{left}");
+    let spec = taken.snapshot().await.spec;
+    assert_eq!(spec["resources"], json!({"limits": {"nvidia.com/gpu": "3"}}), "{taken}");
 }
 
 async fn report_of(world: &World, report: &Value) -> String {

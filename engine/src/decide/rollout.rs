@@ -1,0 +1,163 @@
+//! Whether the objects of a step have rolled out, and which of them say something about the step.
+//!
+//! A step is judged by what it could change. An object that was healthy before it, or that it made healthy, counts. An
+//! object that was sick before and is still sick when its time is over may have been broken before the emergency, or the
+//! step may not help it, and nothing tells which. So as long as the others are at least as many, it is left out and
+//! named. If most objects are like that, it is not known whether the step helped. If all of them are, it helped nobody.
+
+use super::Deciding;
+use super::verify::Answer;
+use crate::change::{Change, Evidence};
+use crate::facts::ObjectRead;
+use crate::period::after;
+use crate::rules::Step;
+use crate::verdict::Verdict;
+
+/// The rollout of one object.
+struct Rollout<'a> {
+    change: &'a Change,
+    verdict: Verdict,
+    text: String,
+}
+
+impl Rollout<'_> {
+    fn missing(&self) -> String {
+        format!("rollout of {}: {}", self.change.target, self.text)
+    }
+}
+
+impl Deciding<'_> {
+    /// Remembers which objects of the step were seen healthy with their change.
+    pub(super) fn note_health(&mut self, step: &Step) {
+        let now = self.now;
+        let is_well = |change: &&Change| {
+            change.stands()
+                && self.listed(&step.name, &change.target.uid).is_some_and(|t| t.is_well() == Verdict::True)
+        };
+        let well: Vec<_> = self.next.changes_of(&step.name).filter(is_well).map(|c| c.id.clone()).collect();
+        for change in self.next.changes.iter_mut().filter(|change| well.contains(&change.id)) {
+            change.note_healthy(now);
+        }
+    }
+
+    /// Whether these changes have rolled out.
+    pub(super) fn ask_rollout(&self, step: &Step, in_force: &[Change]) -> Answer {
+        let (done, open): (Vec<_>, Vec<_>) = in_force
+            .iter()
+            .map(|change| self.rollout_of(step, change))
+            .partition(|rollout| rollout.verdict == Verdict::True);
+        let (counted, sick): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|rollout| !self.is_left_out(step, rollout.change));
+        let worst = counted.iter().min_by_key(|rollout| rollout.verdict);
+        if let Some(worst) = worst {
+            return Answer::new(worst.verdict, worst.missing());
+        }
+        let Some(first) = sick.iter().min_by_key(|rollout| rollout.verdict) else {
+            return Answer::passed();
+        };
+        if done.is_empty() {
+            return Answer::new(first.verdict, first.missing());
+        }
+        if sick.len() <= done.len() {
+            let names = sick.iter().map(|rollout| rollout.change.target.to_string()).collect();
+            return Answer { left_out: names, ..Answer::passed() };
+        }
+        let text = format!(
+            "{} of {} objects were not healthy before the step and are not now, so it cannot be told whether it helps; \
+             the first is the {}",
+            sick.len(),
+            in_force.len(),
+            first.missing()
+        );
+        Answer::new(Verdict::Unknown, text)
+    }
+
+    fn rollout_of<'c>(&self, step: &Step, change: &'c Change) -> Rollout<'c> {
+        let read = self.facts.looked.objects.get(&change.target);
+        let (verdict, text) = match (self.listed(&step.name, &change.target.uid), read) {
+            (Some(target), _) => target.rollout.clone(),
+            // Its labels may have changed since it was changed.
+            (None, Some(ObjectRead::Found(target))) => target.rollout.clone(),
+            (None, _) => (Verdict::Unknown, "it was not listed".to_owned()),
+        };
+        Rollout { change, verdict, text }
+    }
+
+    /// Whether the object says nothing about the step, and had its time to get healthy.
+    fn is_left_out(&self, step: &Step, change: &Change) -> bool {
+        let patience = step.verify.as_ref().map(|verify| verify.within);
+        let due = change.took_effect_at().zip(patience).map(|(at, patience)| after(at, patience));
+        change.evidence() == Evidence::Nothing && due.is_some_and(|due| due <= self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, NOW, at, live};
+    use super::*;
+    use crate::change::ChangeState;
+    use crate::facts::Target;
+
+    const OVER: i64 = NOW - 61;
+
+    /// Objects with their health before the step and whether they have rolled out now.
+    fn asked(objects: &[(Verdict, Verdict)], applied: i64) -> Answer {
+        let names = ["a", "b", "c", "d"];
+        let mut given = Fixture::pinned();
+        let mut listed = Vec::new();
+        for ((before, now), name) in objects.iter().zip(names) {
+            given = given.change_with("one", name, ChangeState::Applied, |change| {
+                change.round = 0;
+                change.note_health_before(&Target { healthy: *before, ..live(name) });
+                change.applied(at(applied));
+            });
+            listed.push(Target { rollout: (*now, "it has not rolled out".to_owned()), ..live(name) });
+        }
+        let given = given.listed("one", listed);
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        deciding.note_health(&step);
+        let changes = deciding.next.changes.clone();
+        deciding.ask_rollout(&step, &changes)
+    }
+
+    #[test]
+    fn a_step_is_judged_by_what_it_could_change() {
+        use Verdict::{False, True, Unknown};
+        // What was healthy before counts; what was sick and still is counts only while nothing else does.
+        type Case = (&'static [(Verdict, Verdict)], Verdict, usize);
+        let cases: [Case; 9] = [
+            (&[(True, True), (False, True)], True, 0),
+            (&[(True, True), (False, False)], True, 1),
+            (&[(True, True), (Unknown, Unknown)], True, 1),
+            (&[(False, True), (False, False)], True, 1),
+            (&[(True, False), (False, True)], False, 0),
+            (&[(True, Unknown), (True, False)], False, 0),
+            (&[(False, False), (False, False)], False, 0),
+            (&[(True, True), (False, False), (False, False)], Unknown, 0),
+            (&[(False, Unknown), (False, Unknown)], Unknown, 0),
+        ];
+        for (objects, verdict, left_out) in cases {
+            let answer = asked(objects, OVER);
+            assert_eq!((answer.verdict, answer.left_out.len()), (verdict, left_out), "{objects:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_sick_before_has_its_time_to_get_healthy() {
+        use Verdict::{False, True};
+        assert_eq!(asked(&[(True, True), (False, False)], NOW - 59).verdict, False);
+        assert_eq!(asked(&[(True, True), (False, False)], NOW - 60).verdict, True);
+    }
+
+    #[test]
+    fn a_change_of_an_older_release_counts() {
+        let given = Fixture::pinned()
+            .change_with("one", "a", ChangeState::Applied, |change| change.applied(at(OVER)))
+            .change_with("one", "b", ChangeState::Applied, |change| change.applied(at(OVER)))
+            .listed("one", vec![live("a"), Target { rollout: (Verdict::False, String::new()), ..live("b") }]);
+        let step = given.rules.steps[0].clone();
+        let deciding = given.deciding();
+        assert_eq!(deciding.ask_rollout(&step, &given.facts.state.changes).verdict, Verdict::False);
+    }
+}

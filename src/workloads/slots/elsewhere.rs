@@ -1,0 +1,77 @@
+//! Where a flag may come from, besides the arguments of its container: a file, or a variable.
+//!
+//! What a file or a Secret says is not known, so a flag that may be there is neither added nor changed. Of
+//! the values of variables nothing is kept or shown but the names of the variables.
+
+use firebreak_engine::flag::{Given, given};
+use serde_json::Value;
+
+use crate::workloads::profile::Flag;
+
+/// The text of a variable, as the container has it.
+enum Text<'a> {
+    /// It has no such variable.
+    Absent,
+    /// This.
+    Seen(&'a str),
+    /// It is in another object, or in another variable.
+    Hidden,
+}
+
+/// Why the flag may come from a variable, for people; none if it does not.
+pub(super) fn in_a_variable(flag: &Flag, container: &Value, lists: &[&Vec<Value>]) -> Option<String> {
+    let used = lists.iter().find_map(|list| used(flag, container, list));
+    let appended = || {
+        flag.variables.iter().find(|variable| match text(container, variable) {
+            Text::Absent => false,
+            Text::Seen(text) => mentions(flag, text),
+            Text::Hidden => true,
+        })
+    };
+    let variable = used.or_else(|| appended().map(String::as_str))?;
+    Some(format!(
+        "{} may be in the variable {variable}, which is not read; move the flag to args",
+        flag.names[0]
+    ))
+}
+
+/// Why a flag that the arguments do not have may be in a file, for people; none if they name none.
+pub(super) fn in_a_file(flag: &Flag, lists: &[&Vec<Value>]) -> Option<String> {
+    let is_given = |file: &&String| lists.iter().any(|list| given(list, file) != Given::Not);
+    let file = flag.files.iter().find(is_given)?;
+    Some(format!("{} may be in the file of {file}, which is not read; move the flag to args", flag.names[0]))
+}
+
+/// The variable that stands in the arguments where a flag can stand, unless it is known not to be this one.
+fn used<'a>(flag: &Flag, container: &Value, list: &'a [Value]) -> Option<&'a str> {
+    let mut before = "";
+    list.iter().filter_map(Value::as_str).find_map(|element| {
+        let is_value = flag.values_after.iter().chain(&flag.names).any(|word| *word == before);
+        before = element;
+        let (variable, _) = element.strip_prefix("$(")?.split_once(')')?;
+        let may_be = match text(container, variable) {
+            Text::Seen(text) => mentions(flag, text),
+            Text::Absent | Text::Hidden => !is_value,
+        };
+        may_be.then_some(variable)
+    })
+}
+
+/// The last entry of a name counts.
+fn text<'a>(container: &'a Value, variable: &str) -> Text<'a> {
+    let mut entries = container.get("env").and_then(Value::as_array).into_iter().flatten();
+    let is_it = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some(variable);
+    match entries.rfind(is_it) {
+        None => Text::Absent,
+        Some(entry) => match entry.get("value").and_then(Value::as_str) {
+            Some(text) if !text.contains("$(") => Text::Seen(text),
+            Some(_) | None => Text::Hidden,
+        },
+    }
+}
+
+/// Whether the text has the flag, or names a file that may have it.
+fn mentions(flag: &Flag, text: &str) -> bool {
+    let list = [Value::from(text)];
+    flag.names.iter().chain(&flag.files).any(|name| given(&list, name) != Given::Not)
+}
