@@ -7,7 +7,10 @@
 //! It replaces pods without surge: on a cluster without a spare GPU the new pod
 //! could never start while the old one holds the GPU.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, future::join_all};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -45,19 +48,21 @@ impl StandIn {
         Self { client: client.clone(), tasks: scopes.into_iter().map(start).collect() }
     }
 
-    /// Makes the stand-in a noisy owner: it writes the status of these objects five times
-    /// a second, as real operators do just when things are bad.
+    /// Makes the stand-in a noisy owner: it writes the status of these objects up to five times
+    /// a second, as real operators do just when things are bad. On a machine under load, its pause is
+    /// still a multiple of the time that its own writes took, so that the writer that reads, decides
+    /// and writes between two of them needs luck and not a fast machine.
     pub fn be_noisy(&mut self, namespace: &str, names: &[&str]) {
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource());
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let noise = tokio::spawn(async move {
-            let mut clock = tokio::time::interval(Duration::from_millis(200));
             for tick in 0_u64.. {
-                clock.tick().await;
+                let started = Instant::now();
                 let patch = Patch::Merge(json!({"status": {"tick": tick}}));
                 let by = manager();
                 // An object may be deleted; the others continue.
                 join_all(names.iter().map(|name| api.patch_status(name, &by, &patch))).await;
+                tokio::time::sleep(Duration::from_millis(200).max(4 * started.elapsed())).await;
             }
         });
         self.tasks.push(noise.abort_handle());

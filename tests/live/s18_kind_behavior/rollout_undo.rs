@@ -6,21 +6,25 @@ use serde_json::{Value, json};
 
 use super::loans;
 use crate::{
-    drill::{Drill, change_of},
+    drill::{self, Drill, change_of},
     support::object::{Object, Snapshot},
 };
 
-/// A Deployment that has had two images, and requested more in the first revision. It has no pods, so
-/// only templates and annotations are rolled back.
+/// A Deployment that has had two images, and requested more in the first revision. It runs on a GPU node of
+/// the world, and on any node while its accelerator is released.
 async fn deployment(drill: &Drill, name: &str) -> Object {
     let manifest = |image: &str, gpus: &str| {
         let resources = json!({"limits": {"nvidia.com/gpu": gpus}, "requests": {"nvidia.com/gpu": gpus}});
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "namespace": drill.world.a, "annotations": {"team": "serving"}},
-            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": {
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": image, "resources": resources}]},
+                "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.pool": drill.world.id},
+                    "tolerations": [{"key": "nvidia.com/gpu.pool", "value": drill.world.id}],
+                    "containers": [{"name": "main", "image": image, "resources": resources}],
+                },
             }},
         })
     };
@@ -29,6 +33,7 @@ async fn deployment(drill: &Drill, name: &str) -> Object {
     wait_for_revision(&object, "1").await;
     drill.world.apply("flux", &manifest("example.com/server:2", "1").to_string()).await;
     wait_for_revision(&object, "2").await;
+    object.wait_until("it runs", drill::has_rolled_out).await;
     object
 }
 
@@ -55,7 +60,7 @@ fn gpus(spec: &Value) -> (&Value, &Value) {
 async fn policy(drill: &Drill) -> Object {
     drill
         .policy_with(|spec| {
-            let targets = crate::drill::targets(spec);
+            let targets = drill::targets(spec);
             *targets = json!({"apiVersion": "apps/v1", "kind": "Deployment", "where": "true"});
         })
         .await
@@ -64,6 +69,7 @@ async fn policy(drill: &Drill) -> Object {
 #[tokio::test]
 async fn a_rollback_during_the_emergency_is_somebodys_decision_and_is_not_overwritten() {
     let drill = Drill::new("s18-rollback").await;
+    let _nodes = drill.world.gpu_nodes(2).await;
     let (back, older) = tokio::join!(deployment(&drill, "back"), deployment(&drill, "older"));
     let _operator = drill.world.operator().start().await;
     let policy = policy(&drill).await;
@@ -104,6 +110,7 @@ async fn a_rollback_during_the_emergency_is_somebodys_decision_and_is_not_overwr
 #[tokio::test]
 async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_takes_for_alive() {
     let drill = Drill::new("s18-revenant").await;
+    let _nodes = drill.world.gpu_nodes(1).await;
     let model = deployment(&drill, "model").await;
     let _operator = drill.world.operator().start().await;
     let policy = policy(&drill).await;

@@ -205,7 +205,7 @@ async fn noisy_owners_do_not_keep_their_objects_from_being_changed_in_time() {
         model.wait_until("noisy", |object| object.data["status"]["tick"].as_u64() > Some(2)).await;
     }
     let operator = drill.world.operator().start().await;
-    let policy = drill.policy_with(|spec| spec["steps"][0]["timeout"] = json!("30s")).await;
+    let policy = drill.policy_with(|spec| spec["steps"][0]["timeout"] = json!("50s")).await;
     let incident = drill.respond(&policy).await;
     let applied = incident.get().await;
     for model in &models.objects {

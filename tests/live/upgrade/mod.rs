@@ -64,7 +64,8 @@ async fn an_open_response_takes_in_its_late_target_and_recovers() {
     resolved(&restored.incident, "Recovered").await;
     restored.target("open-0").assert_reverted(2).await;
     let theirs = |before: &mut Snapshot| {
-        before.spec["model"]["quantization"]["precision"] = json!("fp8");
+        // `enabled` stays with it: the two have an effect only together.
+        before.spec["model"]["quantization"] = json!({"enabled": true, "precision": "fp8"});
         before.managers.insert("alice/Update".to_owned());
     };
     drifted.assert_reverted_except(3, theirs).await;
