@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::Deciding;
 use super::climb::RELIST_IDLE;
-use super::patience::backoff;
+use super::patience::{backoff, reason_of_failure};
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
@@ -342,16 +342,6 @@ fn fence_on(target: &Target) -> Option<String> {
 /// The state of a change whose newest intent failed: an earlier round was reverted.
 fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
-}
-
-/// Why an intent that was given up has failed. The reasons of a fence are about work in progress, and replace what the API
-/// server answered.
-fn reason_of_failure(change: &Change) -> Reason {
-    match &change.reason {
-        Some(Reason::FenceRefused) if change.state == ChangeState::Intended => Reason::Refused,
-        Some(Reason::GivenUp | Reason::FenceRefused) | None => Reason::Timeout,
-        Some(reason) => reason.clone(),
-    }
 }
 
 /// When the last of these changes took effect.
