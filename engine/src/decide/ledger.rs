@@ -115,8 +115,9 @@ impl<'a> Deciding<'a> {
     /// someone else has written since is theirs, and is the one to restore.
     fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
         let ours = self.facts.incident.to_string();
+        let outstanding = self.outstanding_on(&target.id.uid);
         let of_other_steps = loans.iter().filter(|loan| {
-            loan.incident == ours && loan.step != step.name && undo::is_labelled(&target.object, loan)
+            loan.incident == ours && loan.step != step.name && outstanding.contains(&loan.id)
         });
         let is_ceded = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
@@ -130,6 +131,14 @@ impl<'a> Deciding<'a> {
             .filter(|field| stands(field))
             .cloned()
             .collect()
+    }
+
+    /// The changes of this Incident that are or may be in force on an object. The journal knows it: a label can get lost,
+    /// and a rollback can restore an old record beside a new label.
+    pub(super) fn outstanding_on(&self, uid: &str) -> Vec<ChangeId> {
+        let changes = self.next.changes.iter();
+        let outstanding = changes.filter(|change| change.target.uid == uid && change.is_outstanding());
+        outstanding.map(|change| change.id.clone()).collect()
     }
 
     /// An earlier step whose fields a later step took over, and whose later step was reverted: its loan is
@@ -166,8 +175,10 @@ impl<'a> Deciding<'a> {
         let ours = self.facts.incident.to_string();
         let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
         for loan in loans.iter().filter(|loan| loan.incident != ours) {
-            let kept = |field: &FieldChange| change.fields().iter().any(|own| own.path == field.path);
-            if loan.fields.iter().any(kept) {
+            let kept = |field: &FieldChange| {
+                change.fields().iter().any(|own| own.path == field.path && own.before == field.before)
+            };
+            if undo::is_labelled(object, loan) && loan.fields.iter().any(kept) {
                 let text = format!("{}: adopted the changes of Incident {}", change.target, loan.incident);
                 self.happen("Adopted", &text);
             }

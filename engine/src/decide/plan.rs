@@ -260,7 +260,8 @@ impl Deciding<'_> {
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);
         }
-        if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident, &others) {
             return refused(Reason::CannotRecord, error.to_string());
         }
         Some(Plan::Change(fields))

@@ -240,7 +240,8 @@ impl Deciding<'_> {
         if self.is_being_written(&change.target) {
             return;
         }
-        match undo::apply_patch(&target.object, change, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        match undo::apply_patch(&target.object, change, &self.facts.incident, &others) {
             Ok(patch) => {
                 change.sending(target.version.clone(), self.now);
                 self.effect(change, Act::Apply, patch);
@@ -281,7 +282,8 @@ impl Deciding<'_> {
         if self.step(&change.step).is_some_and(|step| step.action.descriptor().values == Values::Multiples) {
             intended.fix_ceiling();
         }
-        match undo::apply_patch(&target.object, &intended, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        match undo::apply_patch(&target.object, &intended, &self.facts.incident, &others) {
             Ok(patch) => {
                 *change = intended;
                 self.tell_of_adoption(change, &target.object);

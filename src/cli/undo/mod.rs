@@ -3,14 +3,12 @@
 mod leftovers;
 mod loans;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use firebreak_engine::change::FieldChange;
-use firebreak_engine::id::{ChangeId, TargetId};
+use firebreak_engine::id::TargetId;
 use firebreak_engine::undo::{self, FENCE, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
-use self::leftovers::Leftover;
+use self::leftovers::{Journals, Leftover};
 use self::loans::{Borrower, HandedBack};
 use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
@@ -57,8 +55,8 @@ async fn undo_from_record(
             "there is nothing to revert; `firebreak get -A` shows what is in force",
         ));
     }
-    let ended = ended_loans(connection, &loans).await;
-    let (leftovers, in_force) = leftovers::sort(object, loans, &ended);
+    let journals = ask_incidents(connection, &loans).await;
+    let (leftovers, in_force) = leftovers::sort(object, loans, &journals);
     match (leftovers.first(), in_force.is_empty()) {
         (Some(Leftover { why, .. }), true) => Err(Error::Said(format!(
             "cannot undo {target}: {why}; check its values, then drop the record with --forget"
@@ -131,8 +129,8 @@ async fn forget(
         ));
     }
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    // Whether they have ended makes no difference, but a person wants to know that an Incident is still open.
-    let _ended = ended_loans(connection, &loans).await;
+    // A person wants to know that an Incident is still open; what it lists makes no difference to this verb.
+    ask_incidents(connection, &loans).await;
     let fields: Vec<FieldChange> = loans.into_iter().flat_map(|loan| loan.fields).collect();
     let borrower = Borrower::new(&connection.client, kind, target.clone());
     borrower.forget().await?;
@@ -201,32 +199,35 @@ fn identify(object: &Value) -> Option<TargetId> {
     })
 }
 
-/// The loans that their Incidents list as ended, by Incident. A controller that still works on an Incident of these
-/// loans is not an obstacle, but worth a note.
-async fn ended_loans(connection: &Connection, loans: &[Loan]) -> BTreeMap<String, BTreeSet<ChangeId>> {
+/// What the Incidents of these loans say about them. An Incident that is still open, or cannot be read, is no obstacle, but
+/// worth a note.
+async fn ask_incidents(connection: &Connection, loans: &[Loan]) -> Journals {
     let mut incidents: Vec<String> = loans.iter().map(|loan| loan.incident.clone()).collect();
     incidents.dedup();
-    let mut over = BTreeMap::new();
+    let mut journals = Journals::default();
     for incident in incidents {
         let parts: Vec<&str> = incident.split('/').collect();
         let &[namespace, name, uid] = parts.as_slice() else { continue };
         match connection.find_incident(namespace, name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
             Ok(Some(found)) if found.is_closed() => {
-                over.insert(incident, found.ended_loans());
+                journals.ended.extend(found.ended_loans());
             }
-            Ok(Some(_)) => note(&format!(
-                "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
-                    (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
-                    {namespace}` reverts all changes"
-            )),
+            Ok(Some(found)) => {
+                journals.outstanding.extend(found.outstanding_loans());
+                note(&format!(
+                    "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
+                        (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
+                        {namespace}` reverts all changes"
+                ));
+            }
             Ok(None) => {}
             Err(error) => {
                 note(&format!("cannot tell whether Incident {namespace}/{name} is still open: {error}"))
             }
         }
     }
-    over
+    journals
 }
 
 fn field_line(field: &FieldChange) -> Line {
