@@ -97,8 +97,8 @@ impl Deciding<'_> {
             let before = field.before.as_ref().and_then(whole).filter(|before| *before > 0);
             before.or_else(|| absent(&field.path))
         });
-        let obstacle = slots
-            .and_then(|slots| slots.obstacles.iter().find(|found| found.role == Role::AutoscalerLimit));
+        let obstacle =
+            slots.and_then(|slots| slots.obstacles.iter().find(|found| found.role == Role::AutoscalerLimit));
         match (limits.max(), obstacle) {
             (Some(limit), _) => Ok(limit),
             (None, Some(obstacle)) => Err(obstacle.why.clone()),
@@ -166,8 +166,7 @@ mod tests {
         let why = "it does not show its deployment mode";
         for (demand, number) in [(Demand::Wants(1), 0), (Demand::None, 1)] {
             let mut target = Target { demand: demand.clone(), ..live("a") };
-            target.slots.obstacles =
-                vec![Obstacle { role: Role::AutoscalerLimit, why: why.to_owned() }];
+            target.slots.obstacles = vec![Obstacle { role: Role::AutoscalerLimit, why: why.to_owned() }];
             let given = Fixture::pinned()
                 .change_with("one", "a", ChangeState::Applied, |change| {
                     let mut created = field("/spec/maxReplicas", &json!(1), &json!(2));

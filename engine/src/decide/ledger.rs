@@ -116,9 +116,9 @@ impl<'a> Deciding<'a> {
     fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
         let ours = self.facts.incident.to_string();
         let outstanding = self.outstanding_on(&target.id.uid);
-        let of_other_steps = loans.iter().filter(|loan| {
-            loan.incident == ours && loan.step != step.name && outstanding.contains(&loan.id)
-        });
+        let of_other_steps = loans
+            .iter()
+            .filter(|loan| loan.incident == ours && loan.step != step.name && outstanding.contains(&loan.id));
         let is_ceded = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
             change.is_some_and(|c| c.fields().iter().any(|f| f.path == *path && f.ceded_to.is_some()))
