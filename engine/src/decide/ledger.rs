@@ -50,7 +50,7 @@ impl<'a> Deciding<'a> {
         };
         adopt(&mut fields, adopted);
         take_over(&mut fields, &self.lent_by_other_steps(step, target, loans));
-        fields.extend(gitops::pause(&target.object));
+        fields.extend(gitops::pauses(&target.object));
         Some(Plan::Change(fields))
     }
 
