@@ -89,9 +89,12 @@ fn as_first(target: &Target, first: &[FirstValue]) -> Target {
 
 /// Whether the new value is further in the direction of the action than the current one. The error is for people.
 fn goes_further(values: Values, target: &Target, field: &FieldChange) -> Result<bool, String> {
+    let absent = absent(target, &field.path);
     let number = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => Ok(absent(target, &field.path)),
+        None | Some(Value::Null) => Ok(absent),
         Some(value) => match whole(value) {
+            // Where the kind has a number for an absent field, 0 is like absent.
+            Some(number) if number <= 0 => Ok(absent.or(Some(number))),
             Some(number) => Ok(Some(number)),
             None => Err(format!("{} is not a whole number", field.path)),
         },
@@ -222,6 +225,7 @@ mod tests {
         assert_eq!(further(Values::Shares, json!(3), None, 4), Ok(false));
         // Someone has removed the field since.
         assert_eq!(further(Values::Multiples, json!(null), Some(100), 8), Ok(false));
+        assert_eq!(further(Values::Multiples, json!(0), Some(100), 8), Ok(false));
         assert_eq!(further(Values::Multiples, json!(null), Some(4), 8), Ok(true));
         assert_eq!(further(Values::Shares, json!(null), None, 4), Ok(false));
         assert!(further(Values::Shares, json!("auto"), None, 4).is_err());
