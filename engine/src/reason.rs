@@ -88,6 +88,8 @@ reasons! {
     TooManyTargets Person Stops;
     /// So many objects look sick that the detector may be at fault.
     DetectorSuspect Person Stops;
+    /// It is outside the windows in which a step may start without approval.
+    OutsideWindows Person Stops;
     /// A pod does not terminate, and the pods behind it wait.
     PodStuckTerminating Person Stops;
     /// No step is left, and the rule still holds.
@@ -266,7 +268,10 @@ reasons! {
 impl Reason {
     /// Whether a person resolves it by approving the plan of its step.
     pub fn asks_for_approval(&self) -> bool {
-        matches!(self, Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect)
+        matches!(
+            self,
+            Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect | Self::OutsideWindows
+        )
     }
 
     /// Whether it holds the response until a person or the brake lets it write again.

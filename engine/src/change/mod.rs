@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::health::Evidence;
-pub use self::loan::{Again, FieldChange, Loan};
+pub use self::loan::{Again, FieldChange, FirstValue, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
 pub use self::stored::PodDeletion;
 pub(crate) use self::stored::read;

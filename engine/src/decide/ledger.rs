@@ -7,8 +7,6 @@
 //! deleted Incident are adopted with the oldest `before`, and only where their
 //! value is still in the field.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Deciding;
@@ -41,9 +39,9 @@ impl<'a> Deciding<'a> {
             return Some(Plan::Operate(Operation::new(OperationType::Rehearse, delivery, None)));
         }
         let adopted = adoptable(&target.object, orphans);
-        let plan = match adopted.as_slice() {
-            [] => step.action.plan(target, known),
-            adopted => step.action.plan(&as_before(target, adopted), known),
+        let plan = match step.action.descriptor().values {
+            Values::Absolute => step.action.plan(target, known),
+            Values::Multiples | Values::Shares => self.plan_of_first_values(step, target, known, &adopted),
         };
         let mut fields = match plan {
             Plan::Change(fields) => fields,
@@ -51,16 +49,8 @@ impl<'a> Deciding<'a> {
             Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
         adopt(&mut fields, adopted);
-        let lent = self.lent_by_other_steps(step, target, loans);
-        if step.action.descriptor().values == Values::Shares {
-            // A percentage of a value that another step has already reduced would compound.
-            fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
-            if fields.is_empty() {
-                return Some(Plan::NothingToDo("another step has already reduced it".to_owned()));
-            }
-        }
-        take_over(&mut fields, &lent);
-        fields.extend(gitops::pause(&target.object));
+        take_over(&mut fields, &self.lent_by_other_steps(step, target, loans));
+        fields.extend(gitops::pauses(&target.object));
         Some(Plan::Change(fields))
     }
 
@@ -202,17 +192,6 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
         }
     }
     fields
-}
-
-/// The object as if the missing Incident had reverted its changes, so that a relative action does not
-/// multiply a value that was already multiplied.
-fn as_before(target: &Target, adopted: &[FieldChange]) -> Target {
-    let mut object = (*target.object).clone();
-    for field in adopted {
-        // A field that no longer fits stays as it is.
-        let _ = field.path.write(&mut object, field.before.clone());
-    }
-    Target { object: Arc::new(object), ..target.clone() }
 }
 
 fn adopt(fields: &mut Vec<FieldChange>, adopted: Vec<FieldChange>) {

@@ -27,6 +27,7 @@ mod progress;
 mod rate;
 mod recover;
 mod relapse;
+mod relative;
 mod rest;
 mod revert;
 mod rollout;

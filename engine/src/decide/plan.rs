@@ -298,6 +298,11 @@ impl Deciding<'_> {
             if let Some(message) = self.too_many(&step, &plans) {
                 self.not_done(&step.name, None, Reason::TooManyTargets, &message);
             }
+            if plans.new_targets() > 0
+                && let Some(message) = self.outside_windows(&step)
+            {
+                self.not_done(&step.name, None, Reason::OutsideWindows, &message);
+            }
             self.note(&step, &plans);
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
             if is_begun(&self.next, &step.name) {

@@ -277,6 +277,7 @@ impl Deciding<'_> {
             return;
         }
         let mut intended = change.clone();
+        intended.note_first_values(&self.first_values(&change.target.uid));
         intended.note_health_before(target);
         intended.intend(target.version.clone(), self.now);
         if self.step(&change.step).is_some_and(|step| step.action.descriptor().values == Values::Multiples) {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::id::{ChangeId, TargetId};
-use firebreak_engine::undo::{self, INCIDENT, Loan, UNDO};
+use firebreak_engine::undo::{self, BadRecord, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::cli::connection::Connection;
 use crate::cli::screen::note;
-use crate::workloads::controlling_owner;
+use crate::workloads::{Owner, controlling_owner};
 
 /// Kinds whose controllers copy annotations to the objects that they own, and the kinds of those.
 const COPIES: [(&str, &str); 3] = [
@@ -83,6 +83,20 @@ pub async fn name_copies(connection: &Connection, target: &TargetId) {
     }
 }
 
+/// Whether the object has a record that was not copied from another object.
+pub fn has_its_own(object: &Value) -> bool {
+    undo::annotation(object, UNDO).is_some()
+        && !matches!(undo::record(object), Err(BadRecord::OfAnotherObject(_)))
+}
+
+/// The object whose record this one has, if that is the one that controls it. KEDA, for example, copies labels and
+/// annotations of a ScaledObject to its HorizontalPodAutoscaler.
+pub fn original(object: &Value, copy: &TargetId, error: &BadRecord) -> Option<TargetId> {
+    let BadRecord::OfAnotherObject(original) = error else { return None };
+    let Owner { api_version, kind, name, uid } = controlling_owner(object)?;
+    (uid == *original).then(|| TargetId { api_version, kind, name, uid, namespace: copy.namespace.clone() })
+}
+
 /// Whether the object has a record, and the target controls it.
 fn is_copy(object: &Value, target: &TargetId) -> bool {
     undo::annotation(object, UNDO).is_some()
@@ -136,6 +150,32 @@ mod tests {
             assert_eq!(steps(leftovers.iter().map(|leftover| &leftover.loan)), ["one"]);
             assert_eq!(steps(in_force.iter()), ["two"]);
         }
+    }
+
+    #[test]
+    fn the_original_of_a_copy_is_the_object_that_controls_it() {
+        let record = json!({"v": 1, "loans": [loan("one")]}).to_string();
+        let owned_by = |uid: &str| json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": uid, "controller": true}]);
+        let hpa = |owner: &str, uid: &str| {
+            json!({"metadata": {"name": "keda-hpa-queue", "uid": uid,
+            "ownerReferences": owned_by(owner), "annotations": {UNDO: record.clone()}}})
+        };
+        let id = TargetId {
+            api_version: "autoscaling/v2".to_owned(),
+            kind: "HorizontalPodAutoscaler".to_owned(),
+            namespace: "serving".to_owned(),
+            name: "keda-hpa-queue".to_owned(),
+            uid: "h".to_owned(),
+        };
+        let original = |object: &Value| {
+            let found = original(object, &id, &undo::record(object).unwrap_err())?;
+            Some(found.undo_command())
+        };
+        assert_eq!(original(&hpa("u", "h")).as_deref(), Some("firebreak undo scaledobject/queue -n serving"));
+        assert_eq!(original(&hpa("another", "h")), None);
+        assert!(!has_its_own(&hpa("u", "h")));
+        assert!(has_its_own(&hpa("another", "u")));
+        assert!(!has_its_own(&json!({"metadata": {"uid": "u"}})));
     }
 
     #[test]

@@ -44,8 +44,13 @@ async fn undo_from_record(
     target: TargetId,
     object: &Value,
 ) -> Result<Answer, Error> {
-    let record = undo::record(object).map_err(|error| {
-        Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget"))
+    let record = undo::record(object).map_err(|error| match leftovers::original(object, &target, &error) {
+        Some(original) => Error::Said(format!(
+            "cannot undo {target}: its undo record is a copy of the one on {original}, which controls it; revert that \
+             with `{}`",
+            original.undo_command()
+        )),
+        None => Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget")),
     })?;
     let loans = record.map(|record| record.loans).unwrap_or_default();
     if loans.is_empty() {
@@ -147,7 +152,7 @@ async fn forget(
     Ok(Answer::Yes)
 }
 
-/// The object with this name. A name may stand for several kinds: then the one whose object has a record.
+/// The object with this name. A name may stand for several kinds: then the one whose object has a record of its own.
 async fn find(
     connection: &Connection,
     wanted: &ObjectName,
@@ -167,7 +172,7 @@ async fn find(
     for kind in found {
         let read = live_read::named(&connection.client, &kind, namespace, &wanted.name).await;
         match read {
-            Read::Found(object) if undo::annotation(&object, UNDO).is_some() => return Ok((kind, object)),
+            Read::Found(object) if leftovers::has_its_own(&object) => return Ok((kind, object)),
             Read::Found(object) => first = first.or(Some((kind, object))),
             Read::Gone => {}
             Read::Refused(why) | Read::Failed(why) => {

@@ -1,6 +1,7 @@
 //! What controllers of kinds do with a write: copy it to pods, overwrite what they own, restore old values.
 
 mod children;
+mod keda;
 mod kserve;
 mod propagation;
 mod rollout_undo;
