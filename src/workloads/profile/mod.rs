@@ -18,7 +18,8 @@ use serde::{Deserialize, Deserializer};
 
 use self::fields::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
+    Absent, Accelerators, Case, Flag, Inline, Limit, OrderedPods, Pin, Placement, Quantization, Replicas,
+    Setting,
 };
 pub use self::names::{AcceleratorNames, Pattern};
 pub use self::registry::{ProfileError, Profiles};
