@@ -18,6 +18,7 @@ use crate::id::ChangeId;
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::seal::sealed;
 use crate::undo::{self, Loan};
 use crate::value::same;
 
@@ -51,7 +52,7 @@ impl<'a> Deciding<'a> {
         adopt(&mut fields, adopted);
         take_over(&mut fields, &self.lent_by_other_steps(step, target, loans));
         fields.extend(gitops::pauses(&target.object));
-        Some(Plan::Change(fields))
+        Some(Plan::Change(fields.into_iter().map(sealed).collect()))
     }
 
     /// The loans whose Incident no longer exists; or why the object must not be changed.
