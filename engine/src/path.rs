@@ -247,7 +247,10 @@ impl FieldPath {
             let ancestor = Self(self.0[..depth].to_vec());
             let is_empty = match ancestor.node(object) {
                 Some(Value::Object(map)) => map.is_empty(),
-                Some(Value::Array(list)) => list.is_empty(),
+                // A list of arguments is never created.
+                Some(Value::Array(list)) => {
+                    list.is_empty() && matches!(self.0[depth], Segment::Element { .. })
+                }
                 _ => false,
             };
             if !is_empty {
