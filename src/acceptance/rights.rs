@@ -8,7 +8,7 @@ use firebreak_engine::selector::{Namespaces, NamespacesSpec};
 use firebreak_engine::signal::Source;
 
 use crate::kubernetes::access::Right;
-use crate::look::targets::{HPA, Kind, SCALED_OBJECT};
+use crate::look::targets::{DEPLOYMENT, HPA, Kind, ROLLOUT, SCALED_OBJECT};
 use crate::workloads::Profiles;
 
 /// A kind that a policy reads or changes.
@@ -67,6 +67,7 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
             Reach::Cluster => {}
         }
         all.extend(autoscalers(step, &namespaces));
+        all.extend(runners(step, &namespaces));
         let profile = profiles.find(&scope.api_version, &scope.kind);
         if does.pods == Pods::Replaces && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
             all.push(required("v1", "Pod", DELETE, namespaces.clone()));
@@ -106,6 +107,17 @@ fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
         }
         Autoscalers::Ignored => Vec::new(),
     }
+}
+
+/// What may run the pods of the targets, if those have none of their own.
+fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
+    let (scope, does) = (&step.targets().scope, step.action.descriptor());
+    let asks = does.pods == Pods::Replaces || does.autoscalers == Autoscalers::Owners;
+    let may_have = (scope.api_version.as_str(), scope.kind.as_str()) == DEPLOYMENT && asks;
+    may_have.then(|| Used {
+        presence: Presence::Optional,
+        ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec())
+    })
 }
 
 /// The permissions for one used kind, once its resource is known.

@@ -119,6 +119,8 @@ pub enum ScaledBy {
     Nobody,
     /// This autoscaler, as `Kind/name`.
     Autoscaler(String),
+    /// This object, as `Kind/name`, which runs the pods from the template of the object.
+    Runner(String),
     /// It cannot be read. The text is for people.
     Unknown(String),
 }
