@@ -3,9 +3,11 @@
 //!
 //! Everything else asks an action and matches on none. ARCHITECTURE.md says how one is added.
 
+mod containers;
 mod cordon_nodes;
 mod cpu_fallback;
 mod edit;
+mod nodes;
 mod raise_autoscaler_limit;
 mod reduce_batch;
 mod scale;
@@ -14,15 +16,18 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use self::containers::{
+    AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec,
+};
 pub use self::cordon_nodes::{CordonNodes, CordonNodesSpec};
-pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement};
+pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement, VISIBLE_DEVICES, shows_no_device};
 pub use self::raise_autoscaler_limit::{RaiseAutoscalerLimit, RaiseAutoscalerLimitSpec};
 pub use self::reduce_batch::{ReduceBatch, ReduceBatchSpec};
 pub use self::scale::{Scale, ScaleSpec};
 pub use self::scheduler_fallback::{SchedulerFallback, SchedulerFallbackSpec};
 pub use self::targets::Targets;
 use crate::change::{Change, FieldChange, Operation};
-use crate::facts::{Stage, Target};
+use crate::facts::{About, Doubt, Stage, Target};
 use crate::id::TargetId;
 use crate::one_of::one_of;
 use crate::policy::Revert;
@@ -65,6 +70,23 @@ pub trait Kind {
     /// The objects that are changed before its targets, one stage each.
     fn before(&self) -> &[Named] {
         &[]
+    }
+
+    /// Whether it reads the nodes of the cluster before it changes some objects.
+    fn reads_nodes(&self) -> bool {
+        false
+    }
+
+    /// Whether the nodes of the cluster matter to the plan for this object.
+    fn asks_for_nodes(&self, target: &Target) -> bool {
+        let _ = target;
+        false
+    }
+
+    /// What people must know about this object, because it may keep the change from having the effect that it is for.
+    fn doubts(&self, target: &Target) -> Vec<String> {
+        let _ = target;
+        Vec::new()
     }
 
     /// What its targets are moved away from. While a stage before the targets is in force for it, in whichever step,
@@ -210,6 +232,15 @@ impl Action {
             ),
             Pods::Replaces | Pods::MayRestart | Pods::Leaves => plan,
         }
+    }
+
+    /// What people must know about this object before it is changed, see [`Kind::doubts`]; for a change of its template
+    /// also how its operator gives it new pods.
+    pub fn doubts(&self, target: &Target) -> Vec<String> {
+        let is_template = self.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
+        let about_pods = |doubt: &&Doubt| is_template && doubt.about == About::NewPods;
+        let doubts = target.slots.doubts.iter().filter(about_pods).map(|doubt| doubt.why.clone());
+        doubts.chain(self.kind().doubts(target)).collect()
     }
 
     /// Why the pods of the object would not get a change of their template; none if they would, or if the action does

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::id::{ResourceVersion, TargetId};
-use crate::path::FieldPath;
+use crate::path::{FieldPath, Segment};
+use crate::placement::{Node, Nodes, Place};
 use crate::pods::Pods;
 use crate::verdict::Verdict;
 
@@ -50,6 +51,8 @@ pub struct Target {
     /// What else sets its number of replicas. Read only for steps that set it, and not of an object that was only
     /// read to be watched.
     pub scaled_by: ScaledBy,
+    /// The nodes of the cluster. Read only where they matter to the plan.
+    pub nodes: Nodes,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
 }
@@ -140,6 +143,67 @@ pub struct Slots {
     pub unused: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
+    /// Where its pods may run.
+    pub places: Vec<Place>,
+    /// What a placement depends on, if it is a node.
+    pub node: Option<Node>,
+    /// Its containers.
+    pub containers: Vec<Container>,
+    /// What may keep a change from having the effect that it is for.
+    pub doubts: Vec<Doubt>,
+}
+
+/// A container of an object, and where it may get flags that it does not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub path: FieldPath,
+    /// The list to which a new flag is appended, or why there is none, for people.
+    pub new_flags: Result<&'static str, String>,
+    /// Its variables that may hold further flags and are not read, for people.
+    pub unread_variables: Vec<String>,
+    /// The files that may hold further flags and are not read, for people.
+    pub unread_files: Vec<String>,
+}
+
+impl Container {
+    /// The path of a flag in one of its lists. The name of the flag was checked.
+    pub fn flag(&self, list: &str, flag: &str) -> FieldPath {
+        self.path.child(list).with(Segment::Flag(flag.to_owned()))
+    }
+}
+
+/// What may keep a change from having the effect that it is for. It is no reason to leave the object alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubt {
+    /// What it is about.
+    pub about: About,
+    /// For people: what it is, and what to do.
+    pub why: String,
+}
+
+/// What a doubt is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The image of this container.
+    Image(String),
+    /// A flag of a container.
+    Flag {
+        /// The container.
+        container: String,
+        /// The flag.
+        flag: String,
+    },
+    /// The variable with which a container gets devices without requesting them.
+    VisibleDevices(String),
+    /// The runtime class with which containers get devices without requesting them, while it stays.
+    RuntimeClass,
+    /// The queue that admits its pods.
+    Queue,
+    /// How its operator gives it new pods.
+    NewPods,
 }
 
 impl Slots {

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::facts::{Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
+use firebreak_engine::facts::{
+    Container, Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target,
+};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::period::Period;
+use firebreak_engine::placement::Nodes;
 use firebreak_engine::pods::Pods;
 use firebreak_engine::policy::{PolicySpec, StepSpec};
 use firebreak_engine::rules::Rules;
@@ -153,14 +156,29 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         healthy: is_healthy(object),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        nodes: Nodes::NotAsked,
         pods: if in_order { Pods::InOrder } else { Pods::Free },
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
             metadata_propagates: object["kind"] == "InferenceService",
+            containers: containers(object),
             ..Slots::default()
         },
         rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),
     }
+}
+
+/// The container with the model.
+fn containers(object: &Value) -> Vec<Container> {
+    let main = path("/spec/template/spec/containers/[name=main]");
+    let there = main.node(object).map(|_| Container {
+        name: "main".to_owned(),
+        path: main.clone(),
+        new_flags: Ok("args"),
+        unread_variables: Vec::new(),
+        unread_files: Vec::new(),
+    });
+    there.into_iter().collect()
 }
 
 /// Why the object is off on purpose: it is parked, deleted or scaled to 0.

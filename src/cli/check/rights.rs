@@ -95,6 +95,12 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
         if used.presence == Presence::Optional {
             words.insert(format!("{plural}.{group} is needed only if it is installed."));
         }
+        if used.presence == Presence::Helpful {
+            words.insert(format!(
+                "Without list on {plural}, the plan cannot tell whether a node without accelerators matches what stays of \
+                    a placement."
+            ));
+        }
         let is_known = !group.contains('.')
             || group.ends_with(".k8s.io")
             || (used.api_version.as_str(), used.kind.as_str()) == SCALED_OBJECT

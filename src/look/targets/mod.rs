@@ -5,6 +5,7 @@
 //! - `autoscalers`: what autoscalers want, and what they scale.
 //! - `borrowed`: Deployments whose pod template a Rollout runs.
 //! - `pods`: pods that keep a change from the other pods.
+//! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
 //! - `unread`: what is said where something could not be read.
 
@@ -12,6 +13,7 @@ mod autoscalers;
 mod borrowed;
 mod definitions;
 mod exempt;
+mod nodes;
 mod owners;
 mod pods;
 mod unread;
@@ -134,6 +136,9 @@ impl Reader<'_> {
                 if let Some(step) = step {
                     self.ask_who_runs(step, std::slice::from_mut(&mut target)).await;
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
+                    if self.is_asked_by_intent(id) {
+                        self.ask_for_nodes(&step.action, std::slice::from_mut(&mut target)).await;
+                    }
                 }
                 if self.is_asked_by_intent(id) && !id.namespace.is_empty() {
                     match self.is_exempt(&id.namespace).await {
@@ -240,6 +245,7 @@ impl Reader<'_> {
         in_scope.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
         let mut targets = self.through_owners(step, listed, &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
+        self.ask_for_nodes(&step.action, &mut targets).await;
         self.ask_for_pods(&mut targets).await;
         let scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner).len();
         Ok(Listing { targets, scope })

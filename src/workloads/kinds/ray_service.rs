@@ -1,4 +1,4 @@
-use firebreak_engine::facts::Role;
+use firebreak_engine::facts::{About, Role};
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
@@ -88,6 +88,12 @@ fn accelerators_by_which_ray_schedules_are_not_taken_from_the_pods_alone() {
     started["spec"]["rayClusterConfig"]["workerGroupSpecs"][1]["rayStartParams"] = json!({"num-gpus": "4"});
     assert!(obstacle(KIND, &started, &Role::Accelerator).unwrap().contains("num-gpus"));
     assert_eq!(obstacle(KIND, &started, &Role::Scheduler), None);
+}
+
+#[test]
+fn a_second_cluster_is_told_before_it_is_started() {
+    let doubts = slots(KIND, &object()).doubts;
+    assert!(doubts.iter().any(|doubt| doubt.about == About::NewPods && doubt.why.contains("second cluster")));
 }
 
 #[test]

@@ -22,11 +22,24 @@ pub struct Accelerators {
     /// Lists of containers, identified by `name`, each with `resources` of that kind.
     #[serde(default)]
     pub containers: Vec<FieldPath>,
+    /// Maps that are a container themselves. Their own `resources` are among [`Self::resources`].
+    #[serde(default)]
+    pub inline: Vec<Inline>,
     /// A quantity is a whole number from 0 to this; no other value is changed.
     pub at_most: u32,
     /// Lists that request devices in another way. They cannot be changed, so an entry is a pin.
     #[serde(default)]
     pub claims: Vec<Pin>,
+}
+
+/// A map that is a container itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inline {
+    /// The map.
+    pub path: FieldPath,
+    /// The name of the container.
+    pub name: String,
 }
 
 /// Where the quantization of the model is.
@@ -121,9 +134,14 @@ pub struct Case {
 
 impl Case {
     /// The message of the first state that the object is in.
-    pub fn first<'a>(cases: &'a [Self], object: &Value) -> Option<&'a str> {
-        let is_so = |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
-        cases.iter().find(is_so).map(|case| case.because.as_str())
+    pub fn first<'a>(cases: &'a [Self], object: &'a Value) -> Option<&'a str> {
+        Self::all(cases, object).next()
+    }
+
+    /// The messages of all states that the object is in.
+    pub fn all<'a>(cases: &'a [Self], object: &'a Value) -> impl Iterator<Item = &'a str> + use<'a> {
+        let is_so = move |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
+        cases.iter().filter(is_so).map(|case| case.because.as_str())
     }
 }
 
@@ -288,7 +306,8 @@ fn of_one(path: &FieldPath) -> Option<String> {
 
 impl Check for Accelerators {
     fn problem(&self) -> Option<String> {
-        self.resources.problem().or_else(|| self.containers.problem())
+        let inline = || self.inline.iter().find_map(|inline| inline.path.problem());
+        self.resources.problem().or_else(|| self.containers.problem()).or_else(inline)
     }
 }
 

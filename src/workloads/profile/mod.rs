@@ -23,7 +23,7 @@ pub use self::fields::{
     Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, Quantization, ReadyAbsent,
     Replicas, Setting,
 };
-pub use self::names::{AcceleratorNames, Pattern};
+pub use self::names::{AcceleratorNames, Pattern, ServerNames};
 pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};
 
@@ -81,6 +81,9 @@ pub struct Profile {
     /// The states in which its pods keep the template that they have, with what to do.
     #[serde(default)]
     pub rollout_paused: Vec<Case>,
+    /// What people must know before its template is changed.
+    #[serde(default)]
+    pub warnings: Vec<Case>,
     /// When it has finished rolling out: every stage is done. Evaluated in order, so a stage may rely on
     /// the previous ones.
     pub rollout: Vec<RolloutStage>,

@@ -8,10 +8,13 @@
 //! schema can hold anything.
 
 mod accelerators;
+mod containers;
+mod doubts;
 mod elsewhere;
 mod flags;
 mod numbers;
 mod placement;
+mod places;
 
 use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
 use firebreak_engine::path::{FieldPath, Segment};
@@ -42,6 +45,11 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
     };
     let profile = profile.as_ref();
     fallback(profile, object, &mut found);
+    found.places = places::places(profile, object);
+    let is_node = (profile.api_version.as_str(), profile.kind.as_str()) == ("v1", "Node");
+    found.node = is_node.then(|| places::node(&profile.names, object));
+    found.containers = containers::containers(profile, object);
+    found.doubts = doubts::doubts(profile, object, &found.containers);
     numbers::replicas(profile, object, &mut found);
     numbers::autoscaler_limit(profile, object, &mut found);
     schedulers(profile, object, &mut found);
