@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use firebreak_engine::action::Pods;
-use firebreak_engine::facts::Target;
+use firebreak_engine::facts::{Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::rules::Step;
 use firebreak_engine::value::whole;
@@ -28,7 +28,8 @@ impl Reader<'_> {
     /// Whether a Rollout may run the template of an object that seems to be off, for a step that changes templates.
     pub(super) fn may_be_borrowed(step: &Step, target: &Target) -> bool {
         let is_deleted = target.object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
-        let changes_template = step.action.descriptor().pods == Pods::Replaces;
+        let changes_template =
+            step.action.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
         changes_template && is(DEPLOYMENT, &target.id) && target.idle.is_some() && !is_deleted
     }
 
