@@ -58,7 +58,7 @@ fn reasons_in(source: &str) -> Vec<String> {
 fn reasons_of_incidents() -> BTreeSet<String> {
     let mut found: BTreeSet<String> = reason::Reason::ALL.iter().map(ToString::to_string).collect();
     for (path, text) in sources("engine/src") {
-        let decides = ["decide/", "phase.rs", "incident/mod.rs", "gitops.rs"];
+        let decides = ["decide/", "phase.rs", "incident/mod.rs", "gitops/"];
         if decides.iter().any(|part| path.starts_with(&format!("engine/src/{part}"))) {
             found.extend(reasons_in(&text));
         }

@@ -37,3 +37,4 @@ pub mod undo;
 pub mod value;
 pub mod verdict;
 pub mod why;
+pub mod window;

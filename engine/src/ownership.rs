@@ -38,6 +38,11 @@ fn last_since_ours(object: &Value) -> Option<&Value> {
     others.filter(|entry| time(entry).is_some_and(|theirs| theirs > ours)).max_by_key(|entry| time(entry))
 }
 
+/// All managers of the object itself, as `manager/operation`.
+pub fn managers(object: &Value) -> impl Iterator<Item = String> {
+    entries(object).filter(|entry| entry.get("subresource").is_none()).map(name)
+}
+
 /// Whether our own entry owns `path`: the current value came with one
 /// of our writes, including what webhooks and the server's defaults added to it.
 pub fn is_from_us(object: &Value, path: &FieldPath) -> bool {

@@ -88,12 +88,14 @@ reasons! {
     TooManyTargets Person Stops;
     /// So many objects look sick that the detector may be at fault.
     DetectorSuspect Person Stops;
+    /// It is outside the windows in which a step may start without approval.
+    OutsideWindows Person Stops;
     /// A pod does not terminate, and the pods behind it wait.
     PodStuckTerminating Person Stops;
     /// No step is left, and the rule still holds.
     LadderUsedUp Person Stops;
     /// Whether a step helped is not known.
-    VerifyUnknown Person Stops;
+    VerifyUnknown Itself Stops;
     /// Nothing is changed, and no step can start until a person acts.
     StepsBlocked Person;
     /// Nothing is changed although a rule holds. The steps start as soon as they can.
@@ -103,7 +105,7 @@ reasons! {
     /// The policy has no rule left that could tell whether the withdrawal may continue.
     NoRuleToWatch Person;
     /// Whether what was reverted is healthy cannot be told.
-    WaveUnknown Person;
+    WaveUnknown Itself;
     /// An autoscaler still needs the limit that was raised.
     AutoscalerStillNeedsIt Itself;
     /// No rule has held yet.
@@ -268,7 +270,10 @@ reasons! {
 impl Reason {
     /// Whether a person resolves it by approving the plan of its step.
     pub fn asks_for_approval(&self) -> bool {
-        matches!(self, Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect)
+        matches!(
+            self,
+            Self::ApprovalRequired | Self::TooManyTargets | Self::DetectorSuspect | Self::OutsideWindows
+        )
     }
 
     /// Whether it holds the response until a person or the brake lets it write again.

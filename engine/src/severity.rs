@@ -136,7 +136,7 @@ pub fn keep_texts(
 }
 
 fn not_watched_yet() -> Reading {
-    Reading::Unknown { reason: "NotSynced".to_owned(), detail: "it has not been read yet".to_owned() }
+    Reading::Unknown { reason: Reading::NOT_SYNCED.to_owned(), detail: "it has not been read yet".to_owned() }
 }
 
 /// Adds `expected` and `missing`. The Node object of a dead machine is soon deleted,
@@ -147,23 +147,23 @@ fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> 
         Some(FieldValue::Int(number)) => *number,
         Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => 0,
     };
-    // What is off on purpose is neither expected nor missing.
-    let present = (count("total") - count("idle")).max(0);
+    let (present, idle) = (count("total"), count("idle"));
     let keeps =
         observed.incident_open
             || observed.rules.severity.iter().any(|rule| {
                 rule.reads().contains(&signal.name) && clock_runs(observed.previous, &rule.reason)
             });
     let baseline = observed.baselines.get(&signal.name).copied().filter(|_| keeps).unwrap_or(0);
-    let expected = signal.expect.unwrap_or_else(|| present.max(baseline));
-    if expected == 0
+    let known = signal.expect.unwrap_or_else(|| present.max(baseline));
+    if known == 0
         && signal.expect.is_none()
         && let Some(detail) = signal.kind.kind().unknown_when_empty()
     {
         return Reading::Unknown { reason: "EmptyScope".to_owned(), detail: detail.to_owned() };
     }
-    values.insert("expected".to_owned(), FieldValue::Int(expected));
-    values.insert("missing".to_owned(), FieldValue::Int((expected - present).max(0)));
+    // What is off on purpose is not expected to serve. It is there, so it is not missing.
+    values.insert("expected".to_owned(), FieldValue::Int((known - idle).max(0)));
+    values.insert("missing".to_owned(), FieldValue::Int((known - present).max(0)));
     Reading::Known { values }
 }
 
@@ -261,11 +261,15 @@ fn move_baselines(observed: &Observed<'_>, found: &mut Assessment) {
                 .iter()
                 .any(|status| status.reason == rule.reason && status.truth == Verdict::False && !status.holds)
         });
-        if let Some(FieldValue::Int(expected)) =
-            found.values.get(&signal.name).and_then(|values| values.get("expected"))
+        let counted = |field: &str| match found.values.get(&signal.name)?.get(field) {
+            Some(FieldValue::Int(number)) => Some(*number),
+            Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
+        };
+        if let Some(expected) = counted("expected")
             && all_false
         {
-            found.baselines.insert(signal.name.clone(), *expected);
+            // Objects that are idle now may be started again, so the baseline has them.
+            found.baselines.insert(signal.name.clone(), expected + counted("idle").unwrap_or_default());
         }
     }
     found.baselines.retain(|name, _| observed.rules.signals.iter().any(|signal| signal.name == *name));

@@ -142,11 +142,20 @@ impl Incident {
 
     /// The loans that it lists as ended.
     pub fn ended_loans(&self) -> BTreeSet<ChangeId> {
-        let changes = self.status.iter().flat_map(|status| &status.state.changes);
-        let has_ended = |change: &&Change| {
+        let has_ended = |change: &Change| {
             matches!(change.state, ChangeState::Reverted | ChangeState::Ceded | ChangeState::Kept)
         };
-        changes.filter(has_ended).map(|change| change.id.clone()).collect()
+        self.loans_that(has_ended)
+    }
+
+    /// The ids of the loans that are or may be in force.
+    pub fn outstanding_loans(&self) -> BTreeSet<ChangeId> {
+        self.loans_that(Change::is_outstanding)
+    }
+
+    fn loans_that(&self, belong: impl Fn(&Change) -> bool) -> BTreeSet<ChangeId> {
+        let changes = self.status.iter().flat_map(|status| &status.state.changes);
+        changes.filter(|change| belong(change)).map(|change| change.id.clone()).collect()
     }
 }
 

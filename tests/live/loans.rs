@@ -14,8 +14,10 @@ use crate::{
     },
 };
 
-const FLUX: &str = "kustomize.toolkit.fluxcd.io/name";
-const PAUSE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+/// The label of the objects that a controller of Flux applies, and the annotation that pauses it.
+const KUSTOMIZATION: (&str, &str) =
+    ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/reconcile");
+const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/driftDetection");
 
 /// A model with a field of its own, that serves.
 async fn model(drill: &Drill, name: &str, edit: impl FnOnce(&mut Value)) -> Models {
@@ -225,21 +227,28 @@ async fn a_step_that_never_goes_back_is_kept_and_leaves_its_value_and_no_record(
     assert_as_before(&models, 1, 2).await;
 }
 
-/// The value of the annotation that pauses Flux.
-fn pause(model: &DynamicObject) -> Option<&str> {
-    model.metadata.annotations.as_ref()?.get(PAUSE).map(String::as_str)
+/// The annotations that pause a controller of Flux.
+fn pauses(model: &DynamicObject) -> Vec<(&'static str, &str)> {
+    let value = |key: &'static str| Some((key, model.metadata.annotations.as_ref()?.get(key)?.as_str()));
+    [KUSTOMIZATION.1, HELM_RELEASE.1].into_iter().filter_map(value).collect()
 }
 
 #[tokio::test]
 async fn flux_is_paused_for_as_long_as_the_loan_lasts_and_stays_paused_where_it_was() {
     let drill = Drill::new("loans-flux").await;
-    let cases = [("flows", None), ("says-so", Some("enabled")), ("paused", Some("disabled"))];
+    let cases = [
+        ("flows", KUSTOMIZATION, None),
+        ("says-so", KUSTOMIZATION, Some("enabled")),
+        ("paused", KUSTOMIZATION, Some("disabled")),
+        ("released", HELM_RELEASE, None),
+        ("paused-release", HELM_RELEASE, Some("disabled")),
+    ];
     let mut all = Vec::new();
-    for (name, before) in cases {
+    for (name, (label, annotation), before) in cases {
         let edit = |document: &mut Value| {
-            document["metadata"]["labels"][FLUX] = json!("apps");
+            document["metadata"]["labels"][label] = json!("apps");
             if let Some(before) = before {
-                document["metadata"]["annotations"][PAUSE] = json!(before);
+                document["metadata"]["annotations"][annotation] = json!(before);
             }
         };
         all.push(model(&drill, name, edit).await);
@@ -248,23 +257,26 @@ async fn flux_is_paused_for_as_long_as_the_loan_lasts_and_stays_paused_where_it_
     let operator = drill.world.operator().start().await;
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
-    for models in &all {
+    for ((_, controller, _), models) in cases.iter().zip(&all) {
         let model = &models.objects[0];
-        assert_eq!(pause(&model.get().await), Some("disabled"), "{model}");
+        assert_eq!(pauses(&model.get().await), [(controller.1, "disabled")], "{model}");
     }
-    assert_eq!(pause(&not_of_flux.objects[0].get().await), None, "Flux has nothing to do with it");
+    assert_eq!(pauses(&not_of_flux.objects[0].get().await), [], "Flux has nothing to do with it");
     // In the write that takes the loan, so that Flux never sees one without the other.
     let calls = operator.proxy.calls();
-    let apply = calls.iter().find(|exchange| is_apply(&exchange.call, "flows")).expect("a loan");
-    let body = apply.call.body.as_ref().expect("a patch");
-    assert_eq!(body["metadata"]["annotations"][PAUSE], "disabled", "{body}");
+    for (name, (_, annotation)) in [("flows", KUSTOMIZATION), ("released", HELM_RELEASE)] {
+        let apply = calls.iter().find(|exchange| is_apply(&exchange.call, name)).expect("a loan");
+        let body = apply.call.body.as_ref().expect("a patch");
+        assert_eq!(body["metadata"]["annotations"][annotation], "disabled", "{body}");
+    }
 
     drill.recover(&incident).await;
     for models in all.iter().chain([&not_of_flux]) {
         models.assert_reverted().await;
     }
-    for ((_, before), models) in cases.iter().zip(&all) {
-        assert_eq!(pause(&models.objects[0].get().await), *before, "{}", models.objects[0]);
+    for ((_, (_, annotation), before), models) in cases.iter().zip(&all) {
+        let before: Vec<_> = before.iter().map(|before| (*annotation, *before)).collect();
+        assert_eq!(pauses(&models.objects[0].get().await), before, "{}", models.objects[0]);
     }
 }
 

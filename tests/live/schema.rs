@@ -69,6 +69,24 @@ const REFUSED: &[Case] = &[
         "spec.steps[0].approval",
     ),
     ("a further action", |spec| spec["steps"][0]["action"]["scale"] = json!({}), "scale"),
+    (
+        "a window without a time of day",
+        |spec| spec["guardrails"] = json!({"windows": [{"zone": "UTC", "from": "8:00", "to": "18:00"}]}),
+        "spec.guardrails.windows[0].from",
+    ),
+    (
+        "a window without a length",
+        |spec| spec["guardrails"] = json!({"windows": [{"zone": "UTC", "from": "08:00", "to": "08:00"}]}),
+        "from and to must differ",
+    ),
+    (
+        "a window on no day of the week",
+        |spec| {
+            let window = json!({"zone": "UTC", "days": ["Monday"], "from": "08:00", "to": "18:00"});
+            spec["guardrails"] = json!({"windows": [window]});
+        },
+        "spec.guardrails.windows[0].days[0]",
+    ),
     ("a guardrail of zero", |spec| spec["guardrails"] = json!({"maxTargetsPercent": 0}), "maxTargetsPercent"),
     (
         "more than all",

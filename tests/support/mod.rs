@@ -6,6 +6,7 @@ pub mod admission;
 pub mod examples;
 mod guardian;
 pub mod install;
+pub mod keda;
 pub mod manifest;
 pub mod nodes;
 pub mod object;

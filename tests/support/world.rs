@@ -18,7 +18,9 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    install, manifest,
+    install,
+    keda::Keda,
+    manifest,
     nodes::{Nodes, SilentNodes},
     object::Object,
     operator::{self, Operator, Plan, Process},
@@ -115,6 +117,11 @@ impl World {
     /// The stand-in for the operator of LLMDeployments, for both namespaces.
     pub fn stand_in(&self) -> StandIn {
         StandIn::start(&self.client, &[&self.a, &self.b])
+    }
+
+    /// The stand-in for KEDA's operator, for the first namespace.
+    pub fn keda(&self) -> Keda {
+        Keda::start(&self.client, &self.a)
     }
 
     /// This many simulated nodes with 8 GPUs each, only for this world.

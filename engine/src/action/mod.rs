@@ -150,9 +150,10 @@ impl Pods {
 pub enum Values {
     /// Not at all: setting them twice is harmless.
     Absolute,
-    /// They are multiples: the first intent fixes the highest value for all later ones.
+    /// They are multiples of the values before the first loan of the Incident, and never lower a value. The first intent
+    /// fixes the highest value for all later ones.
     Multiples,
-    /// They are percentages: no percentage is taken of a value that another step has already changed.
+    /// They are percentages of the values before the first loan of the Incident, and never raise a value.
     Shares,
 }
 

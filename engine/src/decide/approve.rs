@@ -9,8 +9,8 @@
 
 use serde_json::json;
 
-use super::Deciding;
 use super::plan::Plans;
+use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::expression::FieldValue;
 use crate::facts::Stage;
@@ -197,7 +197,7 @@ impl Deciding<'_> {
         }
     }
 
-    fn approval_needed(&self, step: &Step, plans: &Plans) -> Option<Needed> {
+    fn approval_needed(&mut self, step: &Step, plans: &Plans) -> Option<Needed> {
         if plans.new_targets() == 0 {
             return None;
         }
@@ -208,7 +208,21 @@ impl Deciding<'_> {
         if let Some(why) = self.too_many(step, plans) {
             return Some(Needed { reason: Reason::TooManyTargets, why });
         }
-        self.suspect_detector().map(|why| Needed { reason: Reason::DetectorSuspect, why })
+        if let Some(why) = self.suspect_detector() {
+            return Some(Needed { reason: Reason::DetectorSuspect, why });
+        }
+        self.outside_windows(step).map(|why| Needed { reason: Reason::OutsideWindows, why })
+    }
+
+    /// Why the step must not start by itself at this time; none if it may, or if it has started: what has started
+    /// continues, also with objects that join it. Wakes when it may.
+    pub(super) fn outside_windows(&mut self, step: &Step) -> Option<String> {
+        if is_begun(&self.next, &step.name) {
+            return None;
+        }
+        let opening = self.rules?.windows.closed_until(self.now)?;
+        self.wake(Some(opening.at));
+        Some(format!("it is outside guardrails.windows. Without approval it starts on {opening}"))
     }
 
     /// Why the detector itself may be at fault; none if nothing suggests it.

@@ -4,9 +4,8 @@ use jiff::Timestamp;
 
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
-use super::idle::idle;
 use crate::change::Change;
-use crate::facts::{Demand, ListingRead, ObjectRead, Target};
+use crate::facts::{Demand, ListingRead, ObjectRead, Role, Target};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::path::FieldPath;
@@ -47,17 +46,22 @@ impl Deciding<'_> {
         let mut wanted = Vec::new();
         let mut waits = None;
         for (change, demand) in candidates.into_iter().zip(demands) {
-            let (before, target) = (self.old_limit(&change), &change.target);
-            match demand {
-                None => return (Vec::new(), None), // a live read is still to come
-                Some(Demand::None) => wanted.push(change.id),
-                Some(Demand::Wants(number)) if number <= before => wanted.push(change.id),
-                Some(Demand::Wants(number)) => {
+            let target = &change.target;
+            match (demand, self.old_limit(&change)) {
+                (None, _) => return (Vec::new(), None), // a live read is still to come
+                (Some(Demand::None), _) => wanted.push(change.id),
+                (Some(Demand::Wants(number)), Ok(before)) if number <= before => wanted.push(change.id),
+                (Some(Demand::Wants(number)), Ok(before)) => {
                     waits.get_or_insert(format!(
                         "{target}: the autoscaler wants {number} replicas, and its old limit is {before}"
                     ));
                 }
-                Some(Demand::Unknown(why)) => {
+                (Some(Demand::Wants(number)), Err(why)) => {
+                    waits.get_or_insert(format!(
+                        "{target}: the autoscaler wants {number} replicas, and cannot tell its old limit: {why}"
+                    ));
+                }
+                (Some(Demand::Unknown(why)), _) => {
                     waits.get_or_insert(format!("{target}: cannot tell what the autoscaler wants: {why}"));
                 }
             }
@@ -72,7 +76,7 @@ impl Deciding<'_> {
             return Some(demand_of(target));
         }
         Some(match self.look_at(&change.target)? {
-            ObjectRead::Found(target) if idle(target).is_some() => Demand::None,
+            ObjectRead::Found(target) if target.off_on_purpose().is_some() => Demand::None,
             ObjectRead::Found(target) if target.demand == Demand::None => {
                 Demand::Unknown("the targets of the step do not include it any more".to_owned())
             }
@@ -82,15 +86,23 @@ impl Deciding<'_> {
         })
     }
 
-    /// The limit before the change. An absent field, or 0, may mean a number.
-    fn old_limit(&self, change: &Change) -> i64 {
-        let slots = self.seen(change).map(|target| target.slots.fields.as_slice()).unwrap_or_default();
-        let absent = |path: &FieldPath| slots.iter().find(|slot| slot.path == *path)?.absent;
+    /// The limit before the change. An absent field, or 0, may mean a number; the error says why that is not known.
+    fn old_limit(&self, change: &Change) -> Result<i64, String> {
+        let slots = self.seen(change).map(|target| &target.slots);
+        let absent = |path: &FieldPath| {
+            slots.and_then(|slots| slots.fields.iter().find(|slot| slot.path == *path)?.absent)
+        };
         let limits = change.fields().iter().filter_map(|field| {
             let before = field.before.as_ref().and_then(whole).filter(|before| *before > 0);
             before.or_else(|| absent(&field.path))
         });
-        limits.max().unwrap_or(i64::MAX)
+        let obstacle =
+            slots.and_then(|slots| slots.obstacles.iter().find(|found| found.role == Role::AutoscalerLimit));
+        match (limits.max(), obstacle) {
+            (Some(limit), _) => Ok(limit),
+            (None, Some(obstacle)) => Err(obstacle.why.clone()),
+            (None, None) => Ok(i64::MAX),
+        }
     }
 
     /// Reports on the step that its limit is still needed, and after a while on the whole response.
@@ -112,7 +124,7 @@ impl Deciding<'_> {
 
 /// What the autoscaler wants. One that is paused, or whose target is off, wants nothing.
 fn demand_of(target: &Target) -> Demand {
-    if idle(target).is_some() { Demand::None } else { target.demand.clone() }
+    if target.off_on_purpose().is_some() { Demand::None } else { target.demand.clone() }
 }
 
 #[cfg(test)]
@@ -123,7 +135,7 @@ mod tests {
     use super::super::fixture::{Fixture, NOW, at, field, live};
     use super::*;
     use crate::change::ChangeState;
-    use crate::facts::Target;
+    use crate::facts::{Obstacle, Target};
 
     /// What of `a`, whose limit was 10, may go back while its autoscaler wants this, and what holds it.
     fn wanted(demand: &Demand, due: i64) -> (usize, Option<Held>) {
@@ -145,6 +157,27 @@ mod tests {
             [(Demand::Wants(10), 1), (Demand::Wants(11), 0), (Demand::None, 1), (unknown, 0)]
         {
             assert_eq!(wanted(&demand, NOW).0, number, "{demand:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_whose_old_number_is_not_known_any_more_is_kept_while_its_autoscaler_wants_something() {
+        let why = "it does not show its deployment mode";
+        for (demand, number) in [(Demand::Wants(1), 0), (Demand::None, 1)] {
+            let mut target = Target { demand: demand.clone(), ..live("a") };
+            target.slots.obstacles = vec![Obstacle { role: Role::AutoscalerLimit, why: why.to_owned() }];
+            let given = Fixture::pinned()
+                .change_with("one", "a", ChangeState::Applied, |change| {
+                    let mut created = field("/spec/maxReplicas", &json!(1), &json!(2));
+                    created.before = None;
+                    change.set_fields(vec![created]);
+                })
+                .listed("one", vec![target]);
+            let step = given.rules.steps[0].clone();
+            let candidates = vec![given.facts.state.changes[0].id.clone()];
+            let (wanted, held) = given.deciding().wanted_no_more(&step, candidates, at(0));
+            assert_eq!(wanted.len(), number, "{demand:?}");
+            assert_eq!(held.is_some_and(|held| held.message.contains(why)), number == 0, "{demand:?}");
         }
     }
 

@@ -169,6 +169,7 @@ pub(super) fn live(name: &str) -> Target {
         slots: Slots::default(),
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,
+        unhealthy_since: None,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
         nodes: Nodes::NotAsked,

@@ -14,7 +14,7 @@ const ORDER: &[&[Reason]] = &[
     // What a person must decide before anything new starts.
     &[Reason::Relapsed],
     &[Reason::StepFailed, Reason::OutcomeUnknown],
-    &[Reason::ApprovalRequired, Reason::TooManyTargets, Reason::DetectorSuspect],
+    &[Reason::ApprovalRequired, Reason::TooManyTargets, Reason::DetectorSuspect, Reason::OutsideWindows],
     &[Reason::PodStuckTerminating],
     // Nothing can start.
     &[Reason::VerifyUnknown],

@@ -7,8 +7,6 @@
 //! deleted Incident are adopted with the oldest `before`, and only where their
 //! value is still in the field.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Deciding;
@@ -42,9 +40,9 @@ impl<'a> Deciding<'a> {
             return Some(Plan::Operate(Operation::new(OperationType::Rehearse, delivery, None)));
         }
         let adopted = adoptable(&target.object, orphans);
-        let plan = match adopted.as_slice() {
-            [] => step.action.plan(target, known),
-            adopted => step.action.plan(&as_before(target, adopted), known),
+        let plan = match step.action.descriptor().values {
+            Values::Absolute => step.action.plan(target, known),
+            Values::Multiples | Values::Shares => self.plan_of_first_values(step, target, known, &adopted),
         };
         let mut fields = match plan {
             Plan::Change(fields) => fields,
@@ -52,16 +50,8 @@ impl<'a> Deciding<'a> {
             Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
         adopt(&mut fields, adopted);
-        let lent = self.lent_by_other_steps(step, target, loans);
-        if step.action.descriptor().values == Values::Shares {
-            // A percentage of a value that another step has already reduced would compound.
-            fields.retain(|field| !lent.iter().any(|old| old.path == field.path));
-            if fields.is_empty() {
-                return Some(Plan::NothingToDo("another step has already reduced it".to_owned()));
-            }
-        }
-        take_over(&mut fields, &lent);
-        fields.extend(gitops::pause(&target.object));
+        take_over(&mut fields, &self.lent_by_other_steps(step, target, loans));
+        fields.extend(gitops::pauses(&target.object));
         Some(Plan::Change(fields.into_iter().map(sealed).collect()))
     }
 
@@ -116,9 +106,10 @@ impl<'a> Deciding<'a> {
     /// someone else has written since is theirs, and is the one to restore.
     fn lent_by_other_steps(&self, step: &Step, target: &Target, loans: &[Loan]) -> Vec<FieldChange> {
         let ours = self.facts.incident.to_string();
-        let of_other_steps = loans.iter().filter(|loan| {
-            loan.incident == ours && loan.step != step.name && undo::is_labelled(&target.object, loan)
-        });
+        let outstanding = self.outstanding_on(&target.id.uid);
+        let of_other_steps = loans
+            .iter()
+            .filter(|loan| loan.incident == ours && loan.step != step.name && outstanding.contains(&loan.id));
         let is_ceded = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
             change.is_some_and(|c| c.fields().iter().any(|f| f.path == *path && f.ceded_to.is_some()))
@@ -131,6 +122,14 @@ impl<'a> Deciding<'a> {
             .filter(|field| stands(field))
             .cloned()
             .collect()
+    }
+
+    /// The changes of this Incident that are or may be in force on an object. The journal knows it: a label can get lost,
+    /// and a rollback can restore an old record beside a new label.
+    pub(super) fn outstanding_on(&self, uid: &str) -> Vec<ChangeId> {
+        let changes = self.next.changes.iter();
+        let outstanding = changes.filter(|change| change.target.uid == uid && change.is_outstanding());
+        outstanding.map(|change| change.id.clone()).collect()
     }
 
     /// An earlier step whose fields a later step took over, and whose later step was reverted: its loan is
@@ -167,8 +166,10 @@ impl<'a> Deciding<'a> {
         let ours = self.facts.incident.to_string();
         let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
         for loan in loans.iter().filter(|loan| loan.incident != ours) {
-            let kept = |field: &FieldChange| change.fields().iter().any(|own| own.path == field.path);
-            if loan.fields.iter().any(kept) {
+            let kept = |field: &FieldChange| {
+                change.fields().iter().any(|own| own.path == field.path && own.before == field.before)
+            };
+            if undo::is_labelled(object, loan) && loan.fields.iter().any(kept) {
                 let text = format!("{}: adopted the changes of Incident {}", change.target, loan.incident);
                 self.happen("Adopted", &text);
             }
@@ -192,17 +193,6 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
         }
     }
     fields
-}
-
-/// The object as if the missing Incident had reverted its changes, so that a relative action does not
-/// multiply a value that was already multiplied.
-fn as_before(target: &Target, adopted: &[FieldChange]) -> Target {
-    let mut object = (*target.object).clone();
-    for field in adopted {
-        // A field that no longer fits stays as it is.
-        let _ = field.path.write(&mut object, field.before.clone());
-    }
-    Target { object: Arc::new(object), ..target.clone() }
 }
 
 fn adopt(fields: &mut Vec<FieldChange>, adopted: Vec<FieldChange>) {

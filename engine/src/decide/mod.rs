@@ -16,6 +16,8 @@ mod fixture;
 mod held;
 mod idle;
 mod journal;
+mod judged;
+mod ladder;
 mod ledger;
 mod next_step;
 mod operate;
@@ -26,6 +28,7 @@ mod progress;
 mod rate;
 mod recover;
 mod relapse;
+mod relative;
 mod rest;
 mod revert;
 mod rollout;
@@ -36,6 +39,7 @@ mod wave;
 mod wave_health;
 mod withdraw;
 
+pub use ladder::ladder;
 pub use operate::learn;
 pub use revert::cede_refused;
 
@@ -47,15 +51,16 @@ use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, ListingRead, Look, Looks, ObjectRead, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
-use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, StepState, TimelineEntry};
+use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, TimelineEntry};
 use crate::period::after;
 use crate::reason::Reason;
-use crate::rules::{Rules, Step, begun_step};
+use crate::rules::{Rules, Step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
 use crate::undo::GuardedPatch;
 use crate::why::WhyNot;
 
 pub use close::as_closed;
+pub(crate) use ladder::is_begun;
 
 /// The reason of a severity that is pinned by a person.
 const PINNED: &str = "PinnedByPerson";
@@ -281,6 +286,7 @@ impl<'a> Deciding<'a> {
     fn finish(mut self) -> Decision {
         let state = &self.facts.state;
         self.refresh_steps();
+        self.show_who_sits_out();
         self.ask_for_the_brake();
         let mut worded = self.next.clone();
         keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);
@@ -375,29 +381,4 @@ impl<'a> Deciding<'a> {
         status.reason = Some(reason);
         status.message = Some(cut(message, 1024));
     }
-}
-
-/// The started steps as they were when they started, and the others as they are in the policy.
-pub fn ladder(state: &IncidentState, rules: Option<&Rules>) -> Vec<Step> {
-    let shapes = rules.map(Rules::shapes).unwrap_or_default();
-    let live = rules.map(|rules| rules.steps.as_slice()).unwrap_or_default();
-    let begun = |name: &str| {
-        let definition = state.step(name)?.definition.as_ref()?;
-        // Already parsed, unless the policy was edited since the step started.
-        let parsed = live.iter().find(|step| step.definition == *definition).map(Step::as_begun);
-        parsed.or_else(|| begun_step(definition, &shapes))
-    };
-    let mut ladder: Vec<Step> = state
-        .steps
-        .iter()
-        .filter(|status| !live.iter().any(|step| step.name == status.name))
-        .filter_map(|status| begun(&status.name))
-        .collect();
-    ladder.extend(live.iter().map(|step| begun(&step.name).unwrap_or_else(|| step.clone())));
-    ladder
-}
-
-/// A step that is not in the status yet counts as Pending.
-pub(crate) fn is_begun(state: &IncidentState, step: &str) -> bool {
-    state.step(step).is_some_and(|status| status.definition.is_some() && status.state != StepState::Skipped)
 }

@@ -1,11 +1,12 @@
-//! How long to wait before a retry, and how many targets are retried at once.
+//! How long to wait before a retry, how many targets are retried at once, and why an intent failed that was given up.
 
 use jiff::SignedDuration;
 
 use super::Deciding;
-use crate::change::Change;
+use crate::change::{Change, ChangeState};
 use crate::id::digest;
 use crate::period::after;
+use crate::reason::Reason;
 
 /// The number of targets that are retried at once after the first conflict; halved with each further one.
 const CONFLICT_BATCH: usize = 16;
@@ -35,6 +36,16 @@ impl Deciding<'_> {
     }
 }
 
+/// Why an intent that was given up has failed. The reasons of a fence are about work in progress, and replace what the API
+/// server answered.
+pub(super) fn reason_of_failure(change: &Change) -> Reason {
+    match &change.reason {
+        Some(Reason::FenceRefused) if change.state == ChangeState::Intended => Reason::Refused,
+        Some(Reason::GivenUp | Reason::FenceRefused) | None => Reason::Timeout,
+        Some(reason) => reason.clone(),
+    }
+}
+
 /// From half a second, doubled with each try, to half a minute, with jitter.
 pub(super) fn backoff(change: &Change) -> SignedDuration {
     let base = 500_i64 << change.tries.min(6);
@@ -53,7 +64,6 @@ fn jitter(change: &Change, most: i64) -> SignedDuration {
 mod tests {
     use super::super::fixture::{Fixture, NOW, at};
     use super::*;
-    use crate::change::ChangeState;
 
     fn open() -> Fixture {
         Fixture::pinned().change_with("one", "a", ChangeState::Intended, |change| {

@@ -2,7 +2,6 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
-use super::idle::idle;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -88,7 +87,7 @@ impl Deciding<'_> {
         };
         // An object that was left alone and is no longer selected needs no entry.
         let is_listed = |change: &Change| {
-            listed.targets.iter().any(|t| t.id.uid == change.target.uid && idle(t).is_none())
+            listed.targets.iter().any(|t| t.id.uid == change.target.uid && t.off_on_purpose().is_none())
         };
         self.next.changes.retain(|change| {
             let only_says_why =
@@ -97,7 +96,7 @@ impl Deciding<'_> {
         });
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
         for target in &listed.targets {
-            if (target.matched == Verdict::True && idle(target).is_none())
+            if (target.matched == Verdict::True && target.off_on_purpose().is_none())
                 || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
             {
                 plans.matched += 1;
@@ -159,7 +158,7 @@ impl Deciding<'_> {
                 return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &why);
             }
         }
-        if let Some(why) = idle(target) {
+        if let Some(why) = target.off_on_purpose() {
             return self.not_done(&step.name, Some(target), Reason::Idle, why);
         }
         let Some(plan) = self.consider(step, target) else { return };
@@ -234,7 +233,7 @@ impl Deciding<'_> {
             self.wake_in(RELIST_BUSY);
             return None;
         }
-        if let Some(why) = idle(target) {
+        if let Some(why) = target.off_on_purpose() {
             return refused(Reason::Idle, why.to_owned());
         }
         if target.exempt {
@@ -266,7 +265,8 @@ impl Deciding<'_> {
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);
         }
-        if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        if let Err(error) = undo::apply_patch(&target.object, &change, &self.facts.incident, &others) {
             return refused(Reason::CannotRecord, error.to_string());
         }
         Some(Plan::Change(fields))
@@ -302,6 +302,11 @@ impl Deciding<'_> {
             };
             if let Some(message) = self.too_many(&step, &plans) {
                 self.not_done(&step.name, None, Reason::TooManyTargets, &message);
+            }
+            if plans.new_targets() > 0
+                && let Some(message) = self.outside_windows(&step)
+            {
+                self.not_done(&step.name, None, Reason::OutsideWindows, &message);
             }
             self.note(&step, &plans);
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));

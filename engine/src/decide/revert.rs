@@ -22,6 +22,7 @@ use crate::facts::{ObjectRead, Outcome, is_due};
 use crate::gitops::{self, is_pause};
 use crate::id::{IncidentId, ResourceVersion};
 use crate::incident::Closing;
+use crate::path::FieldPath;
 use crate::period::after;
 use crate::policy::Revert;
 use crate::reason::Reason;
@@ -63,7 +64,10 @@ impl Deciding<'_> {
         }
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
-            ObjectRead::Found(target) => self.revert_from(change, &target.object, &target.version),
+            ObjectRead::Found(target) => {
+                self.note_before_revert(change, target);
+                self.revert_from(change, &target.object, &target.version);
+            }
             ObjectRead::Gone if change.is_in_force() => change.object_gone(),
             ObjectRead::Gone => change.set_fence(None),
             ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_revert(change, why),
@@ -269,9 +273,8 @@ impl Deciding<'_> {
 
     /// Kept values still differ from what Flux would apply, so Flux must stay paused.
     fn say_that_flux_stays_paused(&mut self, change: &Change) {
-        if change.fields().iter().any(|field| is_pause(&field.path)) {
-            let message = format!("{}: {}", change.target, gitops::ends_pause(&change.target));
-            self.happen("FluxStaysPaused", &message);
+        if let Some(how) = gitops::ends_pause(&change.target, change.fields()) {
+            self.happen("FluxStaysPaused", &format!("{}: {how}", change.target));
         }
     }
 }
@@ -285,18 +288,19 @@ fn says_nothing_of_the_write(outcome: &Outcome) -> bool {
 /// Flux stays paused for another loan of the object, which now has the pause as one of its fields.
 fn leave_pause_to_heir(change: &mut Change, object: &Value) {
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    if loans.iter().flat_map(|loan| &loan.fields).any(|field| is_pause(&field.path)) {
-        change.retain_fields(|field| !is_pause(&field.path));
-    }
+    let is_left =
+        |path: &FieldPath| loans.iter().flat_map(|loan| &loan.fields).any(|left| left.path == *path);
+    change.retain_fields(|field| !(is_pause(&field.path) && is_left(&field.path)));
 }
 
 /// Adopts the pause of Flux, which an earlier reverted step has left to this loan.
 fn inherit_pause(change: &mut Change, object: &Value, incident: &IncidentId) {
     let loan = undo::loan(object, &change.id, incident);
     let fields = loan.map(|loan| loan.fields).unwrap_or_default();
-    let inherited = fields.into_iter().find(|field| is_pause(&field.path));
-    if let Some(pause) = inherited.filter(|pause| !change.fields().iter().any(|own| own.path == pause.path)) {
-        change.add_field(pause);
+    for pause in fields.into_iter().filter(|field| is_pause(&field.path)) {
+        if !change.fields().iter().any(|own| own.path == pause.path) {
+            change.add_field(pause);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::Deciding;
 use super::climb::RELIST_IDLE;
-use super::patience::backoff;
+use super::patience::{backoff, reason_of_failure};
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, cut};
 use crate::effect::Act;
@@ -240,7 +240,8 @@ impl Deciding<'_> {
         if self.is_being_written(&change.target) {
             return;
         }
-        match undo::apply_patch(&target.object, change, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        match undo::apply_patch(&target.object, change, &self.facts.incident, &others) {
             Ok(patch) => {
                 change.sending(target.version.clone(), self.now);
                 self.effect(change, Act::Apply, patch);
@@ -276,12 +277,14 @@ impl Deciding<'_> {
             return;
         }
         let mut intended = change.clone();
+        intended.note_first_values(&self.first_values(&change.target.uid));
         intended.note_health_before(target);
         intended.intend(target.version.clone(), self.now);
         if self.step(&change.step).is_some_and(|step| step.action.descriptor().values == Values::Multiples) {
             intended.fix_ceiling();
         }
-        match undo::apply_patch(&target.object, &intended, &self.facts.incident) {
+        let others = self.outstanding_on(&target.id.uid);
+        match undo::apply_patch(&target.object, &intended, &self.facts.incident, &others) {
             Ok(patch) => {
                 *change = intended;
                 self.tell_of_adoption(change, &target.object);
@@ -344,19 +347,9 @@ fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
 }
 
-/// Why an intent that was given up has failed. The reasons of a fence are about work in progress, and replace what the API
-/// server answered.
-fn reason_of_failure(change: &Change) -> Reason {
-    match &change.reason {
-        Some(Reason::FenceRefused) if change.state == ChangeState::Intended => Reason::Refused,
-        Some(Reason::GivenUp | Reason::FenceRefused) | None => Reason::Timeout,
-        Some(reason) => reason.clone(),
-    }
-}
-
-/// When the last of these changes took effect.
+/// Since when the last of these changes is judged.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
-    changes.filter_map(Change::took_effect_at).max()
+    changes.filter_map(Change::judged_since).max()
 }
 
 #[cfg(test)]

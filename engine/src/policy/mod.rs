@@ -4,12 +4,14 @@
 //! server rejects what is too long or too many.
 
 mod step;
+mod window;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::step::{
     CelCheck, CheckSpec, OnFailure, Revert, RolloutCheck, StepApproval, StepSpec, VerifySpec,
 };
+pub use self::window::{Day, WindowSpec};
 pub use crate::action::ActionSpec;
 use crate::period::Period;
 pub use crate::selector::{
@@ -181,6 +183,11 @@ pub struct GuardrailsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 100)))]
     pub suspect_detector_above_percent: Option<u32>,
+    /// The times at which a step may start without approval. Outside all of them a step needs approval before it starts.
+    /// What has started continues, and reverts do not wait. Defaults to every time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub windows: Vec<WindowSpec>,
     /// How long an unused approval is valid, from the time it appears in the status of the Incident. Defaults
     /// to 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,7 +24,7 @@ impl Faults {
     }
 
     /// The result if nothing is wrong with it.
-    pub(super) fn or<T>(self, result: T) -> Result<T, Vec<Fault>> {
+    pub(crate) fn or<T>(self, result: T) -> Result<T, Vec<Fault>> {
         if self.found.is_empty() { Ok(result) } else { Err(self.found) }
     }
 

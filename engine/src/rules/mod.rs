@@ -14,6 +14,7 @@ use crate::expression::{Condition, SignalShape};
 use crate::period::Period;
 use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};
 use crate::signal::SignalKind;
+use crate::window::Windows;
 
 /// What is wrong with a policy, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,8 @@ pub struct Rules {
     pub steps: Vec<Step>,
     /// The limits of every response.
     pub limits: Limits,
+    /// When a step may start without approval.
+    pub windows: Windows,
 }
 
 /// When and how the response is withdrawn.
@@ -237,6 +240,7 @@ impl Rules {
             .enumerate()
             .filter_map(|(at, step)| parse_step(step, &format!("spec.steps[{at}]"), &shapes, &mut faults))
             .collect();
+        let windows = Windows::parse(&spec.guardrails.windows, "spec.guardrails.windows", &mut faults);
         faults.or(Self {
             mode: spec.mode,
             suspend: spec.suspend,
@@ -246,6 +250,7 @@ impl Rules {
             recovery,
             steps,
             limits: Limits::of(spec),
+            windows,
         })
     }
 

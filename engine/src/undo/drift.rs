@@ -91,7 +91,7 @@ pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
 /// The record is gone: fields that are not at `before` are someone else's.
 pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
     let taker = |path: &FieldPath| match ownership::is_from_us(object, path) {
-        true => "the person or tool that removed the record".to_owned(),
+        true => "admission, or the person or tool that removed the record".to_owned(),
         false => ownership::writer(object, path),
     };
     cede_taken(object, fields, |field| is_as_before(object, field), taker)

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::drift::{cede_changed, cede_misfits};
-use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, is_labelled, label_of, record, version};
+use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, label_of, record, version};
 use crate::change::{Change, FieldChange};
 use crate::gitops::is_pause;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
@@ -71,8 +71,9 @@ impl GuardedPatch {
     }
 }
 
-/// The patch that performs a change and records how to undo it. Paths that another step of the Incident has
-/// changed move into this loan; loans of Incidents that no longer exist, and leftovers, are dropped.
+/// The patch that performs a change and records how to undo it. `others` are the other changes of the Incident that are
+/// or may be in force on the object: their loans stay in the record, but for the paths that move into this loan. Loans of
+/// Incidents that no longer exist, and leftovers, are dropped.
 ///
 /// # Errors
 /// The paths do not fit, or the record would be too large.
@@ -80,6 +81,7 @@ pub fn apply_patch(
     object: &Value,
     change: &Change,
     incident: &IncidentId,
+    others: &[ChangeId],
 ) -> Result<GuardedPatch, Unwritable> {
     let mut new = object.clone();
     let mut fields = Vec::with_capacity(change.fields().len());
@@ -89,7 +91,7 @@ pub fn apply_patch(
     }
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let ours = incident.to_string();
-    loans.retain(|loan| loan.id != change.id && loan.incident == ours && is_labelled(object, loan));
+    loans.retain(|loan| loan.id != change.id && loan.incident == ours && others.contains(&loan.id));
     for loan in &mut loans {
         loan.fields.retain(|field| !change.fields().iter().any(|taken| taken.path == field.path));
     }

@@ -64,7 +64,7 @@ fn args(object: &Value) -> &Value {
 fn two_flags_of_one_list_go_back_each_for_itself() {
     let before = object(json!(["serve", "--max-num-seqs", "256", "--api-key=hunter2"]));
     let change = change(&[(SEQS, Some("256"), "16"), (LENGTH, None, "4096")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     assert_eq!(
         args(&applied),
         &json!(["serve", "--max-num-seqs", "16", "--api-key=hunter2", "--max-model-len=4096"])
@@ -95,7 +95,7 @@ fn two_flags_of_one_list_go_back_each_for_itself() {
 fn a_flag_that_is_not_clear_any_more_is_ceded() {
     let before = object(json!(["--max-num-seqs=256"]));
     let change = change(&[(SEQS, Some("256"), "16")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     for now in
         [json!(["--max-num-seqs=16", "--max-num-seqs=16"]), json!(["vllm --max-num-seqs=16"]), json!(null)]
     {
@@ -112,7 +112,7 @@ fn a_flag_that_is_not_clear_any_more_is_ceded() {
 fn the_record_has_nothing_of_the_arguments_but_the_flag() {
     let before = object(json!(["--api-key=hunter2", "--max-num-seqs=256"]));
     let change = change(&[(SEQS, Some("256"), "16")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     let record = annotation(&applied, UNDO).unwrap();
     assert!(record.contains("256") && !record.contains("hunter2"), "{record}");
     assert!(!format!("{change:?}").contains("hunter2"));
@@ -171,7 +171,7 @@ fn what_admission_stores_is_adopted_and_what_others_write_later_is_not() {
 fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_traces() {
     let before = object(json!(["--max-num-seqs=256"]));
     let change = change(&[(SEQS, Some("256"), "16")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     let mut labelled = applied.clone();
     labelled["metadata"]["annotations"].as_object_mut().unwrap().remove(UNDO);
     let patch = hand_back_patch(&labelled, change.fields(), Some("i")).unwrap().expect("a label is left");

@@ -1,17 +1,17 @@
 //! Records that say nothing about the current values of an object: what its Incident lists as ended, what a rollback has
 //! restored without the label, and what a controller has copied to the objects that it owns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::id::{ChangeId, TargetId};
-use firebreak_engine::undo::{self, INCIDENT, Loan, UNDO};
+use firebreak_engine::undo::{self, BadRecord, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::cli::connection::Connection;
 use crate::cli::screen::note;
-use crate::workloads::controlling_owner;
+use crate::workloads::{Owner, controlling_owner};
 
 /// Kinds whose controllers copy annotations to the objects that they own, and the kinds of those.
 const COPIES: [(&str, &str); 4] = [
@@ -31,23 +31,28 @@ pub struct Leftover {
     pub why: String,
 }
 
-/// The loans that are not in force, and those that are. `ended` has the loans that have ended, by Incident.
-pub fn sort(
-    object: &Value,
-    loans: Vec<Loan>,
-    ended: &BTreeMap<String, BTreeSet<ChangeId>>,
-) -> (Vec<Leftover>, Vec<Loan>) {
+/// What the Incidents of some loans say about them.
+#[derive(Debug, Default)]
+pub struct Journals {
+    /// What their closed Incidents list as ended.
+    pub ended: BTreeSet<ChangeId>,
+    /// What their open Incidents list as in force, or as possibly in force.
+    pub outstanding: BTreeSet<ChangeId>,
+}
+
+/// The loans that are not in force, and those that are. An open Incident that lists a loan counts more than a label,
+/// which can get lost.
+pub fn sort(object: &Value, loans: Vec<Loan>, journals: &Journals) -> (Vec<Leftover>, Vec<Loan>) {
     let (mut leftovers, mut in_force) = (Vec::new(), Vec::new());
     for loan in loans {
         let (incident, _) = loan.incident.rsplit_once('/').unwrap_or((&loan.incident, ""));
-        let has_ended = ended.get(&loan.incident).is_some_and(|ended| ended.contains(&loan.id));
-        let why = if has_ended {
+        let why = if journals.ended.contains(&loan.id) {
             format!(
                 "according to Incident {incident}, the loan of step {} in this undo record has ended; a rollback \
                     may have restored the record",
                 loan.step
             )
-        } else if !undo::is_labelled(object, &loan) {
+        } else if !undo::is_labelled(object, &loan) && !journals.outstanding.contains(&loan.id) {
             format!(
                 "the undo record of Incident {incident} is there without its label {INCIDENT}, so it is not in \
                     force; a rollback may have restored it"
@@ -77,6 +82,20 @@ pub async fn name_copies(connection: &Connection, target: &TargetId) {
             copy.undo_command()
         ));
     }
+}
+
+/// Whether the object has a record that was not copied from another object.
+pub fn has_its_own(object: &Value) -> bool {
+    undo::annotation(object, UNDO).is_some()
+        && !matches!(undo::record(object), Err(BadRecord::OfAnotherObject(_)))
+}
+
+/// The object whose record this one has, if that is the one that controls it. KEDA, for example, copies labels and
+/// annotations of a ScaledObject to its HorizontalPodAutoscaler.
+pub fn original(object: &Value, copy: &TargetId, error: &BadRecord) -> Option<TargetId> {
+    let BadRecord::OfAnotherObject(original) = error else { return None };
+    let Owner { api_version, kind, name, uid } = controlling_owner(object)?;
+    (uid == *original).then(|| TargetId { api_version, kind, name, uid, namespace: copy.namespace.clone() })
 }
 
 /// Whether the object has a record, and the target controls it.
@@ -115,17 +134,49 @@ mod tests {
     fn a_loan_is_in_force_with_its_label_and_as_long_as_its_incident_does_not_list_it_as_ended() {
         let labelled = json!({"metadata": {"labels": {INCIDENT: "i"}}});
         let loans = || vec![loan("one"), loan("two")];
-        let ended = BTreeMap::from([("serving/outage/i".to_owned(), BTreeSet::from([loan("one").id]))]);
-        let (leftovers, in_force) = sort(&labelled, loans(), &ended);
+        let journals = Journals { ended: BTreeSet::from([loan("one").id]), ..Journals::default() };
+        let (leftovers, in_force) = sort(&labelled, loans(), &journals);
         assert_eq!(steps(leftovers.iter().map(|leftover| &leftover.loan)), ["one"]);
         assert_eq!(steps(in_force.iter()), ["two"]);
         assert!(leftovers[0].why.contains("has ended"), "{}", leftovers[0].why);
 
         for other in [json!({}), json!({"metadata": {"labels": {INCIDENT: "another"}}})] {
-            let (leftovers, in_force) = sort(&other, loans(), &BTreeMap::new());
+            let (leftovers, in_force) = sort(&other, loans(), &Journals::default());
             assert_eq!((leftovers.len(), in_force.len()), (2, 0), "{other}");
             assert!(leftovers[0].why.contains("without its label"), "{}", leftovers[0].why);
+
+            // The label can get lost while the Incident is open.
+            let journals = Journals { outstanding: BTreeSet::from([loan("two").id]), ..Journals::default() };
+            let (leftovers, in_force) = sort(&other, loans(), &journals);
+            assert_eq!(steps(leftovers.iter().map(|leftover| &leftover.loan)), ["one"]);
+            assert_eq!(steps(in_force.iter()), ["two"]);
         }
+    }
+
+    #[test]
+    fn the_original_of_a_copy_is_the_object_that_controls_it() {
+        let record = json!({"v": 1, "loans": [loan("one")]}).to_string();
+        let owned_by = |uid: &str| json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": uid, "controller": true}]);
+        let hpa = |owner: &str, uid: &str| {
+            json!({"metadata": {"name": "keda-hpa-queue", "uid": uid,
+            "ownerReferences": owned_by(owner), "annotations": {UNDO: record.clone()}}})
+        };
+        let id = TargetId {
+            api_version: "autoscaling/v2".to_owned(),
+            kind: "HorizontalPodAutoscaler".to_owned(),
+            namespace: "serving".to_owned(),
+            name: "keda-hpa-queue".to_owned(),
+            uid: "h".to_owned(),
+        };
+        let original = |object: &Value| {
+            let found = original(object, &id, &undo::record(object).unwrap_err())?;
+            Some(found.undo_command())
+        };
+        assert_eq!(original(&hpa("u", "h")).as_deref(), Some("firebreak undo scaledobject/queue -n serving"));
+        assert_eq!(original(&hpa("another", "h")), None);
+        assert!(!has_its_own(&hpa("u", "h")));
+        assert!(has_its_own(&hpa("another", "u")));
+        assert!(!has_its_own(&json!({"metadata": {"uid": "u"}})));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl<'a> Borrower<'a> {
         let is_there = |object: &Value| {
             let record = undo::record(object).ok().flatten();
             let is_it = |other: &Loan| other.id == loan.id && other.incident == loan.incident;
-            undo::is_labelled(object, loan) && record.is_some_and(|record| record.loans.iter().any(is_it))
+            record.is_some_and(|record| record.loans.iter().any(is_it))
         };
         let written = self.write(|object, invalid| {
             if let Some(Invalid { why, fields }) = invalid {

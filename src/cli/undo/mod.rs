@@ -3,14 +3,12 @@
 mod leftovers;
 mod loans;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use firebreak_engine::change::FieldChange;
-use firebreak_engine::id::{ChangeId, TargetId};
+use firebreak_engine::id::TargetId;
 use firebreak_engine::undo::{self, FENCE, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
-use self::leftovers::Leftover;
+use self::leftovers::{Journals, Leftover};
 use self::loans::{Borrower, HandedBack};
 use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
@@ -46,8 +44,13 @@ async fn undo_from_record(
     target: TargetId,
     object: &Value,
 ) -> Result<Answer, Error> {
-    let record = undo::record(object).map_err(|error| {
-        Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget"))
+    let record = undo::record(object).map_err(|error| match leftovers::original(object, &target, &error) {
+        Some(original) => Error::Said(format!(
+            "cannot undo {target}: its undo record is a copy of the one on {original}, which controls it; revert that \
+             with `{}`",
+            original.undo_command()
+        )),
+        None => Error::Said(format!("cannot undo {target}: {error}; check it, then drop it with --forget")),
     })?;
     let loans = record.map(|record| record.loans).unwrap_or_default();
     if loans.is_empty() {
@@ -57,8 +60,8 @@ async fn undo_from_record(
             "there is nothing to revert; `firebreak get -A` shows what is in force",
         ));
     }
-    let ended = ended_loans(connection, &loans).await;
-    let (leftovers, in_force) = leftovers::sort(object, loans, &ended);
+    let journals = ask_incidents(connection, &loans).await;
+    let (leftovers, in_force) = leftovers::sort(object, loans, &journals);
     match (leftovers.first(), in_force.is_empty()) {
         (Some(Leftover { why, .. }), true) => Err(Error::Said(format!(
             "cannot undo {target}: {why}; check its values, then drop the record with --forget"
@@ -131,8 +134,8 @@ async fn forget(
         ));
     }
     let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
-    // Whether they have ended makes no difference, but a person wants to know that an Incident is still open.
-    let _ended = ended_loans(connection, &loans).await;
+    // A person wants to know that an Incident is still open; what it lists makes no difference to this verb.
+    ask_incidents(connection, &loans).await;
     let fields: Vec<FieldChange> = loans.into_iter().flat_map(|loan| loan.fields).collect();
     let borrower = Borrower::new(&connection.client, kind, target.clone());
     borrower.forget().await?;
@@ -149,7 +152,7 @@ async fn forget(
     Ok(Answer::Yes)
 }
 
-/// The object with this name. A name may stand for several kinds: then the one whose object has a record.
+/// The object with this name. A name may stand for several kinds: then the one whose object has a record of its own.
 async fn find(
     connection: &Connection,
     wanted: &ObjectName,
@@ -169,7 +172,7 @@ async fn find(
     for kind in found {
         let read = live_read::named(&connection.client, &kind, namespace, &wanted.name).await;
         match read {
-            Read::Found(object) if undo::annotation(&object, UNDO).is_some() => return Ok((kind, object)),
+            Read::Found(object) if leftovers::has_its_own(&object) => return Ok((kind, object)),
             Read::Found(object) => first = first.or(Some((kind, object))),
             Read::Gone => {}
             Read::Refused(why) | Read::Failed(why) => {
@@ -201,32 +204,35 @@ fn identify(object: &Value) -> Option<TargetId> {
     })
 }
 
-/// The loans that their Incidents list as ended, by Incident. A controller that still works on an Incident of these
-/// loans is not an obstacle, but worth a note.
-async fn ended_loans(connection: &Connection, loans: &[Loan]) -> BTreeMap<String, BTreeSet<ChangeId>> {
+/// What the Incidents of these loans say about them. An Incident that is still open, or cannot be read, is no obstacle, but
+/// worth a note.
+async fn ask_incidents(connection: &Connection, loans: &[Loan]) -> Journals {
     let mut incidents: Vec<String> = loans.iter().map(|loan| loan.incident.clone()).collect();
     incidents.dedup();
-    let mut over = BTreeMap::new();
+    let mut journals = Journals::default();
     for incident in incidents {
         let parts: Vec<&str> = incident.split('/').collect();
         let &[namespace, name, uid] = parts.as_slice() else { continue };
         match connection.find_incident(namespace, name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() != Some(uid) => {}
             Ok(Some(found)) if found.is_closed() => {
-                over.insert(incident, found.ended_loans());
+                journals.ended.extend(found.ended_loans());
             }
-            Ok(Some(_)) => note(&format!(
-                "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
-                    (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
-                    {namespace}` reverts all changes"
-            )),
+            Ok(Some(found)) => {
+                journals.outstanding.extend(found.outstanding_loans());
+                note(&format!(
+                    "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
+                        (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
+                        {namespace}` reverts all changes"
+                ));
+            }
             Ok(None) => {}
             Err(error) => {
                 note(&format!("cannot tell whether Incident {namespace}/{name} is still open: {error}"))
             }
         }
     }
-    over
+    journals
 }
 
 fn field_line(field: &FieldChange) -> Line {

@@ -147,7 +147,11 @@ fn runs(flag: &Flag, elements: &[&str]) -> bool {
     let mut words = elements.iter().flat_map(|element| element.split_whitespace()).peekable();
     if words.peek().is_some_and(|word| INITS.contains(&base_name(word))) {
         words.next();
-        while words.next_if(|word| word.starts_with('-')).is_some() {}
+        // An option of the init may have a value, so `--` ends them if it is there.
+        match words.clone().position(|word| word == "--") {
+            Some(options) => drop(words.nth(options)),
+            None => while words.next_if(|word| word.starts_with('-')).is_some() {},
+        }
     }
     let mut behind = "";
     words.any(|word| {

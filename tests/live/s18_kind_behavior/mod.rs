@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod children;
+mod keda;
 mod kserve;
 mod propagation;
 mod rollout_undo;

@@ -121,7 +121,10 @@ async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_take
     assert_eq!(before.traces(), Vec::<&str>::new(), "{model}");
 
     rollout_undo(&drill, &model, "3").await;
-    let revenant = wait_for_revision(&model, "5").await;
+    wait_for_revision(&model, "5").await;
+    // Its controller writes nothing any more.
+    model.wait_until("it runs", drill::has_rolled_out).await;
+    let revenant = model.snapshot().await;
     assert_eq!(gpus(&revenant.spec).0, "0", "{model}: without GPUs, as in the emergency");
     let dead = loans(&model).await;
     assert_eq!(dead.len(), 1, "{model}: the record of the emergency: {dead:?}");
