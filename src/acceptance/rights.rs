@@ -8,7 +8,7 @@ use firebreak_engine::selector::{Namespaces, NamespacesSpec};
 use firebreak_engine::signal::Source;
 
 use crate::kubernetes::access::Right;
-use crate::look::targets::{HPA, Kind, SCALED_OBJECT};
+use crate::look::targets::{DEPLOYMENT, HPA, Kind, ROLLOUT, SCALED_OBJECT};
 use crate::workloads::Profiles;
 
 /// A kind that a policy reads or changes.
@@ -69,6 +69,7 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
             Reach::Cluster => {}
         }
         all.extend(autoscalers(step, &namespaces));
+        all.extend(runners(step, &namespaces));
         if step.action.kind().reads_nodes() {
             let nodes = required("v1", "Node", LOOK, vec![String::new()]);
             all.push(Used { presence: Presence::Helpful, ..nodes });
@@ -112,6 +113,17 @@ fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
         }
         Autoscalers::Ignored => Vec::new(),
     }
+}
+
+/// What may run the pods of the targets, if those have none of their own.
+fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
+    let (scope, does) = (&step.targets().scope, step.action.descriptor());
+    let asks = does.pods == Pods::Replaces || does.autoscalers == Autoscalers::Owners;
+    let may_have = (scope.api_version.as_str(), scope.kind.as_str()) == DEPLOYMENT && asks;
+    may_have.then(|| Used {
+        presence: Presence::Optional,
+        ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec())
+    })
 }
 
 /// The permissions for one used kind, once its resource is known.

@@ -124,6 +124,40 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_set_is_healthy_with_three_quarters_of_its_pods() {
+        let set = |status: Value| of("apps/v1", "DaemonSet", &json!({"status": status}));
+        let pods = |desired: i64, available: i64| {
+            set(json!({"desiredNumberScheduled": desired, "numberAvailable": available}))
+        };
+        for (desired, available) in [(1, 1), (4, 3), (8, 6), (0, 0)] {
+            assert_eq!(pods(desired, available), Verdict::True, "{desired} {available}");
+        }
+        for (desired, available) in [(1, 0), (4, 2), (8, 5)] {
+            assert_eq!(pods(desired, available), Verdict::False, "{desired} {available}");
+        }
+        assert_eq!(set(json!({"desiredNumberScheduled": 1})), Verdict::False, "a 0 is omitted");
+        assert_eq!(of("apps/v1", "DaemonSet", &json!({})), Verdict::False, "its controller has not seen it");
+        assert_eq!(set(json!({"desiredNumberScheduled": "all"})), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_node_is_healthy_while_its_kubelet_reports_that_it_is_ready() {
+        let node = |conditions: Value| of("v1", "Node", &json!({"status": {"conditions": conditions}}));
+        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status});
+        let pressure = condition("MemoryPressure", "True");
+        assert_eq!(node(json!([pressure, condition("Ready", "True")])), Verdict::True);
+        for silent in ["Unknown", "False"] {
+            assert_eq!(node(json!([condition("Ready", silent)])), Verdict::False, "{silent}");
+        }
+        assert_eq!(node(json!([pressure])), Verdict::False, "it has not reported yet");
+        assert_eq!(of("v1", "Node", &json!({})), Verdict::False);
+        let cordoned =
+            json!({"spec": {"unschedulable": true}, "status": {"conditions": [condition("Ready", "True")]}});
+        assert_eq!(of("v1", "Node", &cordoned), Verdict::True, "a cordon is a decision, not a fault");
+        assert_eq!(node(json!("none")), Verdict::Unknown);
+    }
+
+    #[test]
     fn an_autoscaler_is_healthy_unless_it_cannot_scale_or_measure() {
         let scaler = |conditions: Value| {
             of("autoscaling/v2", "HorizontalPodAutoscaler", &json!({"status": {"conditions": conditions}}))

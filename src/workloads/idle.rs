@@ -32,6 +32,7 @@ mod tests {
     const SERVICE: (&str, &str) = ("serving.kserve.io/v1beta1", "InferenceService");
     const SCALED_OBJECT: (&str, &str) = ("keda.sh/v1alpha1", "ScaledObject");
     const NODE: (&str, &str) = ("v1", "Node");
+    const DAEMON_SET: (&str, &str) = ("apps/v1", "DaemonSet");
 
     fn is_idle((api_version, kind): (&str, &str), object: &Value) -> bool {
         let profiles = Profiles::built_in().unwrap();
@@ -57,6 +58,18 @@ mod tests {
         let other = Profile::of_scale("x.example.com/v1", "Gateway", ".spec.size", ".status.size").unwrap();
         assert!(idle(Some(&other), &json!({"spec": {"size": 0}})).is_some());
         assert!(idle(Some(&other), &json!({"spec": {}})).is_none());
+    }
+
+    #[test]
+    fn a_daemon_set_that_no_node_matches_is_idle() {
+        let set = |generation: i64, desired: i64| {
+            json!({"metadata": {"generation": 2},
+                   "status": {"observedGeneration": generation, "desiredNumberScheduled": desired}})
+        };
+        assert!(is_idle(DAEMON_SET, &set(2, 0)));
+        assert!(!is_idle(DAEMON_SET, &set(2, 1)));
+        assert!(!is_idle(DAEMON_SET, &set(1, 0)), "its controller has not seen the last change");
+        assert!(!is_idle(DAEMON_SET, &json!({"metadata": {"generation": 1}, "status": {}})));
     }
 
     #[test]
@@ -87,7 +100,7 @@ mod tests {
     #[test]
     fn an_object_of_any_kind_is_idle_while_it_is_being_deleted() {
         let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
-        for kind in [DEPLOYMENT, STATEFUL_SET, MODEL, SERVICE, SCALED_OBJECT, NODE] {
+        for kind in [DEPLOYMENT, STATEFUL_SET, DAEMON_SET, MODEL, SERVICE, SCALED_OBJECT, NODE] {
             assert!(is_idle(kind, &deleted), "{kind:?}");
         }
         assert!(idle(None, &deleted).is_some());
@@ -111,6 +124,9 @@ mod tests {
         for strategy in [partition(2), partition(0), json!({"type": "RollingUpdate"}), json!({})] {
             assert_eq!(set(strategy.clone()), None, "{strategy}");
         }
+        let by_hand = json!({"updateStrategy": {"type": "OnDelete"}});
+        assert!(why_paused(DAEMON_SET, &by_hand).unwrap().contains("kubectl patch daemonset"));
+        assert_eq!(why_paused(DAEMON_SET, &json!({"updateStrategy": {"type": "RollingUpdate"}})), None);
         assert_eq!(why_paused(MODEL, &json!({"paused": true})), None);
     }
 }

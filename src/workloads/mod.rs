@@ -6,6 +6,8 @@
 
 mod health;
 mod idle;
+#[cfg(test)]
+mod kinds;
 mod ordered;
 mod owner;
 mod profile;
@@ -17,7 +19,7 @@ pub use health::healthy;
 pub use idle::{idle, rollout_paused};
 pub use ordered::Template;
 pub use owner::{Owner, controlling_owner};
-pub use profile::{Limit, OrderedPods, Profile, ProfileError, Profiles, Replicas};
+pub use profile::{Limit, OrderedPods, Profile, ProfileError, Profiles, ReadyAbsent, Replicas};
 pub use rollout::rollout;
 pub use slots::slots;
 pub use target::{is_exempt, target};

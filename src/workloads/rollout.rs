@@ -89,6 +89,31 @@ mod tests {
         assert_eq!(model(json!({})), Verdict::False);
         assert_eq!(model(json!({"phase": "Ready", "observedGeneration": "7"})), Verdict::Unknown);
     }
+    #[test]
+    fn a_daemon_set_waits_for_each_stage_in_turn() {
+        let set = |status: Value| {
+            of("apps/v1", "DaemonSet", json!({"metadata": {"generation": 4}, "spec": {}, "status": status}))
+        };
+        let status = |updated: i64, available: i64| {
+            json!({"observedGeneration": 4, "desiredNumberScheduled": 3, "updatedNumberScheduled": updated,
+                   "numberAvailable": available})
+        };
+        let table = [
+            (json!({}), "not observed"),
+            (json!({"observedGeneration": 3, "desiredNumberScheduled": 3}), "not observed"),
+            (json!({"observedGeneration": 4, "desiredNumberScheduled": 3}), "have the change"),
+            (status(2, 3), "have the change"),
+            (status(3, 2), "available yet"),
+        ];
+        for (status, expected) in table {
+            let (verdict, why) = set(status.clone());
+            assert_eq!(verdict, Verdict::False, "{status}");
+            assert!(why.contains(expected), "{status}: {why}");
+        }
+        assert_eq!(set(status(3, 3)).0, Verdict::True);
+        assert_eq!(set(json!({"observedGeneration": 4})).0, Verdict::Unknown);
+    }
+
     fn stateful_set(strategy: Value, status: Value) -> (Verdict, String) {
         let object = json!({
             "metadata": {"generation": 4}, "spec": {"replicas": 3, "updateStrategy": strategy}, "status": status,

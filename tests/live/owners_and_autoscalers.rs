@@ -212,9 +212,10 @@ async fn what_an_autoscaler_scales_is_not_scaled_and_the_autoscaler_is_named() {
     let autoscalers =
         |verbs| rights::Rule { group: "autoscaling", resources: &["horizontalpodautoscalers"], verbs };
     let scaled = rights::Rule { group: "keda.sh", resources: &["scaledobjects"], verbs: &["list"] };
+    let rollouts = rights::Rule { group: "argoproj.io", resources: &["rollouts"], verbs: &["list"] };
     drill
         .world
-        .grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"]), scaled]].concat())
+        .grant(&drill.world.a, &[drill::rights(), vec![autoscalers(&["list"]), scaled, rollouts]].concat())
         .await;
     // One that is scaled to 0 would be idle.
     let mut manifest = deployment(&drill, "gateway", json!([]));

@@ -124,6 +124,8 @@ impl CpuFallback {
             }
             About::RuntimeClass => self.placement == Placement::Release,
             About::Queue => false,
+            // Every action that changes templates tells it.
+            About::NewPods => true,
         }
     }
 }

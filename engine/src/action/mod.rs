@@ -27,7 +27,7 @@ pub use self::scale::{Scale, ScaleSpec};
 pub use self::scheduler_fallback::{SchedulerFallback, SchedulerFallbackSpec};
 pub use self::targets::Targets;
 use crate::change::{Change, FieldChange, Operation};
-use crate::facts::{Stage, Target};
+use crate::facts::{About, Doubt, Stage, Target};
 use crate::id::TargetId;
 use crate::one_of::one_of;
 use crate::policy::Revert;
@@ -233,6 +233,15 @@ impl Action {
             ),
             Pods::Replaces | Pods::MayRestart | Pods::Leaves => plan,
         }
+    }
+
+    /// What people must know about this object before it is changed, see [`Kind::doubts`]; for a change of its template
+    /// also how its operator gives it new pods.
+    pub fn doubts(&self, target: &Target) -> Vec<String> {
+        let is_template = self.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
+        let about_pods = |doubt: &&Doubt| is_template && doubt.about == About::NewPods;
+        let doubts = target.slots.doubts.iter().filter(about_pods).map(|doubt| doubt.why.clone());
+        doubts.chain(self.kind().doubts(target)).collect()
     }
 
     /// Why the pods of the object would not get a change of their template; none if they would, or if the action does

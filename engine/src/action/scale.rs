@@ -75,6 +75,13 @@ impl Kind for Scale {
                     "{who} sets its replicas and would overwrite the change; raise the limit of {who} instead"
                 ),
             ),
+            ScaledBy::Runner(who) => refused(
+                Reason::OwnedByAutoscaler,
+                format!(
+                    "{who} runs the pods from its template, so replicas here would start others beside them; \
+                     scale {who} instead"
+                ),
+            ),
             ScaledBy::Unknown(why) => refused(
                 Reason::AutoscalerUnknown,
                 format!("cannot tell whether an autoscaler sets its replicas: {why}"),

@@ -242,6 +242,7 @@ fn replicas_are_set_unless_an_autoscaler_sets_them() {
     let by = |scaled_by| Target { scaled_by, ..scaled(json!(2)) };
     let autoscaler = by(ScaledBy::Autoscaler("HorizontalPodAutoscaler/x".into()));
     assert_eq!(reason(five.plan(&autoscaler, None)), "OwnedByAutoscaler");
+    assert_eq!(reason(five.plan(&by(ScaledBy::Runner("Rollout/x".into())), None)), "OwnedByAutoscaler");
     assert_eq!(reason(five.plan(&by(ScaledBy::Unknown("403".into())), None)), "AutoscalerUnknown");
 }
 

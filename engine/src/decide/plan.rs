@@ -188,7 +188,7 @@ impl Deciding<'_> {
                     plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));
                     self.not_done(&step.name, Some(target), Reason::GitOpsWarning, &warning);
                 }
-                for why in step.action.kind().doubts(target) {
+                for why in step.action.doubts(target) {
                     plans.doubt.get_or_insert_with(|| format!("{}: {why}", target.id));
                     self.not_done(&step.name, Some(target), Reason::MayHaveNoEffect, &why);
                 }

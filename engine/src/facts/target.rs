@@ -155,6 +155,8 @@ pub enum ScaledBy {
     Nobody,
     /// This autoscaler, as `Kind/name`.
     Autoscaler(String),
+    /// This object, as `Kind/name`, which runs the pods from the template of the object.
+    Runner(String),
     /// It cannot be read. The text is for people.
     Unknown(String),
 }
@@ -233,6 +235,8 @@ pub enum About {
     RuntimeClass,
     /// The queue that admits its pods.
     Queue,
+    /// How its operator gives it new pods.
+    NewPods,
 }
 
 impl Slots {

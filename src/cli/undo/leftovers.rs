@@ -14,8 +14,9 @@ use crate::cli::screen::note;
 use crate::workloads::{Owner, controlling_owner};
 
 /// Kinds whose controllers copy annotations to the objects that they own, and the kinds of those.
-const COPIES: [(&str, &str); 3] = [
+const COPIES: [(&str, &str); 4] = [
     ("Deployment", "ReplicaSet"),
+    ("Rollout", "ReplicaSet"),
     ("StatefulSet", "ControllerRevision"),
     ("DaemonSet", "ControllerRevision"),
 ];

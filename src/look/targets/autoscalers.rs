@@ -14,6 +14,7 @@ use firebreak_engine::value::whole;
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
+use super::borrowed::{DEPLOYMENT, ROLLOUT, borrows, called as rollout};
 use super::{LISTS, Reader, group};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::kubernetes::discovery::ResolveError;
@@ -27,7 +28,7 @@ pub const HPA: Kind = ("autoscaling/v2", "HorizontalPodAutoscaler");
 pub const SCALED_OBJECT: Kind = ("keda.sh/v1alpha1", "ScaledObject");
 
 /// The autoscalers of one kind by namespace; the error is for people.
-type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
+pub(super) type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
 
 impl Reader<'_> {
     /// Adds what the action must know about the autoscalers of its targets.
@@ -65,8 +66,12 @@ impl Reader<'_> {
             .filter(|target| !has_limit_of_its_own(target))
             .collect();
         let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
-        let (scaled_objects, hpas) =
-            tokio::join!(self.autoscalers(SCALED_OBJECT, &ids), self.autoscalers(HPA, &ids));
+        let deployments: Vec<TargetId> = ids.iter().filter(|id| is(DEPLOYMENT, id)).cloned().collect();
+        let (scaled_objects, hpas, rollouts) = tokio::join!(
+            self.autoscalers(SCALED_OBJECT, &ids),
+            self.autoscalers(HPA, &ids),
+            self.autoscalers(ROLLOUT, &deployments)
+        );
         for target in &mut asked {
             let lists = [&scaled_objects, &hpas].map(|lists| lists.get(&target.id.namespace));
             // Including the objects that it owns and is changed instead of.
@@ -74,12 +79,21 @@ impl Reader<'_> {
             let scaled = whom.find_map(|id| {
                 Some(scaled_by(id, lists.iter().copied().flatten())).filter(|by| *by != ScaledBy::Nobody)
             });
-            target.scaled_by = scaled.unwrap_or_default();
+            let runner = rollouts.get(&target.id.namespace).filter(|_| is(DEPLOYMENT, &target.id));
+            target.scaled_by = match (scaled, runner.map(|rollouts| run_by(&target.id, rollouts))) {
+                (Some(scaled @ ScaledBy::Autoscaler(_)), _) => scaled,
+                (_, Some(run @ (ScaledBy::Runner(_) | ScaledBy::Unknown(_)))) => run,
+                (scaled, _) => scaled.unwrap_or_default(),
+            };
         }
     }
 
-    /// The autoscalers of this kind in the namespaces of these objects.
-    async fn autoscalers<'i>(&self, kind: Kind, ids: impl IntoIterator<Item = &'i TargetId>) -> Autoscalers {
+    /// The autoscalers of this kind in the namespaces of these objects, or what else is listed like them.
+    pub(super) async fn autoscalers<'i>(
+        &self,
+        kind: Kind,
+        ids: impl IntoIterator<Item = &'i TargetId>,
+    ) -> Autoscalers {
         let namespaces: BTreeSet<String> = ids
             .into_iter()
             .map(|id| id.namespace.clone())
@@ -172,6 +186,17 @@ fn scaled_by<'a>(
     unknown
 }
 
+/// Which of these Rollouts runs the pods of the object.
+fn run_by(target: &TargetId, rollouts: &Result<Vec<Arc<Value>>, String>) -> ScaledBy {
+    match rollouts {
+        Ok(all) => match all.iter().find(|one| borrows(one, target)) {
+            Some(one) => ScaledBy::Runner(rollout(one)),
+            None => ScaledBy::Nobody,
+        },
+        Err(why) => ScaledBy::Unknown(why.clone()),
+    }
+}
+
 /// Whether the autoscaler names this object. A ScaledObject that does not say which kind means a Deployment.
 fn scales(autoscaler: &Value, target: &TargetId) -> bool {
     let Some(reference) = autoscaler.pointer("/spec/scaleTargetRef") else { return false };
@@ -188,7 +213,7 @@ fn called(autoscaler: &Value) -> String {
         .map_or_else(|| format!("{}/{}", text("/kind"), text("/metadata/name")), |owner| owner.to_string())
 }
 
-fn is(kind: Kind, id: &TargetId) -> bool {
+pub(super) fn is(kind: Kind, id: &TargetId) -> bool {
     (group(kind.0), kind.1) == (group(&id.api_version), id.kind.as_str())
 }
 
@@ -288,6 +313,16 @@ mod tests {
         let scaled = json!({"kind": "ScaledObject", "metadata": {"name": "s"}, "spec": {"scaleTargetRef": {"name": "chat"}}});
         let found = by(&[Ok(vec![Arc::new(scaled)])], &deployment("chat"));
         assert_eq!(found, ScaledBy::Autoscaler("ScaledObject/s".to_owned()));
+    }
+
+    #[test]
+    fn a_rollout_runs_the_pods_of_the_deployment_whose_template_it_takes() {
+        let rollout = json!({"kind": "Rollout", "metadata": {"name": "chat"}, "spec": {"workloadRef":
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}}});
+        let all = Ok(vec![Arc::new(rollout)]);
+        assert_eq!(run_by(&deployment("chat"), &all), ScaledBy::Runner("Rollout/chat".to_owned()));
+        assert_eq!(run_by(&deployment("other"), &all), ScaledBy::Nobody);
+        assert_eq!(run_by(&deployment("chat"), &Err("403".to_owned())), ScaledBy::Unknown("403".to_owned()));
     }
 
     #[test]

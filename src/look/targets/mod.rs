@@ -3,12 +3,14 @@
 //! - `mod.rs`: lists the objects that one step selects, and makes targets of them.
 //! - `owners`: an object that another one owns is changed through its owner.
 //! - `autoscalers`: what autoscalers want, and what they scale.
+//! - `borrowed`: Deployments whose pod template a Rollout runs.
 //! - `pods`: pods that keep a change from the other pods.
 //! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
 //! - `unread`: what is said where something could not be read.
 
 mod autoscalers;
+mod borrowed;
 mod definitions;
 mod exempt;
 mod nodes;
@@ -17,6 +19,7 @@ mod pods;
 mod unread;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
+pub use self::borrowed::{DEPLOYMENT, ROLLOUT};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,6 +134,7 @@ impl Reader<'_> {
                 // A new plan, or a change that waits for its autoscaler, needs as much information as a listing
                 // has.
                 if let Some(step) = step {
+                    self.ask_who_runs(step, std::slice::from_mut(&mut target)).await;
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
                     if self.is_asked_by_intent(id) {
                         self.ask_for_nodes(&step.action, std::slice::from_mut(&mut target)).await;
@@ -222,6 +226,7 @@ impl Reader<'_> {
                 in_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
             }
             let is_wanted = target.matched != Verdict::False
+                || Self::may_be_borrowed(step, &target)
                 || known.contains(target.id.uid.as_str())
                 || owners_are_known && target.owned_by.is_some();
             is_wanted.then_some(target)
@@ -232,7 +237,13 @@ impl Reader<'_> {
                 .buffered(LISTS)
                 .try_collect()
                 .await?;
-        let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
+        let mut listed: Vec<Target> = places.into_iter().flatten().collect();
+        self.ask_who_runs(step, &mut listed).await;
+        let runs = listed.iter().filter(|target| target.stage == Stage::Targets && target.idle.is_none());
+        let owned = |target: &Target| workloads::controlling_owner(&target.object).map(|owner| owner.uid);
+        let runs = runs.map(|target| owned(target).unwrap_or_else(|| target.id.uid.clone()));
+        in_scope.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
+        let mut targets = self.through_owners(step, listed, &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
         self.ask_for_nodes(&step.action, &mut targets).await;
         self.ask_for_pods(&mut targets).await;
@@ -327,7 +338,10 @@ impl Reader<'_> {
     /// Whether the status may still describe the object before our
     /// change: it has no observedGeneration, and the change is recent.
     fn may_be_of_before(&self, target: &Target) -> bool {
-        let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
+        // That of a Rollout is a text.
+        let is_number =
+            |seen: &Value| seen.is_i64() || seen.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
+        let says = target.object.pointer("/status/observedGeneration").is_some_and(is_number);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
         !says && !changes.filter_map(|change| change.returned_at().max(change.applied_at())).all(noticed)

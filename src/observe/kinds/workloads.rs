@@ -22,11 +22,30 @@ use serde_json::Value;
 
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
-use crate::workloads::{self, Profile, Replicas};
+use crate::workloads::{self, Profile, ReadyAbsent};
 
 /// The replicas that an object wants, and that are ready, if it does not say.
 const WANTED: u32 = 1;
 const READY: u32 = 0;
+
+/// The place of a number of replicas, and the number if it is absent there; none if it is not known then.
+struct Place<'a> {
+    path: &'a FieldPath,
+    absent: Option<u32>,
+}
+
+/// Where a kind has the number of replicas that it wants, and of those that are ready.
+fn places(profile: &Profile) -> Option<[Place<'_>; 2]> {
+    let place = |path, absent| Place { path, absent };
+    if let Some(replicas) = &profile.replicas {
+        let absent = match replicas.ready_absent {
+            ReadyAbsent::Zero => Some(READY),
+            ReadyAbsent::Unknown => None,
+        };
+        return Some([place(&replicas.spec, Some(WANTED)), place(&replicas.ready, absent)]);
+    }
+    profile.counts.as_ref().map(|counts| [place(&counts.desired, None), place(&counts.ready, None)])
+}
 
 /// Workloads of a kind.
 #[derive(Clone, Debug)]
@@ -68,10 +87,9 @@ impl Kind for Workloads {
         let stuck = profile.stuck.as_ref().map(|stuck| stuck.evaluate(&object, None));
         let (stuck, why) = stuck.map_or((Verdict::False, None), |stuck| (stuck.verdict, stuck.why));
         doubt = doubt.or(why.map(|why| format!("cannot tell whether its rollout is stuck: {why}")));
-        let mut number = |path: fn(&Replicas) -> &FieldPath, otherwise: u32| {
-            let Some(path) = profile.replicas.as_ref().map(path) else { return Some(otherwise) };
+        let mut number = |Place { path, absent }: Place<'_>| {
             let number = match path.read(&object).as_deref() {
-                None | Some(Value::Null) => Some(otherwise),
+                None | Some(Value::Null) => absent,
                 Some(value) => whole(value).and_then(|number| u32::try_from(number).ok()),
             };
             if number.is_none() && doubt.is_none() {
@@ -79,8 +97,10 @@ impl Kind for Workloads {
             }
             number
         };
-        let (desired, ready) =
-            (number(|replicas| &replicas.spec, WANTED), number(|replicas| &replicas.ready, READY));
+        let [desired, ready] = match places(profile) {
+            Some([desired, ready]) => [number(desired), number(ready)],
+            None => [Some(WANTED), Some(READY)],
+        };
         Ok((WorkloadDigest { idle: false, health: health.verdict, stuck, desired, ready }, doubt))
     }
 
@@ -128,7 +148,7 @@ impl Kind for Workloads {
         if let Some(ratio) = counts.ratio("available", &["available", "unavailable"]) {
             values.insert("availableRatio".to_owned(), FieldValue::Double(ratio));
         }
-        let has_replicas = profile.replicas.is_some();
+        let has_replicas = places(profile).is_some();
         for (name, unknown, has_place) in [
             ("desiredReplicas", "desiredUnknown", has_replicas),
             ("readyReplicas", "readyUnknown", has_replicas),
@@ -241,6 +261,29 @@ mod tests {
             (&FieldValue::Int(1), &FieldValue::Int(1))
         );
         assert_eq!(doubt.unwrap(), "1 w0: /spec/replicas is not a number of replicas");
+    }
+
+    #[test]
+    fn a_kind_whose_number_nobody_sets_is_counted_by_what_it_reports() {
+        let set = |status: Value| {
+            let mut object =
+                json!({"metadata": {"name": "d", "uid": "u", "generation": 1}, "status": status});
+            object["status"]["observedGeneration"] = json!(1);
+            read_as(&of("apps/v1", "DaemonSet"), &[object.to_string()])
+        };
+        let status = json!({"desiredNumberScheduled": 4, "numberReady": 2, "numberAvailable": 2});
+        let expected = [
+            ("available", 0),
+            ("desiredReplicas", 4),
+            ("idle", 0),
+            ("readyReplicas", 2),
+            ("total", 1),
+            ("unavailable", 1),
+        ];
+        assert_eq!(ints(&set(status).0), expected);
+        let (values, doubt) = set(json!({"desiredNumberScheduled": 4, "numberAvailable": 4}));
+        assert!(!values.contains_key("readyReplicas"), "it is never guessed");
+        assert_eq!(doubt.unwrap(), "1 d: /status/numberReady is not a number of replicas");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::each::has_any;
 use super::names::Pattern;
 
 /// Where an object requests accelerators.
@@ -88,13 +89,36 @@ pub struct Pin {
 pub struct Replicas {
     /// The desired number; absent means 1.
     pub spec: FieldPath,
-    /// How many are ready; absent means 0.
+    /// How many are ready.
     pub ready: FieldPath,
+    /// What an absent `ready` means.
+    #[serde(default)]
+    pub ready_absent: ReadyAbsent,
     /// A lower number of replicas is not changed.
     #[serde(default)]
     pub at_least: i64,
     /// Nor is a higher one.
     pub at_most: i64,
+}
+
+/// How many replicas are ready if the object does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ReadyAbsent {
+    /// None: its controller omits a 0.
+    #[default]
+    Zero,
+    /// That is not known: not every version of its controller reports the number.
+    Unknown,
+}
+
+/// Where a kind reports how many pods it wants and has. Nobody sets these numbers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Counts {
+    /// How many it wants.
+    pub desired: FieldPath,
+    /// How many are ready.
+    pub ready: FieldPath,
 }
 
 /// A state that an object may be in, and what it means for people.
@@ -110,9 +134,14 @@ pub struct Case {
 
 impl Case {
     /// The message of the first state that the object is in.
-    pub fn first<'a>(cases: &'a [Self], object: &Value) -> Option<&'a str> {
-        let is_so = |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
-        cases.iter().find(is_so).map(|case| case.because.as_str())
+    pub fn first<'a>(cases: &'a [Self], object: &'a Value) -> Option<&'a str> {
+        Self::all(cases, object).next()
+    }
+
+    /// The messages of all states that the object is in.
+    pub fn all<'a>(cases: &'a [Self], object: &'a Value) -> impl Iterator<Item = &'a str> + use<'a> {
+        let is_so = move |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
+        cases.iter().filter(is_so).map(|case| case.because.as_str())
     }
 }
 
@@ -143,7 +172,10 @@ pub struct OrderedPods {
 pub struct Limit {
     /// The number; absent or 0 means that there is no limit, unless `absent` says another number.
     pub path: FieldPath,
-    /// What absent or 0 means, if that is a number.
+    /// Further limits of the same object, for other parts of it, if it has them.
+    #[serde(default)]
+    pub also: Vec<FieldPath>,
+    /// What absent or 0 means at `path`, if that is a number.
     #[serde(default)]
     pub absent: Option<Absent>,
     /// The states in which nothing uses the limit, so that it is left alone.
@@ -266,6 +298,12 @@ impl Check for FieldPath {
     }
 }
 
+/// What is wrong with the path of a field of which there is only one.
+fn of_one(path: &FieldPath) -> Option<String> {
+    let problem = || has_any(path).then(|| format!("{path} is more than one field"));
+    path.problem().or_else(problem)
+}
+
 impl Check for Accelerators {
     fn problem(&self) -> Option<String> {
         let inline = || self.inline.iter().find_map(|inline| inline.path.problem());
@@ -275,7 +313,7 @@ impl Check for Accelerators {
 
 impl Check for Quantization {
     fn problem(&self) -> Option<String> {
-        self.enabled.problem().or_else(|| self.precision.problem())
+        of_one(&self.enabled).or_else(|| of_one(&self.precision))
     }
 }
 
@@ -288,7 +326,7 @@ impl Check for Placement {
 
 impl Check for Replicas {
     fn problem(&self) -> Option<String> {
-        self.spec.problem().or_else(|| no_range(self.at_least, self.at_most))
+        of_one(&self.spec).or_else(|| no_range(self.at_least, self.at_most))
     }
 }
 
@@ -296,14 +334,17 @@ impl Check for Limit {
     fn problem(&self) -> Option<String> {
         let absent = self.absent.as_ref().filter(|absent| absent.number < 1);
         let absent = absent.map(|absent| format!("absent.number {} is not above 0", absent.number));
-        self.path.problem().or(absent).or_else(|| no_range(self.at_least, self.at_most))
+        of_one(&self.path)
+            .or_else(|| self.also.iter().find_map(of_one))
+            .or(absent)
+            .or_else(|| no_range(self.at_least, self.at_most))
     }
 }
 
 impl Check for Setting {
     fn problem(&self) -> Option<String> {
         let problem = match (&self.path, &self.flag) {
-            (Some(path), None) => path.problem(),
+            (Some(path), None) => of_one(path),
             (None, Some(_)) if self.only_with.is_some() => Some("onlyWith needs a path".to_owned()),
             (None, Some(flag)) => flag.problem(),
             (None, None) | (Some(_), Some(_)) => Some("exactly one of path and flag must be set".to_owned()),

@@ -5,8 +5,10 @@
 //! documentation of the files; an unknown field is an error. The names
 //! of accelerators are the same for every kind and are in `accelerators.yaml`.
 
+mod each;
 mod fields;
 mod names;
+mod refusal;
 mod registry;
 mod scaled;
 
@@ -18,9 +20,11 @@ use serde::{Deserialize, Deserializer};
 
 use self::fields::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
+    Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, Quantization, ReadyAbsent,
+    Replicas, Setting,
 };
 pub use self::names::{AcceleratorNames, Pattern, ServerNames};
+pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};
 
 /// One kind. Paths are field paths as in the undo record: `/spec/resources`.
@@ -50,6 +54,9 @@ pub struct Profile {
     /// Where its number of replicas is, if it has one.
     #[serde(default, deserialize_with = "checked")]
     pub replicas: Option<Replicas>,
+    /// Where it reports how many pods it wants and has, if nobody sets a number.
+    #[serde(default)]
+    pub counts: Option<Counts>,
     /// Where the highest number of replicas is that an autoscaler may set, if the kind is or has an autoscaler.
     #[serde(default, deserialize_with = "checked")]
     pub autoscaler_limit: Option<Limit>,
@@ -62,6 +69,9 @@ pub struct Profile {
     /// How many requests its servers process at once.
     #[serde(default, deserialize_with = "checked")]
     pub max_concurrency: Option<Setting>,
+    /// Fields that must not be changed in some objects, or in any.
+    #[serde(default)]
+    pub not_applicable: Vec<Refusal>,
     /// CEL over `object`: true for a healthy one.
     #[serde(deserialize_with = "condition")]
     pub healthy: ObjectCondition,
@@ -75,6 +85,9 @@ pub struct Profile {
     /// The states in which its pods keep the template that they have, with what to do.
     #[serde(default)]
     pub rollout_paused: Vec<Case>,
+    /// What people must know before its template is changed.
+    #[serde(default)]
+    pub warnings: Vec<Case>,
     /// When it has finished rolling out: every stage is done. Evaluated in order, so a stage may rely on
     /// the previous ones.
     pub rollout: Vec<RolloutStage>,

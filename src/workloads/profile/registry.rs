@@ -9,11 +9,16 @@ use super::{AcceleratorNames, Profile};
 
 const ACCELERATORS: &str = include_str!("../accelerators.yaml");
 pub(super) const BUILT_IN: &[(&str, &str)] = &[
+    ("daemonset.yaml", include_str!("../profiles/daemonset.yaml")),
     ("deployment.yaml", include_str!("../profiles/deployment.yaml")),
     ("horizontalpodautoscaler.yaml", include_str!("../profiles/horizontalpodautoscaler.yaml")),
     ("inferenceservice.yaml", include_str!("../profiles/inferenceservice.yaml")),
+    ("leaderworkerset.yaml", include_str!("../profiles/leaderworkerset.yaml")),
     ("llmdeployment.yaml", include_str!("../profiles/llmdeployment.yaml")),
+    ("llminferenceservice.yaml", include_str!("../profiles/llminferenceservice.yaml")),
     ("node.yaml", include_str!("../profiles/node.yaml")),
+    ("rayservice.yaml", include_str!("../profiles/rayservice.yaml")),
+    ("rollout.yaml", include_str!("../profiles/rollout.yaml")),
     ("scaledobject.yaml", include_str!("../profiles/scaledobject.yaml")),
     ("statefulset.yaml", include_str!("../profiles/statefulset.yaml")),
 ];

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::accelerators::RESOURCE_MAPS;
 use super::flags;
 use super::placement::runtime_classes;
-use crate::workloads::profile::{Pattern, Profile, ServerNames};
+use crate::workloads::profile::{Case, Pattern, Profile, ServerNames};
 
 /// The label with the queue of Kueue.
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";
@@ -31,7 +31,14 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
     }
     found.extend(runtime_class(profile, object));
     found.extend(queue(object));
+    found.extend(new_pods(profile, object));
     found
+}
+
+/// What the profile says about how the object gets new pods.
+fn new_pods<'a>(profile: &'a Profile, object: &'a Value) -> impl Iterator<Item = Doubt> + use<'a> {
+    let cases = Case::all(&profile.warnings, object);
+    cases.map(|why| Doubt { about: About::NewPods, why: why.to_owned() })
 }
 
 fn requests_accelerators(profile: &Profile, container: &Value) -> bool {

@@ -29,10 +29,21 @@ pub(super) fn in_a_variable(flag: &Flag, container: &Value, lists: &[&Vec<Value>
         })
     };
     let variable = used.or_else(|| appended().map(String::as_str))?;
-    Some(format!(
-        "{} may be in the variable {variable}, which is not read; move the flag to args",
-        flag.names[0]
-    ))
+    Some(may_be_in(flag, variable))
+}
+
+/// Why the flag of a container that does not show what it runs is in a variable of the server, for people; none if it is
+/// not seen there.
+pub(super) fn seen_in_a_variable(flag: &Flag, container: &Value) -> Option<String> {
+    let has_it = |variable: &&String| match text(container, variable) {
+        Text::Seen(text) => mentions(flag, text),
+        Text::Absent | Text::Hidden => false,
+    };
+    flag.variables.iter().find(has_it).map(|variable| may_be_in(flag, variable))
+}
+
+fn may_be_in(flag: &Flag, variable: &str) -> String {
+    format!("{} may be in the variable {variable}, which is not read; move the flag to args", flag.names[0])
 }
 
 /// Why a flag that the arguments do not have may be in a file, for people; none if they name none.

@@ -80,7 +80,7 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     let name = &flag.names[0];
     let own_command = has_own_command(container);
     if !runs_it && !has_image(flag, container) {
-        Place::Nowhere
+        elsewhere::seen_in_a_variable(flag, container).map_or(Place::Nowhere, Place::Hindered)
     } else if is_run_by_a_shell(flag, &elements) {
         Place::Hindered(format!("{name} cannot be added, because a shell starts the server"))
     } else if !runs_it && own_command {

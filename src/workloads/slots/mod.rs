@@ -25,13 +25,25 @@ use super::profile::{Pin, Profile};
 /// The longest path that the status of an Incident can hold.
 const LONGEST_PATH: usize = 512;
 
+/// The roles of fields in pod templates, of which an object may have many.
+const IN_TEMPLATES: [Role; 4] = [Role::Accelerator, Role::Scheduler, Role::BatchSize, Role::MaxConcurrency];
+
 /// The fields that an action may change in the object, in a stable order.
 pub fn slots(profile: &Profile, object: &Value) -> Slots {
     let mut found = Slots {
         metadata_propagates: profile.metadata_propagates,
-        obstacles: missing(profile),
+        obstacles: refused(profile, object).into_iter().chain(missing(profile)).collect(),
         ..Slots::default()
     };
+    let profile = match profile.spread(object) {
+        Ok(profile) => profile,
+        Err(why) => {
+            let obstacle = |role| Obstacle { role, why: why.clone() };
+            found.obstacles.extend(IN_TEMPLATES.map(obstacle));
+            return found;
+        }
+    };
+    let profile = profile.as_ref();
     fallback(profile, object, &mut found);
     found.places = places::places(profile, object);
     let is_node = (profile.api_version.as_str(), profile.kind.as_str()) == ("v1", "Node");
@@ -70,8 +82,18 @@ fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
     found.fields.extend(there.map(|path| slot(Role::Scheduler, path.clone(), None)));
 }
 
+/// The roles whose field must not be changed in this object, or in any of its kind.
+fn refused(profile: &Profile, object: &Value) -> Vec<Obstacle> {
+    let holds = profile.not_applicable.iter().filter(|refusal| refusal.holds(object));
+    let obstacles = holds.flat_map(|refusal| {
+        let why = refusal.because.about(object);
+        refusal.fields.iter().map(move |field| Obstacle { role: field.role(), why: why.clone() })
+    });
+    obstacles.collect()
+}
+
 /// The roles for which a kind has no field.
-fn missing(profile: &Profile) -> Vec<Obstacle> {
+fn missing(profile: &Profile) -> impl Iterator<Item = Obstacle> {
     let roles = [
         (Role::Accelerator, profile.accelerators.is_some(), "accelerators"),
         (Role::Replicas, profile.replicas.is_some(), "number of replicas"),
@@ -82,7 +104,7 @@ fn missing(profile: &Profile) -> Vec<Obstacle> {
     ];
     let kind = with_article(&profile.kind);
     let missing = roles.into_iter().filter(|(_, is_there, _)| !is_there);
-    missing.map(|(role, _, noun)| Obstacle { role, why: format!("{kind} has no {noun}") }).collect()
+    missing.map(move |(role, _, noun)| Obstacle { role, why: format!("{kind} has no {noun}") })
 }
 
 /// "a Deployment", "an InferenceService", and as it is pronounced, "an LLMDeployment".

@@ -32,7 +32,11 @@ pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Sl
         }
         let problem = problem(&limit.path, object, limit.at_least, limit.at_most);
         let absent = limit.absent.as_ref().and_then(|absent| number_of(absent, object));
-        found.fields.push(Slot { absent, ..slot(role, limit.path.clone(), problem) });
+        found.fields.push(Slot { absent, ..slot(role.clone(), limit.path.clone(), problem) });
+        let there = limit.also.iter().filter(|path| path.node(object).is_some_and(|limit| !limit.is_null()));
+        found.fields.extend(there.map(|path| {
+            slot(role.clone(), path.clone(), out_of_bounds(path, object, limit.at_least, limit.at_most))
+        }));
     }
 }
 

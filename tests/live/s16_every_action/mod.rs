@@ -7,7 +7,9 @@
 mod autoscalers;
 mod by_configuration;
 mod by_definition;
+mod daemon_sets;
 mod models;
+mod served_models;
 mod workloads;
 
 use kube::api::DynamicObject;
@@ -209,9 +211,10 @@ impl Subject {
     }
 }
 
-/// The annotations, without the one in which a Deployment's own controller counts.
+/// The annotations, without those in which Kubernetes counts the templates of a Deployment and of a DaemonSet.
 fn owners_annotations(snapshot: &Snapshot) -> Map<String, Value> {
-    let own = snapshot.annotations.iter().filter(|(key, _)| *key != "deployment.kubernetes.io/revision");
+    let counters = ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"];
+    let own = snapshot.annotations.iter().filter(|(key, _)| !counters.contains(&key.as_str()));
     own.map(|(key, value)| (key.clone(), json!(value))).collect()
 }
 
@@ -238,7 +241,8 @@ async fn grant(drill: &Drill, kind: &Kind) {
     let own = Rule { group, resources: &resources, verbs: &["get", "list", "watch", "patch"] };
     let hpas = Rule { group: "autoscaling", resources: &["horizontalpodautoscalers"], verbs: &["list"] };
     let scaled_objects = Rule { group: "keda.sh", resources: &["scaledobjects"], verbs: &["list"] };
+    let rollouts = Rule { group: "argoproj.io", resources: &["rollouts"], verbs: &["list"] };
     let pods = Rule { group: "", resources: &["pods"], verbs: &["list", "delete"] };
-    let all = [crate::drill::rights(), vec![own, hpas, scaled_objects, pods]].concat();
+    let all = [crate::drill::rights(), vec![own, hpas, scaled_objects, rollouts, pods]].concat();
     drill.world.grant(&drill.world.a, &all).await;
 }

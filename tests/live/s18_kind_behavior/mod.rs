@@ -1,5 +1,6 @@
 //! What controllers of kinds do with a write: copy it to pods, overwrite what they own, restore old values.
 
+mod borrowed;
 mod children;
 mod keda;
 mod kserve;
