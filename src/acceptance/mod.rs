@@ -10,7 +10,7 @@ use firebreak_engine::signal::{Source, Watched};
 
 use crate::workloads::Profiles;
 
-pub use rights::{Presence, Used, rights, used};
+pub use rights::{Presence, Purpose, Used, rights, used};
 
 /// The rules of a policy.
 ///

@@ -9,7 +9,7 @@ use firebreak_engine::signal::Source;
 
 use crate::kubernetes::access::Right;
 use crate::look::targets::{HPA, Kind, SCALED_OBJECT};
-use crate::workloads::Profiles;
+use crate::workloads::{Profile, Profiles};
 
 /// A kind that a policy reads or changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,17 @@ pub struct Used {
     pub namespaces: Vec<String>,
     /// The meaning if the cluster does not serve the kind.
     pub presence: Presence,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a permission is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// The policy does not work without it.
+    Work,
+    /// Without it, a message lacks the reason why something does not start.
+    Explanation,
 }
 
 /// The meaning if the cluster does not serve a kind.
@@ -68,8 +79,10 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
         }
         all.extend(autoscalers(step, &namespaces));
         let profile = profiles.find(&scope.api_version, &scope.kind);
-        if does.pods == Pods::Replaces && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
-            all.push(required("v1", "Pod", DELETE, namespaces.clone()));
+        if does.pods == Pods::Replaces
+            && let Some(profile) = profile
+        {
+            all.extend(pods(profile, &namespaces));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
         for Named { object, .. } in step.action.kind().before() {
@@ -92,7 +105,17 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
 
 fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], namespaces: Vec<String>) -> Used {
     let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
-    Used { api_version, kind, verbs, namespaces, presence: Presence::Required }
+    Used { api_version, kind, verbs, namespaces, presence: Presence::Required, purpose: Purpose::Work }
+}
+
+/// The pods of the targets: those that block a change, and why new ones do not start.
+fn pods(profile: &Profile, namespaces: &[String]) -> Vec<Used> {
+    let needed = |kind, verbs| required("v1", kind, verbs, namespaces.to_vec());
+    let explains = |kind| Used { purpose: Purpose::Explanation, ..needed(kind, LOOK) };
+    let deleted = profile.ordered_pods.as_ref().map(|_| needed("Pod", DELETE));
+    let pods = profile.pods.as_ref().map(|_| explains("Pod"));
+    let events = profile.pods.as_ref().filter(|pods| pods.refused.is_none()).map(|_| explains("Event"));
+    [deleted, pods, events].into_iter().flatten().collect()
 }
 
 /// The autoscalers that a step reads besides its targets.

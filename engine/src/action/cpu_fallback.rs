@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::edit::{changes, obstacle, refused};
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
@@ -77,6 +77,7 @@ impl Kind for CpuFallback {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
+            room: Room::InPlace,
             revert: Revert::OnRecovery,
         }
     }
@@ -127,7 +128,8 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
             | Role::Scheduler
             | Role::BatchSize
             | Role::MaxConcurrency
-            | Role::Replicas => return None,
+            | Role::Replicas
+            | Role::Pace { .. } => return None,
         };
         Some((slot, after))
     });

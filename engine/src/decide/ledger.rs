@@ -60,6 +60,7 @@ impl<'a> Deciding<'a> {
             }
         }
         take_over(&mut fields, &lent);
+        carry_pace(&mut fields, &lent, loans);
         fields.extend(gitops::pause(&target.object));
         Some(Plan::Change(fields))
     }
@@ -222,6 +223,21 @@ fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
             field.created.clone_from(&old.created);
             field.owner.clone_from(&old.owner);
         }
+    }
+}
+
+/// The pace of a rollout goes with its template: a step that takes over all other fields of a loan takes it over, too.
+fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan]) {
+    for loan in loans {
+        let (pace, rest): (Vec<_>, Vec<_>) = loan.fields.iter().partition(|field| field.path.is_pace());
+        let is_taken = |old: &&FieldChange| fields.iter().any(|field| field.path == old.path);
+        let stays = |old: &&FieldChange| !gitops::is_pause(&old.path) && !is_taken(old);
+        if rest.is_empty() || rest.iter().any(stays) {
+            continue;
+        }
+        let left: Vec<FieldChange> =
+            pace.into_iter().filter(|old| lent.contains(old) && !is_taken(old)).cloned().collect();
+        fields.extend(left);
     }
 }
 

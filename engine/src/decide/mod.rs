@@ -19,6 +19,7 @@ mod journal;
 mod ledger;
 mod next_step;
 mod operate;
+mod pace;
 mod patience;
 mod plan;
 mod pods;

@@ -5,7 +5,8 @@
 //! Read the object live. If the record and the value are still ours, record the intent; then one guarded patch restores
 //! `before` and drops the record. Any other value is ceded and left alone. Once the record is removed, a
 //! second write removes the remaining traces: it hands field ownership back and removes the fence. A change stays
-//! Reverting until both are done.
+//! Reverting until both are done. Where the loan has the pace of a rollout (see [`undo`]), the first write reverts the
+//! rest, and another one reverts the pace and drops the record when the template has rolled out (see `pace`).
 //!
 //! # Guarantees
 //! A value is reverted only by a write that is guarded by the version of a read in which the value was still
@@ -130,6 +131,10 @@ impl Deciding<'_> {
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         inherit_pause(change, object, &self.facts.incident);
+        let loan = undo::loan(object, &change.id, &self.facts.incident);
+        if loan.is_some_and(|loan| undo::is_half_returned(&loan, change.fields())) {
+            return self.return_pace(change, object, version);
+        }
         let patch = match self.is_kept(change) {
             true => {
                 undo::cede_changed(object, change.fields_mut());
@@ -153,6 +158,27 @@ impl Deciding<'_> {
                 change.record_is_gone(self.now);
                 self.take_traces_off(change, object, version);
             }
+            Ok(patch) => {
+                change.begin_return(version.clone(), self.now);
+                self.effect(change, Act::Return, patch);
+            }
+            Err(error) => self.cannot_revert(change, &error.to_string()),
+        }
+    }
+
+    /// Sends the second of two writes, unless the template has still to roll out. What has begun to go back is not kept.
+    fn return_pace(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        if change.state != ChangeState::Reverting {
+            // Somebody else has reverted the template, with the record that they found.
+            change.set_again(Again::Never);
+            change.state = ChangeState::Reverting;
+        }
+        change.template_is_back(self.now);
+        if self.waits_for_rollout(change, version) {
+            return;
+        }
+        let id = change.id.clone();
+        match undo::three_way_patch(object, &id, change.fields_mut()) {
             Ok(patch) => {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
@@ -310,15 +336,15 @@ pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
         let last = cause.rsplit(['.', '[']).next().unwrap_or(cause).trim_end_matches(']');
         !last.is_empty() && plain.contains(last)
     };
-    let named: Vec<(String, String)> = change
-        .fields()
+    let sent = undo::next_to_go(change);
+    let named: Vec<(String, String)> = sent
         .iter()
         .filter(|field| {
             field.ceded_to.is_none() && causes.iter().any(|cause| names(&field.path.to_string(), cause))
         })
         .map(|field| (field.path.group(), rule.clone()))
         .collect();
+    let all: Vec<_> = sent.iter().map(|field| (field.path.group(), rule.clone())).collect();
     change.retry_at = None;
-    let all: Vec<_> = change.fields().iter().map(|field| (field.path.group(), rule.clone())).collect();
     undo::cede_groups(change.fields_mut(), if named.is_empty() { &all } else { &named });
 }

@@ -157,7 +157,8 @@ impl Deciding<'_> {
             if undo::record(&target.object).is_err() {
                 continue; // whether it is ours still cannot be told; the way back says so
             }
-            if undo::loan(&target.object, &change.id, &self.facts.incident).is_none() {
+            let loan = undo::loan(&target.object, &change.id, &self.facts.incident);
+            if loan.is_none_or(|loan| undo::is_half_returned(&loan, change.fields())) {
                 self.happen(
                     "RecordGone",
                     &format!("{} was reverted or taken over by someone else", change.target),

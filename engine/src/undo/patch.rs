@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::drift::{cede_changed, cede_misfits};
+use super::stages::{goes_first, goes_in_two, keep_pace, outstanding};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, is_labelled, label_of, record, version};
 use crate::change::{Change, FieldChange};
 use crate::gitops::is_pause;
@@ -117,8 +118,8 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     GuardedPatch::between(object, &new)
 }
 
-/// The patch that ends a loan, three-way: fields whose value is someone else's, or that no longer fit, are
-/// ceded and left alone; the others are reverted.
+/// The patch that ends a loan, or the first of two that do, three-way: fields whose value is someone else's, or that no
+/// longer fit, are ceded and left alone; the others are reverted.
 ///
 /// # Errors
 /// The object has no version.
@@ -127,9 +128,29 @@ pub fn three_way_patch(
     id: &ChangeId,
     fields: &mut [FieldChange],
 ) -> Result<GuardedPatch, Unwritable> {
-    cede_changed(object, fields);
-    cede_misfits(object, fields);
-    return_patch(object, id, fields)
+    let mut left = outstanding(object, id, fields);
+    cede_changed(object, &mut left);
+    cede_misfits(object, &mut left);
+    for field in fields.iter_mut() {
+        if let Some(seen) = left.iter().find(|seen| seen.path == field.path) {
+            field.ceded_to.clone_from(&seen.ceded_to);
+        }
+    }
+    if goes_in_two(&left) { first_patch(object, id, &left) } else { return_patch(object, id, &left) }
+}
+
+/// The first of two patches that end a loan: the record keeps what the second one reverts.
+fn first_patch(object: &Value, id: &ChangeId, fields: &[FieldChange]) -> Result<GuardedPatch, Unwritable> {
+    let mut new = object.clone();
+    let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+    for loan in loans.iter_mut().filter(|loan| loan.id == *id) {
+        keep_pace(loan);
+    }
+    for field in fields.iter().filter(|field| field.ceded_to.is_none() && goes_first(field, fields)) {
+        revert(&mut new, field)?;
+    }
+    write_record(&mut new, loans)?;
+    GuardedPatch::between(object, &new)
 }
 
 /// The patch that reverts the fields that are still ours and drops the loan.
@@ -147,15 +168,9 @@ pub fn return_patch(
     loans.retain(|loan| loan.id != *id);
     for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
         // Flux stays paused as long as the object has any loan.
-        if let Some(heir) = loans.first_mut().filter(|_| is_pause(&field.path)) {
-            heir.fields.push(field.clone());
-            continue;
-        }
-        field.path.write(&mut new, field.before.clone())?;
-        if let Some(created) = &field.created
-            && field.before.is_none()
-        {
-            field.path.prune_empty(&mut new, created);
+        match loans.first_mut().filter(|_| is_pause(&field.path)) {
+            Some(heir) => heir.fields.push(field.clone()),
+            None => revert(&mut new, field)?,
         }
     }
     if loans.is_empty() {
@@ -163,6 +178,15 @@ pub fn return_patch(
     }
     write_record(&mut new, loans)?;
     GuardedPatch::between(object, &new)
+}
+
+/// Gives the field the value from before, and removes what the change has created for it.
+fn revert(object: &mut Value, field: &FieldChange) -> Result<(), Unwritable> {
+    field.path.write(object, field.before.clone())?;
+    if let Some(created) = field.created.as_ref().filter(|_| field.before.is_none()) {
+        field.path.prune_empty(object, created);
+    }
+    Ok(())
 }
 
 /// The patch that drops the whole record and changes nothing else.

@@ -10,7 +10,7 @@ use firebreak_engine::policy::default_service_account;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::acceptance::{Presence, Used};
+use crate::acceptance::{Presence, Purpose, Used};
 use crate::cli::Error;
 use crate::look::targets::SCALED_OBJECT;
 use crate::workloads::Profiles;
@@ -109,6 +109,10 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
             let resources = rights.entry(namespace.clone()).or_default();
             resources.entry((group.to_owned(), plural.clone())).or_default().extend(used.verbs);
         }
+    }
+    for used in used.iter().filter(|used| used.purpose == Purpose::Explanation) {
+        let plural = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", &used.kind)).plural;
+        words.insert(format!("list on {plural} lets messages say why new pods do not start; the policy works without it."));
     }
     // A permission in the whole cluster need not be repeated in a namespace.
     let everywhere = rights.get("").cloned().unwrap_or_default();

@@ -11,6 +11,7 @@ mod accelerators;
 mod elsewhere;
 mod flags;
 mod numbers;
+mod pace;
 mod placement;
 
 use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
@@ -52,6 +53,7 @@ fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     found.fields.extend(placement::node_selectors(profile, object));
     found.fields.extend(placement::node_affinities(profile, object));
     found.fields.extend(placement::runtime_classes(profile, object));
+    found.fields.extend(pace::pace(profile, object, &found.fields));
     found.pins.extend(pins(&profile.placement.pins, object));
 }
 
