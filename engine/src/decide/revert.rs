@@ -112,7 +112,7 @@ impl Deciding<'_> {
             }
             leave_pause_to_heir(change, object);
             if !self.is_kept(change) {
-                undo::cede_unreturned(object, change.fields_mut());
+                undo::cede_unreturned(object, change);
             }
             change.state = ChangeState::Reverting;
         }
@@ -277,7 +277,7 @@ impl Deciding<'_> {
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {
-                undo::cede_unreturned(object, change.fields_mut()); // it was reverted before a person kept the rest
+                undo::cede_unreturned(object, change); // it was reverted before a person kept the rest
             }
             change.returned();
         }

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::drift::{cede_changed, cede_misfits};
+use super::drift::{adopt_owners, cede_changed, cede_misfits};
 use super::stages::{goes_first, goes_in_two, keep_pace, outstanding};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, is_labelled, label_of, record, version};
 use crate::change::{Change, FieldChange};
@@ -131,11 +131,7 @@ pub fn three_way_patch(
     let mut left = outstanding(object, id, fields);
     cede_changed(object, &mut left);
     cede_misfits(object, &mut left);
-    for field in fields.iter_mut() {
-        if let Some(seen) = left.iter().find(|seen| seen.path == field.path) {
-            field.ceded_to.clone_from(&seen.ceded_to);
-        }
-    }
+    adopt_owners(fields, &left);
     if goes_in_two(&left) { first_patch(object, id, &left) } else { return_patch(object, id, &left) }
 }
 

@@ -56,6 +56,14 @@ pub(super) fn keep_pace(loan: &mut Loan) {
 
 /// The fields of a change that its next write reverts.
 pub(crate) fn next_to_go(change: &Change) -> Vec<&FieldChange> {
-    let (in_two, is_second) = (goes_in_two(change.fields()), change.template_back_at().is_some());
-    change.fields().iter().filter(|field| !in_two || is_late(&field.path) == is_second).collect()
+    match (goes_in_two(change.fields()), change.template_back_at()) {
+        (true, None) => change.fields().iter().filter(|field| !is_late(&field.path)).collect(),
+        (true, Some(_)) | (false, _) => not_returned(change),
+    }
+}
+
+/// The fields of a change that no write has reverted yet.
+pub(super) fn not_returned(change: &Change) -> Vec<&FieldChange> {
+    let is_left = |field: &&FieldChange| change.template_back_at().is_none() || is_late(&field.path);
+    change.fields().iter().filter(is_left).collect()
 }
