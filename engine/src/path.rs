@@ -18,12 +18,8 @@ const ARGUMENTS: [&str; 2] = ["args", "command"];
 /// How many pods a rolling update has at once.
 const PACE: [&str; 2] = ["maxSurge", "maxUnavailable"];
 /// Members of one map that are only valid together, or have an effect only together.
-const PAIRS: [[&str; 2]; 4] = [
-    ["minReplicas", "maxReplicas"],
-    ["minReplicaCount", "maxReplicaCount"],
-    PACE,
-    ["enabled", "precision"],
-];
+const PAIRS: [[&str; 2]; 4] =
+    [["minReplicas", "maxReplicas"], ["minReplicaCount", "maxReplicaCount"], PACE, ["enabled", "precision"]];
 
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -136,14 +136,16 @@ fn not_started(pod: &Value, now: Timestamp) -> Option<(Cause, String)> {
     }
     if text("/spec/nodeName").is_empty() {
         let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-        let scheduled = conditions.into_iter().flatten().find(|condition| condition["type"] == "PodScheduled");
+        let scheduled =
+            conditions.into_iter().flatten().find(|condition| condition["type"] == "PodScheduled");
         if let Some(scheduled) = scheduled {
             let why = scheduled["message"].as_str().or(scheduled["reason"].as_str()).unwrap_or_default();
             let is_not = scheduled["status"] == "False";
             return is_not.then(|| (Cause::NotScheduled, format!("is not scheduled: {}", quote(why))));
         }
         let created: Option<Timestamp> = text("/metadata/creationTimestamp").parse().ok();
-        let late = created.and_then(|created| created.checked_add(LOOKED_AT).ok()).is_some_and(|at| at <= now);
+        let late =
+            created.and_then(|created| created.checked_add(LOOKED_AT).ok()).is_some_and(|at| at <= now);
         let scheduler = text("/spec/schedulerName");
         let why = || format!("is not scheduled: no scheduler {scheduler} has looked at it");
         return late.then(|| (Cause::NotLookedAt, why()));
@@ -206,7 +208,8 @@ mod tests {
 
     /// What is said of the pod while the template asks for this number of accelerators.
     fn said(strategy: &str, gpu: &str, pod: &Value) -> Option<String> {
-        let path = "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu".parse().unwrap();
+        let path =
+            "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu".parse().unwrap();
         let outside = "/spec/strategy/rollingUpdate/maxSurge".parse().unwrap();
         let containers = json!([{"name": "main", "resources": {"limits": {"nvidia.com/gpu": gpu}}}]);
         let object = json!({"spec": {"strategy": {"type": strategy}, "template": {"spec": {"containers": containers}}}});
@@ -248,14 +251,16 @@ mod tests {
         let state = |reason: &str, message: &str, code: Option<i64>| {
             pod(Some("1"), |pod| {
                 pod["spec"]["nodeName"] = json!("gpu-1");
-                let mut status = json!({"name": "main", "state": {"waiting": {"reason": reason, "message": message}}});
+                let mut status =
+                    json!({"name": "main", "state": {"waiting": {"reason": reason, "message": message}}});
                 if let Some(code) = code {
                     status["lastState"] = json!({"terminated": {"exitCode": code}});
                 }
                 pod["status"]["containerStatuses"] = json!([status]);
             })
         };
-        let found = |reason: &str, message: &str, code| said("RollingUpdate", "1", &state(reason, message, code));
+        let found =
+            |reason: &str, message: &str, code| said("RollingUpdate", "1", &state(reason, message, code));
         assert_eq!(found("ContainerCreating", "", None), None);
         assert_eq!(
             found("CrashLoopBackOff", "back-off 5m0s", Some(127)).unwrap(),
@@ -263,7 +268,8 @@ mod tests {
         );
         assert!(found("ImagePullBackOff", "no such image", None).unwrap().contains("(no such image)"));
         let refused = |pod: &mut Value| {
-            pod["status"] = json!({"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no device"});
+            pod["status"] =
+                json!({"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no device"});
         };
         let found = said("RollingUpdate", "1", &pod(Some("1"), refused)).unwrap();
         assert_eq!(found, "pod chat-7d9-x has failed: UnexpectedAdmissionError no device");
@@ -287,10 +293,13 @@ mod tests {
         let profiles = Profiles::built_in().unwrap();
         let profile = profiles.find("apps/v1", "Deployment").unwrap();
         let says = |message: &str| {
-            refused(profile, &json!({"status": {"conditions": [
-                {"type": "Available", "status": "False", "message": "x"},
-                {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message},
-            ]}}))
+            refused(
+                profile,
+                &json!({"status": {"conditions": [
+                    {"type": "Available", "status": "False", "message": "x"},
+                    {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message},
+                ]}}),
+            )
         };
         assert_eq!(says("exceeded\n quota: gpu"), Some("exceeded quota: gpu".to_owned()));
         assert!(says(&"x".repeat(5000)).unwrap().len() <= QUOTE);
@@ -309,8 +318,7 @@ mod tests {
             uid: uid.to_owned(),
         };
         let owned = pod(None, |pod| {
-            pod["metadata"]["ownerReferences"] =
-                json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "chat-7d9", "uid": "r", "controller": true}]);
+            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "chat-7d9", "uid": "r", "controller": true}]);
         });
         assert!(is_of(&owned, &id("chat", "d")) && is_of(&owned, &id("x", "r")));
         assert!(!is_of(&owned, &id("chat-7d9", "d")) && !is_of(&owned, &id("other", "d")));

@@ -142,7 +142,8 @@ async fn a_step_without_room_quotes_the_scheduler() {
     drill.ring().await;
     let incident = drill.world.incident_of(&policy).await;
     let is_held = |incident: &DynamicObject| {
-        is_stalled(incident, "LadderUsedUp") && message_of(incident, "Stalled").contains("Insufficient nvidia.com/gpu")
+        is_stalled(incident, "LadderUsedUp")
+            && message_of(incident, "Stalled").contains("Insufficient nvidia.com/gpu")
     };
     let held = incident.wait_until("the scheduler is quoted", is_held).await;
     let message = message_of(&held, "Stalled").to_owned();

@@ -53,7 +53,10 @@ impl Deciding<'_> {
                 if act == Act::Return {
                     self.hear_of_admission(change, object);
                 }
-                return self.revert_from(change, object, &version);
+                if !self.is_half_returned(change, object) {
+                    return self.revert_from(change, object, &version);
+                }
+                // Only a live read shows whether the template has rolled out.
             }
         }
         if let Some(outcome) = self.answer(change, Act::Return) {
@@ -131,8 +134,7 @@ impl Deciding<'_> {
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         inherit_pause(change, object, &self.facts.incident);
-        let loan = undo::loan(object, &change.id, &self.facts.incident);
-        if loan.is_some_and(|loan| undo::is_half_returned(&loan, change.fields())) {
+        if self.is_half_returned(change, object) {
             return self.return_pace(change, object, version);
         }
         let patch = match self.is_kept(change) {
@@ -164,6 +166,12 @@ impl Deciding<'_> {
             }
             Err(error) => self.cannot_revert(change, &error.to_string()),
         }
+    }
+
+    /// Whether the first of two writes has reverted its part of the change.
+    pub(super) fn is_half_returned(&self, change: &Change, object: &Value) -> bool {
+        let loan = undo::loan(object, &change.id, &self.facts.incident);
+        loan.is_some_and(|loan| undo::is_half_returned(&loan, change.fields()))
     }
 
     /// Sends the second of two writes, unless the template has still to roll out. What has begun to go back is not kept.

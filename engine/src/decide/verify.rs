@@ -157,8 +157,8 @@ impl Deciding<'_> {
             if undo::record(&target.object).is_err() {
                 continue; // whether it is ours still cannot be told; the way back says so
             }
-            let loan = undo::loan(&target.object, &change.id, &self.facts.incident);
-            if loan.is_none_or(|loan| undo::is_half_returned(&loan, change.fields())) {
+            let is_lent = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
+            if !is_lent || self.is_half_returned(&change, &target.object) {
                 self.happen(
                     "RecordGone",
                     &format!("{} was reverted or taken over by someone else", change.target),

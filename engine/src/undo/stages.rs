@@ -31,7 +31,8 @@ pub fn goes_in_two(fields: &[FieldChange]) -> bool {
 
 /// Whether the record has nothing left but the pace of a rollout.
 pub fn is_only_pace(loan: &Loan) -> bool {
-    loan.fields.iter().all(|field| is_late(&field.path)) && loan.fields.iter().any(|field| field.path.is_pace())
+    loan.fields.iter().all(|field| is_late(&field.path))
+        && loan.fields.iter().any(|field| field.path.is_pace())
 }
 
 /// Whether the first of two writes has reverted its part of these fields.
@@ -43,9 +44,8 @@ pub fn is_half_returned(loan: &Loan, fields: &[FieldChange]) -> bool {
 pub(super) fn outstanding(object: &Value, id: &ChangeId, fields: &[FieldChange]) -> Vec<FieldChange> {
     let loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let half = loans.iter().find(|loan| loan.id == *id).filter(|loan| is_half_returned(loan, fields));
-    let is_left = |field: &&FieldChange| {
-        half.is_none_or(|loan| loan.fields.iter().any(|lent| lent.path == field.path))
-    };
+    let is_left =
+        |field: &&FieldChange| half.is_none_or(|loan| loan.fields.iter().any(|lent| lent.path == field.path));
     fields.iter().filter(is_left).cloned().collect()
 }
 

@@ -112,7 +112,9 @@ fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
     }
     for used in used.iter().filter(|used| used.purpose == Purpose::Explanation) {
         let plural = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", &used.kind)).plural;
-        words.insert(format!("list on {plural} lets messages say why new pods do not start; the policy works without it."));
+        words.insert(format!(
+            "list on {plural} lets messages say why new pods do not start; the policy works without it."
+        ));
     }
     // A permission in the whole cluster need not be repeated in a namespace.
     let everywhere = rights.get("").cloned().unwrap_or_default();

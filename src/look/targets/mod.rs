@@ -326,7 +326,8 @@ impl Reader<'_> {
         let says = target.object.pointer("/status/observedGeneration").is_some_and(Value::is_i64);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        let newest = |change: &Change| change.returned_at().max(change.template_back_at()).max(change.applied_at());
+        let newest =
+            |change: &Change| change.returned_at().max(change.template_back_at()).max(change.applied_at());
         !says && !changes.filter_map(newest).all(noticed)
     }
 

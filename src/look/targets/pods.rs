@@ -124,7 +124,8 @@ impl Reader<'_> {
     fn is_just_back(&self, change: &Change) -> bool {
         let step = self.steps.iter().find(|step| step.name == change.step);
         step.zip(change.returned_at()).is_some_and(|(step, at)| {
-            let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
+            let patience =
+                step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
             after(at, patience) > self.now
         })
     }

@@ -25,15 +25,21 @@ pub(super) fn pace(profile: &Profile, object: &Value, accelerators: &[Slot]) -> 
     let rolling = profile.rolling_update.as_ref().filter(|_| !profile.metadata_propagates);
     let rolling = rolling.filter(|rolling| rolling.when.evaluate(object, None).verdict == Verdict::True);
     let Some(rolling) = rolling.filter(|_| accelerators.iter().any(has_one)) else { return Vec::new() };
-    let shares = Share::of(&rolling.max_surge, rolling, object)
-        .zip(Share::of(&rolling.max_unavailable, rolling, object));
+    let shares = Share::of(&rolling.max_surge, rolling, object).zip(Share::of(
+        &rolling.max_unavailable,
+        rolling,
+        object,
+    ));
     match shares {
         // A value that no server stores.
         None => Vec::new(),
         Some((Share::Number(0) | Share::Percent(0), _)) => Vec::new(),
         Some((_, unavailable)) => {
-            let fixed = |path: &FieldPath, number: i64| slot(Role::Pace { in_place: json!(number) }, path.clone(), None);
-            let one = (unavailable.of_replicas(profile, object) < 1).then(|| fixed(&rolling.max_unavailable, 1));
+            let fixed = |path: &FieldPath, number: i64| {
+                slot(Role::Pace { in_place: json!(number) }, path.clone(), None)
+            };
+            let one =
+                (unavailable.of_replicas(profile, object) < 1).then(|| fixed(&rolling.max_unavailable, 1));
             std::iter::once(fixed(&rolling.max_surge, 0)).chain(one).collect()
         }
     }
@@ -119,7 +125,9 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_the_default() {
-        for strategy in [Value::Null, json!({}), json!({"type": "RollingUpdate"}), json!({"rollingUpdate": null})] {
+        for strategy in
+            [Value::Null, json!({}), json!({"type": "RollingUpdate"}), json!({"rollingUpdate": null})]
+        {
             assert_eq!(with(strategy.clone(), 1), both(), "{strategy}");
             assert_eq!(with(strategy.clone(), 8), surge_only(), "{strategy}");
         }

@@ -22,7 +22,9 @@ use firebreak_engine::story::world::{Controller, Decide, OURS, World, incident};
 use firebreak_engine::story::{check_effects_are_recorded, traces};
 
 use crate::dice::Dice;
-use crate::workload::{LIMIT, REQUEST, SELECTOR, SURGE, model_server, path, reading, rehearsing, rules, translate};
+use crate::workload::{
+    LIMIT, REQUEST, SELECTOR, SURGE, model_server, path, reading, rehearsing, rules, translate,
+};
 
 const POLICY: &str = r#"
 mode: Enforce
@@ -101,7 +103,10 @@ impl Run {
             let mut object = model_server(name, 4);
             object["status"]["phase"] = json!("Failed");
             match *name {
-                "a" => object["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+                "a" => {
+                    object["spec"]["strategy"] =
+                        json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+                }
                 "b" => object["spec"]["podManagementPolicy"] = json!("OrderedReady"),
                 _ => {}
             }

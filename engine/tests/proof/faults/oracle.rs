@@ -1,6 +1,6 @@
 //! What must be true whenever a write takes effect, and at the end.
 
-use firebreak_engine::change::{Again, Change};
+use firebreak_engine::change::{Again, Change, Evidence};
 
 use super::*;
 
@@ -89,12 +89,15 @@ impl Run {
     }
 
     /// The pace of a rollout goes back after its template: when that has rolled out, when there was time enough for it,
-    /// or when the change is about to be applied again.
+    /// when the object was never healthy, or when the change is about to be applied again.
     fn check_pace(&mut self, effect: &Effect, before: &Value, after: &Value, moved: &[Path]) {
         let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
         let is_pace = |at: &&Path| at.get(1).is_some_and(|word| word == "f:strategy");
         let (pace, template): (Vec<&Path>, Vec<&Path>) = moved.iter().partition(is_pace);
-        assert!(pace.is_empty() || template.is_empty(), "the pace of the rollout goes back with the template");
+        assert!(
+            pace.is_empty() || template.is_empty(),
+            "the pace of the rollout goes back with the template"
+        );
         if undo::loan(after, &effect.change, &incident()).is_some() {
             self.template_back.entry(uid).or_insert(self.world.now);
             return;
@@ -102,13 +105,14 @@ impl Run {
         let Some(back) = self.template_back.remove(&uid) else { return };
         let has_rolled_out = before["status"]["phase"] == "Ready"
             && before["status"]["observedGeneration"] == before["metadata"]["generation"];
-        let state = self.world.state();
-        let is_wanted_again = state.changes.iter().any(|change| {
-            change.id == effect.change && matches!(change.again(), Again::Always | Again::IfMatching)
-        });
+        let changes = &self.world.state().changes;
+        let change = changes.iter().find(|change| change.id == effect.change).expect("it is in the journal");
+        let is_wanted_again = matches!(change.again(), Again::Always | Again::IfMatching);
+        let had_its_time = change.applied_at().is_some_and(|at| at + SignedDuration::from_secs(30) <= self.world.now);
+        let was_never_well = change.evidence() == Evidence::Nothing && had_its_time;
         let is_late = self.world.now >= back + SignedDuration::from_secs(60);
         assert!(
-            pace.is_empty() || has_rolled_out || is_wanted_again || is_late,
+            pace.is_empty() || has_rolled_out || is_wanted_again || was_never_well || is_late,
             "the pace of the rollout goes back before the template has rolled out"
         );
     }
