@@ -15,13 +15,11 @@ use crate::flag;
 
 /// The lists that have flags.
 const ARGUMENTS: [&str; 2] = ["args", "command"];
+/// How many pods a rolling update has at once.
+const PACE: [&str; 2] = ["maxSurge", "maxUnavailable"];
 /// Members of one map that are only valid together, or have an effect only together.
-const PAIRS: [[&str; 2]; 4] = [
-    ["minReplicas", "maxReplicas"],
-    ["minReplicaCount", "maxReplicaCount"],
-    ["maxSurge", "maxUnavailable"],
-    ["enabled", "precision"],
-];
+const PAIRS: [[&str; 2]; 4] =
+    [["minReplicas", "maxReplicas"], ["minReplicaCount", "maxReplicaCount"], PACE, ["enabled", "precision"]];
 
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +120,18 @@ impl FieldPath {
     /// The steps of the path; never empty.
     pub fn segments(&self) -> &[Segment] {
         &self.0
+    }
+
+    /// The rest of this path below `top`; none if it is not below it.
+    pub fn below(&self, top: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(top.0.as_slice()).filter(|rest| !rest.is_empty())?;
+        Some(Self(rest.to_vec()))
+    }
+
+    /// Whether this says how many pods a rolling update has at once. It goes back after the template whose rollout it
+    /// is for.
+    pub fn is_pace(&self) -> bool {
+        matches!(self.0.last(), Some(Segment::Key(last)) if PACE.contains(&last.as_str()))
     }
 
     /// Whether this is a flag in a list of arguments.

@@ -160,6 +160,8 @@ reasons! {
     WaveNotHealthy Itself;
     /// Pods return to a scheduler that is not available yet.
     WaitsForScheduler Itself;
+    /// The template of an object is reverted, and the pace of its rollout is not yet.
+    WaitsForRollout Itself;
     /// The API server rejects the deletion of pods that block the rollout.
     CannotDeletePods Person;
     /// The pods of the object cannot be listed.

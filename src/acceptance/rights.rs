@@ -9,7 +9,7 @@ use firebreak_engine::signal::Source;
 
 use crate::kubernetes::access::Right;
 use crate::look::targets::{DEPLOYMENT, HPA, Kind, ROLLOUT, SCALED_OBJECT};
-use crate::workloads::Profiles;
+use crate::workloads::{Profile, Profiles};
 
 /// A kind that a policy reads or changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +33,8 @@ pub enum Presence {
     Required,
     /// There is nothing to read.
     Optional,
-    /// The policy works also without the permission, and says what it does not know.
-    Helpful,
+    /// The policy works without it; this says what it does not know then.
+    Helpful(&'static str),
 }
 
 /// Signals: they list and watch.
@@ -72,11 +72,15 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
         all.extend(runners(step, &namespaces));
         if step.action.kind().reads_nodes() {
             let nodes = required("v1", "Node", LOOK, vec![String::new()]);
-            all.push(Used { presence: Presence::Helpful, ..nodes });
+            let unknown =
+                "the plan cannot tell whether a node without accelerators matches what stays of a placement";
+            all.push(Used { presence: Presence::Helpful(unknown), ..nodes });
         }
         let profile = profiles.find(&scope.api_version, &scope.kind);
-        if does.pods == Pods::Replaces && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
-            all.push(required("v1", "Pod", DELETE, namespaces.clone()));
+        if does.pods == Pods::Replaces
+            && let Some(profile) = profile
+        {
+            all.extend(pods(profile, &namespaces));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
         for Named { object, .. } in step.action.kind().before() {
@@ -100,6 +104,17 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
 fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], namespaces: Vec<String>) -> Used {
     let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
     Used { api_version, kind, verbs, namespaces, presence: Presence::Required }
+}
+
+/// The pods of the targets: those that block a change, and why new ones do not start.
+fn pods(profile: &Profile, namespaces: &[String]) -> Vec<Used> {
+    let needed = |kind, verbs| required("v1", kind, verbs, namespaces.to_vec());
+    let unknown = "messages do not say why new pods do not start";
+    let explains = |kind| Used { presence: Presence::Helpful(unknown), ..needed(kind, LOOK) };
+    let deleted = profile.ordered_pods.as_ref().map(|_| needed("Pod", DELETE));
+    let pods = profile.pods.as_ref().map(|_| explains("Pod"));
+    let events = profile.pods.as_ref().filter(|pods| pods.refused.is_none()).map(|_| explains("Event"));
+    [deleted, pods, events].into_iter().flatten().collect()
 }
 
 /// The autoscalers that a step reads besides its targets.

@@ -67,8 +67,8 @@ pub struct Scope<'a> {
     pub namespace: &'a str,
     /// As in the API; empty for any.
     pub labels: &'a str,
-    /// Only the one of this name: the server looks it up, however many others there are.
-    pub name: Option<&'a str>,
+    /// As in the API; empty for any. A name makes the server look that object up, however many others there are.
+    pub fields: &'a str,
 }
 
 /// Lists the objects of a kind. Without a resourceVersion in the request, the list is consistent and as new
@@ -79,13 +79,14 @@ pub async fn list<T>(
     scope: Scope<'_>,
     keep: &(dyn Fn(Arc<Value>) -> Option<T> + Sync),
 ) -> Read<Vec<T>> {
-    let Scope { namespace, labels, name } = scope;
+    let Scope { namespace, labels, fields } = scope;
+    let selector = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let mut items = Vec::new();
     let mut restarts = 0;
     let mut params = ListParams {
         limit: Some(PAGE),
-        label_selector: (!labels.is_empty()).then(|| labels.to_owned()),
-        field_selector: name.map(|name| format!("metadata.name={name}")),
+        label_selector: selector(labels),
+        field_selector: selector(fields),
         ..ListParams::default()
     };
     loop {

@@ -85,7 +85,7 @@ fn is_ready(pod: &Value) -> bool {
 }
 
 /// The time of the deletion is the end of the grace period.
-fn end(pod: &Value, now: Timestamp) -> End {
+pub(super) fn end(pod: &Value, now: Timestamp) -> End {
     let Some(due) = pod.pointer("/metadata/deletionTimestamp").and_then(Value::as_str) else {
         return End::NotAsked;
     };

@@ -3,6 +3,7 @@
 use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
+use super::pods::refused;
 use super::profile::Profile;
 
 /// Whether the object has finished rolling out, and what it waits for if not.
@@ -11,7 +12,7 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
         let evaluation = stage.done.evaluate(object, None);
         match evaluation.verdict {
             Verdict::True => {}
-            Verdict::False => return (Verdict::False, stage.otherwise.clone()),
+            Verdict::False => return (Verdict::False, with_refusal(profile, object, &stage.otherwise)),
             Verdict::Unknown => {
                 let why = evaluation.why.unwrap_or_else(|| "its status cannot be read".to_owned());
                 return (Verdict::Unknown, why);
@@ -19,6 +20,14 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
         }
     }
     (Verdict::True, "rolled out".to_owned())
+}
+
+/// What the object waits for, and why its controller cannot create its pods.
+fn with_refusal(profile: &Profile, object: &Value, waits_for: &str) -> String {
+    match refused(profile, object) {
+        Some(why) => format!("{waits_for}; its pods are refused: {why}"),
+        None => waits_for.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@
 //! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
 //! - `retention`: closed Incidents are kept for a while and then deleted.
+//! - `room`: new pods that do not start: room is made, or whoever knows why is quoted.
 //! - `running`: the process: health, metrics, logs, Events, its graceful shutdown.
 //! - `schema`: what the API server rejects and prints by the shipped definitions.
 //! - `steps`: the ladder: steps that fail, do not help, or find objects of others.
@@ -92,6 +93,7 @@ mod policy_recreated;
 mod policy_unavailable;
 mod report_template;
 mod retention;
+mod room;
 mod running;
 mod s10_fates;
 mod s10_namespace;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::edit::{Edit, changes};
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::Target;
 use crate::path::FieldPath;
@@ -78,6 +78,7 @@ impl Kind for CordonNodes {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Cluster,
             fields: Fields::Profile,
+            room: Room::AsItIs,
             revert: Revert::OnRecovery,
         }
     }

@@ -7,7 +7,7 @@ use super::containers::{self, ContainerEdit, ContainerSpec};
 use super::edit::{Edit, changes, obstacle, refused};
 use super::nodes;
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::{About, Doubt, Role, Target};
 use crate::policy::Revert;
@@ -88,6 +88,7 @@ impl Kind for CpuFallback {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
+            room: Room::InPlace,
             revert: Revert::OnRecovery,
         }
     }
@@ -185,7 +186,8 @@ fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
             | Role::Scheduler
             | Role::BatchSize
             | Role::MaxConcurrency
-            | Role::Replicas => return None,
+            | Role::Replicas
+            | Role::Pace { .. } => return None,
         };
         Some(Edit::from((slot, after)))
     });

@@ -28,6 +28,18 @@ pub(super) fn replicas(target: &Target, number: i64) -> Plan {
     changes(&target.object, wanted.into_iter())
 }
 
+/// What makes each new pod of a rollout take the place of an old one; nothing where it does so anyway.
+pub(super) fn in_place(target: &Target) -> Vec<FieldChange> {
+    let pace = target.slots.fields.iter().filter_map(|slot| {
+        let Role::Pace { in_place } = &slot.role else { return None };
+        Some((slot, Some(in_place.clone())))
+    });
+    match changes(&target.object, pace) {
+        Plan::Change(fields) => fields,
+        Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => Vec::new(),
+    }
+}
+
 /// Why the object has no field of this role that may be changed, or none whose change would have an effect; none if it
 /// has one.
 pub(super) fn obstacle(target: &Target, role: &Role) -> Option<Plan> {

@@ -123,8 +123,20 @@ pub struct Descriptor {
     pub reach: Reach,
     /// Where the paths of its fields come from.
     pub fields: Fields,
+    /// What it does about the room that a rollout needs.
+    pub room: Room,
     /// When its changes are reverted, unless the step sets it.
     pub revert: Revert,
+}
+
+/// What an action does about the room that the rollout of a new template needs, and that of the old one later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Each new pod takes the place of an old one, because there may be no room for one more beside them. It may cost
+    /// old pods that serve, so it is only for an action whose targets are not healthy.
+    InPlace,
+    /// The object says it.
+    AsItIs,
 }
 
 /// What an action does to the pods of its targets.
@@ -221,6 +233,7 @@ impl Action {
         if let Some(why) = self.keeps_its_pods(target).filter(|_| matches!(plan, Plan::Change(_))) {
             return edit::refused(Reason::NotApplicable, why.to_owned());
         }
+        let plan = self.with_room(target, plan);
         let restarts = matches!(plan, Plan::Change(_)) && target.slots.metadata_propagates;
         match self.descriptor().pods {
             Pods::Leaves if restarts => edit::refused(
@@ -242,6 +255,17 @@ impl Action {
         let about_pods = |doubt: &&Doubt| is_template && doubt.about == About::NewPods;
         let doubts = target.slots.doubts.iter().filter(about_pods).map(|doubt| doubt.why.clone());
         doubts.chain(self.kind().doubts(target)).collect()
+    }
+
+    /// The plan, with the pace at which the new template rolls out.
+    fn with_room(&self, target: &Target, plan: Plan) -> Plan {
+        match (plan, self.descriptor().room, target.stage) {
+            (Plan::Change(mut fields), Room::InPlace, Stage::Targets) => {
+                fields.extend(edit::in_place(target));
+                Plan::Change(fields)
+            }
+            (plan, Room::InPlace | Room::AsItIs, Stage::Targets | Stage::Before(_)) => plan,
+        }
     }
 
     /// Why the pods of the object would not get a change of their template; none if they would, or if the action does

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
@@ -71,6 +71,7 @@ impl Kind for RaiseAutoscalerLimit {
             autoscalers: Autoscalers::Demand,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
+            room: Room::AsItIs,
             revert: Revert::OnRecovery,
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::{Change, FieldChange};
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
@@ -104,6 +104,7 @@ impl Kind for ReduceBatch {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
+            room: Room::AsItIs,
             revert: Revert::OnRecovery,
         }
     }

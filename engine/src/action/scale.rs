@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{refused, replicas};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::{ScaledBy, Target};
 use crate::policy::Revert;
@@ -62,6 +62,7 @@ impl Kind for Scale {
             autoscalers: Autoscalers::Owners,
             reach: Reach::Namespaces,
             fields: Fields::ProfileOrScale,
+            room: Room::AsItIs,
             revert: Revert::OnRecovery,
         }
     }

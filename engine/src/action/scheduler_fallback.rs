@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::edit::{changes, obstacle, replicas};
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Room, Targets, Values};
 use crate::change::Change;
 use crate::facts::{About, Doubt, Role, Slot, Stage, Target};
 use crate::policy::Revert;
@@ -77,6 +77,7 @@ impl Kind for SchedulerFallback {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
+            room: Room::InPlace,
             // The scheduler counts as broken until a person says otherwise.
             revert: Revert::OnRequest,
         }

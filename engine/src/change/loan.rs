@@ -76,6 +76,9 @@ pub struct Loan {
     /// Since when the object says something again, after it had sat out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<Timestamp>,
+    /// Since when the template is back, and only the pace of its rollout is still lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_back_at: Option<Timestamp>,
     /// Since when only traces of it are left on the object: field ownership and the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,
@@ -266,6 +269,16 @@ impl Change {
         self.loan()?.returned_at
     }
 
+    /// Since when the template is back, and only the pace of its rollout is still lent. None if both go back at once.
+    pub fn template_back_at(&self) -> Option<Timestamp> {
+        self.loan()?.template_back_at
+    }
+
+    /// Since when the pods of the object get the old template again.
+    pub fn rolls_back_since(&self) -> Option<Timestamp> {
+        self.template_back_at().or(self.returned_at())
+    }
+
     /// Whether the pods of the object get the change one after the other.
     pub fn is_in_order(&self) -> bool {
         self.loan().is_some_and(|loan| loan.in_order)
@@ -283,6 +296,7 @@ impl Change {
             self.joined_at = Some(now);
             loan.applied_at = None;
             loan.verified_at = None;
+            loan.template_back_at = None;
             loan.returned_at = None;
             loan.sits_out = None;
             loan.resumed_at = None;
@@ -363,6 +377,17 @@ impl Change {
         }
         self.state = ChangeState::Reverting;
         self.sending(base, now);
+    }
+
+    /// The first of two writes has reverted the template.
+    pub fn template_is_back(&mut self, now: Timestamp) {
+        let Some(loan) = self.work.loan_mut() else { return };
+        if loan.template_back_at.is_none() {
+            loan.template_back_at = Some(now);
+            self.tries = 0;
+            loan.conflicts = 0;
+            self.retry_at = None;
+        }
     }
 
     /// The record is removed from the object. Only field ownership and the fence are left.

@@ -25,9 +25,10 @@ impl Deciding<'_> {
 
     /// Cedes the fields in which the reply to the revert does not have the old value. Nobody else has written in between.
     pub(super) fn hear_of_admission(&mut self, change: &mut Change, object: &Value) {
-        let is_reverted = undo::loan(object, &change.id, &self.facts.incident).is_none();
+        let is_lent = undo::loan(object, &change.id, &self.facts.incident).is_some();
+        let is_reverted = !is_lent || self.is_half_returned(change, object);
         if is_reverted && !self.is_kept(change) {
-            let ceded = undo::cede_to_admission(object, change.fields_mut());
+            let ceded = undo::cede_to_admission(object, change);
             self.tell_of_admission(change, &ceded);
         }
     }

@@ -50,7 +50,9 @@ impl<'a> Deciding<'a> {
             Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
         adopt(&mut fields, adopted);
-        take_over(&mut fields, &self.lent_by_other_steps(step, target, loans));
+        let lent = self.lent_by_other_steps(step, target, loans);
+        take_over(&mut fields, &lent);
+        carry_pace(&mut fields, &lent, loans);
         fields.extend(gitops::pauses(&target.object));
         Some(Plan::Change(fields.into_iter().map(sealed).collect()))
     }
@@ -216,6 +218,21 @@ fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
     }
 }
 
+/// The pace of a rollout goes with its template: a step that takes over all other fields of a loan takes it over, too.
+fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan]) {
+    for loan in loans {
+        let (pace, rest): (Vec<_>, Vec<_>) = loan.fields.iter().partition(|field| field.path.is_pace());
+        let is_taken = |old: &&FieldChange| fields.iter().any(|field| field.path == old.path);
+        let stays = |old: &&FieldChange| !gitops::is_pause(&old.path) && !is_taken(old);
+        if rest.is_empty() || rest.iter().any(stays) {
+            continue;
+        }
+        let left: Vec<FieldChange> =
+            pace.into_iter().filter(|old| lent.contains(old) && !is_taken(old)).cloned().collect();
+        fields.extend(left);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -269,5 +286,23 @@ mod tests {
         adopt(&mut fields, adopted);
         assert_eq!(fields[0].before, Some(json!(4)));
         assert_eq!(fields[1], field("/spec/batch", &json!(2), &json!(1)));
+    }
+
+    #[test]
+    fn a_step_that_takes_over_a_whole_template_takes_over_its_pace() {
+        let surge = || field("/spec/strategy/rollingUpdate/maxSurge", &json!(1), &json!(0));
+        let (gpu, zone) = (field("/spec/gpu", &json!(1), &json!(0)), field("/spec/zone", &json!("a"), &json!("b")));
+        let loan = |fields: &[FieldChange]| orphan(10, fields.to_vec());
+        let carried = |taken: &[FieldChange], loan: &Loan| {
+            let mut fields = taken.to_vec();
+            carry_pace(&mut fields, &loan.fields, std::slice::from_ref(loan));
+            fields[taken.len()..].to_vec()
+        };
+        let whole = loan(&[gpu.clone(), surge()]);
+        assert_eq!(carried(&[gpu.clone()], &whole), [surge()]);
+        assert_eq!(carried(&[zone.clone()], &whole), []);
+        assert_eq!(carried(&[gpu.clone(), surge()], &whole), []);
+        assert_eq!(carried(&[gpu.clone()], &loan(&[gpu, zone, surge()])), [], "the rest of its template stays");
+        assert_eq!(carried(&[], &loan(&[surge()])), [], "it is on its way back");
     }
 }

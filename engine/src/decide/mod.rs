@@ -21,6 +21,7 @@ mod ladder;
 mod ledger;
 mod next_step;
 mod operate;
+mod pace;
 mod patience;
 mod plan;
 mod pods;

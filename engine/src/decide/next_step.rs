@@ -3,12 +3,15 @@
 use super::Deciding;
 use super::judged::Known;
 use super::recover::is_stuck;
-use crate::change::{Change, ChangeState};
+use crate::change::{Change, ChangeState, cut};
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 use crate::rules::Step;
+
+/// The maximum length of what a text quotes of a step, in bytes.
+const LONGEST_QUOTE: usize = 600;
 
 /// Whether a step that has not started may start.
 pub(super) enum NextStep {
@@ -117,6 +120,17 @@ impl Deciding<'_> {
         None
     }
 
+    /// What the newest step that was not verified says, to be added to a text.
+    fn why_not_verified(&self) -> String {
+        let says = |step: Step| {
+            let status = self.next.step(&step.name)?;
+            let is_about_checks = matches!(status.reason, Some(Reason::VerifyFailed | Reason::VerifyUnknown));
+            let message = status.message.as_ref().filter(|_| is_about_checks)?;
+            Some(format!(". Step {}: {}", step.name, cut(message, LONGEST_QUOTE)))
+        };
+        self.begun().into_iter().rev().find_map(says).unwrap_or_default()
+    }
+
     /// What holds the response if nothing (more) can be done although a rule holds.
     pub(super) fn what_is_missing(&mut self, left: usize, next: &NextStep, level: Severity) -> Option<Held> {
         if let NextStep::Unknown(held) = next {
@@ -134,8 +148,9 @@ impl Deciding<'_> {
         if left == 0 && matches!(next, NextStep::MayStart) && self.begun().iter().any(is_judged) {
             let message = &format!(
                 "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
-                 everything: `{}`",
-                self.facts.incident.withdraw_command()
+                 everything: `{}`{}",
+                self.facts.incident.withdraw_command(),
+                self.why_not_verified()
             );
             if self.facts.state.held.as_ref().is_none_or(|held| held.reason != Reason::LadderUsedUp) {
                 self.happen("LadderUsedUp", message);

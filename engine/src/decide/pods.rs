@@ -164,7 +164,7 @@ impl Deciding<'_> {
         if let Some((name, why)) = lost {
             let message = format!(
                 "pod {name} is Terminating: {why}. The others wait for it, and Firebreak never force-deletes a pod. Once \
-                 you are certain that it has stopped: `kubectl delete pod {name} -n {namespace} --force`"
+                 you are certain that it has stopped: `kubectl delete pod {name} -n {namespace} --force --grace-period=0`"
             );
             return Some((Reason::PodStuckTerminating, message));
         }

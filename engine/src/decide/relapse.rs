@@ -41,6 +41,7 @@ impl Deciding<'_> {
             change.set_again(again);
         }
         self.count_relapse(why);
+        self.await_no_rollouts();
     }
 
     /// The emergency returned for steps that were reverted. They are applied again.
@@ -63,6 +64,7 @@ impl Deciding<'_> {
             change.set_again(Again::IfMatching);
         }
         self.count_relapse("a rule holds again for steps that were reverted");
+        self.await_no_rollouts();
     }
 
     fn count_relapse(&mut self, why: &str) {

@@ -5,7 +5,8 @@
 //! Read the object live. If the record and the value are still ours, record the intent; then one guarded patch restores
 //! `before` and drops the record. Any other value is ceded and left alone. Once the record is removed, a
 //! second write removes the remaining traces: it hands field ownership back and removes the fence. A change stays
-//! Reverting until both are done.
+//! Reverting until both are done. Where the loan has the pace of a rollout (see [`undo`]), the first write reverts the
+//! rest, and another one reverts the pace and drops the record when the template has rolled out (see `pace`).
 //!
 //! # Guarantees
 //! A value is reverted only by a write that is guarded by the version of a read in which the value was still
@@ -53,7 +54,10 @@ impl Deciding<'_> {
                 if act == Act::Return {
                     self.hear_of_admission(change, object);
                 }
-                return self.revert_from(change, object, &version);
+                if !self.is_half_returned(change, object) {
+                    return self.revert_from(change, object, &version);
+                }
+                // Only a live read shows whether the template has rolled out.
             }
         }
         if let Some(outcome) = self.answer(change, Act::Return) {
@@ -115,7 +119,7 @@ impl Deciding<'_> {
             }
             leave_pause_to_heir(change, object);
             if !self.is_kept(change) {
-                undo::cede_unreturned(object, change.fields_mut());
+                undo::cede_unreturned(object, change);
             }
             change.state = ChangeState::Reverting;
         }
@@ -134,6 +138,9 @@ impl Deciding<'_> {
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
         inherit_pause(change, object, &self.facts.incident);
+        if self.is_half_returned(change, object) {
+            return self.return_pace(change, object, version);
+        }
         let patch = match self.is_kept(change) {
             true => {
                 undo::cede_changed(object, change.fields_mut());
@@ -157,6 +164,33 @@ impl Deciding<'_> {
                 change.record_is_gone(self.now);
                 self.take_traces_off(change, object, version);
             }
+            Ok(patch) => {
+                change.begin_return(version.clone(), self.now);
+                self.effect(change, Act::Return, patch);
+            }
+            Err(error) => self.cannot_revert(change, &error.to_string()),
+        }
+    }
+
+    /// Whether the first of two writes has reverted its part of the change.
+    pub(super) fn is_half_returned(&self, change: &Change, object: &Value) -> bool {
+        let loan = undo::loan(object, &change.id, &self.facts.incident);
+        loan.is_some_and(|loan| undo::is_half_returned(&loan, change.fields()))
+    }
+
+    /// Sends the second of two writes, unless the template has still to roll out. What has begun to go back is not kept.
+    fn return_pace(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
+        if change.state != ChangeState::Reverting {
+            // Somebody else has reverted the template, with the record that they found.
+            change.set_again(Again::Never);
+            change.state = ChangeState::Reverting;
+        }
+        change.template_is_back(self.now);
+        if self.waits_for_rollout(change, version) {
+            return;
+        }
+        let id = change.id.clone();
+        match undo::three_way_patch(object, &id, change.fields_mut()) {
             Ok(patch) => {
                 change.begin_return(version.clone(), self.now);
                 self.effect(change, Act::Return, patch);
@@ -255,7 +289,7 @@ impl Deciding<'_> {
             self.say_that_flux_stays_paused(change);
         } else {
             if self.next.closing == Some(Closing::Kept) {
-                undo::cede_unreturned(object, change.fields_mut()); // it was reverted before a person kept the rest
+                undo::cede_unreturned(object, change); // it was reverted before a person kept the rest
             }
             change.returned();
         }
@@ -314,15 +348,15 @@ pub fn cede_refused(change: &mut Change, why: &str, causes: &[String]) {
         let last = cause.rsplit(['.', '[']).next().unwrap_or(cause).trim_end_matches(']');
         !last.is_empty() && plain.contains(last)
     };
-    let named: Vec<(String, String)> = change
-        .fields()
+    let sent = undo::next_to_go(change);
+    let named: Vec<(String, String)> = sent
         .iter()
         .filter(|field| {
             field.ceded_to.is_none() && causes.iter().any(|cause| names(&field.path.to_string(), cause))
         })
         .map(|field| (field.path.group(), rule.clone()))
         .collect();
+    let all: Vec<_> = sent.iter().map(|field| (field.path.group(), rule.clone())).collect();
     change.retry_at = None;
-    let all: Vec<_> = change.fields().iter().map(|field| (field.path.group(), rule.clone())).collect();
     undo::cede_groups(change.fields_mut(), if named.is_empty() { &all } else { &named });
 }

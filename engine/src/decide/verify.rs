@@ -226,7 +226,8 @@ impl Deciding<'_> {
             if undo::record(&target.object).is_err() {
                 continue; // whether it is ours still cannot be told; the way back says so
             }
-            if undo::loan(&target.object, &change.id, &self.facts.incident).is_none() {
+            let is_lent = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
+            if !is_lent || self.is_half_returned(&change, &target.object) {
                 self.happen(
                     "RecordGone",
                     &format!("{} was reverted or taken over by someone else", change.target),

@@ -98,6 +98,7 @@ impl Deciding<'_> {
         self.leave_what_is_stuck();
         let of_wave = self.of_wave();
         if of_wave.iter().any(|change| change.is_outstanding()) {
+            self.say_what_rolls_out(&step, &of_wave);
             return Wave::Waits(None);
         }
         let is_back = |change: &&Change| change.state == ChangeState::Reverted;
@@ -120,6 +121,15 @@ impl Deciding<'_> {
             }
         };
         self.watch_rules(&step, healthy_at)
+    }
+
+    /// Reports on the step which returned template has still to roll out.
+    fn say_what_rolls_out(&mut self, step: &Step, of_wave: &[Change]) {
+        let waits = |change: &&Change| change.reason == Some(Reason::WaitsForRollout);
+        if let Some(change) = of_wave.iter().find(waits) {
+            let text = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());
+            self.pending(&step.name, Reason::WaitsForRollout, &text);
+        }
     }
 
     /// A change that cannot be reverted now blocks nothing: it gets a wave of its own later.

@@ -126,7 +126,7 @@ impl Deciding<'_> {
             return Judged::Over;
         }
         let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
-        let returned = back.iter().filter_map(|change| change.returned_at()).max().unwrap_or(self.now);
+        let returned = back.iter().filter_map(|change| change.rolls_back_since()).max().unwrap_or(self.now);
         let due = after(returned, patience);
         self.wake_in(RELIST_BUSY);
         self.wake(Some(due).filter(|due| *due > self.now));

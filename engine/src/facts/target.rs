@@ -297,6 +297,12 @@ pub enum Role {
     MaxConcurrency,
     /// The number of replicas.
     Replicas,
+    /// How many pods a rolling update has at once, and the value with which each new pod takes the place of an old one.
+    /// Only where the present value needs room beside the old ones.
+    Pace {
+        /// The value.
+        in_place: Value,
+    },
 }
 
 impl Role {
@@ -311,6 +317,7 @@ impl Role {
             Self::BatchSize => "batch size",
             Self::MaxConcurrency => "concurrency",
             Self::Replicas => "replicas",
+            Self::Pace { .. } => "rolling update",
         }
     }
 }

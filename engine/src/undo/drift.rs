@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::record;
-use crate::change::{FieldChange, cut};
+use super::stages::{next_to_go, not_returned};
+use crate::change::{Change, FieldChange, cut};
 use crate::ownership;
 use crate::path::{FieldPath, PathError};
 use crate::seal;
@@ -48,12 +49,14 @@ fn adopt(
 
 /// Cedes the fields in which the reply to our own write, which reverted them, has another value than the old one.
 /// A field that another loan still has was not reverted. Returns the ceded fields.
-pub fn cede_to_admission(object: &Value, fields: &mut [FieldChange]) -> Vec<FieldPath> {
+pub fn cede_to_admission(object: &Value, change: &mut Change) -> Vec<FieldPath> {
+    let sent: Vec<FieldPath> = next_to_go(change).into_iter().map(|field| field.path.clone()).collect();
+    let fields = change.fields_mut().iter_mut().filter(|field| sent.contains(&field.path));
     let mut ceded = Vec::new();
     let loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let is_lent =
         |path: &FieldPath| loans.iter().flat_map(|loan| &loan.fields).any(|lent| lent.path == *path);
-    let reverted = fields.iter_mut().filter(|field| field.ceded_to.is_none() && !is_lent(&field.path));
+    let reverted = fields.filter(|field| field.ceded_to.is_none() && !is_lent(&field.path));
     for field in reverted.filter(|field| !is_as_before(object, field)) {
         field.ceded_to = Some(ADMISSION.to_owned());
         ceded.push(field.path.clone());
@@ -88,13 +91,26 @@ pub fn cede_changed(object: &Value, fields: &mut [FieldChange]) -> bool {
     cede_taken(object, fields, is_ours, |path| ownership::writer(object, path))
 }
 
-/// The record is gone: fields that are not at `before` are someone else's.
-pub fn cede_unreturned(object: &Value, fields: &mut [FieldChange]) -> bool {
+/// The record is gone: fields that are not at `before` are someone else's. What the first of two writes has reverted may
+/// have another value by now, which says nothing about the change.
+pub fn cede_unreturned(object: &Value, change: &mut Change) -> bool {
+    let mut fields: Vec<FieldChange> = not_returned(change).into_iter().cloned().collect();
     let taker = |path: &FieldPath| match ownership::is_from_us(object, path) {
         true => "admission, or the person or tool that removed the record".to_owned(),
         false => ownership::writer(object, path),
     };
-    cede_taken(object, fields, |field| is_as_before(object, field), taker)
+    let newly = cede_taken(object, &mut fields, |field| is_as_before(object, field), taker);
+    adopt_owners(change.fields_mut(), &fields);
+    newly
+}
+
+/// Adopts to whom these fields are ceded.
+pub(super) fn adopt_owners(fields: &mut [FieldChange], seen: &[FieldChange]) {
+    for field in fields {
+        if let Some(seen) = seen.iter().find(|seen| seen.path == field.path) {
+            field.ceded_to.clone_from(&seen.ceded_to);
+        }
+    }
 }
 
 fn is_as_before(object: &Value, field: &FieldChange) -> bool {

@@ -3,6 +3,7 @@
 
 mod drift;
 mod patch;
+mod stages;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub use self::patch::{
     GuardedPatch, Unwritable, amend_patch, apply_patch, fence_patch, forget_patch, hand_back_patch,
     return_patch, three_way_patch,
 };
+pub(crate) use self::stages::next_to_go;
+pub use self::stages::{is_half_returned, is_only_pace};
 use crate::change::FieldChange;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
 

@@ -7,7 +7,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::drift::{cede_changed, cede_misfits};
+use super::drift::{adopt_owners, cede_changed, cede_misfits};
+use super::stages::{goes_first, goes_in_two, keep_pace, outstanding};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, label_of, record, version};
 use crate::change::{Change, FieldChange};
 use crate::gitops::is_pause;
@@ -143,8 +144,8 @@ fn recorded(object: &Value, now: &Value, field: &FieldChange) -> Result<FieldCha
     Ok(FieldChange { before: place.or(before), ..field.clone() })
 }
 
-/// The patch that ends a loan, three-way: fields whose value is someone else's, or that no longer fit, are
-/// ceded and left alone; the others are reverted.
+/// The patch that ends a loan, or the first of two that do, three-way: fields whose value is someone else's, or that no
+/// longer fit, are ceded and left alone; the others are reverted.
 ///
 /// # Errors
 /// The object has no version.
@@ -153,9 +154,27 @@ pub fn three_way_patch(
     id: &ChangeId,
     fields: &mut [FieldChange],
 ) -> Result<GuardedPatch, Unwritable> {
-    cede_changed(object, fields);
-    cede_misfits(object, fields);
-    return_patch(object, id, fields)
+    let mut left = outstanding(object, id, fields);
+    cede_changed(object, &mut left);
+    cede_misfits(object, &mut left);
+    adopt_owners(fields, &left);
+    if goes_in_two(&left) { first_patch(object, id, &left) } else { return_patch(object, id, &left) }
+}
+
+/// The first of two patches that end a loan: the record keeps what the second one reverts.
+fn first_patch(object: &Value, id: &ChangeId, fields: &[FieldChange]) -> Result<GuardedPatch, Unwritable> {
+    let mut new = object.clone();
+    let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
+    for loan in loans.iter_mut().filter(|loan| loan.id == *id) {
+        keep_pace(loan);
+    }
+    let first = |field: &&FieldChange| field.ceded_to.is_none() && goes_first(field, fields);
+    // Last in, first out: each flag finds the list as it was when it was removed.
+    for field in fields.iter().rev().filter(first) {
+        revert(object, &mut new, field)?;
+    }
+    write_record(&mut new, loans)?;
+    GuardedPatch::between(object, &new)
 }
 
 /// The patch that reverts the fields that are still ours and drops the loan.
@@ -174,15 +193,9 @@ pub fn return_patch(
     // Last in, first out: each flag finds the list as it was when it was removed.
     for field in fields.iter().rev().filter(|field| field.ceded_to.is_none()) {
         // Flux stays paused as long as the object has any loan.
-        if let Some(heir) = loans.first_mut().filter(|_| is_pause(&field.path)) {
-            heir.fields.push(field.clone());
-            continue;
-        }
-        field.path.write(&mut new, opened(object, field, field.before.as_ref())?)?;
-        if let Some(created) = &field.created
-            && field.before.is_none()
-        {
-            field.path.prune_empty(&mut new, created);
+        match loans.first_mut().filter(|_| is_pause(&field.path)) {
+            Some(heir) => heir.fields.push(field.clone()),
+            None => revert(object, &mut new, field)?,
         }
     }
     if loans.is_empty() {
@@ -190,6 +203,15 @@ pub fn return_patch(
     }
     write_record(&mut new, loans)?;
     GuardedPatch::between(object, &new)
+}
+
+/// Gives the field of `new` the value from before, which `object` may have, and removes what the change has created for it.
+fn revert(object: &Value, new: &mut Value, field: &FieldChange) -> Result<(), Unwritable> {
+    field.path.write(new, opened(object, field, field.before.as_ref())?)?;
+    if let Some(created) = field.created.as_ref().filter(|_| field.before.is_none()) {
+        field.path.prune_empty(new, created);
+    }
+    Ok(())
 }
 
 /// The patch that drops the whole record and changes nothing else.

@@ -182,3 +182,88 @@ fn the_label_that_was_left_when_the_record_went_is_taken_off_with_the_last_trace
     assert_eq!(hand_back_patch(&labelled, change.fields(), Some("another")).unwrap(), None);
     assert_eq!(hand_back_patch(&labelled, change.fields(), None).unwrap(), None);
 }
+
+const SURGE: &str = "/spec/strategy/rollingUpdate/maxSurge";
+const UNAVAILABLE: &str = "/spec/strategy/rollingUpdate/maxUnavailable";
+
+/// An object with a changed flag, and with the pace of the rollout that the change needs.
+fn paced() -> (Value, Change, Value) {
+    let mut before = object(json!(["--max-num-seqs=256"]));
+    before["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": "1", "maxUnavailable": "0"}});
+    let change = change(&[(SEQS, Some("256"), "16"), (SURGE, Some("1"), "0"), (UNAVAILABLE, Some("0"), "1")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    (before, change, applied)
+}
+
+#[test]
+fn the_pace_of_a_rollout_goes_back_with_a_second_patch() {
+    let (before, change, applied) = paced();
+    let mut fields = change.fields().to_vec();
+    let half = patched(&applied, &three_way_patch(&applied, &change.id, &mut fields).unwrap());
+    assert_eq!(args(&half), args(&before));
+    assert_eq!(half["spec"]["strategy"], applied["spec"]["strategy"]);
+    let left = loan(&half, &change.id, &incident()).unwrap();
+    assert!(is_only_pace(&left) && is_half_returned(&left, &fields) && is_labelled(&half, &left));
+    assert!(!is_half_returned(&loan(&applied, &change.id, &incident()).unwrap(), &fields));
+
+    // A new template in between is its owner's, and no reason to cede anything.
+    let mut newer = half.clone();
+    newer["spec"]["containers"][0]["args"] = json!(["--max-num-seqs=512"]);
+    for half in [half, newer] {
+        let mut fields = change.fields().to_vec();
+        let whole = patched(&half, &three_way_patch(&half, &change.id, &mut fields).unwrap());
+        assert_eq!((&whole["spec"]["strategy"], args(&whole)), (&before["spec"]["strategy"], args(&half)));
+        assert_eq!((record(&whole), label_of(&whole)), (Ok(None), None));
+        assert!(fields.iter().all(|field| field.ceded_to.is_none()));
+    }
+}
+
+#[test]
+fn a_pace_without_a_template_goes_back_at_once() {
+    let (before, change, applied) = paced();
+    // Someone else has another template.
+    let mut theirs = applied.clone();
+    theirs["spec"]["containers"][0]["args"] = json!(["--max-num-seqs=64"]);
+    let mut fields = change.fields().to_vec();
+    let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
+    assert_eq!(returned["spec"]["strategy"], before["spec"]["strategy"]);
+    assert_eq!(record(&returned), Ok(None));
+    // Someone else has another pace: the pair is theirs.
+    let mut theirs = applied.clone();
+    theirs["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = json!("2");
+    let mut fields = change.fields().to_vec();
+    let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
+    assert_eq!((args(&returned), record(&returned)), (args(&before), Ok(None)));
+    assert_eq!(returned["spec"]["strategy"]["rollingUpdate"], json!({"maxSurge": "2", "maxUnavailable": "1"}));
+}
+
+#[test]
+fn flux_stays_paused_until_the_pace_is_back() {
+    let (mut before, _, _) = paced();
+    before["metadata"]["annotations"] = json!({"team": "serving"});
+    let pause = "/metadata/annotations/kustomize.toolkit.fluxcd.io~1reconcile";
+    let change = change(&[(SEQS, Some("256"), "16"), (SURGE, Some("1"), "0"), (pause, None, "disabled")]);
+    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let is_paused = |object: &Value| annotation(object, "kustomize.toolkit.fluxcd.io/reconcile").is_some();
+    let mut fields = change.fields().to_vec();
+    let half = patched(&applied, &three_way_patch(&applied, &change.id, &mut fields).unwrap());
+    assert!(is_paused(&half) && args(&half) == args(&before));
+    let whole = patched(&half, &three_way_patch(&half, &change.id, &mut fields).unwrap());
+    assert_eq!(whole["spec"], before["spec"]);
+    assert!(!is_paused(&whole) && record(&whole) == Ok(None));
+}
+
+#[test]
+fn a_refusal_cedes_only_what_was_sent() {
+    let (_, mut change, _) = paced();
+    let ceded = |change: &Change| -> Vec<String> {
+        let fields = change.fields().iter().filter(|field| field.ceded_to.is_some());
+        fields.map(|field| field.path.to_string()).collect()
+    };
+    let mut first = change.clone();
+    crate::decide::cede_refused(&mut first, "no", &[]);
+    assert_eq!(ceded(&first), [SEQS]);
+    change.template_is_back("2026-01-01T00:00:00Z".parse().unwrap());
+    crate::decide::cede_refused(&mut change, "no", &[]);
+    assert_eq!(ceded(&change), [SURGE, UNAVAILABLE]);
+}

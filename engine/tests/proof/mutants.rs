@@ -7,6 +7,8 @@ use firebreak_engine::facts::{Facts, ObjectRead};
 use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Decide;
+use firebreak_engine::undo;
+use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 
 use crate::faults::{Driver, run};
@@ -157,9 +159,39 @@ fn unclear_is_done(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decision
 }
 
+/// The pace of a rollout goes back with its template.
+fn returns_pace_with_template(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut decision = decide(facts, rules, now);
+    for effect in decision.effects.iter_mut().filter(|effect| effect.act == Act::Return) {
+        let Some(ObjectRead::Found(read)) = facts.looked.objects.get(&effect.target) else { continue };
+        let Some(change) = decision.next.changes.iter().find(|change| change.id == effect.change) else {
+            continue;
+        };
+        let Write::Patch(patch) = &effect.write else { continue };
+        if *patch.base() == read.version
+            && let Ok(whole) = undo::return_patch(&read.object, &change.id, change.fields())
+        {
+            effect.write = Write::Patch(whole);
+        }
+    }
+    decision
+}
+
+/// The pace of a rollout goes back before its template has rolled out.
+fn awaits_no_rollout(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for found in facts.looked.objects.values_mut() {
+        let ObjectRead::Found(read) = found else { continue };
+        read.rollout = (Verdict::True, String::new());
+    }
+    decide(&facts, rules, now)
+}
+
 #[test]
 fn every_mutant_of_the_decision_is_caught() {
-    let mutants: [(&str, Decide); 10] = [
+    let mutants: [(&str, Decide); 12] = [
+        ("returns the pace with the template", returns_pace_with_template),
+        ("awaits no rollout", awaits_no_rollout),
         ("without a fence", without_fence),
         ("unknown is no", unknown_is_no),
         ("returns blindly", returns_blindly),

@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 pub const LIMIT: &str = "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu";
 pub const REQUEST: &str = "/spec/template/spec/containers/[name=main]/resources/requests/nvidia.com~1gpu";
 pub const SELECTOR: &str = "/spec/template/spec/nodeSelector/gpu";
+pub const SURGE: &str = "/spec/strategy/rollingUpdate/maxSurge";
+pub const UNAVAILABLE: &str = "/spec/strategy/rollingUpdate/maxUnavailable";
 pub const ENABLED: &str = "/spec/model/quantization/enabled";
 pub const PRECISION: &str = "/spec/model/quantization/precision";
 
@@ -133,6 +135,8 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         slot(Role::BatchSize, "/spec/batchSize"),
         slot(Role::MaxConcurrency, "/spec/maxConcurrency"),
         slot(Role::Replicas, "/spec/replicas"),
+        slot(Role::Pace { in_place: json!(0) }, SURGE),
+        slot(Role::Pace { in_place: json!(1) }, UNAVAILABLE),
     ];
     let matched = condition.map(|condition| condition.evaluate(object, Some(is_healthy(object))));
     let version = object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
@@ -197,6 +201,9 @@ fn exists(object: &Value, path: &FieldPath) -> bool {
     let text = path.to_string();
     if text == "/spec/maxReplicas" && object.pointer("/spec/absentLimit").is_some() {
         return true;
+    }
+    if text == UNAVAILABLE && path.read(object).as_deref() != Some(&json!(0)) {
+        return false;
     }
     if is_autoscaler(object) {
         return text == "/spec/maxReplicas" && path.read(object).is_some();

@@ -99,11 +99,10 @@ fn rights(all: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
             other.presence == Presence::Required
                 && (&other.api_version, &other.kind) == (&used.api_version, &used.kind)
         };
-        if used.presence == Presence::Helpful && !all.iter().any(is_needed_anyway) {
-            words.insert(format!(
-                "Without list on {plural}, the plan cannot tell whether a node without accelerators matches what stays of \
-                    a placement."
-            ));
+        if let Presence::Helpful(unknown) = used.presence
+            && !all.iter().any(is_needed_anyway)
+        {
+            words.insert(format!("Without list on {plural}, the policy works, but {unknown}."));
         }
         let is_known = !group.contains('.')
             || group.ends_with(".k8s.io")

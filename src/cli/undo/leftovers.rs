@@ -72,7 +72,7 @@ pub async fn name_copies(connection: &Connection, target: &TargetId) {
     let Some((_, kind)) = copied_to else { return };
     // Nobody has asked for them, so what cannot be listed is not worth an error.
     let Ok(kind) = connection.discovery.resolve(APPS, kind).await else { return };
-    let scope = Scope { namespace: &target.namespace, labels: "", name: None };
+    let scope = Scope { namespace: &target.namespace, labels: "", fields: "" };
     let keep = |object: Arc<Value>| is_copy(&object, target).then(|| name_of(&object)).flatten();
     let Read::Found(names) = live_read::list(&connection.client, &kind, scope, &keep).await else { return };
     for name in names {

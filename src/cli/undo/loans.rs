@@ -2,23 +2,32 @@
 //! read until it is known to have taken effect.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firebreak_engine::change::{Change, FieldChange};
 use firebreak_engine::decide::cede_refused;
 use firebreak_engine::facts::Outcome;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::undo::{self, GuardedPatch, Loan, Unwritable};
+use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
 
 use crate::actuator::guarded_patch;
 use crate::actuator::live_read::{self, Read};
 use crate::cli::Error;
+use crate::cli::screen::note;
 use crate::kubernetes::discovery::ServedKind;
+use crate::workloads::{self, Profiles};
 
 /// Others may write the object at the same time, and answers may be lost.
 const TRIES: u32 = 20;
+
+/// How long a rollout is awaited between the two writes that end a loan.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often it is looked at.
+const POLL: Duration = Duration::from_secs(1);
 
 /// An object with a loan.
 pub struct Borrower<'a> {
@@ -51,6 +60,21 @@ enum Written {
     NotNeeded,
 }
 
+/// What is left of a loan on its object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// The pace of the rollout of the template, which is reverted.
+    Pace,
+    /// Nothing, or nothing that this command reverts.
+    Nothing,
+}
+
+/// What the record of the object still has of this loan.
+fn lent(object: &Value, loan: &Loan) -> Option<Loan> {
+    let record = undo::record(object).ok().flatten()?;
+    record.loans.into_iter().find(|other| other.id == loan.id && other.incident == loan.incident)
+}
+
 impl<'a> Borrower<'a> {
     /// The object with this uid, in this version of its kind.
     pub fn new(client: &'a Client, kind: ServedKind, target: TargetId) -> Self {
@@ -62,27 +86,80 @@ impl<'a> Borrower<'a> {
     pub async fn revert(&self, loan: &Loan) -> Result<Vec<FieldChange>, Error> {
         let mut change =
             Change::planned(loan.id.clone(), &loan.step, self.target.clone(), loan.fields.clone());
-        let is_there = |object: &Value| {
-            let record = undo::record(object).ok().flatten();
-            let is_it = |other: &Loan| other.id == loan.id && other.incident == loan.incident;
-            record.is_some_and(|record| record.loans.iter().any(is_it))
+        // An earlier command was interrupted between its two writes.
+        if undo::is_only_pace(loan) {
+            self.wait_for_rollout().await?;
+        }
+        while self.write_back(loan, &mut change).await? == Left::Pace {
+            change.template_is_back(Timestamp::now());
+            self.wait_for_rollout().await?;
+        }
+        Ok(change.fields().to_vec())
+    }
+
+    /// The next write that reverts something.
+    async fn write_back(&self, loan: &Loan, change: &mut Change) -> Result<Left, Error> {
+        let is_first = change.template_back_at().is_none();
+        let left_on = |object: &Value, change: &Change| {
+            let left = lent(object, loan).filter(|left| undo::is_half_returned(left, change.fields()));
+            left.map_or(Left::Nothing, |_| Left::Pace)
         };
+        let mut left = Left::Nothing;
         let written = self.write(|object, invalid| {
             if let Some(Invalid { why, fields }) = invalid {
-                cede_refused(&mut change, &why, &fields);
+                cede_refused(change, &why, &fields);
             }
-            if is_there(object) {
-                undo::three_way_patch(object, &loan.id, change.fields_mut()).map(Some)
-            } else {
-                // An earlier request succeeded and its reply was lost, or someone else was faster.
-                undo::cede_unreturned(object, change.fields_mut());
-                Ok(None)
+            left = if is_first { left_on(object, change) } else { Left::Nothing };
+            match lent(object, loan) {
+                // An earlier request succeeded and its reply was lost.
+                Some(_) if left == Left::Pace => Ok(None),
+                Some(_) => undo::three_way_patch(object, &loan.id, change.fields_mut()).map(Some),
+                // The same, or someone else was faster.
+                None => {
+                    undo::cede_unreturned(object, change);
+                    Ok(None)
+                }
             }
         });
         if let Written::Done(stored) = written.await? {
-            undo::cede_to_admission(&stored, change.fields_mut());
+            left = left_on(&stored, change);
+            undo::cede_to_admission(&stored, change);
         }
-        Ok(change.fields().to_vec())
+        Ok(left)
+    }
+
+    /// Waits until the template that was reverted has rolled out, before the pace of the rollout is reverted.
+    async fn wait_for_rollout(&self) -> Result<(), Error> {
+        let profiles = Profiles::built_in().map_err(|error| Error::bug("cannot read the profiles", error))?;
+        let (api_version, kind) = (&self.target.api_version, &self.target.kind);
+        let Some(profile) = profiles.find(api_version, kind) else { return Ok(()) };
+        let started = Instant::now();
+        let mut is_told = false;
+        loop {
+            let object = self.read().await?;
+            let (verdict, why) = workloads::rollout(profile, &object);
+            if verdict == Verdict::True || workloads::idle(Some(profile), &object).is_some() {
+                return Ok(());
+            }
+            if started.elapsed() >= PATIENCE {
+                note(&format!(
+                    "{}: its rollout has not ended within {} s ({why}); reverting maxSurge and maxUnavailable anyway",
+                    self.target,
+                    PATIENCE.as_secs()
+                ));
+                return Ok(());
+            }
+            if !is_told {
+                note(&format!(
+                    "{}: the template is reverted; maxSurge and maxUnavailable follow when it has rolled out, at most in \
+                     {} s. You may interrupt this and run the same command again later",
+                    self.target,
+                    PATIENCE.as_secs()
+                ));
+                is_told = true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Drops the record, readable or not, and leaves the values alone.

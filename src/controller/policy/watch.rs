@@ -135,7 +135,7 @@ async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, p
     let mut needed = Vec::new();
     let mut absent = Vec::new();
     let used = used(rules, &name.namespace, &operator.profiles());
-    for used in used.into_iter().filter(|used| used.presence != Presence::Helpful) {
+    for used in used.into_iter().filter(|used| !matches!(used.presence, Presence::Helpful(_))) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
             Err(ResolveError::NotFound { .. }) if used.presence == Presence::Optional => {}

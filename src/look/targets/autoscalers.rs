@@ -120,7 +120,7 @@ impl Reader<'_> {
                 return Err(unread(error.to_string()));
             }
         };
-        match live_read::list(self.client, &served, Scope { namespace, labels: "", name: None }, &Some).await
+        match live_read::list(self.client, &served, Scope { namespace, labels: "", fields: "" }, &Some).await
         {
             Read::Found(all) => Ok(all),
             Read::Gone => Ok(Vec::new()),

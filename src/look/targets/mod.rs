@@ -263,9 +263,11 @@ impl Reader<'_> {
         wanted: &(dyn Fn(Arc<Value>) -> Option<Target> + Sync),
     ) -> Result<Vec<Target>, Unread> {
         let list = async {
-            let list = |name| {
-                let scope = Scope { namespace: &namespace, labels, name };
+            let list = |name: Option<&str>| {
+                let fields = name.map(|name| format!("metadata.name={name}")).unwrap_or_default();
+                let namespace = &namespace;
                 async move {
+                    let scope = Scope { namespace, labels, fields: &fields };
                     let list = live_read::list(self.client, kind, scope, wanted).await;
                     found(list).map(Option::unwrap_or_default)
                 }
@@ -344,7 +346,9 @@ impl Reader<'_> {
         let says = target.object.pointer("/status/observedGeneration").is_some_and(is_number);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        !says && !changes.filter_map(|change| change.returned_at().max(change.applied_at())).all(noticed)
+        let newest =
+            |change: &Change| change.returned_at().max(change.template_back_at()).max(change.applied_at());
+        !says && !changes.filter_map(newest).all(noticed)
     }
 
     async fn resolve(&self, api_version: &str, kind: &str) -> Result<ServedKind, Unread> {

@@ -1,52 +1,116 @@
-//! Pods that block a change, of objects whose profile says that each
-//! pod waits for the previous one.
+//! Pods that block a change, and pods that do not start.
 //!
 //! They are listed only while a change of this Incident is in force there, or was just reverted, and has not
 //! reached all of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::facts::Target;
 use firebreak_engine::period::after;
-use firebreak_engine::pods::Pods;
+use firebreak_engine::pods::{Pods, StuckPod};
+use firebreak_engine::policy::LabelSelector;
+use firebreak_engine::value::whole;
 use firebreak_engine::verdict::Verdict;
 use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{LISTS, Reader};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::observe::selector_text;
-use crate::workloads::{OrderedPods, Template, controlling_owner};
+use crate::workloads::{self, PodsOf, Profile, Template, Trouble};
+
+/// The number of objects of one read whose pods are listed only to say why they do not start. A status names one.
+const EXPLAINED: usize = 16;
+
+/// What is asked about the pods of one object.
+struct Question<'a> {
+    profile: &'a Profile,
+    /// The template that pods get one after the other.
+    template: Option<Template<'a>>,
+    /// How its pods are found to say why they do not start.
+    pods: Option<&'a PodsOf>,
+}
+
+/// What was seen of one pod.
+struct SeenPod {
+    stuck: Option<StuckPod>,
+    trouble: Option<Trouble>,
+}
 
 impl Reader<'_> {
-    /// Adds the stuck pods to each target.
+    /// Adds the stuck pods to each target, and to its rollout why new pods do not start.
     pub(super) async fn ask_for_pods(&self, targets: &mut [Target]) {
-        let asked =
-            targets.iter_mut().filter(|target| target.pods.are_in_order() && self.reaches_pods(target));
-        stream::iter(asked)
-            .for_each_concurrent(LISTS, |target| async {
-                target.pods = match target.rollout.0 {
-                    Verdict::True => Pods::Stuck(Vec::new()),
-                    Verdict::False | Verdict::Unknown => self.pods_of(target).await,
-                };
-                if let Pods::Unknown(why) = &target.pods {
-                    target.rollout.1 = format!("{}; {why}", target.rollout.1);
+        let mut reached: Vec<&mut Target> =
+            targets.iter_mut().filter(|target| self.reaches_pods(target)).collect();
+        for target in reached.iter_mut().filter(|target| target.rollout.0 == Verdict::True) {
+            if target.pods.are_in_order() {
+                target.pods = Pods::Stuck(Vec::new());
+            }
+        }
+        let waiting = reached.into_iter().filter(|target| target.rollout.0 != Verdict::True);
+        let (in_order, others): (Vec<_>, Vec<_>) = waiting.partition(|target| target.pods.are_in_order());
+        let asked = in_order.into_iter().chain(others.into_iter().take(EXPLAINED));
+        stream::iter(asked).for_each_concurrent(LISTS, |target| self.ask_for_pods_of(target)).await;
+    }
+
+    async fn ask_for_pods_of(&self, target: &mut Target) {
+        let object = target.object.clone();
+        let Some(profile) = self.profile(&object) else { return };
+        let ordered = profile.ordered_pods.as_ref().filter(|_| target.pods.are_in_order());
+        let template = ordered.and_then(|ordered| ordered.template(&object));
+        let labels = match (ordered, &template, &profile.pods) {
+            (Some(_), None, _) => {
+                target.pods = Pods::NotYet;
+                return;
+            }
+            (Some(ordered), Some(_), _) => ordered.selector(&object),
+            (None, _, Some(pods)) if is_observed(&object) => pods.labels(&object),
+            (None, _, _) => return,
+        };
+        let question = Question { profile, template, pods: profile.pods.as_ref() };
+        let listed = match labels {
+            Ok(labels) => self.list_pods(target, &labels, &question).await,
+            Err(why) => Err(why),
+        };
+        let why = match listed {
+            Ok(seen) => {
+                let (stuck, troubles): (Vec<_>, Vec<_>) =
+                    seen.into_iter().map(|pod| (pod.stuck, pod.trouble)).unzip();
+                if ordered.is_some() {
+                    let mut stuck: Vec<StuckPod> = stuck.into_iter().flatten().collect();
+                    stuck.sort_by(|one, other| one.name.cmp(&other.name));
+                    target.pods = Pods::Stuck(stuck);
                 }
-            })
-            .await;
+                match troubles.iter().flatten().min() {
+                    Some(trouble) => Some(trouble.text().to_owned()),
+                    None => self.why_not_created(target, &question, troubles.len()).await,
+                }
+            }
+            Err(why) => {
+                let why = format!("its pods cannot be listed: {why}");
+                if ordered.is_some() {
+                    target.pods = Pods::Unknown(why.clone());
+                }
+                Some(why)
+            }
+        };
+        if let Some(why) = why {
+            target.rollout.1 = format!("{}; {why}", target.rollout.1);
+        }
     }
 
     /// Whether a change of this Incident affects the pods of the object, or is being reverted from them.
     fn reaches_pods(&self, target: &Target) -> bool {
-        let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        changes.into_iter().any(|change| match change.state {
-            ChangeState::Applied | ChangeState::Verified => true,
+        let mut changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
+        changes.any(|change| match change.state {
+            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => true,
             ChangeState::Reverted => self.is_just_back(change),
             ChangeState::Planned
             | ChangeState::Intended
             | ChangeState::Unclear
-            | ChangeState::Reverting
             | ChangeState::Ceded
             | ChangeState::Kept
             | ChangeState::Done
@@ -56,42 +120,78 @@ impl Reader<'_> {
         })
     }
 
+    /// Whether its wave may still wait for the pods.
     fn is_just_back(&self, change: &Change) -> bool {
         let step = self.steps.iter().find(|step| step.name == change.step);
-        step.zip(change.returned_at()).is_some_and(|(step, at)| after(at, step.timeout) > self.now)
+        step.zip(change.returned_at()).is_some_and(|(step, at)| {
+            let patience =
+                step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
+            after(at, patience) > self.now
+        })
     }
 
-    async fn pods_of(&self, target: &Target) -> Pods {
-        let Some(ordered) = self.profile(&target.object).and_then(|profile| profile.ordered_pods.as_ref())
-        else {
-            return Pods::Free;
-        };
-        let Some(template) = ordered.template(&target.object) else { return Pods::NotYet };
-        self.stuck(target, ordered, &template)
-            .await
-            .unwrap_or_else(|why| Pods::Unknown(format!("its pods cannot be listed: {why}")))
-    }
-
-    async fn stuck(
+    async fn list_pods(
         &self,
         target: &Target,
-        ordered: &OrderedPods,
-        template: &Template<'_>,
-    ) -> Result<Pods, String> {
-        let labels = ordered.selector(&target.object).and_then(|selector| selector_text(Some(&selector)))?;
+        labels: &LabelSelector,
+        question: &Question<'_>,
+    ) -> Result<Vec<SeenPod>, String> {
+        let labels = selector_text(Some(labels))?;
         let kind = self.kinds.discovery.resolve("v1", "Pod").await.map_err(|error| error.to_string())?;
-        let stuck = |pod: Arc<Value>| {
-            let is_its = controlling_owner(&pod).is_some_and(|owner| owner.uid == target.id.uid);
-            if is_its { template.stuck(&pod, self.now) } else { None }
+        let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
+        let paths = changes.flat_map(Change::fields).map(|field| &field.path);
+        let fresh = question.pods.map(|pods| pods.fresh(&target.object, paths)).unwrap_or_default();
+        let seen = |pod: Arc<Value>| {
+            let is_its = workloads::is_of(&pod, &target.id);
+            is_its.then(|| SeenPod {
+                stuck: question.template.and_then(|template| template.stuck(&pod, self.now)),
+                trouble: question.pods.and_then(|of| of.trouble(&target.object, &pod, &fresh, self.now)),
+            })
         };
-        let scope = Scope { namespace: &target.id.namespace, labels: &labels, name: None };
-        match live_read::list(self.client, &kind, scope, &stuck).await {
-            Read::Found(mut stuck) => {
-                stuck.sort_by(|one, other| one.name.cmp(&other.name));
-                Ok(Pods::Stuck(stuck))
-            }
-            Read::Gone => Ok(Pods::Stuck(Vec::new())),
+        let scope = Scope { namespace: &target.id.namespace, labels: &labels, fields: "" };
+        match live_read::list(self.client, &kind, scope, &seen).await {
+            Read::Found(pods) => Ok(pods),
+            Read::Gone => Ok(Vec::new()),
             Read::Refused(why) | Read::Failed(why) => Err(why),
         }
     }
+
+    /// Why there are fewer pods than wanted, from the Events of a kind that has no field for that.
+    async fn why_not_created(&self, target: &Target, question: &Question<'_>, pods: usize) -> Option<String> {
+        question.pods.filter(|pods| pods.refused.is_none())?;
+        let wanted = question.profile.replicas.as_ref()?.spec.read(&target.object);
+        let wanted = wanted.as_deref().and_then(whole).unwrap_or(1);
+        if i64::try_from(pods).is_ok_and(|pods| pods >= wanted) {
+            return None;
+        }
+        let kind = self.kinds.discovery.resolve("v1", "Event").await.ok()?;
+        let fields = format!("involvedObject.uid={},type=Warning,reason=FailedCreate", target.id.uid);
+        let scope = Scope { namespace: &target.id.namespace, labels: "", fields: &fields };
+        // What was refused before the template changed may be allowed by now.
+        let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
+        let since = changes.filter_map(|change| change.returned_at().max(change.applied_at())).max()?;
+        let said = |event: Arc<Value>| {
+            let text = |key: &str| event[key].as_str();
+            let at = text("lastTimestamp").or_else(|| text("eventTime"))?.parse::<Timestamp>().ok()?;
+            // Events are told in whole seconds.
+            (after(at, SignedDuration::from_secs(1)) > since).then_some(())?;
+            Some((at, text("message")?.to_owned()))
+        };
+        match live_read::list(self.client, &kind, scope, &said).await {
+            Read::Found(events) => {
+                let newest = events.into_iter().collect::<BTreeSet<_>>().pop_last();
+                newest.map(|(_, why)| format!("its pods are refused: {}", workloads::quote(&why)))
+            }
+            Read::Gone => None,
+            Read::Refused(why) | Read::Failed(why) => {
+                Some(format!("there are fewer pods than it wants, and its Events cannot be listed: {why}"))
+            }
+        }
+    }
+}
+
+/// Whether the status is about the object as it is; also if it does not say.
+fn is_observed(object: &Value) -> bool {
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
+    number("/status/observedGeneration").is_none_or(|seen| Some(seen) >= number("/metadata/generation"))
 }

@@ -20,8 +20,8 @@ use serde::{Deserialize, Deserializer};
 
 use self::fields::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, Quantization, ReadyAbsent,
-    Replicas, Setting,
+    Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, PodsOf, Quantization,
+    ReadyAbsent, Replicas, RollingUpdate, Setting,
 };
 pub use self::names::{AcceleratorNames, Pattern, ServerNames};
 pub use self::refusal::Refusal;
@@ -51,6 +51,10 @@ pub struct Profile {
     /// What decides on which nodes its pods may start.
     #[serde(default, deserialize_with = "checked")]
     pub placement: Placement,
+    /// Where the pace of its rolling updates is. Not used of a kind whose metadata propagates to its pods: there the
+    /// record could only be dropped with another rollout.
+    #[serde(default, deserialize_with = "checked")]
+    pub rolling_update: Option<RollingUpdate>,
     /// Where its number of replicas is, if it has one.
     #[serde(default, deserialize_with = "checked")]
     pub replicas: Option<Replicas>,
@@ -101,6 +105,9 @@ pub struct Profile {
     /// would keep the change from itself and from the others.
     #[serde(default)]
     pub ordered_pods: Option<OrderedPods>,
+    /// How its pods are found, to say why new ones do not start.
+    #[serde(default)]
+    pub pods: Option<PodsOf>,
     /// What counts as an accelerator; the same for every kind.
     #[serde(skip)]
     pub names: Arc<AcceleratorNames>,

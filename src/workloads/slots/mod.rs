@@ -13,6 +13,7 @@ mod doubts;
 mod elsewhere;
 mod flags;
 mod numbers;
+mod pace;
 mod placement;
 mod places;
 
@@ -72,6 +73,7 @@ fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     found.fields.extend(placement::node_selectors(profile, object));
     found.fields.extend(placement::node_affinities(profile, object));
     found.fields.extend(placement::runtime_classes(profile, object));
+    found.fields.extend(pace::pace(profile, object, &found.fields));
     found.pins.extend(pins(&profile.placement.pins, object));
 }
 

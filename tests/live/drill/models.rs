@@ -63,7 +63,10 @@ impl Models {
         let (object, before) = (&self.objects[number], &self.before[number]);
         let after = object.snapshot().await;
         assert_eq!(after.spec, before.spec, "{object}: spec");
-        assert_eq!(after.generation, before.generation + 2 + edits, "{object}: generation");
+        // Where a rollout has a surge, its pace goes back in a write of its own.
+        let surge = before.spec.pointer("/strategy/rollingUpdate/maxSurge");
+        let writes = if surge.is_some_and(|surge| *surge != 0) { 3 } else { 2 };
+        assert_eq!(after.generation, before.generation + writes + edits, "{object}: generation");
         assert_no_trace(object, before, &after);
     }
 

@@ -40,8 +40,15 @@ fn template(app: &str, pool: &str, args: Value) -> Value {
     })
 }
 
-/// The same for both kinds, except for what `more` adds to the spec.
-fn steps(pool: &str, more: &Value) -> Vec<Step> {
+/// The changes, and what else a fallback changes in an object with accelerators of the kind.
+fn with_pace(pace: &Value, changes: Value) -> Value {
+    let mut all = changes.as_object().expect("changes").clone();
+    all.extend(pace.as_object().expect("changes").clone());
+    Value::Object(all)
+}
+
+/// The same for both kinds, except for what `more` adds to the spec, and what a fallback changes in its `pace`.
+fn steps(pool: &str, more: &Value, pace: &Value) -> Vec<Step> {
     let spec = |name: &str, edit: &dyn Fn(&mut Value)| {
         let args = json!(["serve", "m", "--max-num-seqs=256", "--port=80"]);
         let mut spec = json!({
@@ -72,7 +79,7 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
                 changes(
                     "full",
                     &|_| {},
-                    json!({
+                    with_pace(pace, json!({
                         "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
                         "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
                         "/template/spec/nodeSelector/nvidia.com~1gpu.pool": null,
@@ -81,7 +88,7 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
                                 {"key": "nobody.example/has-this", "operator": "DoesNotExist"},
                             ]}],
                         },
-                    }),
+                    })),
                 ),
                 // An init container, the only selector, an affinity for nothing else, and no request.
                 changes(
@@ -96,12 +103,12 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
                         pod["initContainers"] = json!([{"name": "warm-up", "image": "example.com/vllm:1",
                             "resources": {"limits": {"nvidia.com/gpu": "2"}}}]);
                     },
-                    json!({
+                    with_pace(pace, json!({
                         "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
                         "/template/spec/initContainers/0/resources/limits/nvidia.com~1gpu": "0",
                         "/template/spec/nodeSelector": null,
                         "/template/spec/affinity/nodeAffinity": {},
-                    }),
+                    })),
                 ),
             ],
         },
@@ -111,10 +118,10 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
             objects: vec![changes(
                 "kept",
                 &|_| {},
-                json!({
+                with_pace(pace, json!({
                     "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
                     "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
-                }),
+                })),
             )],
         },
         Step {
@@ -123,7 +130,7 @@ fn steps(pool: &str, more: &Value) -> Vec<Step> {
             objects: vec![changes(
                 "stranded",
                 &|spec| spec["template"]["spec"]["schedulerName"] = json!("ml-scheduler"),
-                json!({"/template/spec/schedulerName": "default-scheduler"}),
+                with_pace(pace, json!({"/template/spec/schedulerName": "default-scheduler"})),
             )],
         },
         Step {
@@ -203,12 +210,12 @@ fn runs(object: &DynamicObject) -> bool {
         && (!can_run || available.as_i64().unwrap_or(0) == spec["replicas"].as_i64().unwrap_or(1))
 }
 
-async fn play_with(name: &str, kind: Kind, more: Value) {
+async fn play_with(name: &str, kind: Kind, more: Value, pace: Value) {
     let drill = Drill::new(name).await;
     grant(&drill, &kind).await;
     let _nodes = drill.world.gpu_nodes(3).await;
     let operator = drill.world.operator().start().await;
-    let steps = steps(&drill.world.id, &more);
+    let steps = steps(&drill.world.id, &more, &pace);
     play(&drill, &operator, &kind, steps).await;
 }
 
@@ -229,7 +236,9 @@ async fn every_action_that_applies_to_a_deployment_is_reverted_and_the_others_na
         has_generation: true,
         is_settled,
     };
-    play_with("s16-deployment", kind, json!({})).await;
+    // Its rolling update has the default surge.
+    let pace = json!({"/strategy/rollingUpdate/maxSurge": 0, "/strategy/rollingUpdate/maxUnavailable": 1});
+    play_with("s16-deployment", kind, json!({}), pace).await;
 }
 
 #[tokio::test]
@@ -248,6 +257,6 @@ async fn every_action_that_applies_to_a_stateful_set_is_reverted_and_the_others_
         has_generation: true,
         is_settled,
     };
-    play_with("s16-statefulset", kind, json!({"serviceName": "models", "podManagementPolicy": "Parallel"}))
-        .await;
+    let more = json!({"serviceName": "models", "podManagementPolicy": "Parallel"});
+    play_with("s16-statefulset", kind, more, json!({})).await;
 }

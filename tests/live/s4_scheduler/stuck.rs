@@ -61,7 +61,7 @@ async fn the_missing_right_is_named_and_a_pod_that_does_not_end_is_left_to_a_per
     let is_held = |incident: &DynamicObject| is_stalled(incident, "PodStuckTerminating");
     let held = incident.wait_until("a person is asked", is_held).await;
     assert_eq!(held.data["status"]["phase"], "Held", "{incident}");
-    let command = format!("`kubectl delete pod store-0 -n {} --force`", drill.world.a);
+    let command = format!("`kubectl delete pod store-0 -n {} --force --grace-period=0`", drill.world.a);
     for words in ["held by the finalizers example.com/hold", &command] {
         assert!(message_of(&held, "Stalled").contains(words), "{incident}: no {words}");
     }

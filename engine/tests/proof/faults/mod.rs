@@ -22,7 +22,9 @@ use firebreak_engine::story::world::{Controller, Decide, OURS, World, incident};
 use firebreak_engine::story::{check_effects_are_recorded, traces};
 
 use crate::dice::Dice;
-use crate::workload::{LIMIT, REQUEST, SELECTOR, model_server, path, reading, rehearsing, rules, translate};
+use crate::workload::{
+    LIMIT, REQUEST, SELECTOR, SURGE, model_server, path, reading, rehearsing, rules, translate,
+};
 
 const POLICY: &str = r#"
 mode: Enforce
@@ -79,6 +81,10 @@ struct Run {
     shadow: BTreeMap<String, BTreeMap<Path, Value>>,
     /// Paths whose value is ours now.
     ours: BTreeMap<(String, Path), ()>,
+    /// Per uid: when the template was reverted while the pace of its rollout is still lent.
+    template_back: BTreeMap<String, Timestamp>,
+    /// How often a write changed something besides traces, per uid.
+    moved: BTreeMap<String, u32>,
     /// How often an Apply took effect, per uid.
     landed: BTreeMap<String, u32>,
     /// How many pods were deleted.
@@ -109,8 +115,13 @@ impl Run {
         let mut shadow = BTreeMap::new();
         for name in ["a", "b", "c"].iter().take(1 + dice.roll(3) as usize) {
             let mut object = sick_server(name, 4);
-            if *name == "b" {
-                object["spec"]["podManagementPolicy"] = json!("OrderedReady");
+            match *name {
+                "a" => {
+                    object["spec"]["strategy"] =
+                        json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+                }
+                "b" => object["spec"]["podManagementPolicy"] = json!("OrderedReady"),
+                _ => {}
             }
             let object = world.server.create(object, "flux/Apply");
             shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
@@ -125,6 +136,8 @@ impl Run {
             flights: Vec::new(),
             shadow,
             ours: BTreeMap::new(),
+            template_back: BTreeMap::new(),
+            moved: BTreeMap::new(),
             landed: BTreeMap::new(),
             deleted: 0,
             sent_once: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! What must be true whenever a write takes effect, and at the end.
 
-use firebreak_engine::change::Change;
+use firebreak_engine::change::{Again, Change, Evidence};
 use firebreak_engine::value::same;
 
 use super::*;
@@ -25,6 +25,7 @@ impl Run {
         let (old, new) = (leaves(before), leaves(after));
         let moved: Vec<Path> = changed(before, after).into_iter().filter(|at| !is_trace(at)).collect();
         let shadow = &self.shadow[&uid];
+        *self.moved.entry(uid.clone()).or_default() += u32::from(!moved.is_empty());
         match effect.act {
             Act::Apply => {
                 let state = self.world.state();
@@ -81,12 +82,42 @@ impl Run {
                         "{at:?}: another value was restored than the one from before"
                     );
                 }
+                self.check_pace(effect, before, after, &moved);
             }
             Act::Operate(_) => unreachable!("it patches nothing"),
             Act::Amend | Act::Fence | Act::HandBack => {
                 assert_eq!(moved, Vec::<Path>::new(), "{:?} changed more than traces", effect.act);
             }
         }
+    }
+
+    /// The pace of a rollout goes back after its template: when that has rolled out, when there was time enough for it,
+    /// when the object was never healthy, or when the change is about to be applied again.
+    fn check_pace(&mut self, effect: &Effect, before: &Value, after: &Value, moved: &[Path]) {
+        let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
+        let is_pace = |at: &&Path| at.get(1).is_some_and(|word| word == "f:strategy");
+        let (pace, template): (Vec<&Path>, Vec<&Path>) = moved.iter().partition(is_pace);
+        assert!(
+            pace.is_empty() || template.is_empty(),
+            "the pace of the rollout goes back with the template"
+        );
+        if undo::loan(after, &effect.change, &incident()).is_some() {
+            self.template_back.entry(uid).or_insert(self.world.now);
+            return;
+        }
+        let Some(back) = self.template_back.remove(&uid) else { return };
+        let has_rolled_out = before["status"]["phase"] == "Ready"
+            && before["status"]["observedGeneration"] == before["metadata"]["generation"];
+        let changes = &self.world.state().changes;
+        let change = changes.iter().find(|change| change.id == effect.change).expect("it is in the journal");
+        let is_wanted_again = matches!(change.again(), Again::Always | Again::IfMatching);
+        let had_its_time = change.applied_at().is_some_and(|at| at + SignedDuration::from_secs(30) <= self.world.now);
+        let was_never_well = change.evidence() == Evidence::Nothing && had_its_time;
+        let is_late = self.world.now >= back + SignedDuration::from_secs(60);
+        assert!(
+            pace.is_empty() || has_rolled_out || is_wanted_again || was_never_well || is_late,
+            "the pace of the rollout goes back before the template has rolled out"
+        );
     }
 
     /// Every operation was recorded before it is carried out, by whichever controller and however late.
@@ -199,7 +230,10 @@ impl Run {
             if !self.weather.foreign {
                 let times = self.landed.get(&uid).copied().unwrap_or(0);
                 assert!(times <= 1 + u32::from(state.relapses), "applied {times} times");
-                assert_eq!(object["metadata"]["generation"], json!(1 + 2 * times), "changed exactly twice");
+                let returns = if object["spec"].get("strategy").is_some() { 2 } else { 1 };
+                let writes = self.moved.get(&uid).copied().unwrap_or(0);
+                assert_eq!(writes, times * (1 + returns), "applied once, and reverted once, in each round");
+                assert_eq!(object["metadata"]["generation"], json!(1 + writes), "and nothing else");
             }
         }
         if state.closing == Some(Closing::Recovered) {

@@ -37,7 +37,7 @@ impl Run {
     pub(super) fn meddle(&mut self) {
         let names: Vec<String> = self.world.server.objects.keys().cloned().collect();
         let Some(name) = names.get(self.dice.roll(4) as usize).cloned() else { return };
-        match self.dice.roll(12) {
+        match self.dice.roll(13) {
             0..=5 => {
                 let pod = ["Pending", "Pending", "Terminating", "Lost"][self.dice.roll(4) as usize];
                 let pods = if self.dice.one_in(2) { json!({"b-0": pod}) } else { json!({}) };
@@ -53,7 +53,11 @@ impl Run {
             7 => self.foreign(&name, "old value", |object| path(LIMIT).write(object, Some(json!("4"))).unwrap()),
             8 => self.foreign(&name, "another value", |object| path(REQUEST).write(object, Some(json!("2"))).unwrap()),
             9 => self.foreign(&name, "selector", |object| path(SELECTOR).write(object, Some(json!("b"))).unwrap()),
-            10 => self.foreign(&name, "record off", |object| {
+            10 if self.world.server.objects[&name]["spec"].get("strategy").is_some() => {
+                self.foreign(&name, "surge", |object| path(SURGE).write(object, Some(json!(2))).unwrap());
+            }
+            10 => {}
+            11 => self.foreign(&name, "record off", |object| {
                 server::merge(
                     object,
                     &json!({"metadata": {"annotations": {undo::UNDO: null}, "labels": {undo::INCIDENT: null}}}),
