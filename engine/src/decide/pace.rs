@@ -10,7 +10,6 @@ use jiff::SignedDuration;
 
 use super::Deciding;
 use super::climb::RELIST_BUSY;
-use super::idle::idle;
 use crate::change::{Again, Change, Evidence};
 use crate::facts::{ObjectRead, Target};
 use crate::id::ResourceVersion;
@@ -28,7 +27,7 @@ impl Deciding<'_> {
         let why = match self.read_in(change, version) {
             _ if is_wanted_again(change) => return false,
             _ if self.was_never_well(change) => return false,
-            Some(target) if target.rollout.0 == Verdict::True || idle(target).is_some() => return false,
+            Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => return false,
             Some(target) => target.rollout.1.clone(),
             None => "it was not read".to_owned(),
         };

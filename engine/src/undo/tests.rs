@@ -191,7 +191,7 @@ fn paced() -> (Value, Change, Value) {
     let mut before = object(json!(["--max-num-seqs=256"]));
     before["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": "1", "maxUnavailable": "0"}});
     let change = change(&[(SEQS, Some("256"), "16"), (SURGE, Some("1"), "0"), (UNAVAILABLE, Some("0"), "1")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     (before, change, applied)
 }
 
@@ -243,7 +243,7 @@ fn flux_stays_paused_until_the_pace_is_back() {
     before["metadata"]["annotations"] = json!({"team": "serving"});
     let pause = "/metadata/annotations/kustomize.toolkit.fluxcd.io~1reconcile";
     let change = change(&[(SEQS, Some("256"), "16"), (SURGE, Some("1"), "0"), (pause, None, "disabled")]);
-    let applied = patched(&before, &apply_patch(&before, &change, &incident()).unwrap());
+    let applied = patched(&before, &apply_patch(&before, &change, &incident(), &[]).unwrap());
     let is_paused = |object: &Value| annotation(object, "kustomize.toolkit.fluxcd.io/reconcile").is_some();
     let mut fields = change.fields().to_vec();
     let half = patched(&applied, &three_way_patch(&applied, &change.id, &mut fields).unwrap());

@@ -100,13 +100,17 @@ async fn steps_for_a_scaled_object_and_for_its_autoscaler_multiply_one_limit_onc
     let after = scaled.snapshot().await;
     assert_eq!((&after.spec, after.traces()), (&before.spec, Vec::new()), "{scaled}");
     assert_eq!(after.managers, before.managers, "{scaled}: managers");
-    let is_as_before = |child: &DynamicObject| {
-        let now = Snapshot::of(child);
-        now.spec == child_before.spec
-            && now.traces().is_empty()
-            && now.annotations == child_before.annotations
-    };
-    child.wait_until("KEDA has removed the copy", is_as_before).await;
+    child.wait_until("KEDA follows", |child| Snapshot::of(child).spec == child_before.spec).await;
     let writes = operator.proxy.calls().iter().filter(|call| touches(&call.call, child.name())).count();
     assert_eq!(writes, 0, "{child}: writes");
+    // KEDA never removes a label or an annotation alone: it replaces everything when a limit or another value differs. The
+    // record of the first step, which had nothing left to revert, went later than the limit, so a copy may be left.
+    drill.world.firebreak(&["undo", "hpa/keda-hpa-queue", "-n", a, "--forget"]).await;
+    let after = child.snapshot().await;
+    assert_eq!(after.traces(), Vec::<&str>::new(), "{child}");
+    assert_eq!(
+        (&after.labels, &after.annotations),
+        (&child_before.labels, &child_before.annotations),
+        "{child}"
+    );
 }
