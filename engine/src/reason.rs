@@ -93,7 +93,7 @@ reasons! {
     /// No step is left, and the rule still holds.
     LadderUsedUp Person Stops;
     /// Whether a step helped is not known.
-    VerifyUnknown Person Stops;
+    VerifyUnknown Itself Stops;
     /// Nothing is changed, and no step can start until a person acts.
     StepsBlocked Person;
     /// Nothing is changed although a rule holds. The steps start as soon as they can.
@@ -103,7 +103,7 @@ reasons! {
     /// The policy has no rule left that could tell whether the withdrawal may continue.
     NoRuleToWatch Person;
     /// Whether what was reverted is healthy cannot be told.
-    WaveUnknown Person;
+    WaveUnknown Itself;
     /// An autoscaler still needs the limit that was raised.
     AutoscalerStillNeedsIt Itself;
     /// No rule has held yet.

@@ -136,7 +136,7 @@ pub fn keep_texts(
 }
 
 fn not_watched_yet() -> Reading {
-    Reading::Unknown { reason: "NotSynced".to_owned(), detail: "it has not been read yet".to_owned() }
+    Reading::Unknown { reason: Reading::NOT_SYNCED.to_owned(), detail: "it has not been read yet".to_owned() }
 }
 
 /// Adds `expected` and `missing`. The Node object of a dead machine is soon deleted,

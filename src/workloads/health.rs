@@ -1,6 +1,7 @@
 //! Whether one object is healthy, as its kind's profile says.
 
 use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::profile::Profile;
@@ -9,6 +10,15 @@ use super::profile::Profile;
 pub fn healthy(profile: &Profile, object: &Value) -> (Verdict, Option<String>) {
     let evaluation = profile.healthy.evaluate(object, None);
     (evaluation.verdict, evaluation.why)
+}
+
+/// Since when the condition that its profile names is not True; none if it is, or the object does not show it.
+pub fn unhealthy_since(profile: Option<&Profile>, object: &Value) -> Option<Timestamp> {
+    let named = profile?.health_condition.as_deref()?;
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == named)?;
+    let since = condition["lastTransitionTime"].as_str().filter(|_| condition["status"] != "True")?;
+    since.parse().ok()
 }
 
 #[cfg(test)]
@@ -184,5 +194,32 @@ mod tests {
         assert_eq!(service(json!({"conditions": []})), Verdict::False);
         assert_eq!(service(json!({})), Verdict::False);
         assert_eq!(service(json!({"conditions": ready, "observedGeneration": "3"})), Verdict::Unknown);
+    }
+
+    #[test]
+    fn the_condition_that_says_why_also_says_since_when() {
+        let profiles = Profiles::built_in().unwrap();
+        let since = |(api_version, kind), conditions: Value| {
+            let object = json!({"status": {"conditions": conditions}});
+            unhealthy_since(profiles.find(api_version, kind).map(AsRef::as_ref), &object)
+                .map(|since| since.to_string())
+        };
+        let at = "2026-03-01T10:00:00Z";
+        let condition =
+            |type_: &str, status: &str| json!([{"type": type_, "status": status, "lastTransitionTime": at}]);
+        let kinds = [
+            (("apps/v1", "Deployment"), "Available"),
+            (("serving.kserve.io/v1beta1", "InferenceService"), "Ready"),
+        ];
+        for (kind, type_) in kinds {
+            for status in ["False", "Unknown"] {
+                assert_eq!(since(kind, condition(type_, status)).as_deref(), Some(at), "{kind:?} {status}");
+            }
+            assert_eq!(since(kind, condition(type_, "True")), None, "{kind:?}");
+            assert_eq!(since(kind, condition("Progressing", "False")), None, "{kind:?}");
+            assert_eq!(since(kind, json!([{"type": type_, "status": "False"}])), None, "{kind:?}");
+            assert_eq!(since(kind, json!(null)), None, "{kind:?}");
+        }
+        assert_eq!(since(("apps/v1", "StatefulSet"), condition("Available", "False")), None);
     }
 }

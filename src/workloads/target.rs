@@ -11,6 +11,7 @@ use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
+use super::health::unhealthy_since;
 use super::idle::{idle, rollout_paused};
 use super::owner::controlling_owner;
 use super::profile::Profile;
@@ -59,6 +60,7 @@ pub fn target(
         rollout_paused: rollout_paused(profile, &object),
         slots: profile.map_or_else(|| unknown(&id.kind), |profile| slots(profile, &object)),
         rollout: profile.map_or_else(no_profile, |profile| rollout(profile, &object)),
+        unhealthy_since: unhealthy_since(profile, &object).filter(|_| health == Verdict::False),
         healthy: health,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,

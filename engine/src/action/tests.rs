@@ -56,6 +56,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         slots: Slots { fields: fields.iter().map(slot).collect(), ..Slots::default() },
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,
+        unhealthy_since: None,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
         pods: Pods::Free,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Change, ChangeState, PodDeletion, Work, is_zero};
+use super::{Change, ChangeState, PodDeletion, SitsOut, Work, is_zero};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
 use crate::reason::Reason;
@@ -61,9 +61,21 @@ pub struct Loan {
     /// Whether the object was healthy and rolled out before the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_before: Option<Verdict>,
+    /// Since when it had not been healthy before the change, if it was not and said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sick_since: Option<Timestamp>,
     /// When the object was first seen healthy and rolled out with the change, in any of its rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_at: Option<Timestamp>,
+    /// Whether the object was healthy and rolled out when this was last known before the revert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_health: Option<Verdict>,
+    /// Why the object says nothing about the change; none if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sits_out: Option<SitsOut>,
+    /// Since when the object says something again, after it had sat out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Timestamp>,
     /// Since when only traces of it are left on the object: field ownership and the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,
@@ -254,6 +266,8 @@ impl Change {
             loan.applied_at = None;
             loan.verified_at = None;
             loan.returned_at = None;
+            loan.sits_out = None;
+            loan.resumed_at = None;
             loan.fence = None;
             if loan.again != Again::Always {
                 loan.again = Again::Never;

@@ -14,6 +14,7 @@
 mod health;
 mod loan;
 mod operation;
+mod sits_out;
 mod stored;
 
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 pub use self::health::Evidence;
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
+pub use self::sits_out::SitsOut;
 pub use self::stored::PodDeletion;
 pub(crate) use self::stored::read;
 use crate::id::{ChangeId, TargetId};
@@ -221,11 +223,6 @@ impl Change {
     /// Whether it took effect and has not ended: the step may have helped.
     pub fn stands(&self) -> bool {
         matches!(self.state, ChangeState::Applied | ChangeState::Verified | ChangeState::Done)
-    }
-
-    /// Whether its object says nothing about it: it is off on purpose, or its pods keep their template.
-    pub fn sits_out(&self) -> bool {
-        matches!(self.reason, Some(Reason::Idle | Reason::RolloutPaused))
     }
 
     /// Whether it took effect and all checks of its step have passed since.

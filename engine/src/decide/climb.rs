@@ -134,7 +134,8 @@ impl Deciding<'_> {
             && !self.is_approved(step)
             && self.next.changes_of(&step.name).all(|c| !c.counts() || c.sits_out() || c.is_verified());
         let interval = if settled { RELIST_IDLE } else { RELIST_BUSY };
-        let plans = match self.is_listing_due(&step.name, interval) {
+        let is_due = self.is_over_since_last_listing(step) || self.is_listing_due(&step.name, interval);
+        let plans = match is_due {
             true => {
                 self.wake_in(interval);
                 self.plan(step)
@@ -142,6 +143,7 @@ impl Deciding<'_> {
             false => None,
         };
         let Some(plans) = plans else {
+            self.verify_unlisted(step);
             return match joining {
                 Joining::Open => self.held_since_last_listing(step),
                 Joining::Closed => None,
@@ -191,7 +193,7 @@ impl Deciding<'_> {
             left += 1;
             let waits = match &next {
                 NextStep::MayStart => None,
-                NextStep::Wait(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
+                NextStep::Wait(why) | NextStep::Asks(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
                 NextStep::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
                 NextStep::Unknown(_) => {
                     let why = "whether an earlier step helped is not known";
@@ -279,6 +281,7 @@ impl Deciding<'_> {
         status.started_at = Some(now);
         status.reason = None;
         status.message = None;
+        status.verification = None;
         self.happen(
             "StepStarted",
             &format!("step {}: {} on {number} object(s){in_place}", step.name, step.action.name()),

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
-use super::idle::idle;
 use crate::change::Change;
 use crate::facts::{Demand, ListingRead, ObjectRead, Role, Target};
 use crate::id::ChangeId;
@@ -77,7 +76,7 @@ impl Deciding<'_> {
             return Some(demand_of(target));
         }
         Some(match self.look_at(&change.target)? {
-            ObjectRead::Found(target) if idle(target).is_some() => Demand::None,
+            ObjectRead::Found(target) if target.off_on_purpose().is_some() => Demand::None,
             ObjectRead::Found(target) if target.demand == Demand::None => {
                 Demand::Unknown("the targets of the step do not include it any more".to_owned())
             }
@@ -125,7 +124,7 @@ impl Deciding<'_> {
 
 /// What the autoscaler wants. One that is paused, or whose target is off, wants nothing.
 fn demand_of(target: &Target) -> Demand {
-    if idle(target).is_some() { Demand::None } else { target.demand.clone() }
+    if target.off_on_purpose().is_some() { Demand::None } else { target.demand.clone() }
 }
 
 #[cfg(test)]

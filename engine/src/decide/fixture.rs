@@ -168,6 +168,7 @@ pub(super) fn live(name: &str) -> Target {
         slots: Slots::default(),
         rollout: (Verdict::True, String::new()),
         healthy: Verdict::True,
+        unhealthy_since: None,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
         pods: Pods::Free,

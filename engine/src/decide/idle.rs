@@ -2,67 +2,83 @@
 //! purpose, and those whose pods keep the template that they have.
 //!
 //! Such an object is no part of a verification or of a wave's health, and holds up nothing. Its change stays in force
-//! and is reverted with the others. The object counts again as soon as it has rolled out.
+//! and is reverted with the others. As soon as it is not off any more, it counts again, and has its time to get healthy.
 
 use super::Deciding;
 use crate::action::Pods;
-use crate::change::{Change, ChangeState};
-use crate::facts::{ObjectRead, Role, Stage, Target};
-use crate::path::FieldPath;
+use crate::change::{Change, ChangeState, SitsOut};
+use crate::facts::{ObjectRead, Stage, Target};
 use crate::reason::Reason;
 use crate::rules::Step;
-use crate::undo;
 use crate::value::is_zero;
 use crate::verdict::Verdict;
 
-/// Why the object is off on purpose; none if it is not, or if a loan has scaled it to 0. Of an object that another one
-/// controls, only its owner shows that. A scheduler that a step retires before its targets is meant to be off.
-pub(super) fn idle(target: &Target) -> Option<&str> {
-    let is_own = target.owned_by.is_none() && target.stage == Stage::Targets;
-    let why = target.idle.as_deref().filter(|_| is_own)?;
-    let is_number = |path: &FieldPath| target.slots.of(&Role::Replicas).any(|slot| slot.path == *path);
-    let record = undo::record(&target.object).ok().flatten();
-    let mut lent = record.iter().flat_map(|record| &record.loans).flat_map(|loan| &loan.fields);
-    let is_lent = lent.any(|field| is_number(&field.path) && is_zero(field.after.as_ref()));
-    (!is_lent).then_some(why)
-}
-
-/// Why the object says nothing about a change of this step.
-fn sits_out(step: &Step, target: &Target) -> Option<(Reason, String)> {
-    if let Some(why) = idle(target) {
-        return Some((Reason::Idle, why.to_owned()));
-    }
+/// Why the pods of the object keep the template that they have, whatever the step changes in it.
+fn keeps_its_template(step: &Step, target: &Target) -> Option<SitsOut> {
     let is_replaced = step.action.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
-    let why = target.rollout_paused.as_ref().filter(|_| is_replaced && target.rollout.0 != Verdict::True)?;
-    Some((Reason::RolloutPaused, why.clone()))
+    let why = target.rollout_paused.as_ref().filter(|_| is_replaced)?;
+    Some(SitsOut::new(Reason::RolloutPaused, why))
 }
 
 impl Deciding<'_> {
-    /// Whether a reverted object of this step is no part of its wave any more.
-    pub(super) fn is_out_of_its_wave(step: &Step, target: &Target) -> bool {
-        sits_out(step, target).is_some()
+    /// Why the object says nothing about a change of this step.
+    pub(super) fn why_it_sits_out(&self, step: &Step, target: &Target) -> Option<SitsOut> {
+        if let Some(why) = target.off_on_purpose().filter(|_| !self.has_scaled_to_0(target)) {
+            return Some(SitsOut::new(Reason::Idle, why));
+        }
+        keeps_its_template(step, target).filter(|_| target.rollout.0 != Verdict::True)
+    }
+
+    /// Whether a change of this Incident has scaled the object to 0. The journal knows that even if the label of the
+    /// object was lost.
+    fn has_scaled_to_0(&self, target: &Target) -> bool {
+        let on_object = |change: &&Change| change.target.uid == target.id.uid && change.is_outstanding();
+        let mut fields = self.next.changes.iter().filter(on_object).flat_map(Change::fields);
+        fields.any(|field| target.is_replicas(&field.path) && is_zero(field.after.as_ref()))
     }
 
     /// Notes which changes of the step sit out, and which count again.
     pub(super) fn note_idle(&mut self, step: &Step) {
+        let wave = self.wave();
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
+            let is_back = change.state == ChangeState::Reverted && wave.contains(&change.id);
             let is_in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
-            if change.step != step.name || !is_in_force {
+            if change.step != step.name || !is_in_force && !is_back {
                 continue;
             }
-            let Some(target) = self.seen(change) else { continue };
-            let why = sits_out(step, target);
-            let has_rolled_out = target.rollout.0 == Verdict::True;
+            let read = self.facts.looked.objects.get(&change.target);
+            let (why, rollout) = match (self.seen(change), read) {
+                (Some(target), _) => (self.why_it_sits_out(step, target), target.rollout.0),
+                (None, Some(ObjectRead::Gone)) if is_back => {
+                    (Some(SitsOut::new(Reason::ObjectGone, "the object was deleted")), Verdict::Unknown)
+                }
+                (None, _) => continue,
+            };
+            let now = self.now;
             let change = &mut self.next.changes[index];
             match why {
-                // Firebreak does not correct that record any more, whatever else happens to the object.
-                Some(_) if change.reason == Some(Reason::RecordNotCorrected) => {}
-                Some(why) => change.explain(Some(why)),
-                None if change.sits_out() && has_rolled_out => change.explain(None),
-                None => {}
+                Some(why) => change.sit_out(why),
+                None => change.take_part(rollout, now),
             }
         }
+    }
+
+    /// Notes what an object is like just before its change is reverted.
+    pub(super) fn note_before_revert(&self, change: &mut Change, target: &Target) {
+        if !matches!(change.state, ChangeState::Applied | ChangeState::Verified) {
+            return;
+        }
+        change.note_health(target.is_well(), self.now);
+        let Some(step) = self.step(&change.step) else { return };
+        if let Some(why) = self.why_it_sits_out(step, target).or_else(|| keeps_its_template(step, target)) {
+            change.sit_out(why);
+        }
+    }
+
+    /// Reports on the changes themselves which of them sit out.
+    pub(super) fn show_who_sits_out(&mut self) {
+        self.next.changes.iter_mut().for_each(Change::show_that_it_sits_out);
     }
 
     /// The changed object as this decision has read it.
@@ -83,9 +99,10 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::fixture::{Fixture, live};
+    use super::super::fixture::{Fixture, NOW, at, field, live};
     use super::*;
-    use crate::facts::{OwnedBy, Slot, Slots};
+    use crate::facts::{OwnedBy, Purpose, Role, Slot, Slots};
+    use crate::undo;
 
     const REPLICAS: &str = "/spec/replicas";
 
@@ -99,7 +116,9 @@ mod tests {
                                       "apiVersion": "apps/v1", "fields": fields}]})
         };
         let record = lent.map(|after| loan(after).to_string());
-        let metadata = json!({"name": "a", "uid": "uid-a", "annotations": {undo::UNDO: record}});
+        let labels = json!({undo::INCIDENT: "u"});
+        let metadata =
+            json!({"name": "a", "uid": "uid-a", "labels": labels, "annotations": {undo::UNDO: record}});
         Target {
             object: Arc::new(json!({"metadata": metadata, "spec": {"replicas": 0}})),
             idle: Some("it is scaled to 0".to_owned()),
@@ -111,51 +130,111 @@ mod tests {
     #[test]
     fn whether_an_object_is_off_on_purpose_says_its_owner() {
         let owned_by = OwnedBy { owner: "ModelFleet/fleet".to_owned(), why: String::new() };
-        assert_eq!(idle(&Target { owned_by: Some(owned_by), ..parked(None) }), None);
+        assert_eq!(Target { owned_by: Some(owned_by), ..parked(None) }.off_on_purpose(), None);
     }
 
     #[test]
     fn what_a_loan_has_scaled_to_0_is_not_idle() {
-        assert_eq!(idle(&parked(None)), Some("it is scaled to 0"));
+        assert_eq!(parked(None).off_on_purpose(), Some("it is scaled to 0"));
         assert_eq!(
-            idle(&parked(Some(5))),
+            parked(Some(5)).off_on_purpose(),
             Some("it is scaled to 0"),
             "someone else has scaled it to 0 since"
         );
-        assert_eq!(idle(&parked(Some(0))), None);
-        assert_eq!(idle(&live("a")), None);
+        assert_eq!(parked(Some(0)).off_on_purpose(), None);
+        assert_eq!(live("a").off_on_purpose(), None);
     }
 
     #[test]
-    fn a_change_says_that_its_object_is_idle_until_the_object_has_rolled_out_again() {
+    fn a_record_without_its_label_is_a_leftover_and_scales_nothing() {
+        let mut target = parked(Some(0));
+        let mut object = (*target.object).clone();
+        object["metadata"]["labels"] = json!({undo::INCIDENT: "another"});
+        target.object = Arc::new(object);
+        assert_eq!(target.off_on_purpose(), Some("it is scaled to 0"));
+    }
+
+    #[test]
+    fn what_this_incident_has_scaled_to_0_is_not_idle_although_its_label_is_lost() {
+        let after = |number: i64| {
+            let given = Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
+                change.set_fields(vec![field(REPLICAS, &json!(3), &json!(number))]);
+            });
+            let step = given.rules.steps[0].clone();
+            given.deciding().why_it_sits_out(&step, &parked(None)).is_some()
+        };
+        assert_eq!((after(0), after(5)), (false, true));
+    }
+
+    #[test]
+    fn the_share_is_one_of_what_the_step_could_change_and_has_changed() {
+        assert!(live("a").is_in_scope());
+        assert!(!parked(None).is_in_scope(), "a person has parked it");
+        assert!(parked(Some(0)).is_in_scope(), "a step has scaled it to 0");
+        assert!(
+            Target { purpose: Purpose::Watch, ..parked(None) }.is_in_scope(),
+            "it is changed, and parked since"
+        );
+        assert!(!Target { stage: Stage::Before(0), ..live("a") }.is_in_scope());
+    }
+
+    #[test]
+    fn an_object_that_is_started_again_counts_and_has_its_time() {
         let noted = |given: &Fixture| {
             let step = given.rules.steps[0].clone();
             let mut deciding = given.deciding();
             deciding.note_idle(&step);
-            deciding.next.changes[0].reason.clone()
+            deciding.show_who_sits_out();
+            deciding.next.changes[0].clone()
         };
+        let why = || SitsOut::new(Reason::Idle, "it is scaled to 0");
         let given = Fixture::pinned().change("one", "a", ChangeState::Applied);
-        assert_eq!(noted(&given.listed("one", vec![parked(None)])), Some(Reason::Idle));
-        let said = || {
-            Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
-                change.explain(Some((Reason::Idle, "it is scaled to 0".to_owned())));
+        let change = noted(&given.listed("one", vec![parked(None)]));
+        assert_eq!((change.sits_out(), change.reason), (true, Some(Reason::Idle)));
+        let said = |state| {
+            Fixture::pinned().change_with("one", "a", state, |change| {
+                change.applied(at(0));
+                change.verified(at(1));
+                change.state = state;
+                change.sit_out(why());
+                change.show_that_it_sits_out();
             })
         };
-        let starting = Target { rollout: (Verdict::False, "it starts".to_owned()), ..live("a") };
-        assert_eq!(noted(&said().listed("one", vec![starting])), Some(Reason::Idle));
-        assert_eq!(noted(&said().listed("one", vec![live("a")])), None);
-        assert_eq!(noted(&said()), Some(Reason::Idle), "it was not read");
+        assert!(noted(&said(ChangeState::Verified)).sits_out(), "it was not read");
+        let starting = || Target { rollout: (Verdict::False, "it starts".to_owned()), ..live("a") };
+        for (target, state, since) in
+            [(starting(), ChangeState::Applied, NOW), (live("a"), ChangeState::Verified, 0)]
+        {
+            let change = noted(&said(ChangeState::Verified).listed("one", vec![target]));
+            assert_eq!((change.sits_out(), change.reason.clone()), (false, None));
+            assert_eq!((change.state, change.judged_since()), (state, Some(at(since))));
+        }
+    }
+
+    #[test]
+    fn what_a_change_reports_besides_is_not_overwritten() {
+        let given = Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
+            change.explain(Some((Reason::RecordNotCorrected, "why".to_owned())));
+        });
+        let given = given.listed("one", vec![parked(None)]);
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        deciding.note_idle(&step);
+        deciding.show_who_sits_out();
+        let change = &deciding.next.changes[0];
+        assert_eq!((change.sits_out(), &change.reason), (true, &Some(Reason::RecordNotCorrected)));
     }
 
     #[test]
     fn a_paused_rollout_counts_only_while_it_is_not_complete() {
-        let step = Fixture::pinned().rules.steps[0].clone();
+        let given = Fixture::pinned();
+        let step = given.rules.steps[0].clone();
         let paused = |verdict| Target {
             rollout_paused: Some("it is paused".to_owned()),
             rollout: (verdict, String::new()),
             ..live("a")
         };
-        let reason = |target: &Target| sits_out(&step, target).map(|(reason, _)| reason);
+        let reason = |target: &Target| given.deciding().why_it_sits_out(&step, target).map(|why| why.reason);
         assert_eq!(reason(&paused(Verdict::False)), Some(Reason::RolloutPaused));
         assert_eq!(reason(&paused(Verdict::True)), None);
         let before = Target { stage: Stage::Before(0), ..paused(Verdict::False) };

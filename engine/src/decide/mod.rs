@@ -16,6 +16,7 @@ mod fixture;
 mod held;
 mod idle;
 mod journal;
+mod judged;
 mod ladder;
 mod ledger;
 mod next_step;
@@ -284,6 +285,7 @@ impl<'a> Deciding<'a> {
     fn finish(mut self) -> Decision {
         let state = &self.facts.state;
         self.refresh_steps();
+        self.show_who_sits_out();
         self.ask_for_the_brake();
         let mut worded = self.next.clone();
         keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);

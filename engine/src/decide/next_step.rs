@@ -1,8 +1,8 @@
 //! Which step of the ladder is next, and what a person must know if there is none.
 
 use super::Deciding;
+use super::judged::Known;
 use super::recover::is_stuck;
-use super::settle::last_applied;
 use crate::change::{Change, ChangeState};
 use crate::incident::Held;
 use crate::period::after;
@@ -16,6 +16,8 @@ pub(super) enum NextStep {
     MayStart,
     /// Not yet, and why.
     Wait(String),
+    /// Not yet, because an earlier step cannot be judged at the moment, and why. What held the response still does.
+    Asks(String),
     /// Not yet, because a guardrail requires more time, and why.
     TooSoon(String),
     /// No, because it is not known whether an earlier step helped. A person is told what is missing.
@@ -24,86 +26,51 @@ pub(super) enum NextStep {
     Mitigated,
 }
 
-/// What is known of a step that is not verified.
-enum Known {
-    /// A check is False, or pods keep the change from taking effect.
-    Fails,
-    /// Its checks were not evaluated yet.
-    NotAsked,
-    /// No check is False, and not all are True.
-    Nothing(Held),
-}
-
 impl Deciding<'_> {
     /// Whether the next step may start. Objects that join an earlier step count like
     /// the rest of it: first they are applied and have their time to help.
     pub(super) fn next_step(&mut self) -> NextStep {
         let mut mitigated = false;
         let mut wait = None;
-        let mut unknown = None;
+        let newest = self.newest_that_stands();
+        let mut of_newest = Known::Fails;
         for step in self.begun() {
             let name = &step.name;
-            let changes: Vec<&Change> = self.next.changes_of(name).collect();
-            if changes.iter().any(|change| change.is_open_intent() || change.is_open_operation()) {
+            let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
+            if self.next.changes_of(name).any(is_open) {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
-            if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
+            let is_going = |change: &Change| change.state == ChangeState::Reverting && !is_stuck(change);
+            if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
                 continue;
             }
-            let is_lost =
-                |change: &&&Change| change.state == ChangeState::Applied && change.verified_at().is_some();
-            let is_new =
-                |change: &&Change| change.state == ChangeState::Applied && change.verified_at().is_none();
-            let lost = changes.iter().any(|change| is_lost(&change));
-            let begun = match lost {
-                true => last_applied(changes.iter().copied().filter(is_new)),
-                false => last_applied(changes.iter().copied())
-                    .or_else(|| self.next.step(name).and_then(|status| status.started_at)),
-            };
-            let (patience, why) = match &step.verify {
-                Some(verify) => (verify.within, format!("step {name} is being verified")),
-                None => (step.settle, format!("step {name} may still help")),
-            };
-            if let Some(due) = begun.map(|begun| after(begun, patience)).filter(|due| *due > self.now) {
+            if self.all_sit_out(name) {
+                continue; // nothing says whether it helps
+            }
+            if let Some(due) = self.judged_at(&step).filter(|due| *due > self.now) {
                 self.wake(Some(due));
-                wait = Some(why);
-            } else if step.verify.is_some() && changes.iter().any(|change| change.stands()) {
-                match self.known_of(&step) {
-                    Known::Fails => {}
-                    Known::NotAsked => wait = Some(why),
-                    Known::Nothing(held) => unknown = unknown.or(Some(held)),
-                }
+                wait = Some(match &step.verify {
+                    Some(_) => format!("step {name} is being verified"),
+                    None => format!("step {name} may still help"),
+                });
+            } else if step.verify.is_some() && newest.as_ref() == Some(name) {
+                // An older step was passed when the newer one started, whatever is known of it now.
+                of_newest = self.known_of(&step);
             }
         }
-        match wait {
+        let being_verified = || format!("step {} is being verified", newest.clone().unwrap_or_default());
+        match (wait, of_newest) {
             _ if mitigated => NextStep::Mitigated,
-            Some(why) => NextStep::Wait(why),
-            None if unknown.is_some() => unknown.map_or(NextStep::MayStart, NextStep::Unknown),
-            None => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
+            (Some(why), _) => NextStep::Wait(why),
+            (None, Known::NotAsked) => NextStep::Wait(being_verified()),
+            (None, Known::Asks) => NextStep::Asks(being_verified()),
+            (None, Known::Nothing(held)) => NextStep::Unknown(held),
+            (None, Known::Fails) => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
         }
-    }
-
-    /// What is known of a step whose time to help is over. Not knowing is no reason for a harsher step; after a restart,
-    /// nothing is known for a moment, either.
-    fn known_of(&self, step: &Step) -> Known {
-        let Some(status) = self.next.step(&step.name) else { return Known::NotAsked };
-        match &status.reason {
-            Some(Reason::VerifyUnknown | Reason::CannotListTargets | Reason::TargetsUnknown) => {}
-            Some(_) => return Known::Fails,
-            None => return Known::NotAsked,
-        }
-        let message = format!(
-            "step {}: its time is over, and it is not known whether it helped: {}. Therefore no later step starts. The \
-             response continues as soon as this is known. To revert everything: `{}`",
-            step.name,
-            status.message.clone().unwrap_or_default(),
-            self.facts.incident.withdraw_command()
-        );
-        Known::Nothing(Held::new(Reason::VerifyUnknown, &message))
     }
 
     /// What a person must resolve before anything new may start.
@@ -159,8 +126,12 @@ impl Deciding<'_> {
             }
             return Some(held.clone());
         }
+        if matches!(next, NextStep::Asks(_)) {
+            return self.facts.state.held.clone().filter(|held| is_about_steps(&held.reason));
+        }
         let first = self.ladder.iter().find(|step| step.is_for(level))?;
-        if left == 0 && matches!(next, NextStep::MayStart) {
+        let is_judged = |step: &Step| !self.all_sit_out(&step.name);
+        if left == 0 && matches!(next, NextStep::MayStart) && self.begun().iter().any(is_judged) {
             let message = &format!(
                 "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
                  everything: `{}`",
@@ -172,7 +143,7 @@ impl Deciding<'_> {
             return Some(Held::new(Reason::LadderUsedUp, message));
         }
         let classified = self.next.classified_at?;
-        if self.next.changes.iter().any(Change::counts) {
+        if self.next.changes.iter().any(|change| change.counts() && !change.sits_out()) {
             return None;
         }
         let due = after(classified, first.timeout);
@@ -186,7 +157,7 @@ impl Deciding<'_> {
         let withdraw = self.facts.incident.withdraw_command();
         Some(if self.can_any_step_start(level) {
             let message = format!(
-                "a rule holds, and no change is in force. {first_three}. Each step starts as soon as it can. To see what \
+                "a rule holds, and no change that could help is in force. {first_three}. Each step starts as soon as it can. To see what \
                  keeps it from each object: `{}`. To close the Incident: `{withdraw}`",
                 self.facts.incident.command("describe")
             );
@@ -211,7 +182,8 @@ impl Deciding<'_> {
     /// Why nothing of this step is in force.
     fn why_nothing_of(&self, step: &str) -> Option<String> {
         let ended = self.next.changes_of(step).find_map(|change| {
-            let message = change.message.as_ref()?;
+            let sits_out = change.why_it_sits_out().map(|why| &why.message);
+            let message = sits_out.or(change.message.as_ref())?;
             Some(format!("{step}: {}: {message}", change.target))
         });
         let status = self.next.step(step).filter(|status| status.definition.is_none());
@@ -220,15 +192,27 @@ impl Deciding<'_> {
     }
 }
 
+/// Whether it follows from what is known of the steps.
+fn is_about_steps(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::VerifyUnknown | Reason::LadderUsedUp | Reason::NothingInForce | Reason::StepsBlocked
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{Fixture, NOW, at};
     use super::*;
+    use crate::change::SitsOut;
+    use crate::incident::Verification;
+    use crate::verdict::Verdict;
 
     fn next(given: &Fixture) -> String {
         match given.deciding().next_step() {
             NextStep::MayStart => "may start".to_owned(),
             NextStep::Wait(why) => why,
+            NextStep::Asks(why) => format!("asks: {why}"),
             NextStep::TooSoon(why) => format!("too soon: {why}"),
             NextStep::Unknown(held) => held.reason.to_string(),
             NextStep::Mitigated => "mitigated".to_owned(),
@@ -242,9 +226,14 @@ mod tests {
                 change.applied(at(second));
             }
         };
-        let over = |reason| {
-            let given = Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90));
-            given.with(|facts| facts.state.steps[0].reason = reason)
+        let applied =
+            || Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 90));
+        let over = |reason| applied().with(|facts| facts.state.steps[0].reason = reason);
+        let found = |verdict, unanswered: Option<i64>| {
+            let unanswered_since = unanswered.map(at);
+            let verification = Some(Verification { verdict, unanswered_since, ..Verification::default() });
+            // Whatever else the step reports.
+            over(Some(Reason::JournalFull)).with(|facts| facts.state.steps[0].verification = verification)
         };
         let cases = [
             (Fixture::pinned(), "may start"),
@@ -254,11 +243,20 @@ mod tests {
                 Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied_at(NOW - 30)),
                 "step one is being verified",
             ),
+            (found(Some(Verdict::False), None), "may start"),
+            (found(Some(Verdict::Unknown), None), "VerifyUnknown"),
+            (found(None, None), "step one is being verified"),
+            // It cannot be asked at the moment, or for too long.
+            (found(Some(Verdict::False), Some(NOW - 59)), "asks: step one is being verified"),
+            (found(Some(Verdict::Unknown), Some(NOW - 59)), "asks: step one is being verified"),
+            (found(Some(Verdict::False), Some(NOW - 60)), "VerifyUnknown"),
+            (found(None, Some(NOW - 60)), "VerifyUnknown"),
+            // As an older release stored it.
             (over(Some(Reason::VerifyFailed)), "may start"),
             (over(Some(Reason::CannotDeletePods)), "may start"),
             (over(Some(Reason::VerifyUnknown)), "VerifyUnknown"),
             (over(Some(Reason::CannotListTargets)), "VerifyUnknown"),
-            (over(Some(Reason::TargetsUnknown)), "VerifyUnknown"),
+            (over(Some(Reason::TargetsUnknown)), "step one is being verified"),
             (over(None), "step one is being verified"),
             (
                 Fixture::pinned().change_with("one", "a", ChangeState::Applied, |change| {
@@ -271,6 +269,54 @@ mod tests {
         for (given, expected) in cases {
             assert_eq!(next(&given), expected, "{:?}", given.facts.state.changes);
         }
+    }
+
+    /// `a` of step one and `b` of step two, whose time is over, and what is known of these steps.
+    fn two_steps(one: Verdict, two: Verdict) -> Fixture {
+        let applied = |change: &mut Change| change.applied(at(NOW - 90));
+        let given = Fixture::pinned().change_with("one", "a", ChangeState::Applied, applied).change_with(
+            "two",
+            "b",
+            ChangeState::Applied,
+            applied,
+        );
+        given.with(|facts| {
+            for (step, (verdict, started)) in facts.state.steps.iter_mut().zip([(one, 100), (two, 200)]) {
+                step.verification = Some(Verification { verdict: Some(verdict), ..Verification::default() });
+                step.started_at = Some(at(started));
+            }
+        })
+    }
+
+    #[test]
+    fn only_the_newest_step_is_asked_whether_it_helped() {
+        let both = |one, two| next(&two_steps(one, two));
+        assert_eq!(both(Verdict::Unknown, Verdict::False), "may start", "it was passed long ago");
+        assert_eq!(both(Verdict::False, Verdict::Unknown), "VerifyUnknown");
+        let off = two_steps(Verdict::False, Verdict::Unknown).with(|facts| {
+            facts.state.changes[1].sit_out(SitsOut::new(Reason::Idle, "it is parked"));
+        });
+        assert_eq!(next(&off), "may start", "a step of which all objects are off is passed over");
+    }
+
+    #[test]
+    fn a_list_that_fails_for_a_moment_leaves_what_holds_the_response() {
+        let failed = |since: Option<i64>| {
+            two_steps(Verdict::False, Verdict::False).with(|facts| {
+                let found = facts.state.steps[1].verification.as_mut().unwrap();
+                found.unanswered_since = since.map(at);
+                facts.state.held = Some(Held::new(Reason::LadderUsedUp, "as before"));
+            })
+        };
+        let held = |given: &Fixture| {
+            let mut deciding = given.deciding();
+            let next = deciding.next_step();
+            let held = deciding.what_is_missing(0, &next, Severity::P0);
+            (held.map(|held| held.reason), deciding.happened.len())
+        };
+        assert_eq!(held(&failed(None)), (Some(Reason::LadderUsedUp), 0));
+        assert_eq!(held(&failed(Some(NOW - 1))), (Some(Reason::LadderUsedUp), 0));
+        assert_eq!(held(&failed(Some(NOW - 61))), (Some(Reason::VerifyUnknown), 1));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
-use super::idle::idle;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -86,7 +85,7 @@ impl Deciding<'_> {
         };
         // An object that was left alone and is no longer selected needs no entry.
         let is_listed = |change: &Change| {
-            listed.targets.iter().any(|t| t.id.uid == change.target.uid && idle(t).is_none())
+            listed.targets.iter().any(|t| t.id.uid == change.target.uid && t.off_on_purpose().is_none())
         };
         self.next.changes.retain(|change| {
             let only_says_why =
@@ -95,7 +94,7 @@ impl Deciding<'_> {
         });
         let mut plans = Plans { scope: listed.scope, ..Plans::default() };
         for target in &listed.targets {
-            if (target.matched == Verdict::True && idle(target).is_none())
+            if (target.matched == Verdict::True && target.off_on_purpose().is_none())
                 || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
             {
                 plans.matched += 1;
@@ -157,7 +156,7 @@ impl Deciding<'_> {
                 return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &why);
             }
         }
-        if let Some(why) = idle(target) {
+        if let Some(why) = target.off_on_purpose() {
             return self.not_done(&step.name, Some(target), Reason::Idle, why);
         }
         let Some(plan) = self.consider(step, target) else { return };
@@ -228,7 +227,7 @@ impl Deciding<'_> {
             self.wake_in(RELIST_BUSY);
             return None;
         }
-        if let Some(why) = idle(target) {
+        if let Some(why) = target.off_on_purpose() {
             return refused(Reason::Idle, why.to_owned());
         }
         if target.exempt {

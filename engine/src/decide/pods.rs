@@ -15,7 +15,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::course::Writes;
-use super::idle::idle;
 use crate::change::{Change, ChangeState, Operation, cut};
 use crate::facts::{ObjectRead, Target};
 use crate::id::{ChangeId, TargetId};
@@ -251,7 +250,7 @@ impl Deciding<'_> {
 
 /// The pods of the object that may block a change. An object that is off on purpose waits for none.
 fn pods_of(target: &Target) -> Pods {
-    if idle(target).is_some() { Pods::Free } else { target.pods.clone() }
+    if target.off_on_purpose().is_some() { Pods::Free } else { target.pods.clone() }
 }
 
 fn is_about_pods(reason: Option<&Reason>) -> bool {

@@ -63,7 +63,10 @@ impl Deciding<'_> {
         }
         let Some(found) = self.look_at(&change.target) else { return };
         match found {
-            ObjectRead::Found(target) => self.revert_from(change, &target.object, &target.version),
+            ObjectRead::Found(target) => {
+                self.note_before_revert(change, target);
+                self.revert_from(change, &target.object, &target.version);
+            }
             ObjectRead::Gone if change.is_in_force() => change.object_gone(),
             ObjectRead::Gone => change.set_fence(None),
             ObjectRead::Refused { why } | ObjectRead::Failed { why } => self.cannot_revert(change, why),

@@ -346,9 +346,9 @@ fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
 }
 
-/// When the last of these changes took effect.
+/// Since when the last of these changes is judged.
 pub(super) fn last_applied<'a>(changes: impl Iterator<Item = &'a Change>) -> Option<Timestamp> {
-    changes.filter_map(Change::took_effect_at).max()
+    changes.filter_map(Change::judged_since).max()
 }
 
 #[cfg(test)]

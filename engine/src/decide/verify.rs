@@ -1,9 +1,10 @@
 //! Whether a step helped, and what others have done to its targets in the meantime.
 
 use super::Deciding;
-use crate::change::{Change, ChangeState, Evidence, cut};
+use crate::change::{Change, ChangeState, cut};
 use crate::effect::Act;
-use crate::facts::{ObjectRead, Outcome, Target};
+use crate::facts::{ListingRead, ObjectRead, Outcome, Reading, Target};
+use crate::incident::Verification;
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::rules::{Check, Step};
@@ -18,11 +19,22 @@ pub(super) struct Answer {
     pub missing: String,
     /// The objects that say nothing about the step.
     pub left_out: Vec<String>,
+    /// Whether an Unknown verdict is an answer.
+    pub asked: Asked,
+}
+
+/// Whether a check could be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    /// Yes.
+    Answered,
+    /// Not yet: what it reads was not read yet.
+    NotYet,
 }
 
 impl Answer {
     pub(super) fn new(verdict: Verdict, missing: String) -> Self {
-        Self { verdict, missing, left_out: Vec::new() }
+        Self { verdict, missing, left_out: Vec::new(), asked: Asked::Answered }
     }
 
     pub(super) fn passed() -> Self {
@@ -37,24 +49,43 @@ impl Deciding<'_> {
             return;
         }
         // An object that joined later cannot undo a verification that did not include it, and neither can one that
-        // was left out of it.
-        let counted = |change: &Change| change.is_verified() && change.evidence() != Evidence::Nothing;
-        let still = self.ask_all(step, &self.those_of(step, counted));
-        if still.verdict == Verdict::False {
-            self.lose(step, &still.missing);
+        // was left out of it. The checks of signals are asked whatever the objects say.
+        let verified = self.those_of(step, Change::is_verified);
+        if !verified.is_empty() {
+            let counted: Vec<Change> = verified.into_iter().filter(Change::was_ever_healthy).collect();
+            let still = self.ask_all(step, &counted);
+            if still.verdict == Verdict::False {
+                self.lose(step, &still.missing);
+            }
         }
         let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
         let open = self.next.changes_of(&step.name).any(is_open);
         let in_force = self.those_of(step, Change::stands);
+        if self.all_sit_out(&step.name) {
+            return self.forget_verification(step);
+        }
         if open || in_force.is_empty() {
             return;
         }
         let found = self.ask_all(step, &in_force);
-        match found.verdict {
-            Verdict::True => self.verified(step, &found.left_out),
-            Verdict::False | Verdict::Unknown if self.is_verified(&step.name) => {}
-            Verdict::False => self.not_verified(step, Reason::VerifyFailed, &found.missing),
-            Verdict::Unknown => self.not_verified(step, Reason::VerifyUnknown, &found.missing),
+        match (found.verdict, found.asked) {
+            (Verdict::True, _) => self.verified(step, &found.left_out),
+            _ if self.is_verified(&step.name) => {}
+            (Verdict::False, _) => self.not_verified(step, Verdict::False, &found.missing),
+            (Verdict::Unknown, Asked::Answered) => self.not_verified(step, Verdict::Unknown, &found.missing),
+            (Verdict::Unknown, Asked::NotYet) => self.not_answered(step, &found.missing),
+        }
+    }
+
+    /// The targets of the step could not be listed in this decision, so its checks are not asked.
+    pub(super) fn verify_unlisted(&mut self, step: &Step) {
+        let is_judged = step.verify.is_some()
+            && !self.is_verified(&step.name)
+            && !self.those_of(step, Change::stands).is_empty();
+        match self.facts.looked.listings.get(&step.name).filter(|_| is_judged) {
+            Some(ListingRead::Failed { why }) => self.not_answered(step, why),
+            Some(ListingRead::Refused { why }) => self.found(step, Verdict::Unknown, why),
+            Some(ListingRead::Listed(_)) | None => {}
         }
     }
 
@@ -63,26 +94,32 @@ impl Deciding<'_> {
         self.next.changes_of(&step.name).filter(counts).cloned().collect()
     }
 
-    /// Whether all checks pass for these changes, and what is missing.
-    fn ask_all(&self, step: &Step, in_force: &[Change]) -> Answer {
-        let checks = step.verify.iter().flat_map(|verify| &verify.checks).filter(|_| !in_force.is_empty());
-        let answers: Vec<Answer> = checks.map(|check| self.ask(check, step, in_force)).collect();
-        let missing: Vec<&str> =
-            answers.iter().filter(|a| a.verdict != Verdict::True).map(|a| a.missing.as_str()).collect();
+    /// Whether all checks pass, and what is missing. The check of rollouts asks these changes.
+    fn ask_all(&self, step: &Step, changes: &[Change]) -> Answer {
+        let checks = step.verify.iter().flat_map(|verify| &verify.checks);
+        let answers: Vec<Answer> = checks.map(|check| self.ask(check, step, changes)).collect();
+        let open = || answers.iter().filter(|answer| answer.verdict != Verdict::True);
+        let missing: Vec<&str> = open().map(|answer| answer.missing.as_str()).collect();
         Answer {
             verdict: answers.iter().map(|answer| answer.verdict).min().unwrap_or(Verdict::True),
             missing: missing.join("; "),
             left_out: answers.iter().flat_map(|answer| answer.left_out.clone()).collect(),
+            asked: open().map(|answer| answer.asked).min().unwrap_or(Asked::Answered),
         }
     }
 
-    fn ask(&self, check: &Check, step: &Step, in_force: &[Change]) -> Answer {
+    fn ask(&self, check: &Check, step: &Step, changes: &[Change]) -> Answer {
         match check {
-            Check::Rollout => self.ask_rollout(step, in_force),
+            Check::Rollout => self.ask_rollout(step, changes),
             Check::Cel(condition) => {
                 let found = condition.evaluate(&self.assessment.values);
                 let why = found.why.unwrap_or_else(|| format!("{} is false", condition.source()));
-                Answer::new(found.verdict, why)
+                let mut readings = condition.reads().iter().map(|signal| self.facts.signals.get(signal));
+                let asked = match readings.any(|reading| reading.is_none_or(Reading::is_not_read_yet)) {
+                    true => Asked::NotYet,
+                    false => Asked::Answered,
+                };
+                Answer { asked, ..Answer::new(found.verdict, why) }
             }
             Check::Unreadable(why) => Answer::new(Verdict::Unknown, why.clone()),
         }
@@ -98,7 +135,9 @@ impl Deciding<'_> {
             change.verified(now);
         }
         self.next.mitigated_at.get_or_insert(now);
-        self.step_status(&step.name).verified_at.get_or_insert(now);
+        let status = self.step_status(&step.name);
+        status.verified_at.get_or_insert(now);
+        status.verification = None;
         let left_out = match left_out {
             [] => String::new(),
             names => format!(
@@ -117,13 +156,43 @@ impl Deciding<'_> {
             change.lose_verification();
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
-        self.not_verified(step, Reason::VerifyFailed, missing);
+        self.not_verified(step, Verdict::False, missing);
     }
 
-    fn not_verified(&mut self, step: &Step, reason: Reason, missing: &str) {
+    /// The answer of the checks, which the step reports.
+    fn not_verified(&mut self, step: &Step, verdict: Verdict, missing: &str) {
+        self.found(step, verdict, missing);
         let status = self.step_status(&step.name);
-        status.reason = Some(reason);
+        status.reason =
+            Some(if verdict == Verdict::False { Reason::VerifyFailed } else { Reason::VerifyUnknown });
         status.message = Some(cut(missing, 1024));
+    }
+
+    fn found(&mut self, step: &Step, verdict: Verdict, missing: &str) {
+        let message = Some(cut(missing, 512)).filter(|_| verdict == Verdict::Unknown);
+        self.step_status(&step.name).verification =
+            Some(Verification { verdict: Some(verdict), message, unanswered_since: None });
+    }
+
+    /// The checks cannot be asked now. The last answer stands for a while.
+    fn not_answered(&mut self, step: &Step, why: &str) {
+        let now = self.now;
+        let status = self.step_status(&step.name);
+        let last = status.verification();
+        status.verification = Some(Verification {
+            message: Some(cut(why, 512)),
+            unanswered_since: last.unanswered_since.or(Some(now)),
+            ..last
+        });
+    }
+
+    /// No object of the step says anything about it.
+    fn forget_verification(&mut self, step: &Step) {
+        let status = self.step_status(&step.name);
+        status.verification = None;
+        if matches!(status.reason, Some(Reason::VerifyFailed | Reason::VerifyUnknown)) {
+            (status.reason, status.message) = (None, None);
+        }
     }
 
     /// Cedes fields that others have changed: their value is theirs at once.
@@ -213,8 +282,9 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, live};
+    use super::super::fixture::{Fixture, NOW, at, live};
     use super::*;
+    use crate::change::SitsOut;
 
     /// What stands of the change of `a`, and the reason of its step, once the checks were asked.
     fn verified(given: &Fixture) -> (ChangeState, Option<Reason>) {
@@ -268,5 +338,47 @@ mod tests {
             .change("one", "b", ChangeState::Intended)
             .listed("one", vec![live("a"), live("b")]);
         assert_eq!(verified(&open), (ChangeState::Applied, None));
+    }
+
+    #[test]
+    fn a_list_that_fails_leaves_the_last_answer_and_one_that_is_refused_does_not() {
+        let said = |read: Option<ListingRead>, unanswered: Option<i64>| {
+            let given = Fixture::pinned().change("one", "a", ChangeState::Applied).with(|facts| {
+                facts.state.steps[0].verification = Some(Verification {
+                    verdict: Some(Verdict::False),
+                    message: None,
+                    unanswered_since: unanswered.map(at),
+                });
+                facts.looked.listings.extend(read.map(|read| ("one".to_owned(), read)));
+            });
+            let step = given.rules.steps[0].clone();
+            let mut deciding = given.deciding();
+            deciding.verify_unlisted(&step);
+            let found = deciding.next.step("one").unwrap().verification.clone().unwrap();
+            (found.verdict, found.unanswered_since, found.message)
+        };
+        let why = || Some("503".to_owned());
+        let failed = || Some(ListingRead::Failed { why: "503".to_owned() });
+        let refused = || Some(ListingRead::Refused { why: "503".to_owned() });
+        assert_eq!(said(failed(), None), (Some(Verdict::False), Some(at(NOW)), why()));
+        assert_eq!(said(failed(), Some(900)), (Some(Verdict::False), Some(at(900)), why()));
+        assert_eq!(said(refused(), None), (Some(Verdict::Unknown), None, why()));
+        assert_eq!(said(None, None), (Some(Verdict::False), None, None));
+    }
+
+    #[test]
+    fn a_step_of_which_every_object_is_off_forgets_what_its_checks_said() {
+        let given = Fixture::pinned()
+            .change_with("one", "a", ChangeState::Applied, |change| {
+                change.sit_out(SitsOut::new(Reason::Idle, "it is parked"));
+            })
+            .with(|facts| {
+                let step = &mut facts.state.steps[0];
+                step.reason = Some(Reason::VerifyFailed);
+                step.verification =
+                    Some(Verification { verdict: Some(Verdict::False), ..Verification::default() });
+            })
+            .listed("one", vec![live("a")]);
+        assert_eq!(verified(&given), (ChangeState::Applied, None));
     }
 }

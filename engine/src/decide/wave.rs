@@ -65,9 +65,10 @@ impl Deciding<'_> {
 
     /// Whether this wave has shown that the rest of the step may follow, or nothing that is left could show it.
     fn has_shown_enough(&self, step: &Step, back: &[&Change], health: &WaveHealth) -> bool {
-        let shows = |change: &Change| self.evidence_of(step, change) != Evidence::Nothing;
-        let has_shown = matches!(health, WaveHealth::Healthy) && back.iter().any(|change| shows(change));
-        has_shown || !self.next.changes_of(&step.name).any(|change| change.is_in_force() && shows(change))
+        let has_shown =
+            matches!(health, WaveHealth::Healthy) && back.iter().any(|change| self.shows(step, change));
+        let could_show = |change: &Change| change.is_in_force() && self.shows(step, change);
+        has_shown || !self.next.changes_of(&step.name).any(could_show)
     }
 
     pub(super) fn wave(&self) -> Vec<ChangeId> {
@@ -99,8 +100,8 @@ impl Deciding<'_> {
         if of_wave.iter().any(|change| change.is_outstanding()) {
             return Wave::Waits(None);
         }
-        let back: Vec<&Change> =
-            of_wave.iter().filter(|change| change.state == ChangeState::Reverted).collect();
+        let is_back = |change: &&Change| change.state == ChangeState::Reverted;
+        let back: Vec<&Change> = of_wave.iter().filter(is_back).collect();
         if back.is_empty() {
             return Wave::Done; // all of it is somebody else's, gone, or left for later
         }
@@ -110,6 +111,8 @@ impl Deciding<'_> {
             None => {
                 let health = self.wave_health(&step, &back);
                 self.tend_pods(&step);
+                let of_wave = self.of_wave(); // with what was seen of them just now
+                let back: Vec<&Change> = of_wave.iter().filter(is_back).collect();
                 match self.judge_wave(&step, &back, &health) {
                     Judged::Over => self.wave_is_over(&step, &back, &health),
                     Judged::Open(wave) => return wave,
@@ -141,21 +144,34 @@ impl Deciding<'_> {
             // What has shown nothing does not make the next one larger.
             withdrawal.waves = withdrawal.waves.saturating_sub(u16::from(!counts));
         }
-        let left = self.next.changes_of(&step.name).filter(|change| change.is_outstanding()).count();
-        let (count, name) = (back.len(), &step.name);
-        let says_nothing = |change: &&&Change| self.evidence_of(step, change) != Evidence::NeedsChange;
-        let silent: Vec<String> =
-            back.iter().filter(says_nothing).map(|change| change.target.to_string()).collect();
-        let text = match silent.as_slice() {
-            [] => format!("step {name}: {count} object(s) are reverted and healthy, {left} to go"),
-            names => format!(
-                "step {name}: {count} object(s) are reverted, {left} to go. Never healthy with the change, so that their \
-                 health does not show whether it is needed: {}",
-                names.join(", ")
-            ),
-        };
+        let text = self.told_of_wave(step, back);
         self.happen("WaveReturned", &text);
         now
+    }
+
+    /// For people: what is back, and whose health shows nothing.
+    fn told_of_wave(&self, step: &Step, back: &[&Change]) -> String {
+        let left = self.next.changes_of(&step.name).filter(|change| change.is_outstanding()).count();
+        let (count, name) = (back.len(), &step.name);
+        let never =
+            |change: &&&Change| self.evidence_of(step, change) != Evidence::NeedsChange && !change.sits_out();
+        let never: Vec<String> = back.iter().filter(never).map(|change| change.target.to_string()).collect();
+        let out = back.iter().filter_map(|change| Some((change, change.why_it_sits_out()?)));
+        let out: Vec<String> =
+            out.map(|(change, why)| format!("{} ({})", change.target, why.message)).collect();
+        let healthy = if never.is_empty() && out.is_empty() { " and healthy" } else { "" };
+        let mut text = format!("step {name}: {count} object(s) are reverted{healthy}, {left} to go");
+        if !never.is_empty() {
+            let names = never.join(", ");
+            text += &format!(
+                ". Not healthy with the change, so that their health does not show whether it is needed: {names}"
+            );
+        }
+        if !out.is_empty() {
+            text +=
+                &format!(". Off, gone or with their old pods, so that they show nothing: {}", out.join(", "));
+        }
+        text
     }
 
     /// The rules are watched for `between`, without their `for`.
@@ -254,12 +270,12 @@ impl Deciding<'_> {
     }
 
     fn begin_wave(&mut self, step: &Step, which: Candidates, mut candidates: Vec<ChangeId>) {
-        // First what shows most: its health tells whether the others may follow.
-        let evidence = |id: &ChangeId| {
+        // First what shows most: its health tells whether the others may follow. Last what shows nothing.
+        let worth = |id: &ChangeId| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
-            change.map(|change| self.evidence_of(step, change))
+            change.map(|change| (change.sits_out(), self.evidence_of(step, change)))
         };
-        candidates.sort_by_key(evidence);
+        candidates.sort_by_key(worth);
         let is_before = |change: &&Change| self.stage_of(step, change) != Stage::Targets;
         let before = self.next.changes_of(&step.name).filter(is_before).map(|change| change.id.clone());
         let before = before.into_iter().find(|before| candidates.contains(before));
@@ -294,6 +310,7 @@ impl Deciding<'_> {
 mod tests {
     use super::super::fixture::{Fixture, NOW, at};
     use super::*;
+    use crate::change::SitsOut;
     use crate::incident::Withdrawal;
 
     fn given(states: &[ChangeState]) -> Fixture {
@@ -356,5 +373,25 @@ mod tests {
         let (fresh, _) = deciding.candidates(&step, Candidates::Fresh, at(NOW));
         let (stuck, _) = deciding.candidates(&step, Candidates::Stuck, at(NOW));
         assert_eq!((fresh, stuck), (vec![ids[1].clone()], vec![ids[0].clone()]));
+    }
+
+    #[test]
+    fn what_is_off_goes_back_last_and_is_named() {
+        let mut given = given(&[ChangeState::Applied, ChangeState::Applied]);
+        let ids: Vec<ChangeId> = given.facts.state.changes.iter().map(|change| change.id.clone()).collect();
+        given.facts.state.changes[0].sit_out(SitsOut::new(Reason::Idle, "it is parked"));
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        deciding.next.withdrawal.as_mut().unwrap().waves = 0;
+        deciding.begin_wave(&step, Candidates::Fresh, ids.clone());
+        assert_eq!(deciding.wave(), ids[1..]);
+        let changes = deciding.next.changes.clone();
+        let text = deciding.told_of_wave(&step, &changes.iter().collect::<Vec<_>>());
+        assert!(text.ends_with("Deployment serving/a (it is parked)"), "{text}");
+        assert!(
+            !deciding.has_shown_enough(&step, &[&changes[0]], &WaveHealth::Healthy),
+            "b may still show it"
+        );
+        assert!(deciding.has_shown_enough(&step, &[&changes[1]], &WaveHealth::Healthy));
     }
 }

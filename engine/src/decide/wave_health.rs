@@ -3,7 +3,8 @@
 //! Only an object that was healthy with its change and is not without it shows that the change is needed. One that was
 //! healthy before the change and never with it gets the same time, because it should be healthy again, but it is no
 //! relapse: to apply the change again would not help it. One that was healthy at neither time is not waited for at all,
-//! so that it holds up nothing but itself. Not knowing is no relapse either: then the next wave waits.
+//! so that it holds up nothing but itself. One that is off on purpose, gone, or keeps its pods is not waited for either,
+//! and proves nothing for the others. Not knowing is no relapse either: then the next wave waits.
 
 use super::Deciding;
 use super::climb::RELIST_BUSY;
@@ -54,6 +55,11 @@ impl Deciding<'_> {
         }
     }
 
+    /// Whether the health of an object of this step shows anything: what it is worth, and that it does not sit out.
+    pub(super) fn shows(&self, step: &Step, change: &Change) -> bool {
+        self.evidence_of(step, change) != Evidence::Nothing && !change.sits_out()
+    }
+
     /// Whether these objects have rolled out and are healthy. Without a listing in this decision, this is not known.
     pub(super) fn wave_health(&mut self, step: &Step, back: &[&Change]) -> WaveHealth {
         let judged: Vec<&Change> = back
@@ -74,6 +80,7 @@ impl Deciding<'_> {
         if unlisted.into_iter().filter(|change| self.look_at(&change.target).is_none()).count() > 0 {
             return WaveHealth::NotRead;
         }
+        self.note_idle(step);
         let missing = judged.into_iter().filter_map(|change| {
             let (verdict, why) = self.health_after(step, change)?;
             Some((self.evidence_of(step, change), verdict, why))
@@ -99,7 +106,7 @@ impl Deciding<'_> {
         };
         // A limit is reverted when its field is: it starts nothing, and whether its owner can read metrics is nothing
         // that the limit changes. Whether a higher one is needed was asked before it was reverted.
-        if target.slots.is_only_a_limit() || Self::is_out_of_its_wave(step, target) {
+        if target.slots.is_only_a_limit() || self.why_it_sits_out(step, target).is_some() {
             return None;
         }
         match (target.is_well(), &target.rollout) {

@@ -37,6 +37,16 @@ pub enum Reading {
     },
 }
 
+impl Reading {
+    /// The reason of a signal that nobody has read yet, which passes by itself.
+    pub const NOT_SYNCED: &'static str = "NotSynced";
+
+    /// Whether nobody has read the signal yet.
+    pub fn is_not_read_yet(&self) -> bool {
+        matches!(self, Self::Unknown { reason, .. } if reason == Self::NOT_SYNCED)
+    }
+}
+
 /// Everything that a decision about an Incident is based on.
 #[derive(Clone, Debug)]
 pub struct Facts {

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::id::{ResourceVersion, TargetId};
 use crate::path::FieldPath;
 use crate::pods::Pods;
+use crate::undo;
+use crate::value::is_zero;
 use crate::verdict::Verdict;
 
 /// One live object, with what the profile of its kind finds in it.
@@ -45,6 +48,8 @@ pub struct Target {
     pub rollout: (Verdict, String),
     /// Whether the object is healthy.
     pub healthy: Verdict,
+    /// Since when the object says that it is not healthy; none if it is, or does not say.
+    pub unhealthy_since: Option<Timestamp>,
     /// How many replicas its autoscaler wants. Read only for steps that raise its limit.
     pub demand: Demand,
     /// What else sets its number of replicas. Read only for steps that set it, and not of an object that was only
@@ -58,6 +63,34 @@ impl Target {
     /// Whether the object is healthy and has rolled out.
     pub fn is_well(&self) -> Verdict {
         self.healthy.and(self.rollout.0)
+    }
+
+    /// Why the object is off on purpose; none if it is not, or if a loan has scaled it to 0. Of an object that another
+    /// one controls, only its owner shows that. A scheduler that a step retires before its targets is meant to be off.
+    pub fn off_on_purpose(&self) -> Option<&str> {
+        let is_own = self.owned_by.is_none() && self.stage == Stage::Targets;
+        self.idle.as_deref().filter(|_| is_own && !self.is_scaled_to_0_by_a_loan())
+    }
+
+    /// Whether it is one of the objects of which a step may change a share: one that is not off on purpose, or that the
+    /// step has changed.
+    pub fn is_in_scope(&self) -> bool {
+        let is_changed = self.purpose == Purpose::Watch;
+        self.stage == Stage::Targets && (is_changed || self.off_on_purpose().is_none())
+    }
+
+    /// Whether its number of replicas is at this path.
+    pub fn is_replicas(&self, path: &FieldPath) -> bool {
+        self.slots.of(&Role::Replicas).any(|slot| slot.path == *path)
+    }
+
+    fn is_scaled_to_0_by_a_loan(&self) -> bool {
+        let record = undo::record(&self.object).ok().flatten();
+        let loans = record.iter().flat_map(|record| &record.loans);
+        // Without the label, the record is a leftover and says nothing about the value.
+        let mut fields =
+            loans.filter(|loan| undo::is_labelled(&self.object, loan)).flat_map(|loan| &loan.fields);
+        fields.any(|field| self.is_replicas(&field.path) && is_zero(field.after.as_ref()))
     }
 }
 

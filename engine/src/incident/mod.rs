@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
 pub use self::step::{
-    ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, count,
+    ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, Verification, count,
 };
 use crate::change::{Change, cut};
 use crate::facts::Purpose;

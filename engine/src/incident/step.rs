@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, ChangeState};
 use crate::policy::StepSpec;
 use crate::reason::Reason;
+use crate::verdict::Verdict;
 
 /// The state of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub struct StepStatus {
     /// When the step was first verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// What its verification has found, until it is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// When all its changes had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
@@ -82,6 +86,39 @@ pub struct StepStatus {
     /// happens to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<StepSpec>,
+}
+
+/// What the verification of a step has found. The reason of the step is for people and says other things, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// The last answer: `False` if a check is False, `Unknown` if none is and one is Unknown. Absent if the checks were
+    /// never answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What is missing for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub message: Option<String>,
+    /// Since when the checks cannot be asked: the targets cannot be listed at the moment, or a signal was not read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered_since: Option<Timestamp>,
+}
+
+impl StepStatus {
+    /// What the verification has found. An older release stored it only as the reason.
+    pub fn verification(&self) -> Verification {
+        let told = |verdict| Verification { verdict: Some(verdict), ..Verification::default() };
+        match (&self.verification, &self.reason) {
+            (Some(found), _) => found.clone(),
+            (None, Some(Reason::VerifyFailed | Reason::CannotDeletePods)) => told(Verdict::False),
+            (None, Some(Reason::VerifyUnknown | Reason::CannotListTargets)) => {
+                Verification { message: self.message.clone(), ..told(Verdict::Unknown) }
+            }
+            (None, _) => Verification::default(),
+        }
+    }
 }
 
 /// What a person was asked to approve.

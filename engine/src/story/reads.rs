@@ -88,8 +88,7 @@ impl World {
             })
             .filter(|target| self.stage_of(step, &target.id) == Stage::Targets)
             .collect();
-        let scope =
-            targets.iter().filter(|target| target.idle.is_none() || target.owned_by.is_some()).count();
+        let scope = targets.iter().filter(|target| target.is_in_scope()).count();
         let before = self.server.objects.values().map(|object| (self.translate)(object, None));
         let before = before.filter_map(|target| match self.stage_of(step, &target.id) {
             Stage::Targets => None,

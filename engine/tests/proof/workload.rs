@@ -151,6 +151,11 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         idle: idle(object),
         rollout_paused: is_paused.then(|| "its rollout is paused; `kubectl rollout resume`".to_owned()),
         healthy: is_healthy(object),
+        unhealthy_since: object
+            .pointer("/status/sickSince")
+            .and_then(Value::as_str)
+            .and_then(|since| since.parse().ok())
+            .filter(|_| is_healthy(object) == Verdict::False),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
         pods: if in_order { Pods::InOrder } else { Pods::Free },

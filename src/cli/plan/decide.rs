@@ -116,10 +116,8 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     let discovery = subject.connection.discovery.clone();
     let (hub, mut moved) = observe::hub(discovery, profiles, Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
-    let is_pending =
-        |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
     let all_read = async {
-        while hub.readings(&policy, rules).values().any(is_pending) {
+        while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {
             moved.next().await;
         }
     };

@@ -128,10 +128,8 @@ fn forget(operator: &Operator, name: &Name) {
 /// Whether the first readings of a policy's signals are still on their way:
 /// for a short while that is no reason to call them Unknown.
 fn is_starting(operator: &Operator, name: &Name, rules: &Rules) -> bool {
-    let is_awaited =
-        |reading: &Reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "NotSynced");
     operator.memories.edit_policy(name, PolicyMemory::awaits_first_readings)
-        && operator.hub.readings(&name.into(), rules).values().any(is_awaited)
+        && operator.hub.readings(&name.into(), rules).values().any(Reading::is_not_read_yet)
 }
 
 /// The typed API of the policies of a namespace, as the operator.

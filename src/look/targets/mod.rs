@@ -212,7 +212,7 @@ impl Reader<'_> {
                 .target(object, Some(step))
                 .inspect_err(|why| tracing::warn!(step = step.name, %why, "one object is not a target"));
             let target = target.ok()?;
-            if target.stage == Stage::Targets && (target.idle.is_none() || target.owned_by.is_some()) {
+            if target.is_in_scope() {
                 let place = place.unwrap_or_else(|| target.id.uid.clone());
                 in_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
             }

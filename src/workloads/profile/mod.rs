@@ -65,6 +65,10 @@ pub struct Profile {
     /// CEL over `object`: true for a healthy one.
     #[serde(deserialize_with = "condition")]
     pub healthy: ObjectCondition,
+    /// The type of the condition in its status that `healthy` reads, if there is one. While it is not True, its
+    /// `lastTransitionTime` says since when the object is not healthy.
+    #[serde(default)]
+    pub health_condition: Option<String>,
     /// The states in which it is stopped or parked on purpose: it is neither healthy nor unhealthy then, and no target.
     #[serde(default)]
     pub idle: Vec<Case>,
