@@ -235,7 +235,8 @@ mod tests {
         let profiles = Profiles::built_in().unwrap();
         let since = |(api_version, kind), conditions: Value| {
             let object = json!({"status": {"conditions": conditions}});
-            unhealthy_since(profiles.find(api_version, kind), &object).map(|since| since.to_string())
+            unhealthy_since(profiles.find(api_version, kind).map(AsRef::as_ref), &object)
+                .map(|since| since.to_string())
         };
         let at = "2026-03-01T10:00:00Z";
         let condition =
