@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use firebreak_engine::action::Pods;
-use firebreak_engine::facts::{Stage, Target};
+use firebreak_engine::facts::{Role, Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::rules::Step;
 use firebreak_engine::value::whole;
@@ -89,6 +89,8 @@ fn speak_for(target: &mut Target, step: &Step, rollout: &Arc<Value>, profile: &P
         }
     };
     target.rollout.1 = of_it(std::mem::take(&mut target.rollout.1));
+    // The Rollout replaces the pods at a pace of its own.
+    target.slots.fields.retain(|slot| !matches!(slot.role, Role::Pace { .. }));
     let found = step.targets().where_.evaluate(&target.object, Some(healthy));
     (target.matched, target.match_problem) = (found.verdict, found.why.or(why));
     if target.matched != Verdict::Unknown {
