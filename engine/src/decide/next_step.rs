@@ -1,14 +1,21 @@
 //! Which step of the ladder is next, and what a person must know if there is none.
 
+use jiff::Timestamp;
+
 use super::Deciding;
 use super::recover::is_stuck;
 use super::settle::last_applied;
-use crate::change::{Change, ChangeState, cut};
+use crate::change::{Again, Change, ChangeState, cut};
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 use crate::rules::Step;
+
+/// Whether it was reverted, and the emergency returned.
+fn is_wanted_again(change: &Change) -> bool {
+    change.state == ChangeState::Reverted && matches!(change.again(), Again::Always | Again::IfMatching)
+}
 
 /// The maximum length of what a text quotes of a step, in bytes.
 const LONGEST_QUOTE: usize = 600;
@@ -53,6 +60,11 @@ impl Deciding<'_> {
             if changes.iter().any(|change| change.state == ChangeState::Reverting && !is_stuck(change)) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }
+            // What is back only now was not listed since, so that it could not be applied again yet.
+            let returned = changes.iter().filter(|change| is_wanted_again(change)).filter_map(|c| c.returned_at());
+            if returned.max().is_some_and(|at| !self.is_listed_since(name, at)) {
+                return NextStep::Wait(format!("step {name} is applied again"));
+            }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
                 continue;
@@ -88,6 +100,12 @@ impl Deciding<'_> {
             None if unknown.is_some() => unknown.map_or(NextStep::MayStart, NextStep::Unknown),
             None => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
         }
+    }
+
+    /// Whether the targets of the step were listed at this time or later.
+    fn is_listed_since(&self, step: &str, at: Timestamp) -> bool {
+        let age = self.facts.listing_age.get(step);
+        self.facts.looked.listings.contains_key(step) || age.is_some_and(|age| after(self.now, -*age) >= at)
     }
 
     /// What is known of a step whose time to help is over. Not knowing is no reason for a harsher step; after a restart,
