@@ -291,7 +291,8 @@ mod tests {
     #[test]
     fn a_step_that_takes_over_a_whole_template_takes_over_its_pace() {
         let surge = || field("/spec/strategy/rollingUpdate/maxSurge", &json!(1), &json!(0));
-        let (gpu, zone) = (field("/spec/gpu", &json!(1), &json!(0)), field("/spec/zone", &json!("a"), &json!("b")));
+        let (gpu, zone) =
+            (field("/spec/gpu", &json!(1), &json!(0)), field("/spec/zone", &json!("a"), &json!("b")));
         let loan = |fields: &[FieldChange]| orphan(10, fields.to_vec());
         let carried = |taken: &[FieldChange], loan: &Loan| {
             let mut fields = taken.to_vec();
@@ -302,7 +303,11 @@ mod tests {
         assert_eq!(carried(&[gpu.clone()], &whole), [surge()]);
         assert_eq!(carried(&[zone.clone()], &whole), []);
         assert_eq!(carried(&[gpu.clone(), surge()], &whole), []);
-        assert_eq!(carried(&[gpu.clone()], &loan(&[gpu, zone, surge()])), [], "the rest of its template stays");
+        assert_eq!(
+            carried(&[gpu.clone()], &loan(&[gpu, zone, surge()])),
+            [],
+            "the rest of its template stays"
+        );
         assert_eq!(carried(&[], &loan(&[surge()])), [], "it is on its way back");
     }
 }

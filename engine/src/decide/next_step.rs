@@ -1,14 +1,21 @@
 //! Which step of the ladder is next, and what a person must know if there is none.
 
+use jiff::Timestamp;
+
 use super::Deciding;
 use super::judged::Known;
 use super::recover::is_stuck;
-use crate::change::{Change, ChangeState, cut};
+use crate::change::{Again, Change, ChangeState, cut};
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 use crate::rules::Step;
+
+/// Whether it was reverted, and the emergency returned.
+fn is_wanted_again(change: &Change) -> bool {
+    change.state == ChangeState::Reverted && matches!(change.again(), Again::Always | Again::IfMatching)
+}
 
 /// The maximum length of what a text quotes of a step, in bytes.
 const LONGEST_QUOTE: usize = 600;
@@ -47,6 +54,12 @@ impl Deciding<'_> {
             if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }
+            // What is back only now was not listed since, so that it could not be applied again yet.
+            let wanted_again = self.next.changes_of(name).filter(|change| is_wanted_again(change));
+            let returned = wanted_again.filter_map(Change::returned_at);
+            if returned.max().is_some_and(|at| !self.is_listed_since(name, at)) {
+                return NextStep::Wait(format!("step {name} is applied again"));
+            }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
                 continue;
@@ -74,6 +87,12 @@ impl Deciding<'_> {
             (None, Known::Nothing(held)) => NextStep::Unknown(held),
             (None, Known::Fails) => self.too_soon().map_or(NextStep::MayStart, NextStep::TooSoon),
         }
+    }
+
+    /// Whether the targets of the step were listed at this time or later.
+    fn is_listed_since(&self, step: &str, at: Timestamp) -> bool {
+        let age = self.facts.listing_age.get(step);
+        self.facts.looked.listings.contains_key(step) || age.is_some_and(|age| after(self.now, -*age) >= at)
     }
 
     /// What a person must resolve before anything new may start.

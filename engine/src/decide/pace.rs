@@ -58,7 +58,10 @@ impl Deciding<'_> {
     pub(super) fn await_no_rollouts(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            if change.reason == Some(Reason::WaitsForRollout) && is_wanted_again(change) && self.permits.may_write() {
+            if change.reason == Some(Reason::WaitsForRollout)
+                && is_wanted_again(change)
+                && self.permits.may_write()
+            {
                 self.revert_at(index);
             }
         }
@@ -69,7 +72,8 @@ impl Deciding<'_> {
         let patience = |step: &Step| step.verify.as_ref().map_or(step.timeout, |verify| verify.within);
         let patience = self.step(&change.step).map_or(PATIENCE, patience);
         let back = change.template_back_at().unwrap_or(self.now);
-        change.evidence() == Evidence::Nothing && change.applied_at().is_some_and(|at| after(at, patience) <= back)
+        change.evidence() == Evidence::Nothing
+            && change.applied_at().is_some_and(|at| after(at, patience) <= back)
     }
 
     /// The object as it was read in this version in this decision.

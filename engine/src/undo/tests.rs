@@ -234,7 +234,10 @@ fn a_pace_without_a_template_goes_back_at_once() {
     let mut fields = change.fields().to_vec();
     let returned = patched(&theirs, &three_way_patch(&theirs, &change.id, &mut fields).unwrap());
     assert_eq!((args(&returned), record(&returned)), (args(&before), Ok(None)));
-    assert_eq!(returned["spec"]["strategy"]["rollingUpdate"], json!({"maxSurge": "2", "maxUnavailable": "1"}));
+    assert_eq!(
+        returned["spec"]["strategy"]["rollingUpdate"],
+        json!({"maxSurge": "2", "maxUnavailable": "1"})
+    );
 }
 
 #[test]

@@ -48,9 +48,12 @@ fn fallback_of(kind: Kind, object: &Value) -> Slots {
         | Role::QuantizationEnabled
         | Role::QuantizationPrecision
         | Role::Placement { .. } => true,
-        Role::AutoscalerLimit | Role::Scheduler | Role::BatchSize | Role::MaxConcurrency | Role::Replicas => {
-            false
-        }
+        Role::AutoscalerLimit
+        | Role::Scheduler
+        | Role::BatchSize
+        | Role::MaxConcurrency
+        | Role::Replicas
+        | Role::Pace { .. } => false,
     });
     Slots { fields, pins, fixed, ..Slots::default() }
 }
@@ -82,7 +85,8 @@ fn released(slots: &Slots) -> Vec<(String, Option<Value>)> {
         | Role::Scheduler
         | Role::BatchSize
         | Role::MaxConcurrency
-        | Role::Replicas => None,
+        | Role::Replicas
+        | Role::Pace { .. } => None,
     });
     placement.collect()
 }

@@ -79,16 +79,19 @@ fn steps(pool: &str, more: &Value, pace: &Value) -> Vec<Step> {
                 changes(
                     "full",
                     &|_| {},
-                    with_pace(pace, json!({
-                        "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
-                        "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
-                        "/template/spec/nodeSelector/nvidia.com~1gpu.pool": null,
-                        "/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution": {
-                            "nodeSelectorTerms": [{"matchExpressions": [
-                                {"key": "nobody.example/has-this", "operator": "DoesNotExist"},
-                            ]}],
-                        },
-                    })),
+                    with_pace(
+                        pace,
+                        json!({
+                            "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
+                            "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
+                            "/template/spec/nodeSelector/nvidia.com~1gpu.pool": null,
+                            "/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution": {
+                                "nodeSelectorTerms": [{"matchExpressions": [
+                                    {"key": "nobody.example/has-this", "operator": "DoesNotExist"},
+                                ]}],
+                            },
+                        }),
+                    ),
                 ),
                 // An init container, the only selector, an affinity for nothing else, and no request.
                 changes(
@@ -103,12 +106,15 @@ fn steps(pool: &str, more: &Value, pace: &Value) -> Vec<Step> {
                         pod["initContainers"] = json!([{"name": "warm-up", "image": "example.com/vllm:1",
                             "resources": {"limits": {"nvidia.com/gpu": "2"}}}]);
                     },
-                    with_pace(pace, json!({
-                        "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
-                        "/template/spec/initContainers/0/resources/limits/nvidia.com~1gpu": "0",
-                        "/template/spec/nodeSelector": null,
-                        "/template/spec/affinity/nodeAffinity": {},
-                    })),
+                    with_pace(
+                        pace,
+                        json!({
+                            "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
+                            "/template/spec/initContainers/0/resources/limits/nvidia.com~1gpu": "0",
+                            "/template/spec/nodeSelector": null,
+                            "/template/spec/affinity/nodeAffinity": {},
+                        }),
+                    ),
                 ),
             ],
         },
@@ -118,10 +124,13 @@ fn steps(pool: &str, more: &Value, pace: &Value) -> Vec<Step> {
             objects: vec![changes(
                 "kept",
                 &|_| {},
-                with_pace(pace, json!({
-                    "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
-                    "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
-                })),
+                with_pace(
+                    pace,
+                    json!({
+                        "/template/spec/containers/1/resources/requests/nvidia.com~1gpu": "0",
+                        "/template/spec/containers/1/resources/limits/nvidia.com~1gpu": "0",
+                    }),
+                ),
             )],
         },
         Step {

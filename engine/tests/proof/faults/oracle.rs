@@ -111,7 +111,8 @@ impl Run {
         let changes = &self.world.state().changes;
         let change = changes.iter().find(|change| change.id == effect.change).expect("it is in the journal");
         let is_wanted_again = matches!(change.again(), Again::Always | Again::IfMatching);
-        let had_its_time = change.applied_at().is_some_and(|at| at + SignedDuration::from_secs(30) <= self.world.now);
+        let had_its_time =
+            change.applied_at().is_some_and(|at| at + SignedDuration::from_secs(30) <= self.world.now);
         let was_never_well = change.evidence() == Evidence::Nothing && had_its_time;
         let is_late = self.world.now >= back + SignedDuration::from_secs(60);
         assert!(
