@@ -1,12 +1,14 @@
 //! One flag in a list of arguments, as containers have them.
 //!
 //! A flag keeps the form in which it was written: `--x=256` in one element, or
-//! `--x` and `256` in two. A flag that was not there is appended as `--x=16`.
+//! `--x` and `256` in two, or `--x` alone, whose value is `true` here. A flag that was not there is
+//! appended as `--x=16`. A flag that was removed goes back to its place, in the form that it had.
 //! Where it is not clear which text is the value, nothing is read or changed.
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// How a list of arguments contains a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +19,23 @@ pub enum Given {
     Joined(usize),
     /// As `--x` in the element at this index, with the value in the next one.
     Apart(usize),
-    /// The list ends or continues with another flag where the value should be.
-    WithoutValue,
+    /// As `--x` in the element at this index, and the list ends or continues with another flag: it has no value.
+    Bare(usize),
     /// More than once, so that the program decides which one counts.
     Twice,
     /// Inside a longer text, as in the command of a shell.
     InText,
 }
 
+const WITHOUT_VALUE: &str = "it has no value";
+const WITH_VALUE: &str = "it has a value";
+
 impl Given {
-    /// Why the flag cannot be changed, for people; none if it can.
+    /// Why the value of the flag cannot be changed, for people; none if it can.
     pub fn problem(self) -> Option<&'static str> {
         match self {
             Self::Not | Self::Joined(_) | Self::Apart(_) => None,
-            Self::WithoutValue => Some("it has no value"),
+            Self::Bare(_) => Some(WITHOUT_VALUE),
             Self::Twice => Some("it occurs twice"),
             Self::InText => Some("it is inside a longer text, such as a shell command"),
         }
@@ -42,7 +47,7 @@ pub fn given(list: &[Value], flag: &str) -> Given {
     let mut found = Given::Not;
     for (at, text) in list.iter().enumerate().filter_map(|(at, element)| Some((at, element.as_str()?))) {
         let here = match text.strip_prefix(flag) {
-            Some("") if list.get(at + 1).is_none_or(is_flag) => Given::WithoutValue,
+            Some("") if list.get(at + 1).is_none_or(is_flag) => Given::Bare(at),
             Some("") => Given::Apart(at),
             Some(rest) if rest.starts_with('=') => Given::Joined(at),
             Some(_) | None if stands_in(text, flag) => return Given::InText,
@@ -53,7 +58,7 @@ pub fn given(list: &[Value], flag: &str) -> Given {
     found
 }
 
-/// The value of the flag in the list.
+/// The value of the flag in the list. One without a value is `true`.
 pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     match given(list, flag) {
         Given::Joined(at) => {
@@ -61,28 +66,132 @@ pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
             Some(Cow::Owned(Value::from(value)))
         }
         Given::Apart(at) => list.get(at + 1).map(Cow::Borrowed),
-        Given::Not | Given::WithoutValue | Given::Twice | Given::InText => None,
+        Given::Bare(_) => Some(Cow::Owned(Value::Bool(true))),
+        Given::Not | Given::Twice | Given::InText => None,
     }
 }
 
-/// Sets the flag to this value (`Some`), or removes it (`None`).
+/// Sets the flag to this value (`Some`), or removes it (`None`). A flag [as it was removed](removed) goes back to its
+/// place.
 ///
 /// # Errors
 /// What is wrong with the flag in this list.
 pub fn write(list: &mut Vec<Value>, flag: &str, value: Option<Value>) -> Result<(), &'static str> {
     let how = given(list, flag);
-    if let Some(problem) = how.problem() {
-        return Err(problem);
+    if let Given::Twice | Given::InText = how {
+        return Err(how.problem().unwrap_or_default());
+    }
+    if let Some(removed) = value.as_ref().and_then(Removed::of) {
+        take(list, how);
+        removed.put_back(list);
+        return Ok(());
     }
     match (how, value) {
+        (Given::Joined(_) | Given::Apart(_), Some(Value::Bool(true))) => return Err(WITH_VALUE),
         (Given::Joined(at), Some(value)) => list[at] = joined(flag, &value),
         (Given::Apart(at), Some(value)) => list[at + 1] = value,
+        (Given::Bare(_), Some(Value::Bool(true))) => {}
+        (Given::Bare(_), Some(_)) => return Err(WITHOUT_VALUE),
+        (_, Some(Value::Bool(true))) => list.push(flag.into()),
         (_, Some(value)) => list.push(joined(flag, &value)),
-        (Given::Joined(at), None) => drop(list.remove(at)),
-        (Given::Apart(at), None) => drop(list.drain(at..=at + 1)),
-        (_, None) => {}
+        (how, None) => take(list, how),
     }
     Ok(())
+}
+
+/// Removes the words of the flag.
+fn take(list: &mut Vec<Value>, how: Given) {
+    if let Some((at, length)) = words(how) {
+        list.drain(at..at + length);
+    }
+}
+
+/// The words of the flag: the index of the first one, and how many there are.
+fn words(how: Given) -> Option<(usize, usize)> {
+    match how {
+        Given::Joined(at) | Given::Bare(at) => Some((at, 1)),
+        Given::Apart(at) => Some((at, 2)),
+        Given::Not | Given::Twice | Given::InText => None,
+    }
+}
+
+/// A flag that is removed, with all that puts it back exactly.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removed {
+    /// Its words as they were written.
+    words: Vec<Value>,
+    /// The index of the first one.
+    at: usize,
+    /// The words before and behind it; null where the list begins or ends.
+    between: [Value; 2],
+}
+
+impl Removed {
+    fn of(value: &Value) -> Option<Self> {
+        value.get("words").and_then(|_| Self::deserialize(value).ok())
+    }
+
+    fn value(&self) -> Option<Value> {
+        match self.words.as_slice() {
+            [_, value] => Some(value.clone()),
+            [word] => {
+                Some(word.as_str()?.split_once('=').map_or(Value::Bool(true), |(_, value)| value.into()))
+            }
+            _ => None,
+        }
+    }
+
+    fn put_back(self, list: &mut Vec<Value>) {
+        let at = self.place(list);
+        list.splice(at..at, self.words);
+    }
+
+    /// Where it stood. If someone has changed the words around it since, next to the one that is still there, unless it
+    /// would then stand between a flag and its value; else the end.
+    fn place(&self, list: &[Value]) -> usize {
+        let [before, behind] = &self.between;
+        let follows = |at: usize| at.checked_sub(1).map_or(&Value::Null, |at| &list[at]) == before;
+        let is_old = |at: usize| follows(at) && list.get(at).unwrap_or(&Value::Null) == behind;
+        let splits_nothing = |at: usize| list.get(at).is_none_or(is_flag);
+        if self.at <= list.len() && is_old(self.at) {
+            return self.at;
+        }
+        let only = |is_next_to: &dyn Fn(usize) -> bool| {
+            let mut places = (0..=list.len()).filter(|at| is_next_to(*at) && splits_nothing(*at));
+            places.next().filter(|_| places.next().is_none())
+        };
+        let precedes = |at: usize| list.get(at) == Some(behind);
+        only(&follows).or_else(|| only(&precedes)).unwrap_or(list.len())
+    }
+}
+
+/// What puts the flag back exactly after it was removed from this list; `value` is the value that it gets back. None if the
+/// list does not have it.
+pub fn removed(list: &[Value], flag: &str, value: &Value) -> Option<Value> {
+    let (at, length) = words(given(list, flag))?;
+    let mut words = list[at..at + length].to_vec();
+    match words.as_mut_slice() {
+        [_, old] => old.clone_from(value),
+        [word] if *value != Value::Bool(true) => *word = joined(flag, value),
+        _ => {}
+    }
+    let before = at.checked_sub(1).map_or(Value::Null, |at| list[at].clone());
+    let behind = list.get(at + length).cloned().unwrap_or_default();
+    Some(json!(Removed { words, at, between: [before, behind] }))
+}
+
+/// The value of a flag, also of one [as it was removed](removed).
+pub fn value(value: &Value) -> Cow<'_, Value> {
+    match Removed::of(value).and_then(|removed| removed.value()) {
+        Some(value) => Cow::Owned(value),
+        None => Cow::Borrowed(value),
+    }
+}
+
+/// Whether more than one word follows the flag, so that it is not clear which of them are its values.
+pub fn has_many_values(list: &[Value], flag: &str) -> bool {
+    matches!(given(list, flag), Given::Apart(at) if list.get(at + 2).is_some_and(|next| !is_flag(next)))
 }
 
 fn joined(flag: &str, value: &Value) -> Value {
@@ -95,7 +204,7 @@ fn joined(flag: &str, value: &Value) -> Value {
 }
 
 /// Whether an element is a flag and not a value; a negative number is a value.
-fn is_flag(element: &Value) -> bool {
+pub fn is_flag(element: &Value) -> bool {
     let rest = element.as_str().and_then(|text| text.strip_prefix('-'));
     rest.is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_alphabetic()))
 }
@@ -130,9 +239,9 @@ mod tests {
             (json!(["serve", "--max-num-seqs", "256", "--model"]), Given::Apart(1)),
             (json!(["--max-num-seqs", "-1"]), Given::Apart(0)),
             (json!(["--max-num-seqs", 256]), Given::Apart(0)),
-            (json!(["--max-num-seqs"]), Given::WithoutValue),
-            (json!(["--max-num-seqs", "--model", "m"]), Given::WithoutValue),
-            (json!(["--max-num-seqs", "-q"]), Given::WithoutValue),
+            (json!(["--max-num-seqs"]), Given::Bare(0)),
+            (json!(["--max-num-seqs", "--model", "m"]), Given::Bare(0)),
+            (json!(["x", "--max-num-seqs", "-q"]), Given::Bare(1)),
             (json!(["--max-num-seqs=1", "--max-num-seqs", "2"]), Given::Twice),
             (json!(["-c", "vllm serve m --max-num-seqs 256 --port 80"]), Given::InText),
             (json!(["-c", "vllm serve m \\\n  --max-num-seqs=256"]), Given::InText),
@@ -147,9 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_not_clear_is_neither_read_nor_written() {
-        for args in
-            [json!([FLAG]), json!(["--max-num-seqs=1", "--max-num-seqs=2"]), json!(["x --max-num-seqs 3"])]
-        {
+        for args in [json!(["--max-num-seqs=1", "--max-num-seqs=2"]), json!(["x --max-num-seqs 3"])] {
             let before = list(args);
             let mut after = before.clone();
             assert_eq!(read(&before, FLAG), None);
@@ -157,6 +264,61 @@ mod tests {
             assert!(write(&mut after, FLAG, None).is_err());
             assert_eq!(after, before);
         }
+    }
+
+    #[test]
+    fn a_flag_without_a_value_is_a_switch_that_is_set_and_removed_and_gets_no_value() {
+        let bare = list(json!([FLAG, "--model", "m"]));
+        assert_eq!(read(&bare, FLAG).as_deref(), Some(&json!(true)));
+        let mut args = bare.clone();
+        assert!(write(&mut args, FLAG, Some(json!("16"))).is_err());
+        assert_eq!(write(&mut args, FLAG, Some(json!(true))), Ok(()));
+        assert_eq!(args, bare);
+        assert_eq!(write(&mut args, FLAG, None), Ok(()));
+        assert_eq!(args, list(json!(["--model", "m"])));
+        assert_eq!(write(&mut args, FLAG, Some(json!(true))), Ok(()));
+        assert_eq!(args, list(json!(["--model", "m", FLAG])));
+        let mut valued = list(json!(["--max-num-seqs=3"]));
+        assert!(write(&mut valued, FLAG, Some(json!(true))).is_err());
+    }
+
+    #[test]
+    fn a_removed_flag_goes_back_to_its_place_and_never_between_a_flag_and_its_value() {
+        let original = list(json!(["serve", "m", "--a", "1", "--b=2", FLAG, "4", "--eager"]));
+        let undo = removed(&original, FLAG, &json!("4")).unwrap();
+        assert_eq!(value(&undo).as_ref(), &json!("4"));
+        let put_back = |now: Value| {
+            let mut now = list(now);
+            write(&mut now, FLAG, Some(undo.clone())).unwrap();
+            Value::from(now)
+        };
+        assert_eq!(
+            put_back(json!(["serve", "m", "--a", "1", "--b=2", "--eager"])),
+            Value::from(original.clone())
+        );
+        // Someone else has added a flag before it, or changed its neighbour into another, or put it back alone.
+        let added = json!(["serve", "m", "--new", "--a", "1", "--b=2", "--eager"]);
+        assert_eq!(
+            put_back(added),
+            json!(["serve", "m", "--new", "--a", "1", "--b=2", FLAG, "4", "--eager"])
+        );
+        let other = json!(["serve", "m", "--a", "1", "--b", "2", "--eager", "--c"]);
+        assert_eq!(
+            put_back(other),
+            json!(["serve", "m", "--a", "1", "--b", "2", FLAG, "4", "--eager", "--c"])
+        );
+        let neither = json!(["serve", "m", "--b", "2", "--c"]);
+        assert_eq!(put_back(neither), json!(["serve", "m", "--b", "2", "--c", FLAG, "4"]));
+        let again = json!(["serve", "m", "--a", "1", "--b=2", "--eager", "--max-num-seqs=9"]);
+        assert_eq!(put_back(again), Value::from(original));
+        assert_eq!(put_back(json!([])), json!([FLAG, "4"]));
+    }
+
+    #[test]
+    fn a_flag_with_several_words_behind_it_is_told() {
+        assert!(has_many_values(&list(json!([FLAG, "1", "2"])), FLAG));
+        assert!(!has_many_values(&list(json!([FLAG, "1", "--x"])), FLAG));
+        assert!(!has_many_values(&list(json!(["--max-num-seqs=1", "2"])), FLAG));
     }
 
     #[test]
@@ -195,6 +357,42 @@ mod tests {
             prop_assert_eq!(read(&list, FLAG).map(Cow::into_owned), Some(json!("16")));
             write(&mut list, "--max-model-len", None).unwrap();
             write(&mut list, FLAG, was).unwrap();
+            prop_assert_eq!(list, original);
+        }
+
+        #[test]
+        fn flags_that_are_removed_go_back_exactly_in_reverse_order(
+            others in prop::collection::vec("[a-z=./-]{0,8}", 0..5),
+            at in prop::collection::vec(0..6usize, 3),
+            forms in prop::collection::vec(0..3, 3),
+            set in prop::option::of("[0-9]{1,3}"),
+        ) {
+            let mut original: Vec<Value> = others.into_iter().map(Value::from).collect();
+            let flags = ["--one", "--two", "--three"];
+            for (index, flag) in flags.iter().enumerate() {
+                let words: Vec<Value> = match forms[index] {
+                    0 => vec![format!("{flag}=7").into()],
+                    1 => vec![(*flag).into(), "7".into()],
+                    _ => vec![(*flag).into()],
+                };
+                let at = at[index].min(original.len());
+                original.splice(at..at, words);
+            }
+            // Unclear lists, in which one flag took another word for its value, are no case for this.
+            prop_assume!(flags.iter().all(|flag| words(given(&original, flag)).is_some()));
+            let mut list = original.clone();
+            write(&mut list, "--set", set.map(Value::from)).unwrap();
+            let mut undo = Vec::new();
+            for flag in flags {
+                let Some(was) = read(&list, flag).map(Cow::into_owned) else { continue };
+                undo.push((flag, removed(&list, flag, &was)));
+                write(&mut list, flag, None).unwrap();
+            }
+            for (flag, before) in undo.into_iter().rev() {
+                prop_assert!(given(&list, flag) == Given::Not);
+                write(&mut list, flag, before).unwrap();
+            }
+            write(&mut list, "--set", None).unwrap();
             prop_assert_eq!(list, original);
         }
     }

@@ -27,6 +27,7 @@ pub mod policy;
 pub mod reason;
 pub mod response;
 pub mod rules;
+pub mod seal;
 pub mod selector;
 pub mod severity;
 pub mod signal;

@@ -24,7 +24,9 @@ pub fn owner(object: &Value, path: &FieldPath) -> Option<String> {
 
 /// Who wrote the current value at `path`, for people; possibly us.
 pub fn writer(object: &Value, path: &FieldPath) -> String {
-    let writer = closest(entries(object), path).into_iter().next().map(name);
+    let owners = closest(entries(object), path);
+    // Of an element that we have made, others may own a part.
+    let writer = owners.iter().find(|entry| !is_ours(entry)).or(owners.first()).map(|entry| name(entry));
     let remover = || Some(format!("probably {}", name(last_since_ours(object)?)));
     let writer = writer.or_else(|| remover().filter(|_| path.read(object).is_none()));
     writer.map_or_else(|| "someone unknown".to_owned(), |writer| cut(&writer, 256))
@@ -219,6 +221,18 @@ mod tests {
         assert_eq!(owner(&object, &precision), None);
         let other: FieldPath = "/spec/quantization/enabled".parse().unwrap();
         assert_eq!(owner(&object, &other).as_deref(), Some("flux/Apply"));
+    }
+
+    #[test]
+    fn who_has_changed_a_part_of_an_element_that_we_have_made_is_its_writer() {
+        let mut object = object();
+        let entries = &mut object["metadata"]["managedFields"];
+        let variable = "k:{\"name\":\"A\"}";
+        entries[1]["fieldsV1"] = json!({"f:spec": {"f:env": {variable: {".": {}, "f:name": {}}}}});
+        assert_eq!(writer(&object, &"/spec/env/[name=A]".parse().unwrap()), "firebreak/Update");
+        object["metadata"]["managedFields"][0]["fieldsV1"] =
+            json!({"f:spec": {"f:env": {variable: {"f:value": {}}}}});
+        assert_eq!(writer(&object, &"/spec/env/[name=A]".parse().unwrap()), "flux/Apply");
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub enum PathError {
     /// The list has no such element, and Firebreak never makes one.
     #[error("{0} does not exist in this object")]
     NoElement(FieldPath),
+    /// The value is sealed, and the object does not have it.
+    #[error("{0} has no value to go back to: it is only in the undo record, which no longer has it")]
+    Sealed(FieldPath),
     /// The flag exists, but not in a form in which its value is clear.
     #[error("{path} cannot be changed: {problem}")]
     Flag {
@@ -109,6 +112,13 @@ impl FieldPath {
         Self(segments)
     }
 
+    /// This path with one more step.
+    pub fn with(&self, segment: Segment) -> Self {
+        let mut segments = self.0.clone();
+        segments.push(segment);
+        Self(segments)
+    }
+
     /// The steps of the path; never empty.
     pub fn segments(&self) -> &[Segment] {
         &self.0
@@ -127,6 +137,13 @@ impl FieldPath {
                 self.node(object).map(Cow::Borrowed)
             }
         }
+    }
+
+    /// What puts the flag back exactly after it was removed from this object, with this value. None if this is no flag, or
+    /// the object does not have it.
+    pub fn removed_flag(&self, object: &Value, value: &Value) -> Option<Value> {
+        let (Segment::Flag(flag), way) = self.0.split_last()? else { return None };
+        flag::removed(walk(object, way)?.as_array()?, flag, &flag::value(value))
     }
 
     /// The part of the object at this path. A flag is none: its value may be a part of a text.
@@ -151,8 +168,16 @@ impl FieldPath {
         None
     }
 
+    /// Whether this is a variable of a container. Its value may be a secret.
+    pub fn is_variable(&self) -> bool {
+        self.0
+            .windows(2)
+            .any(|pair| matches!(pair, [Segment::Key(list), Segment::Element { .. }] if list == "env"))
+    }
+
     /// Sets (`Some`) or removes (`None`) the value, creating missing maps on the
-    /// way. Removing what is not there does nothing.
+    /// way, and the list of an element. An element that is not there is appended. Removing what is not there does
+    /// nothing.
     ///
     /// # Errors
     /// A list element on the way that does not exist, something that is neither
@@ -171,7 +196,9 @@ impl FieldPath {
                     if value.is_none() && !map.contains_key(key) {
                         return Ok(());
                     }
-                    map.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()))
+                    let is_list = matches!(self.0.get(depth + 1), Some(Segment::Element { .. }));
+                    let empty = || if is_list { Value::Array(Vec::new()) } else { Value::Object(Map::new()) };
+                    map.entry(key.clone()).or_insert_with(empty)
                 }
                 Segment::Element { key, value: name } => match element_mut(at, key, name) {
                     Some(element) => element,
@@ -181,15 +208,15 @@ impl FieldPath {
                 Segment::Flag(_) => return Err(PathError::WrongShape(here())),
             };
         }
-        let Segment::Key(key) = last else {
-            return Err(PathError::WrongShape(self.clone()));
+        let written = match last {
+            Segment::Key(key) => as_map(at).map(|map| match value {
+                Some(value) => drop(map.insert(key.clone(), value)),
+                None => drop(map.remove(key)),
+            }),
+            Segment::Element { key, value: name } => write_element(at, key, name, value),
+            Segment::Flag(_) => None,
         };
-        let map = as_map(at).ok_or_else(|| PathError::WrongShape(self.clone()))?;
-        match value {
-            Some(value) => map.insert(key.clone(), value),
-            None => map.remove(key),
-        };
-        Ok(())
+        written.ok_or_else(|| PathError::WrongShape(self.clone()))
     }
 
     /// A list of arguments is never created, because it would replace the arguments of the image.
@@ -214,17 +241,23 @@ impl FieldPath {
         }
     }
 
-    /// Removes the maps from this path's parent up to `top` that are empty.
+    /// Removes the maps and lists from this path's parent up to `top` that are empty.
     pub fn prune_empty(&self, object: &mut Value, top: &Self) {
         for depth in (top.0.len()..self.0.len()).rev() {
             let ancestor = Self(self.0[..depth].to_vec());
-            match ancestor.node(object) {
-                Some(Value::Object(map)) if map.is_empty() => {
-                    // The path was just read, so it cannot be malformed.
-                    let _ = ancestor.write(object, None);
+            let is_empty = match ancestor.node(object) {
+                Some(Value::Object(map)) => map.is_empty(),
+                // A list of arguments is never created.
+                Some(Value::Array(list)) => {
+                    list.is_empty() && matches!(self.0[depth], Segment::Element { .. })
                 }
-                _ => return,
+                _ => false,
+            };
+            if !is_empty {
+                return;
             }
+            // The path was just read, so it cannot be malformed.
+            let _ = ancestor.write(object, None);
         }
     }
 
@@ -287,6 +320,22 @@ fn as_map(at: &mut Value) -> Option<&mut Map<String, Value>> {
         *at = Value::Object(Map::new());
     }
     at.as_object_mut()
+}
+
+/// Replaces, appends or removes the element of this name. None if there is no list.
+fn write_element(at: &mut Value, key: &str, name: &str, value: Option<Value>) -> Option<()> {
+    if at.is_null() {
+        *at = Value::Array(Vec::new());
+    }
+    let list = at.as_array_mut()?;
+    let place = list.iter().position(|element| element.get(key).and_then(Value::as_str) == Some(name));
+    match (place, value) {
+        (Some(place), Some(value)) => list[place] = value,
+        (Some(place), None) => drop(list.remove(place)),
+        (None, Some(value)) => list.push(value),
+        (None, None) => {}
+    }
+    Some(())
 }
 
 fn element_mut<'a>(at: &'a mut Value, key: &str, name: &str) -> Option<&'a mut Value> {

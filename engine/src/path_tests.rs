@@ -123,3 +123,26 @@ fn a_flag_is_read_and_written_in_its_list_and_a_list_is_never_made() {
     let problem = path(FLAG).write(&mut shell, Some(json!("1"))).unwrap_err().to_string();
     assert!(problem.contains("longer text") && !problem.contains("secret"), "{problem}");
 }
+
+#[test]
+fn an_element_is_appended_and_goes_again_with_the_list_that_was_made_for_it() {
+    let path: FieldPath = "/spec/containers/[name=vllm]/env/[name=A]".parse().unwrap();
+    let object = json!({"spec": {"containers": [{"name": "vllm"}]}});
+    let element = json!({"name": "A", "value": "1"});
+    let created = path.missing_ancestor(&object).unwrap();
+    assert_eq!(created.to_string(), "/spec/containers/[name=vllm]/env");
+    let mut changed = object.clone();
+    path.write(&mut changed, Some(element.clone())).unwrap();
+    assert_eq!(path.read(&changed).as_deref(), Some(&element));
+    assert!(path.is_variable() && !created.is_variable());
+    path.write(&mut changed, None).unwrap();
+    path.prune_empty(&mut changed, &created);
+    assert_eq!(changed, object);
+    // Others stay in their order.
+    let mut others = json!({"spec": {"containers": [{"name": "vllm", "env": [{"name": "B"}, {"name": "A"}, {"name": "C"}]}]}});
+    path.write(&mut others, Some(element)).unwrap();
+    let env: FieldPath = "/spec/containers/[name=vllm]/env".parse().unwrap();
+    assert_eq!(env.node(&others), Some(&json!([{"name": "B"}, {"name": "A", "value": "1"}, {"name": "C"}])));
+    path.write(&mut others, None).unwrap();
+    assert_eq!(env.node(&others), Some(&json!([{"name": "B"}, {"name": "C"}])));
+}

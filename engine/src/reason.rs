@@ -211,6 +211,8 @@ reasons! {
     PlanChanged Person;
     /// A GitOps tool may overwrite the change.
     GitOpsWarning Nothing;
+    /// Something in the object or the cluster may keep the change from having the effect that it is for.
+    MayHaveNoEffect Nothing;
 
     // A change is in progress or has failed.
 

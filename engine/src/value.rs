@@ -1,16 +1,27 @@
 //! When two values are equal, whatever their notation.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
+use crate::flag;
 use crate::path::FieldPath;
+use crate::seal;
 
 /// Whether `left` and `right` mean the same at `path`. Absent and `null` are
 /// the same; numbers compare by value; quantities (below `limits` and
-/// `requests`) by amount, so `"16384Mi"` is `"16Gi"` and `4` is `"4"`; the rest
-/// compares canonically.
+/// `requests`) by amount, so `"16384Mi"` is `"16Gi"` and `4` is `"4"`; a sealed value is the one that it
+/// seals; the rest compares canonically.
 pub fn same(path: &FieldPath, left: Option<&Value>, right: Option<&Value>) -> bool {
-    match (left.filter(|v| !v.is_null()), right.filter(|v| !v.is_null())) {
+    let plain = |value: Option<&'_ Value>| {
+        value.filter(|value| !value.is_null()).map(|value| of_field(path, value).into_owned())
+    };
+    let (left, right) = (plain(left), plain(right));
+    match (left.as_ref(), right.as_ref()) {
         (None, None) => true,
+        (Some(left), Some(right)) if seal::is_seal(left) || seal::is_seal(right) => {
+            seal::seal(left) == seal::seal(right)
+        }
         (Some(left), Some(right)) if left == right => true,
         (Some(left), Some(right)) if path.is_quantity() => match (quantity(left), quantity(right)) {
             (Some(left), Some(right)) => left == right,
@@ -19,6 +30,11 @@ pub fn same(path: &FieldPath, left: Option<&Value>, right: Option<&Value>) -> bo
         (Some(left), Some(right)) => canonical_eq(left, right),
         _ => false,
     }
+}
+
+/// The value that the field has, without where a removed flag stood.
+pub fn of_field<'a>(path: &FieldPath, value: &'a Value) -> Cow<'a, Value> {
+    if path.is_flag() { flag::value(value) } else { Cow::Borrowed(value) }
 }
 
 /// The amount of a quantity in billionths, if the value is one. Kubernetes itself stores nothing

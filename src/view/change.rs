@@ -3,6 +3,7 @@
 use firebreak_engine::change::{Change, ChangeState, FieldChange, cut};
 use firebreak_engine::id::ChangeId;
 use firebreak_engine::reason::Reason;
+use firebreak_engine::seal;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -106,6 +107,8 @@ impl OperationView {
 impl FieldView {
     /// A field that belongs to no change of an Incident, as people see it.
     pub fn of(field: &FieldChange) -> Self {
+        // The undo record of an object has values that must not be shown.
+        let field = &seal::sealed(field.clone());
         Self {
             path: field.path.to_string(),
             before: field.before.as_ref().map(json),

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::edit::{changes, obstacle, refused};
+use super::containers::{self, ContainerEdit, ContainerSpec};
+use super::edit::{Edit, changes, obstacle, refused};
 use super::targets::UNHEALTHY;
 use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
 use crate::change::Change;
-use crate::facts::{Role, Target};
+use crate::facts::{About, Doubt, Role, Target};
 use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Faults;
@@ -26,6 +27,10 @@ pub struct CpuFallbackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub quantization: Option<String>,
+    /// What containers need to run without an accelerator. An object that does not have them all is left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
+    pub containers: Vec<ContainerSpec>,
     /// Whether the placement on accelerator nodes is released as well.
     #[serde(default)]
     pub placement: Placement,
@@ -51,15 +56,20 @@ pub struct CpuFallback {
     pub targets: Targets,
     /// The quantization during the fallback.
     pub quantization: Option<String>,
+    /// What containers need during the fallback.
+    pub containers: Vec<ContainerEdit>,
     /// Whether placement is released.
     pub placement: Placement,
 }
 
 impl CpuFallback {
     pub(super) fn parse(spec: &CpuFallbackSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        // All faults are told, not only the first.
+        let containers = containers::parse(&spec.containers, field, faults);
         Some(Self {
             targets: Targets::parse(&spec.targets, UNHEALTHY, field, faults)?,
             quantization: spec.quantization.clone(),
+            containers: containers?,
             placement: spec.placement,
         })
     }
@@ -82,13 +92,44 @@ impl Kind for CpuFallback {
     }
 
     fn plan(&self, target: &Target, _: Option<&Change>) -> Plan {
-        cpu_fallback(target, self.quantization.as_deref(), self.placement)
+        cpu_fallback(target, self)
+    }
+
+    fn doubts(&self, target: &Target) -> Vec<String> {
+        let is_settled = |doubt: &&Doubt| !self.settles(&doubt.about);
+        target.slots.doubts.iter().filter(is_settled).map(|doubt| doubt.why.clone()).collect()
     }
 }
 
-/// Accelerator requests and limits to "0", quantization if the kind has it,
+impl CpuFallback {
+    /// Whether the fallback itself removes what the doubt is about.
+    fn settles(&self, about: &About) -> bool {
+        let edit = |name: &String| self.containers.iter().find(|edit| edit.name() == name);
+        match about {
+            About::Image(container) => edit(container).is_some_and(ContainerEdit::has_image),
+            About::Flag { container, flag } => edit(container).is_some_and(|edit| edit.has_flag(flag)),
+            About::VisibleDevices(container) => {
+                let value = edit(container).and_then(|edit| edit.variable(VISIBLE_DEVICES));
+                value.is_some_and(shows_no_device)
+            }
+            About::RuntimeClass => self.placement == Placement::Release,
+            About::Queue => false,
+        }
+    }
+}
+
+/// The variable with which the runtime of NVIDIA gives devices to a container that requests none.
+pub const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
+
+/// Whether the runtime gives no device to a container in which the variable has this value.
+pub fn shows_no_device(value: &str) -> bool {
+    matches!(value, "" | "void" | "none")
+}
+
+/// Accelerator requests and limits to "0", quantization if the kind has it, what the containers need,
 /// and no placement that only accelerator nodes satisfy.
-fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placement) -> Plan {
+fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
+    let (quantization, placement) = (action.quantization.as_deref(), action.placement);
     let object = &target.object;
     let slots = &target.slots;
     if let Some(refused) = obstacle(target, &Role::Accelerator) {
@@ -115,6 +156,10 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
             format!("{pin}: it could not start anywhere without its accelerator"),
         );
     }
+    let edits = match containers::edits(&action.containers, target) {
+        Ok(edits) => edits,
+        Err((reason, why)) => return refused(reason, why),
+    };
     let wanted = slots.fields.iter().filter_map(|slot| {
         let after = match &slot.role {
             Role::Accelerator => Some(json!("0")),
@@ -129,7 +174,9 @@ fn cpu_fallback(target: &Target, quantization: Option<&str>, placement: Placemen
             | Role::MaxConcurrency
             | Role::Replicas => return None,
         };
-        Some((slot, after))
+        Some(Edit::from((slot, after)))
     });
-    changes(object, wanted)
+    let of_containers =
+        edits.iter().map(|(path, after)| Edit { path, after: after.clone(), out_of_bounds: None });
+    changes(object, wanted.chain(of_containers))
 }

@@ -3,6 +3,7 @@
 //!
 //! Everything else asks an action and matches on none. ARCHITECTURE.md says how one is added.
 
+mod containers;
 mod cordon_nodes;
 mod cpu_fallback;
 mod edit;
@@ -14,8 +15,11 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use self::containers::{
+    AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec,
+};
 pub use self::cordon_nodes::{CordonNodes, CordonNodesSpec};
-pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement};
+pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement, VISIBLE_DEVICES, shows_no_device};
 pub use self::raise_autoscaler_limit::{RaiseAutoscalerLimit, RaiseAutoscalerLimitSpec};
 pub use self::reduce_batch::{ReduceBatch, ReduceBatchSpec};
 pub use self::scale::{Scale, ScaleSpec};
@@ -65,6 +69,12 @@ pub trait Kind {
     /// The objects that are changed before its targets, one stage each.
     fn before(&self) -> &[Named] {
         &[]
+    }
+
+    /// What people must know about this object, because it may keep the change from having the effect that it is for.
+    fn doubts(&self, target: &Target) -> Vec<String> {
+        let _ = target;
+        Vec::new()
     }
 
     /// What its targets are moved away from. While a stage before the targets is in force for it, in whichever step,

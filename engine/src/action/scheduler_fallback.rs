@@ -7,7 +7,7 @@ use super::edit::{changes, obstacle, replicas};
 use super::targets::UNHEALTHY;
 use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Targets, Values};
 use crate::change::Change;
-use crate::facts::{Role, Slot, Stage, Target};
+use crate::facts::{About, Doubt, Role, Slot, Stage, Target};
 use crate::policy::Revert;
 use crate::rules::Faults;
 use crate::selector::{ObjectRef, TargetsSpec};
@@ -87,6 +87,11 @@ impl Kind for SchedulerFallback {
             Stage::Before(_) => replicas(target, 0),
             Stage::Targets => scheduler_fallback(target, &self.from, &self.to),
         }
+    }
+
+    fn doubts(&self, target: &Target) -> Vec<String> {
+        let is_queue = |doubt: &&Doubt| doubt.about == About::Queue && target.stage == Stage::Targets;
+        target.slots.doubts.iter().filter(is_queue).map(|doubt| doubt.why.clone()).collect()
     }
 
     fn before(&self) -> &[Named] {

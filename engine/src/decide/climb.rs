@@ -269,7 +269,7 @@ impl Deciding<'_> {
         }
         let number = plans.new_targets();
         let in_place = plans.in_place_of_others();
-        let warning = plans.warning.clone();
+        let (warning, doubt) = (plans.warning.clone(), plans.doubt.clone());
         if let Some(held) = self.begin_changes(step, plans) {
             return Start::Asks(held);
         }
@@ -285,6 +285,9 @@ impl Deciding<'_> {
         );
         if let Some(warning) = warning {
             self.happen(gitops::WARNING, &format!("step {}: {warning}", step.name));
+        }
+        if let Some(doubt) = doubt {
+            self.happen(Reason::MayHaveNoEffect.name(), &format!("step {}: {doubt}", step.name));
         }
         Start::Begun
     }

@@ -20,6 +20,7 @@ use crate::id::ChangeId;
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::seal::sealed;
 use crate::undo::{self, Loan};
 use crate::value::same;
 
@@ -61,7 +62,7 @@ impl<'a> Deciding<'a> {
         }
         take_over(&mut fields, &lent);
         fields.extend(gitops::pause(&target.object));
-        Some(Plan::Change(fields))
+        Some(Plan::Change(fields.into_iter().map(sealed).collect()))
     }
 
     /// The loans whose Incident no longer exists; or why the object must not be changed.

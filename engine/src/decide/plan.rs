@@ -26,6 +26,8 @@ pub(super) struct Plans {
     pub scope: usize,
     /// What people must know about a tool that applies one of the objects.
     pub warning: Option<String>,
+    /// What may keep the change of one of the objects from having the effect that it is for.
+    pub doubt: Option<String>,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
     /// The object of the first stage that cannot be changed, and why. Then nothing of a later stage is changed either.
@@ -186,6 +188,10 @@ impl Deciding<'_> {
                 if let Some(warning) = gitops::warning(&target.object, &fields) {
                     plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));
                     self.not_done(&step.name, Some(target), Reason::GitOpsWarning, &warning);
+                }
+                for why in step.action.kind().doubts(target) {
+                    plans.doubt.get_or_insert_with(|| format!("{}: {why}", target.id));
+                    self.not_done(&step.name, Some(target), Reason::MayHaveNoEffect, &why);
                 }
                 plans.changes.push((change(fields), target.clone()));
             }

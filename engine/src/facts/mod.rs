@@ -12,7 +12,9 @@ use serde_json::Value;
 pub use self::look::{
     Brake, Holder, Listing, ListingRead, Look, Looked, Looks, NamespaceRead, ObjectRead, OwnLook,
 };
-pub use self::target::{Demand, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slot, Slots, Stage, Target};
+pub use self::target::{
+    About, Container, Demand, Doubt, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slot, Slots, Stage, Target,
+};
 use crate::effect::EffectId;
 use crate::expression::FieldValue;
 use crate::id::IncidentId;

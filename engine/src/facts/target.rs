@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::id::{ResourceVersion, TargetId};
-use crate::path::FieldPath;
+use crate::path::{FieldPath, Segment};
 use crate::pods::Pods;
 use crate::verdict::Verdict;
 
@@ -138,6 +138,61 @@ pub struct Slots {
     pub unused: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
+    /// Its containers.
+    pub containers: Vec<Container>,
+    /// What may keep a change from having the effect that it is for.
+    pub doubts: Vec<Doubt>,
+}
+
+/// A container of an object, and where it may get flags that it does not have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub path: FieldPath,
+    /// The list to which a new flag is appended, or why there is none, for people.
+    pub new_flags: Result<&'static str, String>,
+    /// Its variables that may hold further flags and are not read, for people.
+    pub unread_variables: Vec<String>,
+    /// The files that may hold further flags and are not read, for people.
+    pub unread_files: Vec<String>,
+}
+
+impl Container {
+    /// The path of a flag in one of its lists. The name of the flag was checked.
+    pub fn flag(&self, list: &str, flag: &str) -> FieldPath {
+        self.path.child(list).with(Segment::Flag(flag.to_owned()))
+    }
+}
+
+/// What may keep a change from having the effect that it is for. It is no reason to leave the object alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubt {
+    /// What it is about.
+    pub about: About,
+    /// For people: what it is, and what to do.
+    pub why: String,
+}
+
+/// What a doubt is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The image of this container.
+    Image(String),
+    /// A flag of a container.
+    Flag {
+        /// The container.
+        container: String,
+        /// The flag.
+        flag: String,
+    },
+    /// The variable with which a container gets devices without requesting them.
+    VisibleDevices(String),
+    /// The runtime class with which containers get devices without requesting them, while it stays.
+    RuntimeClass,
+    /// The queue that admits its pods.
+    Queue,
 }
 
 impl Slots {

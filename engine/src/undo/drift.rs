@@ -1,13 +1,12 @@
 //! The state of changed fields: still ours, someone else's, or impossible to revert.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::record;
 use crate::change::{FieldChange, cut};
 use crate::ownership;
-use crate::path::FieldPath;
+use crate::path::{FieldPath, PathError};
+use crate::seal;
 use crate::value::same;
 
 /// Whom a field is ceded to if the API server stored another value than the old one.
@@ -40,7 +39,7 @@ fn adopt(
         let stored = field.path.read(object).filter(|value| !value.is_null());
         let differs = !same(&field.path, stored.as_deref(), field.after.as_ref());
         if differs && came_with_ours(field, stored.as_deref()) {
-            field.after = stored.map(Cow::into_owned);
+            field.after = stored.map(|stored| seal::stored(field, stored.into_owned()));
             adopted.push(field.path.clone());
         }
     }
@@ -140,8 +139,13 @@ fn cede_taken(
 pub fn cede_misfits(object: &Value, fields: &mut [FieldChange]) -> bool {
     let mut scratch = object.clone();
     let mut lost = Vec::new();
-    for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
-        if let Err(misfit) = field.path.write(&mut scratch, field.before.clone()) {
+    for field in fields.iter().rev().filter(|field| field.ceded_to.is_none()) {
+        let before = field.before.as_ref();
+        let opened = before.map(|before| {
+            seal::opened(object, &field.path, before).ok_or_else(|| PathError::Sealed(field.path.clone()))
+        });
+        let written = opened.transpose().and_then(|before| field.path.write(&mut scratch, before));
+        if let Err(misfit) = written {
             lost.push((field.path.group(), format!("nobody, because {misfit}")));
         }
     }

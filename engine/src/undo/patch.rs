@@ -13,6 +13,8 @@ use crate::change::{Change, FieldChange};
 use crate::gitops::is_pause;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
 use crate::ownership;
+use crate::path::PathError;
+use crate::seal;
 
 /// The largest record, in bytes.
 const MAX_RECORD: usize = 32 * 1024;
@@ -80,8 +82,10 @@ pub fn apply_patch(
     incident: &IncidentId,
 ) -> Result<GuardedPatch, Unwritable> {
     let mut new = object.clone();
+    let mut fields = Vec::with_capacity(change.fields().len());
     for field in change.fields() {
-        field.path.write(&mut new, field.after.clone())?;
+        fields.push(recorded(object, &new, field)?);
+        field.path.write(&mut new, opened(object, field, field.after.as_ref())?)?;
     }
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     let ours = incident.to_string();
@@ -96,7 +100,7 @@ pub fn apply_patch(
         uid: change.target.uid.clone(),
         api_version: change.target.api_version.clone(),
         applied_at: change.joined_at,
-        fields: change.fields().to_vec(),
+        fields,
     });
     write_record(&mut new, loans)?;
     label(&mut new, Some(&incident.uid));
@@ -111,10 +115,30 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     let mut new = object.clone();
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     for loan in loans.iter_mut().filter(|loan| loan.id == change.id) {
-        loan.fields = change.fields().to_vec();
+        let fields = change.fields().iter().map(|field| {
+            let before = opened(object, field, field.before.as_ref())?;
+            Ok(FieldChange { before, ..field.clone() })
+        });
+        loan.fields = fields.collect::<Result<_, PathError>>()?;
     }
     write_record(&mut new, loans)?;
     GuardedPatch::between(object, &new)
+}
+
+/// A value of the field, which the object has if it is sealed.
+fn opened(object: &Value, field: &FieldChange, value: Option<&Value>) -> Result<Option<Value>, PathError> {
+    let open =
+        |value| seal::opened(object, &field.path, value).ok_or_else(|| PathError::Sealed(field.path.clone()));
+    value.map(open).transpose()
+}
+
+/// The field as the record has it: with the value that only the object has, and for a flag that is removed with its place
+/// in the list, which is read from the object as the fields before this one have left it.
+fn recorded(object: &Value, now: &Value, field: &FieldChange) -> Result<FieldChange, PathError> {
+    let before = opened(object, field, field.before.as_ref())?;
+    let place = before.as_ref().filter(|_| field.after.is_none());
+    let place = place.and_then(|before| field.path.removed_flag(now, before));
+    Ok(FieldChange { before: place.or(before), ..field.clone() })
 }
 
 /// The patch that ends a loan, three-way: fields whose value is someone else's, or that no longer fit, are
@@ -145,13 +169,14 @@ pub fn return_patch(
     let mut new = object.clone();
     let mut loans = record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
     loans.retain(|loan| loan.id != *id);
-    for field in fields.iter().filter(|field| field.ceded_to.is_none()) {
+    // Last in, first out: each flag finds the list as it was when it was removed.
+    for field in fields.iter().rev().filter(|field| field.ceded_to.is_none()) {
         // Flux stays paused as long as the object has any loan.
         if let Some(heir) = loans.first_mut().filter(|_| is_pause(&field.path)) {
             heir.fields.push(field.clone());
             continue;
         }
-        field.path.write(&mut new, field.before.clone())?;
+        field.path.write(&mut new, opened(object, field, field.before.as_ref())?)?;
         if let Some(created) = &field.created
             && field.before.is_none()
         {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
-use firebreak_engine::facts::{Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target};
+use firebreak_engine::facts::{
+    Container, Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target,
+};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::period::Period;
@@ -157,10 +159,24 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),
             metadata_propagates: object["kind"] == "InferenceService",
+            containers: containers(object),
             ..Slots::default()
         },
         rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),
     }
+}
+
+/// The container with the model.
+fn containers(object: &Value) -> Vec<Container> {
+    let main = path("/spec/template/spec/containers/[name=main]");
+    let there = main.node(object).map(|_| Container {
+        name: "main".to_owned(),
+        path: main.clone(),
+        new_flags: Ok("args"),
+        unread_variables: Vec::new(),
+        unread_files: Vec::new(),
+    });
+    there.into_iter().collect()
 }
 
 /// Why the object is off on purpose: it is parked, deleted or scaled to 0.

@@ -77,9 +77,9 @@ struct PlannedChange {
     /// The operation on it, which cannot be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<OperationType>,
-    /// What people must know about a tool that applies it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<String>,
+    /// What people must know about a tool that applies it, and what may keep the change from having an effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -168,13 +168,13 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
     };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
     // It is obvious that a plan changes nothing.
-    let about_it = |why: &&WhyNot| {
-        why.step == step.name && !matches!(why.reason, Reason::Observe | Reason::GitOpsWarning)
-    };
-    let warning = |target: &TargetId| {
-        let is_it =
-            |why: &&WhyNot| why.target.as_ref() == Some(target) && why.reason == Reason::GitOpsWarning;
-        decision.why.iter().find(is_it).map(|why| why.message.clone())
+    let warns = |reason: &Reason| matches!(reason, Reason::GitOpsWarning | Reason::MayHaveNoEffect);
+    let about_it =
+        |why: &&WhyNot| why.step == step.name && why.reason != Reason::Observe && !warns(&why.reason);
+    let warnings = |target: &TargetId| -> Vec<String> {
+        let of_step = decision.why.iter().filter(|why| why.step == step.name && warns(&why.reason));
+        let is_it = |why: &&WhyNot| why.target.as_ref() == Some(target);
+        of_step.filter(is_it).map(|why| why.message.clone()).collect()
     };
     PlannedStep {
         name: step.name.clone(),
@@ -190,7 +190,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
                 in_place_of: in_place_of(&change.target),
                 fields: change.fields().to_vec(),
                 operation: change.as_operation().map(|operation| operation.operation),
-                warning: warning(&change.target),
+                warnings: warnings(&change.target),
             })
             .collect(),
         not_done: decision
@@ -281,8 +281,8 @@ impl PlannedStep {
                 Line::of(format!("    {}  ", operation.name())).add(Style::Busy, "cannot be undone")
             };
             lines.extend(change.operation.map(operation));
-            let warning = change.warning.iter();
-            lines.extend(warning.map(|text| Line::of("    ").add(Style::Busy, format!("warning: {text}"))));
+            let warnings = change.warnings.iter();
+            lines.extend(warnings.map(|text| Line::of("    ").add(Style::Busy, format!("warning: {text}"))));
         }
         for why in &self.not_done {
             let Some(target) = &why.target else { continue };

@@ -21,11 +21,24 @@ pub struct Accelerators {
     /// Lists of containers, identified by `name`, each with `resources` of that kind.
     #[serde(default)]
     pub containers: Vec<FieldPath>,
+    /// Maps that are a container themselves. Their own `resources` are among [`Self::resources`].
+    #[serde(default)]
+    pub inline: Vec<Inline>,
     /// A quantity is a whole number from 0 to this; no other value is changed.
     pub at_most: u32,
     /// Lists that request devices in another way. They cannot be changed, so an entry is a pin.
     #[serde(default)]
     pub claims: Vec<Pin>,
+}
+
+/// A map that is a container itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inline {
+    /// The map.
+    pub path: FieldPath,
+    /// The name of the container.
+    pub name: String,
 }
 
 /// Where the quantization of the model is.
@@ -255,7 +268,8 @@ impl Check for FieldPath {
 
 impl Check for Accelerators {
     fn problem(&self) -> Option<String> {
-        self.resources.problem().or_else(|| self.containers.problem())
+        let inline = || self.inline.iter().find_map(|inline| inline.path.problem());
+        self.resources.problem().or_else(|| self.containers.problem()).or_else(inline)
     }
 }
 

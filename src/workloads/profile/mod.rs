@@ -20,7 +20,7 @@ use self::fields::checked;
 pub use self::fields::{
     Absent, Accelerators, Case, Flag, Limit, OrderedPods, Pin, Placement, Quantization, Replicas, Setting,
 };
-pub use self::names::{AcceleratorNames, Pattern};
+pub use self::names::{AcceleratorNames, Pattern, ServerNames};
 pub use self::registry::{ProfileError, Profiles};
 
 /// One kind. Paths are field paths as in the undo record: `/spec/resources`.

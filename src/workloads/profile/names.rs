@@ -1,5 +1,7 @@
 //! Names by which fields and programs are recognised.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// What counts as an accelerator.
@@ -14,6 +16,22 @@ pub struct AcceleratorNames {
     pub placement_keys: Vec<Pattern>,
     /// Runtime classes that only nodes with accelerators have.
     pub runtime_classes: Vec<Pattern>,
+    /// What shows that a server runs on accelerators only.
+    pub servers: ServerNames,
+}
+
+/// What shows that a server runs on accelerators only.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerNames {
+    /// Images, by the last part of the name, without tag and digest.
+    pub images: Vec<Pattern>,
+    /// Words in the name or the tag of an image.
+    pub image_words: Vec<Pattern>,
+    /// Words in the name or the tag of an image that also runs without.
+    pub other_words: Vec<Pattern>,
+    /// Flags, each with the values that ask for an accelerator.
+    pub flags: BTreeMap<String, Vec<Pattern>>,
 }
 
 /// A name or, with one `*` in it, all names with this prefix and this suffix.

@@ -69,11 +69,7 @@ fn requests(wanted: Wanted<'_>, fields: &Accelerators, object: &Value, found: &m
 }
 
 fn resources_of(list: &FieldPath, container: &str) -> FieldPath {
-    let element = Segment::Element { key: "name".to_owned(), value: container.to_owned() };
-    let resources = Segment::Key("resources".to_owned());
-    let segments = list.segments().iter().cloned().chain([element, resources]).collect();
-    // Never empty: two segments were just added.
-    FieldPath::new(segments).unwrap_or_else(|_| list.clone())
+    list.with(Segment::Element { key: "name".to_owned(), value: container.to_owned() }).child("resources")
 }
 
 /// The amounts of such resources in either of the two maps. The half that is absent is none: the API server takes it from

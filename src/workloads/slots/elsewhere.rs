@@ -42,6 +42,40 @@ pub(super) fn in_a_file(flag: &Flag, lists: &[&Vec<Value>]) -> Option<String> {
     Some(format!("{} may be in the file of {file}, which is not read; move the flag to args", flag.names[0]))
 }
 
+/// The variables of a container that may hold any flag and are not read, for people. Those whose text is seen and has no
+/// flag are none.
+pub(super) fn unread_variables(flag: Option<&Flag>, container: &Value, lists: &[&Vec<Value>]) -> Vec<String> {
+    let may_hold = |variable: &str, otherwise: bool| match text(container, variable) {
+        Text::Seen(text) => text.split_whitespace().any(|word| word.starts_with('-')),
+        Text::Hidden => true,
+        Text::Absent => otherwise,
+    };
+    let values_after = flag.map(|flag| flag.values_after.as_slice()).unwrap_or_default();
+    let mut found = Vec::new();
+    for list in lists {
+        let mut before = "";
+        for element in list.iter().filter_map(Value::as_str) {
+            // What follows a flag without a value of its own is its value.
+            let is_value = values_after.iter().any(|word| word == before)
+                || before.starts_with('-') && !before.contains('=');
+            before = element;
+            let variable = element.strip_prefix("$(").and_then(|rest| rest.split_once(')'));
+            let variable = variable.map(|(variable, _)| variable);
+            found.extend(variable.filter(|variable| !is_value && may_hold(variable, true)));
+        }
+    }
+    let appended = flag.map(|flag| flag.variables.as_slice()).unwrap_or_default();
+    found.extend(appended.iter().map(String::as_str).filter(|variable| may_hold(variable, false)));
+    found.into_iter().map(|variable| format!("the variable {variable}")).collect()
+}
+
+/// The files that may hold any flag and are not read, for people.
+pub(super) fn unread_files(flag: Option<&Flag>, lists: &[&Vec<Value>]) -> Vec<String> {
+    let files = flag.map(|flag| flag.files.as_slice()).unwrap_or_default();
+    let is_given = |file: &&String| lists.iter().any(|list| given(list, file) != Given::Not);
+    files.iter().filter(is_given).map(|file| format!("the file of {file}")).collect()
+}
+
 /// The variable that stands in the arguments where a flag can stand, unless it is known not to be this one.
 fn used<'a>(flag: &Flag, container: &Value, list: &'a [Value]) -> Option<&'a str> {
     let mut before = "";

@@ -75,10 +75,10 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
         let problem = problem.or_else(|| elsewhere::in_a_variable(flag, container, &all));
         return problem.map_or(Place::In(list, name), Place::Hindered);
     }
-    let elements: Vec<&str> = all.iter().flat_map(|list| list.iter()).filter_map(Value::as_str).collect();
+    let elements = words(&all);
     let runs_it = runs(flag, &elements);
     let name = &flag.names[0];
-    let own_command = container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    let own_command = has_own_command(container);
     if !runs_it && !has_image(flag, container) {
         Place::Nowhere
     } else if is_run_by_a_shell(flag, &elements) {
@@ -90,14 +90,49 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
         elsewhere::in_a_variable(flag, container, &all).or_else(|| elsewhere::in_a_file(flag, &all))
     {
         Place::Hindered(why)
-    } else if lists().any(|(list, _)| list == "args") {
-        Place::In("args", name)
-    } else if own_command {
-        // The arguments of the image are not used with a command of its own.
-        Place::In("command", name)
     } else {
-        Place::Hindered(format!("{name} cannot be added without replacing the arguments of the image"))
+        match list_for_new(container) {
+            Some(list) => Place::In(list, name),
+            None => Place::Hindered(format!(
+                "{name} cannot be added without replacing the arguments of the image"
+            )),
+        }
     }
+}
+
+/// The list to which a flag can be appended; none if the container has none, because a new one would replace the arguments
+/// of the image.
+fn list_for_new(container: &Value) -> Option<&'static str> {
+    if container.get("args").is_some_and(Value::is_array) {
+        Some("args")
+    } else {
+        // The arguments of the image are not used with a command of its own.
+        has_own_command(container).then_some("command")
+    }
+}
+
+fn has_own_command(container: &Value) -> bool {
+    container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
+}
+
+fn words<'a>(lists: &[&'a Vec<Value>]) -> Vec<&'a str> {
+    lists.iter().flat_map(|list| list.iter()).filter_map(Value::as_str).collect()
+}
+
+/// The lists of arguments that a container has.
+pub(super) fn lists(container: &Value) -> Vec<&Vec<Value>> {
+    LISTS.into_iter().filter_map(|list| container.get(list)?.as_array()).collect()
+}
+
+/// The list to which any flag can be appended, whatever the program is, or why there is none, for people.
+pub(super) fn new_flags(container: &Value) -> Result<&'static str, String> {
+    if words(&lists(container)).iter().any(|word| SHELLS.contains(&base_name(word))) {
+        return Err("a shell starts the server".to_owned());
+    }
+    list_for_new(container).ok_or_else(|| {
+        "the container has neither args nor a command, and new ones would replace those of its image"
+            .to_owned()
+    })
 }
 
 fn path(list: &FieldPath, container: &str, arguments: &str, flag: &str) -> Option<FieldPath> {
@@ -135,6 +170,6 @@ fn has_image(flag: &Flag, container: &Value) -> bool {
     Pattern::any(&flag.images, name.split(':').next().unwrap_or_default())
 }
 
-fn base_name(path: &str) -> &str {
+pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }

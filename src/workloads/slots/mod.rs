@@ -8,6 +8,8 @@
 //! schema can hold anything.
 
 mod accelerators;
+mod containers;
+mod doubts;
 mod elsewhere;
 mod flags;
 mod numbers;
@@ -30,6 +32,8 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
         ..Slots::default()
     };
     fallback(profile, object, &mut found);
+    found.containers = containers::containers(profile, object);
+    found.doubts = doubts::doubts(profile, object, &found.containers);
     numbers::replicas(profile, object, &mut found);
     numbers::autoscaler_limit(profile, object, &mut found);
     schedulers(profile, object, &mut found);

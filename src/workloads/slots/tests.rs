@@ -41,7 +41,7 @@ fn deployment(pod: Value) -> Slots {
 
 /// What a fallback from accelerators changes in the object.
 fn fallback_of(kind: Kind, object: &Value) -> Slots {
-    let Slots { mut fields, pins, fixed, obstacles: _, unused: _, metadata_propagates: _ } =
+    let Slots { mut fields, pins, fixed, obstacles: _, unused: _, metadata_propagates: _, .. } =
         found(kind, object);
     fields.retain(|slot| match slot.role {
         Role::Accelerator

@@ -7,6 +7,7 @@
 mod hydatis;
 mod llm_d;
 mod nodes;
+mod vllm;
 
 use serde_json::{Value, json};
 

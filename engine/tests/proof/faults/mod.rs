@@ -33,7 +33,11 @@ severity:
 recovery: {for: 30s, between: 5s, maxAtOnce: 2, relapses: 3}
 steps:
 - name: fallback
-  action: {cpuFallback: {targets: {apiVersion: apps/v1, kind: Deployment}, quantization: int8}}
+  action:
+    cpuFallback:
+      targets: {apiVersion: apps/v1, kind: Deployment}
+      quantization: int8
+      containers: [{name: main, image: "cpu:1", args: {set: [--dtype=half], remove: [--token]}, env: [{name: TOKEN, value: none}]}]
   timeout: 60s
   verify: {within: 30s, checks: [{rollout: {}}]}
 "#;
@@ -86,6 +90,16 @@ struct Run {
     log: Vec<String>,
 }
 
+/// A server that is not ready, with a secret in an argument and in a variable.
+fn sick_server(name: &str, gpus: u32) -> Value {
+    let mut object = model_server(name, gpus);
+    object["status"]["phase"] = json!("Failed");
+    let container = &mut object["spec"]["template"]["spec"]["containers"][1];
+    container["args"] = json!(["serve", "--token", "secret", "--port=80"]);
+    container["env"] = json!([{"name": "TOKEN", "value": "secret"}]);
+    object
+}
+
 impl Run {
     fn new(seed: u64, weather: Weather, decide: Decide, driver: Driver) -> Self {
         let policy = weather.rehearses.map_or_else(|| rules(POLICY), |how| rehearsing(POLICY, how));
@@ -94,8 +108,7 @@ impl Run {
         let mut dice = Dice(seed);
         let mut shadow = BTreeMap::new();
         for name in ["a", "b", "c"].iter().take(1 + dice.roll(3) as usize) {
-            let mut object = model_server(name, 4);
-            object["status"]["phase"] = json!("Failed");
+            let mut object = sick_server(name, 4);
             if *name == "b" {
                 object["spec"]["podManagementPolicy"] = json!("OrderedReady");
             }

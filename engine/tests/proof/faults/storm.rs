@@ -63,8 +63,7 @@ impl Run {
                 self.note(format!("{name} is deleted"));
                 self.world.server.delete(&name);
                 if self.dice.one_in(2) {
-                    let mut object = model_server(&name, 2);
-                    object["status"]["phase"] = json!("Failed");
+                    let object = sick_server(&name, 2);
                     let object = self.world.server.create(object, "flux/Apply");
                     self.shadow.insert(object["metadata"]["uid"].as_str().unwrap().to_owned(), leaves(&object));
                 }

@@ -1,0 +1,120 @@
+//! What may keep a change from having the effect that it is for: a server that runs on accelerators only, a container that
+//! gets devices without requesting them, a queue that admits pods.
+
+use std::collections::BTreeSet;
+
+use firebreak_engine::action::{VISIBLE_DEVICES, shows_no_device};
+use firebreak_engine::facts::{About, Container, Doubt};
+use firebreak_engine::flag;
+use firebreak_engine::value::is_zero;
+use serde_json::Value;
+
+use super::accelerators::RESOURCE_MAPS;
+use super::flags;
+use super::placement::runtime_classes;
+use crate::workloads::profile::{Pattern, Profile, ServerNames};
+
+/// The label with the queue of Kueue.
+const QUEUE: &str = "kueue.x-k8s.io/queue-name";
+
+/// The doubts about changes of the object.
+pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]) -> Vec<Doubt> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for at in containers.iter().filter(|at| seen.insert(&at.path)) {
+        let Some(container) = at.path.node(object) else { continue };
+        if requests_accelerators(profile, container) {
+            found.extend(image(&profile.names.servers, &at.name, container));
+            found.extend(flags_of(&profile.names.servers, &at.name, container));
+            found.extend(visible_devices(&at.name, container));
+        }
+    }
+    found.extend(runtime_class(profile, object));
+    found.extend(queue(object));
+    found
+}
+
+fn requests_accelerators(profile: &Profile, container: &Value) -> bool {
+    let Some(resources) = container.get("resources") else { return false };
+    let amounts = RESOURCE_MAPS.iter().filter_map(|map| resources.get(map)?.as_object()).flatten();
+    amounts
+        .into_iter()
+        .any(|(name, amount)| !is_zero(Some(amount)) && Pattern::any(&profile.names.resources, name))
+}
+
+fn image(names: &ServerNames, name: &str, container: &Value) -> Option<Doubt> {
+    let image = container.get("image").and_then(Value::as_str)?;
+    let last = flags::base_name(image.split('@').next().unwrap_or_default());
+    let is_word = |c: char| !c.is_ascii_alphanumeric();
+    let has = |patterns: &[Pattern]| last.split(is_word).any(|word| Pattern::any(patterns, word));
+    let known = Pattern::any(&names.images, last.split(':').next().unwrap_or_default());
+    (known || has(&names.image_words)).then_some(()).filter(|()| !has(&names.other_words))?;
+    Some(Doubt {
+        about: About::Image(name.to_owned()),
+        why: format!(
+            "the image of container {name} ({last}) looks as if it runs on accelerators only, so it may not start; set an \
+             image in containers of the step"
+        ),
+    })
+}
+
+fn flags_of(names: &ServerNames, name: &str, container: &Value) -> Vec<Doubt> {
+    let lists = flags::lists(container);
+    let asks = |flag: &str, values: &[Pattern]| {
+        let mut found = lists.iter().filter_map(|list| flag::read(list, flag));
+        found.any(|value| value.as_str().is_some_and(|value| Pattern::any(values, value)))
+    };
+    let found = names.flags.iter().filter(|(flag, values)| asks(flag, values));
+    let doubt = |flag: &String| Doubt {
+        about: About::Flag { container: name.to_owned(), flag: flag.clone() },
+        why: format!(
+            "{flag} of container {name} asks for an accelerator, so it may not start; set or remove the flag in containers \
+             of the step"
+        ),
+    };
+    found.map(|(flag, _)| doubt(flag)).collect()
+}
+
+/// The value of the variable is not told.
+fn visible_devices(name: &str, container: &Value) -> Option<Doubt> {
+    let mut entries = container.get("env").and_then(Value::as_array)?.iter();
+    // The last entry of a name counts.
+    let entry = entries.rfind(|entry| entry.get("name").and_then(Value::as_str) == Some(VISIBLE_DEVICES))?;
+    let is_elsewhere = entry.get("valueFrom").is_some_and(|from| !from.is_null());
+    let value = entry.get("value").and_then(Value::as_str).unwrap_or_default();
+    (is_elsewhere || !shows_no_device(value)).then(|| Doubt {
+        about: About::VisibleDevices(name.to_owned()),
+        why: format!(
+            "container {name} sets {VISIBLE_DEVICES}, so on a node where the runtime of NVIDIA is the default it sees \
+             devices that it does not request; set the variable to void in containers of the step"
+        ),
+    })
+}
+
+/// Images for CUDA ask the runtime for all devices, whatever the container requests.
+fn runtime_class(profile: &Profile, object: &Value) -> Option<Doubt> {
+    let path = runtime_classes(profile, object).into_iter().next()?.path;
+    Some(Doubt {
+        about: About::RuntimeClass,
+        why: format!(
+            "{path} stays, because placement is Keep: it may give devices to containers that request none, and only nodes \
+             with accelerators may have it"
+        ),
+    })
+}
+
+fn queue(object: &Value) -> Option<Doubt> {
+    let labels = ["/metadata/labels", "/spec/template/metadata/labels"];
+    let queue = labels.iter().find_map(|labels| object.pointer(labels)?.get(QUEUE)?.as_str())?;
+    Some(Doubt {
+        about: About::Queue,
+        why: format!(
+            "Kueue admits its pods (label {QUEUE}: {queue}): new pods wait until their quota admits them, whichever \
+             scheduler they name, and may be accounted as before; look at `kubectl get workloads.kueue.x-k8s.io`"
+        ),
+    })
+}
+
+#[cfg(test)]
+#[path = "doubts_tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+use serde_json::json;
+
+use super::super::tests::{DEPLOYMENT, GPU, INFERENCE_SERVICE, Kind, LLM_DEPLOYMENT, found};
+use super::*;
+
+/// What the doubts about an object are about.
+fn about(kind: Kind, object: &Value) -> Vec<About> {
+    found(kind, object).doubts.into_iter().map(|doubt| doubt.about).collect()
+}
+
+/// A Deployment whose only container is `main`, with these fields beside a GPU.
+fn with(container: Value, pod: Value) -> Value {
+    let mut main = json!({"name": "main", "resources": {"limits": {GPU: "1"}}});
+    let mut pod = pod;
+    for (key, value) in container.as_object().unwrap() {
+        main[key] = value.clone();
+    }
+    pod["containers"] = json!([main, {"name": "proxy", "image": "cuda-proxy:1"}]);
+    json!({"metadata": {}, "spec": {"template": {"spec": pod}}})
+}
+
+#[test]
+fn an_image_that_looks_like_one_for_accelerators_only_is_told_of_a_container_that_uses_them() {
+    let doubted = |image: &str| {
+        let about = about(DEPLOYMENT, &with(json!({"image": image}), json!({})));
+        about.contains(&About::Image("main".to_owned()))
+    };
+    for image in [
+        "vllm/vllm-openai:v0.11.0",
+        "registry.example.com:5000/vllm-openai@sha256:0123",
+        "pytorch/pytorch:2.3.0-cuda12.1-cudnn8-runtime",
+        "lmsysorg/sglang:v0.5-cu126",
+        "ghcr.io/huggingface/text-generation-inference:2.0",
+    ] {
+        assert!(doubted(image), "{image}");
+    }
+    for image in [
+        "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.11.0",
+        "vllm/vllm-openai-cpu:v1",
+        "ghcr.io/ggml-org/llama.cpp:server",
+        "example.com/cuda/server:1",
+        "nginx",
+    ] {
+        assert!(!doubted(image), "{image}");
+    }
+}
+
+#[test]
+fn a_flag_that_asks_for_an_accelerator_is_told_and_others_are_not() {
+    let flags = |args: Value| {
+        let about = about(DEPLOYMENT, &with(json!({"args": args}), json!({})));
+        let flag = |about| match about {
+            About::Flag { container, flag } => Some(format!("{container} {flag}")),
+            _ => None,
+        };
+        about.into_iter().filter_map(flag).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        flags(json!(["m", "--device", "cuda", "--quantization=fp8"])),
+        ["main --device", "main --quantization"]
+    );
+    assert!(
+        flags(json!(["m", "--device=cpu", "--quantization", "awq", "--tensor-parallel-size=2"])).is_empty()
+    );
+}
+
+#[test]
+fn devices_that_the_runtime_gives_without_a_request_are_told() {
+    let table = [
+        (json!({"value": "all"}), true),
+        (json!({"value": "0,1"}), true),
+        (json!({"valueFrom": {"configMapKeyRef": {"name": "x", "key": "y"}}}), true),
+        (json!({"value": "void"}), false),
+        (json!({"value": "none"}), false),
+        (json!({}), false),
+    ];
+    for (source, expected) in table {
+        let mut entry = source.clone();
+        entry["name"] = json!(VISIBLE_DEVICES);
+        let object = with(json!({"env": [{"name": "A", "value": "secret"}, entry]}), json!({}));
+        let doubts = found(DEPLOYMENT, &object).doubts;
+        let devices = doubts.iter().find(|doubt| doubt.about == About::VisibleDevices("main".to_owned()));
+        assert_eq!(devices.is_some(), expected, "{source}");
+        assert!(doubts.iter().all(|doubt| !doubt.why.contains("secret") && !doubt.why.contains("0,1")));
+    }
+    let class = with(json!({}), json!({"runtimeClassName": "nvidia"}));
+    assert_eq!(about(DEPLOYMENT, &class), [About::RuntimeClass]);
+    let model = json!({"spec": {"runtimeClassName": "nvidia", "resources": {"limits": {GPU: "1"}}}});
+    assert_eq!(about(LLM_DEPLOYMENT, &model), [About::RuntimeClass]);
+    let service = json!({"spec": {"predictor": {"model": {
+        "env": [{"name": VISIBLE_DEVICES, "value": "all"}], "resources": {"limits": {GPU: "1"}},
+    }}}});
+    assert_eq!(about(INFERENCE_SERVICE, &service), [About::VisibleDevices("kserve-container".to_owned())]);
+}
+
+#[test]
+fn a_queue_of_kueue_is_told_wherever_its_label_is() {
+    let label = json!({"labels": {QUEUE: "gpus"}});
+    for (at, kind) in [("metadata", DEPLOYMENT), ("metadata", LLM_DEPLOYMENT), ("template", DEPLOYMENT)] {
+        let mut object = with(json!({}), json!({}));
+        match at {
+            "metadata" => object["metadata"] = label.clone(),
+            _ => object["spec"]["template"]["metadata"] = label.clone(),
+        }
+        assert_eq!(about(kind, &object), [About::Queue], "{at}");
+    }
+    assert_eq!(about(DEPLOYMENT, &with(json!({}), json!({}))), []);
+}
