@@ -22,6 +22,7 @@ pub mod ownership;
 pub mod path;
 pub mod period;
 pub mod phase;
+pub mod placement;
 pub mod pods;
 pub mod policy;
 pub mod reason;

@@ -22,17 +22,19 @@ pub struct Used {
     pub verbs: &'static [&'static str],
     /// The namespace; empty means the whole cluster.
     pub namespaces: Vec<String>,
-    /// The meaning if the cluster does not serve the kind.
+    /// The meaning if the cluster does not serve the kind, or the permission is missing.
     pub presence: Presence,
 }
 
-/// The meaning if the cluster does not serve a kind.
+/// The meaning if the cluster does not serve a kind, or the permission is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
     /// The policy cannot work.
     Required,
     /// There is nothing to read.
     Optional,
+    /// The policy works also without the permission, and says what it does not know.
+    Helpful,
 }
 
 /// Signals: they list and watch.
@@ -67,6 +69,10 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
             Reach::Cluster => {}
         }
         all.extend(autoscalers(step, &namespaces));
+        if step.action.kind().reads_nodes() {
+            let nodes = required("v1", "Node", LOOK, vec![String::new()]);
+            all.push(Used { presence: Presence::Helpful, ..nodes });
+        }
         let profile = profiles.find(&scope.api_version, &scope.kind);
         if does.pods == Pods::Replaces && profile.is_some_and(|profile| profile.ordered_pods.is_some()) {
             all.push(required("v1", "Pod", DELETE, namespaces.clone()));

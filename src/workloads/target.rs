@@ -6,6 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::expression::ObjectCondition;
 use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slots, Stage, Target};
 use firebreak_engine::id::{ResourceVersion, TargetId};
+use firebreak_engine::placement::Nodes;
 use firebreak_engine::pods::Pods;
 use firebreak_engine::undo::EXEMPT;
 use firebreak_engine::verdict::Verdict;
@@ -62,6 +63,7 @@ pub fn target(
         healthy: health,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        nodes: Nodes::NotAsked,
         pods,
         id,
         object,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::containers::{self, ContainerEdit, ContainerSpec};
 use super::edit::{Edit, changes, obstacle, refused};
+use super::nodes;
 use super::targets::UNHEALTHY;
 use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Targets, Values};
 use crate::change::Change;
@@ -95,9 +96,18 @@ impl Kind for CpuFallback {
         cpu_fallback(target, self)
     }
 
+    fn reads_nodes(&self) -> bool {
+        true
+    }
+
+    fn asks_for_nodes(&self, target: &Target) -> bool {
+        uses_accelerator(target) && nodes::matter(target, self.placement)
+    }
+
     fn doubts(&self, target: &Target) -> Vec<String> {
-        let is_settled = |doubt: &&Doubt| !self.settles(&doubt.about);
-        target.slots.doubts.iter().filter(is_settled).map(|doubt| doubt.why.clone()).collect()
+        let is_open = |doubt: &&Doubt| !self.settles(&doubt.about);
+        let of_object = target.slots.doubts.iter().filter(is_open).map(|doubt| doubt.why.clone());
+        of_object.chain(nodes::doubts(target, self.placement)).collect()
     }
 }
 
@@ -126,6 +136,11 @@ pub fn shows_no_device(value: &str) -> bool {
     matches!(value, "" | "void" | "none")
 }
 
+fn uses_accelerator(target: &Target) -> bool {
+    let mut amounts = target.slots.of(&Role::Accelerator);
+    amounts.any(|slot| !is_zero(slot.path.read(&target.object).as_deref()))
+}
+
 /// Accelerator requests and limits to "0", quantization if the kind has it, what the containers need,
 /// and no placement that only accelerator nodes satisfy.
 fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
@@ -141,15 +156,11 @@ fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
             format!("{why}: its pods would still wait for an accelerator"),
         );
     }
-    let uses_accelerator = slots
-        .fields
-        .iter()
-        .any(|slot| slot.role == Role::Accelerator && !is_zero(slot.path.read(object).as_deref()));
-    if !uses_accelerator {
+    if !uses_accelerator(target) {
         return Plan::NothingToDo("it requests no accelerator".to_owned());
     }
     if placement == Placement::Release
-        && let Some(pin) = slots.pins.first()
+        && let Some(pin) = slots.pins.first().cloned().or_else(|| nodes::pin(target))
     {
         return refused(
             Reason::PinnedToAccelerator,

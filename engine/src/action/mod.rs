@@ -7,6 +7,7 @@ mod containers;
 mod cordon_nodes;
 mod cpu_fallback;
 mod edit;
+mod nodes;
 mod raise_autoscaler_limit;
 mod reduce_batch;
 mod scale;
@@ -69,6 +70,17 @@ pub trait Kind {
     /// The objects that are changed before its targets, one stage each.
     fn before(&self) -> &[Named] {
         &[]
+    }
+
+    /// Whether it reads the nodes of the cluster before it changes some objects.
+    fn reads_nodes(&self) -> bool {
+        false
+    }
+
+    /// Whether the nodes of the cluster matter to the plan for this object.
+    fn asks_for_nodes(&self, target: &Target) -> bool {
+        let _ = target;
+        false
     }
 
     /// What people must know about this object, because it may keep the change from having the effect that it is for.

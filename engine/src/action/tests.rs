@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::facts::{Demand, Obstacle, Purpose, Role, ScaledBy, Slot, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
+use crate::placement::Nodes;
 use crate::pods::Pods;
 use crate::policy::PolicySpec;
 use crate::rules::Rules;
@@ -58,6 +59,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         healthy: Verdict::True,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        nodes: Nodes::NotAsked,
         pods: Pods::Free,
     }
 }

@@ -13,6 +13,7 @@ use crate::facts::{
 };
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::StepStatus;
+use crate::placement::Nodes;
 use crate::pods::Pods;
 use crate::policy::Severity;
 use crate::rules::Rules;
@@ -170,6 +171,7 @@ pub(super) fn live(name: &str) -> Target {
         healthy: Verdict::True,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        nodes: Nodes::NotAsked,
         pods: Pods::Free,
     }
 }

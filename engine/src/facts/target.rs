@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::id::{ResourceVersion, TargetId};
 use crate::path::{FieldPath, Segment};
+use crate::placement::{Node, Nodes, Place};
 use crate::pods::Pods;
 use crate::verdict::Verdict;
 
@@ -50,6 +51,8 @@ pub struct Target {
     /// What else sets its number of replicas. Read only for steps that set it, and not of an object that was only
     /// read to be watched.
     pub scaled_by: ScaledBy,
+    /// The nodes of the cluster. Read only where they matter to the plan.
+    pub nodes: Nodes,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
 }
@@ -138,6 +141,10 @@ pub struct Slots {
     pub unused: Vec<Obstacle>,
     /// Labels and annotations of the object propagate to its pods, so every write of ours restarts them.
     pub metadata_propagates: bool,
+    /// Where its pods may run.
+    pub places: Vec<Place>,
+    /// What a placement depends on, if it is a node.
+    pub node: Option<Node>,
     /// Its containers.
     pub containers: Vec<Container>,
     /// What may keep a change from having the effect that it is for.

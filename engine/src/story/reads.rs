@@ -15,6 +15,7 @@ use crate::facts::{
 };
 use crate::id::TargetId;
 use crate::incident::IncidentState;
+use crate::placement::Nodes;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
@@ -73,6 +74,7 @@ impl World {
             describes(scope, object, self.namespace.as_deref())
                 || state.changes_of(&step.name).any(|c| c.target.uid == uid)
         };
+        let nodes = self.nodes();
         let objects = self.server.objects.values().filter(selected);
         let targets: Vec<Target> = objects
             .map(|object| {
@@ -83,6 +85,9 @@ impl World {
                 }
                 if step.action.descriptor().autoscalers == Autoscalers::Demand {
                     target.demand = demand(object);
+                }
+                if step.action.kind().asks_for_nodes(&target) {
+                    target.nodes = nodes.clone();
                 }
                 target
             })
@@ -96,6 +101,13 @@ impl World {
             stage @ Stage::Before(_) => Some(Target { stage, matched: Verdict::True, ..target }),
         });
         Listing { scope, targets: before.chain(targets).collect() }
+    }
+
+    /// The nodes of the story. Without one, they are not looked at.
+    fn nodes(&self) -> Nodes {
+        let nodes = self.server.objects.values().filter(|object| object["kind"] == "Node");
+        let nodes: Vec<_> = nodes.filter_map(|node| (self.translate)(node, None).slots.node).collect();
+        if nodes.is_empty() { Nodes::NotAsked } else { Nodes::Known(Arc::new(nodes)) }
     }
 
     fn stage_of(&self, step: &Step, target: &TargetId) -> Stage {

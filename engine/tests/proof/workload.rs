@@ -11,6 +11,7 @@ use firebreak_engine::facts::{
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::period::Period;
+use firebreak_engine::placement::Nodes;
 use firebreak_engine::pods::Pods;
 use firebreak_engine::policy::{PolicySpec, StepSpec};
 use firebreak_engine::rules::Rules;
@@ -155,6 +156,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         healthy: is_healthy(object),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        nodes: Nodes::NotAsked,
         pods: if in_order { Pods::InOrder } else { Pods::Free },
         slots: Slots {
             fields: fields.into_iter().filter(|slot| exists(object, &slot.path)).collect(),

@@ -87,13 +87,23 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Resu
 }
 
 /// The permissions by namespace, and a note on what is uncertain.
-fn rights(used: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
+fn rights(all: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
     let (mut rights, mut words) = (Rights::new(), BTreeSet::new());
-    for used in used {
+    for used in all {
         let (group, version) = used.api_version.split_once('/').unwrap_or(("", &used.api_version));
         let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &used.kind)).plural;
         if used.presence == Presence::Optional {
             words.insert(format!("{plural}.{group} is needed only if it is installed."));
+        }
+        let is_needed_anyway = |other: &Used| {
+            other.presence == Presence::Required
+                && (&other.api_version, &other.kind) == (&used.api_version, &used.kind)
+        };
+        if used.presence == Presence::Helpful && !all.iter().any(is_needed_anyway) {
+            words.insert(format!(
+                "Without list on {plural}, the plan cannot tell whether a node without accelerators matches what stays of \
+                    a placement."
+            ));
         }
         let is_known = !group.contains('.')
             || group.ends_with(".k8s.io")

@@ -134,7 +134,8 @@ fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
 async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
     let mut needed = Vec::new();
     let mut absent = Vec::new();
-    for used in used(rules, &name.namespace, &operator.profiles()) {
+    let used = used(rules, &name.namespace, &operator.profiles());
+    for used in used.into_iter().filter(|used| used.presence != Presence::Helpful) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
             Err(ResolveError::NotFound { .. }) if used.presence == Presence::Optional => {}

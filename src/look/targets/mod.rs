@@ -4,12 +4,14 @@
 //! - `owners`: an object that another one owns is changed through its owner.
 //! - `autoscalers`: what autoscalers want, and what they scale.
 //! - `pods`: pods that keep a change from the other pods.
+//! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
 //! - `unread`: what is said where something could not be read.
 
 mod autoscalers;
 mod definitions;
 mod exempt;
+mod nodes;
 mod owners;
 mod pods;
 mod unread;
@@ -130,6 +132,9 @@ impl Reader<'_> {
                 // has.
                 if let Some(step) = step {
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
+                    if self.is_asked_by_intent(id) {
+                        self.ask_for_nodes(&step.action, std::slice::from_mut(&mut target)).await;
+                    }
                 }
                 if self.is_asked_by_intent(id) && !id.namespace.is_empty() {
                     match self.is_exempt(&id.namespace).await {
@@ -229,6 +234,7 @@ impl Reader<'_> {
                 .await?;
         let mut targets = self.through_owners(step, places.into_iter().flatten().collect(), &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
+        self.ask_for_nodes(&step.action, &mut targets).await;
         self.ask_for_pods(&mut targets).await;
         let scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner).len();
         Ok(Listing { targets, scope })

@@ -14,6 +14,8 @@ pub struct AcceleratorNames {
     pub companions: Vec<Pattern>,
     /// Labels that only nodes with accelerators have.
     pub placement_keys: Vec<Pattern>,
+    /// Labels that every node has on which the pods could run.
+    pub every_node: Vec<Pattern>,
     /// Runtime classes that only nodes with accelerators have.
     pub runtime_classes: Vec<Pattern>,
     /// What shows that a server runs on accelerators only.

@@ -14,6 +14,7 @@ mod elsewhere;
 mod flags;
 mod numbers;
 mod placement;
+mod places;
 
 use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
 use firebreak_engine::path::{FieldPath, Segment};
@@ -32,6 +33,9 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
         ..Slots::default()
     };
     fallback(profile, object, &mut found);
+    found.places = places::places(profile, object);
+    let is_node = (profile.api_version.as_str(), profile.kind.as_str()) == ("v1", "Node");
+    found.node = is_node.then(|| places::node(&profile.names, object));
     found.containers = containers::containers(profile, object);
     found.doubts = doubts::doubts(profile, object, &found.containers);
     numbers::replicas(profile, object, &mut found);

@@ -39,7 +39,7 @@ pub(super) fn node_affinities(profile: &Profile, object: &Value) -> Vec<Slot> {
 /// Terms are alternatives; all requirements of a term must be met. A term with only accelerator
 /// requirements becomes "any node", and so does every alternative to it. (Written
 /// as a term without requirements it would mean the opposite: it would match no node.)
-fn release_affinity(names: &AcceleratorNames, required: &Value) -> Option<Option<Value>> {
+pub(super) fn release_affinity(names: &AcceleratorNames, required: &Value) -> Option<Option<Value>> {
     let terms = required.get("nodeSelectorTerms")?.as_array()?;
     let mut kept = Vec::with_capacity(terms.len());
     let mut released = false;
