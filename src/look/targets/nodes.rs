@@ -34,7 +34,7 @@ impl Reader<'_> {
             Ok(kind) => kind,
             Err(error) => return unread(error.to_string()),
         };
-        let scope = Scope { namespace: "", labels: "", name: None };
+        let scope = Scope { namespace: "", labels: "", fields: "" };
         let node = |object| self.target(object, None).ok()?.slots.node;
         match live_read::list(self.client, &kind, scope, &node).await {
             Read::Found(nodes) => Nodes::Known(Arc::new(nodes)),
