@@ -61,7 +61,8 @@ impl Deciding<'_> {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }
             // What is back only now was not listed since, so that it could not be applied again yet.
-            let returned = changes.iter().filter(|change| is_wanted_again(change)).filter_map(|c| c.returned_at());
+            let returned =
+                changes.iter().filter(|change| is_wanted_again(change)).filter_map(|c| c.returned_at());
             if returned.max().is_some_and(|at| !self.is_listed_since(name, at)) {
                 return NextStep::Wait(format!("step {name} is applied again"));
             }
