@@ -77,7 +77,7 @@ impl Kind for SchedulerFallback {
             autoscalers: Autoscalers::Ignored,
             reach: Reach::Namespaces,
             fields: Fields::Profile,
-            room: Room::InPlace,
+            room: Room::AsItIs,
             // The scheduler counts as broken until a person says otherwise.
             revert: Revert::OnRequest,
         }

@@ -139,7 +139,7 @@ fn steps(pool: &str, more: &Value, pace: &Value) -> Vec<Step> {
             objects: vec![changes(
                 "stranded",
                 &|spec| spec["template"]["spec"]["schedulerName"] = json!("ml-scheduler"),
-                with_pace(pace, json!({"/template/spec/schedulerName": "default-scheduler"})),
+                json!({"/template/spec/schedulerName": "default-scheduler"}),
             )],
         },
         Step {
