@@ -115,6 +115,11 @@ fn words(how: Given) -> Option<(usize, usize)> {
     }
 }
 
+/// Whether a value is a flag [as it was removed](removed).
+pub fn is_removed(value: &Value) -> bool {
+    Removed::of(value).is_some()
+}
+
 /// A flag that is removed, with all that puts it back exactly.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

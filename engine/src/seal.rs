@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::change::FieldChange;
+use crate::flag;
 use crate::path::FieldPath;
 use crate::value::of_field;
 
@@ -34,10 +35,12 @@ pub fn is_seal(value: &Value) -> bool {
     value.as_object().is_some_and(only)
 }
 
-/// Whether a value in this field that the policy does not set may be a secret: a variable, or an argument that the change
-/// removes.
+/// Whether a value in this field that the policy does not set may be a secret: a variable, or an argument that the change,
+/// or one whose field it takes over, removes.
 fn is_confidential(field: &FieldChange) -> bool {
-    field.path.is_variable() || field.path.is_flag() && field.after.is_none()
+    let was_removed = |before: &Value| is_seal(before) || flag::is_removed(before);
+    let is_removed = || field.after.is_none() || field.before.as_ref().is_some_and(was_removed);
+    field.path.is_variable() || field.path.is_flag() && is_removed()
 }
 
 /// The field with every value sealed that must not leave the object. What the policy itself sets is no secret.
@@ -97,6 +100,12 @@ mod tests {
             ("/spec/containers/[name=a]/args/[flag=--token]", Some(json!("new")), &before),
             ("/spec/containers/[name=a]/image", Some(json!("new")), &before),
         ];
+        // A later step sets the argument that an earlier one has removed, and takes over what was before.
+        let removed = json!({"words": ["--token=secret"], "at": 1, "between": ["--key=other", null]});
+        let path = "/spec/containers/[name=a]/args/[flag=--token]";
+        let taken_over = sealed(field(path, Some(removed.clone()), Some(json!("new"))));
+        assert!(taken_over.before.as_ref().is_some_and(is_seal), "{taken_over:?}");
+        assert_eq!(sealed(taken_over.clone()), taken_over);
         for (path, after, expected) in table {
             let sealed = sealed(field(path, before.clone(), after.clone()));
             assert_eq!((&sealed.before, &sealed.after), (expected, &after), "{path}");

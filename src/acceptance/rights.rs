@@ -130,13 +130,20 @@ fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
     }
 }
 
-/// What may run the pods of the targets, if those have none of their own.
+/// What may run the pods of the targets, if those have none of their own. Without it, a Deployment whose pods a Rollout
+/// runs is no target of a step that changes templates, as if it were off; a step that sets replicas changes none.
 fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
     let (scope, does) = (&step.targets().scope, step.action.descriptor());
     let asks = does.pods == Pods::Replaces || does.autoscalers == Autoscalers::Owners;
     let may_have = (scope.api_version.as_str(), scope.kind.as_str()) == DEPLOYMENT && asks;
+    let presence = match does.autoscalers {
+        Autoscalers::Owners => Presence::Optional,
+        Autoscalers::Demand | Autoscalers::Ignored => Presence::Helpful(
+            "a Deployment without replicas is idle even if a Rollout runs its pods (workloadRef)",
+        ),
+    };
     may_have.then(|| Used {
-        presence: Presence::Optional,
+        presence,
         ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec())
     })
 }

@@ -11,6 +11,7 @@
 //!                        └─ three unknown answers: Held
 //! ```
 
+mod first_values;
 mod health;
 mod loan;
 mod operation;
@@ -22,8 +23,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::first_values::FirstValue;
 pub use self::health::Evidence;
-pub use self::loan::{Again, FieldChange, FirstValue, Loan};
+pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
 pub use self::sits_out::SitsOut;
 pub use self::stored::PodDeletion;

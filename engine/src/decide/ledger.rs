@@ -49,8 +49,10 @@ impl<'a> Deciding<'a> {
             Plan::NothingToDo(_) if !adopted.is_empty() => Vec::new(),
             Plan::Operate(_) | Plan::NothingToDo(_) | Plan::Refused { .. } => return Some(plan),
         };
+        within(&mut fields, &adopted);
         adopt(&mut fields, adopted);
         let lent = self.lent_by_other_steps(step, target, loans);
+        within(&mut fields, &lent);
         take_over(&mut fields, &lent);
         carry_pace(&mut fields, &lent, loans);
         fields.extend(gitops::pauses(&target.object));
@@ -169,7 +171,10 @@ impl<'a> Deciding<'a> {
         let loans = undo::record(object).ok().flatten().map(|record| record.loans).unwrap_or_default();
         for loan in loans.iter().filter(|loan| loan.incident != ours) {
             let kept = |field: &FieldChange| {
-                change.fields().iter().any(|own| own.path == field.path && own.before == field.before)
+                let is_it = |own: &FieldChange| {
+                    own.path == field.path && same(&own.path, own.before.as_ref(), field.before.as_ref())
+                };
+                change.fields().iter().any(is_it)
             };
             if undo::is_labelled(object, loan) && loan.fields.iter().any(kept) {
                 let text = format!("{}: adopted the changes of Incident {}", change.target, loan.incident);
@@ -197,15 +202,32 @@ fn adoptable(object: &Value, mut orphans: Vec<&Loan>) -> Vec<FieldChange> {
     fields
 }
 
+/// A field inside one that an earlier loan has created as a whole, such as the value of a variable, is changed as a part of
+/// that one, so that the two loans are of one path.
+fn within(fields: &mut [FieldChange], lent: &[FieldChange]) {
+    for field in fields {
+        let Some((old, rest)) = lent.iter().find_map(|old| Some((old, field.path.below(&old.path)?))) else {
+            continue;
+        };
+        let mut whole = old.after.clone().unwrap_or_default();
+        if rest.write(&mut whole, field.after.clone()).is_ok() {
+            *field = FieldChange { after: Some(whole), ..old.clone() };
+        }
+    }
+}
+
+/// Fields that only the old loans have come first: they were changed first, so they are reverted last.
 fn adopt(fields: &mut Vec<FieldChange>, adopted: Vec<FieldChange>) {
+    let mut first = Vec::new();
     for old in adopted {
         match fields.iter_mut().find(|field| field.path == old.path) {
             Some(field) => {
                 (field.before, field.created, field.owner) = (old.before, old.created, old.owner);
             }
-            None => fields.push(old),
+            None => first.push(old),
         }
     }
+    fields.splice(0..0, first);
 }
 
 fn take_over(fields: &mut [FieldChange], lent: &[FieldChange]) {
@@ -279,13 +301,25 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_an_earlier_step_has_added_is_changed_as_a_whole() {
+        let variable = |value: &str| json!({"name": "THREADS", "value": value});
+        let mut lent = field("/spec/env/[name=THREADS]", &json!(null), &variable("40"));
+        lent.before = None;
+        let other = field("/spec/env/[name=OTHER]/value", &json!("a"), &json!("b"));
+        let mut fields =
+            vec![field("/spec/env/[name=THREADS]/value", &json!("40"), &json!("20")), other.clone()];
+        within(&mut fields, std::slice::from_ref(&lent));
+        assert_eq!(fields, [FieldChange { after: Some(variable("20")), ..lent }, other]);
+    }
+
+    #[test]
     fn what_is_adopted_goes_back_even_if_the_step_would_not_change_it() {
         let mut fields = vec![field("/spec/limit", &json!(16), &json!(16))];
         let adopted =
             vec![field("/spec/limit", &json!(4), &json!(16)), field("/spec/batch", &json!(2), &json!(1))];
         adopt(&mut fields, adopted);
-        assert_eq!(fields[0].before, Some(json!(4)));
-        assert_eq!(fields[1], field("/spec/batch", &json!(2), &json!(1)));
+        assert_eq!(fields[0], field("/spec/batch", &json!(2), &json!(1)));
+        assert_eq!(fields[1].before, Some(json!(4)));
     }
 
     #[test]

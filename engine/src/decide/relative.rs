@@ -17,6 +17,7 @@ use crate::facts::Target;
 use crate::path::FieldPath;
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::seal;
 use crate::value::whole;
 
 impl Deciding<'_> {
@@ -81,8 +82,11 @@ impl Deciding<'_> {
 fn as_first(target: &Target, first: &[FirstValue]) -> Target {
     let mut object = (*target.object).clone();
     for FirstValue { path, value } in first {
-        // A field that no longer fits stays as it is.
-        let _ = path.write(&mut object, value.clone());
+        let opened = value.as_ref().map(|value| seal::opened(&target.object, path, value));
+        // A field that no longer fits, or whose value only an object that has changed since had, stays as it is.
+        if let Some(value) = opened.map_or(Some(None), |opened| opened.map(Some)) {
+            let _ = path.write(&mut object, value);
+        }
     }
     Target { object: Arc::new(object), ..target.clone() }
 }

@@ -20,6 +20,7 @@ pub use self::patch::{
 pub(crate) use self::stages::next_to_go;
 pub use self::stages::{is_half_returned, is_only_pace};
 use crate::change::FieldChange;
+use crate::flag;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
 
 /// Annotation with the undo record.
@@ -36,10 +37,18 @@ pub const MANAGER: &str = "firebreak";
 /// The content of the annotation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UndoRecord {
-    /// The version of the format; 1.
+    /// The version of the format: 2 if an older release would revert a field wrongly, else 1.
     pub v: u8,
     /// One loan per step that changed the object.
     pub loans: Vec<Loan>,
+}
+
+impl UndoRecord {
+    /// The version of a record with these loans. A flag that was removed goes back to its place since version 2.
+    fn version_of(loans: &[Loan]) -> u8 {
+        let mut fields = loans.iter().flat_map(|loan| &loan.fields);
+        if fields.any(|field| field.before.as_ref().is_some_and(flag::is_removed)) { 2 } else { 1 }
+    }
 }
 
 /// The fields of one change, and their previous owners.
@@ -98,7 +107,7 @@ pub fn record(object: &Value) -> Result<Option<UndoRecord>, BadRecord> {
     let Some(text) = annotation(object, UNDO) else { return Ok(None) };
     let record: UndoRecord =
         serde_json::from_str(text).map_err(|error| BadRecord::Unreadable(error.to_string()))?;
-    if record.v != 1 {
+    if !(1..=2).contains(&record.v) {
         return Err(BadRecord::Unreadable(format!("version {} is not known to this release", record.v)));
     }
     let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();

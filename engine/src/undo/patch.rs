@@ -120,7 +120,8 @@ pub fn amend_patch(object: &Value, change: &Change) -> Result<GuardedPatch, Unwr
     for loan in loans.iter_mut().filter(|loan| loan.id == change.id) {
         let fields = change.fields().iter().map(|field| {
             let before = opened(object, field, field.before.as_ref())?;
-            Ok(FieldChange { before, ..field.clone() })
+            let after = opened(object, field, field.after.as_ref())?;
+            Ok(FieldChange { before, after, ..field.clone() })
         });
         loan.fields = fields.collect::<Result<_, PathError>>()?;
     }
@@ -266,7 +267,7 @@ fn write_record(object: &mut Value, loans: Vec<Loan>) -> Result<(), Unwritable> 
         set(object, "annotations", UNDO, None);
         return Ok(());
     }
-    let text = json!(UndoRecord { v: 1, loans }).to_string();
+    let text = json!(UndoRecord { v: UndoRecord::version_of(&loans), loans }).to_string();
     if text.len() > MAX_RECORD {
         return Err(Unwritable::RecordTooLarge { size: text.len() });
     }

@@ -3,13 +3,11 @@
 //! The path of a field to change is never in `metadata` or `status`.
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::path::{FieldPath, Segment};
+use firebreak_engine::path::FieldPath;
 use firebreak_engine::verdict::Verdict;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::each::has_any;
 use super::names::Pattern;
 
 /// Where an object requests accelerators.
@@ -291,131 +289,4 @@ pub struct Flag {
     /// Variables of the container that hold further arguments of the program.
     #[serde(default)]
     pub variables: Vec<String>,
-}
-
-/// The checks of a part of a profile beyond its types.
-pub(super) trait Check {
-    /// What is wrong with it.
-    fn problem(&self) -> Option<String>;
-}
-
-/// Reads a part and checks it, so that an error is reported with its line.
-pub(super) fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de> + Check>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    let part = T::deserialize(deserializer)?;
-    part.problem().map_or(Ok(part), |problem| Err(D::Error::custom(problem)))
-}
-
-impl<T: Check> Check for Option<T> {
-    fn problem(&self) -> Option<String> {
-        self.as_ref().and_then(Check::problem)
-    }
-}
-
-impl<T: Check> Check for Vec<T> {
-    fn problem(&self) -> Option<String> {
-        self.iter().find_map(Check::problem)
-    }
-}
-
-/// A path of a field to change.
-impl Check for FieldPath {
-    fn problem(&self) -> Option<String> {
-        let is_not_ours = match &self.segments()[0] {
-            Segment::Key(key) => ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()),
-            Segment::Element { .. } | Segment::Flag(_) => true,
-        };
-        (is_not_ours || self.is_flag()).then(|| format!("{self} is not a field that Firebreak may change"))
-    }
-}
-
-/// What is wrong with the path of a field of which there is only one.
-fn of_one(path: &FieldPath) -> Option<String> {
-    let problem = || has_any(path).then(|| format!("{path} is more than one field"));
-    path.problem().or_else(problem)
-}
-
-impl Check for Accelerators {
-    fn problem(&self) -> Option<String> {
-        let inline = || self.inline.iter().find_map(|inline| inline.path.problem());
-        self.resources.problem().or_else(|| self.containers.problem()).or_else(inline)
-    }
-}
-
-impl Check for Quantization {
-    fn problem(&self) -> Option<String> {
-        of_one(&self.enabled).or_else(|| of_one(&self.precision))
-    }
-}
-
-impl Check for Placement {
-    fn problem(&self) -> Option<String> {
-        let Self { node_selector, required_node_affinity, runtime_class_name, pins: _ } = self;
-        [node_selector, required_node_affinity, runtime_class_name].into_iter().find_map(Check::problem)
-    }
-}
-
-impl Check for Replicas {
-    fn problem(&self) -> Option<String> {
-        of_one(&self.spec).or_else(|| no_range(self.at_least, self.at_most))
-    }
-}
-
-impl Check for RollingUpdate {
-    fn problem(&self) -> Option<String> {
-        let ends = |path: &FieldPath, name: &str| matches!(path.segments().last(), Some(Segment::Key(key)) if key == name);
-        let are_pair = self.max_surge.group() == self.max_unavailable.group();
-        if !(ends(&self.max_surge, "maxSurge") && ends(&self.max_unavailable, "maxUnavailable") && are_pair) {
-            let problem = "maxSurge and maxUnavailable must be members with these names of one map";
-            return Some(problem.to_owned());
-        }
-        self.max_surge.problem()
-    }
-}
-
-impl Check for Limit {
-    fn problem(&self) -> Option<String> {
-        let absent = self.absent.as_ref().filter(|absent| absent.number < 1);
-        let absent = absent.map(|absent| format!("absent.number {} is not above 0", absent.number));
-        of_one(&self.path)
-            .or_else(|| self.also.iter().find_map(of_one))
-            .or(absent)
-            .or_else(|| no_range(self.at_least, self.at_most))
-    }
-}
-
-impl Check for Setting {
-    fn problem(&self) -> Option<String> {
-        let problem = match (&self.path, &self.flag) {
-            (Some(path), None) => of_one(path),
-            (None, Some(_)) if self.only_with.is_some() => Some("onlyWith needs a path".to_owned()),
-            (None, Some(flag)) => flag.problem(),
-            (None, None) | (Some(_), Some(_)) => Some("exactly one of path and flag must be set".to_owned()),
-        };
-        problem.or_else(|| no_range(self.at_least, self.at_most))
-    }
-}
-
-impl Check for Flag {
-    fn problem(&self) -> Option<String> {
-        let path = |name: &String| {
-            FieldPath::new(vec![Segment::Key("args".to_owned()), Segment::Flag(name.clone())])
-        };
-        if self.names.is_empty() {
-            return Some("a flag needs a name".to_owned());
-        }
-        let bad = self.names.iter().chain(&self.files).find(|name| path(name).is_err());
-        let bad = bad.map(|name| {
-            format!(
-                "{name:?} is not a flag: it must start with a dash, without = and \
-                spaces"
-            )
-        });
-        bad.or_else(|| self.containers.problem())
-    }
-}
-
-fn no_range(at_least: i64, at_most: i64) -> Option<String> {
-    (at_least > at_most).then(|| format!("atLeast {at_least} is above atMost {at_most}"))
 }

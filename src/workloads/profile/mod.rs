@@ -5,6 +5,7 @@
 //! documentation of the files; an unknown field is an error. The names
 //! of accelerators are the same for every kind and are in `accelerators.yaml`.
 
+mod check;
 mod each;
 mod fields;
 mod names;
@@ -18,7 +19,7 @@ use firebreak_engine::expression::{ObjectCondition, ObjectScope};
 use firebreak_engine::path::FieldPath;
 use serde::{Deserialize, Deserializer};
 
-use self::fields::checked;
+use self::check::checked;
 pub use self::fields::{
     Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, PodsOf, Quantization,
     ReadyAbsent, Replicas, RollingUpdate, Setting,

@@ -84,7 +84,13 @@ mod tests {
     /// A Deployment that asks for this number of accelerators.
     fn deployment(gpus: &str, replicas: Value, strategy: Value) -> Value {
         let containers = json!([{"name": "main", "resources": {"limits": {"nvidia.com/gpu": gpus}}}]);
-        json!({"spec": {"replicas": replicas, "strategy": strategy, "template": {"spec": {"containers": containers}}}})
+        let mut spec = json!({"template": {"spec": {"containers": containers}}});
+        for (field, value) in [("replicas", replicas), ("strategy", strategy)] {
+            if !value.is_null() {
+                spec[field] = value;
+            }
+        }
+        json!({"spec": spec})
     }
 
     /// The fields of the pace that change, with their new values.
