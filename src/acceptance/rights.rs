@@ -142,10 +142,7 @@ fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
             "a Deployment without replicas is idle even if a Rollout runs its pods (workloadRef)",
         ),
     };
-    may_have.then(|| Used {
-        presence,
-        ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec())
-    })
+    may_have.then(|| Used { presence, ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec()) })
 }
 
 /// The permissions for one used kind, once its resource is known.

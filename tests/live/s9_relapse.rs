@@ -110,9 +110,10 @@ async fn a_wave_that_does_not_get_healthy_is_applied_again_though_no_rule_holds(
         .await;
     let incident = drill.respond(&policy).await;
     models.wait_until_fallen().await;
-    let failed = json!({"status": {"phase": "Failed", "observedGeneration": 1_000_000}});
+    // They are healthy with the change, and nobody serves what comes after it.
+    let serving = json!({"status": {"phase": "Ready", "observedGeneration": 2}});
     for model in &models.objects {
-        model.merge_status("llm-d-operator", failed.clone()).await;
+        model.merge_status("llm-d-operator", serving.clone()).await;
     }
     drill.hush().await;
     let relapsed = incident.wait_until("a relapse", |seen| times(seen, "Relapse") == 1).await;

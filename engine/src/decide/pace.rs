@@ -27,7 +27,9 @@ impl Deciding<'_> {
         let why = match self.read_in(change, version) {
             _ if is_wanted_again(change) => return false,
             _ if self.was_never_well(change) => return false,
-            Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => return false,
+            Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => {
+                return false;
+            }
             Some(target) => target.rollout.1.clone(),
             None => "it was not read".to_owned(),
         };

@@ -92,7 +92,10 @@ fn rights(all: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
     for used in all {
         let (group, version) = used.api_version.split_once('/').unwrap_or(("", &used.api_version));
         let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &used.kind)).plural;
-        if used.presence == Presence::Optional {
+        let may_be_absent = group.contains('.') && !group.ends_with(".k8s.io");
+        if used.presence == Presence::Optional
+            || matches!(used.presence, Presence::Helpful(_)) && may_be_absent
+        {
             words.insert(format!("{plural}.{group} is needed only if it is installed."));
         }
         let is_needed_anyway = |other: &Used| {

@@ -269,7 +269,9 @@ fn the_documentation_of_the_actions_has_every_reason_and_every_field() {
     let mut words = BTreeSet::new();
     let decides = ["plan", "ledger", "journal"].map(|file| format!("engine/src/decide/{file}.rs"));
     let decides = decides.iter().map(|file| repository().join(file));
-    for source in files("engine/src/action").into_iter().chain(decides) {
+    let actions = files("engine/src/action").into_iter().filter(|path| path.is_file());
+    let containers = files("engine/src/action/containers");
+    for source in actions.chain(containers).chain(decides) {
         let source = std::fs::read_to_string(source).unwrap();
         for before in ["refused(", "reason: ", "reason = match &error {", "return Some((", "=> "] {
             let after = source.split(before).skip(1);

@@ -30,7 +30,7 @@ async fn an_object_whose_record_does_not_parse_is_left_alone() {
     let response = Response::prepare("s12-parse").await;
     let mut all = Vec::new();
     let no_loans = json!({"v": 1}).to_string();
-    let too_new = json!({"v": 2, "loans": []}).to_string();
+    let too_new = json!({"v": 3, "loans": []}).to_string();
     let bad_path = record("x", "a/b/c").to_string().replace("/spec/resources", "spec/resources");
     let records = [
         ("empty", String::new()),

@@ -191,7 +191,8 @@ impl Subject {
         }
         assert_eq!(now.spec, before.spec, "{object}: spec after the emergency");
         // The pace of a rollout goes back in a write of its own.
-        let has_pace = matches!(outcome, Outcome::Changes(changes) if changes.to_string().contains("/maxSurge"));
+        let has_pace =
+            matches!(outcome, Outcome::Changes(changes) if changes.to_string().contains("/maxSurge"));
         let writes = if has_pace { 3 } else { 2 };
         assert_eq!(now.generation, before.generation + writes * generations, "{object}: generation");
         assert_eq!(now.traces(), Vec::<&str>::new(), "{object}: traces");

@@ -37,8 +37,10 @@ fn manifest(world: &World) -> Value {
         {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token", "optional": true}}},
         {"name": "CACHE_PASSWORD", "value": SECRET},
     ]);
+    // In place, so that nothing but the template changes.
+    server["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}});
     // No node has it, so the server is not available.
-    server["spec"]["template"]["spec"]["nodeSelector"] = json!({"nvidia.com/gpu.pool": world.id});
+    server["spec"]["template"]["spec"]["nodeSelector"] = json!({"nvidia.com/gpu.pool": "lost"});
     server
 }
 
@@ -57,8 +59,12 @@ fn is_observed(object: &DynamicObject) -> bool {
 
 async fn install(world: &World) -> Object {
     world.apply_example("vllm/rbac.yaml", |_| {}).await;
+    // All nodes of the signal are ready: the Incident is opened by hand.
+    world.gpu_nodes(1).await;
     let edit = |policy: &mut Value| {
         hasty(policy);
+        policy["spec"]["signals"][0]["nodes"]["selector"] =
+            json!({"matchLabels": {"nvidia.com/gpu.pool": world.id}});
         let step = &mut policy["spec"]["steps"][0];
         let container = &mut step["action"]["cpuFallback"]["containers"][0];
         container["args"]["remove"].as_array_mut().expect("a list").push(json!("--api-key"));

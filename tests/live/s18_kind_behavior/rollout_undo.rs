@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// A Deployment that has had two images, and requested more in the first revision. It runs on a GPU node of
-/// the world, and on any node while its accelerator is released.
+/// the world, and on any node while its accelerator is released. It has no surge, which a rollback would leave changed.
 async fn deployment(drill: &Drill, name: &str) -> Object {
     let manifest = |image: &str, gpus: &str| {
         let resources = json!({"limits": {"nvidia.com/gpu": gpus}, "requests": {"nvidia.com/gpu": gpus}});
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "namespace": drill.world.a, "annotations": {"team": "serving"}},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {
+            "spec": {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": name}}, "template": {
                 "metadata": {"labels": {"app": name}},
                 "spec": {
                     "nodeSelector": {"nvidia.com/gpu.pool": drill.world.id},

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 pub(super) use self::spec::parse;
-pub use self::spec::{AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec};
 use self::spec::{Amounts, exceeds};
+pub use self::spec::{AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec};
 use crate::facts::{Container, Target};
 use crate::flag::{self, Given};
 use crate::path::{FieldPath, Segment};

@@ -125,7 +125,11 @@ pub(super) struct Amounts {
 }
 
 /// The containers of a policy, each with what it gets and loses.
-pub(in crate::action) fn parse(specs: &[ContainerSpec], field: &str, faults: &mut Faults) -> Option<Vec<ContainerEdit>> {
+pub(in crate::action) fn parse(
+    specs: &[ContainerSpec],
+    field: &str,
+    faults: &mut Faults,
+) -> Option<Vec<ContainerEdit>> {
     let mut names = BTreeSet::new();
     let parsed: Vec<Option<ContainerEdit>> = specs
         .iter()
@@ -198,17 +202,20 @@ fn flag_and_value(text: &str) -> (String, Value) {
 }
 
 fn is_flag_name(flag: &str) -> bool {
-    flag.trim_start_matches('-') != ""
+    !flag.trim_start_matches('-').is_empty()
         && flag.starts_with('-')
         && !flag.contains(|c: char| c == '=' || c.is_whitespace())
 }
 
+/// One of the amounts.
+type Pick = fn(&AmountsSpec) -> &Option<String>;
+
 fn amounts(spec: Option<&ResourcesSpec>, wrong: &mut Vec<(String, String)>) -> Vec<Amounts> {
     let Some(ResourcesSpec { requests, limits }) = spec else { return Vec::new() };
-    let of = |amounts: &Option<AmountsSpec>, pick: fn(&AmountsSpec) -> &Option<String>| {
+    let of = |amounts: &Option<AmountsSpec>, pick: Pick| {
         amounts.as_ref().and_then(|amounts| pick(amounts).clone())
     };
-    let resources: [(&str, fn(&AmountsSpec) -> &Option<String>); 2] =
+    let resources: [(&str, Pick); 2] =
         [("cpu", |amounts| &amounts.cpu), ("memory", |amounts| &amounts.memory)];
     let mut found = Vec::new();
     for (resource, pick) in resources {
