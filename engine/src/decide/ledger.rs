@@ -257,6 +257,8 @@ fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::super::fixture::{at, field};
@@ -308,7 +310,7 @@ mod tests {
         let other = field("/spec/env/[name=OTHER]/value", &json!("a"), &json!("b"));
         let mut fields =
             vec![field("/spec/env/[name=THREADS]/value", &json!("40"), &json!("20")), other.clone()];
-        within(&mut fields, std::slice::from_ref(&lent));
+        within(&mut fields, from_ref(&lent));
         assert_eq!(fields, [FieldChange { after: Some(variable("20")), ..lent }, other]);
     }
 
@@ -330,15 +332,15 @@ mod tests {
         let loan = |fields: &[FieldChange]| orphan(10, fields.to_vec());
         let carried = |taken: &[FieldChange], loan: &Loan| {
             let mut fields = taken.to_vec();
-            carry_pace(&mut fields, &loan.fields, std::slice::from_ref(loan));
+            carry_pace(&mut fields, &loan.fields, from_ref(loan));
             fields[taken.len()..].to_vec()
         };
         let whole = loan(&[gpu.clone(), surge()]);
-        assert_eq!(carried(&[gpu.clone()], &whole), [surge()]);
-        assert_eq!(carried(&[zone.clone()], &whole), []);
+        assert_eq!(carried(from_ref(&gpu), &whole), [surge()]);
+        assert_eq!(carried(from_ref(&zone), &whole), []);
         assert_eq!(carried(&[gpu.clone(), surge()], &whole), []);
         assert_eq!(
-            carried(&[gpu.clone()], &loan(&[gpu, zone, surge()])),
+            carried(from_ref(&gpu), &loan(&[gpu.clone(), zone, surge()])),
             [],
             "the rest of its template stays"
         );

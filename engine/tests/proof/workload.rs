@@ -143,7 +143,12 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
     let observed = object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation");
     let in_order = object.pointer("/spec/podManagementPolicy").is_some_and(|policy| policy == "OrderedReady");
     let is_paused = object.pointer("/spec/paused") == Some(&json!(true));
-    let rolled_out = is_autoscaler(object) || observed && is_healthy(object) == Verdict::True;
+    let rollout = match () {
+        () if is_autoscaler(object) => Verdict::True,
+        () if observed => is_healthy(object),
+        () => Verdict::False,
+    };
+    let rolled_out = rollout == Verdict::True;
     Target {
         id: id_of(object),
         version: ResourceVersion::try_from(version).unwrap(),
@@ -173,7 +178,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
             containers: containers(object),
             ..Slots::default()
         },
-        rollout: (rolled_out.into(), if rolled_out { String::new() } else { "not rolled out".to_owned() }),
+        rollout: (rollout, if rolled_out { String::new() } else { "not rolled out".to_owned() }),
     }
 }
 
