@@ -1,7 +1,5 @@
 //! Which step of the ladder is next, and what a person must know if there is none.
 
-use jiff::Timestamp;
-
 use super::Deciding;
 use super::judged::Known;
 use super::recover::is_stuck;
@@ -11,6 +9,7 @@ use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::{MovesOn, Reason};
 use crate::rules::Step;
+use crate::verdict::Verdict;
 
 /// Whether it was reverted, and the emergency returned.
 fn is_wanted_again(change: &Change) -> bool {
@@ -42,6 +41,7 @@ impl Deciding<'_> {
     pub(super) fn next_step(&mut self) -> NextStep {
         let mut mitigated = false;
         let mut wait = None;
+        let mut asks = None;
         let newest = self.newest_that_stands();
         let mut of_newest = Known::Fails;
         for step in self.begun() {
@@ -54,11 +54,10 @@ impl Deciding<'_> {
             if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }
-            // What is back only now was not listed since, so that it could not be applied again yet.
-            let wanted_again = self.next.changes_of(name).filter(|change| is_wanted_again(change));
-            let returned = wanted_again.filter_map(Change::returned_at);
-            if returned.max().is_some_and(|at| !self.is_listed_since(name, at)) {
-                return NextStep::Wait(format!("step {name} is applied again"));
+            // What was reverted is applied again by a listing. Without one, nothing tells whether it can be.
+            if !self.facts.looked.listings.contains_key(name) || self.comes_back_now(name) {
+                let again = self.next.changes_of(name).any(is_wanted_again);
+                asks = asks.or_else(|| again.then(|| format!("step {name} is applied again")));
             }
             if step.verify.is_some() && self.is_verified(name) {
                 mitigated = true;
@@ -82,6 +81,7 @@ impl Deciding<'_> {
         match (wait, of_newest) {
             _ if mitigated => NextStep::Mitigated,
             (Some(why), _) => NextStep::Wait(why),
+            (None, Known::Fails) if asks.is_some() => NextStep::Asks(asks.unwrap_or_default()),
             (None, Known::NotAsked) => NextStep::Wait(being_verified()),
             (None, Known::Asks) => NextStep::Asks(being_verified()),
             (None, Known::Nothing(held)) => NextStep::Unknown(held),
@@ -89,10 +89,13 @@ impl Deciding<'_> {
         }
     }
 
-    /// Whether the targets of the step were listed at this time or later.
-    fn is_listed_since(&self, step: &str, at: Timestamp) -> bool {
-        let age = self.facts.listing_age.get(step);
-        self.facts.looked.listings.contains_key(step) || age.is_some_and(|age| after(self.now, -*age) >= at)
+    /// Whether a change of the step that is to be applied again was reverted by this decision, after its listing.
+    fn comes_back_now(&self, step: &str) -> bool {
+        let was_out = |change: &Change| {
+            let before = self.facts.state.changes.iter().find(|old| old.id == change.id);
+            before.is_some_and(|old| old.state != ChangeState::Reverted)
+        };
+        self.next.changes_of(step).filter(|change| is_wanted_again(change)).any(was_out)
     }
 
     /// What a person must resolve before anything new may start.
@@ -142,10 +145,10 @@ impl Deciding<'_> {
     /// What the newest step that was not verified says, to be added to a text.
     fn why_not_verified(&self) -> String {
         let says = |step: Step| {
-            let status = self.next.step(&step.name)?;
-            let is_about_checks = matches!(status.reason, Some(Reason::VerifyFailed | Reason::VerifyUnknown));
-            let message = status.message.as_ref().filter(|_| is_about_checks)?;
-            Some(format!(". Step {}: {}", step.name, cut(message, LONGEST_QUOTE)))
+            let found = self.next.step(&step.name)?.verification();
+            let message =
+                found.message.filter(|_| found.verdict.is_some_and(|verdict| verdict != Verdict::True))?;
+            Some(format!(". Step {}: {}", step.name, cut(&message, LONGEST_QUOTE)))
         };
         self.begun().into_iter().rev().find_map(says).unwrap_or_default()
     }
@@ -240,7 +243,6 @@ mod tests {
     use super::*;
     use crate::change::SitsOut;
     use crate::incident::Verification;
-    use crate::verdict::Verdict;
 
     fn next(given: &Fixture) -> String {
         match given.deciding().next_step() {

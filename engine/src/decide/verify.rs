@@ -169,7 +169,7 @@ impl Deciding<'_> {
     }
 
     fn found(&mut self, step: &Step, verdict: Verdict, missing: &str) {
-        let message = Some(cut(missing, 512)).filter(|_| verdict == Verdict::Unknown);
+        let message = Some(cut(missing, 512));
         self.step_status(&step.name).verification =
             Some(Verification { verdict: Some(verdict), message, unanswered_since: None });
     }
