@@ -1,6 +1,6 @@
 //! Values that never leave their object.
 //!
-//! The value of a variable may be a secret, and so may that of an argument which a change removes. Only the object itself
+//! The value of a variable may be a secret, and so may the value of an argument that a change removes. Only the object itself
 //! has it: in its field, and in its undo record during the change. Plan, status and report have a seal in its place: the
 //! sha256 of the value, which shows whether a field has the value without telling it. Before a value is written, its seal
 //! is opened with the object that the write is for.

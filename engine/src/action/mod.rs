@@ -129,7 +129,8 @@ pub struct Descriptor {
     pub revert: Revert,
 }
 
-/// What an action does about the room that the rollout of a new template needs, and that of the old one later.
+/// Whether an action avoids the need for room for one more pod, when the new template rolls out and when the old one
+/// returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// Each new pod takes the place of an old one, because there may be no room for one more beside them. It may cost

@@ -214,7 +214,7 @@ impl Deciding<'_> {
         self.outside_windows(step).map(|why| Needed { reason: Reason::OutsideWindows, why })
     }
 
-    /// Why the step must not start by itself at this time; none if it may, or if it has started: what has started
+    /// Why the step must not start without approval at this time; none if it may, or if it has started: what has started
     /// continues, also with objects that join it. Wakes when it may.
     pub(super) fn outside_windows(&mut self, step: &Step) -> Option<String> {
         if is_begun(&self.next, &step.name) {

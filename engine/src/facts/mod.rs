@@ -40,7 +40,7 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// The reason of a signal that nobody has read yet, which passes by itself.
+    /// The reason of a signal that was not read yet. It needs no action.
     pub const NOT_SYNCED: &'static str = "NotSynced";
 
     /// Whether nobody has read the signal yet.
