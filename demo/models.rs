@@ -96,12 +96,16 @@ impl Model {
     }
 
     /// Whether the fallback did what the runbook requires and left its undo record, and did
-    /// nothing to a model without GPUs.
+    /// nothing to a model without GPUs. What the model did not request, the fallback does not
+    /// add.
     pub fn check_fallback(&self, fallen: &Self) -> Result<()> {
         let spec = fallen.spec();
-        let gpus = |part: &str| &spec["resources"][part][GPU];
+        let released = |part: &str| {
+            let gpus = |model: &Self| model.spec()["resources"][part].get(GPU).cloned();
+            gpus(fallen) == gpus(self).map(|_| json!("0"))
+        };
         let right = if self.uses_gpu() {
-            [gpus("limits"), gpus("requests")].iter().all(|gpus| *gpus == "0")
+            ["limits", "requests"].into_iter().all(released)
                 && fallen.0.annotations().contains_key(names::UNDO)
                 && spec["model"]["quantization"] == json!({"enabled": true, "precision": "int8"})
         } else {
