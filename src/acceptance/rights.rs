@@ -49,6 +49,10 @@ const DELETE: &[&str] = &["list", "delete"];
 /// An object that a step only reads.
 const LOOK: &[&str] = &["list"];
 
+/// What is unknown without the list of ScaledObjects.
+const DEMAND: &str =
+    "the raised limit of an object that KEDA scales is not reverted before the response is withdrawn";
+
 /// Every kind that the policy uses, and how. Owners of targets are not among them: only the
 /// cluster knows them.
 pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
@@ -77,10 +81,8 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
             all.push(Used { presence: Presence::Helpful(unknown), ..nodes });
         }
         let profile = profiles.find(&scope.api_version, &scope.kind);
-        if does.pods == Pods::Replaces
-            && let Some(profile) = profile
-        {
-            all.extend(pods(profile, &namespaces));
+        if let Some(profile) = profile {
+            all.extend(pods(profile, does.pods, &namespaces));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
         for Named { object, .. } in step.action.kind().before() {
@@ -106,12 +108,13 @@ fn required(api_version: &str, kind: &str, verbs: &'static [&'static str], names
     Used { api_version, kind, verbs, namespaces, presence: Presence::Required }
 }
 
-/// The pods of the targets: those that block a change, and why new ones do not start.
-fn pods(profile: &Profile, namespaces: &[String]) -> Vec<Used> {
+/// The pods of the targets: those that block a change of their template, and why new ones do not start.
+fn pods(profile: &Profile, effect: Pods, namespaces: &[String]) -> Vec<Used> {
     let needed = |kind, verbs| required("v1", kind, verbs, namespaces.to_vec());
     let unknown = "messages do not say why new pods do not start";
     let explains = |kind| Used { presence: Presence::Helpful(unknown), ..needed(kind, LOOK) };
-    let deleted = profile.ordered_pods.as_ref().map(|_| needed("Pod", DELETE));
+    let ordered = profile.ordered_pods.as_ref().filter(|_| effect != Pods::Leaves);
+    let deleted = ordered.map(|_| needed("Pod", DELETE));
     let pods = profile.pods.as_ref().map(|_| explains("Pod"));
     let events = profile.pods.as_ref().filter(|pods| pods.refused.is_none()).map(|_| explains("Event"));
     [deleted, pods, events].into_iter().flatten().collect()
@@ -122,7 +125,14 @@ fn autoscalers(step: &Step, namespaces: &[String]) -> Vec<Used> {
     let looks = |(api_version, kind): Kind| required(api_version, kind, LOOK, namespaces.to_vec());
     match step.action.descriptor().autoscalers {
         // The autoscalers of its targets, or of their owners.
-        Autoscalers::Demand => vec![looks(HPA)],
+        Autoscalers::Demand => {
+            let scope = &step.targets().scope;
+            let is_autoscaler =
+                [HPA, SCALED_OBJECT].contains(&(scope.api_version.as_str(), scope.kind.as_str()));
+            let through_keda = (!is_autoscaler)
+                .then(|| Used { presence: Presence::Helpful(DEMAND), ..looks(SCALED_OBJECT) });
+            [Some(looks(HPA)), through_keda].into_iter().flatten().collect()
+        }
         Autoscalers::Owners => {
             vec![looks(HPA), Used { presence: Presence::Optional, ..looks(SCALED_OBJECT) }]
         }

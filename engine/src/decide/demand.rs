@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use crate::change::Change;
-use crate::facts::{Demand, ListingRead, ObjectRead, Role, Target};
+use crate::facts::{Demand, ListingRead, ObjectRead, Role, Slot, Target, Wanted};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::path::FieldPath;
@@ -47,23 +47,15 @@ impl Deciding<'_> {
         let mut waits = None;
         for (change, demand) in candidates.into_iter().zip(demands) {
             let target = &change.target;
-            match (demand, self.old_limit(&change)) {
-                (None, _) => return (Vec::new(), None), // a live read is still to come
-                (Some(Demand::None), _) => wanted.push(change.id),
-                (Some(Demand::Wants(number)), Ok(before)) if number <= before => wanted.push(change.id),
-                (Some(Demand::Wants(number)), Ok(before)) => {
-                    waits.get_or_insert(format!(
-                        "{target}: the autoscaler wants {number} replicas, and its old limit is {before}"
-                    ));
-                }
-                (Some(Demand::Wants(number)), Err(why)) => {
-                    waits.get_or_insert(format!(
-                        "{target}: the autoscaler wants {number} replicas, and cannot tell its old limit: {why}"
-                    ));
-                }
-                (Some(Demand::Unknown(why)), _) => {
-                    waits.get_or_insert(format!("{target}: cannot tell what the autoscaler wants: {why}"));
-                }
+            let needs = match demand {
+                None => return (Vec::new(), None), // a live read is still to come
+                Some(Demand::None) => None,
+                Some(Demand::Wants(all)) => all.iter().find_map(|wanted| self.needs(&change, wanted)),
+                Some(Demand::Unknown(why)) => Some(format!("cannot tell what the autoscaler wants: {why}")),
+            };
+            match needs {
+                None => wanted.push(change.id),
+                Some(why) => _ = waits.get_or_insert(format!("{target}: {why}")),
             }
         }
         let held = waits.and_then(|why| self.still_needed(step, &why, due));
@@ -86,19 +78,43 @@ impl Deciding<'_> {
         })
     }
 
-    /// The limit before the change. An absent field, or 0, may mean a number; the error says why that is not known.
-    fn old_limit(&self, change: &Change) -> Result<i64, String> {
-        let slots = self.seen(change).map(|target| &target.slots);
-        let absent = |path: &FieldPath| {
-            slots.and_then(|slots| slots.fields.iter().find(|slot| slot.path == *path)?.absent)
+    /// Why this autoscaler still needs the change, for people; none if it wants no more than its old limit.
+    fn needs(&self, change: &Change, wanted: &Wanted) -> Option<String> {
+        let replicas = wanted.replicas;
+        match self.old_limit(change, wanted) {
+            Ok(before) if replicas <= before => None,
+            Ok(before) => {
+                Some(format!("the autoscaler wants {replicas} replicas, and its old limit is {before}"))
+            }
+            Err(why) => Some(format!(
+                "the autoscaler wants {replicas} replicas, and cannot tell its old limit: {why}"
+            )),
+        }
+    }
+
+    /// The limit of this autoscaler before the change; the largest number if the change did not raise it. An absent
+    /// field, or 0, may mean a number; the error says why that is not known.
+    fn old_limit(&self, change: &Change, wanted: &Wanted) -> Result<i64, String> {
+        let target = self.seen(change);
+        let slots = target.map(|target| &target.slots);
+        let limits = || slots.into_iter().flat_map(|slots| slots.of(&Role::AutoscalerLimit));
+        // The autoscaler has the number of the field that it was taken from, unless it has yet to follow.
+        let is_its = |slot: &&Slot| {
+            let now = target.and_then(|target| slot.path.read(&target.object).as_deref().and_then(whole));
+            wanted.limit.is_some() && now == wanted.limit
         };
-        let limits = change.fields().iter().filter_map(|field| {
+        let its: Vec<&FieldPath> = limits().filter(is_its).map(|slot| &slot.path).collect();
+        let absent = |path: &FieldPath| limits().find(|slot| slot.path == *path)?.absent;
+        // A number that somebody else has set since stays.
+        let fields = change.fields().iter().filter(|field| field.ceded_to.is_none());
+        let raised = fields.filter(|field| its.is_empty() || its.contains(&&field.path));
+        let old = raised.filter_map(|field| {
             let before = field.before.as_ref().and_then(whole).filter(|before| *before > 0);
             before.or_else(|| absent(&field.path))
         });
         let obstacle =
             slots.and_then(|slots| slots.obstacles.iter().find(|found| found.role == Role::AutoscalerLimit));
-        match (limits.max(), obstacle) {
+        match (old.min(), obstacle) {
             (Some(limit), _) => Ok(limit),
             (None, Some(obstacle)) => Err(obstacle.why.clone()),
             (None, None) => Ok(i64::MAX),
@@ -129,6 +145,8 @@ fn demand_of(target: &Target) -> Demand {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use jiff::SignedDuration;
     use serde_json::json;
 
@@ -136,6 +154,11 @@ mod tests {
     use super::*;
     use crate::change::ChangeState;
     use crate::facts::{Obstacle, Target};
+
+    /// One autoscaler that wants this many replicas and does not show its limit.
+    fn wants(replicas: i64) -> Demand {
+        Demand::Wants(vec![Wanted { replicas, limit: None }])
+    }
 
     /// What of `a`, whose limit was 10, may go back while its autoscaler wants this, and what holds it.
     fn wanted(demand: &Demand, due: i64) -> (usize, Option<Held>) {
@@ -153,17 +176,58 @@ mod tests {
     #[test]
     fn a_limit_goes_back_once_no_more_is_wanted_than_it_allowed_before() {
         let unknown = Demand::Unknown("no answer".to_owned());
-        for (demand, number) in
-            [(Demand::Wants(10), 1), (Demand::Wants(11), 0), (Demand::None, 1), (unknown, 0)]
-        {
+        for (demand, number) in [(wants(10), 1), (wants(11), 0), (Demand::None, 1), (unknown, 0)] {
             assert_eq!(wanted(&demand, NOW).0, number, "{demand:?}");
         }
+    }
+
+    /// Whether `a` may go back, whose limits for decoding and for prefill were raised from 10 and from 2 to these numbers,
+    /// while its two autoscalers have these limits and want these numbers.
+    fn of_two(raised: [i64; 2], autoscalers: [(i64, i64); 2]) -> bool {
+        let paths = ["/spec/decode", "/spec/prefill"];
+        let slot = |path: &str| Slot {
+            role: Role::AutoscalerLimit,
+            path: path.parse().unwrap(),
+            out_of_bounds: None,
+            absent: None,
+        };
+        let mut target = live("a");
+        let mut object = (*target.object).clone();
+        object["spec"] = json!({"decode": raised[0], "prefill": raised[1]});
+        target.object = Arc::new(object);
+        target.slots.fields = paths.map(slot).to_vec();
+        let wanted = |(limit, replicas)| Wanted { replicas, limit: Some(limit) };
+        target.demand = Demand::Wants(autoscalers.map(wanted).to_vec());
+        let given = Fixture::pinned()
+            .change_with("one", "a", ChangeState::Applied, |change| {
+                let fields = paths.iter().zip([10, 2]).zip(raised);
+                let lent = fields.filter(|((_, before), after)| before != after);
+                change.set_fields(
+                    lent.map(|((path, before), after)| field(path, &json!(before), &json!(after))).collect(),
+                );
+            })
+            .listed("one", vec![target]);
+        let step = given.rules.steps[0].clone();
+        let candidates = vec![given.facts.state.changes[0].id.clone()];
+        given.deciding().wanted_no_more(&step, candidates, at(NOW)).0.len() == 1
+    }
+
+    #[test]
+    fn each_autoscaler_is_compared_with_the_limit_that_it_was_taken_from() {
+        assert!(of_two([20, 4], [(20, 3), (4, 2)]));
+        assert!(of_two([20, 4], [(20, 10), (4, 2)]), "10 is no more than 10");
+        assert!(!of_two([20, 4], [(20, 3), (4, 4)]), "prefill needs 4, and its old limit is 2");
+        assert!(!of_two([20, 4], [(20, 11), (4, 1)]));
+        assert!(of_two([10, 8], [(10, 9), (8, 2)]), "the limit of decoding was not raised");
+        assert!(!of_two([10, 8], [(10, 9), (8, 3)]));
+        assert!(!of_two([20, 4], [(10, 3), (2, 2)]), "neither has followed, so the least is assumed");
+        assert!(of_two([20, 4], [(10, 2), (2, 2)]));
     }
 
     #[test]
     fn a_limit_whose_old_number_is_not_known_any_more_is_kept_while_its_autoscaler_wants_something() {
         let why = "it does not show its deployment mode";
-        for (demand, number) in [(Demand::Wants(1), 0), (Demand::None, 1)] {
+        for (demand, number) in [(wants(1), 0), (Demand::None, 1)] {
             let mut target = Target { demand: demand.clone(), ..live("a") };
             target.slots.obstacles = vec![Obstacle { role: Role::AutoscalerLimit, why: why.to_owned() }];
             let given = Fixture::pinned()
@@ -184,8 +248,8 @@ mod tests {
     #[test]
     fn a_limit_that_is_needed_is_told_only_after_the_timeout_of_its_step() {
         let timeout = 120;
-        assert_eq!(wanted(&Demand::Wants(11), NOW - timeout + 1), (0, None));
-        let (_, held) = wanted(&Demand::Wants(11), NOW - timeout);
+        assert_eq!(wanted(&wants(11), NOW - timeout + 1), (0, None));
+        let (_, held) = wanted(&wants(11), NOW - timeout);
         let held = held.unwrap();
         assert_eq!(held.reason, Reason::AutoscalerStillNeedsIt);
         assert!(held.message.contains("wants 11 replicas, and its old limit is 10"), "{}", held.message);

@@ -14,6 +14,7 @@ pub use self::look::{
 };
 pub use self::target::{
     About, Container, Demand, Doubt, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slot, Slots, Stage, Target,
+    Wanted,
 };
 use crate::effect::EffectId;
 use crate::expression::FieldValue;

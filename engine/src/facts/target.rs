@@ -135,16 +135,25 @@ pub enum Stage {
     Targets,
 }
 
-/// How many replicas an autoscaler wants.
+/// How many replicas the autoscalers of an object want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
     /// Nobody asked, or it has no autoscaler.
     #[default]
     None,
-    /// This many.
-    Wants(i64),
+    /// What each of them wants. An object that serves in several roles has one for each.
+    Wants(Vec<Wanted>),
     /// It cannot be read. The text is for people.
     Unknown(String),
+}
+
+/// What one autoscaler wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// This many replicas.
+    pub replicas: i64,
+    /// Its present limit, which shows the field that it was taken from; none if it does not show one.
+    pub limit: Option<i64>,
 }
 
 /// What sets the number of replicas of an object, besides people.

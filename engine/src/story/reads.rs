@@ -11,7 +11,7 @@ use crate::action::Autoscalers;
 use crate::decide::ladder;
 use crate::facts::{
     Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose, Stage,
-    Target,
+    Target, Wanted,
 };
 use crate::id::TargetId;
 use crate::incident::IncidentState;
@@ -123,7 +123,7 @@ impl World {
 /// What an autoscaler wants, as a story says it: in its status.
 fn demand(object: &Value) -> Demand {
     match object.pointer("/status/desiredReplicas").and_then(Value::as_i64) {
-        Some(number) => Demand::Wants(number),
+        Some(replicas) => Demand::Wants(vec![Wanted { replicas, limit: None }]),
         None => Demand::Unknown("the story does not say".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firebreak_engine::action::{Action, Autoscalers as Asked};
-use firebreak_engine::facts::{Demand, Purpose, Role, ScaledBy, Stage, Target};
+use firebreak_engine::facts::{Demand, Purpose, Role, ScaledBy, Stage, Target, Wanted};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::value::whole;
 use futures::{StreamExt, stream};
@@ -40,16 +40,24 @@ impl Reader<'_> {
         }
     }
 
-    /// How many replicas the autoscaler of each target wants.
+    /// How many replicas the autoscalers of each target want.
     pub(super) async fn ask_for_demand(&self, targets: &mut [Target]) {
-        let without_status = targets.iter().filter(|target| !is(HPA, &target.id));
-        let hpas = self.autoscalers(HPA, without_status.map(|target| &target.id)).await;
+        let without_status: Vec<&TargetId> =
+            targets.iter().map(|target| &target.id).filter(|id| !is(HPA, id)).collect();
+        let hpas = self.autoscalers(HPA, without_status.iter().copied()).await;
+        let through_keda = without_status.into_iter().filter(|id| {
+            let found = hpas.get(&id.namespace).and_then(|found| found.as_ref().ok());
+            !is(SCALED_OBJECT, id) && found.is_some_and(|hpas| may_be_scaled_by_keda(&id.uid, hpas))
+        });
+        let scaled_objects = self.autoscalers(SCALED_OBJECT, through_keda).await;
         for target in targets {
             target.demand = if is(HPA, &target.id) {
-                desired(&target.object)
+                desired(&target.object).map_or_else(Demand::Unknown, |wanted| Demand::Wants(vec![wanted]))
             } else {
+                let profile = self.profile(&target.object).map(AsRef::as_ref);
+                let scaled_objects = scaled_objects.get(&target.id.namespace);
                 match hpas.get(&target.id.namespace) {
-                    Some(Ok(hpas)) => demand(target, self.profile(&target.object).map(AsRef::as_ref), hpas),
+                    Some(Ok(hpas)) => demand(target, profile, hpas, scaled_objects),
                     Some(Err(why)) => Demand::Unknown(why.clone()),
                     None => Demand::None, // an object of the cluster has no HPA
                 }
@@ -129,39 +137,63 @@ impl Reader<'_> {
     }
 }
 
-/// The most that the autoscalers which an object controls want; without any, what the object itself reports.
-fn demand(target: &Target, profile: Option<&Profile>, hpas: &[Arc<Value>]) -> Demand {
-    let is_its = |hpa: &&Arc<Value>| controlling_owner(hpa).is_some_and(|owner| owner.uid == target.id.uid);
-    let mut most = None;
-    for hpa in hpas.iter().filter(is_its) {
-        match desired(hpa) {
-            Demand::Wants(number) => most = most.max(Some(number)),
-            unknown @ (Demand::Unknown(_) | Demand::None) => return unknown,
-        }
+/// Whether some of these autoscalers may be of an object that lets KEDA scale it, because it controls none itself.
+fn may_be_scaled_by_keda(uid: &str, hpas: &[Arc<Value>]) -> bool {
+    let owners = || hpas.iter().filter_map(|hpa| controlling_owner(hpa));
+    owners().all(|owner| owner.uid != uid) && owners().any(|owner| owner.kind == SCALED_OBJECT.1)
+}
+
+/// What the autoscalers want that an object controls, itself or through its ScaledObjects; without any, what the object
+/// itself reports.
+fn demand(
+    target: &Target,
+    profile: Option<&Profile>,
+    hpas: &[Arc<Value>],
+    scaled_objects: Option<&Result<Vec<Arc<Value>>, String>>,
+) -> Demand {
+    let scaled_objects = match scaled_objects {
+        None => &[],
+        Some(Ok(all)) => all.as_slice(),
+        Some(Err(why)) => return Demand::Unknown(why.clone()),
+    };
+    let is_owned =
+        |object: &Arc<Value>| controlling_owner(object).is_some_and(|owner| owner.uid == target.id.uid);
+    let uid =
+        |object: &Arc<Value>| object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
+    let through: BTreeSet<String> =
+        scaled_objects.iter().filter(|scaled| is_owned(scaled)).filter_map(uid).collect();
+    let is_its = |hpa: &&Arc<Value>| {
+        is_owned(hpa) || controlling_owner(hpa).is_some_and(|owner| through.contains(&owner.uid))
+    };
+    let wanted: Result<Vec<Wanted>, String> = hpas.iter().filter(is_its).map(|hpa| desired(hpa)).collect();
+    match wanted {
+        Ok(wanted) if wanted.is_empty() => reported(target, profile),
+        Ok(wanted) => Demand::Wants(wanted),
+        Err(why) => Demand::Unknown(why),
     }
-    if let Some(number) = most {
-        return Demand::Wants(number);
-    }
+}
+
+/// What an object without autoscalers reports to want.
+fn reported(target: &Target, profile: Option<&Profile>) -> Demand {
     let Some(path) = profile.and_then(|profile| profile.wants.as_ref()) else {
         return Demand::Unknown("it controls no HorizontalPodAutoscaler".to_owned());
     };
     match path.read(&target.object).as_deref().and_then(whole) {
-        Some(number) => Demand::Wants(number),
+        Some(replicas) => Demand::Wants(vec![Wanted { replicas, limit: None }]),
         None => Demand::Unknown(format!(
             "it controls no HorizontalPodAutoscaler, and {path} does not show how many replicas it wants"
         )),
     }
 }
 
-/// What an HPA wants.
-fn desired(hpa: &Value) -> Demand {
+/// What an HPA wants; the error says why that is not known.
+fn desired(hpa: &Value) -> Result<Wanted, String> {
+    let limit = hpa.pointer("/spec/maxReplicas").and_then(whole);
     match hpa.pointer("/status/desiredReplicas").and_then(whole) {
-        Some(number) => Demand::Wants(number),
+        Some(replicas) => Ok(Wanted { replicas, limit }),
         None => {
             let name = hpa.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            Demand::Unknown(format!(
-                "HorizontalPodAutoscaler {name} does not show yet how many replicas it wants"
-            ))
+            Err(format!("HorizontalPodAutoscaler {name} does not show yet how many replicas it wants"))
         }
     }
 }
@@ -238,7 +270,7 @@ mod tests {
     fn hpa(owner: Value, status: Value) -> Arc<Value> {
         Arc::new(
             json!({"apiVersion": HPA.0, "kind": HPA.1, "metadata": {"name": "h", "ownerReferences": [owner]},
-            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}}, "status": status}),
+            "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}}, "status": status}),
         )
     }
 
@@ -253,20 +285,45 @@ mod tests {
         Profile { wants: wants.map(|path| path.parse().unwrap()), ..Profile::clone(profile) }
     }
 
+    fn wants(replicas: &[i64]) -> Demand {
+        let limit = Some(9);
+        Demand::Wants(replicas.iter().map(|&replicas| Wanted { replicas, limit }).collect())
+    }
+
     #[test]
     fn an_object_wants_what_the_autoscalers_that_it_controls_want() {
-        let wants = |number: i64| json!({"desiredReplicas": number});
-        let hpas = [hpa(of("u"), wants(3)), hpa(of("u"), wants(5)), hpa(of("other"), wants(9))];
-        assert_eq!(demand(&model(json!({})), None, &hpas), Demand::Wants(5));
-        let silent = [hpa(of("u"), wants(3)), hpa(of("u"), json!({}))];
-        assert!(matches!(demand(&model(json!({})), None, &silent), Demand::Unknown(_)));
+        let desired = |number: i64| json!({"desiredReplicas": number});
+        let hpas = [hpa(of("u"), desired(3)), hpa(of("u"), desired(5)), hpa(of("other"), desired(9))];
+        assert_eq!(demand(&model(json!({})), None, &hpas, None), wants(&[3, 5]));
+        let silent = [hpa(of("u"), desired(3)), hpa(of("u"), json!({}))];
+        assert!(matches!(demand(&model(json!({})), None, &silent, None), Demand::Unknown(_)));
+    }
+
+    #[test]
+    fn an_object_that_keda_scales_wants_what_the_autoscalers_of_its_scaled_objects_want() {
+        let keda = |uid: &str| json!({"apiVersion": SCALED_OBJECT.0, "kind": SCALED_OBJECT.1, "name": "s", "uid": uid, "controller": true});
+        let hpas = [
+            hpa(keda("s"), json!({"desiredReplicas": 4})),
+            hpa(keda("another"), json!({"desiredReplicas": 7})),
+        ];
+        assert!(may_be_scaled_by_keda("u", &hpas));
+        assert!(!may_be_scaled_by_keda("s", &hpas), "it controls one itself");
+        let scaled = json!({"metadata": {"name": "s", "uid": "s", "ownerReferences": [of("u")]}});
+        let scaled = Ok(vec![Arc::new(scaled)]);
+        assert_eq!(demand(&model(json!({})), None, &hpas, Some(&scaled)), wants(&[4]));
+        let refused = Err("you cannot list them".to_owned());
+        assert_eq!(
+            demand(&model(json!({})), None, &hpas, Some(&refused)),
+            Demand::Unknown("you cannot list them".to_owned())
+        );
     }
 
     #[test]
     fn an_object_without_an_autoscaler_of_its_own_wants_what_its_status_says() {
         let profile = profile(Some("/status/wanted"));
-        let demand = |status: Value| demand(&model(status), Some(&profile), &[]);
-        assert_eq!(demand(json!({"wanted": 4})), Demand::Wants(4));
+        let demand = |status: Value| demand(&model(status), Some(&profile), &[], None);
+        let wanted = Wanted { replicas: 4, limit: None };
+        assert_eq!(demand(json!({"wanted": 4})), Demand::Wants(vec![wanted]));
         for status in [json!({}), json!({"wanted": "many"})] {
             let Demand::Unknown(why) = demand(status) else { panic!("it is known") };
             assert!(why.contains("/status/wanted"), "{why}");
@@ -275,9 +332,10 @@ mod tests {
 
     #[test]
     fn without_any_word_of_it_the_demand_is_unknown() {
-        assert!(matches!(demand(&model(json!({})), Some(&profile(None)), &[]), Demand::Unknown(_)));
-        assert_eq!(desired(&json!({"status": {"desiredReplicas": 0}})), Demand::Wants(0));
-        assert!(matches!(desired(&json!({"metadata": {"name": "h"}})), Demand::Unknown(_)));
+        assert!(matches!(demand(&model(json!({})), Some(&profile(None)), &[], None), Demand::Unknown(_)));
+        let wanted = Wanted { replicas: 0, limit: None };
+        assert_eq!(desired(&json!({"status": {"desiredReplicas": 0}})), Ok(wanted));
+        assert!(desired(&json!({"metadata": {"name": "h"}})).is_err());
     }
 
     fn deployment(name: &str) -> TargetId {
