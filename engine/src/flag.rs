@@ -6,6 +6,7 @@
 //! Where it is not clear which text is the value, nothing is read or changed.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -58,9 +59,27 @@ pub fn given(list: &[Value], flag: &str) -> Given {
     found
 }
 
-/// The value of the flag in the list. One without a value is `true`.
+/// The flag with dashes and with underscores between its words. Servers that are written in Python accept both.
+pub fn spellings(flag: &str) -> BTreeSet<String> {
+    let (dashes, name) = flag.split_at(flag.len() - flag.trim_start_matches('-').len());
+    let names = [name.to_owned(), name.replace('_', "-"), name.replace('-', "_")];
+    names.into_iter().map(|name| format!("{dashes}{name}")).collect()
+}
+
+/// The value of the flag in the list. One without a value is `true`. If it is not there as it is spelled, it may be there
+/// in another spelling, because someone has written it anew.
 pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     match given(list, flag) {
+        Given::Not => {
+            let others = spellings(flag).into_iter().map(|other| given(list, &other));
+            value_of(list, others.into_iter().find(|how| *how != Given::Not)?)
+        }
+        how => value_of(list, how),
+    }
+}
+
+fn value_of(list: &[Value], how: Given) -> Option<Cow<'_, Value>> {
+    match how {
         Given::Joined(at) => {
             let (_, value) = list[at].as_str()?.split_once('=')?;
             Some(Cow::Owned(Value::from(value)))
@@ -231,6 +250,15 @@ mod tests {
 
     fn list(of: Value) -> Vec<Value> {
         of.as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn a_flag_is_read_in_its_other_spelling_and_in_its_own_first() {
+        let read = |of: Value| read(&list(of), FLAG).map(Cow::into_owned);
+        assert_eq!(read(json!(["--max_num_seqs=4"])), Some(json!("4")));
+        assert_eq!(read(json!(["--max_num_seqs", "4", "--max-num-seqs", "8"])), Some(json!("8")));
+        assert_eq!(read(json!(["--max_num_seqs=4", "--max_num_seqs=5"])), None);
+        assert_eq!(read(json!(["--max.num.seqs=4"])), None);
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn not_started(pod: &Value, now: Timestamp) -> Option<(Cause, String)> {
         let late =
             created.and_then(|created| created.checked_add(LOOKED_AT).ok()).is_some_and(|at| at <= now);
         let scheduler = text("/spec/schedulerName");
-        let why = || format!("is not scheduled: no scheduler {scheduler} has looked at it");
+        let why = || format!("is not scheduled: no scheduler named {scheduler} has tried to schedule it");
         return late.then(|| (Cause::NotLookedAt, why()));
     }
     let containers = ["/status/initContainerStatuses", "/status/containerStatuses"];
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_pod_that_no_scheduler_looks_at_names_the_scheduler_after_a_while() {
         let found = said("RollingUpdate", "1", &pod(Some("1"), |_| {})).unwrap();
-        assert!(found.ends_with("no scheduler ml has looked at it"), "{found}");
+        assert!(found.ends_with("no scheduler named ml has tried to schedule it"), "{found}");
         let young = |pod: &mut Value| pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:40Z");
         assert_eq!(said("RollingUpdate", "1", &pod(Some("1"), young)), None);
     }

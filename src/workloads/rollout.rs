@@ -25,7 +25,7 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
 /// What the object waits for, and why its controller cannot create its pods.
 fn with_refusal(profile: &Profile, object: &Value, waits_for: &str) -> String {
     match refused(profile, object) {
-        Some(why) => format!("{waits_for}; its pods are refused: {why}"),
+        Some(why) => format!("{waits_for}; its pods are rejected: {why}"),
         None => waits_for.to_owned(),
     }
 }

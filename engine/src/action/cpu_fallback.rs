@@ -42,7 +42,7 @@ pub struct CpuFallbackSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Placement {
-    /// They are removed; otherwise the pods could not start anywhere.
+    /// They are removed; otherwise no node without accelerators would take the pods.
     #[default]
     Release,
     /// They stay.
@@ -167,7 +167,7 @@ fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
     {
         return refused(
             Reason::PinnedToAccelerator,
-            format!("{pin}: it could not start anywhere without its accelerator"),
+            format!("{pin}: without its accelerator, it would have no node to start on"),
         );
     }
     let edits = match containers::edits(&action.containers, target) {

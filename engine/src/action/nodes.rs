@@ -64,7 +64,7 @@ fn doubt(target: &Target, placement: Placement, stays: &Constraints) -> Option<S
         Placement::Release => (room.matching < room.all).then(|| {
             format!(
                 "{stays} stays: {} of {} nodes match it and have no accelerators; their taints, readiness and free room \
-                 are not looked at",
+                 are not checked",
                 room.without_accelerators, room.all
             )
         }),

@@ -21,10 +21,10 @@ const DETECTED_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 pub enum Evidence {
     /// It was healthy with the change until the revert, so it needs the change.
     NeedsChange,
-    /// It was healthy before the change and was not when the change was reverted. It should be healthy again, but the
-    /// change does not help it.
+    /// It was healthy before the change, or with it until shortly before the revert. It should be healthy again, but
+    /// nothing shows that the change helps it.
     NeedsTime,
-    /// It was healthy neither before the change nor when the change was reverted, so its health says nothing.
+    /// It was healthy neither before the change nor at the end of it, so its health says nothing.
     Nothing,
 }
 
@@ -41,23 +41,31 @@ impl Change {
     /// Remembers the health of the object with the change. What is not known says nothing.
     pub fn note_health(&mut self, health: Verdict, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
-        if health == Verdict::True {
-            loan.healthy_at.get_or_insert(now);
+        match health {
+            Verdict::True => {
+                loan.healthy_at.get_or_insert(now);
+                loan.unhealthy_since = None;
+            }
+            Verdict::False => _ = loan.unhealthy_since.get_or_insert(now),
+            Verdict::Unknown => return,
         }
-        if health != Verdict::Unknown {
-            loan.last_health = Some(health);
-        }
+        loan.last_health = Some(health);
     }
 
-    /// What the health of the object after the revert says about the change. A change that an older release has recorded
-    /// does not say how healthy its object was, so it is judged like one that helped until its object is seen.
-    pub fn evidence(&self) -> Evidence {
+    /// What the health of the object after the revert says about the change. An object that was healthy with it, and
+    /// stopped to be so for less than `patience` before the revert, may only have started a pod. A change that an older
+    /// release has recorded does not say how healthy its object was, so it is judged like one that helped until its
+    /// object is seen.
+    pub fn evidence(&self, patience: SignedDuration, now: Timestamp) -> Evidence {
         let Some(loan) = self.loan() else { return Evidence::NeedsChange };
         let assumed = loan.healthy_at.is_some() || loan.healthy_before.is_none();
         let was_healthy = loan.last_health.map_or(assumed, |health| health == Verdict::True);
+        let reverted_at = self.rolls_back_since().unwrap_or(now);
+        let just_stopped = loan.unhealthy_since.is_some_and(|since| after(since, patience) > reverted_at);
         match loan.healthy_before {
             _ if was_healthy => Evidence::NeedsChange,
             None | Some(Verdict::True) => Evidence::NeedsTime,
+            Some(_) if loan.healthy_at.is_some() && just_stopped => Evidence::NeedsTime,
             Some(Verdict::False | Verdict::Unknown) => Evidence::Nothing,
         }
     }
@@ -93,6 +101,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+
     fn stored(more: &serde_json::Value) -> Change {
         let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "ml", "name": "a", "uid": "u"});
         let mut change = json!({"id": "5f2c0d6a1b3e4f70", "step": "one", "target": target, "state": "Applied", "round": 1});
@@ -104,6 +114,8 @@ mod tests {
     #[test]
     fn what_the_change_made_healthy_needs_it_and_what_was_never_healthy_says_nothing() {
         let at = "2026-03-01T10:00:00Z";
+        let now = "2026-03-01T10:10:00Z".parse().unwrap();
+        let broken = |at: &str, since: &str| json!({"healthyBefore": "False", "healthyAt": at, "lastHealth": "False", "unhealthySince": since});
         let cases = [
             (json!({}), Evidence::NeedsChange), // of an older release
             (json!({"healthyAt": at}), Evidence::NeedsChange),
@@ -111,6 +123,9 @@ mod tests {
             (json!({"healthyBefore": "False", "healthyAt": at, "lastHealth": "True"}), Evidence::NeedsChange),
             // Something else broke it under its change.
             (json!({"healthyBefore": "False", "healthyAt": at, "lastHealth": "False"}), Evidence::Nothing),
+            (broken(at, "2026-03-01T10:05:00Z"), Evidence::Nothing),
+            // One of its pods started when it was reverted.
+            (broken(at, "2026-03-01T10:05:01Z"), Evidence::NeedsTime),
             (json!({"healthyBefore": "True", "healthyAt": at, "lastHealth": "False"}), Evidence::NeedsTime),
             (json!({"lastHealth": "False"}), Evidence::NeedsTime),
             (json!({"lastHealth": "True"}), Evidence::NeedsChange),
@@ -119,7 +134,7 @@ mod tests {
             (json!({"healthyBefore": "Unknown"}), Evidence::Nothing),
         ];
         for (more, evidence) in cases {
-            assert_eq!(stored(&more).evidence(), evidence, "{more}");
+            assert_eq!(stored(&more).evidence(PATIENCE, now), evidence, "{more}");
         }
     }
 
@@ -130,12 +145,16 @@ mod tests {
             (Verdict::Unknown, Evidence::Nothing, false),
             (Verdict::True, Evidence::NeedsChange, true),
             (Verdict::Unknown, Evidence::NeedsChange, true),
-            (Verdict::False, Evidence::Nothing, true),
+            (Verdict::False, Evidence::NeedsTime, true),
+            (Verdict::Unknown, Evidence::NeedsTime, true),
         ];
+        let now = Timestamp::UNIX_EPOCH;
         for (health, evidence, ever) in seen {
-            change.note_health(health, Timestamp::UNIX_EPOCH);
-            assert_eq!((change.evidence(), change.was_ever_healthy()), (evidence, ever), "{health:?}");
+            change.note_health(health, now);
+            let found = (change.evidence(PATIENCE, now), change.was_ever_healthy());
+            assert_eq!(found, (evidence, ever), "{health:?}");
         }
+        assert_eq!(change.evidence(PATIENCE, after(now, PATIENCE)), Evidence::Nothing);
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Loan {
     /// Whether the object was healthy and rolled out when this was last known before the revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_health: Option<Verdict>,
+    /// Since when it has not been healthy with the change; none while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_since: Option<Timestamp>,
     /// Why the object says nothing about the change; none if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sits_out: Option<SitsOut>,
@@ -259,6 +262,11 @@ impl Change {
     /// Since when the template is back, and only the pace of its rollout is still lent. None if both go back at once.
     pub fn template_back_at(&self) -> Option<Timestamp> {
         self.loan()?.template_back_at
+    }
+
+    /// Whether the template is back, and the pace of its rollout is not yet.
+    pub fn is_half_returned(&self) -> bool {
+        self.template_back_at().is_some() && self.returned_at().is_none() && self.is_in_force()
     }
 
     /// Since when the pods of the object get the old template again.

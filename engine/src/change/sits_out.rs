@@ -75,6 +75,12 @@ impl Change {
         self.took_effect_at().map(|at| resumed_at.map_or(at, |resumed| resumed.max(at)))
     }
 
+    /// Since when its object is expected to get healthy without it: the revert has started, and the object does not sit out.
+    pub fn expected_back_since(&self) -> Option<Timestamp> {
+        let resumed_at = self.loan().and_then(|loan| loan.resumed_at);
+        self.rolls_back_since().map(|at| resumed_at.map_or(at, |resumed| resumed.max(at)))
+    }
+
     /// Whether all checks of its step have passed since its object last sat out.
     pub fn was_verified(&self) -> bool {
         let resumed_at = self.loan().and_then(|loan| loan.resumed_at);

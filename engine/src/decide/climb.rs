@@ -16,6 +16,7 @@ use crate::policy::{OnFailure, Severity};
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
+use crate::why::WhyNot;
 
 /// Whether objects may join a started step.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,8 +100,7 @@ impl Deciding<'_> {
     /// Whether this decision lists the targets of a step: it already has, or they were
     /// last listed at least `interval` ago. If not, it is woken for it.
     pub(super) fn is_listing_due(&mut self, step: &str, interval: SignedDuration) -> bool {
-        // A server that answers slowly must not be kept busy with lists.
-        let interval = interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE));
+        let interval = self.at_most_a_share(interval);
         let age = self.facts.listing_age.get(step).copied().filter(|age| *age < interval);
         let listed = self.facts.looked.listings.contains_key(step);
         match age {
@@ -112,6 +112,11 @@ impl Deciding<'_> {
         }
     }
 
+    /// The interval between live reads that are repeated: a server that answers slowly must not be kept busy with them.
+    pub(super) fn at_most_a_share(&self, interval: SignedDuration) -> SignedDuration {
+        interval.max(self.facts.reads_took.saturating_mul(READS_SHARE).min(RELIST_IDLE))
+    }
+
     /// Whether this decision lists the targets of a step again, because the last listing is older than
     /// this moment or than a second. If not, it is woken for it.
     pub(super) fn is_listing_newer(&mut self, step: &str, than: Option<Timestamp>) -> bool {
@@ -120,6 +125,20 @@ impl Deciding<'_> {
         match than {
             Some(than) if listed_at.is_some_and(|listed| listed < than) => true,
             Some(_) | None => self.is_listing_due(step, RELIST_BUSY),
+        }
+    }
+
+    /// For people: that a step has no targets, and which objects would be some if they were not off.
+    fn no_targets(&self, step: &str) -> String {
+        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
+        let off =
+            || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
+        match off().min_by_key(|(target, _)| target.to_string()) {
+            None => "no object matches its targets".to_owned(),
+            Some((first, why)) => format!(
+                "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}",
+                off().count()
+            ),
         }
     }
 
@@ -256,7 +275,7 @@ impl Deciding<'_> {
         self.note(step, &plans);
         if plans.new_targets() == 0 {
             let (reason, text) = match (plans.matched, plans.refused.first()) {
-                (0, _) => (Reason::NoTargets, "no object matches its targets".to_owned()),
+                (0, _) => (Reason::NoTargets, self.no_targets(&step.name)),
                 (_, Some(refused)) => (
                     Reason::NothingCanBeChanged,
                     format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),

@@ -69,10 +69,12 @@ impl Deciding<'_> {
         if !matches!(change.state, ChangeState::Applied | ChangeState::Verified) {
             return;
         }
-        change.note_health(target.is_well(), self.now);
-        let Some(step) = self.step(&change.step) else { return };
-        if let Some(why) = self.why_it_sits_out(step, target).or_else(|| keeps_its_template(step, target)) {
-            change.sit_out(why);
+        let step = self.step(&change.step);
+        let sits_out = step
+            .and_then(|step| self.why_it_sits_out(step, target).or_else(|| keeps_its_template(step, target)));
+        match sits_out {
+            Some(why) => change.sit_out(why),
+            None => change.note_health(target.is_well(), self.now),
         }
     }
 

@@ -114,16 +114,18 @@ impl<'a> Deciding<'a> {
         let of_other_steps = loans
             .iter()
             .filter(|loan| loan.incident == ours && loan.step != step.name && outstanding.contains(&loan.id));
-        let is_ceded = |id: &ChangeId, path: &FieldPath| {
+        // What admission stored in place of the value that was sent is in the journal, and not always in the record.
+        let journal = |id: &ChangeId, path: &FieldPath| {
             let change = self.next.changes.iter().find(|change| change.id == *id);
-            change.is_some_and(|c| c.fields().iter().any(|f| f.path == *path && f.ceded_to.is_some()))
+            change.and_then(|change| change.fields().iter().find(|field| field.path == *path))
         };
-        let stands = |field: &FieldChange| {
-            same(&field.path, field.path.read(&target.object).as_deref(), field.after.as_ref())
+        let stands = |loan: &Loan, field: &FieldChange| {
+            let known = journal(&loan.id, &field.path).unwrap_or(field);
+            let live = field.path.read(&target.object);
+            known.ceded_to.is_none() && same(&field.path, live.as_deref(), known.after.as_ref())
         };
         of_other_steps
-            .flat_map(|loan| loan.fields.iter().filter(|field| !is_ceded(&loan.id, &field.path)))
-            .filter(|field| stands(field))
+            .flat_map(|loan| loan.fields.iter().filter(|field| stands(loan, field)))
             .cloned()
             .collect()
     }
@@ -137,7 +139,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// An earlier step whose fields a later step took over, and whose later step was reverted: its loan is
-    /// empty, so it ends, and may start again.
+    /// empty but for the pause of Flux, so it ends, and may start again.
     pub(super) fn release_what_was_taken_over(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
@@ -145,7 +147,8 @@ impl<'a> Deciding<'a> {
             let is_heir = |other: &Change| {
                 other.id != change.id && other.target.uid == change.target.uid && other.is_outstanding()
             };
-            if stands && change.fields().is_empty() && !self.next.changes.iter().any(is_heir) {
+            let is_empty = change.fields().iter().all(|field| gitops::is_pause(&field.path));
+            if stands && is_empty && !self.next.changes.iter().any(is_heir) {
                 self.next.changes[index].set_again(Again::IfMatching);
                 self.revert_at(index);
             }

@@ -63,9 +63,6 @@ impl Deciding<'_> {
                 mitigated = true;
                 continue;
             }
-            if self.all_sit_out(name) {
-                continue; // nothing says whether it helps
-            }
             if let Some(due) = self.judged_at(&step).filter(|due| *due > self.now) {
                 self.wake(Some(due));
                 wait = Some(match &step.verify {
@@ -164,6 +161,9 @@ impl Deciding<'_> {
         }
         if matches!(next, NextStep::Asks(_)) {
             return self.facts.state.held.clone().filter(|held| is_about_steps(&held.reason));
+        }
+        if matches!(next, NextStep::Mitigated) {
+            return None;
         }
         let first = self.ladder.iter().find(|step| step.is_for(level))?;
         let is_judged = |step: &Step| !self.all_sit_out(&step.name);

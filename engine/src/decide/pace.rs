@@ -36,7 +36,7 @@ impl Deciding<'_> {
         let patience = self.step(&change.step).map_or(PATIENCE, |step| step.timeout);
         let due = after(change.template_back_at().unwrap_or(self.now), patience);
         if due > self.now {
-            self.wake_in(RELIST_BUSY);
+            self.wake_in(self.at_most_a_share(RELIST_BUSY));
             self.wake(Some(due));
             let text = format!(
                 "the template is reverted; maxSurge and maxUnavailable follow when it has rolled out: {why}"
@@ -60,10 +60,7 @@ impl Deciding<'_> {
     pub(super) fn await_no_rollouts(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            if change.reason == Some(Reason::WaitsForRollout)
-                && is_wanted_again(change)
-                && self.permits.may_write()
-            {
+            if change.is_half_returned() && is_wanted_again(change) && self.permits.may_write() {
                 self.revert_at(index);
             }
         }
@@ -71,11 +68,12 @@ impl Deciding<'_> {
 
     /// Whether the object was healthy neither before the change nor with it, and had its time.
     fn was_never_well(&self, change: &Change) -> bool {
+        let step = self.step(&change.step);
         let patience = |step: &Step| step.verify.as_ref().map_or(step.timeout, |verify| verify.within);
-        let patience = self.step(&change.step).map_or(PATIENCE, patience);
+        let had = step.map_or(PATIENCE, patience);
         let back = change.template_back_at().unwrap_or(self.now);
-        change.evidence() == Evidence::Nothing
-            && change.applied_at().is_some_and(|at| after(at, patience) <= back)
+        change.evidence(step.map_or(PATIENCE, Step::patience), self.now) == Evidence::Nothing
+            && change.applied_at().is_some_and(|at| after(at, had) <= back)
     }
 
     /// The object as it was read in this version in this decision.

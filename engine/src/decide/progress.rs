@@ -129,10 +129,13 @@ fn awaits_approval(status: &StepStatus) -> bool {
     status.reason.as_ref().is_some_and(Reason::asks_for_approval)
 }
 
-/// Whether all changes of a step that are on the objects were verified, without those that say nothing about it.
+/// Whether all changes of a step that are on the objects were verified, without those that say nothing about it. If none
+/// says anything any more, what was verified before still counts: nothing speaks against it.
 fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
-    let mut standing = changes.filter(|change| change.stands() && !change.sits_out()).peekable();
-    standing.peek().is_some() && standing.all(Change::is_verified)
+    let (off, counted): (Vec<&Change>, Vec<&Change>) =
+        changes.filter(|change| change.stands()).partition(|change| change.sits_out());
+    let judged = if counted.is_empty() { off } else { counted };
+    !judged.is_empty() && judged.into_iter().all(Change::is_verified)
 }
 
 #[cfg(test)]

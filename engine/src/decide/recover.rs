@@ -38,6 +38,7 @@ pub(super) enum Progress {
 impl Deciding<'_> {
     /// Reverts all changes in waves and then closes the Incident, except changes that only a person reverts.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
+        self.finish_what_a_person_reverts();
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
         if left && back.is_empty() && self.next.withdrawal.is_none() {
@@ -71,6 +72,19 @@ impl Deciding<'_> {
         steps.reverse();
         steps.sort_by_key(|step| std::cmp::Reverse(self.next.step(&step.name).and_then(|s| s.started_at)));
         steps
+    }
+
+    /// A change that only a person reverts, and whose revert has begun, is no part of a wave.
+    fn finish_what_a_person_reverts(&mut self) {
+        let steps: Vec<Step> =
+            self.begun().into_iter().filter(|step| step.revert == Revert::OnRequest).collect();
+        for index in 0..self.next.changes.len() {
+            let change = &self.next.changes[index];
+            let is_going = change.state == ChangeState::Reverting && self.permits.may_write();
+            if is_going && steps.iter().any(|step| step.name == change.step) {
+                self.revert_at(index);
+            }
+        }
     }
 
     /// Whether changes are in force that are reverted only on request.

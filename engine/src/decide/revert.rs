@@ -51,13 +51,15 @@ impl Deciding<'_> {
             if let Some(Outcome::Done(object)) = self.answer(change, act)
                 && let Some(version) = undo::version(object)
             {
+                let is_half = self.is_half_returned(change, object);
                 if act == Act::Return {
                     self.hear_of_admission(change, object);
                 }
-                if !self.is_half_returned(change, object) {
+                if !is_half {
                     return self.revert_from(change, object, &version);
                 }
-                // Only a live read shows whether the template has rolled out.
+                // Only a live read shows whether the template has rolled out, whatever admission has stored in it.
+                change.template_is_back(self.now);
             }
         }
         if let Some(outcome) = self.answer(change, Act::Return) {
@@ -174,8 +176,12 @@ impl Deciding<'_> {
 
     /// Whether the first of two writes has reverted its part of the change.
     pub(super) fn is_half_returned(&self, change: &Change, object: &Value) -> bool {
+        let is_known = change.template_back_at().is_some();
         let loan = undo::loan(object, &change.id, &self.facts.incident);
-        loan.is_some_and(|loan| undo::is_half_returned(&loan, change.fields()))
+        loan.is_some_and(|loan| match is_known {
+            true => undo::is_only_pace(&loan),
+            false => undo::is_half_returned(&loan, change.fields()),
+        })
     }
 
     /// Sends the second of two writes, unless the template has still to roll out. What has begun to go back is not kept.

@@ -33,12 +33,13 @@ impl Rollout<'_> {
 }
 
 impl Deciding<'_> {
-    /// Remembers the health of the objects with their change.
+    /// Remembers the health of the objects with their change. One that sits out has none: of a Deployment with 0 replicas,
+    /// all are there.
     pub(super) fn note_health(&mut self, step: &Step) {
         let now = self.now;
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            if change.step != step.name || !change.stands() {
+            if change.step != step.name || !change.stands() || change.sits_out() {
                 continue;
             }
             if let Some(health) = self.listed(&step.name, &change.target.uid).map(Target::is_well) {
@@ -89,10 +90,12 @@ impl Deciding<'_> {
                 };
                 let text = format!(
                     "{} of {} objects were not healthy before the step and are not now{others}, so it cannot be told \
-                     whether it helps; the first is the {}",
+                     whether it helps; the first is the {}. To judge the step without an object, revert the object with \
+                     `{}`",
                     sick.len(),
                     in_force.len(),
-                    first.missing()
+                    first.missing(),
+                    first.change.target.undo_command()
                 );
                 Answer::new(Verdict::Unknown, text)
             }

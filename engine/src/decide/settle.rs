@@ -19,12 +19,13 @@ use super::Deciding;
 use super::climb::RELIST_IDLE;
 use super::patience::{backoff, reason_of_failure};
 use crate::action::{Plan, Values};
-use crate::change::{Again, Change, ChangeState, cut};
+use crate::change::{Again, Change, ChangeState, FieldChange, cut};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, Target, is_due};
 use crate::period::{Period, after};
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::seal::is_seal;
 use crate::undo;
 
 /// After this time no request can still be in flight: clients give up after 30 s
@@ -134,10 +135,20 @@ impl Deciding<'_> {
     /// The values are in force and the object does not say how to revert them. A new plan would mistake them
     /// for the previous values.
     fn record_not_kept(&mut self, change: &mut Change) {
+        let is_sealed = |field: &&FieldChange| field.before.as_ref().is_some_and(is_seal);
+        let sealed: Vec<String> =
+            change.fields().iter().filter(is_sealed).map(|field| field.path.to_string()).collect();
+        let but_for = match sealed.is_empty() {
+            true => String::new(),
+            false => format!(
+                ", except for {}, which may be secret: take those from Git or from an older ReplicaSet",
+                sealed.join(", ")
+            ),
+        };
         let message = format!(
             "the write was accepted, but something (a webhook?) removed the annotation {} from it. \
              Firebreak does not revert this change: the previous values are in status.changes of this \
-             Incident",
+             Incident{but_for}",
             undo::UNDO
         );
         change.set_applied_at(self.now);

@@ -2,7 +2,8 @@
 //!
 //! Only an object that was healthy with its change and is not without it shows that the change is needed. One that was
 //! healthy before the change and never with it gets the same time, because it should be healthy again, but it is no
-//! relapse: to apply the change again would not help it. One that was healthy at neither time is not waited for at all,
+//! relapse: to apply the change again would not help it. The same holds for one that was healthy with the change until
+//! shortly before its revert. One that was healthy at neither time is not waited for at all,
 //! so that it holds up nothing but itself. One that is off on purpose, gone, or keeps its pods is not waited for either,
 //! and proves nothing for the others. Not knowing is no relapse either: then the next wave waits.
 
@@ -50,9 +51,13 @@ impl Deciding<'_> {
     pub(super) fn evidence_of(&self, step: &Step, change: &Change) -> Evidence {
         match self.stage_of(step, change) {
             Stage::Before(_) => Evidence::NeedsChange,
-            Stage::Targets if change.is_in_order() => change.evidence().min(Evidence::NeedsTime),
-            Stage::Targets => change.evidence(),
+            Stage::Targets if change.is_in_order() => self.of_health(step, change).min(Evidence::NeedsTime),
+            Stage::Targets => self.of_health(step, change),
         }
+    }
+
+    fn of_health(&self, step: &Step, change: &Change) -> Evidence {
+        change.evidence(step.patience(), self.now)
     }
 
     /// Whether the health of an object of this step shows anything: what it is worth, and that it does not sit out.
@@ -125,9 +130,9 @@ impl Deciding<'_> {
         if matches!(health, WaveHealth::Healthy) {
             return Judged::Over;
         }
-        let patience = step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
-        let returned = back.iter().filter_map(|change| change.rolls_back_since()).max().unwrap_or(self.now);
-        let due = after(returned, patience);
+        let expected =
+            back.iter().filter_map(|change| change.expected_back_since()).max().unwrap_or(self.now);
+        let due = after(expected, step.patience());
         self.wake_in(RELIST_BUSY);
         self.wake(Some(due).filter(|due| *due > self.now));
         let WaveHealth::Missing { verdict, evidence, why } = health else {

@@ -166,6 +166,11 @@ impl Step {
         self.severities.is_empty() || self.severities.contains(&level)
     }
 
+    /// The time that its objects get to become healthy.
+    pub fn patience(&self) -> SignedDuration {
+        self.verify.as_ref().map_or(self.timeout, |verify| verify.within.max(self.timeout))
+    }
+
     /// The same for a started step, whose `when` is no longer evaluated.
     pub fn as_begun(&self) -> Self {
         Self { when: None, ..self.clone() }

@@ -31,6 +31,7 @@ use firebreak_engine::facts::{Listing, ListingRead, Looked, ObjectRead, Stage, T
 use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
+use firebreak_engine::placement::Nodes;
 use firebreak_engine::policy::{ObjectRef, TargetsSpec};
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::Namespaces;
@@ -40,7 +41,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
+use self::pods::{Budget, EXPLAINED};
 use self::unread::{Unread, found};
 use crate::actuator::live_read::{self, Scope};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
@@ -94,7 +97,16 @@ pub async fn look(
     let steps = ladder(state, rules);
     let (profiles, unread) = definitions::with_scaled_kinds(kinds, &steps).await;
     let kinds = Kinds { profiles: &profiles, ..kinds };
-    let reader = Reader { kinds, client, namespace, state, steps: &steps, now: Timestamp::now() };
+    let reader = Reader {
+        kinds,
+        client,
+        namespace,
+        state,
+        steps: &steps,
+        now: Timestamp::now(),
+        nodes: OnceCell::new(),
+        to_explain: Budget::of(EXPLAINED),
+    };
     let listing = async |step: String| {
         let read = match unread.get(&step) {
             None => reader.step(&step).await,
@@ -119,6 +131,10 @@ struct Reader<'a> {
     state: &'a IncidentState,
     steps: &'a [Step],
     now: Timestamp,
+    /// The nodes of the cluster, once something has asked for them.
+    nodes: OnceCell<Nodes>,
+    /// How many more objects may have their pods listed only to say why they do not start.
+    to_explain: Budget,
 }
 
 impl Reader<'_> {

@@ -11,7 +11,7 @@ use super::Reader;
 use crate::actuator::live_read::{self, Read, Scope};
 
 impl Reader<'_> {
-    /// Adds the nodes to the targets to whose plan they matter. They are listed once, and only if there is such a target.
+    /// Adds the nodes to the targets to whose plan they matter. They are listed once for all live reads of one round, and only if there is such a target.
     pub(super) async fn ask_for_nodes(&self, action: &Action, targets: &mut [Target]) {
         let asks = |target: &Target| {
             target.purpose == Purpose::Change
@@ -22,13 +22,13 @@ impl Reader<'_> {
         if !targets.iter().any(asks) {
             return;
         }
-        let nodes = self.nodes().await;
+        let nodes = self.nodes.get_or_init(|| self.list_nodes()).await;
         for target in targets.iter_mut().filter(|target| asks(target)) {
             target.nodes = nodes.clone();
         }
     }
 
-    async fn nodes(&self) -> Nodes {
+    async fn list_nodes(&self) -> Nodes {
         let unread = |why: String| Nodes::Unknown(format!("the nodes cannot be listed: {why}"));
         let kind = match self.kinds.discovery.resolve("v1", "Node").await {
             Ok(kind) => kind,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::facts::Target;
@@ -22,8 +23,23 @@ use crate::actuator::live_read::{self, Read, Scope};
 use crate::observe::selector_text;
 use crate::workloads::{self, PodsOf, Profile, Template, Trouble};
 
-/// The number of objects of one read whose pods are listed only to say why they do not start. A status names one.
-const EXPLAINED: usize = 16;
+/// The number of objects whose pods one round of live reads lists only to say why they do not start. A status names one.
+pub(super) const EXPLAINED: usize = 16;
+
+/// How many objects may still be asked; shared by the live reads of one round.
+pub(super) struct Budget(AtomicUsize);
+
+impl Budget {
+    pub fn of(number: usize) -> Self {
+        Self(AtomicUsize::new(number))
+    }
+
+    /// Takes one of what is left. False if nothing is.
+    fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
 
 /// What is asked about the pods of one object.
 struct Question<'a> {
@@ -52,7 +68,8 @@ impl Reader<'_> {
         }
         let waiting = reached.into_iter().filter(|target| target.rollout.0 != Verdict::True);
         let (in_order, others): (Vec<_>, Vec<_>) = waiting.partition(|target| target.pods.are_in_order());
-        let asked = in_order.into_iter().chain(others.into_iter().take(EXPLAINED));
+        let others = others.into_iter().take_while(|_| self.to_explain.take());
+        let asked = in_order.into_iter().chain(others);
         stream::iter(asked).for_each_concurrent(LISTS, |target| self.ask_for_pods_of(target)).await;
     }
 
@@ -123,11 +140,7 @@ impl Reader<'_> {
     /// Whether its wave may still wait for the pods.
     fn is_just_back(&self, change: &Change) -> bool {
         let step = self.steps.iter().find(|step| step.name == change.step);
-        step.zip(change.returned_at()).is_some_and(|(step, at)| {
-            let patience =
-                step.verify.as_ref().map_or(step.timeout, |verify| verify.within.max(step.timeout));
-            after(at, patience) > self.now
-        })
+        step.zip(change.returned_at()).is_some_and(|(step, at)| after(at, step.patience()) > self.now)
     }
 
     async fn list_pods(
@@ -180,7 +193,7 @@ impl Reader<'_> {
         match live_read::list(self.client, &kind, scope, &said).await {
             Read::Found(events) => {
                 let newest = events.into_iter().collect::<BTreeSet<_>>().pop_last();
-                newest.map(|(_, why)| format!("its pods are refused: {}", workloads::quote(&why)))
+                newest.map(|(_, why)| format!("its pods are rejected: {}", workloads::quote(&why)))
             }
             Read::Gone => None,
             Read::Refused(why) | Read::Failed(why) => {

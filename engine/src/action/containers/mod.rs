@@ -3,7 +3,6 @@
 mod spec;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -133,6 +132,12 @@ fn flag_edits(edit: &ContainerEdit, found: &Container, container: &Value) -> Res
                     let form = if *value == Value::Bool(true) { "with" } else { "without" };
                     return Err(format!("{flag} is there {form} a value"));
                 }
+                if place.has_many_values(container) {
+                    return Err(format!(
+                        "{flag} cannot be set, because it is not clear which words are its value; write it as \
+                         {flag}=VALUE"
+                    ));
+                }
                 found.flag(place.list, &place.flag)
             }
             None => match (&found.new_flags, found.unread_variables.first()) {
@@ -179,16 +184,17 @@ impl Place {
     fn takes(&self, value: &Value) -> bool {
         matches!(self.how, Given::Bare(_)) == (*value == Value::Bool(true))
     }
+
+    /// Whether more than one word follows the flag.
+    fn has_many_values(&self, container: &Value) -> bool {
+        let arguments = container.get(self.list).and_then(Value::as_array);
+        arguments.is_some_and(|arguments| flag::has_many_values(arguments, &self.flag))
+    }
 }
 
 /// Where the flag is, written with dashes or underscores; none if it is not there.
 fn place(container: &Value, flag: &str) -> Result<Option<Place>, String> {
-    let start = flag.len() - flag.trim_start_matches('-').len();
-    let (dashes, name) = flag.split_at(start);
-    let spellings: BTreeSet<String> = [name.to_owned(), name.replace('_', "-"), name.replace('-', "_")]
-        .into_iter()
-        .map(|name| format!("{dashes}{name}"))
-        .collect();
+    let spellings = flag::spellings(flag);
     let mut found = None;
     for list in LISTS {
         let Some(arguments) = container.get(list).and_then(Value::as_array) else { continue };

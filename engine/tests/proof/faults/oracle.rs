@@ -5,6 +5,9 @@ use firebreak_engine::value::same;
 
 use super::*;
 
+/// The timeout of the steps, which is longer than `within`.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
 pub(super) fn in_server_words(field: &FieldPath) -> Path {
     let word = |segment: &Segment| match segment {
         Segment::Key(key) => Some(format!("f:{key}")),
@@ -113,8 +116,8 @@ impl Run {
         let is_wanted_again = matches!(change.again(), Again::Always | Again::IfMatching);
         let had_its_time =
             change.applied_at().is_some_and(|at| at + SignedDuration::from_secs(30) <= self.world.now);
-        let was_never_well = change.evidence() == Evidence::Nothing && had_its_time;
-        let is_late = self.world.now >= back + SignedDuration::from_secs(60);
+        let was_never_well = change.evidence(PATIENCE, self.world.now) == Evidence::Nothing && had_its_time;
+        let is_late = self.world.now >= back + PATIENCE;
         assert!(
             pace.is_empty() || has_rolled_out || is_wanted_again || was_never_well || is_late,
             "the pace of the rollout goes back before the template has rolled out"
