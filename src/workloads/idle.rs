@@ -11,12 +11,12 @@ pub fn idle(profile: Option<&Profile>, object: &Value) -> Option<String> {
     if is_being_deleted {
         return Some("it is being deleted".to_owned());
     }
-    profile.and_then(|profile| Case::first(&profile.idle, object)).map(str::to_owned)
+    profile.and_then(|profile| Case::first(&profile.idle, object))
 }
 
 /// Why the pods of the object keep the template that they have, for people; none if a new one rolls out.
 pub fn rollout_paused(profile: Option<&Profile>, object: &Value) -> Option<String> {
-    profile.and_then(|profile| Case::first(&profile.rollout_paused, object)).map(str::to_owned)
+    profile.and_then(|profile| Case::first(&profile.rollout_paused, object))
 }
 
 #[cfg(test)]
@@ -41,7 +41,9 @@ mod tests {
 
     fn why_paused((api_version, kind): (&str, &str), spec: &Value) -> Option<String> {
         let profiles = Profiles::built_in().unwrap();
-        rollout_paused(Some(profiles.find(api_version, kind).unwrap()), &json!({"spec": spec}))
+        let metadata = json!({"name": "chat", "namespace": "serving"});
+        let object = json!({"metadata": metadata, "spec": spec});
+        rollout_paused(Some(profiles.find(api_version, kind).unwrap()), &object)
     }
 
     #[test]
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn a_rollout_that_a_person_holds_names_what_to_do() {
         let why = why_paused(DEPLOYMENT, &json!({"paused": true})).unwrap();
-        assert!(why.contains("kubectl rollout resume"), "{why}");
+        assert!(why.contains("`kubectl rollout resume deployment chat -n serving`"), "{why}");
         for spec in [json!({}), json!({"paused": false}), json!({"paused": null})] {
             assert_eq!(why_paused(DEPLOYMENT, &spec), None, "{spec}");
         }

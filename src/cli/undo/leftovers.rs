@@ -13,14 +13,23 @@ use crate::cli::connection::Connection;
 use crate::cli::screen::note;
 use crate::workloads::{Owner, controlling_owner};
 
-/// Kinds whose controllers copy annotations to the objects that they own, and the kinds of those.
-const COPIES: [(&str, &str); 4] = [
-    ("Deployment", "ReplicaSet"),
-    ("Rollout", "ReplicaSet"),
-    ("StatefulSet", "ControllerRevision"),
-    ("DaemonSet", "ControllerRevision"),
+/// Kinds whose controllers copy annotations to the objects that they own, with their groups, and the kinds of those.
+const COPIES: [(&str, &str, &str); 5] = [
+    (APPS, "Deployment", "ReplicaSet"),
+    ("argoproj.io", "Rollout", "ReplicaSet"),
+    (APPS, "StatefulSet", "ControllerRevision"),
+    (APPS, "DaemonSet", "ControllerRevision"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet", "StatefulSet"),
 ];
-const APPS: &str = "apps/v1";
+/// The group of all kinds that get such copies.
+const APPS: &str = "apps";
+
+/// The kind of the objects to which the controller of this one copies annotations.
+fn copied_to(target: &TargetId) -> Option<&'static str> {
+    let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+    let found = COPIES.iter().find(|(of, kind, _)| (*of, *kind) == (group, target.kind.as_str()));
+    found.map(|(_, _, copy)| *copy)
+}
 
 /// A loan that is not in force.
 #[derive(Debug, PartialEq)]
@@ -68,15 +77,15 @@ pub fn sort(object: &Value, loans: Vec<Loan>, journals: &Journals) -> (Vec<Lefto
 
 /// Names the copies of undo records that the controller of the object has left on the objects that it owns.
 pub async fn name_copies(connection: &Connection, target: &TargetId) {
-    let copied_to = COPIES.into_iter().find(|(kind, _)| target.api_version == APPS && target.kind == *kind);
-    let Some((_, kind)) = copied_to else { return };
+    let Some(kind) = copied_to(target) else { return };
     // Nobody has asked for them, so what cannot be listed is not worth an error.
-    let Ok(kind) = connection.discovery.resolve(APPS, kind).await else { return };
+    let Ok(kind) = connection.discovery.resolve(&format!("{APPS}/v1"), kind).await else { return };
     let scope = Scope { namespace: &target.namespace, labels: "", fields: "" };
     let keep = |object: Arc<Value>| is_copy(&object, target).then(|| name_of(&object)).flatten();
     let Read::Found(names) = live_read::list(&connection.client, &kind, scope, &keep).await else { return };
     for name in names {
-        let copy = TargetId { kind: kind.resource.kind.clone(), name, ..target.clone() };
+        let api_version = kind.resource.api_version.clone();
+        let copy = TargetId { api_version, kind: kind.resource.kind.clone(), name, ..target.clone() };
         note(&format!(
             "{copy} has a copy of an undo record, which is not in force; `{} --forget` drops it",
             copy.undo_command()
@@ -120,10 +129,24 @@ mod tests {
             incident: "serving/outage/i".to_owned(),
             step: step.to_owned(),
             uid: "u".to_owned(),
-            api_version: APPS.to_owned(),
+            api_version: "apps/v1".to_owned(),
             applied_at: None,
             fields: Vec::new(),
         }
+    }
+
+    #[test]
+    fn copies_are_looked_for_where_the_controller_of_the_kind_makes_them() {
+        let of = |api_version: &str, kind: &str| {
+            let text = |text: &str| text.to_owned();
+            let (api_version, kind, namespace) = (text(api_version), text(kind), text("serving"));
+            copied_to(&TargetId { api_version, kind, namespace, name: text("chat"), uid: text("u") })
+        };
+        assert_eq!(of("apps/v1", "Deployment"), Some("ReplicaSet"));
+        assert_eq!(of("argoproj.io/v1alpha1", "Rollout"), Some("ReplicaSet"));
+        assert_eq!(of("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"), Some("StatefulSet"));
+        assert_eq!(of("example.com/v1", "Deployment"), None);
+        assert_eq!(of("v1", "Node"), None);
     }
 
     fn steps<'a>(loans: impl Iterator<Item = &'a Loan>) -> Vec<&'a str> {
@@ -182,7 +205,7 @@ mod tests {
     #[test]
     fn a_copy_is_on_an_object_that_the_target_controls() {
         let target = TargetId {
-            api_version: APPS.to_owned(),
+            api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
             namespace: "serving".to_owned(),
             name: "chat".to_owned(),

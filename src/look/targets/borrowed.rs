@@ -3,11 +3,13 @@
 //! Such a Deployment has no pods of its own: Argo Rollouts scales it to 0, or a person does. It is not off for that: the
 //! Rollout starts pods from its template, and says how they are. Nothing in the Deployment shows this, so the
 //! Rollouts of its namespace are listed, and only if it matters: if the step would change the template of a
-//! Deployment that has no replicas, or set replicas. If they cannot be listed, the Deployment stays idle.
+//! Deployment that has no replicas, or set replicas. If they cannot be listed, a Deployment that the step has not changed
+//! stays idle, and of one that it has changed nothing is known.
 
 use std::sync::Arc;
 
 use firebreak_engine::action::Pods;
+use firebreak_engine::change::Change;
 use firebreak_engine::facts::{Role, Stage, Target};
 use firebreak_engine::id::TargetId;
 use firebreak_engine::rules::Step;
@@ -50,8 +52,13 @@ impl Reader<'_> {
                 }
                 Some(Err(why)) => {
                     let idle = target.idle.take().unwrap_or_default();
-                    target.idle =
-                        Some(format!("{idle}, and whether a Rollout runs its pods is not known: {why}"));
+                    let why = format!("{idle}, and whether a Rollout runs its pods is not known: {why}");
+                    let changes = || self.state.changes_of(&step.name);
+                    if changes().any(|change| change.target.uid == target.id.uid && was_applied(change)) {
+                        nothing_is_known(target, why);
+                    } else {
+                        target.idle = Some(why);
+                    }
                 }
                 None => {} // a Deployment has a namespace
             }
@@ -96,6 +103,19 @@ fn speak_for(target: &mut Target, step: &Step, rollout: &Arc<Value>, profile: &P
     if target.matched != Verdict::Unknown {
         target.match_problem = None;
     }
+}
+
+/// Whether the object may have pods with the changed template.
+fn was_applied(change: &Change) -> bool {
+    change.applied_at().is_some()
+}
+
+/// The object may be off, or a Rollout may run pods from its template: neither is a guess that anything may rely on.
+fn nothing_is_known(target: &mut Target, why: String) {
+    target.healthy = Verdict::Unknown;
+    target.matched = Verdict::Unknown;
+    target.match_problem = Some(why.clone());
+    target.rollout = (Verdict::Unknown, why);
 }
 
 /// Whether the status of the Rollout is about this version of the template. Its numbers are texts.

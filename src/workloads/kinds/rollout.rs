@@ -9,7 +9,7 @@ const KIND: Kind = ("argoproj.io/v1alpha1", "Rollout");
 /// A canary without a pause that needs a person.
 fn object() -> Value {
     json!({
-        "apiVersion": KIND.0, "kind": KIND.1, "metadata": {"name": "chat", "generation": 4},
+        "apiVersion": KIND.0, "kind": KIND.1, "metadata": {"name": "chat", "namespace": "serving", "generation": 4},
         "spec": {
             "replicas": 4, "selector": {"matchLabels": {"app": "chat"}},
             "strategy": {"canary": {"steps": [{"setWeight": 25}, {"pause": {"duration": "10s"}}]}},
@@ -97,11 +97,11 @@ fn it_waits_for_each_stage_in_turn() {
 fn what_only_a_person_promotes_is_not_changed() {
     let steps = |steps: Value| with(&object(), json!({"spec": {"strategy": {"canary": {"steps": steps}}}}));
     let pause = paused(KIND, &steps(json!([{"setWeight": 20}, {"pause": {}}]))).unwrap();
-    assert!(pause.contains("promote --full"), "{pause}");
+    assert!(pause.contains("promote chat -n serving --full"), "{pause}");
     assert_eq!(paused(KIND, &object()), None);
     assert_eq!(paused(KIND, &steps(json!([]))), None);
     let halted = paused(KIND, &with(&object(), json!({"spec": {"paused": true}}))).unwrap();
-    assert!(halted.contains("kubectl argo rollouts resume"), "{halted}");
+    assert!(halted.contains("kubectl patch rollout"), "{halted}");
     let blue_green = |promotion: Value| {
         let strategy = json!({"canary": null, "blueGreen": {"activeService": "chat", "autoPromotionEnabled": promotion}});
         paused(KIND, &with(&object(), json!({"spec": {"strategy": strategy}})))

@@ -8,6 +8,7 @@ use firebreak_engine::verdict::Verdict;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::message::Message;
 use super::names::Pattern;
 
 /// Where an object requests accelerators.
@@ -127,19 +128,19 @@ pub struct Case {
     #[serde(deserialize_with = "super::condition")]
     pub when: ObjectCondition,
     /// The message for people.
-    pub because: String,
+    pub because: Message,
 }
 
 impl Case {
     /// The message of the first state that the object is in.
-    pub fn first<'a>(cases: &'a [Self], object: &'a Value) -> Option<&'a str> {
+    pub fn first(cases: &[Self], object: &Value) -> Option<String> {
         Self::all(cases, object).next()
     }
 
     /// The messages of all states that the object is in.
-    pub fn all<'a>(cases: &'a [Self], object: &'a Value) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub fn all<'a>(cases: &'a [Self], object: &'a Value) -> impl Iterator<Item = String> + use<'a> {
         let is_so = move |case: &&Self| case.when.evaluate(object, None).verdict == Verdict::True;
-        cases.iter().filter(is_so).map(|case| case.because.as_str())
+        cases.iter().filter(is_so).map(|case| case.because.about(object))
     }
 }
 

@@ -8,6 +8,7 @@
 mod check;
 mod each;
 mod fields;
+mod message;
 mod names;
 mod refusal;
 mod registry;

@@ -38,7 +38,7 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
 /// What the profile says about how the object gets new pods.
 fn new_pods<'a>(profile: &'a Profile, object: &'a Value) -> impl Iterator<Item = Doubt> + use<'a> {
     let cases = Case::all(&profile.warnings, object);
-    cases.map(|why| Doubt { about: About::NewPods, why: why.to_owned() })
+    cases.map(|why| Doubt { about: About::NewPods, why })
 }
 
 fn requests_accelerators(profile: &Profile, container: &Value) -> bool {

@@ -22,12 +22,12 @@ pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Sl
     if let Some(limit) = &profile.autoscaler_limit {
         let role = Role::AutoscalerLimit;
         if let Some(why) = Case::first(&limit.unused, object) {
-            found.unused.push(Obstacle { role: role.clone(), why: why.to_owned() });
+            found.unused.push(Obstacle { role: role.clone(), why });
         }
         let is_set = limit.path.read(object).as_deref().and_then(whole).is_some_and(|number| number > 0);
         let unknown = limit.absent.as_ref().filter(|_| !is_set);
         if let Some(why) = unknown.and_then(|absent| Case::first(&absent.unknown, object)) {
-            found.obstacles.push(Obstacle { role, why: why.to_owned() });
+            found.obstacles.push(Obstacle { role, why });
             return;
         }
         let problem = problem(&limit.path, object, limit.at_least, limit.at_most);

@@ -8,6 +8,7 @@ use crate::{
     drill::{self, Drill, change_of},
     support::{
         object::{Object, Snapshot},
+        proxy::{self, Fault},
         rights::Rule,
     },
 };
@@ -57,7 +58,7 @@ async fn a_deployment_whose_pods_a_rollout_runs_is_changed_and_reverted_and_one_
     let (before, untouched) = (chat.snapshot().await, off.snapshot().await);
     rollout.merge_status("argo-rollouts", status(before.generation, 0)).await;
 
-    let _operator = drill.world.operator().start().await;
+    let operator = drill.world.operator().start().await;
     let policy = drill
         .policy_with(|spec| {
             let targets = drill::targets(spec);
@@ -77,6 +78,18 @@ async fn a_deployment_whose_pods_a_rollout_runs_is_changed_and_reverted_and_one_
         message.as_str().is_some_and(|text| text.contains("Rollout/chat") && text.contains("not observed"))
     };
     incident.wait_until("it waits for the Rollout", waits).await;
+    // What cannot be read is not off: the change is no less expected to help.
+    operator.proxy.on(proxy::Rule::each(|call| call.target.resource == "rollouts", Fault::answer(500)));
+    let is_unknown = |incident: &DynamicObject| {
+        let verification = &incident.data["status"]["steps"][0]["verification"];
+        verification["verdict"] == "Unknown"
+            && verification["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("whether a Rollout runs its pods"))
+    };
+    let unread = incident.wait_until("nothing is known of the Rollout", is_unknown).await;
+    assert_ne!(change_of(&unread, "chat")["sitsOut"]["reason"], "Idle", "{incident}");
+    operator.proxy.forget_rules();
     rollout.merge_status("argo-rollouts", status(changed.metadata.generation.unwrap_or_default(), 2)).await;
     incident.wait_for_condition("Mitigated", "True").await;
     let during = incident.get().await;
