@@ -88,6 +88,14 @@ fn accelerators_by_which_ray_schedules_are_not_taken_from_the_pods_alone() {
     started["spec"]["rayClusterConfig"]["workerGroupSpecs"][1]["rayStartParams"] = json!({"num-gpus": "4"});
     assert!(obstacle(KIND, &started, &Role::Accelerator).unwrap().contains("num-gpus"));
     assert_eq!(obstacle(KIND, &started, &Role::Scheduler), None);
+    for (place, number) in [("workerGroupSpecs", "4"), ("headGroupSpec", "1"), ("headGroupSpec", "0")] {
+        let mut told = object();
+        let cluster = &mut told["spec"]["rayClusterConfig"][place];
+        let group = if place == "headGroupSpec" { cluster } else { &mut cluster[1] };
+        group["resources"] = json!({"GPU": number});
+        let why = obstacle(KIND, &told, &Role::Accelerator);
+        assert_eq!(why.is_some_and(|why| why.contains("GPU in the resources")), number != "0", "{place} {number}");
+    }
 }
 
 #[test]
@@ -118,6 +126,13 @@ fn it_is_healthy_when_a_proxy_answers_and_no_application_has_failed() {
     let deploying =
         json!({"activeServiceStatus": {"applicationStatuses": {"chat": {"status": "DEPLOYING"}}}});
     assert_eq!(of(deploying), Verdict::True);
+    // KubeRay reports the applications of the new cluster, and nothing of those that serve.
+    let upgrading = |applications: Value| {
+        json!({"pendingServiceStatus": {"rayClusterName": "chat-9q4zd"},
+               "activeServiceStatus": {"applicationStatuses": applications}})
+    };
+    assert_eq!(of(upgrading(Value::Null)), Verdict::Unknown);
+    assert_eq!(of(upgrading(json!({"chat": {"status": "RUNNING"}}))), Verdict::True);
     // Before version 1.3.
     assert_eq!(of(json!({"conditions": null})), Verdict::True);
     assert_eq!(of(json!({"conditions": null, "serviceStatus": ""})), Verdict::False);

@@ -192,6 +192,10 @@ fn a_limit_that_nothing_uses_is_named() {
         let advanced = json!({"horizontalPodAutoscalerConfig": {"behavior": behavior(policy)}});
         assert_eq!(unused(SCALED_OBJECT, &json!({"spec": {"advanced": advanced}})).len(), number);
     }
+    for (paused, number) in [("true", 1), ("false", 0)] {
+        let annotations = json!({"autoscaling.keda.sh/paused-scale-out": paused});
+        assert_eq!(unused(SCALED_OBJECT, &json!({"metadata": {"annotations": annotations}})).len(), number);
+    }
 }
 
 #[test]
