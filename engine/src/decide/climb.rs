@@ -31,6 +31,8 @@ enum Joining {
 enum Start {
     /// It has started, so no other step starts now.
     Begun,
+    /// Objects of it may be on their way back, and no other step starts now.
+    Waits,
     /// A person must approve it first, and no other step starts now.
     Asks(Held),
     /// It cannot start now, and says why. The next one may.
@@ -226,7 +228,7 @@ impl Deciding<'_> {
                 continue;
             }
             match self.start(&step) {
-                Start::Begun => return None,
+                Start::Begun | Start::Waits => return None,
                 Start::Asks(held) => return Some(held),
                 Start::NotNow => {}
             }
@@ -270,23 +272,26 @@ impl Deciding<'_> {
             false => None, // it stays pending, for the reason from the last listing
         };
         let Some(plans) = plans else {
-            return self.held_since_last_listing(step).map_or(Start::NotNow, Start::Asks);
+            return self.held_since_last_listing(step).map_or_else(|| self.nothing_to_change(), Start::Asks);
         };
         self.note(step, &plans);
         if plans.new_targets() == 0 {
-            let (reason, text) = match (plans.matched, plans.refused.first()) {
-                (0, _) => (Reason::NoTargets, self.no_targets(&step.name)),
-                (_, Some(refused)) => (
+            let is_going = |why: &&WhyNot| why.step == step.name && why.reason == Reason::WaitsForRollout;
+            let going = self.why.iter().find(is_going);
+            let (reason, text) = match (plans.matched, plans.refused.first(), going) {
+                (0, ..) => (Reason::NoTargets, self.no_targets(&step.name)),
+                (_, Some(refused), _) => (
                     Reason::NothingCanBeChanged,
                     format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
                 ),
-                (_, None) => {
+                (_, None, Some(why)) => (Reason::WaitsForEarlierStep, why.message.clone()),
+                (_, None, None) => {
                     (Reason::NothingToDo, "every matching object already has these values".to_owned())
                 }
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
-            return Start::NotNow;
+            return self.nothing_to_change();
         }
         let number = plans.new_targets();
         let in_place = plans.in_place_of_others();
@@ -312,6 +317,15 @@ impl Deciding<'_> {
             self.happen(Reason::MayHaveNoEffect.name(), &format!("step {}: {doubt}", step.name));
         }
         Start::Begun
+    }
+
+    /// A step with nothing to change gives way to the next one, unless it may soon have something: an object on its way back
+    /// is no target before it is there.
+    fn nothing_to_change(&self) -> Start {
+        match self.next.changes.iter().any(Change::is_half_returned) {
+            true => Start::Waits,
+            false => Start::NotNow,
+        }
     }
 
     /// Why the `when` of the step keeps it from starting; none if it does not.

@@ -50,7 +50,10 @@ impl Deciding<'_> {
             if self.next.changes_of(name).any(is_open) {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
-            let is_going = |change: &Change| change.state == ChangeState::Reverting && !is_stuck(change);
+            // One that only waits for a rollout holds up nothing but its own object.
+            let is_going = |change: &Change| {
+                change.state == ChangeState::Reverting && !is_stuck(change) && !change.is_half_returned()
+            };
             if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
             }

@@ -161,6 +161,12 @@ impl Deciding<'_> {
         if let Some(why) = target.off_on_purpose() {
             return self.not_done(&step.name, Some(target), Reason::Idle, why);
         }
+        // Another change would take over the pace that the returned template needs.
+        let is_going = |change: &&Change| change.target.uid == target.id.uid && change.is_half_returned();
+        if let Some(going) = self.next.changes.iter().find(is_going) {
+            let why = format!("step {} is being reverted there, and waits for the rollout", going.step);
+            return self.not_done(&step.name, Some(target), Reason::WaitsForRollout, &why);
+        }
         let Some(plan) = self.consider(step, target) else { return };
         let known = self.next.newest_of(&step.name, &target.id.uid).cloned();
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);

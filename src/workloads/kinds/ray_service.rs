@@ -94,7 +94,11 @@ fn accelerators_by_which_ray_schedules_are_not_taken_from_the_pods_alone() {
         let group = if place == "headGroupSpec" { cluster } else { &mut cluster[1] };
         group["resources"] = json!({"GPU": number});
         let why = obstacle(KIND, &told, &Role::Accelerator);
-        assert_eq!(why.is_some_and(|why| why.contains("GPU in the resources")), number != "0", "{place} {number}");
+        assert_eq!(
+            why.is_some_and(|why| why.contains("GPU in the resources")),
+            number != "0",
+            "{place} {number}"
+        );
     }
 }
 
