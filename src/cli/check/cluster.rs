@@ -129,3 +129,28 @@ fn lent(object: &Value) -> Vec<FieldChange> {
     let loans = loans.filter(|loan| undo::is_labelled(object, loan));
     loans.flat_map(|loan| loan.fields).filter(|field| field.ceded_to.is_none()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_changed_now_is_judged_though_no_step_would_change_it_again() {
+        let field = |path: &str| json!({"path": path, "before": 1, "after": 3});
+        let mut ceded = field("/spec/minReadySeconds");
+        ceded["cededTo"] = json!("alice");
+        let loan = json!({"id": "c", "incident": "ns/i/of-incident", "step": "s", "uid": "u", "apiVersion": "apps/v1",
+            "fields": [field("/spec/replicas"), ceded]});
+        let record = json!({"v": 1, "loans": [loan]}).to_string();
+        let mut object = json!({"metadata": {"uid": "u", "labels": {"firebreak.dev/incident": "of-incident"},
+            "annotations": {"firebreak.dev/undo": record}}});
+        let paths = |object: &Value| -> Vec<String> {
+            lent(object).iter().map(|field| field.path.to_string()).collect()
+        };
+        assert_eq!(paths(&object), ["/spec/replicas"]);
+        object["metadata"]["labels"] = json!({});
+        assert_eq!(paths(&object), Vec::<String>::new(), "a leftover says nothing about the values");
+    }
+}

@@ -190,18 +190,30 @@ mod tests {
         object
     }
 
+    fn resources(group_version: &str, plural: &str, kind: &str) -> Value {
+        let resource = json!({"name": plural, "singularName": "", "namespaced": true, "kind": kind,
+            "verbs": ["get", "list", "patch"]});
+        json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": [resource]})
+    }
+
+    /// A model that owns Deployments, and that Argo CD applies.
+    fn owner() -> Value {
+        json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "metadata": {"name": "model",
+            "namespace": "ns", "uid": "of-model", "labels": {"argocd.argoproj.io/instance": "web"}}})
+    }
+
     /// A cluster whose only Deployments are these, or that answers each list of them with this code.
     fn cluster(deployments: Result<Vec<Value>, u16>) -> Client {
-        let resource = json!({"name": "deployments", "singularName": "deployment", "namespaced": true,
-            "kind": "Deployment", "verbs": ["get", "list", "patch"]});
-        let resources =
-            json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [resource]});
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let is_list = request.uri().path().ends_with("/deployments");
-            let (code, body) = match (is_list, &deployments) {
-                (false, _) => (200, resources.clone()),
-                (true, Ok(items)) => (200, json!({"kind": "DeploymentList", "metadata": {}, "items": items})),
-                (true, Err(code)) => (*code, json!({"kind": "Status", "code": code, "message": "no"})),
+            let path = request.uri().path().trim_start_matches("/apis/").to_owned();
+            let (code, body) = match (path.as_str(), &deployments) {
+                ("apps/v1", _) => (200, resources("apps/v1", "deployments", "Deployment")),
+                ("inference.llm-d.io/v1alpha1", _) => {
+                    (200, resources("inference.llm-d.io/v1alpha1", "llmdeployments", "LLMDeployment"))
+                }
+                (path, _) if path.ends_with("/llmdeployments/model") => (200, owner()),
+                (_, Ok(items)) => (200, json!({"kind": "DeploymentList", "metadata": {}, "items": items})),
+                (_, Err(code)) => (*code, json!({"kind": "Status", "code": code, "message": "no"})),
             };
             async move {
                 let mut response =
@@ -240,6 +252,16 @@ mod tests {
             told.contains("applies 1 (Deployment ns/chat) and possibly 1 (Deployment ns/chart), "),
             "{told}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_argo_cd_applies_counts_once_for_all_that_it_owns() {
+        let reference = json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "name": "model",
+            "uid": "of-model", "controller": true});
+        // An operator may copy the label to what it owns. The owner is changed instead.
+        let owned = json!({"ownerReferences": [reference], "labels": {"argocd.argoproj.io/instance": "web"}});
+        let told = surveyed(Ok(vec![deployment("one", &owned), deployment("two", &owned)])).await.unwrap();
+        assert!(told.contains("Argo CD applies 1 (LLMDeployment ns/model), "), "{told}");
     }
 
     #[tokio::test(start_paused = true)]
