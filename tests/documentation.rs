@@ -21,7 +21,8 @@ use sources::sources;
 
 /// Words in the engine that look like reasons but are none, or are explained elsewhere.
 const NO_REASONS: &[&str] = &[
-    "Helm", // the value of a label
+    "Helm",           // the value of a label
+    "ApplicationSet", // a kind of Argo CD
 ];
 
 fn root() -> &'static Path {

@@ -76,6 +76,13 @@ macro_rules! one_of {
                     $(Self::$Member(member) => member,)*
                 }
             }
+
+            /// The same, to be changed.
+            pub fn kind_mut(&mut self) -> &mut dyn $Kind {
+                match self {
+                    $(Self::$Member(member) => member,)*
+                }
+            }
         }
     };
 }

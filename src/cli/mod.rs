@@ -62,7 +62,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
             "this is a bug, please report it",
         )),
         Command::Crds(args) => crds::run(&screen, &args),
-        Command::Check(args) => check::run(&screen, &args, profiles),
+        Command::Check(args) => check::run(&screen, &cluster, &args, profiles).await,
         Command::Test(args) => test::run(&screen, &args, profiles),
         Command::Plan(args) => plan::run(&screen, &cluster, &args, profiles).await,
         Command::Open(args) => open::run(&screen, &Connection::open(&cluster).await?, &args).await,

@@ -207,6 +207,7 @@ mod tests {
     use crate::controller::clocks::Clocks;
     use crate::controller::memory::Memories;
     use crate::controller::passes::Passes;
+    use crate::controller::policy::survey::Surveys;
     use crate::controller::queue::Queue;
     use crate::controller::seen::{Nothing, OfIncidents, Shelf};
     use crate::controller::tally::Tally;
@@ -245,6 +246,7 @@ mod tests {
             incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics)))),
             an_incident_closed: Notify::default(),
             brake: BrakeReader::new(client.clone(), "firebreak-system", metrics.brake_engaged.clone()),
+            surveys: Surveys::default(),
             memories: Memories::default(),
             clocks: Clocks::default(),
             context: Context {

@@ -33,6 +33,8 @@ pub struct PolicyMemory {
     pub worst: Worst,
     /// What its ServiceAccount may do.
     pub access: Option<policy::watch::Checked>,
+    /// Which of the objects that it may change Argo CD applies.
+    pub surveyed: Option<policy::survey::Surveyed>,
     /// Whether a request of it was rejected since that check.
     pub rights_doubted: bool,
     /// The API server rejected the Incident that a rule wants to open.
@@ -116,6 +118,13 @@ impl Memories {
     /// Remembers something of a policy, and returns the result of the edit.
     pub fn edit_policy<T>(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory) -> T) -> T {
         edit(lock(&self.policies).entry(name.clone()).or_default())
+    }
+
+    /// Remembers something of a policy that was not forgotten in the meantime.
+    pub fn edit_known_policy(&self, name: &Name, edit: impl FnOnce(&mut PolicyMemory)) {
+        if let Some(memory) = lock(&self.policies).get_mut(name) {
+            edit(memory);
+        }
     }
 
     /// The severity of a policy when its rules were last assessed.

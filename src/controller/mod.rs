@@ -36,6 +36,7 @@ use tokio_util::task::TaskTracker;
 use self::clocks::Clocks;
 use self::memory::{Memories, Parsed};
 use self::passes::Passes;
+use self::policy::survey::{self, Surveys};
 use self::queue::{Key, Name, Queue};
 use self::seen::{Nothing, OfIncidents, Shelf};
 use self::tally::Tally;
@@ -111,6 +112,8 @@ pub struct Operator {
     an_incident_closed: Notify,
     /// Reads the brake.
     pub brake: BrakeReader,
+    /// The policies whose objects are to be listed.
+    pub surveys: Surveys,
     /// What is remembered between passes.
     pub memories: Memories,
     clocks: Clocks,
@@ -193,6 +196,7 @@ pub async fn run(context: Context) {
             &context.namespace,
             context.metrics.brake_engaged.clone(),
         ),
+        surveys: Surveys::default(),
         memories: Memories::default(),
         clocks: Clocks::default(),
         context,
@@ -206,6 +210,7 @@ pub async fn run(context: Context) {
         () = configuration::follow(&operator) => {}
         () = retention::run(&operator) => {}
         () = brake::keep_an_eye_on_it(&operator) => {}
+        () = survey::run(&operator) => {}
         _ = working => {}
     }
 }

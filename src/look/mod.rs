@@ -3,8 +3,10 @@
 //! The operator's loops and `firebreak plan` decide with the same reads.
 //!
 //! - `targets`: the objects that steps select, read as the policy's ServiceAccount.
+//! - `applications`: the Applications of Argo CD, as the user of the command line.
 //! - `own`: what the operator reads with its own permissions: `brake`, namespace, and each `holder` of a loan.
 
+pub mod applications;
 pub mod brake;
 pub mod holder;
 pub mod own;

@@ -61,6 +61,12 @@ pub struct CheckArgs {
     /// Files to check; - reads standard input
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
+    /// Also read the cluster, as you: whether Argo CD would restore what the steps change
+    #[arg(long)]
+    pub cluster: bool,
+    /// The namespace of policies whose file names none [default: the namespace of the context]
+    #[arg(short = 'n', long, value_name = "NS", value_parser = namespace, requires = "cluster")]
+    pub namespace: Option<String>,
     /// The operator's configuration.
     #[command(flatten)]
     pub config: ConfigArgs,

@@ -20,9 +20,9 @@ pub enum Command {
         after_help = "Examples:\n  firebreak crds | kubectl apply --server-side -f -\n  firebreak crds --namespace ops > firebreak.yaml"
     )]
     Crds(CrdsArgs),
-    /// Check policies offline, and print the RBAC that they need
+    /// Check policies, and print the RBAC that they need; offline unless --cluster is set
     #[command(
-        after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml\n  firebreak check -f policy.yaml | kubectl apply -f -"
+        after_help = "Examples:\n  firebreak check -f policy.yaml\n  firebreak check -f policies/*.yaml\n  firebreak check -f policy.yaml | kubectl apply -f -\n  firebreak check --cluster -f policy.yaml"
     )]
     Check(CheckArgs),
     /// Test what policies decide in emergencies, offline

@@ -24,4 +24,4 @@ pub use pods::{Fresh, Trouble, is_of, quote, refused};
 pub use profile::{Limit, OrderedPods, PodsOf, Profile, ProfileError, Profiles, ReadyAbsent, Replicas};
 pub use rollout::rollout;
 pub use slots::slots;
-pub use target::{is_exempt, target};
+pub use target::{identify, is_exempt, target};

@@ -96,7 +96,11 @@ pub fn is_exempt(object: &Value) -> bool {
     annotations.and_then(|annotations| annotations.get(EXEMPT)).and_then(Value::as_str) == Some("true")
 }
 
-fn identify(profile: Option<&Profile>, object: &Value) -> Result<TargetId, String> {
+/// Which object it is. Without a kind of its own, it has that of the profile.
+///
+/// # Errors
+/// A text for people if the object has no usable name, uid or kind.
+pub fn identify(profile: Option<&Profile>, object: &Value) -> Result<TargetId, String> {
     let kind = text(object, "/kind").or_else(|| profile.map(|profile| profile.kind.clone()));
     let api_version =
         text(object, "/apiVersion").or_else(|| profile.map(|profile| profile.api_version.clone()));

@@ -52,6 +52,7 @@
 //!
 //! One part each:
 //!
+//! - `argo_cd`: which objects Argo CD applies, and what their Applications lack, before there is an emergency.
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
@@ -79,6 +80,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod argo_cd;
 mod claims;
 mod cli;
 mod drill;

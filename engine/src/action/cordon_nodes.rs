@@ -71,6 +71,10 @@ impl Kind for CordonNodes {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             pods: Pods::Leaves,

@@ -81,6 +81,10 @@ impl Kind for CpuFallback {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             pods: Pods::Replaces,

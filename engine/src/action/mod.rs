@@ -60,6 +60,9 @@ pub trait Kind {
     /// The objects that it is for.
     fn targets(&self) -> &Targets;
 
+    /// The same, to be changed.
+    fn targets_mut(&mut self) -> &mut Targets;
+
     /// What the protocol must know about it.
     fn descriptor(&self) -> Descriptor;
 
@@ -221,6 +224,13 @@ impl Action {
     /// The objects that it is for.
     pub fn targets(&self) -> &Targets {
         self.kind().targets()
+    }
+
+    /// The same action for every object in its scope, whatever `where` says.
+    #[must_use]
+    pub fn for_all(mut self) -> Self {
+        self.kind_mut().targets_mut().select_all();
+        self
     }
 
     /// What the protocol must know about it.

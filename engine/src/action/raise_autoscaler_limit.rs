@@ -64,6 +64,10 @@ impl Kind for RaiseAutoscalerLimit {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             pods: self.pods,

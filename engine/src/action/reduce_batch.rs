@@ -93,6 +93,10 @@ impl Kind for ReduceBatch {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         let values = match self.reduction {
             Reduction::Percent(_) => Values::Shares,

@@ -55,6 +55,10 @@ impl Kind for Scale {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             pods: self.pods,

@@ -70,6 +70,10 @@ impl Kind for SchedulerFallback {
         &self.targets
     }
 
+    fn targets_mut(&mut self) -> &mut Targets {
+        &mut self.targets
+    }
+
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             pods: Pods::Replaces,

@@ -42,4 +42,11 @@ impl Targets {
             faults.object_condition(format!("{field}.where"), where_, ObjectScope::ObjectAndHealthy)?;
         Some(Self { scope: spec.clone(), where_ })
     }
+
+    /// Lets the condition be true of every object.
+    pub(super) fn select_all(&mut self) {
+        if let Ok(all) = ObjectCondition::parse(ALL, ObjectScope::ObjectAndHealthy) {
+            self.where_ = all;
+        }
+    }
 }

@@ -37,7 +37,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Accepted: the policy can be used.
+    /// Accepted: the policy can be used. The message warns of what is no fault of it.
     Valid Nothing;
     /// Accepted, Ready, Stalled: the policy has errors. The message names the field of each.
     Invalid Person;
@@ -104,7 +104,7 @@ pub(super) fn conditions(
     next: &PolicyState,
 ) -> Vec<ConditionFact> {
     let accepted = if facts.faults.is_empty() {
-        says("Accepted", Verdict::True, PolicyReason::Valid, "")
+        says("Accepted", Verdict::True, PolicyReason::Valid, &facts.warning)
     } else {
         says("Accepted", Verdict::False, PolicyReason::Invalid, facts.faults.join("; "))
     };

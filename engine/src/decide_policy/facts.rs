@@ -28,6 +28,8 @@ pub struct PolicyFacts {
     pub faults: Vec<String>,
     /// What its ServiceAccount may do.
     pub access: Access,
+    /// What people must know although the policy is Accepted; empty if there is nothing.
+    pub warning: String,
     /// Objects that signals cannot read or judge, as `signal: what`.
     pub doubts: Vec<String>,
     /// The readings of the signals.
@@ -56,6 +58,7 @@ impl PolicyFacts {
             state: None,
             faults: Vec::new(),
             access: Access::default(),
+            warning: String::new(),
             doubts: Vec::new(),
             signals: BTreeMap::new(),
             clocks_broken: false,

@@ -4,7 +4,7 @@
 //! any other. Argo CD and Helm cannot be paused for one object, so people are warned
 //! and told what to configure.
 
-mod argo;
+pub mod argo;
 mod helm;
 
 use serde_json::{Value, json};

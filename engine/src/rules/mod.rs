@@ -176,6 +176,12 @@ impl Step {
         Self { when: None, ..self.clone() }
     }
 
+    /// The same step for every object in its scope, whatever `where` says.
+    #[must_use]
+    pub fn for_all(&self) -> Self {
+        Self { action: self.action.clone().for_all(), ..self.clone() }
+    }
+
     /// The objects that it changes.
     pub fn targets(&self) -> &Targets {
         self.action.targets()
@@ -259,6 +265,12 @@ impl Rules {
         })
     }
 
+    /// The same policy with steps for every object in their scope, whatever `where` says.
+    #[must_use]
+    pub fn for_all(&self) -> Self {
+        Self { steps: self.steps.iter().map(Step::for_all).collect(), ..self.clone() }
+    }
+
     /// The fields of the declared signals.
     pub fn shapes(&self) -> Shapes {
         shapes(&self.signals)
@@ -314,5 +326,8 @@ mod tests {
         let step = &rules.steps[0];
         assert_eq!(begun_step(&step.definition, &rules.shapes()), Some(step.as_begun()));
         assert!(step.when.is_some());
+        let for_all = rules.for_all().steps.remove(0);
+        assert_eq!(for_all.targets().where_.source(), "true");
+        assert_eq!(for_all.targets().scope, step.targets().scope);
     }
 }

@@ -56,7 +56,10 @@ pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Resu
             policies.join(", ")
         ));
         if grant.assumed {
-            text.push_str("# The file sets no namespace, so this assumes the namespace default.\n");
+            text.push_str(&format!(
+                "# The file sets no namespace, so this assumes the namespace {}.\n",
+                account.namespace
+            ));
         }
         if grant.used.iter().any(|used| used.verbs.contains(&"patch")) {
             text.push_str(

@@ -30,11 +30,11 @@ spec:
 
 /// The faults of all objects in a text, and what was granted.
 fn check(yaml: &str) -> (Vec<String>, BTreeMap<Account, Grant>) {
-    let checker = Checker::new(Profiles::built_in().unwrap());
-    let mut grants = BTreeMap::new();
+    let checker = Checker::new(Profiles::built_in().unwrap(), ASSUMED);
+    let mut good = Good::default();
     let documents = documents::parse(yaml).unwrap();
-    let faults = documents.iter().filter_map(|document| checker.check(document, &mut grants)).flatten();
-    (faults.collect(), grants)
+    let faults = documents.iter().filter_map(|document| checker.check(document, &mut good)).flatten();
+    (faults.collect(), good.grants)
 }
 
 /// The rights for what was granted.

@@ -6,6 +6,7 @@
 pub mod act;
 pub mod observe;
 pub mod record;
+pub mod survey;
 pub mod translate;
 mod unreadable;
 pub mod watch;

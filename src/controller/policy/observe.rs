@@ -45,6 +45,7 @@ pub fn facts(
         state: translate::state(policy).cloned(),
         faults: subscription.faults,
         access: subscription.access,
+        warning: subscription.warning,
         doubts: subscription.doubts,
         signals,
         clocks_broken: !memory.assessed && operator.clocks_are_broken(now),

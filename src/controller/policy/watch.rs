@@ -9,6 +9,7 @@ use firebreak_engine::rules::{Rules, Signal};
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
+use super::survey;
 use crate::acceptance::{Presence, rights, used};
 use crate::api::RemediationPolicy;
 use crate::controller::Operator;
@@ -50,6 +51,8 @@ pub struct Subscription {
     pub faults: Vec<String>,
     /// What its ServiceAccount may do.
     pub access: Access,
+    /// What people must know about the objects that its steps may change.
+    pub warning: String,
     /// Objects that signals cannot read or judge, as `signal: what`.
     pub doubts: Vec<String>,
     /// When to check again.
@@ -87,7 +90,9 @@ pub async fn subscribe(
                 | ImpersonateError::SomebodyElse { .. }
                 | ImpersonateError::Header { .. } => Access::Lacking(error.to_string()),
             };
-            return Subscription { access, check_again: Some(SOON), ..Subscription::default() };
+            let surveyed = operator.memories.policy(name).surveyed;
+            let warning = survey::warning(surveyed.as_ref(), policy, &access);
+            return Subscription { access, warning, check_again: Some(SOON), ..Subscription::default() };
         }
     };
     operator.hub.subscribe(&name.into(), &account.user(), &client, &rules.signals);
@@ -109,6 +114,9 @@ pub async fn subscribe(
             });
             // A request that was rejected before may be allowed now.
             operator.nudge_incidents_of(name);
+            if checked.access == Access::Complete {
+                operator.surveys.ask(name);
+            }
             checked
         }
     };
@@ -119,7 +127,8 @@ pub async fn subscribe(
         Some(cut(&format!("{}: {doubt}", signal.name), 512))
     };
     let doubts = rules.signals.iter().filter_map(in_doubt).collect();
-    Subscription { access: checked.access, doubts, check_again, faults: Vec::new() }
+    let warning = survey::warning(memory.surveyed.as_ref(), policy, &checked.access);
+    Subscription { access: checked.access, warning, doubts, check_again, faults: Vec::new() }
 }
 
 /// Whether the server rejects a signal, whatever the last check of permissions said.

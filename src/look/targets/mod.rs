@@ -7,6 +7,8 @@
 //! - `pods`: pods that keep a change from the other pods.
 //! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
+//! - `scope`: which objects names, labels and namespaces select.
+//! - `survey`: which of the objects that the steps of a policy may change Argo CD applies.
 //! - `unread`: what is said where something could not be read.
 
 mod autoscalers;
@@ -16,10 +18,13 @@ mod exempt;
 mod nodes;
 mod owners;
 mod pods;
+mod scope;
+mod survey;
 mod unread;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 pub use self::borrowed::{DEPLOYMENT, ROLLOUT};
+pub use self::survey::survey;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +37,7 @@ use firebreak_engine::id::TargetId;
 use firebreak_engine::incident::IncidentState;
 use firebreak_engine::period::after;
 use firebreak_engine::placement::Nodes;
-use firebreak_engine::policy::{ObjectRef, TargetsSpec};
+use firebreak_engine::policy::ObjectRef;
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::Namespaces;
 use firebreak_engine::verdict::Verdict;
@@ -44,17 +49,14 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use self::pods::{Budget, EXPLAINED};
+use self::scope::{is_named, names_to_look_up};
 use self::unread::{Unread, found};
 use crate::actuator::live_read::{self, Scope};
 use crate::kubernetes::discovery::{Discovery, ResolveError, ServedKind};
-use crate::kubernetes::names::is_name;
-use crate::observe::selector_text;
 use crate::workloads::{self, Profile, Profiles};
 
 /// Live reads in flight.
 const IN_FLIGHT: usize = 32;
-/// The maximum number of names of a step for which each object is read by name.
-const LOOKED_UP: usize = 4;
 /// Lists of one step in flight.
 const LISTS: usize = 8;
 /// The time after which an operator without observedGeneration is assumed to have observed a change.
@@ -97,16 +99,7 @@ pub async fn look(
     let steps = ladder(state, rules);
     let (profiles, unread) = definitions::with_scaled_kinds(kinds, &steps).await;
     let kinds = Kinds { profiles: &profiles, ..kinds };
-    let reader = Reader {
-        kinds,
-        client,
-        namespace,
-        state,
-        steps: &steps,
-        now: Timestamp::now(),
-        nodes: OnceCell::new(),
-        to_explain: Budget::of(EXPLAINED),
-    };
+    let reader = Reader::new(kinds, client, namespace, state, &steps);
     let listing = async |step: String| {
         let read = match unread.get(&step) {
             None => reader.step(&step).await,
@@ -135,6 +128,19 @@ struct Reader<'a> {
     nodes: OnceCell<Nodes>,
     /// How many more objects may have their pods listed only to say why they do not start.
     to_explain: Budget,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        kinds: Kinds<'a>,
+        client: &'a Client,
+        namespace: &'a str,
+        state: &'a IncidentState,
+        steps: &'a [Step],
+    ) -> Self {
+        let (nodes, to_explain) = (OnceCell::new(), Budget::of(EXPLAINED));
+        Self { kinds, client, namespace, state, steps, now: Timestamp::now(), nodes, to_explain }
+    }
 }
 
 impl Reader<'_> {
@@ -211,13 +217,7 @@ impl Reader<'_> {
 
     async fn listed(&self, step: &Step) -> Result<Listing, Unread> {
         let scope = &step.targets().scope;
-        let kind = self.resolve(&scope.api_version, &scope.kind).await?;
-        let everywhere = scope.namespaces.as_ref().is_some_and(|namespaces| namespaces.all);
-        if !kind.namespaced && !everywhere {
-            let why = format!("{} is cluster-scoped; set `namespaces: {{all: true}}`", scope.kind);
-            return Err(Unread::Refused(why));
-        }
-        let labels = selector_text(scope.selector.as_ref()).map_err(Unread::Refused)?;
+        let (kind, labels) = self.scope_of(step).await?;
         let changes = || self.state.changes_of(&step.name);
         let known: BTreeSet<&str> = changes().map(|change| change.target.uid.as_str()).collect();
         // An owner that was changed stays in the listing: it is found through what it owns, whether selected or not.
@@ -375,39 +375,7 @@ impl Reader<'_> {
     }
 }
 
-/// One list for each of a few names, so that the number of other objects does not matter; otherwise one
-/// for all.
-fn names_to_look_up(names: &[String]) -> Vec<Option<&str>> {
-    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let can_be_looked_up = (1..=LOOKED_UP).contains(&names.len()) && names.iter().all(|name| is_name(name));
-    if can_be_looked_up { names.into_iter().map(Some).collect() } else { vec![None] }
-}
-
-fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
-    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
-}
-
 /// The group of an apiVersion; empty for the core group.
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_names_are_looked_up_and_many_are_found_in_a_list_of_all() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(names_to_look_up(&names(&["chat"])), [Some("chat")]);
-        assert_eq!(names_to_look_up(&names(&["b", "a", "b"])), [Some("a"), Some("b")]);
-        assert_eq!(names_to_look_up(&[]), [None]);
-        assert_eq!(names_to_look_up(&names(&["a", "b", "c", "d", "e"])), [None]);
-        assert_eq!(
-            names_to_look_up(&names(&["a,metadata.namespace=b"])),
-            [None],
-            "it would be another selector"
-        );
-    }
 }

@@ -25,11 +25,11 @@ use crate::workloads::{Owner, controlling_owner};
 const LEVELS: usize = 4;
 
 /// Owners by their uid.
-type Owners = BTreeMap<String, Seen>;
+pub(super) type Owners = BTreeMap<String, Seen>;
 
 /// The result of reading an owner.
 #[derive(Clone, Debug, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     /// It exists.
     Found(Arc<Value>),
     /// It no longer exists.
@@ -49,7 +49,7 @@ impl Reader<'_> {
     ) -> Result<Vec<Target>, Unread> {
         let (mut targets, owned): (Vec<Target>, Vec<Target>) =
             listed.into_iter().partition(|target| target.owned_by.is_none());
-        let owners = self.owners(&owned).await;
+        let owners = self.owners(owned.iter().filter_map(|target| owner_of(&target.object)).collect()).await;
         let mut places: BTreeMap<String, usize> =
             targets.iter().enumerate().map(|(at, target)| (target.id.uid.clone(), at)).collect();
         for mut child in owned {
@@ -81,12 +81,10 @@ impl Reader<'_> {
         Ok(targets)
     }
 
-    /// All owners of these objects, and their owners, level by level. An owner that cannot be read blocks only its own
+    /// These owners by their uid, and their owners, level by level. An owner that cannot be read blocks only its own
     /// objects.
-    async fn owners(&self, targets: &[Target]) -> Owners {
+    pub(super) async fn owners(&self, mut next: BTreeMap<String, TargetId>) -> Owners {
         let mut owners = Owners::new();
-        let mut next: BTreeMap<String, TargetId> =
-            targets.iter().filter_map(|target| owner_of(&target.object)).collect();
         for _ in 0..LEVELS {
             let level: Vec<(String, Seen)> = stream::iter(next)
                 .map(|(uid, id)| async move {
@@ -155,8 +153,13 @@ fn top<'a>(owner: &Owner, owners: &'a Owners, levels: usize) -> Result<&'a Arc<V
     }
 }
 
-/// The owner of an object by its uid, and the result of reading it.
-fn owner_of(object: &Value) -> Option<(String, TargetId)> {
+/// The topmost owner of an object; none if it has none, or if one of its owners cannot be read.
+pub(super) fn topmost<'a>(object: &Value, owners: &'a Owners) -> Option<&'a Arc<Value>> {
+    top(&controlling_owner(object)?, owners, LEVELS).ok()
+}
+
+/// The owner of an object by its uid, and what it is called.
+pub(super) fn owner_of(object: &Value) -> Option<(String, TargetId)> {
     let owner = controlling_owner(object)?;
     let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let Owner { api_version, kind, name, uid } = owner;

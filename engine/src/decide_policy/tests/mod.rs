@@ -3,8 +3,6 @@
 mod claim;
 mod recreated;
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::*;
 use crate::expression::FieldValue;
 use crate::facts::Reading;
@@ -12,6 +10,7 @@ use crate::incident::Closing;
 use crate::policy::Severity::{P0, P2};
 use crate::response::{OpenedBy, RecentResponse};
 use crate::verdict::Verdict;
+use jiff::{SignedDuration, Timestamp};
 
 const POLICY: &str = r#"{
     "signals": [{"name": "nodes", "expect": 8, "nodes": {}}],
@@ -109,6 +108,24 @@ fn the_claim_its_response_the_rules_and_the_signals_go_into_one_write() {
     assert!(decision.next.rules[1].holds && !decision.next.signals.is_empty());
     assert_eq!(condition(&decision, "Ready"), (Verdict::True, "Responding"));
     assert_eq!(decision.wake_at, Some(at(1)), "then its uid is recorded");
+}
+
+#[test]
+fn a_policy_whose_objects_argo_cd_applies_stays_accepted_and_says_so() {
+    let warning = "Argo CD applies 1 of the objects".to_owned();
+    let mut seen = PolicyFacts { warning, ..facts(8, PolicyState::default()) };
+    let accepted = |facts: &PolicyFacts| {
+        let conditions = decided(facts, 0).conditions;
+        conditions.into_iter().find(|condition| condition.type_ == "Accepted").unwrap()
+    };
+    let warned = accepted(&seen);
+    assert_eq!((warned.status, warned.reason.as_str()), (Verdict::True, "Valid"));
+    assert_eq!(warned.message, "Argo CD applies 1 of the objects");
+    assert_eq!(condition(&decided(&seen, 0), "Ready"), (Verdict::True, "Watching"));
+    seen.faults = vec!["spec.steps: wrong".to_owned()];
+    let refused = accepted(&seen);
+    assert_eq!((refused.status, refused.message.as_str()), (Verdict::False, "spec.steps: wrong"));
+    assert_eq!(accepted(&facts(8, PolicyState::default())).message, "");
 }
 
 #[test]

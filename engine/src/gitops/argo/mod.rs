@@ -1,85 +1,72 @@
-//! Argo CD: how to see that it applies an object, and the entry that keeps its values from being restored.
+//! Argo CD: how to see that it applies an object, and what keeps its values from being restored.
+//!
+//! - `tracking`: whether it applies an object, and for which Application.
+//! - `applied`: how many of the objects that a policy may change it applies.
+//! - `coverage`: whether an Application leaves the fields alone that a step changes, and what it lacks.
+//! - `place`: places in an object, as Applications write them.
+
+mod applied;
+mod coverage;
+mod place;
+mod tracking;
 
 use serde_json::{Value, json};
 
-use super::{helm, is_pause, label};
+pub use self::applied::Applied;
+pub use self::coverage::{Answer, Application, Field, Lacks};
+pub use self::tracking::{ApplicationId, By, Tracking};
+use super::is_pause;
 use crate::change::FieldChange;
-use crate::ownership;
 use crate::path::{FieldPath, Segment};
-use crate::undo::annotation;
 
-/// How Argo CD tracks objects by default, since version 3.
-const TRACKING_ID: &str = "argocd.argoproj.io/tracking-id";
-/// The label that installations commonly use in place of the default one.
-const OWN_LABEL: &str = "argocd.argoproj.io/instance";
-/// The label by which it tracks objects by default before version 3. Charts and operators set it, too.
-const INSTANCE: &str = "app.kubernetes.io/instance";
-/// How the names of its field managers start.
-const MANAGER: &str = "argocd-";
-
-/// How sure it is that Argo CD applies an object.
-enum Tracked {
-    /// It does. The name of the Application, and how that is known.
-    Surely(String, String),
-    /// A label says so that others set, too.
-    Possibly(String),
-}
+/// The option with which Argo CD leaves ignored fields alone when it applies an object.
+const RESPECTS: &str = "RespectIgnoreDifferences=true";
 
 /// What people must add to the Application of this object, if Argo CD applies it.
 pub(super) fn warning(object: &Value, fields: &[FieldChange]) -> Option<String> {
-    let entry = ignore_differences(object, fields);
-    let add = format!("with syncOption RespectIgnoreDifferences=true: ignoreDifferences: [{entry}]");
-    Some(match tracked(object)? {
-        Tracked::Surely(application, how) => format!(
-            "Argo CD applies it ({how}) and may restore its own values at once, which then stay. Add this to \
+    let Tracking { application, by } = Tracking::of(object)?;
+    let entry = ignore_differences(object, &expressions(fields));
+    let add = format!("with syncOption {RESPECTS}: ignoreDifferences: [{entry}]");
+    Some(match by {
+        By::Annotation | By::OwnLabel | By::InstanceAndManager(_) => format!(
+            "Argo CD applies it ({by}) and may restore its own values at once, which then stay. Add this to \
              its Application {application}, {add}"
         ),
-        Tracked::Possibly(application) => format!(
-            "Argo CD may apply it: only the label {INSTANCE} says so, which others set, too. If it does, it may \
-             restore its own values at once, which then stay. If there is an Application {application}, add \
-             this to it, {add}"
+        By::InstanceAlone => format!(
+            "Argo CD may apply it: {by}. If it does, it may restore its own values at once, which then stay. If \
+             there is an Application {application}, add this to it, {add}"
         ),
     })
 }
 
 /// Whether Argo CD surely applies it.
 pub(super) fn is_tracked(object: &Value) -> bool {
-    matches!(tracked(object), Some(Tracked::Surely(..)))
+    Tracking::of(object).is_some_and(|tracking| tracking.is_sure())
 }
 
-fn tracked(object: &Value) -> Option<Tracked> {
-    if let Some(id) = annotation(object, TRACKING_ID) {
-        let application = id.split(':').next().unwrap_or(id).to_owned();
-        return Some(Tracked::Surely(application, format!("tracked by the annotation {TRACKING_ID}")));
-    }
-    if let Some(application) = label(object, OWN_LABEL) {
-        let how = format!("tracked by the label {OWN_LABEL}");
-        return Some(Tracked::Surely(application.to_owned(), how));
-    }
-    let application = label(object, INSTANCE)?.to_owned();
-    let manager = ownership::managers(object).find(|manager| manager.starts_with(MANAGER));
-    match manager {
-        Some(manager) => {
-            let how =
-                format!("tracked by the label {INSTANCE}; its field manager {manager} writes the object");
-            Some(Tracked::Surely(application, how))
-        }
-        // Then the label is from the chart, or from the manifest that Flux applies.
-        None if helm::is_released(object) || helm::is_of_flux(object) => None,
-        None => Some(Tracked::Possibly(application)),
-    }
+/// The group of an object; empty for the core group.
+fn group(object: &Value) -> &str {
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-fn ignore_differences(object: &Value, fields: &[FieldChange]) -> Value {
+/// The fields as jq expressions.
+fn expressions(fields: &[FieldChange]) -> Vec<String> {
+    fields.iter().filter(|field| !is_pause(&field.path)).map(|field| jq(&field.path)).collect()
+}
+
+/// The entry for an object.
+fn ignore_differences(object: &Value, expressions: &[String]) -> Value {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let api_version = text("/apiVersion");
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let expressions: Vec<String> =
-        fields.iter().filter(|field| !is_pause(&field.path)).map(|field| jq(&field.path)).collect();
-    json!({
-        "group": group, "kind": text("/kind"), "name": text("/metadata/name"),
-        "namespace": text("/metadata/namespace"), "jqPathExpressions": expressions,
-    })
+    let mut entry = json!({
+        "group": group(object), "kind": text("/kind"), "name": text("/metadata/name"),
+        "jqPathExpressions": expressions,
+    });
+    let namespace = text("/metadata/namespace");
+    if !namespace.is_empty() {
+        entry["namespace"] = json!(namespace);
+    }
+    entry
 }
 
 /// The path as a jq expression. A flag becomes the list that contains it.
@@ -99,6 +86,7 @@ fn jq(path: &FieldPath) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::tracking::{INSTANCE, OWN_LABEL, TRACKING_ID};
     use super::*;
 
     fn field(path: &str) -> FieldChange {

@@ -1,0 +1,186 @@
+//! Lists the objects that the steps of a policy may change, in quiet times, for what its condition Accepted says of them.
+//!
+//! # Guarantees
+//! No pass waits for it: the lists are read in a loop of their own, one policy after the other, once its rights are
+//! known to be complete and again when they were checked again. A list that gives no answer changes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use firebreak_engine::decide_policy::Access;
+use firebreak_engine::gitops::argo::Applied;
+use firebreak_engine::verdict::Verdict;
+use kube::ResourceExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::api::RemediationPolicy;
+use crate::api::condition::{Condition, ConditionType};
+use crate::controller::Operator;
+use crate::controller::queue::Name;
+use crate::kubernetes::impersonate::ServiceAccountRef;
+use crate::look::Kinds;
+use crate::look::targets::survey;
+
+/// The minimum time between two surveys of a policy that did not change. While permissions are in doubt they are checked
+/// more often than that.
+const SELDOM: Duration = Duration::from_secs(300);
+/// How long the lists of one policy may take, so that no other waits for ever.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What the last survey of a policy has found.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    of: Version,
+    at: Instant,
+    applied: Applied,
+}
+
+/// The policy that was surveyed: another one of its name has another uid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Version(Option<String>, Option<i64>);
+
+impl Version {
+    fn of(policy: &RemediationPolicy) -> Self {
+        Self(policy.uid(), policy.metadata.generation)
+    }
+}
+
+/// What people must know about the objects that the policy may change as it is now. Before the first survey of this
+/// process, that is what the one before has told. Without the permissions to list them, nothing is known.
+pub fn warning(surveyed: Option<&Surveyed>, policy: &RemediationPolicy, access: &Access) -> String {
+    let is_known = match access {
+        Access::Complete | Access::Unknown(_) => true,
+        Access::NotAsked | Access::Lacking(_) => false,
+    };
+    let told = || match surveyed.filter(|surveyed| surveyed.of == Version::of(policy)) {
+        Some(surveyed) => surveyed.applied.warning(),
+        None => told_before(policy).unwrap_or_default().to_owned(),
+    };
+    if is_known { told() } else { String::new() }
+}
+
+fn told_before(policy: &RemediationPolicy) -> Option<&str> {
+    let conditions = &policy.status.as_ref()?.conditions;
+    let is_accepted = |condition: &&Condition| {
+        condition.type_ == ConditionType::Accepted.name()
+            && condition.status == Verdict::True
+            && condition.observed_generation == policy.metadata.generation
+    };
+    conditions.iter().find(is_accepted).map(|condition| condition.message.as_str())
+}
+
+/// The policies whose objects are to be listed.
+#[derive(Debug, Default)]
+pub struct Surveys {
+    due: Mutex<BTreeSet<Name>>,
+    news: Notify,
+}
+
+impl Surveys {
+    /// The rights of this policy were checked and are complete.
+    pub fn ask(&self, name: &Name) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        self.news.notify_one();
+    }
+
+    async fn next(&self) -> Name {
+        loop {
+            let next = self.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+            match next {
+                Some(name) => return name,
+                None => self.news.notified().await,
+            }
+        }
+    }
+}
+
+/// Surveys one policy after the other, while this process leads.
+pub async fn run(operator: &Operator) {
+    let mut leadership = operator.context.leadership.clone();
+    loop {
+        leadership.gained().await;
+        let name = operator.surveys.next().await;
+        if leadership.leads() {
+            consider(operator, &name).await;
+        } else {
+            operator.surveys.ask(&name);
+        }
+    }
+}
+
+async fn consider(operator: &Operator, name: &Name) {
+    let Some(policy) = operator.policies.object(name) else { return };
+    // In an emergency nothing is read that does not help, and the timeline warns.
+    if policy.status.as_ref().is_some_and(|status| status.state.active_incident.is_some()) {
+        return;
+    }
+    let of = Version::of(&policy);
+    let before = operator.memories.policy(name).surveyed.filter(|before| before.of == of);
+    if before.as_ref().is_some_and(|before| before.at.elapsed() < SELDOM) {
+        return;
+    }
+    let at = Instant::now();
+    let applied = match tokio::time::timeout(LONGEST, survey_of(operator, name, &policy)).await {
+        Ok(Ok(applied)) => applied,
+        Ok(Err(why)) => return tracing::debug!(policy = %name, why, "cannot list what the steps may change"),
+        Err(_) => return tracing::debug!(policy = %name, "listing what the steps may change takes too long"),
+    };
+    let is_news = before.is_none_or(|before| before.applied != applied);
+    operator.memories.edit_known_policy(name, |memory| {
+        memory.surveyed = Some(Surveyed { of, at, applied });
+    });
+    if is_news {
+        operator.nudge_policy(name);
+    }
+}
+
+async fn survey_of(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Applied, String> {
+    let parsed = operator.rules(policy);
+    let rules = parsed.as_ref().as_ref().map_err(|faults| faults.join("; "))?;
+    let account = ServiceAccountRef::new(&name.namespace, &rules.service_account);
+    let account = account.map_err(|error| error.to_string())?;
+    let client = operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())?;
+    let profiles = operator.profiles();
+    let kinds = Kinds { discovery: &operator.context.discovery, profiles: &profiles };
+    survey(kinds, &client, &name.namespace, rules).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A policy in this generation, whose last pass has told this of its first generation.
+    fn policy(generation: i64, told: &Value) -> RemediationPolicy {
+        let accepted = json!({"type": "Accepted", "status": "True", "observedGeneration": 1, "reason": "Valid",
+            "lastTransitionTime": "2026-03-01T10:00:00Z", "message": told});
+        serde_json::from_value(json!({
+            "apiVersion": "firebreak.dev/v1alpha1", "kind": "RemediationPolicy", "spec": {},
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": generation},
+            "status": {"conditions": [accepted]},
+        }))
+        .unwrap()
+    }
+
+    /// That Argo CD applies nothing.
+    fn nothing(policy: &RemediationPolicy) -> Surveyed {
+        Surveyed { of: Version::of(policy), at: Instant::now(), applied: Applied::default() }
+    }
+
+    #[test]
+    fn what_was_told_stays_until_this_process_knows_better() {
+        let told = policy(1, &json!("Argo CD applies 2"));
+        let said = |surveyed: Option<&Surveyed>, policy, access| warning(surveyed, policy, &access);
+        assert_eq!(said(None, &told, Access::Complete), "Argo CD applies 2");
+        assert_eq!(said(None, &told, Access::Unknown("no answer".to_owned())), "Argo CD applies 2");
+        assert_eq!(said(None, &told, Access::Lacking("list".to_owned())), "");
+        assert_eq!(said(Some(&nothing(&told)), &told, Access::Complete), "");
+        let edited = policy(2, &json!("Argo CD applies 2"));
+        assert_eq!(said(None, &edited, Access::Complete), "", "its steps may change other objects");
+        let other = RemediationPolicy { metadata: Default::default(), ..told.clone() };
+        assert_eq!(said(Some(&nothing(&other)), &told, Access::Complete), "Argo CD applies 2");
+    }
+}
