@@ -1,7 +1,7 @@
 //! All profiles: the built-in ones, and those in the operator's configuration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
@@ -41,11 +41,20 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Reads the built-in profiles.
+    /// The built-in profiles, which are parsed once in a process.
     ///
     /// # Errors
     /// None in a build that passed its tests.
     pub fn built_in() -> Result<Self, ProfileError> {
+        static PARSED: OnceLock<Profiles> = OnceLock::new();
+        if let Some(profiles) = PARSED.get() {
+            return Ok(profiles.clone());
+        }
+        let profiles = Self::parse_built_in()?;
+        Ok(PARSED.get_or_init(|| profiles).clone())
+    }
+
+    fn parse_built_in() -> Result<Self, ProfileError> {
         let names = Arc::new(parse::<AcceleratorNames>("accelerators.yaml", ACCELERATORS)?);
         let empty = Self { names, by_kind: BTreeMap::new() };
         BUILT_IN.iter().try_fold(empty, |all, &(file, text)| Ok(all.with(parse(file, text)?)))
