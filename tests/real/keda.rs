@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{Drill, change_of, rights, touches},
+    drill::{Drill, History, change_of, rights, touches},
     server::{self, Server},
     support::{
         object::{Object, Snapshot, condition},
@@ -49,6 +49,8 @@ struct Scene {
     scaled: Object,
     child: Object,
     before: (Snapshot, Snapshot),
+    /// The states of both, from before the emergency on.
+    histories: (History, History),
     operator: Operator,
     _keda: Server,
 }
@@ -91,8 +93,13 @@ impl Scene {
             condition(scaled, "Ready") == Some("True") && condition(scaled, "Active") == Some("False")
         };
         let before = Snapshot::of(&scaled.wait_until("settled", is_settled).await);
+        let histories = (
+            History::of(world, SCALED_OBJECT.0, SCALED_OBJECT.1),
+            History::of(world, AUTOSCALER.0, AUTOSCALER.1),
+        );
         let operator = world.operator().start().await;
-        Self { drill, scaled, child, before: (before, child_before), operator, _keda: keda }
+        let before = (before, child_before);
+        Self { drill, scaled, child, before, histories, operator, _keda: keda }
     }
 
     /// Rings for a policy with these steps, and waits until the Incident is so.
@@ -137,9 +144,10 @@ impl Scene {
         assert!(said.contains(&command), "{}: {said}", self.child);
     }
 
-    /// The emergency ends: the ScaledObject is as before, and KEDA has followed with the limit.
-    async fn recover(&self, incident: &Object) {
-        let Self { scaled, child, before, .. } = self;
+    /// The emergency ends: the ScaledObject is as before, and KEDA has followed with the limit. Returns every limit that
+    /// each of them ever had, in order.
+    async fn recover(&self, incident: &Object) -> [Vec<Option<i64>>; 2] {
+        let Self { scaled, child, before, histories, .. } = self;
         self.drill.recover(incident).await;
         let after = scaled.snapshot().await;
         assert_eq!((&after.spec, after.traces()), (&before.0.spec, Vec::new()), "{scaled}");
@@ -153,6 +161,16 @@ impl Scene {
         let writes =
             self.operator.proxy.calls().iter().filter(|call| touches(&call.call, child.name())).count();
         assert_eq!(writes, 0, "{child}: writes");
+        let limits = async |history: &History, object: &Object, field: &str| {
+            let states = history.up_to_now(object).await;
+            let mut limits: Vec<Option<i64>> = states.iter().map(|state| number(state, field)).collect();
+            limits.dedup();
+            limits
+        };
+        [
+            limits(&histories.0, scaled, "maxReplicaCount").await,
+            limits(&histories.1, child, "maxReplicas").await,
+        ]
     }
 
     /// The autoscaler has nothing of Firebreak, and everything else.
@@ -185,7 +203,12 @@ async fn steps_for_scaled_objects_and_for_autoscalers_double_one_limit_once() {
     let is_over = |incident: &DynamicObject| has_nothing_to_do(incident, 1);
     let incident = scene.ring(steps, "the second step has nothing to do", is_over).await;
     scene.assert_copied(&incident, 8).await;
-    scene.recover(&incident).await;
+    let limits = scene.recover(&incident).await;
+    assert_eq!(
+        limits,
+        [[Some(4), Some(8), Some(4)], [Some(4), Some(8), Some(4)]],
+        "at no time more than twice 4"
+    );
     scene.assert_clean().await;
 }
 
@@ -193,11 +216,11 @@ async fn steps_for_scaled_objects_and_for_autoscalers_double_one_limit_once() {
 async fn an_absent_limit_is_a_hundred_and_is_absent_again_after_the_revert() {
     let scene = Scene::set("keda-absent", Value::Null).await;
     let steps = json!([raise("autoscalers", AUTOSCALER, 2)]);
-    let is_changed = |incident: &DynamicObject| change_of(incident, "queue")["state"] == "Verified";
+    let is_changed = |incident: &DynamicObject| change_of(incident, "queue")["state"] == "Applied";
     let incident = scene.ring(steps, "the owner is changed", is_changed).await;
     scene.assert_copied(&incident, 200).await;
-    scene.recover(&incident).await;
-    assert_eq!(number(&scene.child.get().await, "maxReplicas"), Some(100), "{}", scene.child);
+    let limits = scene.recover(&incident).await;
+    assert_eq!(limits, [[None, Some(200), None], [Some(100), Some(200), Some(100)]]);
     scene.assert_clean().await;
 }
 
@@ -213,7 +236,8 @@ async fn a_copy_that_keda_leaves_behind_is_named_and_dropped() {
     };
     let incident = scene.ring(steps, "the last step has started", is_applied).await;
     scene.assert_copied(&incident, 12).await;
-    scene.recover(&incident).await;
+    let [limits, _] = scene.recover(&incident).await;
+    assert_eq!(limits, [Some(4), Some(8), Some(12), Some(4)]);
     let a = &scene.drill.world.a;
     scene.drill.world.firebreak(&["undo", "hpa/keda-hpa-queue", "-n", a, "--forget"]).await;
     scene.assert_clean().await;

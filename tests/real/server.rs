@@ -44,7 +44,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let state = self.process.try_wait();
+        let exited = self.process.try_wait().ok().flatten();
         // It may have exited.
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -54,7 +54,8 @@ impl Drop for Server {
             let log = String::from_utf8_lossy(&log);
             let lines: Vec<&str> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
-            eprintln!("\n--- Log of {}, which has exited: {state:?}\n{end}", self.tool);
+            let state = exited.map_or("is running".to_owned(), |status| format!("has exited, {status}"));
+            eprintln!("\n--- Log of {}, which {state}\n{end}", self.tool);
         }
     }
 }
