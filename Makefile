@@ -33,6 +33,7 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
 	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary

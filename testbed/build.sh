@@ -20,7 +20,7 @@ declare -A packages=(
 	[keda]=github.com/kedacore/keda/v2/cmd/operator
 )
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
-declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=10 [Kubernetes]=7)
+declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=8 [Kubernetes]=7)
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
 	if [[ -z ${packages[$tool]-} ]]; then
