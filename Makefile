@@ -3,10 +3,10 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench record generate
+.PHONY: help demo test test-real check bench record generate
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
 demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
@@ -23,10 +23,17 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --workspace --no-fail-fast
 
+# Apart from `make test`, because the first run builds what nobody needs for most changes.
+test-real: ## Test against real operators of others, in tests/real
+	@testbed=$$(testbed/build.sh keda) \
+		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
+		cargo test --locked --test real
+
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
 	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary

@@ -3,22 +3,28 @@
 # prints that directory, which is also a valid KUBEBUILDER_ASSETS. It holds
 # Kubernetes, etcd, kubectl and kwok, and the further tools that are named:
 #
-#   testbed/build.sh [metrics-server] [helm]
+#   testbed/build.sh [metrics-server] [helm] [keda]
+#
+# Beside a tool that has them are its CustomResourceDefinitions, TOOL-crds.yaml.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 kubernetes=$(sed -n 's|^\tk8s.io/kubernetes ||p' go.mod)
 minor=${kubernetes#v1.}
-declare -A modules=(
+# A module that replaces others is refused by `go install`: it has a folder with a go.mod
+# that repeats the replacements, and its version is there.
+declare -A packages=(
 	[kwok]=sigs.k8s.io/kwok/cmd/kwok@v0.8.0
 	[metrics-server]=sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0
 	[helm]=helm.sh/helm/v3/cmd/helm@v3.21.4
+	[keda]=github.com/kedacore/keda/v2/cmd/operator
 )
-declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [Kubernetes]=7)
+declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
+declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=8 [Kubernetes]=7)
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
-	if [[ -z ${modules[$tool]-} ]]; then
-		echo "usage: testbed/build.sh [metrics-server] [helm]" >&2
+	if [[ -z ${packages[$tool]-} ]]; then
+		echo "usage: testbed/build.sh [metrics-server] [helm] [keda]" >&2
 		exit 2
 	fi
 done
@@ -33,10 +39,32 @@ sources() {
 	{ go version; cat go.mod go.sum ./*.go kwok/* manifests/* build.sh; } | sha256sum | cut -c1-16
 }
 
+has_folder() { # TOOL
+	[[ ${packages[$1]} != *@* ]]
+}
+
+version() { # TOOL
+	if has_folder "$1"; then
+		cat "$1/go.mod" "$1/go.sum" | sha256sum | cut -c1-16
+	else
+		echo "${packages[$1]##*@}"
+	fi
+}
+
+kept() { # FILE TOOL
+	echo "$cache/tools/$1-$(version "$2")"
+}
+
+# Whether the result has the file of this version.
+has() { # FILE TOOL
+	[[ $result/$1 -ef $(kept "$1" "$2") ]]
+}
+
 complete() {
 	[[ -d $result ]] || return
 	for tool in "${tools[@]}"; do
-		[[ -x $result/$tool ]] || return
+		has "$tool" "$tool" || return
+		[[ -z ${definitions[$tool]-} ]] || has "$tool-crds.yaml" "$tool" || return
 	done
 }
 
@@ -61,13 +89,30 @@ run() { # NAME COMMAND...
 	building=
 }
 
-kept() { # NAME
-	echo "$cache/tools/$1-${modules[$1]##*@}"
+build_tool() { # TOOL
+	if has_folder "$1"; then
+		run "$1" go -C "$1" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
+	else
+		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -ldflags '-s -w' "${packages[$1]}"
+	fi
 }
 
-build_tool() { # NAME
-	run "$1" env -C / GOBIN="$unfinished" go install -trimpath -ldflags '-s -w' "${modules[$1]}"
-	mv "$unfinished/$1" "$(kept "$1")"
+write_definitions() { # TOOL
+	local module
+	module=$(go -C "$1" list -f '{{.Module.Dir}}' "${packages[$1]}")
+	"$result/kubectl" kustomize "$module/${definitions[$1]}" >"$unfinished/$1-crds.yaml"
+}
+
+# add puts a file into the result, and makes it with a command if it is not kept.
+add() { # FILE TOOL COMMAND
+	local kept
+	has "$1" "$2" && return
+	kept=$(kept "$1" "$2")
+	if [[ ! -e $kept ]]; then
+		"$3" "$2"
+		mv "$unfinished/$1" "$kept"
+	fi
+	ln -f "$kept" "$result/$1"
 }
 
 # Without a version in it the API server calls itself v0.0.0, which charts reject.
@@ -106,9 +151,6 @@ building=
 trap '{ kill -INT $building && wait $building; } 2>/dev/null || :; rm -rf "$unfinished"' EXIT
 trap 'exit 1' HUP INT TERM
 
-for tool in "${tools[@]}"; do
-	[[ -x $result/$tool || -x $(kept "$tool") ]] || build_tool "$tool"
-done
 if [[ ! -d $result ]]; then
 	build_kubernetes
 	# The sources may have been edited in these minutes.
@@ -116,7 +158,8 @@ if [[ ! -d $result ]]; then
 	mv "$unfinished/result" "$result"
 fi
 for tool in "${tools[@]}"; do
-	[[ -x $result/$tool ]] || ln "$(kept "$tool")" "$result/$tool"
+	add "$tool" "$tool" build_tool
+	[[ -z ${definitions[$tool]-} ]] || add "$tool-crds.yaml" "$tool" write_definitions
 done
 touch "$result"
 

@@ -1,17 +1,19 @@
-//! A stand-in for KEDA's operator, which is too large to build here: of a ScaledObject it keeps the
+//! A stand-in for KEDA's operator, which takes too long to build for `make test`: of a ScaledObject it keeps the
 //! HorizontalPodAutoscaler, and nothing else.
 //!
-//! It does with that what KEDA 2 does: the autoscaler has the ScaledObject as its controller, its limits, its labels
-//! beside KEDA's own, and its annotations. It is replaced as a whole, without a version, whenever its spec differs or
-//! one of these labels or annotations is missing.
+//! It does with that what KEDA 2 does, as `tests/real/keda.rs` shows with the real one: the autoscaler has the
+//! ScaledObject as its controller, its limits, its labels beside KEDA's own, and its annotations. KEDA looks at it when
+//! the spec of the ScaledObject or anything of the autoscaler has changed, not when only labels or annotations of the
+//! ScaledObject have. It replaces the autoscaler as a whole, without a version, if its spec differs or one of these
+//! labels or annotations is missing.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
-    runtime::{Controller, controller::Action, watcher},
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, predicates, watcher},
 };
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
@@ -44,30 +46,50 @@ fn autoscalers() -> ApiResource {
 }
 
 async fn run(client: Client, namespace: String) {
-    let api = |resource: &ApiResource| Api::namespaced_with(client.clone(), &namespace, resource);
-    let everything = watcher::Config::default();
-    Controller::new_with(api(&scaled_objects()), everything.clone(), scaled_objects())
-        .owns_with(api(&autoscalers()), autoscalers(), everything)
-        .run(reconcile, |_, _, _| Action::requeue(Duration::from_secs(1)), Arc::new(client.clone()))
-        // Failures are retried above; an object that was deleted needs nothing.
-        .for_each(|_| async {})
-        .await;
+    let api = |resource| Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, resource);
+    let (scaled_objects, autoscalers) = (scaled_objects(), autoscalers());
+    let everything = watcher::Config::default;
+    // Failures of a watch are retried; an object that was deleted needs nothing.
+    let scaled = watcher(api(&scaled_objects), everything()).default_backoff().applied_objects();
+    let scaled = scaled.predicate_filter(predicates::generation, Default::default());
+    let scaled = scaled.filter_map(async |scaled| Some(scaled.ok()?.name_any()));
+    let owned = watcher(api(&autoscalers), everything()).default_backoff().touched_objects();
+    let owned = owned.filter_map(async |owned| owner(&owned.ok()?));
+    let mut changed = pin!(stream::select(scaled, owned));
+    while let Some(name) = changed.next().await {
+        while reconcile(&api(&scaled_objects), &api(&autoscalers), &name).await.is_err() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
 }
 
-async fn reconcile(scaled: Arc<DynamicObject>, client: Arc<Client>) -> Result<Action, kube::Error> {
+fn owner(autoscaler: &DynamicObject) -> Option<String> {
+    let mut owners = autoscaler.owner_references().iter();
+    owners.find(|owner| owner.kind == "ScaledObject").map(|owner| owner.name.clone())
+}
+
+async fn reconcile(
+    scaled_objects: &Api<DynamicObject>,
+    autoscalers: &Api<DynamicObject>,
+    name: &str,
+) -> kube::Result<()> {
+    let Some(scaled) = scaled_objects.get_opt(name).await? else { return Ok(()) };
     if scaled.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok(());
     }
-    let namespace = scaled.namespace().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with((*client).clone(), &namespace, &autoscalers());
+    let by = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let label = Patch::Merge(json!({"metadata": {"labels": {"scaledobject.keda.sh/name": name}}}));
+    let scaled = scaled_objects.patch(name, &by, &label).await?;
     let wanted = autoscaler(&scaled);
     let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    match api.get_opt(&wanted.name_any()).await? {
-        None => drop(api.create(&by, &wanted).await?),
-        Some(found) if differs(&wanted, &found) => drop(api.replace(&wanted.name_any(), &by, &wanted).await?),
+    match autoscalers.get_opt(&wanted.name_any()).await? {
+        None => drop(autoscalers.create(&by, &wanted).await?),
+        Some(found) if differs(&wanted, &found) => {
+            drop(autoscalers.replace(&wanted.name_any(), &by, &wanted).await?)
+        }
         Some(_) => {}
     }
-    Ok(Action::await_change())
+    Ok(())
 }
 
 fn autoscaler(scaled: &DynamicObject) -> DynamicObject {

@@ -4,7 +4,7 @@
 
 pub mod admission;
 pub mod examples;
-mod guardian;
+pub mod guardian;
 pub mod install;
 pub mod keda;
 pub mod manifest;
