@@ -41,7 +41,7 @@ use serde_json::Value;
 pub use check::{check_effects_are_recorded, traces};
 pub use expect::Expect;
 pub use fault::{Fault, Mishap};
-pub use run::{Accept, play, play_accepted_by};
+pub use run::{Accept, Means, play, play_with};
 
 use crate::intent::{Approval, SettlementOutcome};
 use crate::period::Period;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::sense;
 use super::server::merge;
-use super::world::{Controller, Translate, World, incident, usable};
+use super::world::{Controller, Runs, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
 use crate::change::Change;
 use crate::decide_policy::{
@@ -33,6 +33,16 @@ const CREATOR: &str = "gitops/Apply";
 
 /// Parses the rules of a policy, or finds its faults.
 pub type Accept = Rc<dyn Fn(&PolicySpec) -> Result<Rules, Vec<Fault>>>;
+
+/// What is known of kinds and policies while a story is played.
+pub struct Means {
+    /// What a profile finds.
+    pub translate: Translate,
+    /// Who runs the pods of others.
+    pub runs: Runs,
+    /// The check of policies.
+    pub accept: Accept,
+}
 
 /// The state of a story while it is played.
 pub(super) struct Stage {
@@ -71,16 +81,16 @@ struct Beginning {
 /// # Errors
 /// The expectations that are not met, with the moment.
 pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
-    play_accepted_by(story, translate, Rc::new(Rules::parse))
+    play_with(story, Means { translate, runs: Rc::new(|_, _, _| {}), accept: Rc::new(Rules::parse) })
 }
 
-/// Plays a story with a check of policies other than the engine's own.
+/// Plays a story with other means than the engine's own.
 ///
 /// # Errors
 /// The expectations that are not met, with the moment.
-pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> Result<(), String> {
+pub fn play_with(story: &Story, means: Means) -> Result<(), String> {
     sense::check(story)?;
-    let mut stage = Stage::new(story, translate, accept)?;
+    let mut stage = Stage::new(story, means)?;
     let start = stage.world.now;
     for moment in &story.then {
         let told = |why: String| format!("{}, at {}: {why}", story.story, moment.at);
@@ -99,7 +109,7 @@ pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> 
 }
 
 impl Stage {
-    fn new(story: &Story, translate: Translate, accept: Accept) -> Result<Self, String> {
+    fn new(story: &Story, Means { translate, runs, accept }: Means) -> Result<Self, String> {
         let policy = serde_json::to_value(&story.policy).map_err(|error| error.to_string())?;
         let mut stage = Self {
             world: World::new(None, translate),
@@ -117,6 +127,7 @@ impl Stage {
             object: story.object.clone(),
             beginning: Beginning::default(),
         };
+        stage.world.runs = runs;
         stage.world.namespace.clone_from(&story.namespace);
         stage.accept()?;
         Ok(stage)
