@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::health::healthy;
 use super::idle::{idle, rollout_paused};
+use super::owner::group;
 use super::profile::{Case, Profile};
 use super::rollout::rollout as rolled_out;
 use super::slots::needs_room;
@@ -97,11 +98,6 @@ fn has_observed(rollout: &Value, template: &Value) -> Verdict {
         (Some(_), Some(_)) => Verdict::False,
         (None, _) | (_, None) => Verdict::Unknown,
     }
-}
-
-/// The group of an apiVersion; empty for the core group.
-fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::means::{Accept, Means};
 use super::sense;
 use super::server::merge;
-use super::world::{Controller, Runs, Translate, World, incident, usable};
+use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
 use crate::change::Change;
 use crate::decide_policy::{
@@ -20,7 +21,7 @@ use crate::incident::IncidentState;
 use crate::intent::{Approval, PersonIntent, Response, Settlement};
 use crate::period::after;
 use crate::policy::PolicySpec;
-use crate::rules::{Fault, Limits, Rules};
+use crate::rules::{Limits, Rules};
 use crate::severity::earliest;
 
 /// If the controllers do not settle within this many rounds of one moment, something is wrong.
@@ -30,19 +31,6 @@ const POLICY_ROUNDS: usize = 10;
 /// The user who changes and creates objects.
 const SOMEBODY: &str = "somebody/Update";
 const CREATOR: &str = "gitops/Apply";
-
-/// Parses the rules of a policy, or finds its faults.
-pub type Accept = Rc<dyn Fn(&PolicySpec) -> Result<Rules, Vec<Fault>>>;
-
-/// What is known of kinds and policies while a story is played.
-pub struct Means {
-    /// What a profile finds.
-    pub translate: Translate,
-    /// Who runs the pods of others.
-    pub runs: Runs,
-    /// The check of policies.
-    pub accept: Accept,
-}
 
 /// The state of a story while it is played.
 pub(super) struct Stage {

@@ -15,10 +15,10 @@ use futures::{StreamExt, stream};
 use serde_json::Value;
 
 use super::borrowed::{DEPLOYMENT, ROLLOUT};
-use super::{LISTS, Reader, group};
+use super::{LISTS, Reader};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::kubernetes::discovery::ResolveError;
-use crate::workloads::{Profile, borrows, controlling_owner, runner};
+use crate::workloads::{Profile, borrows, controlling_owner, group, runner};
 
 /// A kind: its apiVersion and its name.
 pub type Kind = (&'static str, &'static str);

@@ -375,11 +375,6 @@ fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
     scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
 }
 
-/// The group of an apiVersion; empty for the core group.
-fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
