@@ -5,11 +5,14 @@
 //! appended as `--x=16`. A flag that was removed goes back to its place, in the form that it had.
 //! Where it is not clear which text is the value, nothing is read or changed.
 
+mod place;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use self::place::Removed;
 
 /// How a list of arguments contains a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,57 +140,6 @@ fn words(how: Given) -> Option<(usize, usize)> {
 /// Whether a value is a flag [as it was removed](removed).
 pub fn is_removed(value: &Value) -> bool {
     Removed::of(value).is_some()
-}
-
-/// A flag that is removed, with all that puts it back exactly.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Removed {
-    /// Its words as they were written.
-    words: Vec<Value>,
-    /// The index of the first one.
-    at: usize,
-    /// The words before and behind it; null where the list begins or ends.
-    between: [Value; 2],
-}
-
-impl Removed {
-    fn of(value: &Value) -> Option<Self> {
-        value.get("words").and_then(|_| Self::deserialize(value).ok())
-    }
-
-    fn value(&self) -> Option<Value> {
-        match self.words.as_slice() {
-            [_, value] => Some(value.clone()),
-            [word] => {
-                Some(word.as_str()?.split_once('=').map_or(Value::Bool(true), |(_, value)| value.into()))
-            }
-            _ => None,
-        }
-    }
-
-    fn put_back(self, list: &mut Vec<Value>) {
-        let at = self.place(list);
-        list.splice(at..at, self.words);
-    }
-
-    /// Where it stood. If someone has changed the words around it since, next to the one that is still there, unless it
-    /// would then stand between a flag and its value; else the end.
-    fn place(&self, list: &[Value]) -> usize {
-        let [before, behind] = &self.between;
-        let follows = |at: usize| at.checked_sub(1).map_or(&Value::Null, |at| &list[at]) == before;
-        let is_old = |at: usize| follows(at) && list.get(at).unwrap_or(&Value::Null) == behind;
-        let splits_nothing = |at: usize| list.get(at).is_none_or(is_flag);
-        if self.at <= list.len() && is_old(self.at) {
-            return self.at;
-        }
-        let only = |is_next_to: &dyn Fn(usize) -> bool| {
-            let mut places = (0..=list.len()).filter(|at| is_next_to(*at) && splits_nothing(*at));
-            places.next().filter(|_| places.next().is_none())
-        };
-        let precedes = |at: usize| list.get(at) == Some(behind);
-        only(&follows).or_else(|| only(&precedes)).unwrap_or(list.len())
-    }
 }
 
 /// What puts the flag back exactly after it was removed from this list; `value` is the value that it gets back. None if the

@@ -4,6 +4,8 @@
 //! index: an index may refer to another element by the time of the revert. A flag in the arguments of a
 //! container is `[flag=--max-num-seqs]`, whatever the form in which it is written there.
 
+mod group;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -15,11 +17,6 @@ use crate::flag;
 
 /// The lists that have flags.
 const ARGUMENTS: [&str; 2] = ["args", "command"];
-/// How many pods a rolling update has at once.
-const PACE: [&str; 2] = ["maxSurge", "maxUnavailable"];
-/// Members of one map that are only valid together, or have an effect only together.
-const PAIRS: [[&str; 2]; 4] =
-    [["minReplicas", "maxReplicas"], ["minReplicaCount", "maxReplicaCount"], PACE, ["enabled", "precision"]];
 
 /// One step of a [`FieldPath`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,12 +123,6 @@ impl FieldPath {
     pub fn below(&self, top: &Self) -> Option<Self> {
         let rest = self.0.strip_prefix(top.0.as_slice()).filter(|rest| !rest.is_empty())?;
         Some(Self(rest.to_vec()))
-    }
-
-    /// Whether this says how many pods a rolling update has at once. It goes back after the template whose rollout it
-    /// is for.
-    pub fn is_pace(&self) -> bool {
-        matches!(self.0.last(), Some(Segment::Key(last)) if PACE.contains(&last.as_str()))
     }
 
     /// Whether this is a flag in a list of arguments.
@@ -269,41 +260,6 @@ impl FieldPath {
             // The path was just read, so it cannot be malformed.
             let _ = ancestor.write(object, None);
         }
-    }
-
-    /// Fields that are only valid together, or have an effect only together, have the same text: the request and limit
-    /// of one resource, the least and the most replicas, a quantization and whether it is on, a flag and its negation.
-    pub fn group(&self) -> String {
-        let mut segments = self.0.clone();
-        let length = segments.len();
-        if length >= 2
-            && let Segment::Key(parent) = &mut segments[length - 2]
-            && (parent == "limits" || parent == "requests")
-        {
-            *parent = "limits+requests".to_owned();
-        }
-        match segments.last_mut() {
-            Some(Segment::Key(last)) => {
-                if let Some(pair) = PAIRS.into_iter().find(|pair| pair.contains(&last.as_str())) {
-                    *last = pair.join("+");
-                }
-            }
-            Some(Segment::Flag(flag)) => {
-                *flag = flag.replace('_', "-");
-                if let Some(negated) = flag.strip_prefix("--no-") {
-                    *flag = format!("--{negated}");
-                }
-            }
-            Some(Segment::Element { .. }) | None => {}
-        }
-        Self(segments).to_string()
-    }
-
-    /// Whether the value is a Kubernetes quantity, which has many notations.
-    pub fn is_quantity(&self) -> bool {
-        let length = self.0.len();
-        length >= 2
-            && matches!(&self.0[length - 2], Segment::Key(parent) if parent == "limits" || parent == "requests")
     }
 }
 

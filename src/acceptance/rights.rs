@@ -116,7 +116,7 @@ fn pods(profile: &Profile, effect: Pods, namespaces: &[String]) -> Vec<Used> {
     let ordered = profile.ordered_pods.as_ref().filter(|_| effect != Pods::Leaves);
     let deleted = ordered.map(|_| needed("Pod", DELETE));
     let pods = profile.pods.as_ref().map(|_| explains("Pod"));
-    let events = profile.pods.as_ref().filter(|pods| pods.refused.is_none()).map(|_| explains("Event"));
+    let events = profile.pods.as_ref().filter(|pods| pods.reads_events()).map(|_| explains("Event"));
     [deleted, pods, events].into_iter().flatten().collect()
 }
 

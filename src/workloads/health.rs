@@ -99,6 +99,18 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_its_operator_scales_may_want_none() {
+        let scaled = |replicas: Value, phase: &str| {
+            model(json!({"spec": {"replicas": replicas, "autoscaling": {"minReplicas": 0, "maxReplicas": 4}},
+                         "status": {"phase": phase, "readyReplicas": 0}}))
+        };
+        for replicas in [json!(1), json!(0), Value::Null] {
+            assert_eq!(scaled(replicas.clone(), "Ready"), Verdict::True, "{replicas}");
+            assert_eq!(scaled(replicas.clone(), "Degraded"), Verdict::False, "{replicas}");
+        }
+    }
+
+    #[test]
     fn a_deployment_scaled_to_nothing_is_healthy() {
         let conditions = json!([{"type": "Available", "status": "True"}]);
         let object = json!({"spec": {"replicas": 0}, "status": {"conditions": conditions}});

@@ -4,20 +4,21 @@
 //! new if the changed fields of its template have their present value in it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use firebreak_engine::change::cut;
 use firebreak_engine::id::TargetId;
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::pods::End;
 use firebreak_engine::policy::LabelSelector;
-use firebreak_engine::value::same;
+use firebreak_engine::value::{same, whole};
 use firebreak_engine::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ordered::end;
 use super::owner::controlling_owner;
-use super::profile::{PodsOf, Profile};
+use super::profile::{EventsOf, Message, PodTemplate, PodsOf, Profile, Replicas};
 
 /// The maximum length of what is quoted, in bytes.
 const QUOTE: usize = 400;
@@ -26,9 +27,18 @@ const LOOKED_AT: SignedDuration = SignedDuration::from_secs(30);
 /// States of a container that starts.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// Fields of a pod that the template gives to new ones, with their value there.
+/// What tells new pods from old ones, for each template of an object; without one, every pod is new.
 #[derive(Clone, Debug, Default)]
-pub struct Fresh(Vec<(FieldPath, Option<Value>)>);
+pub struct Fresh(Vec<Made>);
+
+/// What a pod has that is made of the present template.
+#[derive(Clone, Debug)]
+struct Made {
+    /// The labels of such pods.
+    labels: BTreeMap<String, String>,
+    /// The changed fields of the template, as they are in such a pod.
+    fields: Vec<(FieldPath, Option<Value>)>,
+}
 
 /// Why a pod does not start, or keeps others from it. What says most comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,22 +76,46 @@ pub fn quote(text: &str) -> String {
     cut(&text.split_whitespace().collect::<Vec<_>>().join(" "), QUOTE)
 }
 
+/// How the pods of an object are listed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    /// By these labels.
+    Labels(LabelSelector),
+    /// By this selector, as its controller reports it.
+    Text(String),
+    /// It has none at present.
+    Nothing,
+}
+
 impl PodsOf {
-    /// The labels of its pods.
+    /// How its pods are listed.
     ///
     /// # Errors
-    /// For people: it has none, or they do not have the form of a selector.
-    pub fn labels(&self, object: &Value) -> Result<LabelSelector, String> {
-        let selector = self.selector.read(object).ok_or_else(|| format!("it has no {}", self.selector))?;
-        serde_json::from_value(selector.into_owned())
-            .map_err(|_| format!("{} is not a selector", self.selector))
+    /// For people: it has no selector, or one that does not have the form of one.
+    pub fn selection(&self, object: &Value) -> Result<Selection, String> {
+        if !self.labels.is_empty() {
+            let value = |(key, value): (&String, &Message)| Some((key.clone(), value.whole(object)?));
+            let labels = self.labels.iter().map(value).collect::<Option<BTreeMap<String, String>>>();
+            let Some(labels) = labels else { return Ok(Selection::Nothing) };
+            return selector(json!({"matchLabels": labels}))
+                .ok_or_else(|| "its labels select nothing".to_owned());
+        }
+        let found = self.selector.iter().find_map(|path| Some((path, path.read(object)?)));
+        let (path, value) = found.ok_or_else(|| match self.selector.first() {
+            Some(path) => format!("it has no {path}"),
+            None => "its profile says neither a selector nor labels".to_owned(),
+        })?;
+        selector(value.into_owned()).ok_or_else(|| format!("{path} is not a selector"))
     }
 
-    /// What tells a new pod from an old one: those of these fields that are in the template, with their value there.
-    pub fn fresh<'a>(&self, object: &Value, fields: impl Iterator<Item = &'a FieldPath>) -> Fresh {
-        let value = |path: &FieldPath| path.read(object).map(Cow::into_owned);
-        let in_pod = |path: &FieldPath| Some((path.below(&self.template)?, value(path)));
-        Fresh(fields.filter_map(in_pod).collect())
+    /// What tells a new pod from an old one: those of these fields that are in its template, with their value there.
+    pub fn fresh<'a>(&self, object: &Value, fields: impl Iterator<Item = &'a FieldPath> + Clone) -> Fresh {
+        let of = |template: &PodTemplate| Made {
+            labels: template.labels.clone(),
+            fields: fields.clone().filter_map(|path| template.field(path, object)).collect(),
+        };
+        let is_there = |template: &&PodTemplate| template.path.node(object).is_some_and(|it| !it.is_null());
+        Fresh(self.templates.iter().filter(is_there).map(of).collect())
     }
 
     /// What keeps this pod from starting, or makes it keep new ones from it.
@@ -110,21 +144,76 @@ impl PodsOf {
         let when = self.after_all_are_gone.as_ref();
         when.is_some_and(|when| when.evaluate(object, None).verdict == Verdict::True)
     }
+
+    /// Whether a pod that was listed belongs to the object of this name and uid: the object controls it, or a ReplicaSet that
+    /// is named after the object does. Labels that only its pods have say so by themselves.
+    pub fn has(&self, pod: &Value, name: &str, uid: &str) -> bool {
+        let named = self.replica_sets.as_ref().and_then(|label| label_of(pod, label));
+        let set = named.map(|hash| format!("{name}-{hash}"));
+        !self.labels.is_empty()
+            || is_controlled_by(pod, uid)
+            || controlling_owner(pod)
+                .is_some_and(|owner| owner.kind == "ReplicaSet" && set.is_some_and(|set| set == owner.name))
+    }
+
+    /// How many pods the object wants, if it sets a number of `replicas`.
+    pub fn wanted(&self, replicas: &Replicas, object: &Value) -> i64 {
+        let number = |path: &FieldPath| path.read(object).as_deref().and_then(whole).unwrap_or(1);
+        number(&replicas.spec).saturating_mul(self.pods_per_replica.as_ref().map_or(1, number))
+    }
+
+    /// Whether the Events of the object of this kind and name say why pods of `target` cannot be created.
+    pub fn is_told_by(&self, target: &TargetId, kind: &str, name: &str) -> bool {
+        let number = name.strip_prefix(&target.name).and_then(|rest| rest.strip_prefix('-'));
+        let is_numbered = number.is_some_and(|number| number.parse::<u32>().is_ok());
+        match self.events {
+            EventsOf::Itself => kind == target.kind && name == target.name,
+            EventsOf::StatefulSets => kind == "StatefulSet" && (name == target.name || is_numbered),
+            EventsOf::Nobody => false,
+        }
+    }
+}
+
+impl PodTemplate {
+    /// The field in a pod, with its value in the template; none if it is not in this template.
+    fn field(&self, path: &FieldPath, object: &Value) -> Option<(FieldPath, Option<Value>)> {
+        let rest = path.below(&self.path)?;
+        let part = self.part.as_ref().map_or(&[][..], FieldPath::segments);
+        let in_pod = FieldPath::new([part, rest.segments()].concat()).ok()?;
+        Some((in_pod, path.read(object).map(Cow::into_owned)))
+    }
 }
 
 impl Fresh {
     fn is_in(&self, pod: &Value) -> bool {
-        self.0.iter().all(|(path, value)| same(path, path.read(pod).as_deref(), value.as_ref()))
+        let Some(made) = self.0.iter().find(|made| made.is_of(pod)) else { return self.0.is_empty() };
+        // A template that the change does not touch says nothing, unless it touches none.
+        let is_touched = !made.fields.is_empty() || self.0.iter().all(|made| made.fields.is_empty());
+        is_touched
+            && made.fields.iter().all(|(path, value)| same(path, path.read(pod).as_deref(), value.as_ref()))
     }
 }
 
-/// Whether the pod belongs to the object: the object controls it, or the ReplicaSet of a Deployment does.
-pub fn is_of(pod: &Value, id: &TargetId) -> bool {
-    let hash = pod.pointer("/metadata/labels/pod-template-hash").and_then(Value::as_str);
-    let set = hash.map(|hash| format!("{}-{hash}", id.name));
-    controlling_owner(pod).is_some_and(|owner| {
-        owner.uid == id.uid || owner.kind == "ReplicaSet" && set.is_some_and(|set| set == owner.name)
-    })
+impl Made {
+    fn is_of(&self, pod: &Value) -> bool {
+        self.labels.iter().all(|(key, value)| label_of(pod, key) == Some(value))
+    }
+}
+
+fn selector(value: Value) -> Option<Selection> {
+    match value {
+        Value::String(text) => (!text.is_empty()).then_some(Selection::Text(text)),
+        value => serde_json::from_value(value).ok().map(Selection::Labels),
+    }
+}
+
+fn label_of<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
+    pod.pointer("/metadata/labels")?.get(key)?.as_str()
+}
+
+/// Whether the object of this uid controls the pod.
+pub fn is_controlled_by(pod: &Value, uid: &str) -> bool {
+    controlling_owner(pod).is_some_and(|owner| owner.uid == uid)
 }
 
 /// Why a pod does not run, after its name.
@@ -170,158 +259,5 @@ fn waits(status: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::Profiles;
-    use super::*;
-
-    fn pods(kind: &str) -> PodsOf {
-        let profiles = Profiles::built_in().unwrap();
-        profiles.find("apps/v1", kind).unwrap().pods.clone().unwrap()
-    }
-
-    fn now() -> Timestamp {
-        "2026-01-01T00:01:00Z".parse().unwrap()
-    }
-
-    /// A pod that asks for this number of accelerators, or for none.
-    fn pod(gpu: Option<&str>, edit: impl FnOnce(&mut Value)) -> Value {
-        let mut pod = json!({
-            "metadata": {"name": "chat-7d9-x", "namespace": "serving", "creationTimestamp": "2026-01-01T00:00:10Z",
-                         "labels": {"pod-template-hash": "7d9"}},
-            "spec": {"schedulerName": "ml", "containers": [{"name": "main", "resources": {"limits": {}}}]},
-            "status": {"phase": "Pending"},
-        });
-        if let Some(gpu) = gpu {
-            pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = json!(gpu);
-        }
-        edit(&mut pod);
-        pod
-    }
-
-    fn unscheduled(pod: &mut Value) {
-        let why = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.";
-        pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
-                                              "reason": "Unschedulable", "message": why}]);
-    }
-
-    /// What is said of the pod while the template asks for this number of accelerators.
-    fn said(strategy: &str, gpu: &str, pod: &Value) -> Option<String> {
-        let path =
-            "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu".parse().unwrap();
-        let outside = "/spec/strategy/rollingUpdate/maxSurge".parse().unwrap();
-        let containers = json!([{"name": "main", "resources": {"limits": {"nvidia.com/gpu": gpu}}}]);
-        let object = json!({"spec": {"strategy": {"type": strategy}, "template": {"spec": {"containers": containers}}}});
-        let pods = pods("Deployment");
-        let fresh = pods.fresh(&object, [&path, &outside].into_iter());
-        pods.trouble(&object, pod, &fresh, now()).map(|trouble| trouble.text)
-    }
-
-    #[test]
-    fn a_new_pod_that_is_not_scheduled_quotes_the_scheduler() {
-        let found = said("RollingUpdate", "1", &pod(Some("1"), unscheduled)).unwrap();
-        assert_eq!(
-            found,
-            "pod chat-7d9-x is not scheduled: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
-        );
-    }
-
-    #[test]
-    fn an_old_pod_says_nothing() {
-        assert_eq!(said("RollingUpdate", "0", &pod(Some("1"), unscheduled)), None);
-        assert!(said("RollingUpdate", "0", &pod(Some("0"), unscheduled)).is_some());
-        let ends = |pod: &mut Value| {
-            unscheduled(pod);
-            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:50Z");
-        };
-        assert_eq!(said("RollingUpdate", "1", &pod(Some("1"), ends)), None);
-    }
-
-    #[test]
-    fn a_pod_that_no_scheduler_looks_at_names_the_scheduler_after_a_while() {
-        let found = said("RollingUpdate", "1", &pod(Some("1"), |_| {})).unwrap();
-        assert!(found.ends_with("no scheduler named ml has tried to schedule it"), "{found}");
-        let young = |pod: &mut Value| pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:40Z");
-        assert_eq!(said("RollingUpdate", "1", &pod(Some("1"), young)), None);
-    }
-
-    #[test]
-    fn a_container_that_does_not_start_says_its_state() {
-        let state = |reason: &str, message: &str, code: Option<i64>| {
-            pod(Some("1"), |pod| {
-                pod["spec"]["nodeName"] = json!("gpu-1");
-                let mut status =
-                    json!({"name": "main", "state": {"waiting": {"reason": reason, "message": message}}});
-                if let Some(code) = code {
-                    status["lastState"] = json!({"terminated": {"exitCode": code}});
-                }
-                pod["status"]["containerStatuses"] = json!([status]);
-            })
-        };
-        let found =
-            |reason: &str, message: &str, code| said("RollingUpdate", "1", &state(reason, message, code));
-        assert_eq!(found("ContainerCreating", "", None), None);
-        assert_eq!(
-            found("CrashLoopBackOff", "back-off 5m0s", Some(127)).unwrap(),
-            "pod chat-7d9-x does not start: container main is in CrashLoopBackOff (it ended with exit code 127)"
-        );
-        assert!(found("ImagePullBackOff", "no such image", None).unwrap().contains("(no such image)"));
-        let refused = |pod: &mut Value| {
-            pod["status"] =
-                json!({"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no device"});
-        };
-        let found = said("RollingUpdate", "1", &pod(Some("1"), refused)).unwrap();
-        assert_eq!(found, "pod chat-7d9-x has failed: UnexpectedAdmissionError no device");
-    }
-
-    #[test]
-    fn only_where_all_old_pods_go_first_does_one_that_does_not_end_matter() {
-        let lost = pod(Some("1"), |pod| {
-            pod["spec"]["nodeName"] = json!("gpu-1");
-            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:10Z");
-        });
-        assert_eq!(said("RollingUpdate", "0", &lost), None);
-        let found = said("Recreate", "0", &lost).unwrap();
-        for words in ["node gpu-1", "`kubectl delete pod chat-7d9-x -n serving --force --grace-period=0`"] {
-            assert!(found.contains(words), "no {words} in {found}");
-        }
-    }
-
-    #[test]
-    fn a_condition_says_why_pods_are_refused_and_long_text_is_cut() {
-        let profiles = Profiles::built_in().unwrap();
-        let profile = profiles.find("apps/v1", "Deployment").unwrap();
-        let says = |message: &str| {
-            refused(
-                profile,
-                &json!({"status": {"conditions": [
-                    {"type": "Available", "status": "False", "message": "x"},
-                    {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message},
-                ]}}),
-            )
-        };
-        assert_eq!(says("exceeded\n quota: gpu"), Some("exceeded quota: gpu".to_owned()));
-        assert!(says(&"x".repeat(5000)).unwrap().len() <= QUOTE);
-        assert_eq!(refused(profile, &json!({"status": {"conditions": []}})), None);
-        let set = profiles.find("apps/v1", "StatefulSet").unwrap();
-        assert_eq!(refused(set, &json!({})), None);
-    }
-
-    #[test]
-    fn a_pod_belongs_to_its_controller_and_to_the_deployment_of_its_replica_set() {
-        let id = |name: &str, uid: &str| TargetId {
-            api_version: "apps/v1".to_owned(),
-            kind: "Deployment".to_owned(),
-            namespace: "serving".to_owned(),
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-        };
-        let owned = pod(None, |pod| {
-            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "chat-7d9", "uid": "r", "controller": true}]);
-        });
-        assert!(is_of(&owned, &id("chat", "d")) && is_of(&owned, &id("x", "r")));
-        assert!(!is_of(&owned, &id("chat-7d9", "d")) && !is_of(&owned, &id("other", "d")));
-        assert!(!is_of(&pod(None, |_| {}), &id("chat", "d")));
-    }
-}
+#[path = "pods_tests.rs"]
+mod tests;

@@ -61,6 +61,7 @@
 //! - `observe`: mode Observe publishes a plan and changes nothing; the mode may change meanwhile.
 //! - `opened_by_hand`: Incidents that people open for a policy.
 //! - `owners_and_autoscalers`: objects that a step reaches through others.
+//! - `placement`: what stays of a placement, and what cannot be known of it.
 //! - `policy_recreated`: the policy is deleted and created again while its Incident is open.
 //! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
@@ -91,6 +92,7 @@ mod membership;
 mod observe;
 mod opened_by_hand;
 mod owners_and_autoscalers;
+mod placement;
 mod policy_recreated;
 mod policy_unavailable;
 mod report_template;

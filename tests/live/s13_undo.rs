@@ -3,11 +3,17 @@
 
 use std::{fs, process::Output};
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{Drill, Models, models},
-    support::object::Object,
+    drill::{Drill, Models, has_rolled_out, models},
+    room,
+    support::{
+        nodes::Nodes,
+        object::{Object, Snapshot},
+        operator::Operator,
+    },
 };
 
 const DOCUMENT: &str = include_str!("../../docs/uninstall.md");
@@ -20,12 +26,17 @@ async fn abandoned(name: &str) -> (Drill, Models) {
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
     models.wait_until_fallen().await;
+    forsake(operator, &incident, &policy).await;
+    (drill, models)
+}
+
+/// The operator and the Incident are gone, without a revert.
+async fn forsake(operator: Operator, incident: &Object, policy: &Object) {
     operator.stop().await;
     incident.merge("alice", json!({"metadata": {"finalizers": null}})).await;
     incident.delete().await;
     incident.wait_until_gone().await;
     policy.delete().await;
-    (drill, models)
 }
 
 async fn undo(drill: &Drill, model: &Object, more: &[&str]) -> Output {
@@ -53,6 +64,104 @@ async fn undo_puts_an_object_back_without_operator_and_incident() {
     let again = undo(&drill, model, &[]).await;
     assert_eq!(again.status.code(), Some(1), "undo {model} again: {}", text(&again));
     assert_eq!(model.snapshot().await.version, version, "{model} was written again");
+}
+
+/// A Deployment that fills the only node, and has fallen back without a surge.
+struct Fallen {
+    drill: Drill,
+    node: Nodes,
+    chat: Object,
+    before: Snapshot,
+    operator: Operator,
+    incident: Object,
+    policy: Object,
+}
+
+async fn fallen_in_place(name: &str) -> Fallen {
+    let drill = room::drill(name).await;
+    let node = drill.world.gpu_nodes(1).await;
+    let manifest = room::server(&drill, "Deployment", "chat", "600Gi", "8", room::with_surge());
+    let chat = room::running(&drill, manifest).await;
+    chat.wait_until("rolled out", has_rolled_out).await;
+    let before = chat.snapshot().await;
+    let operator = drill.world.operator().start().await;
+    let policy = drill
+        .policy_with(|spec| {
+            let mut step = room::step("chat", "cpuFallback", "Deployment", json!({"placement": "Keep"}));
+            step["verify"]["within"] = json!("1m");
+            spec["steps"] = json!([step]);
+        })
+        .await;
+    let incident = drill.respond(&policy).await;
+    Fallen { drill, node, chat, before, operator, incident, policy }
+}
+
+/// The pace of a Deployment whose template is back.
+fn pace_while_back(object: &DynamicObject) -> Option<Value> {
+    let spec = &object.data["spec"];
+    let limits = &spec["template"]["spec"]["containers"][0]["resources"]["limits"];
+    (limits["nvidia.com/gpu"] == json!("8")).then(|| spec["strategy"]["rollingUpdate"].clone())
+}
+
+async fn undo_deployment(drill: &Drill) -> Output {
+    drill.world.firebreak(&["undo", "deployment/chat", "--namespace", &drill.world.a]).await
+}
+
+/// It is as before, after this many changes of its spec.
+async fn assert_as_before(chat: &Object, before: &Snapshot, changes: i64) {
+    let after = chat.snapshot().await;
+    assert_eq!((&after.spec, after.traces()), (&before.spec, Vec::new()), "{chat}");
+    assert_eq!(after.generation, before.generation + changes, "{chat}: generation");
+    assert_eq!(after.managers, before.managers, "{chat}: managers");
+}
+
+#[tokio::test]
+async fn undo_reverts_the_pace_of_a_rollout_when_the_template_has_rolled_out() {
+    let Fallen { drill, node: _node, chat, before, operator, incident, policy } =
+        fallen_in_place("s13-pace").await;
+    forsake(operator, &incident, &policy).await;
+    let seen = tokio::spawn({
+        let chat = chat.clone();
+        async move { chat.wait_until("the template is back", |object| pace_while_back(object).is_some()).await }
+    });
+    let done = undo_deployment(&drill).await;
+    assert!(done.status.success(), "undo {chat}: {}", text(&done));
+    let seen = seen.await.expect("it was seen");
+    let pace = json!({"maxSurge": 0, "maxUnavailable": 1});
+    assert_eq!(pace_while_back(&seen), Some(pace), "{chat}: the pace goes back after the template");
+    assert_as_before(&chat, &before, 3).await;
+    for field in ["maxSurge", "maxUnavailable", "nvidia.com~1gpu"] {
+        assert!(text(&done).contains(field), "undo {chat}: no {field} in {}", text(&done));
+    }
+}
+
+#[tokio::test]
+async fn undo_continues_between_the_two_writes_of_a_revert() {
+    let fallen = fallen_in_place("s13-half").await;
+    let Fallen { drill, node, chat, before, operator, incident, policy } = fallen;
+    // Without its node, the template that is back does not roll out.
+    node.delete().await;
+    incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
+    let is_half = |object: &DynamicObject| pace_while_back(object).is_some();
+    chat.wait_until("the template is back", is_half).await;
+    forsake(operator, &incident, &policy).await;
+    assert_eq!(
+        pace_while_back(&chat.get().await),
+        Some(json!({"maxSurge": 0, "maxUnavailable": 1})),
+        "{chat}"
+    );
+    let has_surge =
+        |object: &DynamicObject| object.data["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == json!(1);
+    let returned = chat.wait_until("the pace is back", has_surge);
+    // The node comes back while the command waits.
+    let (done, returned, _node) = tokio::join!(undo_deployment(&drill), returned, drill.world.gpu_nodes(1));
+    assert!(done.status.success(), "undo {chat}: {}", text(&done));
+    assert_eq!(
+        returned.data["status"]["availableReplicas"],
+        json!(1),
+        "{chat}: the template had not rolled out"
+    );
+    assert_as_before(&chat, &before, 3).await;
 }
 
 #[tokio::test]

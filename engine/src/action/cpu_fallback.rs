@@ -128,7 +128,7 @@ impl CpuFallback {
                 value.is_some_and(shows_no_device)
             }
             About::RuntimeClass => self.placement == Placement::Release,
-            About::Queue => false,
+            About::Queue | About::Room => false,
             // Every action that changes templates tells it.
             About::NewPods => true,
         }

@@ -246,6 +246,8 @@ pub enum About {
     Queue,
     /// How its operator gives it new pods.
     NewPods,
+    /// The room for new pods, where another object sets their pace.
+    Room,
 }
 
 impl Slots {

@@ -25,6 +25,7 @@
 mod check;
 mod expect;
 mod fault;
+mod means;
 mod pods;
 mod reads;
 mod run;
@@ -41,7 +42,8 @@ use serde_json::Value;
 pub use check::{check_effects_are_recorded, traces};
 pub use expect::Expect;
 pub use fault::{Fault, Mishap};
-pub use run::{Accept, play, play_accepted_by};
+pub use means::{Accept, Means};
+pub use run::{play, play_with};
 
 use crate::intent::{Approval, SettlementOutcome};
 use crate::period::Period;

@@ -28,7 +28,7 @@ impl World {
                 looked.listings.insert(name, read);
             }
             Look::Object(target) => {
-                let read = self.read_object(&target);
+                let read = self.read_object(&target, state);
                 looked.objects.insert(target, read);
             }
             Look::Own(OwnLook::Holder(incident)) => {
@@ -56,14 +56,26 @@ impl World {
         }
     }
 
-    fn read_object(&self, target: &TargetId) -> ObjectRead {
+    fn read_object(&self, target: &TargetId, state: &IncidentState) -> ObjectRead {
         if let Some(why) = &self.unreadable {
             return ObjectRead::Refused { why: why.clone() };
         }
         match self.live(target) {
-            Some(object) => ObjectRead::Found(Box::new(pods::of((self.translate)(object, None)))),
+            Some(object) => {
+                let mut found = pods::of((self.translate)(object, None));
+                let has_changed =
+                    |step: &&Step| state.changes_of(&step.name).any(|c| c.target.uid == target.uid);
+                if let Some(step) = ladder(state, self.rules.as_ref()).iter().find(has_changed) {
+                    (self.runs)(&mut found, step, &self.all());
+                }
+                ObjectRead::Found(Box::new(found))
+            }
             None => ObjectRead::Gone,
         }
+    }
+
+    fn all(&self) -> Vec<Arc<Value>> {
+        self.server.objects.values().cloned().collect()
     }
 
     fn list(&self, step: &Step, state: &IncidentState) -> Listing {
@@ -74,11 +86,12 @@ impl World {
             describes(scope, object, self.namespace.as_deref())
                 || state.changes_of(&step.name).any(|c| c.target.uid == uid)
         };
-        let nodes = self.nodes();
+        let (nodes, all) = (self.nodes(), self.all());
         let objects = self.server.objects.values().filter(selected);
         let targets: Vec<Target> = objects
             .map(|object| {
                 let mut target = pods::of((self.translate)(object, Some(&targets.where_)));
+                (self.runs)(&mut target, step, &all);
                 target.purpose = state.purpose(&step.name, &target.id.uid);
                 if target.purpose == Purpose::Change {
                     target.exempt |= self.exempt.contains(&target.id.namespace);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::means::{Accept, Means};
 use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
@@ -20,7 +21,7 @@ use crate::incident::IncidentState;
 use crate::intent::{Approval, PersonIntent, Response, Settlement};
 use crate::period::after;
 use crate::policy::PolicySpec;
-use crate::rules::{Fault, Limits, Rules};
+use crate::rules::{Limits, Rules};
 use crate::severity::earliest;
 
 /// If the controllers do not settle within this many rounds of one moment, something is wrong.
@@ -30,9 +31,6 @@ const POLICY_ROUNDS: usize = 10;
 /// The user who changes and creates objects.
 const SOMEBODY: &str = "somebody/Update";
 const CREATOR: &str = "gitops/Apply";
-
-/// Parses the rules of a policy, or finds its faults.
-pub type Accept = Rc<dyn Fn(&PolicySpec) -> Result<Rules, Vec<Fault>>>;
 
 /// The state of a story while it is played.
 pub(super) struct Stage {
@@ -71,16 +69,16 @@ struct Beginning {
 /// # Errors
 /// The expectations that are not met, with the moment.
 pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
-    play_accepted_by(story, translate, Rc::new(Rules::parse))
+    play_with(story, Means { translate, runs: Rc::new(|_, _, _| {}), accept: Rc::new(Rules::parse) })
 }
 
-/// Plays a story with a check of policies other than the engine's own.
+/// Plays a story with other means than the engine's own.
 ///
 /// # Errors
 /// The expectations that are not met, with the moment.
-pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> Result<(), String> {
+pub fn play_with(story: &Story, means: Means) -> Result<(), String> {
     sense::check(story)?;
-    let mut stage = Stage::new(story, translate, accept)?;
+    let mut stage = Stage::new(story, means)?;
     let start = stage.world.now;
     for moment in &story.then {
         let told = |why: String| format!("{}, at {}: {why}", story.story, moment.at);
@@ -99,7 +97,7 @@ pub fn play_accepted_by(story: &Story, translate: Translate, accept: Accept) -> 
 }
 
 impl Stage {
-    fn new(story: &Story, translate: Translate, accept: Accept) -> Result<Self, String> {
+    fn new(story: &Story, Means { translate, runs, accept }: Means) -> Result<Self, String> {
         let policy = serde_json::to_value(&story.policy).map_err(|error| error.to_string())?;
         let mut stage = Self {
             world: World::new(None, translate),
@@ -117,6 +115,7 @@ impl Stage {
             object: story.object.clone(),
             beginning: Beginning::default(),
         };
+        stage.world.runs = runs;
         stage.world.namespace.clone_from(&story.namespace);
         stage.accept()?;
         Ok(stage)

@@ -20,7 +20,7 @@ use crate::facts::{Brake, Facts, Holder, Look, Looked, Outcome, PolicyFact, Read
 use crate::id::{ChangeId, IncidentId};
 use crate::incident::{IncidentState, ReportStatus};
 use crate::intent::PersonIntent;
-use crate::rules::Rules;
+use crate::rules::{Rules, Step};
 use crate::undo;
 
 /// The field manager of our writes.
@@ -32,6 +32,8 @@ pub const LOOKS: usize = 4;
 pub type Decide = fn(&Facts, Option<&Rules>, Timestamp) -> Decision;
 /// What the profile of its kind finds in an object.
 pub type Translate = Rc<dyn Fn(&Arc<Value>, Option<&ObjectCondition>) -> Target>;
+/// Lets other objects of the world speak for the target of a step whose pods they run.
+pub type Runs = Rc<dyn Fn(&mut Target, &Step, &[Arc<Value>])>;
 
 /// Everything outside of the controllers.
 pub struct World {
@@ -61,6 +63,8 @@ pub struct World {
     pub decide: Decide,
     /// What a profile finds.
     pub translate: Translate,
+    /// Who runs the pods of others.
+    pub runs: Runs,
     /// The states of other Incidents, by `namespace/name/uid`; Incidents that are not here are open.
     pub holders: BTreeMap<String, Holder>,
     /// Why the targets of steps cannot be listed or read; none if they can.
@@ -128,6 +132,7 @@ impl World {
             recorded: vec![IncidentState::default()],
             decide,
             translate,
+            runs: Rc::new(|_, _, _| {}),
             holders: BTreeMap::new(),
             unreadable: None,
             brake: Brake::Off,

@@ -12,9 +12,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use firebreak_engine::facts::Target;
 use firebreak_engine::policy::PolicySpec;
-use firebreak_engine::story::world::Translate;
-use firebreak_engine::story::{Accept, Story, play_accepted_by};
+use firebreak_engine::rules::Step;
+use firebreak_engine::story::world::{Runs, Translate};
+use firebreak_engine::story::{Accept, Means, Story, play_with};
 use serde_json::Value;
 
 use super::screen::{Line, Screen, Style};
@@ -63,7 +65,8 @@ fn told(path: &Path, sentence: Option<&str>, why: Option<&str>) -> Vec<Line> {
 fn play(story: &Story, profiles: &Rc<Profiles>) -> Result<(), String> {
     let accepting = Rc::clone(profiles);
     let accept: Accept = Rc::new(move |spec: &PolicySpec| acceptance::accept(spec, &accepting));
-    play_accepted_by(story, targets(Rc::clone(profiles)), accept).map_err(|why| {
+    let means = Means { translate: targets(Rc::clone(profiles)), runs: runs(Rc::clone(profiles)), accept };
+    play_with(story, means).map_err(|why| {
         let sentence = format!("{}, ", story.story);
         why.strip_prefix(&sentence).map(str::to_owned).unwrap_or(why)
     })
@@ -76,6 +79,24 @@ fn targets(profiles: Rc<Profiles>) -> Translate {
         let profile = profiles.find(text("apiVersion"), text("kind")).map(Arc::as_ref);
         workloads::target(profile, Arc::clone(object), where_, None, &BTreeSet::new())
             .unwrap_or_else(|why| unreachable!("the simulated server identifies every object: {why}"))
+    })
+}
+
+/// The objects that run the pods of others speak for them.
+fn runs(profiles: Rc<Profiles>) -> Runs {
+    Rc::new(move |target: &mut Target, step: &Step, all: &[Arc<Value>]| {
+        let is_there = |runner: &&Arc<Value>| {
+            runner.pointer("/metadata/namespace").and_then(Value::as_str)
+                == Some(target.id.namespace.as_str())
+        };
+        let runner = all.iter().filter(is_there).find(|runner| workloads::borrows(runner, &target.id));
+        let text = |runner: &Value, key: &str| {
+            runner.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let Some(runner) = runner.filter(|_| workloads::may_be_borrowed(step, target)) else { return };
+        if let Some(profile) = profiles.find(&text(runner, "apiVersion"), &text(runner, "kind")) {
+            workloads::speak_for(target, step, runner, profile);
+        }
     })
 }
 

@@ -14,11 +14,11 @@ use firebreak_engine::value::whole;
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::borrowed::{DEPLOYMENT, ROLLOUT, borrows, called as rollout};
-use super::{LISTS, Reader, group};
+use super::borrowed::{DEPLOYMENT, ROLLOUT};
+use super::{LISTS, Reader};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::kubernetes::discovery::ResolveError;
-use crate::workloads::{Profile, controlling_owner};
+use crate::workloads::{Profile, borrows, controlling_owner, group, runner};
 
 /// A kind: its apiVersion and its name.
 pub type Kind = (&'static str, &'static str);
@@ -222,7 +222,7 @@ fn scaled_by<'a>(
 fn run_by(target: &TargetId, rollouts: &Result<Vec<Arc<Value>>, String>) -> ScaledBy {
     match rollouts {
         Ok(all) => match all.iter().find(|one| borrows(one, target)) {
-            Some(one) => ScaledBy::Runner(rollout(one)),
+            Some(one) => ScaledBy::Runner(runner(one)),
             None => ScaledBy::Nobody,
         },
         Err(why) => ScaledBy::Unknown(why.clone()),

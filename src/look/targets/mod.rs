@@ -26,6 +26,8 @@ pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 pub use self::borrowed::{DEPLOYMENT, ROLLOUT};
 pub use self::survey::survey;
 
+use self::borrowed::Runners;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -155,8 +157,9 @@ impl Reader<'_> {
             Ok(mut target) => {
                 // A new plan, or a change that waits for its autoscaler, needs as much information as a listing
                 // has.
+                let mut runners = Runners::new();
                 if let Some(step) = step {
-                    self.ask_who_runs(step, std::slice::from_mut(&mut target)).await;
+                    runners = self.ask_who_runs(step, std::slice::from_mut(&mut target)).await;
                     self.ask_autoscalers(&step.action, std::slice::from_mut(&mut target)).await;
                     if self.is_asked_by_intent(id) {
                         self.ask_for_nodes(&step.action, std::slice::from_mut(&mut target)).await;
@@ -168,7 +171,7 @@ impl Reader<'_> {
                         Err(unread) => return unread.into(),
                     }
                 }
-                self.ask_for_pods(std::slice::from_mut(&mut target)).await;
+                self.ask_for_pods(std::slice::from_mut(&mut target), &runners).await;
                 ObjectRead::Found(Box::new(target))
             }
             Err(why) => ObjectRead::Failed { why },
@@ -242,7 +245,7 @@ impl Reader<'_> {
                 in_scope.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
             }
             let is_wanted = target.matched != Verdict::False
-                || Self::may_be_borrowed(step, &target)
+                || workloads::may_be_borrowed(step, &target)
                 || known.contains(target.id.uid.as_str())
                 || owners_are_known && target.owned_by.is_some();
             is_wanted.then_some(target)
@@ -254,7 +257,7 @@ impl Reader<'_> {
                 .try_collect()
                 .await?;
         let mut listed: Vec<Target> = places.into_iter().flatten().collect();
-        self.ask_who_runs(step, &mut listed).await;
+        let runners = self.ask_who_runs(step, &mut listed).await;
         let runs = listed.iter().filter(|target| target.stage == Stage::Targets && target.idle.is_none());
         let owned = |target: &Target| workloads::controlling_owner(&target.object).map(|owner| owner.uid);
         let runs = runs.map(|target| owned(target).unwrap_or_else(|| target.id.uid.clone()));
@@ -262,7 +265,7 @@ impl Reader<'_> {
         let mut targets = self.through_owners(step, listed, &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
         self.ask_for_nodes(&step.action, &mut targets).await;
-        self.ask_for_pods(&mut targets).await;
+        self.ask_for_pods(&mut targets, &runners).await;
         let scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner).len();
         Ok(Listing { targets, scope })
     }
@@ -373,9 +376,4 @@ impl Reader<'_> {
             ResolveError::Unreachable { .. } => Unread::Failed(error.to_string()),
         })
     }
-}
-
-/// The group of an apiVersion; empty for the core group.
-fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }

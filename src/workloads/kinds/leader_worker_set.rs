@@ -1,8 +1,12 @@
 use firebreak_engine::facts::Role;
+use firebreak_engine::id::TargetId;
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::{Kind, health, idle, obstacle, paths, paused, placement, waits_for, with};
+use super::{
+    Kind, by_labels, health, idle, in_place, obstacle, pace, paths, paused, pending, placement, profile,
+    selection, trouble, waits_for, with,
+};
 
 const KIND: Kind = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet");
 const GPU: &str = "nvidia.com/gpu";
@@ -124,4 +128,76 @@ fn a_partition_keeps_groups_at_their_template() {
     assert_eq!(paused(KIND, &partition(0)), None);
     let held = with(&partition(1), json!({"status": {"updatedReplicas": 1}}));
     assert_eq!(waits_for(KIND, &held).0, Verdict::True, "the others have the change");
+}
+
+const ROLLING: &str = "/spec/rolloutStrategy/rollingUpdateConfiguration";
+
+#[test]
+fn a_surge_of_groups_becomes_0_while_it_has_fallen_back() {
+    let with_pace = |configuration: Value| {
+        let strategy = json!({"type": "RollingUpdate", "rollingUpdateConfiguration": configuration});
+        pace(KIND, &with(&object(), json!({"spec": {"rolloutStrategy": strategy}})))
+    };
+    assert_eq!(
+        with_pace(json!({"maxSurge": 1, "maxUnavailable": 0})),
+        in_place(ROLLING, &["maxUnavailable"])
+    );
+    assert_eq!(
+        with_pace(json!({"maxSurge": "50%", "maxUnavailable": "25%"})),
+        in_place(ROLLING, &["maxUnavailable"])
+    );
+    assert_eq!(
+        with_pace(json!({"maxSurge": 2})),
+        in_place(ROLLING, &[]),
+        "one may be missing if nothing is said"
+    );
+    assert_eq!(with_pace(json!({"maxSurge": 0, "maxUnavailable": 1, "partition": 0})), []);
+    assert_eq!(pace(KIND, &object()), [], "without a strategy there is no surge");
+}
+
+#[test]
+fn its_pods_have_the_template_of_leaders_or_of_workers() {
+    let by = "leaderworkerset.sigs.k8s.io";
+    assert_eq!(selection(KIND, &object()), by_labels(&json!({format!("{by}/name"): "vllm"})));
+    let labels = |index: &str| json!({format!("{by}/name"): "vllm", format!("{by}/worker-index"): index});
+    let (leader, worker) = (labels("0"), labels("1"));
+    let pending = |labels: &Value, container: &str, gpus: &str| {
+        trouble(KIND, &object(), &pending(labels, container, gpus))
+    };
+    assert!(pending(&leader, "leader", "8").is_some() && pending(&worker, "worker", "8").is_some());
+    assert_eq!(pending(&leader, "leader", "0"), None, "an old one");
+    assert_eq!(pending(&worker, "worker", "0"), None, "an old one");
+
+    let bare = with(&object(), json!({"spec": {"leaderWorkerTemplate": {"leaderTemplate": null}}}));
+    assert!(trouble(KIND, &bare, &super::pending(&leader, "worker", "8")).is_some(), "a leader has it, too");
+}
+
+#[test]
+fn a_pod_that_does_not_end_keeps_the_one_of_its_name_from_being_created() {
+    let mut lost = pending(&json!({}), "worker", "8");
+    lost["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:10Z");
+    lost["spec"]["nodeName"] = json!("gpu-1");
+    let found = trouble(KIND, &object(), &lost).unwrap();
+    assert!(found.contains("node gpu-1") && found.contains("kubectl delete pod pod-1"), "{found}");
+}
+
+#[test]
+fn its_stateful_sets_say_why_pods_are_refused() {
+    let profile = profile(KIND);
+    let pods = profile.pods.as_ref().unwrap();
+    let text = |text: &str| text.to_owned();
+    let id = TargetId {
+        api_version: text(KIND.0),
+        kind: text(KIND.1),
+        namespace: text("serving"),
+        name: text("vllm"),
+        uid: text("u"),
+    };
+    for (name, expected) in
+        [("vllm", true), ("vllm-0", true), ("vllm-12", true), ("vllm-other", false), ("llm", false)]
+    {
+        assert_eq!(pods.is_told_by(&id, "StatefulSet", name), expected, "{name}");
+    }
+    assert!(!pods.is_told_by(&id, "ReplicaSet", "vllm"));
+    assert_eq!(pods.wanted(profile.replicas.as_ref().unwrap(), &object()), 4, "two groups of two");
 }

@@ -2,7 +2,10 @@ use firebreak_engine::facts::Role;
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::{Kind, health, idle, obstacle, paths, placement, slots, waits_for, with};
+use super::{
+    Kind, by_labels, health, idle, in_place, obstacle, pace, paths, pending, placement, selection, slots,
+    trouble, waits_for, with,
+};
 
 const KIND: Kind = ("serving.kserve.io/v1alpha2", "LLMInferenceService");
 const PARTS: [&str; 4] = ["/spec/template", "/spec/worker", "/spec/prefill/template", "/spec/prefill/worker"];
@@ -166,4 +169,44 @@ fn it_waits_for_each_stage_in_turn() {
     }
     assert_eq!(waits_for(KIND, &parts()).0, Verdict::True);
     assert_eq!(waits_for(KIND, &with(&parts(), json!({"status": {"workloads": null}}))).0, Verdict::True);
+}
+
+#[test]
+fn the_pace_of_each_part_is_changed_where_it_is_set() {
+    let strategy =
+        |surge: Value, unavailable: Value| json!({"maxSurge": surge, "maxUnavailable": unavailable});
+    let single =
+        |strategy: Value| pace(KIND, &with(&single(), json!({"spec": {"rolloutStrategy": strategy}})));
+    let at = "/spec/rolloutStrategy";
+    assert_eq!(single(strategy(json!(1), json!(0))), in_place(at, &["maxUnavailable"]));
+    assert_eq!(single(json!({})), in_place(at, &["maxUnavailable"]), "25% of one pod is none");
+    assert_eq!(single(strategy(json!(0), json!(1))), []);
+    assert_eq!(single(Value::Null), [], "not every release has it");
+
+    let both = json!({"rolloutStrategy": {"maxSurge": "50%"},
+        "prefill": {"rolloutStrategy": {"maxSurge": 1, "maxUnavailable": "40%"}}});
+    let prefill = in_place("/spec/prefill/rolloutStrategy", &["maxUnavailable"]);
+    let groups = pace(KIND, &with(&parts(), json!({"spec": both})));
+    // In groups, one may be missing if nothing is said; 40% of two is none.
+    assert_eq!(groups, [in_place(at, &[]), prefill.clone()].concat());
+    let no_accelerator = json!({"spec": {"rolloutStrategy": {}, "template": {"containers": []}, "worker": null,
+        "prefill": {"rolloutStrategy": {"maxSurge": 1, "maxUnavailable": 0}}}});
+    assert_eq!(pace(KIND, &with(&parts(), no_accelerator)), prefill, "only where there are accelerators");
+}
+
+#[test]
+fn its_pods_have_the_template_of_their_part() {
+    let object = parts();
+    let labels =
+        json!({"app.kubernetes.io/name": "qwen", "app.kubernetes.io/part-of": "llminferenceservice"});
+    assert_eq!(selection(KIND, &object), by_labels(&labels));
+    let of = |component: &str, gpus: &str| {
+        let labels = with(&labels, json!({"app.kubernetes.io/component": component}));
+        trouble(KIND, &object, &pending(&labels, "main", gpus))
+    };
+    for part in ["workload-leader", "workload-worker", "workload-leader-prefill", "workload-worker-prefill"] {
+        assert!(of(&format!("llminferenceservice-{part}"), "8").is_some(), "{part}");
+        assert_eq!(of(&format!("llminferenceservice-{part}"), "0"), None, "{part}: an old one");
+    }
+    assert_eq!(of("llminferenceservice-router-scheduler", "8"), None, "no model runs in it");
 }

@@ -9,10 +9,11 @@ mod rollout;
 use std::sync::Arc;
 
 use firebreak_engine::facts::{Role, Slots};
+use firebreak_engine::path::FieldPath;
 use firebreak_engine::verdict::Verdict;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Profile, Profiles};
+use super::{Profile, Profiles, Selection};
 
 /// apiVersion and kind.
 type Kind = (&'static str, &'static str);
@@ -41,6 +42,53 @@ fn placement(kind: Kind, object: &Value) -> Vec<String> {
     let slots = slots(kind, object);
     let placement = slots.fields.iter().filter(|slot| matches!(slot.role, Role::Placement { .. }));
     placement.map(|slot| slot.path.to_string()).collect()
+}
+
+/// The fields of the pace of its rolling updates that a fallback changes, with their new values.
+fn pace(kind: Kind, object: &Value) -> Vec<(String, Value)> {
+    let fields = slots(kind, object).fields.into_iter();
+    let pace = fields.filter_map(|slot| {
+        let Role::Pace { in_place } = slot.role else { return None };
+        Some((slot.path.to_string(), in_place))
+    });
+    pace.collect()
+}
+
+/// `maxSurge` of this map becomes 0, and `maxUnavailable` 1 if it is `too_low`.
+fn in_place(map: &str, too_low: &[&str]) -> Vec<(String, Value)> {
+    let low = too_low.iter().map(|field| (format!("{map}/{field}"), Value::from(1)));
+    std::iter::once((format!("{map}/maxSurge"), Value::from(0))).chain(low).collect()
+}
+
+/// What is said of a pod if all accelerators of the object were changed to their present values.
+fn trouble(kind: Kind, object: &Value, pod: &Value) -> Option<String> {
+    let profile = profile(kind);
+    let pods = profile.pods.as_ref().unwrap();
+    let slots = slots(kind, object);
+    let changed: Vec<&FieldPath> = slots.of(&Role::Accelerator).map(|slot| &slot.path).collect();
+    let fresh = pods.fresh(object, changed.into_iter());
+    let now = "2026-01-01T00:01:00Z".parse().unwrap();
+    pods.trouble(object, pod, &fresh, now).map(|trouble| trouble.text().to_owned())
+}
+
+/// How its pods are listed.
+fn selection(kind: Kind, object: &Value) -> Selection {
+    profile(kind).pods.as_ref().unwrap().selection(object).unwrap()
+}
+
+/// The labels by which its pods are listed.
+fn by_labels(labels: &Value) -> Selection {
+    Selection::Labels(serde_json::from_value(json!({"matchLabels": labels})).unwrap())
+}
+
+/// A pod that no node has room for, with this container and these labels.
+fn pending(labels: &Value, container: &str, gpus: &str) -> Value {
+    json!({
+        "metadata": {"name": "pod-1", "namespace": "serving", "labels": labels},
+        "spec": {"containers": [{"name": container, "resources": {"limits": {"nvidia.com/gpu": gpus}}}]},
+        "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+            "reason": "Unschedulable", "message": "0/3 nodes are available"}]},
+    })
 }
 
 fn health(kind: Kind, object: &Value) -> Verdict {

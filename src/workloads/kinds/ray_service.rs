@@ -2,7 +2,10 @@ use firebreak_engine::facts::{About, Role};
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::{Kind, health, idle, obstacle, paths, paused, placement, slots, waits_for, with};
+use super::{
+    Kind, Selection, by_labels, health, idle, obstacle, paths, paused, pending, placement, selection, slots,
+    trouble, waits_for, with,
+};
 
 const KIND: Kind = ("ray.io/v1", "RayService");
 const CLUSTER: &str = "/spec/rayClusterConfig";
@@ -175,4 +178,15 @@ fn without_a_new_cluster_nothing_gets_the_change() {
         assert_eq!(paused(KIND, &strategy(kind)), None, "{kind}");
     }
     assert_eq!(paused(KIND, &object()), None);
+}
+
+#[test]
+fn its_new_pods_are_those_of_the_pending_cluster() {
+    let starts =
+        with(&object(), json!({"status": {"pendingServiceStatus": {"rayClusterName": "chat-9q4zd"}}}));
+    let labels = json!({"ray.io/cluster": "chat-9q4zd"});
+    assert_eq!(selection(KIND, &starts), by_labels(&labels));
+    assert_eq!(selection(KIND, &object()), Selection::Nothing);
+    let found = trouble(KIND, &starts, &pending(&labels, "ray-worker", "4")).unwrap();
+    assert!(found.contains("is not scheduled"), "{found}");
 }

@@ -1,8 +1,11 @@
-use firebreak_engine::facts::Role;
+use firebreak_engine::facts::{About, Role};
 use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
-use super::{Kind, health, idle, obstacle, paths, paused, placement, waits_for, with};
+use super::{
+    Kind, Selection, by_labels, health, idle, in_place, obstacle, pace, paths, paused, pending, placement,
+    profile, selection, slots, trouble, waits_for, with,
+};
 
 const KIND: Kind = ("argoproj.io/v1alpha1", "Rollout");
 
@@ -109,4 +112,69 @@ fn what_only_a_person_promotes_is_not_changed() {
     assert!(blue_green(json!(false)).unwrap().contains("autoPromotionEnabled"));
     assert_eq!(blue_green(json!(true)), None);
     assert_eq!(blue_green(Value::Null), None);
+}
+
+const CANARY: &str = "/spec/strategy/canary";
+const UNAVAILABLE: &[&str] = &["maxUnavailable"];
+
+#[test]
+fn a_canary_replaces_its_pods_in_place_while_it_has_fallen_back() {
+    let with_canary = |replicas: i64, canary: Value| {
+        let canary = with(&json!({}), canary);
+        pace(KIND, &with(&object(), json!({"spec": {"replicas": replicas, "strategy": {"canary": canary}}})))
+    };
+    // What is absent is 25%, which of fewer than four is none.
+    assert_eq!(with_canary(4, json!({})), in_place(CANARY, &[]));
+    assert_eq!(with_canary(3, json!({})), in_place(CANARY, UNAVAILABLE));
+    assert_eq!(with_canary(2, json!({"maxSurge": 1, "maxUnavailable": 0})), in_place(CANARY, UNAVAILABLE));
+    assert_eq!(with_canary(2, json!({"maxSurge": "20%", "maxUnavailable": "50%"})), in_place(CANARY, &[]));
+    // Argo Rollouts takes a text for a percentage, with or without a sign.
+    assert_eq!(with_canary(2, json!({"maxSurge": "20", "maxUnavailable": "50"})), in_place(CANARY, &[]));
+    assert_eq!(with_canary(2, json!({"maxSurge": 0, "maxUnavailable": 1})), []);
+    assert_eq!(with_canary(2, json!({"maxSurge": "0%"})), []);
+    // A router keeps the old pods until the new ones have the traffic.
+    assert_eq!(with_canary(2, json!({"trafficRouting": {"nginx": {}}})), []);
+    assert_eq!(pace(KIND, &by_reference()), [], "its template is elsewhere");
+}
+
+#[test]
+fn where_all_new_pods_start_beside_the_old_ones_it_is_told_before() {
+    let told = |strategy: Value| {
+        let object = with(&object(), json!({"spec": {"strategy": strategy}}));
+        assert_eq!(pace(KIND, &object), []);
+        slots(KIND, &object)
+            .doubts
+            .into_iter()
+            .find(|doubt| doubt.about == About::NewPods)
+            .map(|doubt| doubt.why)
+    };
+    let blue_green = told(json!({"canary": null, "blueGreen": {"activeService": "chat"}})).unwrap();
+    assert!(blue_green.contains("room for both"), "{blue_green}");
+    let routed = told(json!({"canary": {"trafficRouting": {"nginx": {}}}})).unwrap();
+    assert!(routed.contains("trafficRouting"), "{routed}");
+    assert!(!slots(KIND, &object()).doubts.iter().any(|doubt| doubt.about == About::NewPods));
+}
+
+#[test]
+fn its_pods_are_those_of_its_replica_sets() {
+    assert_eq!(selection(KIND, &object()), by_labels(&json!({"app": "chat"})));
+    let reported = with(&by_reference(), json!({"status": {"selector": "app=chat,tier in (gold)"}}));
+    assert_eq!(selection(KIND, &reported), Selection::Text("app=chat,tier in (gold)".to_owned()));
+
+    let labels = json!({"app": "chat", "rollouts-pod-template-hash": "5d4f"});
+    let object = with(
+        &object(),
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "server",
+        "resources": {"limits": {"nvidia.com/gpu": "0"}}}]}}}}),
+    );
+    let new = trouble(KIND, &object, &pending(&labels, "server", "0"));
+    assert_eq!(new.as_deref(), Some("pod pod-1 is not scheduled: 0/3 nodes are available"));
+    assert_eq!(trouble(KIND, &object, &pending(&labels, "server", "1")), None, "an old one");
+
+    let owned = |name: &str| {
+        let mut pod = pending(&labels, "server", "0");
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "r", "controller": true}]);
+        profile(KIND).pods.as_ref().unwrap().has(&pod, "chat", "u")
+    };
+    assert!(owned("chat-5d4f") && !owned("other-5d4f"));
 }

@@ -84,7 +84,7 @@ impl Check for RollingUpdate {
             let problem = "maxSurge and maxUnavailable must be members with these names of one map";
             return Some(problem.to_owned());
         }
-        self.max_surge.problem()
+        of_one(&self.max_surge)
     }
 }
 

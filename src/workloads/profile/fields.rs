@@ -165,38 +165,6 @@ pub struct OrderedPods {
     pub first: Option<FieldPath>,
 }
 
-/// Where the pace of a rolling update is. While a fallback is in force, and until its revert has rolled out, each new pod
-/// takes the place of an old one.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RollingUpdate {
-    /// How many pods there may be beside the wanted ones: a number or a percentage.
-    pub max_surge: FieldPath,
-    /// How many of the wanted pods may be missing.
-    pub max_unavailable: FieldPath,
-    /// The percentage that counts where one of them is absent.
-    pub absent_percent: u8,
-    /// CEL over `object`: true if its updates are of this type.
-    #[serde(deserialize_with = "super::condition")]
-    pub when: ObjectCondition,
-}
-
-/// How to find the pods of an object, and what keeps new ones from starting. None of it is changed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PodsOf {
-    /// The label selector of its pods.
-    pub selector: FieldPath,
-    /// What its pods are made of. A pod is new if the changed fields have their present value in it.
-    pub template: FieldPath,
-    /// Where its controller says why it cannot create a pod; absent if it can. Without this path, its Events say so.
-    #[serde(default)]
-    pub refused: Option<FieldPath>,
-    /// CEL over `object`: true if no new pod is created before all old ones are gone.
-    #[serde(default, deserialize_with = "super::optional_condition")]
-    pub after_all_are_gone: Option<ObjectCondition>,
-}
-
 /// Where the highest number of replicas is that an autoscaler may set.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

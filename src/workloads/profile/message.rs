@@ -31,6 +31,18 @@ impl Message {
         };
         self.0.iter().map(part).collect()
     }
+
+    /// The same; none if one of the fields has no text, or a longer one.
+    pub fn whole(&self, object: &Value) -> Option<String> {
+        let part = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Field(path) => {
+                let text = path.node(object).and_then(Value::as_str)?;
+                (!text.is_empty() && text.len() <= LONGEST_QUOTE).then(|| text.to_owned())
+            }
+        };
+        self.0.iter().map(part).collect()
+    }
 }
 
 impl TryFrom<String> for Message {
@@ -70,6 +82,10 @@ mod tests {
         assert_eq!(about(text, json!({})), "its template is in /spec/ref/kind//spec/ref/name; change that");
         assert_eq!(about("{/spec/number} of them", object), "/spec/number of them");
         assert_eq!(about("plain", json!({})), "plain");
+        let whole =
+            |text: &str| message(text).unwrap().whole(&json!({"spec": {"name": "chat", "number": 3}}));
+        assert_eq!(whole("{/spec/name}-kserve").as_deref(), Some("chat-kserve"));
+        assert_eq!([whole("{/spec/number}"), whole("x-{/spec/none}")], [None, None]);
         let long = json!({"spec": {"name": "x".repeat(1000)}});
         assert_eq!(about("{/spec/name}", long).len(), LONGEST_QUOTE);
         let command = "patch x -p '{\"spec\":{\"paused\":false}}' {";

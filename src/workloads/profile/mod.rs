@@ -10,8 +10,10 @@ mod each;
 mod fields;
 mod message;
 mod names;
+mod pods_of;
 mod refusal;
 mod registry;
+mod rolling;
 mod scaled;
 
 use std::sync::Arc;
@@ -22,12 +24,15 @@ use serde::{Deserialize, Deserializer};
 
 use self::check::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, PodsOf, Quantization,
-    ReadyAbsent, Replicas, RollingUpdate, Setting,
+    Absent, Accelerators, Case, Counts, Flag, Limit, OrderedPods, Pin, Placement, Quantization, ReadyAbsent,
+    Replicas, Setting,
 };
+pub use self::message::Message;
 pub use self::names::{AcceleratorNames, Pattern, ServerNames};
+pub use self::pods_of::{EventsOf, PodTemplate, PodsOf};
 pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};
+pub use self::rolling::{RollingUpdate, Share};
 
 /// One kind. Paths are field paths as in the undo record: `/spec/resources`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,7 +61,7 @@ pub struct Profile {
     /// Where the pace of its rolling updates is. Not used of a kind whose metadata propagates to its pods: there the
     /// record could only be dropped with another rollout.
     #[serde(default, deserialize_with = "checked")]
-    pub rolling_update: Option<RollingUpdate>,
+    pub rolling_updates: Vec<RollingUpdate>,
     /// Where its number of replicas is, if it has one.
     #[serde(default, deserialize_with = "checked")]
     pub replicas: Option<Replicas>,

@@ -74,3 +74,26 @@ fn a_setting_is_in_a_field_or_in_a_flag_and_its_bounds_are_a_range() {
         parse::<Profile>("kind.yaml", &format!("{start}{setting}")).unwrap();
     }
 }
+
+#[test]
+fn the_pace_of_a_rolling_update_is_a_pair_and_its_defaults_are_numbers_or_percentages() {
+    let text = |surge: &str, absent: &str| {
+        let pace = format!(
+            "{{maxSurge: {surge}, maxUnavailable: /spec/maxUnavailable, absent: {absent}, when: 'true'}}"
+        );
+        format!("apiVersion: v1\nkind: K\nhealthy: 'true'\nrollout: []\nrollingUpdates: [{pace}]\n")
+    };
+    let both = "{maxSurge: 25%, maxUnavailable: 1}";
+    let table = [
+        ("/spec/other/maxSurge", both, "of one map"),
+        ("/spec/surge", both, "with these names"),
+        ("/spec/maxSurge", "{maxSurge: many, maxUnavailable: 1}", "neither a number"),
+        ("/spec/maxSurge", "{maxSurge: -1, maxUnavailable: 1}", "neither a number"),
+        ("/spec/maxSurge", "{maxSurge: 1}", "maxUnavailable"),
+    ];
+    for (surge, absent, expected) in table {
+        let error = error(&text(surge, absent));
+        assert!(error.contains(expected), "{surge} {absent}: {error}");
+    }
+    parse::<Profile>("kind.yaml", &text("/spec/maxSurge", both)).unwrap();
+}

@@ -17,6 +17,8 @@ mod pace;
 mod placement;
 mod places;
 
+use std::borrow::Cow;
+
 use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
 use firebreak_engine::path::{FieldPath, Segment};
 use serde_json::Value;
@@ -73,8 +75,21 @@ fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     found.fields.extend(placement::node_selectors(profile, object));
     found.fields.extend(placement::node_affinities(profile, object));
     found.fields.extend(placement::runtime_classes(profile, object));
-    found.fields.extend(pace::pace(profile, object, &found.fields));
+    found.fields.extend(pace::pace(profile, object, &accelerators_in(&found.fields, object)));
     found.pins.extend(pins(&profile.placement.pins, object));
+}
+
+/// The accelerators of the object, with their numbers.
+fn accelerators_in(fields: &[Slot], object: &Value) -> Vec<(FieldPath, Option<Value>)> {
+    let accelerators = fields.iter().filter(|slot| slot.role == Role::Accelerator);
+    let amount = |path: &FieldPath| path.read(object).map(Cow::into_owned);
+    accelerators.map(|slot| (slot.path.clone(), amount(&slot.path))).collect()
+}
+
+/// Whether a fallback of what this object runs needs room beside the old pods: where the object has its template in another
+/// one, which has these `fields`.
+pub fn needs_room(profile: &Profile, object: &Value, fields: &[Slot], template: &Value) -> bool {
+    !pace::pace(profile, object, &accelerators_in(fields, template)).is_empty()
 }
 
 /// Names of schedulers. Only existing fields are ever changed.

@@ -92,6 +92,10 @@ fn a_number_in_bounds_is_lent_and_one_out_of_them_is_not() {
         let why = problem(&scaler(limit.clone()), &Role::AutoscalerLimit).unwrap();
         assert!(why.contains("not from 1 to 10000"), "{limit}: {why}");
     }
+    let scaled = |limit: i64| found(SCALED_OBJECT, &json!({"spec": {"maxReplicaCount": limit}}));
+    assert_eq!(problem(&scaled(1), &Role::AutoscalerLimit), None);
+    let off = problem(&scaled(0), &Role::AutoscalerLimit).expect("KEDA takes 0 literally");
+    assert!(off.contains("not from 1 to 10000"), "{off}");
     // Not a number: the action reports it itself.
     for limit in [json!("many"), json!(1.5), json!({}), json!(true)] {
         assert_eq!(problem(&scaler(limit.clone()), &Role::AutoscalerLimit), None, "{limit}");

@@ -5,71 +5,56 @@
 use firebreak_engine::facts::{Role, Slot};
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::value::{is_zero, whole};
-use firebreak_engine::verdict::Verdict;
 use serde_json::{Value, json};
 
 use super::{blocked, slot};
-use crate::workloads::profile::{Profile, RollingUpdate};
-
-/// A number of pods, as it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Share {
-    Number(i64),
-    Percent(i64),
-}
+use crate::workloads::profile::{Profile, RollingUpdate, Share};
 
 /// What must change so that each new pod takes the place of an old one: only of an object with these `accelerators`,
-/// of which there may be none to spare.
-pub(super) fn pace(profile: &Profile, object: &Value, accelerators: &[Slot]) -> Vec<Slot> {
-    let has_one = |slot: &Slot| slot.role == Role::Accelerator && !is_zero(slot.path.read(object).as_deref());
-    let rolling = profile.rolling_update.as_ref().filter(|_| !profile.metadata_propagates);
-    let rolling = rolling.filter(|rolling| rolling.when.evaluate(object, None).verdict == Verdict::True);
-    let Some(rolling) = rolling.filter(|_| accelerators.iter().any(has_one)) else { return Vec::new() };
-    let shares = Share::of(&rolling.max_surge, rolling, object).zip(Share::of(
-        &rolling.max_unavailable,
-        rolling,
-        object,
-    ));
-    match shares {
-        // A value that no server stores.
-        None => Vec::new(),
-        Some((Share::Number(0) | Share::Percent(0), _)) => Vec::new(),
-        Some((_, unavailable)) => {
-            let fixed = |path: &FieldPath, number: i64| {
-                slot(Role::Pace { in_place: json!(number) }, path.clone(), None)
-            };
-            let one =
-                (unavailable.of_replicas(profile, object) < 1).then(|| fixed(&rolling.max_unavailable, 1));
-            std::iter::once(fixed(&rolling.max_surge, 0)).chain(one).collect()
-        }
+/// of which there may be none to spare. They may be in another object that has the template.
+pub(super) fn pace(
+    profile: &Profile,
+    object: &Value,
+    accelerators: &[(FieldPath, Option<Value>)],
+) -> Vec<Slot> {
+    let updates = profile.rolling_updates.iter().filter(|_| !profile.metadata_propagates);
+    let has_one = |update: &RollingUpdate| {
+        accelerators.iter().any(|(path, amount)| update.replaces(path) && !is_zero(amount.as_ref()))
+    };
+    let in_use = updates.filter(|update| update.is_of(object) && has_one(update));
+    in_use.flat_map(|update| in_place(update, profile, object)).collect()
+}
+
+fn in_place(update: &RollingUpdate, profile: &Profile, object: &Value) -> Vec<Slot> {
+    let surge = share(&update.max_surge, update.absent.max_surge, object);
+    let unavailable = share(&update.max_unavailable, update.absent.max_unavailable, object);
+    // None is a value that no server stores.
+    let Some((surge, unavailable)) = surge.zip(unavailable) else { return Vec::new() };
+    if surge.is_none() {
+        return Vec::new();
+    }
+    let fixed =
+        |path: &FieldPath, number: i64| slot(Role::Pace { in_place: json!(number) }, path.clone(), None);
+    let one = (unavailable.of_replicas(replicas(update, profile, object)) < 1)
+        .then(|| fixed(&update.max_unavailable, 1));
+    std::iter::once(fixed(&update.max_surge, 0)).chain(one).collect()
+}
+
+/// The value of the field, or of its default; none if it is something else.
+fn share(path: &FieldPath, absent: Share, object: &Value) -> Option<Share> {
+    if blocked(path, object).is_some() {
+        return None;
+    }
+    match path.node(object).filter(|value| !value.is_null()) {
+        None => Some(absent),
+        Some(value) => Share::of(value),
     }
 }
 
-impl Share {
-    /// The value of the field, or of its default; none if it is something else.
-    fn of(path: &FieldPath, rolling: &RollingUpdate, object: &Value) -> Option<Self> {
-        if blocked(path, object).is_some() {
-            return None;
-        }
-        match path.node(object).filter(|value| !value.is_null()) {
-            None => Some(Self::Percent(i64::from(rolling.absent_percent))),
-            Some(Value::String(text)) => text.strip_suffix('%')?.parse().ok().map(Self::Percent),
-            Some(value) => whole(value).map(Self::Number),
-        }
-        .filter(|share| matches!(share, Self::Number(0..) | Self::Percent(0..)))
-    }
-
-    /// How many pods that are, rounded down like the number of pods that may be missing.
-    fn of_replicas(self, profile: &Profile, object: &Value) -> i64 {
-        let replicas = profile.replicas.as_ref().and_then(|replicas| replicas.spec.read(object));
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => {
-                let replicas = replicas.as_deref().and_then(whole).unwrap_or(1);
-                replicas.saturating_mul(percent) / 100
-            }
-        }
-    }
+fn replicas(update: &RollingUpdate, profile: &Profile, object: &Value) -> i64 {
+    let of_profile = profile.replicas.as_ref().map(|replicas| &replicas.spec);
+    let replicas = update.replicas.as_ref().or(of_profile).and_then(|path| path.read(object));
+    replicas.as_deref().and_then(whole).unwrap_or(1)
 }
 
 #[cfg(test)]

@@ -41,6 +41,18 @@ fn fallen(places: &[&str]) -> Value {
     fields
 }
 
+/// What a fallback changes in the pace at this place, so that each new pod takes the place of an old one.
+fn in_place(place: &str) -> Value {
+    json!({format!("{place}/maxSurge"): 0, format!("{place}/maxUnavailable"): 1})
+}
+
+fn both(mut one: Value, other: Value) -> Value {
+    for (field, value) in other.as_object().expect("fields") {
+        one[field] = value.clone();
+    }
+    one
+}
+
 fn moved(places: &[&str]) -> Value {
     let mut fields = json!({});
     for place in places {
@@ -57,6 +69,20 @@ fn reduced(places: &[&str], args: Value) -> Value {
     fields
 }
 
+/// A kind whose operator says with a condition that it is ready.
+fn that_is_ready(api_version: &'static str, kind: &'static str, resource: &'static str) -> Kind {
+    Kind {
+        api_version,
+        kind,
+        resource,
+        status: Some(
+            json!({"observedGeneration": 1_000_000, "conditions": [{"type": "Ready", "status": "True"}]}),
+        ),
+        has_generation: true,
+        is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
+    }
+}
+
 async fn play_with(name: &str, kind: Kind, steps: Vec<Step>) {
     let drill = Drill::new(name).await;
     grant(&drill, &kind).await;
@@ -70,13 +96,15 @@ async fn every_action_that_applies_to_a_leader_worker_set_is_reverted_and_the_ot
         ["/leaderWorkerTemplate/leaderTemplate/spec", "/leaderWorkerTemplate/workerTemplate/spec"];
     let spec = || {
         let args = json!(["serve", "m", "--max-num-seqs", "256"]);
-        json!({"replicas": 2, "leaderWorkerTemplate": {
+        let pace = json!({"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxSurge": 1, "maxUnavailable": 0}});
+        json!({"replicas": 2, "rolloutStrategy": pace, "leaderWorkerTemplate": {
             "size": 2, "leaderTemplate": {"spec": pod("leader", args.clone())}, "workerTemplate": {"spec": pod("worker", args)},
         }})
     };
     let cpu = json!({"cpuFallback": {}});
+    let in_place = in_place("/rolloutStrategy/rollingUpdateConfiguration");
     let steps = vec![
-        step("cpu-fallback", cpu, vec![changes("fallen", spec(), fallen(&PLACES))]),
+        step("cpu-fallback", cpu, vec![changes("fallen", spec(), both(fallen(&PLACES), in_place))]),
         step(
             "scheduler-fallback",
             json!({"schedulerFallback": {"from": "volcano"}}),
@@ -142,7 +170,8 @@ async fn every_action_that_applies_to_a_rollout_is_reverted_and_the_others_name_
             "cpu-fallback",
             json!({"cpuFallback": {}}),
             vec![
-                changes("fallen", spec(), fallen(&PLACES)),
+                // Absent, both are 25%, which is none of two.
+                changes("fallen", spec(), both(fallen(&PLACES), in_place("/strategy/canary"))),
                 refused("fallen-elsewhere", by_reference(), elsewhere),
                 refused("promoted-by-hand", promoted(), &["until someone promotes it"]),
             ],
@@ -204,7 +233,8 @@ async fn every_action_that_applies_to_an_llm_inference_service_is_reverted_and_t
     let spec = || {
         let pod = || pod("main", json!(["serve", "/mnt/models", "--max-num-seqs=256"]));
         of(json!({"replicas": 1, "template": pod(), "worker": pod(),
-            "prefill": {"replicas": 1, "template": pod(), "worker": pod()}}))
+            "prefill": {"replicas": 1, "template": pod(), "worker": pod(),
+                "rolloutStrategy": {"maxSurge": 1, "maxUnavailable": 0}}}))
     };
     let scaling = |most: i64| json!({"minReplicas": 1, "maxReplicas": most, "wva": {"hpa": {}}});
     let scaled = || of(json!({"scaling": scaling(4), "prefill": {"scaling": scaling(6)}}));
@@ -220,7 +250,7 @@ async fn every_action_that_applies_to_an_llm_inference_service_is_reverted_and_t
             "cpu-fallback",
             json!({"cpuFallback": {}}),
             vec![
-                changes("fallen", spec(), fallen(&PLACES)),
+                changes("fallen", spec(), both(fallen(&PLACES), in_place("/prefill/rolloutStrategy"))),
                 refused("inherits", inherits(), &["spec.baseRefs"]),
             ],
         ),
@@ -259,16 +289,7 @@ async fn every_action_that_applies_to_an_llm_inference_service_is_reverted_and_t
             )],
         ),
     ];
-    let kind = Kind {
-        api_version: "serving.kserve.io/v1alpha2",
-        kind: "LLMInferenceService",
-        resource: "llminferenceservices",
-        status: Some(
-            json!({"observedGeneration": 1_000_000, "conditions": [{"type": "Ready", "status": "True"}]}),
-        ),
-        has_generation: true,
-        is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
-    };
+    let kind = that_is_ready("serving.kserve.io/v1alpha2", "LLMInferenceService", "llminferenceservices");
     play_with("s16-llminferenceservice", kind, steps).await;
 }
 
@@ -324,15 +345,6 @@ async fn every_action_that_applies_to_a_ray_service_is_reverted_and_the_others_s
             vec![refused("not-raised", spec(), cluster)],
         ),
     ];
-    let kind = Kind {
-        api_version: "ray.io/v1",
-        kind: "RayService",
-        resource: "rayservices",
-        status: Some(
-            json!({"observedGeneration": 1_000_000, "conditions": [{"type": "Ready", "status": "True"}]}),
-        ),
-        has_generation: true,
-        is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
-    };
+    let kind = that_is_ready("ray.io/v1", "RayService", "rayservices");
     play_with("s16-rayservice", kind, steps).await;
 }

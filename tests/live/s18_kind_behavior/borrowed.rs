@@ -19,7 +19,7 @@ async fn deployment(drill: &Drill, name: &str) -> Object {
         "spec": {
             "replicas": 0, "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{
-                "name": "server", "image": "example.com/vllm:1",
+                "name": "server", "image": "example.com/vllm-cpu:1",
                 "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}},
             }]}},
         },
@@ -73,6 +73,17 @@ async fn a_deployment_whose_pods_a_rollout_runs_is_changed_and_reverted_and_one_
             == "0"
     };
     let changed = chat.wait_until("on CPU", is_cpu).await;
+    assert_eq!(
+        changed.data["spec"].get("strategy"),
+        before.spec.get("strategy"),
+        "{chat}: its pace does not count"
+    );
+    let warns = |incident: &DynamicObject| {
+        incident.data["status"]["timeline"]
+            .to_string()
+            .contains("set maxSurge: 0 and maxUnavailable: 1 in its canary")
+    };
+    incident.wait_until("it warns about the pace of the Rollout", warns).await;
     let waits = |incident: &DynamicObject| {
         let message = &incident.data["status"]["steps"][0]["message"];
         message.as_str().is_some_and(|text| text.contains("Rollout/chat") && text.contains("not observed"))

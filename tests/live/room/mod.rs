@@ -1,6 +1,8 @@
 //! New pods that do not start: there is no room for one more beside the old ones, they are refused, or an old one does
 //! not end. Where Firebreak can make room it does; elsewhere it quotes who knows.
 
+mod served;
+
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::{
 const EXPLAINS: Rule<'static> = Rule { group: "", resources: &["pods", "events"], verbs: &["list"] };
 
 /// A drill whose ServiceAccount may also change StatefulSets, and read why pods do not start.
-async fn drill(name: &str) -> Drill {
+pub async fn drill(name: &str) -> Drill {
     let drill = Drill::new(name).await;
     let sets = Rule { group: "apps", resources: &["statefulsets"], verbs: &["get", "list", "patch"] };
     let pods = Rule { group: "", resources: &["pods"], verbs: &["delete"] };
@@ -22,7 +24,7 @@ async fn drill(name: &str) -> Drill {
 }
 
 /// A model server that takes this much memory, and all accelerators of a node of the test if it `needs_gpus`.
-fn server(drill: &Drill, kind: &str, name: &str, memory: &str, gpus: &str, more: Value) -> Value {
+pub fn server(drill: &Drill, kind: &str, name: &str, memory: &str, gpus: &str, more: Value) -> Value {
     let pool = &drill.world.id;
     let resources = json!({"memory": memory, "nvidia.com/gpu": gpus});
     let mut object = json!({
@@ -52,7 +54,7 @@ fn server(drill: &Drill, kind: &str, name: &str, memory: &str, gpus: &str, more:
 }
 
 /// Creates it and waits until its pod is ready.
-async fn running(drill: &Drill, manifest: Value) -> Object {
+pub async fn running(drill: &Drill, manifest: Value) -> Object {
     let object = drill.world.create("gitops", &manifest.to_string()).await.remove(0);
     let is_ready = |object: &DynamicObject| object.data["status"]["readyReplicas"] == json!(1);
     object.wait_until("its pod is ready", is_ready).await;
@@ -60,7 +62,7 @@ async fn running(drill: &Drill, manifest: Value) -> Object {
 }
 
 /// A step with this action on objects of this kind with this name.
-fn step(name: &str, action: &str, kind: &str, more: Value) -> Value {
+pub fn step(name: &str, action: &str, kind: &str, more: Value) -> Value {
     let targets = json!({"apiVersion": "apps/v1", "kind": kind, "names": [name], "where": "true"});
     let mut parameters = more;
     parameters["targets"] = targets;
@@ -80,7 +82,7 @@ async fn wait_until_it_says(incident: &Object, step: &str, words: &str) {
     incident.wait_until(&format!("step {step} says {words}"), says).await;
 }
 
-fn with_surge() -> Value {
+pub fn with_surge() -> Value {
     json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}})
 }
 
