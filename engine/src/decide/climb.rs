@@ -130,20 +130,6 @@ impl Deciding<'_> {
         }
     }
 
-    /// For people: that a step has no targets, and which objects would be some if they were not off.
-    fn no_targets(&self, step: &str) -> String {
-        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
-        let off =
-            || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
-        match off().min_by_key(|(target, _)| target.to_string()) {
-            None => "no object matches its targets".to_owned(),
-            Some((first, why)) => format!(
-                "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}",
-                off().count()
-            ),
-        }
-    }
-
     /// The finding of the last listing of this step stands until the next one.
     fn held_since_last_listing(&self, step: &Step) -> Option<Held> {
         self.facts.state.held.clone().filter(|held| held.step.as_ref() == Some(&step.name))

@@ -121,6 +121,20 @@ impl Deciding<'_> {
         Some(plans)
     }
 
+    /// For people: that a step has no targets, and which objects would be some if they were not off.
+    pub(super) fn no_targets(&self, step: &str) -> String {
+        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
+        let off =
+            || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
+        match off().min_by_key(|(target, _)| target.to_string()) {
+            None => "no object matches its targets".to_owned(),
+            Some((first, why)) => format!(
+                "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}",
+                off().count()
+            ),
+        }
+    }
+
     /// For an action with a limit, changes at most that many targets at once, in the order of the listing.
     fn leave_what_is_over_the_limit(&mut self, step: &Step, plans: &mut Plans) {
         let Some(limit) = step.action.kind().limit() else { return };

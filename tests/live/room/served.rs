@@ -114,7 +114,7 @@ async fn a_rollout_quotes_the_scheduler_about_a_pod_of_its_new_replica_set() {
 
     let refusal = json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: gpus"}]);
     chat.merge_status("its-controller", json!({"status": {"conditions": refusal}})).await;
-    wait_until_it_says(&incident, "change", "its pods are refused: exceeded quota: gpus").await;
+    wait_until_it_says(&incident, "change", "its pods are rejected: exceeded quota: gpus").await;
     withdraw(&incident).await;
 }
 
