@@ -1,6 +1,7 @@
 //! Steady state writes nothing.
 
 use http::Method;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use crate::{
@@ -97,7 +98,12 @@ async fn an_incident_in_monitoring_writes_nothing() {
     let policy = drill.policy_with(watches_models).await;
     let incident = drill.respond(&policy).await;
     models.wait_until_fallen().await;
-    assert_eq!(incident.get().await.data["status"]["phase"], "Monitoring", "{incident}");
+    let are_healthy = |incident: &DynamicObject| {
+        let changes = incident.data["status"]["changes"].as_array();
+        changes.is_some_and(|changes| changes.iter().all(|change| change["lastHealth"] == "True"))
+    };
+    let seen = incident.wait_until("the models are healthy on CPU", are_healthy).await;
+    assert_eq!(seen.data["status"]["phase"], "Monitoring", "{incident}");
     assert_steady(&operator, "an Incident is in Monitoring").await;
     // There is no GPU in this world, so during a recovery in waves the models would never be ready.
     drill.hush().await;

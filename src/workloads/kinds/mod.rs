@@ -127,3 +127,40 @@ fn with(object: &Value, patch: Value) -> Value {
     merge(&mut object, patch);
     object
 }
+
+#[test]
+fn a_number_beyond_the_bounds_of_its_kind_is_not_lent() {
+    let set = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet");
+    let service = ("serving.kserve.io/v1alpha2", "LLMInferenceService");
+    let rollout = ("argoproj.io/v1alpha1", "Rollout");
+    let daemons = ("apps/v1", "DaemonSet");
+    let ray = ("ray.io/v1", "RayService");
+    let is_bound = |kind: Kind, spec: Value, role: &Role| {
+        let slots = slots(kind, &json!({"metadata": {"name": "x"}, "spec": spec}));
+        let mut found = slots.of(role).peekable();
+        assert!(found.peek().is_some(), "{kind:?} has no {role:?}");
+        found.any(|slot| slot.out_of_bounds.is_some())
+    };
+    for kind in [set, service, rollout] {
+        for (replicas, expected) in [(10_000, false), (10_001, true), (-1, true)] {
+            let spec = json!({"replicas": replicas});
+            assert_eq!(is_bound(kind, spec, &Role::Replicas), expected, "{kind:?} {replicas}");
+        }
+    }
+    let pod = |gpus: &str| json!({"spec": {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": gpus}}}]}});
+    for (gpus, expected) in [("1024", false), ("1025", true), ("many", true)] {
+        for (kind, spec) in [
+            (set, json!({"leaderWorkerTemplate": {"workerTemplate": pod(gpus)}})),
+            (service, json!({"template": pod(gpus)["spec"]})),
+            (rollout, json!({"template": pod(gpus)})),
+            (daemons, json!({"template": pod(gpus)})),
+            (ray, json!({"rayClusterConfig": {"headGroupSpec": {"template": pod(gpus)}}})),
+        ] {
+            assert_eq!(is_bound(kind, spec, &Role::Accelerator), expected, "{kind:?} {gpus}");
+        }
+    }
+    let scaling = |most: i64| json!({"replicas": null, "scaling": {"maxReplicas": most}});
+    for (most, expected) in [(1, false), (10_000, false), (10_001, true)] {
+        assert_eq!(is_bound(service, scaling(most), &Role::AutoscalerLimit), expected, "{most}");
+    }
+}

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use super::loans;
 use crate::{
     drill::{self, Drill, change_of},
-    support::object::{Object, Snapshot},
+    support::{
+        object::{Object, Snapshot},
+        rights::Rule,
+    },
 };
 
 /// A Deployment that has had two images, and requested more in the first revision. It runs on a GPU node of
@@ -162,4 +165,58 @@ async fn a_rollback_to_the_emergency_brings_a_dead_record_back_which_nobody_take
     let after = model.snapshot().await;
     assert_eq!(gpus(&after.spec).0, "3", "{model}");
     assert_eq!(after.traces(), Vec::<&str>::new(), "{model}: traces");
+}
+
+#[tokio::test]
+async fn a_rollback_after_the_incident_is_gone_leaves_the_replicas_of_a_person_alone() {
+    let drill = Drill::new("s18-replicas").await;
+    let _nodes = drill.world.gpu_nodes(1).await;
+    let list = |group, resources| Rule { group, resources, verbs: &["list"] };
+    let seen = [
+        list("autoscaling", &["horizontalpodautoscalers"]),
+        list("keda.sh", &["scaledobjects"]),
+        list("argoproj.io", &["rollouts"]),
+    ];
+    drill.world.grant(&drill.world.a, &[drill::rights(), seen.to_vec()].concat()).await;
+    let server = deployment(&drill, "server").await;
+    let _operator = drill.world.operator().start().await;
+    let targets = json!({"apiVersion": "apps/v1", "kind": "Deployment", "where": "true"});
+    let steps =
+        json!([{"name": "more", "settle": "0s", "action": {"scale": {"targets": targets, "replicas": 3}}}]);
+    let policy = drill.policy_with(|spec| spec["steps"] = steps).await;
+    drill.ring().await;
+    let incident = drill.world.incident_of(&policy).await;
+    incident.wait_until("lent", |incident| change_of(incident, "server")["state"] == "Applied").await;
+    // Its controller copies the record to the ReplicaSet of a deploy during the emergency.
+    let kubectl = async |arguments: &[&str]| {
+        drill.world.kubectl(&[arguments, &["--namespace", &drill.world.a]].concat()).await
+    };
+    kubectl(&["set", "image", "deployment/server", "main=example.com/server:3"]).await;
+    wait_for_revision(&server, "3").await;
+    drill.recover(&incident).await;
+    kubectl(&["set", "image", "deployment/server", "main=example.com/server:4"]).await;
+    wait_for_revision(&server, "4").await;
+    kubectl(&["delete", "incident", incident.name()]).await;
+    server.merge("alice", json!({"spec": {"replicas": 2}})).await;
+
+    rollout_undo(&drill, &server, "3").await;
+    let has_record = |object: &DynamicObject| {
+        object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("firebreak.dev/undo"))
+    };
+    server.wait_until("the record is back", has_record).await;
+    let undo = async |more: &[&str]| {
+        let answer = drill
+            .world
+            .firebreak(&[&["undo", "deployment/server", "-n", &drill.world.a], more].concat())
+            .await;
+        String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned()
+    };
+    let said = undo(&[]).await;
+    for words in ["not in force", "--forget", "ReplicaSet"] {
+        assert!(said.contains(words), "{server}: no {words:?} in {said}");
+    }
+    assert_eq!(server.snapshot().await.spec["replicas"], 2, "{server}: {said}");
+    let said = undo(&["--forget"]).await;
+    assert_eq!(server.snapshot().await.traces(), Vec::<&str>::new(), "{server}: {said}");
+    assert_eq!(server.snapshot().await.spec["replicas"], 2, "{server}: {said}");
 }

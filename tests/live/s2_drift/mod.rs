@@ -1,6 +1,8 @@
 //! Someone else changes what Firebreak has changed: their value stays, and
 //! everything else is reverted.
 
+mod writers;
+
 use serde_json::{Value, json};
 
 use crate::{
