@@ -16,6 +16,19 @@ pub struct Place {
     pub released: Constraints,
 }
 
+/// Labels that say which node it is, or which kind of machine: the nodes of one value have the same devices.
+const KINDS_OF_NODES: [&str; 9] = [
+    "kubernetes.io/hostname",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "karpenter.sh/nodepool",
+    "karpenter.k8s.aws/instance-family",
+    "eks.amazonaws.com/nodegroup",
+    "cloud.google.com/gke-nodepool",
+    "kubernetes.azure.com/agentpool",
+    "agentpool",
+];
+
 /// What a node must satisfy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Constraints {
@@ -100,6 +113,15 @@ pub struct Room {
 }
 
 impl Requirement {
+    /// Whether it chooses nodes by which they are, or by what kind of machine they are.
+    fn is_about_the_kind(&self) -> bool {
+        let is_kind = match &self.of {
+            Of::Name => true,
+            Of::Label(key) => KINDS_OF_NODES.contains(&key.as_str()),
+        };
+        is_kind && matches!(self.is, Is::In(_))
+    }
+
     /// Whether the node satisfies it.
     fn holds(&self, node: &Node) -> bool {
         let value = match &self.of {
@@ -120,6 +142,17 @@ impl Requirement {
 }
 
 impl Constraints {
+    /// A requirement by which every node that satisfies these is of one kind, as people write it; none if there is none.
+    pub fn kind_of_node(&self) -> Option<&str> {
+        let of = |all: &'_ [Requirement]| all.iter().position(Requirement::is_about_the_kind);
+        if let Some(at) = of(&self.selector) {
+            return Some(&self.selector[at].text);
+        }
+        let terms = self.terms.as_ref()?;
+        let kinds: Option<Vec<&str>> = terms.iter().map(|term| Some(term[of(term)?].text.as_str())).collect();
+        kinds?.into_iter().next()
+    }
+
     /// Whether every node satisfies them, because there are none.
     pub fn is_empty(&self) -> bool {
         self.selector.is_empty() && self.terms.is_none()

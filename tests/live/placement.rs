@@ -42,8 +42,7 @@ async fn fall_back(drill: &Drill, placement: &str) -> Object {
 async fn where_nodes_may_not_be_listed_the_fallback_says_so_and_does_not_guess() {
     let drill = Drill::new("placement-nodes").await;
     // Only a node that does not exist matches what stays. With the right to list nodes, it would be pinned.
-    let elsewhere =
-        json!({"nodeSelector": {"nvidia.com/gpu.present": "true", "kubernetes.io/hostname": "no-such-node"}});
+    let elsewhere = json!({"nodeSelector": {"nvidia.com/gpu.present": "true", "topology.kubernetes.io/zone": "no-such-zone"}});
     let chat = server(&drill, "chat", elsewhere).await;
     let before = chat.snapshot().await;
     let _operator = drill.world.operator().start().await;
@@ -54,7 +53,7 @@ async fn where_nodes_may_not_be_listed_the_fallback_says_so_and_does_not_guess()
     let lent = incident.wait_until("the change is applied", is_lent).await;
     let timeline = lent.data["status"]["timeline"].to_string();
     for words in [
-        "kubernetes.io/hostname=no-such-node stays, and it is not known whether a node without accelerators matches it",
+        "topology.kubernetes.io/zone=no-such-zone stays, and it is not known whether a node without accelerators matches it",
         "the nodes cannot be listed",
         "forbidden",
     ] {
@@ -62,7 +61,7 @@ async fn where_nodes_may_not_be_listed_the_fallback_says_so_and_does_not_guess()
     }
     let during = chat.get().await;
     let selector = &during.data["spec"]["template"]["spec"]["nodeSelector"];
-    assert_eq!(*selector, json!({"kubernetes.io/hostname": "no-such-node"}), "{chat}");
+    assert_eq!(*selector, json!({"topology.kubernetes.io/zone": "no-such-zone"}), "{chat}");
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(chat.snapshot().await.spec, before.spec, "{chat}");

@@ -109,10 +109,11 @@ impl Kind for CpuFallback {
         uses_accelerator(target) && nodes::matter(target, self.placement)
     }
 
-    fn doubts(&self, target: &Target) -> Vec<String> {
+    fn doubts(&self, target: &Target) -> Vec<Doubt> {
         let is_open = |doubt: &&Doubt| !self.settles(&doubt.about);
-        let of_object = target.slots.doubts.iter().filter(is_open).map(|doubt| doubt.why.clone());
-        of_object.chain(nodes::doubts(target, self.placement)).collect()
+        let of_object = target.slots.doubts.iter().filter(is_open).cloned();
+        let about_nodes = |why| Doubt { about: About::Placement, why };
+        of_object.chain(nodes::doubts(target, self.placement).into_iter().map(about_nodes)).collect()
     }
 }
 
@@ -128,7 +129,7 @@ impl CpuFallback {
                 value.is_some_and(shows_no_device)
             }
             About::RuntimeClass => self.placement == Placement::Release,
-            About::Queue | About::Room => false,
+            About::Queue | About::Room | About::Placement => false,
             // Every action that changes templates tells it.
             About::NewPods => true,
         }

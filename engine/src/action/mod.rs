@@ -87,7 +87,7 @@ pub trait Kind {
     }
 
     /// What people must know about this object, because it may keep the change from having the effect that it is for.
-    fn doubts(&self, target: &Target) -> Vec<String> {
+    fn doubts(&self, target: &Target) -> Vec<Doubt> {
         let _ = target;
         Vec::new()
     }
@@ -261,10 +261,10 @@ impl Action {
 
     /// What people must know about this object before it is changed, see [`Kind::doubts`]; for a change of its template
     /// also how its operator gives it new pods.
-    pub fn doubts(&self, target: &Target) -> Vec<String> {
+    pub fn doubts(&self, target: &Target) -> Vec<Doubt> {
         let is_template = self.descriptor().pods == Pods::Replaces && target.stage == Stage::Targets;
         let about_pods = |doubt: &&Doubt| is_template && doubt.about == About::NewPods;
-        let doubts = target.slots.doubts.iter().filter(about_pods).map(|doubt| doubt.why.clone());
+        let doubts = target.slots.doubts.iter().filter(about_pods).cloned();
         doubts.chain(self.kind().doubts(target)).collect()
     }
 

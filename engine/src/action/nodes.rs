@@ -19,9 +19,20 @@ pub(super) fn matter(target: &Target, placement: Placement) -> bool {
 }
 
 /// What binds the pods to nodes with accelerators although the placement is released, for people; none if nothing does, or
-/// if it is not known.
+/// if it is not known. Nodes that are chosen by what they are, are all alike: the pods have run there with accelerators.
 pub(super) fn pin(target: &Target) -> Option<String> {
-    let Nodes::Known(nodes) = &target.nodes else { return None };
+    let nodes = match &target.nodes {
+        Nodes::Known(nodes) => nodes,
+        Nodes::Unknown(_) | Nodes::NotAsked => {
+            return constraints(target, Placement::Release).find_map(|stays| {
+                let kind = stays.kind_of_node()?;
+                Some(format!(
+                    "{kind} stays and chooses nodes of one kind, on which it has run with accelerators; the nodes of the \
+                     cluster are not known"
+                ))
+            });
+        }
+    };
     constraints(target, Placement::Release).find_map(|stays| {
         let room = stays.room(nodes);
         match room {

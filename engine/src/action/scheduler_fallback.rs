@@ -94,9 +94,9 @@ impl Kind for SchedulerFallback {
         }
     }
 
-    fn doubts(&self, target: &Target) -> Vec<String> {
+    fn doubts(&self, target: &Target) -> Vec<Doubt> {
         let is_queue = |doubt: &&Doubt| doubt.about == About::Queue && target.stage == Stage::Targets;
-        target.slots.doubts.iter().filter(is_queue).map(|doubt| doubt.why.clone()).collect()
+        target.slots.doubts.iter().filter(is_queue).cloned().collect()
     }
 
     fn before(&self) -> &[Named] {

@@ -122,11 +122,14 @@ impl Deciding<'_> {
     }
 
     /// For people: that a step has no targets, and which objects would be some if they were not off.
-    pub(super) fn no_targets(&self, step: &str) -> String {
+    pub(super) fn no_targets(&self, step: &str, scope: usize) -> String {
         let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
         let off =
             || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
         match off().min_by_key(|(target, _)| target.to_string()) {
+            None if scope > 0 => {
+                format!("no object matches its targets: `where` is not true for any of {scope} in scope")
+            }
             None => "no object matches its targets".to_owned(),
             Some((first, why)) => format!(
                 "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}",
@@ -208,9 +211,13 @@ impl Deciding<'_> {
                     plans.warning.get_or_insert_with(|| format!("{}: {warning}", target.id));
                     self.not_done(&step.name, Some(target), Reason::GitOpsWarning, &warning);
                 }
-                for why in step.action.doubts(target) {
-                    plans.doubt.get_or_insert_with(|| format!("{}: {why}", target.id));
-                    self.not_done(&step.name, Some(target), Reason::MayHaveNoEffect, &why);
+                for doubt in step.action.doubts(target) {
+                    let why = &doubt.why;
+                    // A guess is worth a look at the plan, and no entry in the timeline of an emergency.
+                    if !doubt.is_a_guess() {
+                        plans.doubt.get_or_insert_with(|| format!("{}: {why}", target.id));
+                    }
+                    self.not_done(&step.name, Some(target), Reason::MayHaveNoEffect, why);
                 }
                 plans.changes.push((change(fields), target.clone()));
             }

@@ -248,6 +248,15 @@ pub enum About {
     NewPods,
     /// The room for new pods, where another object sets their pace.
     Room,
+    /// The nodes that match what stays of its placement.
+    Placement,
+}
+
+impl Doubt {
+    /// Whether only a name suggests it.
+    pub fn is_a_guess(&self) -> bool {
+        matches!(self.about, About::Image(_) | About::Flag { .. })
+    }
 }
 
 impl Slots {

@@ -62,7 +62,11 @@ fn find<'t>(edit: &ContainerEdit, target: &'t Target) -> Result<&'t Container, R
         (None, _) if containers.is_empty() => "Firebreak knows no containers of this kind".to_owned(),
         (None, _) => {
             let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
-            format!("it has no container {}, only {}", edit.name, names.join(", "))
+            format!(
+                "it has no container {}, only {}; correct the name, or give objects with other containers a step of their own",
+                edit.name,
+                names.join(", ")
+            )
         }
     };
     Err((Reason::NotApplicable, why))

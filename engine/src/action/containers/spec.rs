@@ -157,9 +157,9 @@ fn container(spec: &ContainerSpec, field: &str, faults: &mut Faults) -> Option<C
     let mut flags = BTreeSet::new();
     let mut check = |place: String, flag: &str| {
         if !is_flag_name(flag) {
-            wrong.push((place, format!("\"{flag}\" is not a flag: write --flag=value, or --flag")));
+            wrong.push((place, format!("\"{flag}\" is not a flag: write --flag=value to set it, or --flag")));
         } else if !flags.insert(flag.replace('_', "-")) {
-            wrong.push((place, format!("{flag} occurs twice")));
+            wrong.push((place, format!("{flag} occurs twice in set and remove")));
         }
     };
     let set: Vec<(String, Value)> = args.set.iter().map(|text| flag_and_value(text)).collect();
@@ -223,7 +223,13 @@ fn amounts(spec: Option<&ResourcesSpec>, wrong: &mut Vec<(String, String)>) -> V
         for (map, amount) in [("requests", &request), ("limits", &limit)] {
             if amount.as_ref().is_some_and(|amount| quantity(&json!(amount)).is_none_or(|amount| amount <= 0))
             {
-                wrong.push((format!(".resources.{map}.{resource}"), "is not a quantity above 0".to_owned()));
+                wrong.push((
+                    format!(".resources.{map}.{resource}"),
+                    format!(
+                        "{} is not a quantity above 0, such as 16 or 48Gi",
+                        amount.as_deref().unwrap_or_default()
+                    ),
+                ));
             }
         }
         if let (Some(request), Some(limit)) = (&request, &limit)
