@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::change::cut;
-use crate::incident::{Closing, Held, IncidentState, StepState};
+use crate::incident::{Closing, Held, IncidentState, PINNED, StepState};
 use crate::reason::{MovesOn, Reason};
 use crate::verdict::Verdict;
 
@@ -160,6 +160,9 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
         Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Remediating => "changes are being applied".to_owned(),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
+        Phase::Monitoring if state.severity_reason.as_deref() == Some(PINNED) => {
+            "a step helped; the severity is pinned, so nothing is reverted until someone withdraws the response".to_owned()
+        }
         Phase::Monitoring => {
             "a step helped; the changes are reverted when no rule has held for recovery.for".to_owned()
         }

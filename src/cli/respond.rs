@@ -88,8 +88,8 @@ async fn settled(screen: &Screen, decision: &Decision<'_>, incident: Incident) -
 async fn ended(screen: &Screen, connection: &Connection, incident: Incident) -> Result<Answer, Error> {
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let quiet = format!(
-        "no progress for 30s; check that the operator is running. Without it, `firebreak undo KIND/NAME` \
-         reverts single objects; `firebreak describe {name} -n {namespace}` lists them"
+        "no progress for 30s; `firebreak describe {name} -n {namespace}` shows what each object waits for. If nothing \
+         moves on, check that the operator is running. Without it, `firebreak undo KIND/NAME` reverts single objects"
     );
     match until_closed(screen, connection, incident, &quiet).await? {
         End::Resolved => Ok(Answer::Yes),

@@ -265,7 +265,7 @@ impl Deciding<'_> {
             let is_going = |why: &&WhyNot| why.step == step.name && why.reason == Reason::WaitsForRollout;
             let going = self.why.iter().find(is_going);
             let (reason, text) = match (plans.matched, plans.refused.first(), going) {
-                (0, ..) => (Reason::NoTargets, self.no_targets(&step.name)),
+                (0, ..) => (Reason::NoTargets, self.no_targets(&step.name, plans.scope)),
                 (_, Some(refused), _) => (
                     Reason::NothingCanBeChanged,
                     format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),

@@ -52,7 +52,7 @@ use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, ListingRead, Look, Looks, ObjectRead, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
-use crate::incident::{Closing, Held, IncidentState, PolicySnapshot, TimelineEntry};
+use crate::incident::{Closing, Held, IncidentState, PINNED, PolicySnapshot, TimelineEntry};
 use crate::period::after;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
@@ -62,9 +62,6 @@ use crate::why::WhyNot;
 
 pub use close::as_closed;
 pub(crate) use ladder::is_begun;
-
-/// The reason of a severity that is pinned by a person.
-const PINNED: &str = "PinnedByPerson";
 /// The number of entries that the timeline keeps.
 const TIMELINE: usize = 100;
 

@@ -172,7 +172,7 @@ impl Deciding<'_> {
         let is_judged = |step: &Step| !self.all_sit_out(&step.name);
         if left == 0 && matches!(next, NextStep::MayStart) && self.begun().iter().any(is_judged) {
             let message = &format!(
-                "every step was tried, and the rule still holds. Find the cause; the policy has no further step. To revert \
+                "every step was tried, and the emergency lasts. Find the cause; the policy has no further step. To revert \
                  everything: `{}`{}",
                 self.facts.incident.withdraw_command(),
                 self.why_not_verified()
@@ -197,14 +197,14 @@ impl Deciding<'_> {
         let withdraw = self.facts.incident.withdraw_command();
         Some(if self.can_any_step_start(level) {
             let message = format!(
-                "a rule holds, and no change that could help is in force. {first_three}. Each step starts as soon as it can. To see what \
+                "the emergency lasts, and no change that could help is in force. {first_three}. Each step starts as soon as it can. To see what \
                  keeps it from each object: `{}`. To close the Incident: `{withdraw}`",
                 self.facts.incident.command("describe")
             );
             Held::new(Reason::NothingInForce, &message)
         } else {
             let message = format!(
-                "a rule holds, and no step can start until this is fixed. {first_three}. Fix it, and the steps start; or \
+                "the emergency lasts, and no step can start until this is fixed. {first_three}. Fix it, and the steps start; or \
                  close the Incident with `{withdraw}`"
             );
             Held::new(Reason::StepsBlocked, &message)

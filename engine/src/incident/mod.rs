@@ -17,6 +17,9 @@ use crate::id::ChangeId;
 use crate::policy::Severity;
 use crate::reason::{Reason, Stops};
 
+/// The reason of a severity that is pinned by a person.
+pub const PINNED: &str = "PinnedByPerson";
+
 /// The engine's part of an Incident's status. Everything else in the status is
 /// derived from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

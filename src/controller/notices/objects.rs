@@ -64,6 +64,14 @@ fn stage(change: &Change) -> Stage {
     }
 }
 
+/// For people: what becomes of the rest of the change, if someone else has set a part of its values.
+fn rest_of(change: &Change, undo: &str) -> String {
+    match change.fields().iter().any(|field| field.ceded_to.is_none()) {
+        true => format!(". What else it changed stays until the response ends; to revert it now: `{undo}`"),
+        false => String::new(),
+    }
+}
+
 fn turn(incident: &IncidentId, old: Option<&Change>, change: &Change) -> Option<Told> {
     let by = format!("Incident {}/{}", incident.namespace, incident.name);
     let undo = change.target.undo_command();
@@ -78,7 +86,10 @@ fn turn(incident: &IncidentId, old: Option<&Change>, change: &Change) -> Option<
             _ => normal(
                 "FirebreakCeded",
                 "Cede",
-                format!("{by} does not revert values that someone else has set: {values}"),
+                format!(
+                    "{by} does not revert values that someone else has set: {values}{}",
+                    rest_of(change, &undo)
+                ),
             ),
         };
     }
@@ -97,7 +108,7 @@ fn turn(incident: &IncidentId, old: Option<&Change>, change: &Change) -> Option<
         Stage::Reverted => normal(
             "FirebreakReverted",
             "Return",
-            format!("{by} reverted its change of this object: {}", paths(change)),
+            format!("the change of {by} on this object was reverted: {}", paths(change)),
         ),
         Stage::Ceded if matches!(change.reason, Some(Reason::Abandoned | Reason::NamespaceGone)) => warning(
             "FirebreakLetGo",

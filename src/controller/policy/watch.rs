@@ -160,7 +160,8 @@ async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, p
             let account = format!("ServiceAccount {}/{} may not", name.namespace, rules.service_account);
             let rights: Vec<String> = missing.iter().map(|right| format!("{account} {right}")).collect();
             tracing::debug!(policy, missing = rights.len(), "permissions are missing");
-            Access::Lacking(absent.into_iter().chain(rights).collect::<Vec<_>>().join("; "))
+            let hint = "`firebreak check -f FILE` prints the manifests that grant all of this".to_owned();
+            Access::Lacking(absent.into_iter().chain(rights).chain([hint]).collect::<Vec<_>>().join("; "))
         }
         Err(error) => Access::Unknown(retry::explain(&error)),
     }

@@ -82,7 +82,9 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     if !runs_it && !has_image(flag, container) {
         elsewhere::seen_in_a_variable(flag, container).map_or(Place::Nowhere, Place::Hindered)
     } else if is_run_by_a_shell(flag, &elements) {
-        Place::Hindered(format!("{name} cannot be added, because a shell starts the server"))
+        Place::Hindered(format!(
+            "{name} cannot be added, because a shell starts the server; write its command and its arguments as lists"
+        ))
     } else if !runs_it && own_command {
         // It is not known what another program does with its arguments, whatever the image is.
         Place::Nowhere
