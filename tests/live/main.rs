@@ -52,6 +52,7 @@
 //!
 //! One part each:
 //!
+//! - `admission`: what admission stores in place of the value that was sent.
 //! - `argo_cd`: which objects Argo CD applies, and what their Applications lack, before there is an emergency.
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
@@ -81,6 +82,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod argo_cd;
 mod claims;
 mod cli;

@@ -173,6 +173,8 @@ mod tests {
             let answer = asked(objects, OVER);
             assert_eq!((answer.verdict, answer.left_out.len()), (verdict, left_out), "{objects:?}");
         }
+        let named = asked(&[(True, True), (False, False)], OVER).left_out;
+        assert!(named[0].ends_with("/b"), "the timeline names it: {named:?}");
     }
 
     #[test]
