@@ -50,9 +50,12 @@ impl Deciding<'_> {
             if self.next.changes_of(name).any(is_open) {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
-            // One that only waits for a rollout holds up nothing but its own object.
+            // One that only waits for a rollout holds up nothing but its own object, unless it is applied again after that.
+            let comes_back = |change: &Change| matches!(change.again(), Again::Always | Again::IfMatching);
             let is_going = |change: &Change| {
-                change.state == ChangeState::Reverting && !is_stuck(change) && !change.is_half_returned()
+                change.state == ChangeState::Reverting
+                    && !is_stuck(change)
+                    && (!change.is_half_returned() || comes_back(change))
             };
             if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));
