@@ -70,7 +70,7 @@ pub fn spellings(flag: &str) -> BTreeSet<String> {
 }
 
 /// The value of the flag in the list. One without a value is `true`. If it is not there as it is spelled, it may be there
-/// in another spelling, because someone has written it anew.
+/// in another spelling, because someone has replaced it.
 pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     match given(list, flag) {
         Given::Not => {

@@ -96,7 +96,7 @@ pub fn is_exempt(object: &Value) -> bool {
     annotations.and_then(|annotations| annotations.get(EXEMPT)).and_then(Value::as_str) == Some("true")
 }
 
-/// Which object it is. Without a kind of its own, it has that of the profile.
+/// Which object it is. An object without a kind has the kind of the profile.
 ///
 /// # Errors
 /// A text for people if the object has no usable name, uid or kind.

@@ -259,21 +259,6 @@ impl Change {
         self.loan()?.returned_at
     }
 
-    /// Since when the template is back, and only the pace of its rollout is still lent. None if both go back at once.
-    pub fn template_back_at(&self) -> Option<Timestamp> {
-        self.loan()?.template_back_at
-    }
-
-    /// Whether the template is back, and the pace of its rollout is not yet.
-    pub fn is_half_returned(&self) -> bool {
-        self.template_back_at().is_some() && self.returned_at().is_none() && self.is_in_force()
-    }
-
-    /// Since when the pods of the object get the old template again.
-    pub fn rolls_back_since(&self) -> Option<Timestamp> {
-        self.template_back_at().or(self.returned_at())
-    }
-
     /// Whether the pods of the object get the change one after the other.
     pub fn is_in_order(&self) -> bool {
         self.loan().is_some_and(|loan| loan.in_order)
@@ -335,17 +320,6 @@ impl Change {
         }
         self.state = ChangeState::Reverting;
         self.sending(base, now);
-    }
-
-    /// The first of two writes has reverted the template.
-    pub fn template_is_back(&mut self, now: Timestamp) {
-        let Some(loan) = self.work.loan_mut() else { return };
-        if loan.template_back_at.is_none() {
-            loan.template_back_at = Some(now);
-            self.tries = 0;
-            loan.conflicts = 0;
-            self.retry_at = None;
-        }
     }
 
     /// The record is removed from the object. Only field ownership and the fence are left.

@@ -12,6 +12,7 @@
 //! ```
 
 mod first_values;
+mod half_returned;
 mod health;
 mod loan;
 mod operation;

@@ -3,7 +3,7 @@
 use super::Deciding;
 use super::judged::Known;
 use super::recover::is_stuck;
-use crate::change::{Again, Change, ChangeState, cut};
+use crate::change::{Change, ChangeState, cut};
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 
 /// Whether it was reverted, and the emergency returned.
 fn is_wanted_again(change: &Change) -> bool {
-    change.state == ChangeState::Reverted && matches!(change.again(), Again::Always | Again::IfMatching)
+    change.state == ChangeState::Reverted && change.comes_back()
 }
 
 /// The maximum length of what a text quotes of a step, in bytes.
@@ -51,11 +51,10 @@ impl Deciding<'_> {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }
             // One that only waits for a rollout holds up nothing but its own object, unless it is applied again after that.
-            let comes_back = |change: &Change| matches!(change.again(), Again::Always | Again::IfMatching);
             let is_going = |change: &Change| {
                 change.state == ChangeState::Reverting
                     && !is_stuck(change)
-                    && (!change.is_half_returned() || comes_back(change))
+                    && (!change.is_half_returned() || change.comes_back())
             };
             if self.next.changes_of(name).any(is_going) {
                 return NextStep::Wait(format!("step {name} is being reverted"));

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use super::Deciding;
 use super::climb::RELIST_BUSY;
-use crate::change::{Again, Change, Evidence};
+use crate::change::{Change, Evidence};
 use crate::facts::{ObjectRead, Target};
 use crate::id::ResourceVersion;
 use crate::period::{Period, after};
@@ -25,7 +25,7 @@ impl Deciding<'_> {
     /// Whether the returned template of this version of the object has still to roll out.
     pub(super) fn waits_for_rollout(&mut self, change: &mut Change, version: &ResourceVersion) -> bool {
         let why = match self.read_in(change, version) {
-            _ if is_wanted_again(change) => return false,
+            _ if change.comes_back() => return false,
             _ if self.was_never_well(change) => return false,
             Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => {
                 return false;
@@ -60,7 +60,7 @@ impl Deciding<'_> {
     pub(super) fn await_no_rollouts(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            if change.is_half_returned() && is_wanted_again(change) && self.permits.may_write() {
+            if change.is_half_returned() && change.comes_back() && self.permits.may_write() {
                 self.revert_at(index);
             }
         }
@@ -85,9 +85,4 @@ impl Deciding<'_> {
         let listed = self.listed(&change.step, &change.target.uid);
         [read, listed].into_iter().flatten().find(|target| target.version == *version)
     }
-}
-
-/// Whether the emergency returned for a change whose revert is not complete.
-fn is_wanted_again(change: &Change) -> bool {
-    matches!(change.again(), Again::Always | Again::IfMatching)
 }

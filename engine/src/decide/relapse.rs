@@ -114,10 +114,8 @@ impl Deciding<'_> {
 
     /// Whether anything of this step is still to be applied again.
     pub(super) fn is_wanted_again(&self, step: &Step) -> bool {
-        self.next.changes_of(&step.name).any(|change| {
-            change.state == ChangeState::Reverted
-                && matches!(change.again(), Again::Always | Again::IfMatching)
-        })
+        let changes = self.next.changes_of(&step.name);
+        changes.into_iter().any(|change| change.state == ChangeState::Reverted && change.comes_back())
     }
 }
 

@@ -43,7 +43,7 @@ pub struct PodsOf {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodTemplate {
-    /// The template. The first one that the object has, and whose labels a pod has, is that of the pod.
+    /// The template. A pod is made from the first template that the object has and whose labels the pod has.
     pub path: FieldPath,
     /// The part of a pod that it describes, such as `/spec`; absent means the whole pod.
     #[serde(default)]

@@ -18,7 +18,7 @@ pub struct RollingUpdate {
     pub max_unavailable: FieldPath,
     /// What counts where one of them is absent.
     pub absent: AbsentPace,
-    /// The number of replicas of which a percentage is taken, if it is not that of the profile.
+    /// The number of replicas of which a percentage is taken. Default: the replicas of the profile.
     #[serde(default)]
     pub replicas: Option<FieldPath>,
     /// The pod templates whose pods it replaces; empty means all of the object.

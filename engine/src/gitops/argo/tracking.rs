@@ -118,7 +118,7 @@ fn names_another(named: &str, object: &Value) -> bool {
         return false;
     };
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    // Of a cluster-scoped object, the namespace is that of the Application's destination.
+    // For a cluster-scoped object, the id has the namespace of the destination of the Application.
     (group, kind, name) != (super::group(object), text("/kind"), text("/metadata/name"))
 }
 
