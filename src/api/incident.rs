@@ -145,17 +145,16 @@ impl Incident {
         let has_ended = |change: &Change| {
             matches!(change.state, ChangeState::Reverted | ChangeState::Ceded | ChangeState::Kept)
         };
-        self.loans_that(has_ended)
+        self.changes().filter(|change| has_ended(change)).map(|change| change.id.clone()).collect()
     }
 
-    /// The ids of the loans that are or may be in force.
-    pub fn outstanding_loans(&self) -> BTreeSet<ChangeId> {
-        self.loans_that(Change::is_outstanding)
+    /// The changes that are or may be in force.
+    pub fn outstanding(&self) -> impl Iterator<Item = &Change> {
+        self.changes().filter(|change| change.is_outstanding())
     }
 
-    fn loans_that(&self, belong: impl Fn(&Change) -> bool) -> BTreeSet<ChangeId> {
-        let changes = self.status.iter().flat_map(|status| &status.state.changes);
-        changes.filter(|change| belong(change)).map(|change| change.id.clone()).collect()
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.status.iter().flat_map(|status| &status.state.changes)
     }
 }
 

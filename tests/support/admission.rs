@@ -42,24 +42,28 @@ impl World {
         made
     }
 
-    /// Makes admission apply this JSON patch, a list in CEL, to each update of a Deployment of the first namespace, and waits
-    /// until this merge patch of a Deployment is stored differently for it.
+    /// Makes admission apply this JSON patch, a list in CEL, to each update of this kind in the first namespace, and waits
+    /// until this merge patch of the object is stored differently for it.
     pub async fn admission_patches(
         &self,
         patch: &str,
-        deployment: &Object,
+        object: &Object,
         probe: serde_json::Value,
         is_stored_differently: impl Fn(&DynamicObject) -> bool,
     ) {
         let name = format!("patches-{}", self.a);
         let group = "admissionregistration.k8s.io/v1";
+        let resource = object.resource();
         let policy = json!({
             "apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail", "reinvocationPolicy": "Never",
                 "matchConstraints": {
                     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.a}},
-                    "resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}],
+                    "resourceRules": [{
+                        "apiGroups": [resource.group], "apiVersions": [resource.version],
+                        "operations": ["UPDATE"], "resources": [resource.plural],
+                    }],
                 },
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
             },
@@ -73,12 +77,11 @@ impl World {
             made.unwrap_or_else(|error| panic!("{document}: {error}"));
             self.belongings().objects.push(Object::of(&self.client, document));
         }
-        let deployments =
-            manifest::api(&self.client, &manifest::resource("apps/v1", "Deployment"), Some(&self.a));
+        let api = manifest::api(&self.client, resource, Some(&self.a));
         let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
         let probe = Patch::Merge(probe);
-        until("admission patches Deployments", async || {
-            let stored = deployments.patch(deployment.name(), &dry_run, &probe).await;
+        until("admission patches the kind", async || {
+            let stored = api.patch(object.name(), &dry_run, &probe).await;
             stored.is_ok_and(|stored| is_stored_differently(&stored))
         })
         .await;

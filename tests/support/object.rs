@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     runtime::{
         WatchStreamExt,
         watcher::{self, watch_object},
@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Object {
     client: Client,
     api: Api<DynamicObject>,
-    kind: String,
+    resource: ApiResource,
     namespace: Option<String>,
     name: String,
 }
@@ -38,8 +38,8 @@ pub struct Object {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
-            None => write!(f, "{} {}", self.kind, self.name),
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind(), self.name),
+            None => write!(f, "{} {}", self.kind(), self.name),
         }
     }
 }
@@ -60,10 +60,11 @@ pub struct Snapshot {
 
 impl Object {
     pub fn new(client: &Client, api_version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        let resource = manifest::resource(api_version, kind);
         Self {
             client: client.clone(),
-            api: manifest::api(client, &manifest::resource(api_version, kind), namespace),
-            kind: kind.to_owned(),
+            api: manifest::api(client, &resource, namespace),
+            resource,
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
         }
@@ -76,7 +77,12 @@ impl Object {
     }
 
     pub fn kind(&self) -> &str {
-        &self.kind
+        &self.resource.kind
+    }
+
+    /// Its kind, as the API serves it.
+    pub fn resource(&self) -> &ApiResource {
+        &self.resource
     }
 
     pub fn name(&self) -> &str {
@@ -247,7 +253,7 @@ impl Object {
     }
 
     fn regarding(&self) -> String {
-        format!("regarding.name={},regarding.kind={}", self.name, self.kind)
+        format!("regarding.name={},regarding.kind={}", self.name, self.kind())
     }
 }
 

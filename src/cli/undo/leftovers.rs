@@ -1,9 +1,10 @@
 //! Records that say nothing about the current values of an object: what its Incident lists as ended, what a rollback has
 //! restored without the label, and what a controller has copied to the objects that it owns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use firebreak_engine::change::FieldChange;
 use firebreak_engine::id::{ChangeId, TargetId};
 use firebreak_engine::undo::{self, BadRecord, INCIDENT, Loan, UNDO};
 use serde_json::Value;
@@ -45,8 +46,22 @@ pub struct Leftover {
 pub struct Journals {
     /// What their closed Incidents list as ended.
     pub ended: BTreeSet<ChangeId>,
-    /// What their open Incidents list as in force, or as possibly in force.
-    pub outstanding: BTreeSet<ChangeId>,
+    /// What their open Incidents list as in force, or as possibly in force, with its fields.
+    pub outstanding: BTreeMap<ChangeId, Vec<FieldChange>>,
+}
+
+impl Journals {
+    /// The loan with the values that the API server stored. Where admission stored another value than was sent and the
+    /// record cannot be corrected without a restart of pods, only the Incident knows it.
+    fn as_stored(&self, mut loan: Loan) -> Loan {
+        let known = self.outstanding.get(&loan.id).map_or(&[][..], Vec::as_slice);
+        for field in &mut loan.fields {
+            if let Some(known) = known.iter().find(|known| known.path == field.path) {
+                field.after.clone_from(&known.after);
+            }
+        }
+        loan
+    }
 }
 
 /// The loans that are not in force, and those that are. An open Incident that lists a loan counts more than a label,
@@ -61,13 +76,13 @@ pub fn sort(object: &Value, loans: Vec<Loan>, journals: &Journals) -> (Vec<Lefto
                     may have restored the record",
                 loan.step
             )
-        } else if !undo::is_labelled(object, &loan) && !journals.outstanding.contains(&loan.id) {
+        } else if !undo::is_labelled(object, &loan) && !journals.outstanding.contains_key(&loan.id) {
             format!(
                 "the undo record of Incident {incident} is there without its label {INCIDENT}, so it is not in \
                     force; a rollback may have restored it"
             )
         } else {
-            in_force.push(loan);
+            in_force.push(journals.as_stored(loan));
             continue;
         };
         leftovers.push(Leftover { loan, why });
@@ -169,11 +184,32 @@ mod tests {
             assert!(leftovers[0].why.contains("without its label"), "{}", leftovers[0].why);
 
             // The label can get lost while the Incident is open.
-            let journals = Journals { outstanding: BTreeSet::from([loan("two").id]), ..Journals::default() };
+            let outstanding = BTreeMap::from([(loan("two").id, Vec::new())]);
+            let journals = Journals { outstanding, ..Journals::default() };
             let (leftovers, in_force) = sort(&other, loans(), &journals);
             assert_eq!(steps(leftovers.iter().map(|leftover| &leftover.loan)), ["one"]);
             assert_eq!(steps(in_force.iter()), ["two"]);
         }
+    }
+
+    #[test]
+    fn what_admission_stored_in_place_of_the_value_that_was_sent_is_in_the_journal() {
+        let of = |after: &str, owner: &str| -> FieldChange {
+            serde_json::from_value(
+                json!({"path": "/spec/tier", "before": "gold", "after": after, "owner": owner}),
+            )
+            .unwrap()
+        };
+        let labelled = json!({"metadata": {"labels": {INCIDENT: "i"}}});
+        let lent = Loan { fields: vec![of("bronze", "flux/Apply")], ..loan("one") };
+        let after = |outstanding| {
+            let journals = Journals { outstanding, ..Journals::default() };
+            let (_, in_force) = sort(&labelled, vec![lent.clone()], &journals);
+            in_force[0].fields.clone()
+        };
+        assert_eq!(after(BTreeMap::new()), [of("bronze", "flux/Apply")]);
+        let journal = BTreeMap::from([(lent.id.clone(), vec![of("silver", "another")])]);
+        assert_eq!(after(journal), [of("silver", "flux/Apply")], "only the value is the journal's");
     }
 
     #[test]

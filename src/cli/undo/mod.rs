@@ -219,7 +219,9 @@ async fn ask_incidents(connection: &Connection, loans: &[Loan]) -> Journals {
                 journals.ended.extend(found.ended_loans());
             }
             Ok(Some(found)) => {
-                journals.outstanding.extend(found.outstanding_loans());
+                journals
+                    .outstanding
+                    .extend(found.outstanding().map(|change| (change.id.clone(), change.fields().to_vec())));
                 note(&format!(
                     "Incident {namespace}/{name} is still open: the operator treats this as reverted by hand \
                         (Reverted or Ceded) and does not apply it again; `firebreak withdraw {name} -n \
