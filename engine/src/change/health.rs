@@ -38,15 +38,18 @@ impl Change {
         }
     }
 
-    /// Remembers the health of the object with the change. What is not known says nothing.
-    pub fn note_health(&mut self, health: Verdict, now: Timestamp) {
+    /// Remembers the health of the object with the change, and since when it has not been healthy, if it says so. What is
+    /// not known says nothing.
+    pub fn note_health(&mut self, health: Verdict, unhealthy_since: Option<Timestamp>, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
         match health {
             Verdict::True => {
                 loan.healthy_at.get_or_insert(now);
                 loan.unhealthy_since = None;
             }
-            Verdict::False => _ = loan.unhealthy_since.get_or_insert(now),
+            Verdict::False => {
+                loan.unhealthy_since.get_or_insert(unhealthy_since.unwrap_or(now));
+            }
             Verdict::Unknown => return,
         }
         loan.last_health = Some(health);
@@ -100,6 +103,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::{ChangeState, SitsOut};
+    use crate::reason::Reason;
 
     const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -150,11 +155,33 @@ mod tests {
         ];
         let now = Timestamp::UNIX_EPOCH;
         for (health, evidence, ever) in seen {
-            change.note_health(health, now);
+            change.note_health(health, None, now);
             let found = (change.evidence(PATIENCE, now), change.was_ever_healthy());
             assert_eq!(found, (evidence, ever), "{health:?}");
         }
         assert_eq!(change.evidence(PATIENCE, after(now, PATIENCE)), Evidence::Nothing);
+    }
+
+    #[test]
+    fn neither_an_earlier_round_nor_the_time_in_which_it_was_off_says_that_it_had_been_sick_for_long() {
+        let began = Timestamp::UNIX_EPOCH;
+        let much_later = after(began, SignedDuration::from_hours(2));
+        let sick = || {
+            let mut change = stored(&json!({"healthyBefore": "False", "healthyAt": "1970-01-01T00:00:00Z"}));
+            change.note_health(Verdict::False, None, began);
+            assert_eq!(change.evidence(PATIENCE, much_later), Evidence::Nothing);
+            change
+        };
+        let mut again = sick();
+        again.state = ChangeState::Reverted;
+        again.intend("8".to_owned().try_into().unwrap(), much_later);
+        let mut back = sick();
+        back.sit_out(SitsOut::new(Reason::Idle, "it is stopped"));
+        back.take_part(Verdict::False, much_later);
+        for mut change in [again, back] {
+            change.note_health(Verdict::False, None, much_later);
+            assert_eq!(change.evidence(PATIENCE, much_later), Evidence::NeedsTime);
+        }
     }
 
     #[test]

@@ -278,6 +278,7 @@ impl Change {
             loan.verified_at = None;
             loan.template_back_at = None;
             loan.returned_at = None;
+            loan.unhealthy_since = None;
             loan.sits_out = None;
             loan.resumed_at = None;
             loan.fence = None;

@@ -50,6 +50,10 @@ impl Change {
     pub fn take_part(&mut self, rollout: Verdict, now: Timestamp) {
         let Some(loan) = self.work.loan_mut() else { return };
         let Some(why) = loan.sits_out.take() else { return };
+        // Of what is reverted it says how the object was with the change.
+        if self.state != ChangeState::Reverted {
+            loan.unhealthy_since = None;
+        }
         if self.state != ChangeState::Verified || rollout != Verdict::True {
             loan.resumed_at = Some(now);
         }

@@ -74,7 +74,10 @@ impl Deciding<'_> {
             .and_then(|step| self.why_it_sits_out(step, target).or_else(|| keeps_its_template(step, target)));
         match sits_out {
             Some(why) => change.sit_out(why),
-            None => change.note_health(target.is_well(), self.now),
+            None => {
+                change.take_part(target.rollout.0, self.now);
+                change.note_health(target.is_well(), target.unhealthy_since, self.now);
+            }
         }
     }
 

@@ -14,7 +14,7 @@
 use super::Deciding;
 use super::verify::Answer;
 use crate::change::Change;
-use crate::facts::{ObjectRead, Target};
+use crate::facts::ObjectRead;
 use crate::period::after;
 use crate::rules::Step;
 use crate::verdict::Verdict;
@@ -42,8 +42,9 @@ impl Deciding<'_> {
             if change.step != step.name || !change.stands() || change.sits_out() {
                 continue;
             }
-            if let Some(health) = self.listed(&step.name, &change.target.uid).map(Target::is_well) {
-                self.next.changes[index].note_health(health, now);
+            let seen = self.listed(&step.name, &change.target.uid);
+            if let Some((health, since)) = seen.map(|target| (target.is_well(), target.unhealthy_since)) {
+                self.next.changes[index].note_health(health, since, now);
             }
         }
     }
@@ -90,12 +91,11 @@ impl Deciding<'_> {
                 };
                 let text = format!(
                     "{} of {} objects were not healthy before the step and are not now{others}, so it cannot be told \
-                     whether it helps; the first is the {}. To judge the step without an object, revert the object with \
-                     `{}`",
+                     whether it helps. To judge the step without an object, revert the object, for example with `{}`: the {}",
                     sick.len(),
                     in_force.len(),
-                    first.missing(),
-                    first.change.target.undo_command()
+                    first.change.target.undo_command(),
+                    first.missing()
                 );
                 Answer::new(Verdict::Unknown, text)
             }
@@ -126,6 +126,7 @@ mod tests {
     use super::super::fixture::{Fixture, NOW, at, live};
     use super::*;
     use crate::change::ChangeState;
+    use crate::facts::Target;
 
     const OVER: i64 = NOW - 61;
 
