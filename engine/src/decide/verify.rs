@@ -62,7 +62,7 @@ impl Deciding<'_> {
         let open = self.next.changes_of(&step.name).any(is_open);
         let in_force = self.those_of(step, Change::stands);
         if self.all_sit_out(&step.name) {
-            return self.forget_verification(step);
+            return self.ask_without_objects(step);
         }
         if open || in_force.is_empty() {
             return;
@@ -74,6 +74,17 @@ impl Deciding<'_> {
             (Verdict::False, _) => self.not_verified(step, Verdict::False, &found.missing),
             (Verdict::Unknown, Asked::Answered) => self.not_verified(step, Verdict::Unknown, &found.missing),
             (Verdict::Unknown, Asked::NotYet) => self.not_answered(step, &found.missing),
+        }
+    }
+
+    /// No object of the step says anything about it. What was verified still counts, unless a signal speaks against it.
+    fn ask_without_objects(&mut self, step: &Step) {
+        if !self.is_verified(&step.name) {
+            return self.forget_verification(step);
+        }
+        let still = self.ask_all(step, &[]);
+        if still.verdict == Verdict::False {
+            self.lose(step, &still.missing);
         }
     }
 
@@ -150,9 +161,7 @@ impl Deciding<'_> {
 
     /// A verified check turned False: the step no longer helps.
     fn lose(&mut self, step: &Step, missing: &str) {
-        for change in
-            self.next.own_changes_mut(&step.name).filter(|change| change.is_verified() && !change.sits_out())
-        {
+        for change in self.next.own_changes_mut(&step.name).filter(|change| change.is_verified()) {
             change.lose_verification();
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
@@ -186,7 +195,7 @@ impl Deciding<'_> {
         });
     }
 
-    /// No object of the step says anything about it.
+    /// Nothing is known of the step.
     fn forget_verification(&mut self, step: &Step) {
         let status = self.step_status(&step.name);
         status.verification = None;
