@@ -6,6 +6,7 @@ use super::held::Findings;
 use super::journal::STEPS;
 use super::next_step::NextStep;
 use super::plan::Plans;
+use super::recover::is_stuck;
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
 use crate::facts::{Stage, Target};
@@ -31,8 +32,8 @@ enum Joining {
 enum Start {
     /// It has started, so no other step starts now.
     Begun,
-    /// Objects of it may be on their way back, and no other step starts now.
-    Waits,
+    /// An object that it may change is on its way back, and no other step starts before that; with the reason.
+    Waits(String),
     /// A person must approve it first, and no other step starts now.
     Asks(Held),
     /// It cannot start now, and says why. The next one may.
@@ -185,6 +186,7 @@ impl Deciding<'_> {
             return None;
         }
         let mut left = 0;
+        let mut held_up = None;
         for step in self.ladder.clone() {
             if is_begun(&self.next, &step.name) {
                 continue;
@@ -199,7 +201,7 @@ impl Deciding<'_> {
             }
             left += 1;
             let waits = match &next {
-                NextStep::MayStart => None,
+                NextStep::MayStart => held_up.clone().map(|why| (Reason::WaitsForEarlierStep, why)),
                 NextStep::Wait(why) | NextStep::Asks(why) => Some((Reason::WaitsForEarlierStep, why.clone())),
                 NextStep::TooSoon(why) => Some((Reason::MinStepInterval, why.clone())),
                 NextStep::Unknown(_) => {
@@ -214,10 +216,14 @@ impl Deciding<'_> {
                 continue;
             }
             match self.start(&step) {
-                Start::Begun | Start::Waits => return None,
+                Start::Begun => return None,
+                Start::Waits(why) => held_up = Some(why),
                 Start::Asks(held) => return Some(held),
                 Start::NotNow => {}
             }
+        }
+        if held_up.is_some() {
+            return None;
         }
         self.what_is_missing(left, &next, level)
     }
@@ -258,7 +264,9 @@ impl Deciding<'_> {
             false => None, // it stays pending, for the reason from the last listing
         };
         let Some(plans) = plans else {
-            return self.held_since_last_listing(step).map_or_else(|| self.nothing_to_change(), Start::Asks);
+            return self
+                .held_since_last_listing(step)
+                .map_or_else(|| self.nothing_to_change(step), Start::Asks);
         };
         self.note(step, &plans);
         if plans.new_targets() == 0 {
@@ -277,7 +285,7 @@ impl Deciding<'_> {
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
-            return self.nothing_to_change();
+            return self.nothing_to_change(step);
         }
         let number = plans.new_targets();
         let in_place = plans.in_place_of_others();
@@ -306,11 +314,20 @@ impl Deciding<'_> {
     }
 
     /// A step with nothing to change gives way to the next one, unless it may soon have something: an object on its way back
-    /// is no target before it is there.
-    fn nothing_to_change(&self) -> Start {
-        match self.next.changes.iter().any(Change::is_half_returned) {
-            true => Start::Waits,
-            false => Start::NotNow,
+    /// is no target before it is there. One that cannot be reverted is not waited for.
+    fn nothing_to_change(&self, step: &Step) -> Start {
+        let scope = &step.targets().scope;
+        let is_going = |change: &&Change| {
+            let is_of_kind =
+                change.target.api_version == scope.api_version && change.target.kind == scope.kind;
+            is_of_kind && change.is_half_returned() && !is_stuck(change)
+        };
+        match self.next.changes.iter().find(is_going) {
+            Some(going) => Start::Waits(format!(
+                "step {} may change {}, which is being reverted and waits for its rollout",
+                step.name, going.target
+            )),
+            None => Start::NotNow,
         }
     }
 

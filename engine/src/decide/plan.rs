@@ -2,6 +2,7 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
+use super::recover::is_stuck;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -181,7 +182,12 @@ impl Deciding<'_> {
         // Another change would take over the pace that the returned template needs.
         let is_going = |change: &&Change| change.target.uid == target.id.uid && change.is_half_returned();
         if let Some(going) = self.next.changes.iter().find(is_going) {
-            let why = format!("step {} is being reverted there, and waits for the rollout", going.step);
+            let waits = match (is_stuck(going), &going.message) {
+                (true, Some(why)) => format!("cannot be reverted: {why}"),
+                (true, None) => "cannot be reverted".to_owned(),
+                (false, _) => "is being reverted there, and waits for the rollout".to_owned(),
+            };
+            let why = format!("step {} {waits}", going.step);
             return self.not_done(&step.name, Some(target), Reason::WaitsForRollout, &why);
         }
         let Some(plan) = self.consider(step, target) else { return };
