@@ -38,7 +38,7 @@ pub(super) enum Progress {
 impl Deciding<'_> {
     /// Reverts all changes in waves and then closes the Incident, except changes that only a person reverts.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
-        self.finish_what_a_person_reverts();
+        self.finish_other_reverts();
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
         if left && back.is_empty() && self.next.withdrawal.is_none() {
@@ -74,14 +74,22 @@ impl Deciding<'_> {
         steps
     }
 
-    /// A change that only a person reverts, and whose revert has begun, is no part of a wave.
-    fn finish_what_a_person_reverts(&mut self) {
-        let steps: Vec<Step> =
-            self.begun().into_iter().filter(|step| step.revert == Revert::OnRequest).collect();
+    /// A change that is not reverted automatically, and whose revert a person has begun, is no part of a wave.
+    fn finish_other_reverts(&mut self) {
+        let others: Vec<Step> =
+            self.begun().into_iter().filter(|step| step.revert != Revert::OnRecovery).collect();
+        if self.permits.may_write() {
+            self.finish_reverts(&others, |change| change.state == ChangeState::Reverting);
+        }
+    }
+
+    /// Advances these changes of the steps, which wait for no wave.
+    fn finish_reverts(&mut self, steps: &[Step], is_going: fn(&Change) -> bool) {
+        let wave = self.wave();
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            let is_going = change.state == ChangeState::Reverting && self.permits.may_write();
-            if is_going && steps.iter().any(|step| step.name == change.step) {
+            let is_of_steps = steps.iter().any(|step| step.name == change.step);
+            if is_of_steps && is_going(change) && !wave.contains(&change.id) {
                 self.revert_at(index);
             }
         }
@@ -109,7 +117,7 @@ impl Deciding<'_> {
     /// Advances these steps, newest first. They could be reverted since `due`.
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
-        self.take_left_traces_off(steps);
+        self.finish_what_is_back(steps);
         let mut findings = Findings::default();
         loop {
             if self.has_wave() {
@@ -143,17 +151,12 @@ impl Deciding<'_> {
         Progress::Waits(findings)
     }
 
-    /// Field ownership of changes that are already reverted may still have to be handed back. It waits for no wave.
-    fn take_left_traces_off(&mut self, steps: &[Step]) {
-        let wave = self.wave();
-        for index in 0..self.next.changes.len() {
-            let change = &self.next.changes[index];
-            let of_steps = steps.iter().any(|step| step.name == change.step);
-            let is_back = change.state == ChangeState::Reverting && change.returned_at().is_some();
-            if of_steps && is_back && !wave.contains(&change.id) {
-                self.revert_at(index);
-            }
-        }
+    /// What is left of changes whose values are back waits for no wave: the pace of a rollout, and field ownership.
+    fn finish_what_is_back(&mut self, steps: &[Step]) {
+        self.finish_reverts(steps, |change| {
+            let is_back = change.returned_at().is_some() || change.is_half_returned();
+            change.state == ChangeState::Reverting && is_back
+        });
     }
 
     fn begin_withdrawal(&mut self, because: Because) {

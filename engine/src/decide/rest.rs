@@ -105,6 +105,7 @@ impl Deciding<'_> {
         // If the brake is engaged by now, this waits for it and is not lost.
         if self.was_held_by(&Reason::Paused) && self.facts.intent.response != Response::Paused {
             self.next.changes.iter_mut().for_each(retry);
+            self.await_no_rollouts();
         }
         if !self.permits.may_write() || !self.has_rested() {
             return;
@@ -139,7 +140,9 @@ fn retry(change: &mut Change) {
             change.stand(ChangeState::Skipped, Reason::Resumed, "retried after a pause");
         }
         ChangeState::Held => change.state = ChangeState::Unclear,
-        ChangeState::Reverted if change.again() == Again::AfterPause => change.set_again(Again::IfMatching),
+        ChangeState::Reverted | ChangeState::Reverting if change.again() == Again::AfterPause => {
+            change.set_again(Again::IfMatching);
+        }
         ChangeState::Planned
         | ChangeState::Intended
         | ChangeState::Unclear
@@ -177,6 +180,19 @@ mod tests {
             let mut change = given.facts.state.changes[0].clone();
             retry(&mut change);
             assert_eq!(change.state, expected, "{state:?} {reason} {round}");
+        }
+    }
+
+    #[test]
+    fn what_went_back_because_another_failed_comes_back_after_a_pause_also_if_it_is_still_on_its_way() {
+        for state in [ChangeState::Reverted, ChangeState::Reverting] {
+            for (again, expected) in [(Again::AfterPause, Again::IfMatching), (Again::Never, Again::Never)] {
+                let given =
+                    Fixture::pinned().change_with("one", "a", state, |change| change.set_again(again));
+                let mut change = given.facts.state.changes[0].clone();
+                retry(&mut change);
+                assert_eq!((change.state, change.again()), (state, expected), "{state:?} {again:?}");
+            }
         }
     }
 

@@ -173,7 +173,7 @@ impl Deciding<'_> {
         if !never.is_empty() {
             let names = never.join(", ");
             text += &format!(
-                ". Not healthy with the change, so that their health does not show whether it is needed: {names}"
+                ". Not healthy when they were reverted, so that their health does not show whether the change is needed: {names}"
             );
         }
         if !out.is_empty() {
@@ -256,7 +256,10 @@ impl Deciding<'_> {
         which: Candidates,
         due: Timestamp,
     ) -> (Vec<ChangeId>, Option<Held>) {
-        let is_open = |change: &&Change| change.is_in_force() && change.returned_at().is_none();
+        // What is on its way back already is in no wave: it may be what a person undoes by hand.
+        let is_open = |change: &&Change| {
+            change.is_in_force() && change.returned_at().is_none() && !change.is_half_returned()
+        };
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
