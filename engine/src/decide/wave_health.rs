@@ -7,6 +7,8 @@
 //! so that it holds up nothing but itself. One that is off on purpose, gone, or keeps its pods is not waited for either,
 //! and proves nothing for the others. Not knowing is no relapse either: then the next wave waits.
 
+use jiff::Timestamp;
+
 use super::Deciding;
 use super::climb::RELIST_BUSY;
 use super::relapse::Relapse;
@@ -31,6 +33,8 @@ pub(super) enum WaveHealth {
         verdict: Verdict,
         /// What follows if it stays like that.
         evidence: Evidence,
+        /// Since when it is expected to be healthy.
+        expected: Option<Timestamp>,
         /// For people.
         why: String,
     },
@@ -88,12 +92,14 @@ impl Deciding<'_> {
         self.note_idle(step);
         let missing = judged.into_iter().filter_map(|change| {
             let (verdict, why) = self.health_after(step, change)?;
-            Some((self.evidence_of(step, change), verdict, why))
+            Some((self.evidence_of(step, change), verdict, change.expected_back_since(), why))
         });
-        // What says most comes first, and of that what is known.
-        match missing.min_by_key(|(evidence, verdict, _)| (*evidence, *verdict)) {
+        // What says most comes first, of that what is known, and of that what has had the most time.
+        match missing.min_by_key(|(evidence, verdict, expected, _)| (*evidence, *verdict, *expected)) {
             None => WaveHealth::Healthy,
-            Some((evidence, verdict, why)) => WaveHealth::Missing { verdict, evidence, why },
+            Some((evidence, verdict, expected, why)) => {
+                WaveHealth::Missing { verdict, evidence, expected, why }
+            }
         }
     }
 
@@ -130,12 +136,16 @@ impl Deciding<'_> {
         if matches!(health, WaveHealth::Healthy) {
             return Judged::Over;
         }
-        let expected =
-            back.iter().filter_map(|change| change.expected_back_since()).max().unwrap_or(self.now);
+        let of_wave = || back.iter().filter_map(|change| change.expected_back_since()).max();
+        let expected = match health {
+            WaveHealth::Missing { expected, .. } => *expected,
+            WaveHealth::NotRead | WaveHealth::Healthy => of_wave(),
+        };
+        let expected = expected.unwrap_or(self.now);
         let due = after(expected, step.patience());
         self.wake_in(RELIST_BUSY);
         self.wake(Some(due).filter(|due| *due > self.now));
-        let WaveHealth::Missing { verdict, evidence, why } = health else {
+        let WaveHealth::Missing { verdict, evidence, why, .. } = health else {
             // The result of a listing counts until the next one.
             let said = self.facts.state.held.clone();
             return Judged::Open(Wave::Waits(said.filter(|held| held.reason == Reason::WaveUnknown)));

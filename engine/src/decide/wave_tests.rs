@@ -1,6 +1,7 @@
-use super::super::fixture::{Fixture, NOW, at};
+use super::super::fixture::{Fixture, NOW, at, live};
 use super::*;
 use crate::change::SitsOut;
+use crate::facts::Target;
 use crate::incident::Withdrawal;
 
 fn given(states: &[ChangeState]) -> Fixture {
@@ -80,4 +81,30 @@ fn what_is_off_goes_back_last_and_is_named() {
     assert!(text.ends_with("Deployment serving/a (it is parked)"), "{text}");
     assert!(!deciding.has_shown_enough(&step, &[&changes[0]], &WaveHealth::Healthy), "b may still show it");
     assert!(deciding.has_shown_enough(&step, &[&changes[1]], &WaveHealth::Healthy));
+}
+
+#[test]
+fn an_object_that_was_off_in_between_gives_the_others_of_its_wave_no_more_time() {
+    let returned = |change: &mut Change| {
+        change.applied(at(NOW - 3600));
+        change.note_health(Verdict::True, None, at(NOW - 3600));
+        change.state = ChangeState::Reverting;
+        change.record_is_gone(at(NOW - 900));
+        change.returned();
+    };
+    let given = Fixture::quiet()
+        .change_with("one", "a", ChangeState::Intended, returned)
+        .change_with("one", "b", ChangeState::Intended, |change| {
+            returned(change);
+            change.sit_out(SitsOut::new(Reason::Idle, "it is parked"));
+            change.take_part(Verdict::False, at(NOW - 10));
+        })
+        .listed("one", vec![Target { healthy: Verdict::False, ..live("a") }, live("b")]);
+    let step = given.rules.steps[0].clone();
+    let mut deciding = given.deciding();
+    let changes = deciding.next.changes.clone();
+    let back: Vec<&Change> = changes.iter().collect();
+    let health = deciding.wave_health(&step, &back);
+    let judged = deciding.judge_wave(&step, &back, &health);
+    assert!(matches!(judged, Judged::Open(Wave::Relapsed(_))), "a had its time");
 }
