@@ -69,16 +69,26 @@ pub fn spellings(flag: &str) -> BTreeSet<String> {
     names.into_iter().map(|name| format!("{dashes}{name}")).collect()
 }
 
-/// The value of the flag in the list. One without a value is `true`. If it is not there as it is spelled, it may be there
-/// in another spelling, because someone has replaced it.
-pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
-    match given(list, flag) {
-        Given::Not => {
-            let others = spellings(flag).into_iter().map(|other| given(list, &other));
-            value_of(list, others.into_iter().find(|how| *how != Given::Not)?)
-        }
-        how => value_of(list, how),
+/// How the list contains the flag, and how it is spelled there. If it is not there as it is spelled, it may be there in
+/// another spelling, because someone has replaced it.
+fn find(list: &[Value], flag: &str) -> (Given, String) {
+    let own = (given(list, flag), flag.to_owned());
+    if own.0 != Given::Not {
+        return own;
     }
+    let others = spellings(flag).into_iter().map(|other| (given(list, &other), other));
+    let mut others = others.filter(|(how, _)| *how != Given::Not);
+    match (others.next(), others.next()) {
+        (None, _) => own,
+        (Some(other), None) => other,
+        (Some((_, other)), Some(_)) => (Given::Twice, other),
+    }
+}
+
+/// The value of the flag in the list. One without a value is `true`.
+pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
+    let (how, _) = find(list, flag);
+    value_of(list, how)
 }
 
 fn value_of(list: &[Value], how: Given) -> Option<Cow<'_, Value>> {
@@ -99,7 +109,7 @@ fn value_of(list: &[Value], how: Given) -> Option<Cow<'_, Value>> {
 /// # Errors
 /// What is wrong with the flag in this list.
 pub fn write(list: &mut Vec<Value>, flag: &str, value: Option<Value>) -> Result<(), &'static str> {
-    let how = given(list, flag);
+    let (how, flag) = find(list, flag);
     if let Given::Twice | Given::InText = how {
         return Err(how.problem().unwrap_or_default());
     }
@@ -110,12 +120,12 @@ pub fn write(list: &mut Vec<Value>, flag: &str, value: Option<Value>) -> Result<
     }
     match (how, value) {
         (Given::Joined(_) | Given::Apart(_), Some(Value::Bool(true))) => return Err(WITH_VALUE),
-        (Given::Joined(at), Some(value)) => list[at] = joined(flag, &value),
+        (Given::Joined(at), Some(value)) => list[at] = joined(&flag, &value),
         (Given::Apart(at), Some(value)) => list[at + 1] = value,
         (Given::Bare(_), Some(Value::Bool(true))) => {}
         (Given::Bare(_), Some(_)) => return Err(WITHOUT_VALUE),
         (_, Some(Value::Bool(true))) => list.push(flag.into()),
-        (_, Some(value)) => list.push(joined(flag, &value)),
+        (_, Some(value)) => list.push(joined(&flag, &value)),
         (how, None) => take(list, how),
     }
     Ok(())
@@ -145,11 +155,12 @@ pub fn is_removed(value: &Value) -> bool {
 /// What puts the flag back exactly after it was removed from this list; `value` is the value that it gets back. None if the
 /// list does not have it.
 pub fn removed(list: &[Value], flag: &str, value: &Value) -> Option<Value> {
-    let (at, length) = words(given(list, flag))?;
+    let (how, flag) = find(list, flag);
+    let (at, length) = words(how)?;
     let mut words = list[at..at + length].to_vec();
     match words.as_mut_slice() {
         [_, old] => old.clone_from(value),
-        [word] if *value != Value::Bool(true) => *word = joined(flag, value),
+        [word] if *value != Value::Bool(true) => *word = joined(&flag, value),
         _ => {}
     }
     let before = at.checked_sub(1).map_or(Value::Null, |at| list[at].clone());
@@ -211,6 +222,30 @@ mod tests {
         assert_eq!(read(json!(["--max_num_seqs", "4", "--max-num-seqs", "8"])), Some(json!("8")));
         assert_eq!(read(json!(["--max_num_seqs=4", "--max_num_seqs=5"])), None);
         assert_eq!(read(json!(["--max.num.seqs=4"])), None);
+    }
+
+    #[test]
+    fn a_flag_that_someone_has_spelled_otherwise_is_changed_and_removed_as_it_is_there() {
+        let other = list(json!(["serve", "--max_num_seqs=16", "--eager"]));
+        let written = |value: Option<Value>| {
+            let mut args = other.clone();
+            write(&mut args, FLAG, value).unwrap();
+            Value::from(args)
+        };
+        assert_eq!(written(Some(json!("256"))), json!(["serve", "--max_num_seqs=256", "--eager"]));
+        assert_eq!(written(None), json!(["serve", "--eager"]));
+        let undo = removed(&other, FLAG, &json!("256"));
+        let mut args = list(json!(["serve", "--eager"]));
+        write(&mut args, FLAG, undo).unwrap();
+        assert_eq!(Value::from(args), json!(["serve", "--max_num_seqs=256", "--eager"]));
+        let mut unclear = list(json!(["--max_num_seqs=1", "--max_num-seqs=2"]));
+        assert_eq!(
+            read(&unclear, "--max-num_seqs").as_deref(),
+            Some(&json!("1")),
+            "no server reads the second one"
+        );
+        unclear.push("--max-num-seqs=3".into());
+        assert!(write(&mut unclear, "--max-num_seqs", None).is_err());
     }
 
     #[test]
