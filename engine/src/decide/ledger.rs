@@ -7,6 +7,8 @@
 //! deleted Incident are adopted with the oldest `before`, and only where their
 //! value is still in the field.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::Deciding;
@@ -119,15 +121,13 @@ impl<'a> Deciding<'a> {
             let change = self.next.changes.iter().find(|change| change.id == *id);
             change.and_then(|change| change.fields().iter().find(|field| field.path == *path))
         };
-        let stands = |loan: &Loan, field: &FieldChange| {
+        let standing = |loan: &Loan, field: &FieldChange| {
             let known = journal(&loan.id, &field.path).unwrap_or(field);
             let live = field.path.read(&target.object);
-            known.ceded_to.is_none() && same(&field.path, live.as_deref(), known.after.as_ref())
+            let stands = known.ceded_to.is_none() && same(&field.path, live.as_deref(), known.after.as_ref());
+            stands.then(|| FieldChange { after: live.map(Cow::into_owned), ..field.clone() })
         };
-        of_other_steps
-            .flat_map(|loan| loan.fields.iter().filter(|field| stands(loan, field)))
-            .cloned()
-            .collect()
+        of_other_steps.flat_map(|loan| loan.fields.iter().filter_map(|field| standing(loan, field))).collect()
     }
 
     /// The changes of this Incident that are or may be in force on an object. The journal knows it: a label can get lost,
@@ -149,7 +149,15 @@ impl<'a> Deciding<'a> {
             };
             let is_empty = change.fields().iter().all(|field| gitops::is_pause(&field.path));
             if stands && is_empty && !self.next.changes.iter().any(is_heir) {
-                self.next.changes[index].set_again(Again::IfMatching);
+                // A value that someone has set during the later step is theirs.
+                let is_ceded = |other: &Change| {
+                    other.target.uid == change.target.uid && other.state == ChangeState::Ceded
+                };
+                let again = match self.next.changes.iter().any(is_ceded) {
+                    true => Again::Never,
+                    false => Again::IfMatching,
+                };
+                self.next.changes[index].set_again(again);
                 self.revert_at(index);
             }
         }
