@@ -119,7 +119,7 @@ impl Requirement {
             Of::Name => true,
             Of::Label(key) => KINDS_OF_NODES.contains(&key.as_str()),
         };
-        is_kind && matches!(self.is, Is::In(_))
+        is_kind && matches!(&self.is, Is::In(values) if values.len() == 1)
     }
 
     /// Whether the node satisfies it.
@@ -149,8 +149,10 @@ impl Constraints {
             return Some(&self.selector[at].text);
         }
         let terms = self.terms.as_ref()?;
-        let kinds: Option<Vec<&str>> = terms.iter().map(|term| Some(term[of(term)?].text.as_str())).collect();
-        kinds?.into_iter().next()
+        let kinds: Option<Vec<&Requirement>> = terms.iter().map(|term| Some(&term[of(term)?])).collect();
+        let kinds = kinds?;
+        let first = kinds.first()?;
+        kinds.iter().all(|kind| kind == first).then_some(first.text.as_str())
     }
 
     /// Whether every node satisfies them, because there are none.
