@@ -160,8 +160,8 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
         Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
         Phase::Remediating => "changes are being applied".to_owned(),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
-        Phase::Monitoring if state.severity_reason.as_deref() == Some(PINNED) => {
-            "a step helped; the severity is pinned, so nothing is reverted until someone withdraws the response".to_owned()
+        Phase::Monitoring if state.severity_reason.as_deref() == Some(PINNED) && !state.rule_has_held => {
+            "a step helped; the severity is pinned and no rule has held, so nothing is reverted until someone withdraws the response".to_owned()
         }
         Phase::Monitoring => {
             "a step helped; the changes are reverted when no rule has held for recovery.for".to_owned()

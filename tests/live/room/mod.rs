@@ -156,19 +156,29 @@ async fn a_step_without_room_quotes_the_scheduler() {
 }
 
 #[tokio::test]
-async fn a_step_whose_pods_are_refused_quotes_why() {
-    let drill = drill("refused").await;
+async fn a_step_whose_pods_a_limit_range_refuses_quotes_it() {
+    let limits = json!({"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]});
+    quotes_who_refuses("refused", "LimitRange", limits, "maximum memory usage per Container is 1Gi").await;
+}
+
+#[tokio::test]
+async fn a_step_whose_pods_a_quota_refuses_quotes_it() {
+    let quota = json!({"hard": {"requests.memory": "1Gi"}});
+    quotes_who_refuses("quota", "ResourceQuota", quota, "exceeded quota: small").await;
+}
+
+/// A step changes the pods of two kinds while an object of this kind refuses all new pods, in these words.
+async fn quotes_who_refuses(name: &str, kind: &str, spec: Value, words: &str) {
+    let drill = drill(name).await;
     let _node = drill.world.gpu_nodes(1).await;
     let server = |kind: &str, name: &str, more| server(&drill, kind, name, "2Gi", "1", more);
     let web = running(&drill, server("Deployment", "web", json!({}))).await;
     let sets = json!({"serviceName": "set", "podManagementPolicy": "Parallel"});
     let set = running(&drill, server("StatefulSet", "set", sets)).await;
-    let limits = json!({"type": "Container", "max": {"memory": "1Gi"}});
-    let range = json!({
-        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": drill.world.a},
-        "spec": {"limits": [limits]},
+    let refuses = json!({
+        "apiVersion": "v1", "kind": kind, "metadata": {"name": "small", "namespace": drill.world.a}, "spec": spec,
     });
-    let range = drill.world.create("admin", &range.to_string()).await.remove(0);
+    let refuses = drill.world.create("admin", &refuses.to_string()).await.remove(0);
     let _operator = drill.world.operator().start().await;
     let policy = drill
         .policy_with(|spec| {
@@ -182,9 +192,9 @@ async fn a_step_whose_pods_are_refused_quotes_why() {
     drill.ring().await;
     let incident = drill.world.incident_of(&policy).await;
     for name in ["web", "set"] {
-        wait_until_it_says(&incident, name, "maximum memory usage per Container is 1Gi").await;
+        wait_until_it_says(&incident, name, words).await;
     }
-    range.delete().await;
+    refuses.delete().await;
     incident.merge("alice", json!({"spec": {"response": "Withdrawn"}})).await;
     incident.wait_for_condition("Resolved", "True").await;
     for object in [&web, &set] {

@@ -8,10 +8,28 @@ use super::loans;
 use crate::{
     drill::{self, Drill, change_of},
     support::{
-        object::{Object, Snapshot},
+        object::{Object, PATIENCE, Snapshot},
         rights::Rule,
+        shell,
+        testbed::testbed,
     },
 };
+
+/// The page with the command that finds leftovers.
+const UNINSTALL: &str = include_str!("../../../docs/uninstall.md");
+
+/// What the command in the documentation that finds leftovers prints for this namespace and these kinds.
+async fn leftovers(drill: &Drill, kinds: &str) -> String {
+    let chapter = UNINSTALL.split("\n## Leftovers").nth(1).expect("a chapter about leftovers");
+    let typed: Vec<&str> = chapter.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let script = typed[..3].join("\n");
+    let all = "$(kubectl api-resources --namespaced --verbs=list,patch -o name)";
+    assert!(script.contains(all) && script.contains(" -A "), "{script}");
+    let script = script.replace(all, kinds).replace(" -A ", &format!(" -n {} ", drill.world.a));
+    let (worked, said) = shell::run(&script, &drill.world.files(), testbed(), PATIENCE).await;
+    assert!(worked, "{script}\n{said}");
+    said
+}
 
 /// A Deployment that has had two images, and requested more in the first revision. It runs on a GPU node of
 /// the world, and on any node while its accelerator is released. It has no surge, which a rollback would leave changed.
@@ -204,6 +222,14 @@ async fn a_rollback_after_the_incident_is_gone_leaves_the_replicas_of_a_person_a
         object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("firebreak.dev/undo"))
     };
     server.wait_until("the record is back", has_record).await;
+    let found = leftovers(&drill, "deployments.apps replicasets.apps statefulsets.apps").await;
+    let (mut on_server, mut on_copies) = (0, 0);
+    for line in found.lines() {
+        assert!(line.ends_with(&format!("-n {} --forget", drill.world.a)), "{found}");
+        on_server += i32::from(line.starts_with("firebreak undo deployments.apps/server "));
+        on_copies += i32::from(line.starts_with("firebreak undo replicasets.apps/server-"));
+    }
+    assert!(on_server == 1 && on_copies >= 1, "{server}: {found}");
     let undo = async |more: &[&str]| {
         let answer = drill
             .world
@@ -219,4 +245,10 @@ async fn a_rollback_after_the_incident_is_gone_leaves_the_replicas_of_a_person_a
     let said = undo(&["--forget"]).await;
     assert_eq!(server.snapshot().await.traces(), Vec::<&str>::new(), "{server}: {said}");
     assert_eq!(server.snapshot().await.spec["replicas"], 2, "{server}: {said}");
+    for line in found.lines().filter(|line| line.contains(" replicasets.apps/")) {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let done = drill.world.firebreak(&words).await;
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(leftovers(&drill, "deployments.apps replicasets.apps").await, "", "{server}");
 }
