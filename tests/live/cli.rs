@@ -97,6 +97,13 @@ async fn withdraw_waits_until_everything_is_back() {
     incident.wait_until("reported", |incident| incident.data["status"]["report"]["name"].is_string()).await;
     let report = run(&drill, &["report", name]).await;
     assert!(report.contains("a person withdrew the response"), "{report}");
+    // A list shows the worst severity of a closed Incident, whoever prints it.
+    let with_kubectl = drill.world.kubectl(&["get", "incident", name, "-n", &drill.world.a]).await;
+    for table in [run(&drill, &["get"]).await, with_kubectl] {
+        let row = table.lines().nth(1).unwrap_or_default();
+        let row: Vec<&str> = row.split_whitespace().take(3).collect();
+        assert_eq!(row, [name, "P0", "Resolved"], "{table}");
+    }
 
     // It is over, and the report exists even after the Incident is deleted.
     run(&drill, &["watch", name]).await;
