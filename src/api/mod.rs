@@ -8,6 +8,7 @@ mod admission;
 pub mod condition;
 mod flat;
 pub mod incident;
+pub mod lean;
 mod manifests;
 pub mod names;
 pub mod policy;

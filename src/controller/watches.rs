@@ -8,11 +8,11 @@ use futures::{StreamExt, future, pin_mut, stream};
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use super::Operator;
 use super::queue::Name;
 use super::seen::{Kept, Seen, Shelf};
+use crate::api::lean::Parts;
 use crate::kubernetes::guarded::Guarded;
 use crate::observe::Changes;
 
@@ -61,8 +61,8 @@ async fn watch<K>(
     shelf: fn(&Operator) -> &Shelf<K>,
     moved: Moved<K>,
 ) where
-    K: Kept + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    K: DeserializeOwned + Clone + Send + 'static,
+    K: Kept + Parts + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + Send + 'static,
 {
     let client = &operator.context.client;
     let apis: Vec<Api<Guarded<K>>> = if operator.context.watch_namespaces.is_empty() {

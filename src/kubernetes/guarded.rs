@@ -8,9 +8,11 @@
 use std::borrow::Cow;
 
 use kube::core::{DynamicObject, ObjectMeta, Resource};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use crate::api::lean::{Lean, Parts};
 
 /// An object of a kind, if it decodes.
 #[derive(Clone, Debug)]
@@ -26,10 +28,11 @@ pub enum Guarded<K> {
     },
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
+impl<'de, K: Parts> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str(text.get()).map(Self::Decoded).or_else(|error| {
+        let decoded = serde_json::from_str(text.get());
+        decoded.map(|Lean(object)| Self::Decoded(Box::new(object))).or_else(|error| {
             let raw = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
             Ok(Self::Undecodable { raw, why: error.to_string() })
         })
@@ -73,24 +76,24 @@ impl<K: Resource> Resource for Guarded<K> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
     use kube::ResourceExt;
     use kube::core::{ObjectList, WatchEvent};
 
     use super::*;
+    use crate::api::Incident;
 
     #[test]
     fn one_that_does_not_decode_is_kept_as_it_is_and_hides_no_other() {
-        let list: ObjectList<Guarded<ConfigMap>> = serde_json::from_str(
-            r#"{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "9"}, "items": [
-                {"metadata": {"name": "a"}, "data": {"k": 3}}, {"metadata": {"name": "b"}, "data": {"k": "v"}}]}"#,
+        let list: ObjectList<Guarded<Incident>> = serde_json::from_str(
+            r#"{"apiVersion": "firebreak.dev/v1alpha1", "kind": "IncidentList", "metadata": {"resourceVersion": "9"}, "items": [
+                {"metadata": {"name": "a"}, "spec": {"summary": 3}}, {"metadata": {"name": "b"}, "spec": {"summary": "v"}}]}"#,
         )
         .unwrap();
         let [Guarded::Undecodable { raw, why }, Guarded::Decoded(b)] = list.items.as_slice() else {
             panic!("{list:?}")
         };
         assert_eq!(raw.name_any(), "a");
-        assert_eq!(raw.data["data"]["k"], 3);
+        assert_eq!(raw.data["spec"]["summary"], 3);
         assert!(why.contains("expected a string"), "{why}");
         assert_eq!(b.name_any(), "b");
         assert_eq!(list.items[0].name_any(), "a");
@@ -98,9 +101,9 @@ mod tests {
 
     #[test]
     fn it_is_what_a_watch_shows() {
-        let event = r#"{"type": "ADDED", "object": {"metadata": {"name": "a"}}}"#;
-        let event: WatchEvent<Guarded<ConfigMap>> = serde_json::from_str(event).unwrap();
-        let WatchEvent::Added(Guarded::Decoded(map)) = event else { panic!("{event:?}") };
-        assert_eq!(map.name_any(), "a");
+        let event = r#"{"type": "ADDED", "object": {"metadata": {"name": "a"}, "spec": {}}}"#;
+        let event: WatchEvent<Guarded<Incident>> = serde_json::from_str(event).unwrap();
+        let WatchEvent::Added(Guarded::Decoded(incident)) = event else { panic!("{event:?}") };
+        assert_eq!(incident.name_any(), "a");
     }
 }

@@ -13,4 +13,5 @@ pub mod kinds;
 pub mod lease;
 mod metered;
 pub mod names;
+pub mod own_kinds;
 pub mod retry;

@@ -10,13 +10,14 @@
 use firebreak_engine::decide::Decision;
 use firebreak_engine::incident::{IncidentState, PolicySnapshot};
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::translate;
 use crate::api::{Incident, names};
 use crate::controller::error::Error;
+use crate::kubernetes::own_kinds;
 
 /// A decision whose next state is recorded.
 pub struct RecordedIncident {
@@ -111,8 +112,8 @@ async fn write(
         return Ok(incident);
     }
     incident.status = Some(status);
-    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-    Ok(api.replace_status(&incident.name_any(), &params, &incident).await?)
+    own_kinds::replace_status(api, &mut incident, names::MANAGER).await?;
+    Ok(incident)
 }
 
 /// Removes the finalizer when nothing is outstanding any more.

@@ -4,9 +4,9 @@
 use firebreak_engine::decide_policy::{PolicyDecision, PolicyReason, says};
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
+use kube::Api;
 use kube::api::PostParams;
 use kube::core::DynamicObject;
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::translate;
@@ -15,7 +15,7 @@ use crate::api::{RemediationPolicy, names};
 use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
-use crate::kubernetes::retry;
+use crate::kubernetes::{own_kinds, retry};
 
 /// A decision about a policy whose next state is recorded, which is the condition for creating an Incident.
 #[derive(Debug)]
@@ -54,8 +54,7 @@ pub async fn record(
     let status = translate::status(&policy, &decision, now);
     if policy.status.as_ref() != Some(&status) {
         policy.status = Some(status);
-        let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-        policy = super::api(operator, &policy).replace_status(&policy.name_any(), &params, &policy).await?;
+        own_kinds::replace_status(&super::api(operator, &policy), &mut policy, names::MANAGER).await?;
         operator.note_policy(&policy);
     }
     Ok(RecordedPolicy { decision, policy })
