@@ -147,6 +147,11 @@ fn a_surge_of_groups_becomes_0_while_it_has_fallen_back() {
         in_place(ROLLING, &["maxUnavailable"])
     );
     assert_eq!(
+        with_pace(json!({"maxSurge": 1, "maxUnavailable": "100%"})),
+        [(format!("{ROLLING}/maxSurge"), json!(0)), (format!("{ROLLING}/maxUnavailable"), json!(2))],
+        "with fewer replicas, a percentage may be none, which its webhook rejects"
+    );
+    assert_eq!(
         with_pace(json!({"maxSurge": 2})),
         in_place(ROLLING, &[]),
         "one may be missing if nothing is said"

@@ -32,7 +32,7 @@ pub use self::names::{AcceleratorNames, Pattern, ServerNames};
 pub use self::pods_of::{EventsOf, PodTemplate, PodsOf};
 pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};
-pub use self::rolling::{RollingUpdate, Share};
+pub use self::rolling::{Percentages, RollingUpdate, Share};
 
 /// One kind. Paths are field paths as in the undo record: `/spec/resources`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

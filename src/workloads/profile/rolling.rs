@@ -21,12 +21,25 @@ pub struct RollingUpdate {
     /// The number of replicas of which a percentage is taken. Default: the replicas of the profile.
     #[serde(default)]
     pub replicas: Option<FieldPath>,
+    /// What a percentage of `maxUnavailable` is worth when it rounds down to no pod.
+    #[serde(default)]
+    pub percentages: Percentages,
     /// The pod templates whose pods it replaces; empty means all of the object.
     #[serde(default)]
     pub templates: Vec<FieldPath>,
     /// CEL over `object`: true if its updates are of this type.
     #[serde(deserialize_with = "super::condition")]
     pub when: ObjectCondition,
+}
+
+/// What a percentage of `maxUnavailable` is worth beside a `maxSurge` of 0, when it rounds down to no pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Percentages {
+    /// It is one pod: the controller sees to that, whatever the number of replicas becomes.
+    AtLeastOne,
+    /// It may be none, which admission rejects, now or when the number of replicas has changed. A number replaces it.
+    #[default]
+    MayBeNone,
 }
 
 /// The pace where a field is absent.

@@ -1,6 +1,8 @@
 //! The pace of a rolling update, where it needs room beside the pods that run.
 //!
 //! Kubernetes rejects a rolling update that may neither add a pod nor take one away, so the two numbers change together.
+//! A percentage may round down to no pod when the number of replicas changes, and the admission of a kind may take it of
+//! another number. Every later write would then be rejected, also the one that reverts, so a number takes its place.
 
 use firebreak_engine::facts::{Role, Slot};
 use firebreak_engine::path::FieldPath;
@@ -8,7 +10,7 @@ use firebreak_engine::value::{is_zero, whole};
 use serde_json::{Value, json};
 
 use super::{blocked, slot};
-use crate::workloads::profile::{Profile, RollingUpdate, Share};
+use crate::workloads::profile::{Percentages, Profile, RollingUpdate, Share};
 
 /// What must change so that each new pod takes the place of an old one: only of an object with these `accelerators`,
 /// of which there may be none to spare. They may be in another object that has the template.
@@ -35,9 +37,12 @@ fn in_place(update: &RollingUpdate, profile: &Profile, object: &Value) -> Vec<Sl
     }
     let fixed =
         |path: &FieldPath, number: i64| slot(Role::Pace { in_place: json!(number) }, path.clone(), None);
-    let one = (unavailable.of_replicas(replicas(update, profile, object)) < 1)
-        .then(|| fixed(&update.max_unavailable, 1));
-    std::iter::once(fixed(&update.max_surge, 0)).chain(one).collect()
+    let missing = unavailable.of_replicas(replicas(update, profile, object));
+    let may_become_none =
+        matches!((unavailable, update.percentages), (Share::Percent(_), Percentages::MayBeNone));
+    let number =
+        (missing < 1 || may_become_none).then(|| fixed(&update.max_unavailable, missing.max(1)));
+    std::iter::once(fixed(&update.max_surge, 0)).chain(number).collect()
 }
 
 /// The value of the field, or of its default; none if it is something else.
@@ -143,6 +148,26 @@ mod tests {
         assert_eq!(changes("Deployment", &without), [], "it asks for no accelerator");
         let set = deployment("1", json!(1), Value::Null);
         assert_eq!(changes("StatefulSet", &set), [], "it never has more pods than it wants");
+    }
+
+    #[test]
+    fn a_percentage_that_admission_may_take_for_none_becomes_a_number() {
+        let profiles = Profiles::built_in().unwrap();
+        let mut profile = Profile::clone(profiles.find("apps/v1", "Deployment").unwrap());
+        profile.rolling_updates[0].percentages = Percentages::MayBeNone;
+        let lent = |unavailable: Value, replicas: i64| -> Vec<Value> {
+            let object = deployment("1", json!(replicas), rolling(json!(1), unavailable));
+            let fields = slots(&profile, &object).fields.into_iter();
+            fields.filter_map(|slot| match slot.role {
+                Role::Pace { in_place } => Some(in_place),
+                _ => None,
+            }).collect()
+        };
+        assert_eq!(lent(json!("50%"), 8), [0, 4]);
+        assert_eq!(lent(json!("100%"), 1), [0, 1]);
+        assert_eq!(lent(json!("25%"), 3), [0, 1]);
+        assert_eq!(lent(json!(2), 8), [0], "a number stays what it is");
+        assert_eq!(lent(json!(2), 1), [0]);
     }
 
     #[test]
