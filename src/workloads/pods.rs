@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::ordered::end;
 use super::owner::controlling_owner;
-use super::profile::{EventsOf, Message, PodTemplate, PodsOf, Profile, Replicas};
+use super::profile::{EventsOf, Message, OldPods, PodTemplate, PodsOf, Profile, Replicas};
 
 /// The maximum length of what is quoted, in bytes.
 const QUOTE: usize = 400;
@@ -128,21 +128,25 @@ impl PodsOf {
                 let (cause, why) = not_started(pod, now)?;
                 trouble(cause, format!("pod {name} {why}"))
             }
-            End::Overdue(why) if self.waits_for_old_ones(object) => {
+            End::Overdue(why) => {
+                let waits = match self.old_pods_first(object)? {
+                    OldPods::All => "no new pod is created before it is gone",
+                    OldPods::OfItsName => "the pod that takes its name cannot be created before it is gone",
+                };
                 let text = format!(
-                    "pod {name} is Terminating ({why}), and no new pod is created before it is gone. Only if it certainly \
-                     no longer runs, for example because its node is switched off: `kubectl delete pod {name} -n \
-                     {namespace} --force --grace-period=0`"
+                    "pod {name} is Terminating ({why}), and {waits}. Only if it certainly no longer runs, for example \
+                     because its node is switched off: `kubectl delete pod {name} -n {namespace} --force --grace-period=0`"
                 );
                 trouble(Cause::DoesNotEnd, text)
             }
-            End::NotAsked | End::UnderWay | End::Overdue(_) => None,
+            End::NotAsked | End::UnderWay => None,
         }
     }
 
-    fn waits_for_old_ones(&self, object: &Value) -> bool {
-        let when = self.after_all_are_gone.as_ref();
-        when.is_some_and(|when| when.evaluate(object, None).verdict == Verdict::True)
+    /// Which old pods must be gone before a new one is created, if any.
+    fn old_pods_first(&self, object: &Value) -> Option<OldPods> {
+        let waits = self.waits_for_old.as_ref()?;
+        (waits.when.evaluate(object, None).verdict == Verdict::True).then_some(waits.pods)
     }
 
     /// Whether a pod that was listed belongs to the object of this name and uid: the object controls it, or a ReplicaSet that

@@ -184,6 +184,7 @@ fn a_pod_that_does_not_end_keeps_the_one_of_its_name_from_being_created() {
     lost["spec"]["nodeName"] = json!("gpu-1");
     let found = trouble(KIND, &object(), &lost).unwrap();
     assert!(found.contains("node gpu-1") && found.contains("kubectl delete pod pod-1"), "{found}");
+    assert!(found.contains("the pod that takes its name cannot be created before it is gone"), "{found}");
 }
 
 #[test]

@@ -34,9 +34,29 @@ pub struct PodsOf {
     /// How many pods a replica has; absent means 1.
     #[serde(default)]
     pub pods_per_replica: Option<FieldPath>,
-    /// CEL over `object`: true if a new pod is only created when an old one is gone, whatever the pace.
-    #[serde(default, deserialize_with = "super::optional_condition")]
-    pub after_all_are_gone: Option<ObjectCondition>,
+    /// Which old pods must be gone before a new one is created, whatever the pace.
+    #[serde(default)]
+    pub waits_for_old: Option<WaitsForOld>,
+}
+
+/// What new pods wait for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaitsForOld {
+    /// Which old pods.
+    pub pods: OldPods,
+    /// CEL over `object`: true if its pods are replaced like this.
+    #[serde(deserialize_with = "super::condition")]
+    pub when: ObjectCondition,
+}
+
+/// Old pods that must be gone before a new one is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum OldPods {
+    /// All of them.
+    All,
+    /// The one that has the name of the new one.
+    OfItsName,
 }
 
 /// What some of the pods of an object are made of.
