@@ -12,7 +12,7 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
         let evaluation = stage.done.evaluate(object, None);
         match evaluation.verdict {
             Verdict::True => {}
-            Verdict::False => return (Verdict::False, with_refusal(profile, object, &stage.otherwise)),
+            Verdict::False => return (Verdict::False, with_refusal(profile, object, stage.otherwise.about(object))),
             Verdict::Unknown => {
                 let why = evaluation.why.unwrap_or_else(|| "its status cannot be read".to_owned());
                 return (Verdict::Unknown, why);
@@ -23,10 +23,10 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
 }
 
 /// What the object waits for, and why its controller cannot create its pods.
-fn with_refusal(profile: &Profile, object: &Value, waits_for: &str) -> String {
+fn with_refusal(profile: &Profile, object: &Value, waits_for: String) -> String {
     match refused(profile, object) {
         Some(why) => format!("{waits_for}; its pods are rejected: {why}"),
-        None => waits_for.to_owned(),
+        None => waits_for,
     }
 }
 

@@ -80,7 +80,7 @@ fn it_waits_for_each_stage_in_turn() {
             "progress deadline",
         ),
         (json!({"conditions": [{"type": "InvalidSpec", "status": "True"}]}), "invalid"),
-        (json!({"pauseConditions": [{"reason": "CanaryPauseStep"}]}), "paused at a step"),
+        (json!({"pauseConditions": [{"reason": "CanaryPauseStep"}]}), "promote chat -n serving`"),
         (json!({"updatedReplicas": 1}), "created yet"),
         (json!({"availableReplicas": 3}), "available yet"),
         (json!({"currentPodHash": "def"}), "steps"),

@@ -128,7 +128,7 @@ pub struct RolloutStage {
     #[serde(deserialize_with = "condition")]
     pub done: ObjectCondition,
     /// The message for people until then.
-    pub otherwise: String,
+    pub otherwise: Message,
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
