@@ -181,6 +181,11 @@ impl fmt::Display for IncidentId {
     }
 }
 
+/// The group of an apiVersion; empty for the core group.
+pub fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

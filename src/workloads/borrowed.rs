@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use firebreak_engine::action::Pods;
 use firebreak_engine::facts::{About, Doubt, Role, Stage, Target};
-use firebreak_engine::id::TargetId;
+use firebreak_engine::id::{TargetId, group};
 use firebreak_engine::rules::Step;
 use firebreak_engine::value::whole;
 use firebreak_engine::verdict::Verdict;
@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::health::healthy;
 use super::idle::{idle, rollout_paused};
-use super::owner::group;
 use super::profile::{Case, Profile};
 use super::rollout::rollout as rolled_out;
 use super::slots::needs_room;

@@ -21,7 +21,7 @@ pub use borrowed::{borrows, may_be_borrowed, runner, speak_for};
 pub use health::healthy;
 pub use idle::{idle, rollout_paused};
 pub use ordered::Template;
-pub use owner::{Owner, controlling_owner, group};
+pub use owner::{Owner, controlling_owner};
 pub use pods::{Selection, Trouble, is_controlled_by, quote, refused};
 pub use profile::{
     EventsOf, Limit, OrderedPods, PodsOf, Profile, ProfileError, Profiles, ReadyAbsent, Replicas,

@@ -35,11 +35,6 @@ pub fn controlling_owner(object: &Value) -> Option<Owner> {
     Some(Owner { api_version: text("apiVersion"), kind: text("kind"), name: text("name"), uid: text("uid") })
 }
 
-/// The group of an apiVersion; empty for the core group.
-pub fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

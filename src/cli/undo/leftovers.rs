@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firebreak_engine::change::FieldChange;
-use firebreak_engine::id::{ChangeId, TargetId};
+use firebreak_engine::id::{ChangeId, TargetId, group};
 use firebreak_engine::undo::{self, BadRecord, INCIDENT, Loan, UNDO};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ const APPS: &str = "apps";
 
 /// The kind of the objects to which the controller of this one copies annotations.
 fn copied_to(target: &TargetId) -> Option<&'static str> {
-    let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+    let group = group(&target.api_version);
     let found = COPIES.iter().find(|(of, kind, _)| (*of, *kind) == (group, target.kind.as_str()));
     found.map(|(_, _, copy)| *copy)
 }

@@ -4,21 +4,18 @@
 //! The autoscalers of a namespace are listed once, and only if one of the targets
 //! in it needs them. If they cannot be listed the answer is Unknown, never "none".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::action::{Action, Autoscalers as Asked};
 use firebreak_engine::facts::{Demand, Purpose, Role, ScaledBy, Stage, Target, Wanted};
-use firebreak_engine::id::TargetId;
+use firebreak_engine::id::{TargetId, group};
 use firebreak_engine::value::whole;
-use futures::{StreamExt, stream};
 use serde_json::Value;
 
+use super::Reader;
 use super::borrowed::{DEPLOYMENT, ROLLOUT};
-use super::{LISTS, Reader};
-use crate::actuator::live_read::{self, Read, Scope};
-use crate::kubernetes::discovery::ResolveError;
-use crate::workloads::{Profile, borrows, controlling_owner, group, runner};
+use crate::workloads::{Profile, borrows, controlling_owner, runner};
 
 /// A kind: its apiVersion and its name.
 pub type Kind = (&'static str, &'static str);
@@ -26,9 +23,6 @@ pub type Kind = (&'static str, &'static str);
 pub const HPA: Kind = ("autoscaling/v2", "HorizontalPodAutoscaler");
 /// KEDA's autoscaler. It creates an HPA, and scales from and to 0 itself.
 pub const SCALED_OBJECT: Kind = ("keda.sh/v1alpha1", "ScaledObject");
-
-/// The autoscalers of one kind by namespace; the error is for people.
-pub(super) type Autoscalers = BTreeMap<String, Result<Vec<Arc<Value>>, String>>;
 
 impl Reader<'_> {
     /// Adds what the action must know about the autoscalers of its targets.
@@ -44,12 +38,12 @@ impl Reader<'_> {
     pub(super) async fn ask_for_demand(&self, targets: &mut [Target]) {
         let without_status: Vec<&TargetId> =
             targets.iter().map(|target| &target.id).filter(|id| !is(HPA, id)).collect();
-        let hpas = self.autoscalers(HPA, without_status.iter().copied()).await;
+        let hpas = self.all_beside(HPA, without_status.iter().copied()).await;
         let through_keda = without_status.into_iter().filter(|id| {
             let found = hpas.get(&id.namespace).and_then(|found| found.as_ref().ok());
             !is(SCALED_OBJECT, id) && found.is_some_and(|hpas| may_be_scaled_by_keda(&id.uid, hpas))
         });
-        let scaled_objects = self.autoscalers(SCALED_OBJECT, through_keda).await;
+        let scaled_objects = self.all_beside(SCALED_OBJECT, through_keda).await;
         for target in targets {
             target.demand = if is(HPA, &target.id) {
                 desired(&target.object).map_or_else(Demand::Unknown, |wanted| Demand::Wants(vec![wanted]))
@@ -76,9 +70,9 @@ impl Reader<'_> {
         let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
         let deployments: Vec<TargetId> = ids.iter().filter(|id| is(DEPLOYMENT, id)).cloned().collect();
         let (scaled_objects, hpas, rollouts) = tokio::join!(
-            self.autoscalers(SCALED_OBJECT, &ids),
-            self.autoscalers(HPA, &ids),
-            self.autoscalers(ROLLOUT, &deployments)
+            self.all_beside(SCALED_OBJECT, &ids),
+            self.all_beside(HPA, &ids),
+            self.all_beside(ROLLOUT, &deployments)
         );
         for target in &mut asked {
             let lists = [&scaled_objects, &hpas].map(|lists| lists.get(&target.id.namespace));
@@ -93,46 +87,6 @@ impl Reader<'_> {
                 (_, Some(run @ (ScaledBy::Runner(_) | ScaledBy::Unknown(_)))) => run,
                 (scaled, _) => scaled.unwrap_or_default(),
             };
-        }
-    }
-
-    /// The autoscalers of this kind in the namespaces of these objects, or what else is listed like them.
-    pub(super) async fn autoscalers<'i>(
-        &self,
-        kind: Kind,
-        ids: impl IntoIterator<Item = &'i TargetId>,
-    ) -> Autoscalers {
-        let namespaces: BTreeSet<String> = ids
-            .into_iter()
-            .map(|id| id.namespace.clone())
-            .filter(|namespace| !namespace.is_empty())
-            .collect();
-        stream::iter(namespaces)
-            .map(|namespace| async move {
-                let all = self.autoscalers_in(kind, &namespace).await;
-                (namespace, all)
-            })
-            .buffer_unordered(LISTS)
-            .collect()
-            .await
-    }
-
-    async fn autoscalers_in(&self, kind: Kind, namespace: &str) -> Result<Vec<Arc<Value>>, String> {
-        let unread =
-            |why: String| format!("the {}s in namespace {namespace} cannot be listed: {why}", kind.1);
-        let served = match self.kinds.discovery.resolve(kind.0, kind.1).await {
-            Ok(served) => served,
-            // If the kind is not installed there are none.
-            Err(ResolveError::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error @ (ResolveError::Malformed(_) | ResolveError::Unreachable { .. })) => {
-                return Err(unread(error.to_string()));
-            }
-        };
-        match live_read::list(self.client, &served, Scope { namespace, labels: "", fields: "" }, &Some).await
-        {
-            Read::Found(all) => Ok(all),
-            Read::Gone => Ok(Vec::new()),
-            Read::Refused(why) | Read::Failed(why) => Err(unread(why)),
         }
     }
 }

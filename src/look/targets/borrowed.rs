@@ -32,7 +32,7 @@ impl Reader<'_> {
         let asked: Vec<&mut Target> =
             targets.iter_mut().filter(|target| may_be_borrowed(step, target)).collect();
         let ids: Vec<TargetId> = asked.iter().map(|target| target.id.clone()).collect();
-        let rollouts = self.autoscalers(ROLLOUT, &ids).await;
+        let rollouts = self.all_beside(ROLLOUT, &ids).await;
         let mut runners = Runners::new();
         for target in asked {
             match rollouts.get(&target.id.namespace) {

@@ -4,6 +4,7 @@
 //! - `owners`: an object that another one owns is changed through its owner.
 //! - `autoscalers`: what autoscalers want, and what they scale.
 //! - `borrowed`: Deployments whose pod template a Rollout runs.
+//! - `beside`: all objects of a kind in the namespaces of some others.
 //! - `pods`: pods that keep a change from the other pods.
 //! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
@@ -13,6 +14,7 @@
 
 mod autoscalers;
 mod borrowed;
+mod beside;
 mod definitions;
 mod exempt;
 mod nodes;
