@@ -71,12 +71,32 @@ pub struct Scope<'a> {
     pub fields: &'a str,
 }
 
+/// How much of each object a list has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its metadata.
+    Metadata,
+}
+
 /// Lists the objects of a kind. Without a resourceVersion in the request, the list is consistent and as new
 /// as a read of each object. Only what `keep` makes of the objects is stored, page by page.
 pub async fn list<T>(
     client: &Client,
     kind: &ServedKind,
     scope: Scope<'_>,
+    keep: &(dyn Fn(Arc<Value>) -> Option<T> + Sync),
+) -> Read<Vec<T>> {
+    list_of(client, kind, scope, Extent::Whole, keep).await
+}
+
+/// The same, with this much of each object.
+pub async fn list_of<T>(
+    client: &Client,
+    kind: &ServedKind,
+    scope: Scope<'_>,
+    extent: Extent,
     keep: &(dyn Fn(Arc<Value>) -> Option<T> + Sync),
 ) -> Read<Vec<T>> {
     let Scope { namespace, labels, fields } = scope;
@@ -91,8 +111,12 @@ pub async fn list<T>(
     };
     loop {
         let page = retry::read(|| async {
-            let request = requests(kind, namespace).list(&params).map_err(kube::Error::BuildRequest)?;
-            client.request::<Value>(request).await
+            let requests = requests(kind, namespace);
+            let request = match extent {
+                Extent::Whole => requests.list(&params),
+                Extent::Metadata => requests.list_metadata(&params),
+            };
+            client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await
         });
         let mut page = match page.await {
             Ok(page) => page,
@@ -111,7 +135,7 @@ pub async fn list<T>(
         match page.get_mut("items").map(Value::take) {
             Some(Value::Array(found)) => {
                 items.extend(found.into_iter().filter_map(|mut item| {
-                    // Items of a list of a built-in kind have no kind field.
+                    // Items of a list of a built-in kind have no kind field, and metadata alone have another one.
                     let fields = item.as_object_mut()?;
                     fields.insert("apiVersion".to_owned(), Value::from(api_version.as_str()));
                     fields.insert("kind".to_owned(), Value::from(kind_name.as_str()));

@@ -9,6 +9,15 @@ use super::{IN_FLIGHT, Reader, Unread, found};
 use crate::actuator::live_read;
 use crate::workloads;
 
+/// What must be known of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exemption {
+    /// Whether it is exempt, or nothing in it is changed.
+    MustBeKnown,
+    /// Whether it is exempt, if it may be read: nothing is changed anyway.
+    IfItMayBeRead,
+}
+
 impl Reader<'_> {
     /// The namespaces that are exempt, among those of the objects that may be changed.
     pub(super) async fn exempt_namespaces(&self, targets: &[Target]) -> Result<BTreeSet<String>, Unread> {
@@ -23,11 +32,13 @@ impl Reader<'_> {
     }
 
     /// Whether a namespace is exempt. A namespace that cannot be read might be, so
-    /// then nothing in the listing is changed.
+    /// then nothing in the listing is changed, unless nothing is to be changed at all.
     pub(super) async fn is_exempt(&self, name: &str) -> Result<bool, Unread> {
         let kind = self.resolve("v1", "Namespace").await?;
-        let namespace = found(live_read::named(self.client, &kind, "", name).await)
-            .map_err(|unread| unread.of(&format!("whether namespace {name} is exempt")))?;
-        Ok(namespace.is_some_and(|namespace| workloads::is_exempt(&namespace)))
+        match found(live_read::named(self.client, &kind, "", name).await) {
+            Ok(namespace) => Ok(namespace.is_some_and(|namespace| workloads::is_exempt(&namespace))),
+            Err(Unread::Refused(_)) if self.exemption == Exemption::IfItMayBeRead => Ok(false),
+            Err(unread) => Err(unread.of(&format!("whether namespace {name} is exempt"))),
+        }
     }
 }

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use firebreak_engine::change::{Change, ChangeState};
-use firebreak_engine::facts::Target;
+use firebreak_engine::facts::{ListingRead, ObjectRead, Stage, Target};
+use firebreak_engine::id::TargetId;
 use firebreak_engine::period::after;
 use firebreak_engine::pods::{Pods, StuckPod};
 use firebreak_engine::verdict::Verdict;
@@ -18,27 +18,36 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::borrowed::Runners;
-use super::{LISTS, Reader};
+use super::{IN_FLIGHT, Reader};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::observe::selector_text;
-use crate::workloads::{self, EventsOf, PodsOf, Profile, Selection, Template, Trouble};
+use crate::workloads::{self, EventsOf, OrderedPods, PodsOf, Profile, Selection, Template, Trouble};
 
 /// The number of objects whose pods one round of live reads lists only to say why they do not start. A status names one.
-pub(super) const EXPLAINED: usize = 16;
+const EXPLAINED: usize = 16;
 
-/// How many objects may still be asked; shared by the live reads of one round.
-pub(super) struct Budget(AtomicUsize);
+/// A target that was read, and what runs the pods of others in their place.
+pub(super) type Asked<'a> = (&'a mut Target, &'a Runners);
 
-impl Budget {
-    pub fn of(number: usize) -> Self {
-        Self(AtomicUsize::new(number))
+/// All targets that were read. What a step changes before its targets is left out of its listing.
+pub(super) fn asks_in<'a>(
+    listings: &'a mut [(String, ListingRead, Runners)],
+    objects: &'a mut [(TargetId, ObjectRead, Runners)],
+) -> Vec<Asked<'a>> {
+    let mut asks: Vec<Asked<'a>> = Vec::new();
+    for (_, read, runners) in listings {
+        let runners: &'a Runners = runners;
+        if let ListingRead::Listed(listing) = read {
+            let targets = listing.targets.iter_mut().filter(|target| target.stage == Stage::Targets);
+            asks.extend(targets.map(|target| (target, runners)));
+        }
     }
-
-    /// Takes one of what is left. False if nothing is.
-    fn take(&self) -> bool {
-        let less = |left: usize| left.checked_sub(1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    for (_, read, runners) in objects {
+        if let ObjectRead::Found(target) = read {
+            asks.push((&mut **target, &*runners));
+        }
     }
+    asks
 }
 
 /// What is asked about the pods of one object.
@@ -60,19 +69,33 @@ struct SeenPod {
 
 impl Reader<'_> {
     /// Adds the stuck pods to each target, and to its rollout why new pods do not start.
-    pub(super) async fn ask_for_pods(&self, targets: &mut [Target], runners: &Runners) {
-        let mut reached: Vec<&mut Target> =
-            targets.iter_mut().filter(|target| self.reaches_pods(target)).collect();
-        for target in reached.iter_mut().filter(|target| target.rollout.0 == Verdict::True) {
-            if target.pods.are_in_order() {
+    pub(super) async fn ask_for_pods(&self, asks: Vec<Asked<'_>>) {
+        let mut waiting: Vec<Asked<'_>> = Vec::new();
+        for (target, runners) in asks.into_iter().filter(|(target, _)| self.reaches_pods(target)) {
+            if target.rollout.0 != Verdict::True {
+                waiting.push((target, runners));
+            } else if target.pods.are_in_order() {
                 target.pods = Pods::Stuck(Vec::new());
             }
         }
-        let waiting = reached.into_iter().filter(|target| target.rollout.0 != Verdict::True);
-        let (in_order, others): (Vec<_>, Vec<_>) = waiting.partition(|target| target.pods.are_in_order());
-        let others = others.into_iter().take_while(|_| self.to_explain.take());
-        let asked = in_order.into_iter().chain(others);
-        stream::iter(asked).for_each_concurrent(LISTS, |target| self.ask_for_pods_of(target, runners)).await;
+        let explained = self.explained(waiting.iter().map(|(target, _)| &**target));
+        let asks = waiting
+            .into_iter()
+            .filter(|(target, _)| target.pods.are_in_order() || explained.contains(&target.id));
+        stream::iter(asks)
+            .for_each_concurrent(IN_FLIGHT, |(target, runners)| self.ask_for_pods_of(target, runners))
+            .await;
+    }
+
+    /// Of which objects the pods are listed only to say why they do not start: the first ones, so that the same objects
+    /// have a reason in every pass.
+    fn explained<'t>(&self, waiting: impl Iterator<Item = &'t Target>) -> BTreeSet<TargetId> {
+        let has_pods = |target: &&Target| {
+            let profile = self.profile(&target.object);
+            !target.pods.are_in_order() && profile.is_some_and(|profile| profile.pods.is_some())
+        };
+        let all: BTreeSet<TargetId> = waiting.filter(has_pods).map(|target| target.id.clone()).collect();
+        all.into_iter().take(EXPLAINED).collect()
     }
 
     async fn ask_for_pods_of(&self, target: &mut Target, runners: &Runners) {
@@ -80,44 +103,39 @@ impl Reader<'_> {
         let Some(profile) = self.profile(&object) else { return };
         let ordered = profile.ordered_pods.as_ref().filter(|_| target.pods.are_in_order());
         let template = ordered.and_then(|ordered| ordered.template(&object));
-        let selection = match (ordered, &template, &profile.pods) {
-            (Some(_), None, _) => {
-                target.pods = Pods::NotYet;
-                return;
-            }
-            (Some(ordered), Some(_), _) => ordered.selector(&object).map(Selection::Labels),
-            (None, _, Some(pods)) if is_observed(&object) => pods.selection(&object),
-            (None, _, _) => return,
-        };
+        if ordered.is_some() && template.is_none() {
+            target.pods = Pods::NotYet;
+            return;
+        }
+        let Some(selection) = selection(profile, ordered, &object) else { return };
         let question = self.question(target, profile, template, runners);
-        let listed = match selection {
+        let seen = match selection {
             Ok(selection) => self.list_pods(target, selection, &question).await,
             Err(why) => Err(why),
         };
-        let why = match listed {
-            Ok(seen) => {
-                let (stuck, troubles): (Vec<_>, Vec<_>) =
-                    seen.into_iter().map(|pod| (pod.stuck, pod.trouble)).unzip();
-                if ordered.is_some() {
-                    let mut stuck: Vec<StuckPod> = stuck.into_iter().flatten().collect();
-                    stuck.sort_by(|one, other| one.name.cmp(&other.name));
-                    target.pods = Pods::Stuck(stuck);
-                }
-                match troubles.iter().flatten().min() {
-                    Some(trouble) => Some(trouble.text().to_owned()),
-                    None => self.why_not_created(target, &question, troubles.len()).await,
-                }
-            }
-            Err(why) => {
-                let why = format!("its pods cannot be listed: {why}");
-                if ordered.is_some() {
-                    target.pods = Pods::Unknown(why.clone());
-                }
-                Some(why)
-            }
+        let seen = seen.map_err(|why| format!("its pods cannot be listed: {why}"));
+        if ordered.is_some() {
+            target.pods = stuck(&seen);
+        }
+        let why = match seen {
+            Ok(pods) => self.why_not_started(target, &question, &pods).await,
+            Err(why) => Some(why),
         };
         if let Some(why) = why {
             target.rollout.1 = format!("{}; {why}", target.rollout.1);
+        }
+    }
+
+    /// Why the rollout waits, as far as its pods or their absence say.
+    async fn why_not_started(
+        &self,
+        target: &Target,
+        question: &Question<'_>,
+        pods: &[SeenPod],
+    ) -> Option<String> {
+        match pods.iter().filter_map(|pod| pod.trouble.as_ref()).min() {
+            Some(trouble) => Some(trouble.text().to_owned()),
+            None => self.why_not_created(target, question, pods.len()).await,
         }
     }
 
@@ -235,8 +253,79 @@ impl Reader<'_> {
     }
 }
 
+/// How the pods are listed; none if nothing is asked about them yet.
+fn selection(
+    profile: &Profile,
+    ordered: Option<&OrderedPods>,
+    object: &Value,
+) -> Option<Result<Selection, String>> {
+    match (ordered, &profile.pods) {
+        (Some(ordered), _) => Some(ordered.selector(object).map(Selection::Labels)),
+        (None, Some(pods)) if is_observed(object) => Some(pods.selection(object)),
+        (None, _) => None,
+    }
+}
+
+/// The pods that keep a change from the others, by name.
+fn stuck(seen: &Result<Vec<SeenPod>, String>) -> Pods {
+    match seen {
+        Ok(pods) => {
+            let mut stuck: Vec<StuckPod> = pods.iter().filter_map(|pod| pod.stuck.clone()).collect();
+            stuck.sort_by(|one, other| one.name.cmp(&other.name));
+            Pods::Stuck(stuck)
+        }
+        Err(why) => Pods::Unknown(why.clone()),
+    }
+}
+
 /// Whether the status is about the object as it is; also if it does not say.
 fn is_observed(object: &Value) -> bool {
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
     number("/status/observedGeneration").is_none_or(|seen| Some(seen) >= number("/metadata/generation"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use firebreak_engine::incident::IncidentState;
+    use kube::Client;
+    use serde_json::json;
+
+    use super::super::Kinds;
+    use super::*;
+    use crate::kubernetes::discovery::Discovery;
+    use crate::workloads::Profiles;
+
+    fn target(profiles: &Profiles, kind: (&str, &str), name: &str) -> Target {
+        let object = json!({"apiVersion": kind.0, "kind": kind.1, "spec": {}, "metadata": {"name": name,
+            "namespace": "serving", "uid": name, "resourceVersion": "1"}});
+        let profile = profiles.find(kind.0, kind.1).map(Arc::as_ref);
+        workloads::target(profile, Arc::new(object), None, None, &BTreeSet::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_same_objects_are_explained_whatever_was_read_first() {
+        let profiles = Profiles::built_in().unwrap();
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, tower::BoxError>(http::Response::new(kube::client::Body::empty()))
+        });
+        let client = Client::new(service, "default");
+        let discovery = Discovery::new(client.clone());
+        let kinds = Kinds { discovery: &discovery, profiles: &profiles };
+        let state = IncidentState::default();
+        let reader = Reader::new(kinds, &client, "serving", &state, &[]);
+        let deployment = ("apps/v1", "Deployment");
+        let without = ("inference.llm-d.io/v1alpha1", "LLMDeployment");
+        assert!(profiles.find(without.0, without.1).unwrap().pods.is_none());
+        let mut targets: Vec<Target> =
+            (0..40).map(|number| target(&profiles, deployment, &format!("d-{number:02}"))).collect();
+        targets.extend((0..40).map(|number| target(&profiles, without, &format!("a-{number:02}"))));
+        let names = |explained: BTreeSet<TargetId>| -> Vec<String> {
+            explained.into_iter().map(|id| id.name).collect()
+        };
+        let first: Vec<String> = (0..EXPLAINED).map(|number| format!("d-{number:02}")).collect();
+        assert_eq!(names(reader.explained(targets.iter())), first);
+        assert_eq!(names(reader.explained(targets.iter().rev())), first);
+    }
 }
