@@ -21,11 +21,11 @@ use crate::controller::Operator;
 use crate::controller::queue::Name;
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::look::Kinds;
-use crate::look::targets::survey;
+use crate::look::targets::{Reach, Survey, survey};
 
-/// The minimum time between two surveys of a policy that did not change. While permissions are in doubt they are checked
-/// more often than that.
-const SELDOM: Duration = Duration::from_secs(300);
+/// The minimum time between two surveys of a policy that did not change: a list of everything is not free, and who applies
+/// an object seldom changes.
+const SELDOM: Duration = Duration::from_secs(3600);
 /// How long the lists of one policy may take, so that no other waits for ever.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -122,10 +122,9 @@ async fn consider(operator: &Operator, name: &Name) {
         return;
     }
     let at = Instant::now();
-    let applied = match tokio::time::timeout(LONGEST, survey_of(operator, name, &policy)).await {
-        Ok(Ok(applied)) => applied,
-        Ok(Err(why)) => return tracing::debug!(policy = %name, why, "cannot list what the steps may change"),
-        Err(_) => return tracing::debug!(policy = %name, "listing what the steps may change takes too long"),
+    let applied = match survey_of(operator, name, &policy).await {
+        Ok(found) => known(before.as_ref(), found),
+        Err(why) => return tracing::debug!(policy = %name, why, "cannot list what the steps may change"),
     };
     let is_news = before.is_none_or(|before| before.applied != applied);
     operator.memories.edit_known_policy(name, |memory| {
@@ -136,7 +135,15 @@ async fn consider(operator: &Operator, name: &Name) {
     }
 }
 
-async fn survey_of(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Applied, String> {
+/// What is known after a survey. A part is better than nothing, but how large it is depends on the network.
+fn known(before: Option<&Surveyed>, found: Survey) -> Applied {
+    match (before, found.reach) {
+        (Some(before), Reach::InTime) => before.applied.clone(),
+        (None, Reach::InTime) | (_, Reach::All) => found.applied,
+    }
+}
+
+async fn survey_of(operator: &Operator, name: &Name, policy: &RemediationPolicy) -> Result<Survey, String> {
     let parsed = operator.rules(policy);
     let rules = parsed.as_ref().as_ref().map_err(|faults| faults.join("; "))?;
     let account = ServiceAccountRef::new(&name.namespace, &rules.service_account);
@@ -144,7 +151,7 @@ async fn survey_of(operator: &Operator, name: &Name, policy: &RemediationPolicy)
     let client = operator.context.impersonation.client(&account).await.map_err(|error| error.to_string())?;
     let profiles = operator.profiles();
     let kinds = Kinds { discovery: &operator.context.discovery, profiles: &profiles };
-    survey(kinds, &client, &name.namespace, rules).await
+    survey(kinds, &client, &name.namespace, rules, LONGEST).await
 }
 
 #[cfg(test)]
@@ -168,6 +175,20 @@ mod tests {
     /// That Argo CD applies nothing.
     fn nothing(policy: &RemediationPolicy) -> Surveyed {
         Surveyed { of: Version::of(policy), at: Instant::now(), applied: Applied::default() }
+    }
+
+    #[test]
+    fn what_could_not_be_read_in_time_does_not_replace_what_is_known() {
+        let nothing = nothing(&policy(1, &json!("")));
+        let found = |reach| {
+            let mut applied = Applied::default();
+            applied.is_not_all();
+            Survey { applied, reach }
+        };
+        let all = found(Reach::All).applied;
+        assert_eq!(known(Some(&nothing), found(Reach::InTime)), nothing.applied);
+        assert_eq!(known(None, found(Reach::InTime)), all);
+        assert_eq!(known(Some(&nothing), found(Reach::All)), all);
     }
 
     #[test]

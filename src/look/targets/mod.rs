@@ -28,7 +28,7 @@ mod unread;
 
 pub use self::autoscalers::{HPA, Kind, SCALED_OBJECT};
 pub use self::borrowed::{DEPLOYMENT, ROLLOUT};
-pub use self::survey::survey;
+pub use self::survey::{Reach, Survey, survey};
 
 use self::borrowed::Runners;
 

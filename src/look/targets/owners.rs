@@ -36,6 +36,8 @@ pub(super) enum Seen {
     Gone,
     /// The request was rejected.
     Refused(String),
+    /// There was no answer that says anything.
+    Failed(String),
 }
 
 impl Reader<'_> {
@@ -95,7 +97,8 @@ impl Reader<'_> {
                     match self.live(&id).await {
                         Ok(Some(owner)) => (uid, Seen::Found(owner)),
                         Ok(None) => (uid, Seen::Gone),
-                        Err(Unread::Refused(why) | Unread::Failed(why)) => (uid, Seen::Refused(why)),
+                        Err(Unread::Refused(why)) => (uid, Seen::Refused(why)),
+                        Err(Unread::Failed(why)) => (uid, Seen::Failed(why)),
                     }
                 })
                 .buffer_unordered(IN_FLIGHT)
@@ -105,7 +108,7 @@ impl Reader<'_> {
                 .iter()
                 .filter_map(|(_, seen)| match seen {
                     Seen::Found(owner) => owner_of(owner),
-                    Seen::Gone | Seen::Refused(_) => None,
+                    Seen::Gone | Seen::Refused(_) | Seen::Failed(_) => None,
                 })
                 .filter(|(uid, _)| !owners.contains_key(uid))
                 .collect();
@@ -147,15 +150,23 @@ fn top<'a>(owner: &Owner, owners: &'a Owners, levels: usize) -> Result<&'a Arc<V
             to be deleted"
                 .to_owned(),
         ),
-        Some(Seen::Refused(why)) => {
+        Some(Seen::Refused(why) | Seen::Failed(why)) => {
             lost(format!("it would overwrite the change, and it cannot be read: {why}"))
         }
     }
 }
 
-/// The topmost owner of an object; none if it has none, or if one of its owners cannot be read.
+/// The topmost owner of an object; none if it has none, or if one of its owners may not be read or is gone.
 pub(super) fn topmost<'a>(object: &Value, owners: &'a Owners) -> Option<&'a Arc<Value>> {
     top(&controlling_owner(object)?, owners, LEVELS).ok()
+}
+
+/// Why some of these owners could not be read, if there was no conclusive answer.
+pub(super) fn failure(owners: &Owners) -> Option<&str> {
+    owners.values().find_map(|seen| match seen {
+        Seen::Failed(why) => Some(why.as_str()),
+        Seen::Found(_) | Seen::Gone | Seen::Refused(_) => None,
+    })
 }
 
 /// The owner of an object by its uid, and what it is called.
