@@ -1,8 +1,6 @@
 //! The Applications of Argo CD that the objects name which it applies.
 
-use std::sync::Arc;
-
-use firebreak_engine::gitops::argo::ApplicationId;
+use firebreak_engine::gitops::argo::{Application, ApplicationId};
 use kube::Client;
 use serde_json::Value;
 
@@ -18,15 +16,10 @@ const USUAL: &str = "argocd";
 /// What is known of an Application.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// This one.
-    One {
-        /// Its namespace.
-        namespace: String,
-        /// All of it.
-        object: Arc<Value>,
-    },
-    /// There are several of its name, in these namespaces, and nothing says which one is meant.
-    Several(Vec<String>),
+    /// These have its name. There are several if several Argo CDs run in the cluster.
+    These(Vec<Application>),
+    /// This one has its name, in the usual namespace. Whether others have it is not known, for this reason.
+    Usual(Application, String),
     /// There is none, as far as the text says.
     None(String),
     /// The cluster has no Applications at all. Argo CD may run in another cluster.
@@ -35,7 +28,41 @@ pub enum Found {
     Unread(String),
 }
 
-/// Finds an Application: in the namespace that its objects name, else in all namespaces, else in the usual one.
+impl Found {
+    /// The Application that applies an object: the only one of the name, otherwise the only one whose status lists the object.
+    ///
+    /// # Errors
+    /// For people: why that is not known.
+    pub fn of(&self, object: &Value) -> Result<&Application, String> {
+        match self {
+            Self::These(all) => match all.as_slice() {
+                [one] => Ok(one),
+                all => {
+                    let mut that_have_it = all.iter().filter(|application| application.has(object));
+                    if let (Some(one), None) = (that_have_it.next(), that_have_it.next()) {
+                        return Ok(one);
+                    }
+                    let places: Vec<&str> = all.iter().map(Application::namespace).collect();
+                    Err(format!(
+                        "there is one in each of the namespaces {}, and not exactly one of them lists the object in its \
+                         status",
+                        places.join(", ")
+                    ))
+                }
+            },
+            Self::Usual(one, _) if one.has(object) => Ok(one),
+            Self::Usual(one, why) => Err(format!(
+                "{} does not list the object in its status, and you may not list all namespaces ({why})",
+                one.called()
+            )),
+            Self::None(place) => Err(format!("there is none {place}")),
+            Self::NotServed => Err("this cluster has no Applications".to_owned()),
+            Self::Unread(why) => Err(why.clone()),
+        }
+    }
+}
+
+/// Finds an Application: in the namespace that its objects name, otherwise in all namespaces, otherwise in the usual one.
 pub async fn find(client: &Client, discovery: &Discovery, id: &ApplicationId) -> Found {
     let is_usable = |name: &String| is_name(name);
     if !is_usable(&id.name) || !id.namespace.as_ref().is_none_or(is_usable) {
@@ -56,7 +83,7 @@ pub async fn find(client: &Client, discovery: &Discovery, id: &ApplicationId) ->
 
 async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &str) -> Found {
     match live_read::named(client, kind, namespace, name).await {
-        Read::Found(object) => Found::One { namespace: namespace.to_owned(), object: Arc::new(object) },
+        Read::Found(object) => Found::These(vec![Application::of(&object)]),
         Read::Gone => Found::None(format!("in namespace {namespace}")),
         Read::Refused(why) | Read::Failed(why) => Found::Unread(why),
     }
@@ -65,33 +92,22 @@ async fn named(client: &Client, kind: &ServedKind, namespace: &str, name: &str) 
 async fn anywhere(client: &Client, kind: &ServedKind, name: &str) -> Found {
     let fields = format!("metadata.name={name}");
     let scope = Scope { namespace: "", labels: "", fields: &fields };
-    match live_read::list(client, kind, scope, &Some).await {
-        Read::Found(all) => the_one(all),
-        Read::Gone => Found::None("in any namespace".to_owned()),
+    let nowhere = || Found::None("in any namespace".to_owned());
+    match live_read::list(client, kind, scope, &|object| Some(Application::of(&object))).await {
+        Read::Found(all) => if all.is_empty() { nowhere() } else { Found::These(all) },
+        Read::Gone => nowhere(),
         Read::Failed(why) => Found::Unread(why),
         // Not everybody may list all namespaces.
         Read::Refused(why) => match named(client, kind, USUAL, name).await {
             Found::None(_) => Found::Unread(format!(
                 "it is not in namespace {USUAL}, and you may not list all namespaces ({why})"
             )),
+            Found::These(mut one) => match one.pop() {
+                Some(one) => Found::Usual(one, why),
+                None => nowhere(),
+            },
             found => found,
         },
-    }
-}
-
-/// The only one, or the one in the usual namespace.
-fn the_one(mut all: Vec<Arc<Value>>) -> Found {
-    let namespace = |object: &Value| {
-        object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let place = all.iter().position(|object| namespace(object) == USUAL);
-    match (all.len(), place) {
-        (0, _) => Found::None("in any namespace".to_owned()),
-        (1, _) | (_, Some(_)) => {
-            let object = all.swap_remove(place.unwrap_or_default());
-            Found::One { namespace: namespace(&object), object }
-        }
-        _ => Found::Several(all.iter().map(|object| namespace(object)).collect()),
     }
 }
 
@@ -155,14 +171,38 @@ mod tests {
     const ALL: &str = "/applications";
     const IN_ARGOCD: &str = "/namespaces/argocd/applications/web";
 
+    /// An object that Argo CD applies.
+    fn chat() -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "chat", "namespace": "serving"}})
+    }
+
+    /// The namespace of the Application that applies it, or why that is not known.
+    fn meant(found: &Found) -> Result<String, String> {
+        found.of(&chat()).map(|one| one.namespace().to_owned())
+    }
+
+    fn listing_chat(item: &Value) -> Value {
+        let mut item = item.clone();
+        let listed = json!({"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "serving",
+            "name": "chat"});
+        item["status"] = json!({"resources": [listed]});
+        item
+    }
+
     #[tokio::test]
-    async fn the_only_application_of_the_name_is_meant_or_the_one_in_the_usual_namespace() {
-        for (there, meant) in [(&["ops"][..], "ops"), (&["ops", "argocd", "team"][..], "argocd")] {
-            let found = found((None, "web"), &[(ALL, 200, of(there))]).await;
-            assert!(matches!(&found, Found::One { namespace, .. } if namespace == meant), "{found:?}");
-        }
-        let several = found((None, "web"), &[(ALL, 200, of(&["ops", "team"]))]).await;
-        assert!(matches!(&several, Found::Several(places) if *places == ["ops", "team"]), "{several:?}");
+    async fn the_only_application_of_the_name_is_meant_or_the_only_one_that_lists_the_object() {
+        let one = found((None, "web"), &[(ALL, 200, of(&["ops"]))]).await;
+        assert_eq!(meant(&one), Ok("ops".to_owned()));
+        let mut all = of(&["ops", "argocd", "team"]);
+        let nobody = found((None, "web"), &[(ALL, 200, all.clone())]).await;
+        let why = meant(&nobody).unwrap_err();
+        assert!(why.contains("namespaces ops, argocd, team"), "the usual namespace proves nothing: {why}");
+        all["items"][2] = listing_chat(&all["items"][2]);
+        let listed = found((None, "web"), &[(ALL, 200, all.clone())]).await;
+        assert_eq!(meant(&listed), Ok("team".to_owned()));
+        all["items"][0] = listing_chat(&all["items"][0]);
+        let both = found((None, "web"), &[(ALL, 200, all)]).await;
+        assert!(meant(&both).is_err(), "{both:?}");
         let none = found((None, "web"), &[(ALL, 200, of(&[]))]).await;
         assert!(matches!(none, Found::None(_)), "{none:?}");
     }
@@ -170,8 +210,11 @@ mod tests {
     #[tokio::test]
     async fn who_may_not_list_all_namespaces_may_still_read_the_usual_one() {
         let item = of(&["argocd"])["items"][0].clone();
-        let one = found((None, "web"), &[(ALL, 403, refused()), (IN_ARGOCD, 200, item)]).await;
-        assert!(matches!(&one, Found::One { namespace, .. } if namespace == "argocd"), "{one:?}");
+        let listed = [(ALL, 403, refused()), (IN_ARGOCD, 200, listing_chat(&item))];
+        assert_eq!(meant(&found((None, "web"), &listed).await), Ok("argocd".to_owned()));
+        let another = found((None, "web"), &[(ALL, 403, refused()), (IN_ARGOCD, 200, item)]).await;
+        let why = meant(&another).unwrap_err();
+        assert!(why.contains("argocd/web does not list the object") && why.contains("you may not"), "{why}");
         let elsewhere = found((None, "web"), &[(ALL, 403, refused()), (IN_ARGOCD, 404, absent())]).await;
         assert!(matches!(&elsewhere, Found::Unread(why) if why.contains("you may not")), "{elsewhere:?}");
         let nowhere = found((None, "web"), &[(ALL, 403, refused()), (IN_ARGOCD, 403, refused())]).await;
@@ -182,7 +225,7 @@ mod tests {
     async fn an_application_that_is_named_with_its_namespace_is_read_there() {
         let item = of(&["team"])["items"][0].clone();
         let one = found((Some("team"), "web"), &[("/namespaces/team/applications/web", 200, item)]).await;
-        assert!(matches!(&one, Found::One { namespace, .. } if namespace == "team"), "{one:?}");
+        assert_eq!(meant(&one), Ok("team".to_owned()));
         let none =
             found((Some("team"), "web"), &[("/namespaces/team/applications/web", 404, absent())]).await;
         assert!(matches!(&none, Found::None(place) if place == "in namespace team"), "{none:?}");

@@ -1,36 +1,50 @@
 //! What the cluster says about the objects that Argo CD applies, as comments in the output of `firebreak check`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use firebreak_engine::gitops::argo::{Answer, Application, ApplicationId, By, Lacks};
+use firebreak_engine::gitops::argo::{Answer, Application, By, Lacks};
 use firebreak_engine::verdict::Verdict;
-use serde_json::Value;
 
-use super::cluster::{Survey, Watched};
+use super::cluster::{Findings, Watched};
 use crate::cli::Error;
 use crate::cli::screen::{Line, Style};
 use crate::look::applications::Found;
 
-/// What Applications lack.
-type Lacking = BTreeMap<ApplicationId, Lacks>;
+/// Objects that are named one by one. There may be thousands.
+const NAMED: usize = 50;
+
+/// What Applications lack, by what stands above it.
+type Lacking = BTreeMap<String, Lacks>;
 
 /// The lines for a policy.
-pub(super) fn lines(policy: &str, survey: &Survey) -> Result<Vec<Line>, Error> {
-    let mut lines = vec![comment(0, format!("{policy}: {}", summary(survey)))];
-    for (step, why) in &survey.unread {
+pub(super) fn lines(policy: &str, findings: &Findings) -> Result<Vec<Line>, Error> {
+    let mut lines = vec![comment(0, format!("{policy}: {}", summary(findings)))];
+    for (step, why) in &findings.unread {
         let text = format!("step {step}: what it may change cannot be listed: {why}");
         lines.push(styled(1, Style::Bad, text));
     }
     let mut lacking = Lacking::new();
-    for watched in &survey.objects {
-        lines.push(comment(1, format!("{}: {}", watched.id, applies(&watched.tracking.by))));
-        let (style, text) = judged(watched, survey, &mut lacking);
-        lines.push(styled(2, style, text));
+    let judge = |watched| (watched, judged(watched, findings, &mut lacking));
+    let mut objects: Vec<(&Watched, (Style, String))> = findings.objects.iter().map(judge).collect();
+    if objects.len() > NAMED {
+        objects.sort_by_key(|(_, (style, _))| [Style::Bad, Style::Busy].iter().position(|it| it == style).unwrap_or(2));
     }
-    for (id, lacks) in &lacking {
+    let (named, others) = objects.split_at(objects.len().min(NAMED));
+    for (watched, (style, text)) in named {
+        lines.push(comment(1, format!("{}: {}", watched.id, applies(&watched.tracking.by))));
+        lines.push(styled(2, *style, text.clone()));
+    }
+    if !others.is_empty() {
+        let open = others.iter().filter(|(_, (style, _))| matches!(style, Style::Bad | Style::Busy)).count();
+        let text = match open {
+            0 => format!("and {} more", others.len()),
+            open => format!("and {} more, of which {open} are not surely left alone", others.len()),
+        };
+        lines.push(comment(1, text));
+    }
+    for (heading, lacks) in &lacking {
         let Some(part) = lacks.to_add() else { continue };
-        lines.push(comment(1, heading(id, survey.applications.get(id))));
+        lines.push(comment(1, heading.clone()));
         let yaml = serde_saphyr::to_string(&part).map_err(|error| Error::bug("cannot write YAML", error))?;
         lines.extend(yaml.lines().map(|line| comment(2, line.to_owned())));
     }
@@ -45,14 +59,15 @@ fn styled(depth: usize, style: Style, text: String) -> Line {
     Line::of(format!("# {}", "  ".repeat(depth))).add(style, text)
 }
 
-fn summary(survey: &Survey) -> String {
-    let scope = match survey.unread.len() {
-        0 => "the objects that its steps may change",
-        _ => "those objects that its steps may change and that you may list",
+fn summary(findings: &Findings) -> String {
+    let scope = match (findings.unread.len(), findings.listed) {
+        (0, _) => "the objects that its steps may change",
+        (_, 0) => return "not known what Argo CD applies: no objects of its steps could be listed".to_owned(),
+        _ => "what could be listed of the objects that its steps may change",
     };
-    let sure = survey.objects.iter().filter(|watched| watched.tracking.is_sure()).count();
-    match (sure, survey.objects.len() - sure) {
-        (0, 0) => format!("Argo CD applies none of {scope}"),
+    let sure = findings.objects.iter().filter(|watched| watched.tracking.is_sure()).count();
+    match (sure, findings.objects.len() - sure) {
+        (0, 0) => format!("nothing says that Argo CD applies any of {scope}"),
         (sure, 0) => format!("Argo CD applies {sure} of {scope}"),
         (0, possibly) => format!("Argo CD possibly applies {possibly} of {scope}"),
         (sure, possibly) => format!("Argo CD applies {sure} and possibly {possibly} more of {scope}"),
@@ -62,62 +77,60 @@ fn summary(survey: &Survey) -> String {
 fn applies(by: &By) -> String {
     match by {
         By::Annotation | By::OwnLabel | By::InstanceAndManager(_) => format!("Argo CD applies it ({by})"),
-        By::InstanceAlone => format!("Argo CD may apply it: {by}"),
+        By::InstanceAlone | By::ManagerAlone(_) => format!("Argo CD may apply it: {by}"),
     }
 }
 
 /// What is said of one object. What its Application lacks is added to the rest of it.
-fn judged(watched: &Watched, survey: &Survey, lacking: &mut Lacking) -> (Style, String) {
-    let id = &watched.tracking.application;
+fn judged(watched: &Watched, findings: &Findings, lacking: &mut Lacking) -> (Style, String) {
     if watched.fields.is_empty() {
         let why = watched.unchanged.as_deref().unwrap_or("nothing in it would change");
         return (Style::Plain, format!("no step would change it now: {why}"));
     }
-    // What nothing is known of may lack everything.
-    let mut all = |object: &Arc<Value>| {
-        let answer = Application::default().judge(object, &watched.fields);
-        lacking.entry(id.clone()).or_default().add(object, &answer);
+    let mut judge = |application: &Application, heading: String| {
+        let answer = application.judge(&watched.object, &watched.fields);
+        lacking.entry(heading).or_default().add(&watched.object, &answer);
+        answer
     };
-    let is_sure = watched.tracking.is_sure();
-    let text = match survey.applications.get(id) {
-        Some(Found::One { namespace, object }) => {
-            let answer = Application::of(object).judge(&watched.object, &watched.fields);
-            lacking.entry(id.clone()).or_default().add(&watched.object, &answer);
-            return of_application(&format!("{namespace}/{}", id.name), &answer);
+    let Some(id) = &watched.tracking.application else {
+        judge(&Application::default(), "If the Application lacks this, add it to what it has:".to_owned());
+        let text = "not known which Application applies it: look for the object in Argo CD".to_owned();
+        return (Style::Busy, text);
+    };
+    let Some(found) = findings.applications.get(id) else {
+        return (Style::Busy, format!("Application {id} was not read"));
+    };
+    let why = match found.of(&watched.object) {
+        Ok(application) => {
+            let answer = judge(application, heading(application));
+            return of_application(&application.called(), &answer);
         }
-        Some(Found::None(_) | Found::NotServed) if !is_sure => {
-            format!("Argo CD does not apply it from this cluster: there is no Application {id}")
-        }
-        Some(Found::None(place)) => {
-            all(&watched.object);
-            format!(
-                "there is no Application {id} {place}: it was deleted, or Argo CD runs in another cluster"
-            )
-        }
-        Some(Found::NotServed) => {
-            all(&watched.object);
-            format!(
-                "this cluster has no Applications: Argo CD runs in another one, which has Application {id}"
-            )
-        }
-        Some(Found::Several(places)) => {
-            all(&watched.object);
-            let places = places.join(", ");
-            format!(
-                "not known which Application {id} applies it: there is one in each of the namespaces {places}"
-            )
-        }
-        Some(Found::Unread(why)) => {
-            all(&watched.object);
-            format!("Application {id} cannot be read: {why}")
-        }
-        None => format!("Application {id} was not read"),
+        Err(why) => why,
+    };
+    if !matches!(found, Found::None(_) | Found::NotServed) || watched.tracking.is_sure() {
+        // What nothing is known of may lack everything.
+        let heading = format!("If Application {id} lacks this, add it to what it has:");
+        judge(&Application::default(), heading);
+    }
+    let text = match found {
+        Found::None(_) | Found::NotServed if !watched.tracking.is_sure() => format!(
+            "no Application {id} was found: {why}. If Argo CD applies the object, it does so from another cluster, or for \
+             an Application that another label names"
+        ),
+        Found::None(place) => format!(
+            "there is no Application {id} {place}: it was deleted, or Argo CD runs in another cluster"
+        ),
+        Found::NotServed => format!(
+            "this cluster has no Applications: Argo CD runs in another one, which has Application {id}"
+        ),
+        Found::These(_) | Found::Usual(..) => format!("not known which Application {id} applies it: {why}"),
+        Found::Unread(_) => format!("Application {id} cannot be read: {why}"),
     };
     (Style::Busy, text)
 }
 
 fn of_application(called: &str, answer: &Answer) -> (Style, String) {
-    let Answer { open, asked, respects } = answer;
+    let Answer { open, asked, respects, replaces } = answer;
     let fields = if *asked == 1 { "the field" } else { "the fields" };
     match answer.verdict() {
         Verdict::True => {
@@ -141,34 +154,30 @@ fn of_application(called: &str, answer: &Answer) -> (Style, String) {
             };
             let option = (!respects).then(|| "lacks syncOption RespectIgnoreDifferences=true".to_owned());
             let lacks: Vec<String> = ignores.into_iter().chain(option).collect();
-            let text =
-                format!("Application {called} may restore its own values: it {}", lacks.join(", and "));
-            (Style::Bad, text)
+            let does = match lacks.is_empty() {
+                true => "does not leave the object alone".to_owned(),
+                false => format!("may restore its own values: it {}", lacks.join(", and ")),
+            };
+            let replaces = replaces.map(|replaces| format!("; {replaces}")).unwrap_or_default();
+            (Style::Bad, format!("Application {called} {does}{replaces}"))
         }
     }
 }
 
 /// What stands above what an Application lacks.
-fn heading(id: &ApplicationId, found: Option<&Found>) -> String {
-    let Some(Found::One { namespace, object }) = found else {
-        return format!("If Application {id} lacks this, add it to what it has:");
-    };
-    let called = format!("{namespace}/{}", id.name);
-    match Application::of(object).generated_by() {
-        Some(generator) => format!(
-            "Add this to what Application {called} has, in the template of ApplicationSet {generator}, which \
-             writes it:"
-        ),
-        None => format!("Add this to what Application {called} has:"),
-    }
+fn heading(application: &Application) -> String {
+    let source = application.source().map(|source| format!(", {source}")).unwrap_or_default();
+    format!("Add this to what Application {} has{source}:", application.called())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use firebreak_engine::change::FieldChange;
     use firebreak_engine::gitops::argo::Tracking;
     use firebreak_engine::id::TargetId;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::cli::screen::plain;
@@ -212,14 +221,17 @@ mod tests {
 
     /// What is said of this object if that is known of its Application.
     fn said(watched: Watched, found: Found) -> String {
-        let applications = [(watched.tracking.application.clone(), found)].into();
-        let survey = Survey { unread: Vec::new(), objects: vec![watched], applications };
-        plain(&lines("policy", &survey).unwrap())
+        let applications = watched.tracking.application.clone().map(|id| (id, found)).into_iter().collect();
+        told(&Findings { listed: 1, objects: vec![watched], applications, ..Findings::default() })
+    }
+
+    fn told(findings: &Findings) -> String {
+        plain(&lines("policy", findings).unwrap())
     }
 
     fn one(spec: &Value) -> Found {
-        let object = Arc::new(json!({"metadata": {}, "spec": spec}));
-        Found::One { namespace: "argocd".to_owned(), object }
+        let metadata = json!({"name": "web", "namespace": "argocd"});
+        Found::These(vec![Application::of(&json!({"metadata": metadata, "spec": spec}))])
     }
 
     #[test]
@@ -242,7 +254,10 @@ mod tests {
             (Found::NotServed, "this cluster has no Applications: Argo CD runs in another one"),
             (Found::None(place()), "there is no Application web in any namespace"),
             (Found::Unread("you may not".to_owned()), "Application web cannot be read: you may not"),
-            (Found::Several(vec!["a".to_owned(), "b".to_owned()]), "one in each of the namespaces a, b"),
+            (
+                Found::These(["a", "b"].map(|place| Application::of(&json!({"metadata": {"namespace": place}}))).to_vec()),
+                "one in each of the namespaces a, b",
+            ),
         ] {
             let said = said(by_annotation(), found);
             assert!(said.contains(words), "{said}");
@@ -260,34 +275,76 @@ mod tests {
     }
 
     #[test]
-    fn a_label_alone_says_nothing_where_there_is_no_application() {
+    fn without_an_application_nothing_is_claimed_of_a_label_or_of_a_field_manager_alone() {
         for found in [Found::NotServed, Found::None("in any namespace".to_owned())] {
             let said = said(by_label_alone(), found);
-            assert!(said.contains("does not apply it from this cluster"), "{said}");
+            assert!(said.contains("no Application web was found: ") && !said.contains("does not apply"), "{said}");
             assert!(
                 said.contains("Argo CD possibly applies 1 of ") && !said.contains("ignoreDifferences"),
                 "{said}"
             );
         }
+        let manager = json!([{"manager": "argocd-controller", "operation": "Apply"}]);
+        let said = said(watched(&json!({"managedFields": manager})), Found::NotServed);
+        assert!(said.contains("Argo CD possibly applies 1 of ") && said.contains("not known which"), "{said}");
+        assert!(said.contains("If the Application lacks this, ") && said.contains("ignoreDifferences"), "{said}");
+    }
+
+    #[test]
+    fn an_application_that_replaces_objects_or_that_another_applies_is_told() {
+        let entry = json!({"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]});
+        let options = json!({"syncOptions": ["RespectIgnoreDifferences=true", "Replace=true"]});
+        let replaces = said(by_annotation(), one(&json!({"ignoreDifferences": [entry], "syncPolicy": options})));
+        let words = "does not leave the object alone; remove Replace=true from the syncOptions of the Application";
+        assert!(replaces.contains(words), "{replaces}");
+        let id = "root:argoproj.io/Application:argocd/web";
+        let metadata = json!({"name": "web", "namespace": "argocd", "annotations": {"argocd.argoproj.io/tracking-id": id}});
+        let web = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata});
+        let of_root = said(by_annotation(), Found::These(vec![Application::of(&web)]));
+        let words = "Application argocd/web has, in its manifest in Git, because Application root applies it:";
+        assert!(of_root.contains(words), "{of_root}");
+    }
+
+    #[test]
+    fn of_thousands_of_objects_the_first_are_named_and_those_to_look_at_first() {
+        let numbered = |number: usize| {
+            let mut one = by_annotation();
+            one.id.name = format!("chat-{number:04}");
+            one.object = Arc::new(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": one.id.name, "namespace": "serving"}}));
+            one
+        };
+        let mut objects: Vec<Watched> = (0..1000).map(numbered).collect();
+        let entry = json!({"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]});
+        let options = json!({"syncOptions": ["RespectIgnoreDifferences=true"]});
+        objects[999].fields[0].path = "/spec/paused".parse().unwrap();
+        let id = objects[0].tracking.application.clone().unwrap();
+        let found = one(&json!({"ignoreDifferences": [entry], "syncPolicy": options}));
+        let findings =
+            Findings { listed: 1, objects, applications: [(id, found)].into(), ..Findings::default() };
+        let said = told(&findings);
+        assert!(said.lines().count() < 2 * NAMED + 20, "{said}");
+        assert!(said.contains("chat-0999") && said.contains("and 950 more\n"), "{said}");
     }
 
     #[test]
     fn steps_that_cannot_be_listed_and_objects_that_no_step_changes_are_told() {
         let unread = vec![("cpu-fallback".to_owned(), "you may not".to_owned())];
-        let survey = Survey { unread, ..Survey::default() };
-        let said = plain(&lines("policy", &survey).unwrap());
+        let nothing = told(&Findings { unread: unread.clone(), ..Findings::default() });
+        assert!(nothing.contains("not known what Argo CD applies"), "{nothing}");
+        assert!(!nothing.contains("nothing says"), "{nothing}");
+        let some = told(&Findings { unread, listed: 1, ..Findings::default() });
         assert!(
-            said.contains("none of those objects that its steps may change and that you may list"),
-            "{said}"
+            some.contains("nothing says that Argo CD applies any of what could be listed of the objects"),
+            "{some}"
         );
         assert!(
-            said.contains("step cpu-fallback: what it may change cannot be listed: you may not"),
-            "{said}"
+            some.contains("step cpu-fallback: what it may change cannot be listed: you may not"),
+            "{some}"
         );
         let unchanged = Some("it has 3 replicas".to_owned());
         let watched = Watched { fields: Vec::new(), unchanged, ..by_annotation() };
-        let survey = Survey { objects: vec![watched], ..Survey::default() };
-        let said = plain(&lines("policy", &survey).unwrap());
+        let said = told(&Findings { listed: 1, objects: vec![watched], ..Findings::default() });
         assert!(said.contains("no step would change it now: it has 3 replicas"), "{said}");
     }
 }

@@ -4,7 +4,7 @@
 //! The objects in the scope of every step, whatever `where` says now, read as the user; the fields that the step would
 //! change in each, and those that are changed now; the Application of each object that Argo CD applies; what it lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firebreak_engine::action::Plan;
@@ -12,7 +12,6 @@ use firebreak_engine::change::FieldChange;
 use firebreak_engine::facts::{ListingRead, Target};
 use firebreak_engine::gitops::argo::{ApplicationId, Tracking};
 use firebreak_engine::id::TargetId;
-use firebreak_engine::incident::IncidentState;
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::undo;
 use futures::{StreamExt, stream};
@@ -21,7 +20,7 @@ use serde_json::Value;
 use crate::cli::connection::Connection;
 use crate::look::Kinds;
 use crate::look::applications::{Found, find};
-use crate::look::targets::look;
+use crate::look::targets::list_to_judge;
 use crate::workloads::Profiles;
 
 /// Applications that are read at once.
@@ -29,7 +28,9 @@ const IN_FLIGHT: usize = 8;
 
 /// What the cluster says about a policy.
 #[derive(Default)]
-pub(super) struct Survey {
+pub(super) struct Findings {
+    /// How many steps have their objects listed.
+    pub listed: usize,
     /// Steps whose objects cannot be listed, and why.
     pub unread: Vec<(String, String)>,
     /// The objects that Argo CD applies, or may apply.
@@ -53,42 +54,41 @@ pub(super) struct Watched {
 }
 
 /// Reads what matters to a policy of this namespace.
-pub(super) async fn survey(
+pub(super) async fn read(
     connection: &Connection,
     profiles: &Profiles,
     namespace: &str,
     rules: &Rules,
-) -> Survey {
+) -> Findings {
     let rules = rules.for_all();
-    let names = rules.steps.iter().map(|step| step.name.clone()).collect();
     let kinds = Kinds { discovery: &connection.discovery, profiles };
-    let (account, state) = (Ok(connection.client.clone()), IncidentState::default());
-    let mut looked = look(kinds, &account, namespace, &state, Some(&rules), names, Vec::new()).await;
-    let mut survey = Survey::default();
+    let mut listings = list_to_judge(kinds, &connection.client, namespace, &rules).await;
+    let mut findings = Findings::default();
     let mut seen = BTreeMap::new();
     for step in &rules.steps {
-        match looked.listings.remove(&step.name) {
+        match listings.remove(&step.name) {
             Some(ListingRead::Listed(listing)) => {
+                findings.listed += 1;
                 listing.targets.into_iter().for_each(|target| take_in(&mut seen, step, target));
             }
             Some(ListingRead::Refused { why } | ListingRead::Failed { why }) => {
-                survey.unread.push((step.name.clone(), why));
+                findings.unread.push((step.name.clone(), why));
             }
             None => {}
         }
     }
-    survey.objects = seen.into_values().collect();
-    survey.objects.sort_by(|one, other| one.id.cmp(&other.id));
-    let needed = survey.objects.iter().filter(|watched| !watched.fields.is_empty());
-    let needed: BTreeMap<ApplicationId, ()> =
-        needed.map(|watched| (watched.tracking.application.clone(), ())).collect();
+    findings.objects = seen.into_values().collect();
+    findings.objects.sort_by(|one, other| one.id.cmp(&other.id));
+    let needed = findings.objects.iter().filter(|watched| !watched.fields.is_empty());
+    let needed: BTreeSet<ApplicationId> =
+        needed.filter_map(|watched| watched.tracking.application.clone()).collect();
     let read = |id: ApplicationId| async move {
         let found = find(&connection.client, &connection.discovery, &id).await;
         (id, found)
     };
-    survey.applications =
-        stream::iter(needed.into_keys()).map(read).buffer_unordered(IN_FLIGHT).collect().await;
-    survey
+    findings.applications =
+        stream::iter(needed).map(read).buffer_unordered(IN_FLIGHT).collect().await;
+    findings
 }
 
 /// Adds what a step changes in an object, by its uid. Objects that are never changed, or that Argo CD does not apply,

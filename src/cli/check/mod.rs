@@ -49,7 +49,7 @@ pub async fn run(
         note("reads the cluster as you; the operator may see less or more");
         for policy in &good.policies {
             let found =
-                cluster::survey(connection, &checker.profiles, &policy.namespace, &policy.rules).await;
+                cluster::read(connection, &checker.profiles, &policy.namespace, &policy.rules).await;
             screen.lines(&argo::lines(&policy.called, &found)?)?;
         }
     }

@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn tracking(by: By) -> Tracking {
-        Tracking { application: ApplicationId { namespace: None, name: "web".to_owned() }, by }
+        Tracking { application: Some(ApplicationId { namespace: None, name: "web".to_owned() }), by }
     }
 
     /// What is told about these objects.

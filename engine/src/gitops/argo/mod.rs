@@ -2,21 +2,28 @@
 //!
 //! - `tracking`: whether it applies an object, and for which Application.
 //! - `applied`: how many of the objects that a policy may change it applies.
-//! - `coverage`: whether an Application leaves the fields alone that a step changes, and what it lacks.
+//! - `coverage`: whether an Application leaves the fields alone that a step changes.
+//! - `lacks`: what it lacks.
+//! - `replace`: whether a sync replaces an object, and drops the undo record with it.
 //! - `place`: places in an object, as Applications write them.
 
 mod applied;
 mod coverage;
+mod lacks;
 mod place;
+mod replace;
 mod tracking;
 
 use serde_json::{Value, json};
 
 pub use self::applied::Applied;
-pub use self::coverage::{Answer, Application, Field, Lacks};
+pub use self::coverage::{Answer, Application, Field};
+pub use self::lacks::Lacks;
+pub use self::replace::Replaces;
 pub use self::tracking::{ApplicationId, By, Tracking};
 use super::is_pause;
 use crate::change::FieldChange;
+use crate::id;
 use crate::path::{FieldPath, Segment};
 
 /// The option with which Argo CD leaves ignored fields alone when it applies an object.
@@ -27,15 +34,22 @@ pub(super) fn warning(object: &Value, fields: &[FieldChange]) -> Option<String> 
     let Tracking { application, by } = Tracking::of(object)?;
     let entry = ignore_differences(object, &expressions(fields));
     let add = format!("with syncOption {RESPECTS}: ignoreDifferences: [{entry}]");
-    Some(match by {
-        By::Annotation | By::OwnLabel | By::InstanceAndManager(_) => format!(
-            "Argo CD applies it ({by}) and may restore its own values at once, which then stay. Add this to \
-             its Application {application}, {add}"
-        ),
-        By::InstanceAlone => format!(
-            "Argo CD may apply it: {by}. If it does, it may restore its own values at once, which then stay. If \
-             there is an Application {application}, add this to it, {add}"
-        ),
+    let restores = "may restore its own values at once, which then stay";
+    let may = |by: &By| format!("Argo CD may apply it: {by}. If it does, it {restores}.");
+    let warning = match (&by, application) {
+        (By::Annotation | By::OwnLabel | By::InstanceAndManager(_), Some(application)) => {
+            format!(
+                "Argo CD applies it ({by}) and {restores}. Add this to its Application {application}, {add}"
+            )
+        }
+        (_, Some(application)) => {
+            format!("{} If there is an Application {application}, add this to it, {add}", may(&by))
+        }
+        (_, None) => format!("{} Add this to its Application, {add}", may(&by)),
+    };
+    Some(match Replaces::of_object(object) {
+        Some(replaces) => format!("{warning}. Also {replaces}"),
+        None => warning,
     })
 }
 
@@ -46,8 +60,7 @@ pub(super) fn is_tracked(object: &Value) -> bool {
 
 /// The group of an object; empty for the core group.
 fn group(object: &Value) -> &str {
-    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    api_version.split_once('/').map_or("", |(group, _)| group)
+    id::group(text(object, "/apiVersion"))
 }
 
 /// The fields as jq expressions.
@@ -55,9 +68,14 @@ fn expressions(fields: &[FieldChange]) -> Vec<String> {
     fields.iter().filter(|field| !is_pause(&field.path)).map(|field| jq(&field.path)).collect()
 }
 
+/// A text of an object; empty if it has none there.
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// The entry for an object.
 fn ignore_differences(object: &Value, expressions: &[String]) -> Value {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| text(object, pointer);
     let mut entry = json!({
         "group": group(object), "kind": text("/kind"), "name": text("/metadata/name"),
         "jqPathExpressions": expressions,
@@ -131,6 +149,25 @@ mod tests {
         }
         let alone = said(json!({"labels": {INSTANCE: "web"}})).unwrap();
         assert!(alone.starts_with("Argo CD may apply it: only the label"), "{alone}");
+    }
+
+    #[test]
+    fn an_object_that_a_sync_replaces_would_lose_its_record() {
+        let options = "argocd.argoproj.io/sync-options";
+        let annotations = json!({TRACKING_ID: "web:apps/Deployment:n/x", options: "Replace=true"});
+        let text = warning(&object(json!({"name": "x", "annotations": annotations})), &[]).unwrap();
+        assert!(text.contains(&format!("Also remove Replace=true from the annotation {options}")), "{text}");
+        let plain = json!({TRACKING_ID: "web:apps/Deployment:n/x"});
+        let text = warning(&object(json!({"name": "x", "annotations": plain})), &[]).unwrap();
+        assert!(!text.contains("Replace"), "{text}");
+    }
+
+    #[test]
+    fn an_application_that_nothing_names_is_not_named() {
+        let entries = json!([{"manager": "argocd-controller", "operation": "Apply"}]);
+        let text = warning(&object(json!({"name": "x", "managedFields": entries})), &[]).unwrap();
+        assert!(text.starts_with("Argo CD may apply it: its field manager argocd-controller"), "{text}");
+        assert!(text.contains("Add this to its Application, with"), "{text}");
     }
 
     #[test]

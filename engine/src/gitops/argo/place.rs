@@ -20,14 +20,14 @@ pub(super) enum Step {
     Elements(Option<(String, String)>),
 }
 
-/// The steps to a field. A flag is a part of its list, which is ignored as a whole or not at all.
+/// The steps to a field. A flag is some of the elements of its list, which are ignored all or not at all.
 pub(super) fn of_field(path: &FieldPath) -> Vec<Step> {
     let step = |segment: &Segment| match segment {
-        Segment::Key(key) => Some(Step::Key(key.clone())),
-        Segment::Element { key, value } => Some(Step::Elements(Some((key.clone(), value.clone())))),
-        Segment::Flag(_) => None,
+        Segment::Key(key) => Step::Key(key.clone()),
+        Segment::Element { key, value } => Step::Elements(Some((key.clone(), value.clone()))),
+        Segment::Flag(_) => Step::Elements(None),
     };
-    path.segments().iter().filter_map(step).collect()
+    path.segments().iter().map(step).collect()
 }
 
 /// Whether a JSON pointer covers the place: it points to it or to something around it. The index of an element says
@@ -54,21 +54,41 @@ pub(super) fn pointer_covers(pointer: &str, place: &[Step], object: &Value) -> V
     covers
 }
 
-/// Whether a jq expression covers the place: it selects it or something around it.
-pub(super) fn expression_covers(expression: &str, place: &[Step]) -> Verdict {
-    let Some(selected) = parse(expression) else { return Verdict::Unknown };
-    if selected.is_empty() || selected.len() > place.len() {
+/// Whether a jq expression covers the place: it selects it or something around it. Argo CD deletes what it selects.
+pub(super) fn covers(selected: Option<&[Step]>, place: &[Step]) -> Verdict {
+    let Some(selected) = selected else { return Verdict::Unknown };
+    if selected.is_empty() {
         return Verdict::False;
     }
-    let is_around = selected.iter().zip(place).all(|(selected, step)| match (selected, step) {
-        (Step::Elements(None), Step::Elements(_)) => true,
-        (selected, step) => selected == step,
-    });
-    is_around.into()
+    let last = selected.len() - 1;
+    let around =
+        selected.iter().zip(place).enumerate().map(|(at, (selected, step))| match (selected, step) {
+            (Step::Key(selected), Step::Key(key)) => Verdict::from(selected == key),
+            // jq has no keys in a list.
+            (Step::Key(_), Step::Elements(_)) => Verdict::False,
+            (Step::Elements(None), Step::Elements(_)) => Verdict::True,
+            // All members of a map; what comes after them is an error in those that have no such member.
+            (Step::Elements(None), Step::Key(_)) if at == last => Verdict::True,
+            (Step::Elements(Some((selected, value))), Step::Elements(Some((key, name))))
+                if selected == key =>
+            {
+                Verdict::from(value == name)
+            }
+            (Step::Elements(_), Step::Key(_)) | (Step::Elements(Some(_)), Step::Elements(_)) => {
+                Verdict::Unknown
+            }
+        });
+    let around = around.fold(Verdict::True, Verdict::and);
+    // All elements or members of the field are all of it. Of a field without any, that is an error.
+    match selected.get(place.len()..) {
+        None | Some([]) => around,
+        Some(rest) if rest.iter().all(|step| *step == Step::Elements(None)) => around.and(Verdict::Unknown),
+        Some(_) => Verdict::False,
+    }
 }
 
 /// The steps of a jq path; none if it is more than a path, or not understood.
-fn parse(expression: &str) -> Option<Vec<Step>> {
+pub(super) fn parse(expression: &str) -> Option<Vec<Step>> {
     let mut reader = Reader { rest: expression.chars().peekable() };
     let mut steps = Vec::new();
     reader.path(&mut steps)?;
@@ -208,6 +228,10 @@ mod tests {
     const LIMIT: &str = "/spec/template/spec/containers/[name=main]/resources/limits/nvidia.com~1gpu";
     const FLAG: &str = "/spec/template/spec/containers/[name=main]/args/[flag=--max-num-seqs]";
 
+    fn expression_covers(expression: &str, place: &[Step]) -> Verdict {
+        covers(parse(expression).as_deref(), place)
+    }
+
     #[test]
     fn a_pointer_covers_what_it_points_to_and_everything_in_it() {
         use Verdict::{False, True, Unknown};
@@ -264,13 +288,22 @@ mod tests {
             (of_main, LIMIT, True),
             (&format!("{of_main} | .resources"), LIMIT, True),
             (&format!("{of_main}|.args"), FLAG, True),
-            (&format!("{of_main} | .args[]"), FLAG, False),
+            (&format!("{of_main} | .args[]"), FLAG, True),
+            (&format!("{of_main} | .args[]"), LIMIT, False),
+            (".spec.nodeSelector[]", "/spec/nodeSelector/nvidia.com~1gpu", True),
+            (".spec[]", "/spec/replicas", True),
+            (".spec[].replicas", "/spec/template/replicas", Unknown),
+            (".spec.affinity[]", "/spec/affinity", Unknown),
+            (".spec.affinity[].x", "/spec/affinity", False),
+            (".other[]", "/spec/replicas", False),
+            (r#".spec.template.spec.containers[] | select(.image == "x")"#, LIMIT, Unknown),
             (of_other, LIMIT, False),
             (".spec.template.spec.containers[0].resources", LIMIT, Unknown),
             (".spec.replicas, .spec.strategy", "/spec/replicas", Unknown),
             ("(.spec.replicas)", "/spec/replicas", Unknown),
             (".spec.replicas | select(. > 1)", "/spec/replicas", Unknown),
             (r#".spec | select(.a == "b")"#, "/spec/replicas", Unknown),
+            (r#".spec[] | select(.a == "b")"#, "/spec/replicas", Unknown),
             (r#".["sp\(1)ec"]"#, "/spec/replicas", Unknown),
             (".spec..replicas", "/spec/replicas", Unknown),
             (".spec.", "/spec/replicas", Unknown),
@@ -279,8 +312,8 @@ mod tests {
             ("paths", "/spec/replicas", Unknown),
             ("", "/spec/replicas", Unknown),
         ];
-        for (expression, path, covers) in table {
-            assert_eq!(expression_covers(expression, &place(path)), covers, "{expression} of {path}");
+        for (expression, path, verdict) in table {
+            assert_eq!(expression_covers(expression, &place(path)), verdict, "{expression} of {path}");
         }
     }
 

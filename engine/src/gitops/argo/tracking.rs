@@ -58,6 +58,8 @@ pub enum By {
     InstanceAndManager(String),
     /// Only the label that others set, too.
     InstanceAlone,
+    /// Only a field manager of Argo CD. Installations may use a label of their own, so the Application is not known.
+    ManagerAlone(String),
 }
 
 impl fmt::Display for By {
@@ -69,6 +71,10 @@ impl fmt::Display for By {
                 write!(f, "tracked by the label {INSTANCE}; its field manager {manager} writes the object")
             }
             Self::InstanceAlone => write!(f, "only the label {INSTANCE} says so, which others set, too"),
+            Self::ManagerAlone(manager) => write!(
+                f,
+                "its field manager {manager} writes the object, and nothing that Firebreak knows names the Application"
+            ),
         }
     }
 }
@@ -76,8 +82,8 @@ impl fmt::Display for By {
 /// An object that Argo CD applies, or may apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracking {
-    /// The Application.
-    pub application: ApplicationId,
+    /// The Application, if the object names it.
+    pub application: Option<ApplicationId>,
     /// How that is known.
     pub by: By,
 }
@@ -85,27 +91,34 @@ pub struct Tracking {
 impl Tracking {
     /// Whether Argo CD surely applies it.
     pub fn is_sure(&self) -> bool {
-        self.by != By::InstanceAlone
+        match self.by {
+            By::Annotation | By::OwnLabel | By::InstanceAndManager(_) => true,
+            By::InstanceAlone | By::ManagerAlone(_) => false,
+        }
     }
 
-    /// What the object says about it; none if Argo CD does not apply it.
+    /// What the object says about it; none if it says nothing.
     pub fn of(object: &Value) -> Option<Self> {
+        let manager = ownership::managers(object).find(|manager| manager.starts_with(MANAGER));
+        let by = |instance: &str, by| Some(Self { application: Some(ApplicationId::of(instance)), by });
+        let manager_alone =
+            |manager: Option<String>| Some(Self { application: None, by: By::ManagerAlone(manager?) });
         if let Some(id) = annotation(object, TRACKING_ID) {
             let mut parts = id.splitn(2, ':');
             let instance = parts.next().unwrap_or_default();
             // An operator has copied it from the object that Argo CD applies.
             let is_copy = parts.next().is_some_and(|named| names_another(named, object));
-            return (!is_copy).then(|| Self { application: ApplicationId::of(instance), by: By::Annotation });
+            return if is_copy { manager_alone(manager) } else { by(instance, By::Annotation) };
         }
         if let Some(instance) = label(object, OWN_LABEL) {
-            return Some(Self { application: ApplicationId::of(instance), by: By::OwnLabel });
+            return by(instance, By::OwnLabel);
         }
-        let application = ApplicationId::of(label(object, INSTANCE)?);
-        match ownership::managers(object).find(|manager| manager.starts_with(MANAGER)) {
-            Some(manager) => Some(Self { application, by: By::InstanceAndManager(manager) }),
+        match (label(object, INSTANCE), manager) {
+            (Some(instance), Some(manager)) => by(instance, By::InstanceAndManager(manager)),
             // Then the label is from the chart, or from the manifest that Flux applies.
-            None if helm::is_released(object) || helm::is_of_flux(object) => None,
-            None => Some(Self { application, by: By::InstanceAlone }),
+            (Some(_), None) if helm::is_released(object) || helm::is_of_flux(object) => None,
+            (Some(instance), None) => by(instance, By::InstanceAlone),
+            (None, manager) => manager_alone(manager),
         }
     }
 }
@@ -117,7 +130,7 @@ fn names_another(named: &str, object: &Value) -> bool {
     let (Some((group, kind)), Some((_, name))) = (kind.split_once('/'), name.split_once('/')) else {
         return false;
     };
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| super::text(object, pointer);
     // For a cluster-scoped object, the id has the namespace of the destination of the Application.
     (group, kind, name) != (super::group(object), text("/kind"), text("/metadata/name"))
 }
@@ -133,6 +146,23 @@ mod tests {
         let id = |instance: &str| ApplicationId::of(instance).to_string();
         assert_eq!((id("web"), id("team-a_web")), ("web".to_owned(), "team-a/web".to_owned()));
         assert_eq!((id("_web"), id("web_")), ("_web".to_owned(), "web_".to_owned()));
+    }
+
+    #[test]
+    fn a_field_manager_of_argo_cd_without_a_label_that_is_known_says_possibly() {
+        let object = |labels: Value, manager: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "labels": labels,
+                "managedFields": [{"manager": manager, "operation": "Apply"}]}})
+        };
+        let of_own_key =
+            Tracking::of(&object(json!({"example.com/app": "web"}), "argocd-controller")).unwrap();
+        assert!(!of_own_key.is_sure() && of_own_key.application.is_none(), "{of_own_key:?}");
+        assert!(of_own_key.by.to_string().contains("argocd-controller"), "{of_own_key:?}");
+        assert_eq!(Tracking::of(&object(json!({"example.com/app": "web"}), "kubectl")), None);
+        let mut copied = object(json!({}), "argocd-controller");
+        copied["metadata"]["annotations"] =
+            json!({TRACKING_ID: "web:serving.kserve.io/InferenceService:n/x"});
+        assert_eq!(Tracking::of(&copied).unwrap().application, None);
     }
 
     /// Whether Argo CD applies a Deployment with this tracking id.
