@@ -151,7 +151,7 @@ impl World {
 }
 
 /// Polls, for what offers nothing to wait for.
-async fn until(wish: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(wish: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(50)).await;

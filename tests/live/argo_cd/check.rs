@@ -49,16 +49,6 @@ fn to_add(said: &str, application: &str) -> Value {
     manifest::documents(&part.join("\n")).remove(0)
 }
 
-async fn define(drill: &Drill) -> Object {
-    let definition = manifest::documents(DEFINITION).remove(0);
-    manifest::apply(&drill.world.client, "harness", &definition).await.expect("a kind");
-    let definition = Object::of(&drill.world.client, &definition);
-    definition.wait_for_condition("Established", "True").await;
-    let answer = drill.world.kubectl_answer(&["get", "applications.argoproj.io", "--all-namespaces"]).await;
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    definition
-}
-
 async fn application(drill: &Drill, name: &str, spec: Value) -> Object {
     let mut document = json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
@@ -95,18 +85,19 @@ async fn check_on_a_cluster_says_what_the_applications_of_argo_cd_lack() {
     assert!(labelled.contains("field manager argocd-controller/Apply writes the object"), "{labelled}");
     let alone = about(&without, "alone");
     assert!(
-        alone.contains("Argo CD may apply it: only the label") && alone.contains("does not apply it"),
+        alone.contains("Argo CD may apply it: only the label")
+            && alone.contains("this cluster has no Applications"),
         "{alone}"
     );
     assert!(!without.contains("copied"), "{without}");
 
-    let definition = define(&drill).await;
+    drill.world.define(&manifest::documents(DEFINITION).remove(0)).await;
     let entry = json!({"group": "inference.*", "kind": "LLMDeployment", "jsonPointers": [
         "/spec/resources/limits/nvidia.com~1gpu", "/spec/resources/requests", "/spec/nodeSelector",
     ], "jqPathExpressions": [".spec.model.quantization"]});
     let respects = json!({"syncOptions": ["CreateNamespace=true", "RespectIgnoreDifferences=true"]});
     let complete = json!({"ignoreDifferences": [entry], "syncPolicy": respects});
-    application(&drill, &name("annotated"), complete).await;
+    let complete = application(&drill, &name("annotated"), complete).await;
     let lacking =
         application(&drill, &name("labelled"), json!({"syncPolicy": {"automated": {"selfHeal": true}}}))
             .await;
@@ -118,7 +109,7 @@ async fn check_on_a_cluster_says_what_the_applications_of_argo_cd_lack() {
     let labelled = about(&with, "labelled");
     assert!(labelled.contains("may restore its own values: it ignores none of the "), "{labelled}");
     assert!(labelled.contains("lacks syncOption RespectIgnoreDifferences=true"), "{labelled}");
-    assert!(about(&with, "alone").contains("there is no Application"), "{with}");
+    assert!(about(&with, "alone").contains("no Application"), "{with}");
 
     // What is printed is enough.
     lacking.merge("alice", to_add(&with, &name("labelled"))).await;
@@ -135,11 +126,17 @@ async fn check_on_a_cluster_says_what_the_applications_of_argo_cd_lack() {
         "{unknown}"
     );
 
+    // What drops the undo record is never called enough either.
+    let replaces =
+        json!({"spec": {"syncPolicy": {"syncOptions": ["RespectIgnoreDifferences=true", "Replace=true"]}}});
+    complete.merge("alice", replaces).await;
+    let replaced = check(&drill).await;
+    assert!(about(&replaced, "annotated").contains("remove Replace=true from the syncOptions"), "{replaced}");
+
     as_the_responder(&drill).await;
     for (model, before) in models.iter().zip(before) {
         assert_eq!(model.snapshot().await.version, before, "{model} was written");
     }
-    definition.delete().await;
 }
 
 /// Whoever may not read Applications is told so.

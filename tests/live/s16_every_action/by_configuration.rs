@@ -6,10 +6,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{Case, Kind, Outcome, Step, grant, play};
-use crate::{
-    drill::Drill,
-    support::{manifest, object::Object},
-};
+use crate::{drill::Drill, support::object::Object};
 
 const API_VERSION: &str = "s16.example.com/v1";
 const KIND: &str = "WorkerGroup";
@@ -30,14 +27,7 @@ async fn define(drill: &Drill) -> Object {
             }],
         },
     });
-    manifest::apply(&drill.world.client, "harness", &definition).await.expect("a kind");
-    let definition = Object::of(&drill.world.client, &definition);
-    definition.wait_for_condition("Established", "True").await;
-    // The first request opens its storage, and is told to retry until that is done.
-    let kinds = ["get", "workergroups.s16.example.com", "--all-namespaces"];
-    let answer = drill.world.kubectl_answer(&kinds).await;
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    definition
+    drill.world.define(&definition).await
 }
 
 /// A group of pods, of which one leads.

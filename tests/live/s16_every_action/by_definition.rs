@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     drill::{self, Drill, change_of},
-    support::{manifest, object::Object, rights::Rule},
+    support::{object::Object, rights::Rule},
 };
 
 const API_VERSION: &str = "s16scale.example.com/v1";
@@ -24,13 +24,7 @@ async fn define(drill: &Drill, kind: &str, plural: &str, subresources: Value) ->
             }],
         },
     });
-    manifest::apply(&drill.world.client, "harness", &definition).await.expect("a kind");
-    let definition = Object::of(&drill.world.client, &definition);
-    definition.wait_for_condition("Established", "True").await;
-    let kinds = ["get", &format!("{plural}.s16scale.example.com"), "--all-namespaces"];
-    let answer = drill.world.kubectl_answer(&kinds).await;
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    definition
+    drill.world.define(&definition).await
 }
 
 /// A few of them.
