@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use super::course::Course;
 use super::held::Findings;
-use super::wave::{NextWave, Wave};
+use super::wave::{NextWave, Wave, is_beside_waves};
 use super::{Deciding, Followed};
 use crate::change::{Change, ChangeState};
 use crate::facts::Stage;
@@ -154,7 +154,7 @@ impl Deciding<'_> {
     /// What is left of changes whose values are back waits for no wave: the pace of a rollout, and field ownership.
     fn finish_what_is_back(&mut self, steps: &[Step]) {
         self.finish_reverts(steps, |change| {
-            let is_back = change.returned_at().is_some() || change.is_half_returned();
+            let is_back = change.returned_at().is_some() || is_beside_waves(change);
             change.state == ChangeState::Reverting && is_back
         });
     }

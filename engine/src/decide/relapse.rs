@@ -53,7 +53,9 @@ impl Deciding<'_> {
             self.begun().iter().filter(|step| step.is_for(level)).map(|step| step.name.clone()).collect();
         let may_return =
             |change: &Change| for_level.contains(&change.step) && change.again() == Again::Possible;
-        let is_back = |change: &Change| change.state == ChangeState::Reverted && may_return(change);
+        let is_back = |change: &Change| {
+            (change.state == ChangeState::Reverted || change.is_half_returned()) && may_return(change)
+        };
         if !self.next.changes.iter().any(is_back) {
             return;
         }

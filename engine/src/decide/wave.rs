@@ -256,9 +256,8 @@ impl Deciding<'_> {
         which: Candidates,
         due: Timestamp,
     ) -> (Vec<ChangeId>, Option<Held>) {
-        // What is on its way back already is in no wave: it may be what a person undoes by hand.
         let is_open = |change: &&Change| {
-            change.is_in_force() && change.returned_at().is_none() && !change.is_half_returned()
+            change.is_in_force() && change.returned_at().is_none() && !is_beside_waves(change)
         };
         let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
@@ -316,6 +315,11 @@ impl Deciding<'_> {
             withdrawal.healthy_at = None;
         }
     }
+}
+
+/// Whether a change is on its way back by itself, and in no wave: a person undoes it by hand, or its step has failed.
+pub(super) fn is_beside_waves(change: &Change) -> bool {
+    change.is_half_returned() && change.again() != Again::Possible
 }
 
 #[cfg(test)]
