@@ -11,11 +11,13 @@ use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
 use crate::facts::{Stage, Target};
 use crate::gitops;
+use crate::id::group;
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::selector::TargetsSpec;
 use crate::verdict::Verdict;
 use crate::why::WhyNot;
 
@@ -264,9 +266,7 @@ impl Deciding<'_> {
             false => None, // it stays pending, for the reason from the last listing
         };
         let Some(plans) = plans else {
-            return self
-                .held_since_last_listing(step)
-                .map_or_else(|| self.nothing_to_change(step), Start::Asks);
+            return self.held_since_last_listing(step).map_or_else(|| self.gives_way(step), Start::Asks);
         };
         self.note(step, &plans);
         if plans.new_targets() == 0 {
@@ -285,7 +285,7 @@ impl Deciding<'_> {
             };
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
-            return self.nothing_to_change(step);
+            return self.gives_way(step);
         }
         let number = plans.new_targets();
         let in_place = plans.in_place_of_others();
@@ -315,12 +315,18 @@ impl Deciding<'_> {
 
     /// A step with nothing to change gives way to the next one, unless it may soon have something: an object on its way back
     /// is no target before it is there. One that cannot be reverted is not waited for.
-    fn nothing_to_change(&self, step: &Step) -> Start {
-        let scope = &step.targets().scope;
+    fn gives_way(&self, step: &Step) -> Start {
+        let is_listed = self.facts.looked.listings.contains_key(&step.name);
+        let waits_for = |change: &Change| {
+            self.why.iter().any(|why| {
+                why.step == step.name
+                    && why.reason == Reason::WaitsForRollout
+                    && why.target.as_ref() == Some(&change.target)
+            })
+        };
         let is_going = |change: &&Change| {
-            let is_of_kind =
-                change.target.api_version == scope.api_version && change.target.kind == scope.kind;
-            is_of_kind && change.is_half_returned() && !is_stuck(change)
+            let concerns = if is_listed { waits_for(change) } else { self.may_be_for(step, change) };
+            concerns && change.is_half_returned() && !is_stuck(change)
         };
         match self.next.changes.iter().find(is_going) {
             Some(going) => Start::Waits(format!(
@@ -329,6 +335,19 @@ impl Deciding<'_> {
             )),
             None => Start::NotNow,
         }
+    }
+
+    /// Whether the object of the change may be a target of the step, as far as this is known without a listing. A step may
+    /// change the owners of what it selects.
+    fn may_be_for(&self, step: &Step, change: &Change) -> bool {
+        let scope = &step.targets().scope;
+        let target = &change.target;
+        let is_of_kind = |scope: &TargetsSpec| {
+            group(&scope.api_version) == group(&target.api_version) && scope.kind == target.kind
+        };
+        let is_owner = self.step(&change.step).is_some_and(|own| !is_of_kind(&own.targets().scope));
+        let is_named = scope.names.is_empty() || scope.names.contains(&target.name);
+        is_owner || (is_of_kind(scope) && is_named)
     }
 
     /// Why the `when` of the step keeps it from starting; none if it does not.
