@@ -55,7 +55,7 @@ impl Deciding<'_> {
             let counted: Vec<Change> = verified.into_iter().filter(Change::was_ever_healthy).collect();
             let still = self.ask_all(step, &counted);
             if still.verdict == Verdict::False {
-                self.lose(step, &still.missing);
+                self.lose(step, |change| change.is_verified() && !change.sits_out(), &still.missing);
             }
         }
         let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
@@ -69,7 +69,7 @@ impl Deciding<'_> {
         }
         let found = self.ask_all(step, &in_force);
         match (found.verdict, found.asked) {
-            (Verdict::True, _) => self.verified(step, &found.left_out),
+            (Verdict::True, _) => self.verified(step, |change| !change.sits_out(), &found.left_out),
             _ if self.is_verified(&step.name) => {}
             (Verdict::False, _) => self.not_verified(step, Verdict::False, &found.missing),
             (Verdict::Unknown, Asked::Answered) => self.not_verified(step, Verdict::Unknown, &found.missing),
@@ -77,14 +77,18 @@ impl Deciding<'_> {
         }
     }
 
-    /// No object of the step says anything about it. What was verified still counts, unless a signal speaks against it.
+    /// No object of the step says anything about it. What was verified still counts, as long as no signal speaks against it.
     fn ask_without_objects(&mut self, step: &Step) {
-        if !self.is_verified(&step.name) {
+        let were_verified = |change: &Change| !change.stands() || change.was_verified();
+        if !self.next.changes_of(&step.name).all(were_verified) {
             return self.forget_verification(step);
         }
         let still = self.ask_all(step, &[]);
-        if still.verdict == Verdict::False {
-            self.lose(step, &still.missing);
+        match (still.verdict, self.is_verified(&step.name)) {
+            (Verdict::False, true) => self.lose(step, Change::is_verified, &still.missing),
+            (Verdict::False, false) => self.not_verified(step, Verdict::False, &still.missing),
+            (Verdict::True, false) => self.verified(step, Change::sits_out, &still.left_out),
+            (Verdict::True, true) | (Verdict::Unknown, _) => {}
         }
     }
 
@@ -136,12 +140,13 @@ impl Deciding<'_> {
         }
     }
 
-    fn verified(&mut self, step: &Step, left_out: &[String]) {
+    /// All checks passed with these changes.
+    fn verified(&mut self, step: &Step, counts: fn(&Change) -> bool, left_out: &[String]) {
         if self.is_verified(&step.name) {
             return;
         }
         let now = self.now;
-        let is_new = |change: &Change| change.stands() && !change.sits_out() && !change.is_verified();
+        let is_new = |change: &Change| change.stands() && counts(change) && !change.is_verified();
         for change in self.next.own_changes_mut(&step.name).filter(|change| is_new(change)) {
             change.verified(now);
         }
@@ -159,9 +164,9 @@ impl Deciding<'_> {
         self.happen("StepVerified", &format!("step {} helped: all checks passed{left_out}", step.name));
     }
 
-    /// A verified check turned False: the step no longer helps.
-    fn lose(&mut self, step: &Step, missing: &str) {
-        for change in self.next.own_changes_mut(&step.name).filter(|change| change.is_verified()) {
+    /// A verified check turned False: the step no longer helps, as these changes show.
+    fn lose(&mut self, step: &Step, shows: fn(&Change) -> bool, missing: &str) {
+        for change in self.next.own_changes_mut(&step.name).filter(|change| shows(change)) {
             change.lose_verification();
         }
         self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
