@@ -149,9 +149,13 @@ impl<'a> Deciding<'a> {
             };
             let is_empty = change.fields().iter().all(|field| gitops::is_pause(&field.path));
             if stands && is_empty && !self.next.changes.iter().any(is_heir) {
-                // A value that someone has set during the later step is theirs.
+                // A value that someone has set during the later step is theirs. What takes over a field is of the same kind.
+                let kind = |change: &Change| self.step(&change.step).map(|step| step.action.name());
                 let is_ceded = |other: &Change| {
-                    other.target.uid == change.target.uid && other.state == ChangeState::Ceded
+                    other.target.uid == change.target.uid
+                        && other.state == ChangeState::Ceded
+                        && other.applied_at() >= change.applied_at()
+                        && kind(other) == kind(change)
                 };
                 let again = match self.next.changes.iter().any(is_ceded) {
                     true => Again::Never,
@@ -260,8 +264,9 @@ fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan
         if rest.is_empty() || rest.iter().any(stays) {
             continue;
         }
+        let stands = |old: &&FieldChange| lent.iter().any(|lent| lent.path == old.path);
         let left: Vec<FieldChange> =
-            pace.into_iter().filter(|old| lent.contains(old) && !is_taken(old)).cloned().collect();
+            pace.into_iter().filter(|old| stands(old) && !is_taken(old)).cloned().collect();
         fields.extend(left);
     }
 }
