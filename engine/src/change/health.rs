@@ -38,9 +38,10 @@ impl Change {
         }
     }
 
-    /// Remembers the health of the object with the change, and since when it has not been healthy, if it says so. What is
-    /// not known says nothing.
+    /// Remembers the health of the object with the change, and since when it has not been healthy with it, if it says so.
+    /// What is not known says nothing.
     pub fn note_health(&mut self, health: Verdict, unhealthy_since: Option<Timestamp>, now: Timestamp) {
+        let since = unhealthy_since.map(|since| self.judged_since().map_or(since, |from| from.max(since)));
         let Some(loan) = self.work.loan_mut() else { return };
         match health {
             Verdict::True => {
@@ -48,7 +49,7 @@ impl Change {
                 loan.unhealthy_since = None;
             }
             Verdict::False => {
-                loan.unhealthy_since.get_or_insert(unhealthy_since.unwrap_or(now));
+                loan.unhealthy_since.get_or_insert(since.unwrap_or(now));
             }
             Verdict::Unknown => return,
         }
@@ -167,7 +168,8 @@ mod tests {
         let began = Timestamp::UNIX_EPOCH;
         let much_later = after(began, SignedDuration::from_hours(2));
         let sick = || {
-            let mut change = stored(&json!({"healthyBefore": "False", "healthyAt": "1970-01-01T00:00:00Z"}));
+            let mut change =
+                stored(&json!({"healthyBefore": "False", "healthyAt": began, "appliedAt": began}));
             change.note_health(Verdict::False, None, began);
             assert_eq!(change.evidence(PATIENCE, much_later), Evidence::Nothing);
             change
@@ -178,9 +180,14 @@ mod tests {
         let mut back = sick();
         back.sit_out(SitsOut::new(Reason::Idle, "it is stopped"));
         back.take_part(Verdict::False, much_later);
-        for mut change in [again, back] {
-            change.note_health(Verdict::False, None, much_later);
-            assert_eq!(change.evidence(PATIENCE, much_later), Evidence::NeedsTime);
+        again.applied(much_later);
+        for change in [again, back] {
+            // Some kinds say since when.
+            for since in [None, Some(began)] {
+                let mut change = change.clone();
+                change.note_health(Verdict::False, since, much_later);
+                assert_eq!(change.evidence(PATIENCE, much_later), Evidence::NeedsTime, "{since:?}");
+            }
         }
     }
 

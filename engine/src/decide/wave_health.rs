@@ -94,11 +94,20 @@ impl Deciding<'_> {
             let (verdict, why) = self.health_after(step, change)?;
             Some((self.evidence_of(step, change), verdict, change.expected_back_since(), why))
         });
+        let missing: Vec<_> = missing.collect();
+        let latest = missing.iter().filter_map(|(_, _, expected, _)| *expected).max();
         // What says most comes first, of that what is known, and of that what has had the most time.
-        match missing.min_by_key(|(evidence, verdict, expected, _)| (*evidence, *verdict, *expected)) {
+        let first = missing
+            .into_iter()
+            .min_by_key(|(evidence, verdict, expected, _)| (*evidence, *verdict, *expected));
+        match first {
             None => WaveHealth::Healthy,
-            Some((evidence, verdict, expected, why)) => {
+            Some((evidence @ Evidence::NeedsChange, verdict, expected, why)) => {
                 WaveHealth::Missing { verdict, evidence, expected, why }
+            }
+            // Each of them has its time.
+            Some((evidence, verdict, _, why)) => {
+                WaveHealth::Missing { verdict, evidence, expected: latest, why }
             }
         }
     }
