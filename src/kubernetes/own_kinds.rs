@@ -3,6 +3,7 @@
 //! A status write is answered with the whole object. Only its new version is news, because the write was guarded by the
 //! old one, so only that is decoded.
 
+use firebreak_engine::id::ResourceVersion;
 use kube::api::{GetParams, PostParams};
 use kube::core::Request;
 use kube::{Api, Error, ResourceExt};
@@ -34,7 +35,7 @@ struct Written {
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {
-    resource_version: Option<String>,
+    resource_version: ResourceVersion,
 }
 
 /// Replaces the status of the object, which then has the version that the API server answered.
@@ -52,6 +53,6 @@ where
     let mut request = request.map_err(Error::BuildRequest)?;
     request.extensions_mut().insert("replace_status");
     let written: Written = api.clone().into_client().request(request).await?;
-    object.meta_mut().resource_version = written.metadata.resource_version;
+    object.meta_mut().resource_version = Some(written.metadata.resource_version.into());
     Ok(())
 }

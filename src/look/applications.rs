@@ -94,7 +94,13 @@ async fn anywhere(client: &Client, kind: &ServedKind, name: &str) -> Found {
     let scope = Scope { namespace: "", labels: "", fields: &fields };
     let nowhere = || Found::None("in any namespace".to_owned());
     match live_read::list(client, kind, scope, &|object| Some(Application::of(&object))).await {
-        Read::Found(all) => if all.is_empty() { nowhere() } else { Found::These(all) },
+        Read::Found(all) => {
+            if all.is_empty() {
+                nowhere()
+            } else {
+                Found::These(all)
+            }
+        }
         Read::Gone => nowhere(),
         Read::Failed(why) => Found::Unread(why),
         // Not everybody may list all namespaces.

@@ -160,7 +160,11 @@ fn what_runs_the_pods_of_another_object_names_them() {
     assert!(borrowed.has(&of("rollouts-pod-template-hash"), "runs", "d"));
     assert!(!borrowed.has(&of("pod-template-hash"), "runs", "d"));
     let recreate = json!({"spec": {"strategy": {"type": "Recreate"}}});
-    assert_eq!(borrowed.old_pods_first(&recreate), None, "it is not the strategy of the Deployment that counts");
+    assert_eq!(
+        borrowed.old_pods_first(&recreate),
+        None,
+        "it is not the strategy of the Deployment that counts"
+    );
 }
 
 #[test]

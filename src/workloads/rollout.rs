@@ -12,7 +12,9 @@ pub fn rollout(profile: &Profile, object: &Value) -> (Verdict, String) {
         let evaluation = stage.done.evaluate(object, None);
         match evaluation.verdict {
             Verdict::True => {}
-            Verdict::False => return (Verdict::False, with_refusal(profile, object, stage.otherwise.about(object))),
+            Verdict::False => {
+                return (Verdict::False, with_refusal(profile, object, stage.otherwise.about(object)));
+            }
             Verdict::Unknown => {
                 let why = evaluation.why.unwrap_or_else(|| "its status cannot be read".to_owned());
                 return (Verdict::Unknown, why);

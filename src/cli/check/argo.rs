@@ -27,7 +27,9 @@ pub(super) fn lines(policy: &str, findings: &Findings) -> Result<Vec<Line>, Erro
     let judge = |watched| (watched, judged(watched, findings, &mut lacking));
     let mut objects: Vec<(&Watched, (Style, String))> = findings.objects.iter().map(judge).collect();
     if objects.len() > NAMED {
-        objects.sort_by_key(|(_, (style, _))| [Style::Bad, Style::Busy].iter().position(|it| it == style).unwrap_or(2));
+        objects.sort_by_key(|(_, (style, _))| {
+            [Style::Bad, Style::Busy].iter().position(|it| it == style).unwrap_or(2)
+        });
     }
     let (named, others) = objects.split_at(objects.len().min(NAMED));
     for (watched, (style, text)) in named {
@@ -62,7 +64,9 @@ fn styled(depth: usize, style: Style, text: String) -> Line {
 fn summary(findings: &Findings) -> String {
     let scope = match (findings.unread.len(), findings.listed) {
         (0, _) => "the objects that its steps may change",
-        (_, 0) => return "not known what Argo CD applies: no objects of its steps could be listed".to_owned(),
+        (_, 0) => {
+            return "not known what Argo CD applies: no objects of its steps could be listed".to_owned();
+        }
         _ => "what could be listed of the objects that its steps may change",
     };
     let sure = findings.objects.iter().filter(|watched| watched.tracking.is_sure()).count();
@@ -255,7 +259,11 @@ mod tests {
             (Found::None(place()), "there is no Application web in any namespace"),
             (Found::Unread("you may not".to_owned()), "Application web cannot be read: you may not"),
             (
-                Found::These(["a", "b"].map(|place| Application::of(&json!({"metadata": {"namespace": place}}))).to_vec()),
+                Found::These(
+                    ["a", "b"]
+                        .map(|place| Application::of(&json!({"metadata": {"namespace": place}})))
+                        .to_vec(),
+                ),
                 "one in each of the namespaces a, b",
             ),
         ] {
@@ -278,7 +286,10 @@ mod tests {
     fn without_an_application_nothing_is_claimed_of_a_label_or_of_a_field_manager_alone() {
         for found in [Found::NotServed, Found::None("in any namespace".to_owned())] {
             let said = said(by_label_alone(), found);
-            assert!(said.contains("no Application web was found: ") && !said.contains("does not apply"), "{said}");
+            assert!(
+                said.contains("no Application web was found: ") && !said.contains("does not apply"),
+                "{said}"
+            );
             assert!(
                 said.contains("Argo CD possibly applies 1 of ") && !said.contains("ignoreDifferences"),
                 "{said}"
@@ -286,22 +297,31 @@ mod tests {
         }
         let manager = json!([{"manager": "argocd-controller", "operation": "Apply"}]);
         let said = said(watched(&json!({"managedFields": manager})), Found::NotServed);
-        assert!(said.contains("Argo CD possibly applies 1 of ") && said.contains("not known which"), "{said}");
-        assert!(said.contains("If the Application lacks this, ") && said.contains("ignoreDifferences"), "{said}");
+        assert!(
+            said.contains("Argo CD possibly applies 1 of ") && said.contains("not known which"),
+            "{said}"
+        );
+        assert!(
+            said.contains("If the Application lacks this, ") && said.contains("ignoreDifferences"),
+            "{said}"
+        );
     }
 
     #[test]
     fn an_application_that_replaces_objects_or_that_another_applies_is_told() {
         let entry = json!({"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]});
         let options = json!({"syncOptions": ["RespectIgnoreDifferences=true", "Replace=true"]});
-        let replaces = said(by_annotation(), one(&json!({"ignoreDifferences": [entry], "syncPolicy": options})));
-        let words = "does not leave the object alone; remove Replace=true from the syncOptions of the Application";
+        let replaces =
+            said(by_annotation(), one(&json!({"ignoreDifferences": [entry], "syncPolicy": options})));
+        let words =
+            "does not leave the object alone; remove Replace=true from the syncOptions of the Application";
         assert!(replaces.contains(words), "{replaces}");
         let id = "root:argoproj.io/Application:argocd/web";
         let metadata = json!({"name": "web", "namespace": "argocd", "annotations": {"argocd.argoproj.io/tracking-id": id}});
         let web = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata});
         let of_root = said(by_annotation(), Found::These(vec![Application::of(&web)]));
-        let words = "Application argocd/web has, in its manifest in Git, because Application root applies it:";
+        let words =
+            "Application argocd/web has, in its manifest in Git, because Application root applies it:";
         assert!(of_root.contains(words), "{of_root}");
     }
 

@@ -86,8 +86,7 @@ pub(super) async fn read(
         let found = find(&connection.client, &connection.discovery, &id).await;
         (id, found)
     };
-    findings.applications =
-        stream::iter(needed).map(read).buffer_unordered(IN_FLIGHT).collect().await;
+    findings.applications = stream::iter(needed).map(read).buffer_unordered(IN_FLIGHT).collect().await;
     findings
 }
 

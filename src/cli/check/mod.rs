@@ -48,8 +48,7 @@ pub async fn run(
     if let Some(connection) = &connection {
         note("reads the cluster as you; the operator may see less or more");
         for policy in &good.policies {
-            let found =
-                cluster::read(connection, &checker.profiles, &policy.namespace, &policy.rules).await;
+            let found = cluster::read(connection, &checker.profiles, &policy.namespace, &policy.rules).await;
             screen.lines(&argo::lines(&policy.called, &found)?)?;
         }
     }

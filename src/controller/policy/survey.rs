@@ -123,8 +123,11 @@ async fn consider(operator: &Operator, name: &Name) {
     }
     let at = Instant::now();
     let applied = match survey_of(operator, name, &policy).await {
-        Ok(found) => known(before.as_ref(), found),
+        Ok(found) => known(before.as_ref(), told_before(&policy), found),
         Err(why) => return tracing::debug!(policy = %name, why, "cannot list what the steps may change"),
+    };
+    let Some(applied) = applied else {
+        return tracing::debug!(policy = %name, "what the steps may change was not listed in time");
     };
     let is_news = before.is_none_or(|before| before.applied != applied);
     operator.memories.edit_known_policy(name, |memory| {
@@ -135,11 +138,14 @@ async fn consider(operator: &Operator, name: &Name) {
     }
 }
 
-/// What is known after a survey. A part is better than nothing, but how large it is depends on the network.
-fn known(before: Option<&Surveyed>, found: Survey) -> Applied {
-    match (before, found.reach) {
-        (Some(before), Reach::InTime) => before.applied.clone(),
-        (None, Reach::InTime) | (_, Reach::All) => found.applied,
+/// What is known after a survey; none if it tells no more than was told before. A part is better than nothing, but how
+/// large it is depends on the network.
+fn known(before: Option<&Surveyed>, told: Option<&str>, found: Survey) -> Option<Applied> {
+    match (before, told.unwrap_or_default(), found.reach) {
+        (_, _, Reach::All) => Some(found.applied),
+        (Some(before), _, Reach::InTime) => Some(before.applied.clone()),
+        (None, "", Reach::InTime) if !found.applied.warning().is_empty() => Some(found.applied),
+        (None, _, Reach::InTime) => None,
     }
 }
 
@@ -156,6 +162,8 @@ async fn survey_of(operator: &Operator, name: &Name, policy: &RemediationPolicy)
 
 #[cfg(test)]
 mod tests {
+    use firebreak_engine::gitops::argo::{By, Tracking};
+    use firebreak_engine::id::TargetId;
     use serde_json::{Value, json};
 
     use super::*;
@@ -180,15 +188,22 @@ mod tests {
     #[test]
     fn what_could_not_be_read_in_time_does_not_replace_what_is_known() {
         let nothing = nothing(&policy(1, &json!("")));
-        let found = |reach| {
+        let part = || {
             let mut applied = Applied::default();
-            applied.is_not_all();
-            Survey { applied, reach }
+            let text = |text: &str| text.to_owned();
+            let (api_version, kind, namespace) = (text("apps/v1"), text("Deployment"), text("ns"));
+            let id = TargetId { api_version, kind, namespace, name: text("chat"), uid: text("u") };
+            applied.add(id, &Tracking { by: By::Annotation, application: None });
+            applied
         };
-        let all = found(Reach::All).applied;
-        assert_eq!(known(Some(&nothing), found(Reach::InTime)), nothing.applied);
-        assert_eq!(known(None, found(Reach::InTime)), all);
-        assert_eq!(known(Some(&nothing), found(Reach::All)), all);
+        let found = |reach| Survey { applied: part(), reach };
+        let told = Some("Argo CD applies 2");
+        assert_eq!(known(Some(&nothing), told, found(Reach::InTime)), Some(nothing.applied.clone()));
+        assert_eq!(known(None, told, found(Reach::InTime)), None, "another process has told it");
+        assert_eq!(known(None, None, found(Reach::InTime)), Some(part()));
+        let none = Survey { applied: Applied::default(), reach: Reach::InTime };
+        assert_eq!(known(None, None, none), None, "it is asked again soon");
+        assert_eq!(known(Some(&nothing), told, found(Reach::All)), Some(part()));
     }
 
     #[test]

@@ -133,7 +133,8 @@ impl Reader<'_> {
         let lists = names_to_look_up(&step.targets().scope.names).into_iter().map(|name| async move {
             let fields = name.map(|name| format!("metadata.name={name}")).unwrap_or_default();
             let scope = Scope { namespace, labels, fields: &fields };
-            found(live_read::list_of(self.client, kind, scope, extent, keep).await).map(Option::unwrap_or_default)
+            found(live_read::list_of(self.client, kind, scope, extent, keep).await)
+                .map(Option::unwrap_or_default)
         });
         Ok(try_join_all(lists).await?.into_iter().flatten().collect())
     }

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::borrowed::Runners;
-use super::{IN_FLIGHT, Reader};
+use super::{LISTS, Reader};
 use crate::actuator::live_read::{self, Read, Scope};
 use crate::observe::selector_text;
 use crate::workloads::{self, EventsOf, OrderedPods, PodsOf, Profile, Selection, Template, Trouble};
@@ -83,7 +83,7 @@ impl Reader<'_> {
             .into_iter()
             .filter(|(target, _)| target.pods.are_in_order() || explained.contains(&target.id));
         stream::iter(asks)
-            .for_each_concurrent(IN_FLIGHT, |(target, runners)| self.ask_for_pods_of(target, runners))
+            .for_each_concurrent(LISTS, |(target, runners)| self.ask_for_pods_of(target, runners))
             .await;
     }
 

@@ -143,7 +143,9 @@ impl Reader<'_> {
         for named in step.action.kind().before() {
             let place = named.object.namespace.as_deref().unwrap_or(self.namespace);
             let kind = self.resolve(&named.object.api_version, &named.object.kind).await?;
-            if let Some(object) = found(live_read::named(self.client, &kind, place, &named.object.name).await)? {
+            if let Some(object) =
+                found(live_read::named(self.client, &kind, place, &named.object.name).await)?
+            {
                 let mut in_scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner);
                 in_scope.tracked.extend(tracked(&object).map(|one| (one.0.uid.clone(), one)));
             }

@@ -182,8 +182,11 @@ fn the_pace_of_each_part_is_changed_where_it_is_set() {
     assert_eq!(single(json!({})), in_place(at, &["maxUnavailable"]), "25% of one pod is none");
     let half = strategy(json!(1), json!("50%"));
     assert_eq!(single(half.clone()), in_place(at, &["maxUnavailable"]));
-    let four = with(&parts(), json!({"spec": {"replicas": 4, "rolloutStrategy": half.clone(),
-        "prefill": {"replicas": 4, "rolloutStrategy": half}}}));
+    let four = with(
+        &parts(),
+        json!({"spec": {"replicas": 4, "rolloutStrategy": half.clone(),
+        "prefill": {"replicas": 4, "rolloutStrategy": half}}}),
+    );
     let two = |at: &str| [(format!("{at}/maxSurge"), json!(0)), (format!("{at}/maxUnavailable"), json!(2))];
     // KServe takes 50% of one replica, which is none.
     assert_eq!(pace(KIND, &four), [two(at), two("/spec/prefill/rolloutStrategy")].concat());

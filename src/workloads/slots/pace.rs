@@ -40,8 +40,7 @@ fn in_place(update: &RollingUpdate, profile: &Profile, object: &Value) -> Vec<Sl
     let missing = unavailable.of_replicas(replicas(update, profile, object));
     let may_become_none =
         matches!((unavailable, update.percentages), (Share::Percent(_), Percentages::MayBeNone));
-    let number =
-        (missing < 1 || may_become_none).then(|| fixed(&update.max_unavailable, missing.max(1)));
+    let number = (missing < 1 || may_become_none).then(|| fixed(&update.max_unavailable, missing.max(1)));
     std::iter::once(fixed(&update.max_surge, 0)).chain(number).collect()
 }
 
@@ -158,10 +157,12 @@ mod tests {
         let lent = |unavailable: Value, replicas: i64| -> Vec<Value> {
             let object = deployment("1", json!(replicas), rolling(json!(1), unavailable));
             let fields = slots(&profile, &object).fields.into_iter();
-            fields.filter_map(|slot| match slot.role {
-                Role::Pace { in_place } => Some(in_place),
-                _ => None,
-            }).collect()
+            fields
+                .filter_map(|slot| match slot.role {
+                    Role::Pace { in_place } => Some(in_place),
+                    _ => None,
+                })
+                .collect()
         };
         assert_eq!(lent(json!("50%"), 8), [0, 4]);
         assert_eq!(lent(json!("100%"), 1), [0, 1]);
