@@ -19,7 +19,7 @@ demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 
 # More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
-	@testbed=$$(testbed/build.sh) \
+	@testbed=$$(testbed/build.sh helm) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --workspace --no-fail-fast
 
@@ -48,5 +48,8 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/firebreak \
 		cargo run --quiet --locked --example record
 
-generate: ## Generate the CRDs and admission policies from src/api
+generate: ## Generate the CRDs and admission policies from src/api, and deploy/ and the README of the chart from it
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
+	@testbed=$$(testbed/build.sh helm helm-docs) \
+		&& FIREBREAK_GENERATE=1 FIREBREAK_TESTBED=$$testbed cargo test --locked --quiet --test chart committed_manifests \
+		&& "$$testbed/helm-docs" --chart-search-root charts/firebreak
