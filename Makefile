@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check bench record generate
+.PHONY: help demo test test-real check bench record generate bundle
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,3 +53,9 @@ generate: ## Generate the CRDs and admission policies from src/api, and deploy/ 
 	@testbed=$$(testbed/build.sh helm helm-docs) \
 		&& FIREBREAK_GENERATE=1 FIREBREAK_TESTBED=$$testbed cargo test --locked --quiet --test chart committed_manifests \
 		&& "$$testbed/helm-docs" --chart-search-root charts/firebreak
+
+bundle: ## Write the bundle for the Operator Lifecycle Manager to target/olm
+	@testbed=$$(testbed/build.sh helm) && cargo build --locked --quiet --example olm \
+		&& "$$testbed/helm" template firebreak charts/firebreak --namespace firebreak-system --kube-version 1.33 \
+			--set crds.enabled=false --skip-tests \
+		| cargo run --locked --quiet --example olm -- "$${CARGO_TARGET_DIR:-target}/olm"
