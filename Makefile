@@ -24,8 +24,8 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 		cargo test --locked --workspace --no-fail-fast
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
-test-real: ## Test against real operators of others, in tests/real
-	@testbed=$$(testbed/build.sh keda) \
+test-real: ## Test against real operators and tools of others, in tests/real
+	@testbed=$$(testbed/build.sh keda helm helm4 helm-unittest helm-docs kubeconform) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
