@@ -3,7 +3,7 @@
 # prints that directory, which is also a valid KUBEBUILDER_ASSETS. It holds
 # Kubernetes, etcd, kubectl and kwok, and the further tools that are named:
 #
-#   testbed/build.sh [metrics-server] [helm] [keda]
+#   testbed/build.sh [metrics-server] [helm] [keda] [prometheus] [promtool]
 #
 # Beside a tool that has them are its CustomResourceDefinitions, TOOL-crds.yaml.
 set -euo pipefail
@@ -18,13 +18,17 @@ declare -A packages=(
 	[metrics-server]=sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0
 	[helm]=helm.sh/helm/v3/cmd/helm@v3.21.4
 	[keda]=github.com/kedacore/keda/v2/cmd/operator
+	[prometheus]=github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
+	[promtool]=github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 )
+# Without the service discovery of every cloud, which is most of Prometheus.
+declare -A tags=([prometheus]=remove_all_sd [promtool]=remove_all_sd)
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
-declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=8 [Kubernetes]=7)
+declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=8 [prometheus]=2 [promtool]=1 [Kubernetes]=7)
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
 	if [[ -z ${packages[$tool]-} ]]; then
-		echo "usage: testbed/build.sh [metrics-server] [helm] [keda]" >&2
+		echo "usage: testbed/build.sh [metrics-server] [helm] [keda] [prometheus] [promtool]" >&2
 		exit 2
 	fi
 done
@@ -93,7 +97,7 @@ build_tool() { # TOOL
 	if has_folder "$1"; then
 		run "$1" go -C "$1" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
 	else
-		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -ldflags '-s -w' "${packages[$1]}"
+		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -tags "${tags[$1]-}" -ldflags '-s -w' "${packages[$1]}"
 	fi
 }
 

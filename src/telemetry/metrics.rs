@@ -18,6 +18,9 @@ use prometheus::{
 /// Distinct `resource` values of [`Metrics::api_request`]; any further one is counted as `other`.
 const MAX_RESOURCES: usize = 100;
 
+/// The names of the watches of Firebreak's own kinds.
+const WATCHED: [&str; 2] = ["incidents", "policies"];
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -92,6 +95,13 @@ impl Metrics {
             "Whether the configuration file is valid and active; if not, the last valid one is active.",
         )?)?;
         configuration_valid.set(1);
+        let watch_errors = all.counters(
+            "firebreak_watch_errors_total",
+            "Interruptions of a watch of Firebreak's own kinds.",
+            &["cache"],
+        )?;
+        // A counter that first appears with its first error shows no increase.
+        WATCHED.iter().for_each(|cache| watch_errors.with_label_values(&[cache]).reset());
         Ok(Self {
             incidents: all.gauges(
                 "firebreak_incidents",
@@ -185,11 +195,7 @@ impl Metrics {
                 "Readings of a signal that failed.",
                 &["kind"],
             )?,
-            watch_errors: all.counters(
-                "firebreak_watch_errors_total",
-                "Interruptions of a watch of Firebreak's own kinds.",
-                &["cache"],
-            )?,
+            watch_errors,
             registry: all.registry,
         })
     }

@@ -15,4 +15,5 @@ mod support;
 mod drill;
 
 mod keda;
+mod prometheus;
 mod server;
