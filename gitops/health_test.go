@@ -33,9 +33,9 @@ func TestHealthInArgoCD(t *testing.T) {
 
 		{"an Incident that was just created", "Incident", isNew(recordedIncident(t, "open")), progressing, "not seen"},
 		{"an edited Incident", "Incident", isEdited(recordedIncident(t, "closed")), progressing, "not seen"},
-		{"an Incident that remediates", "Incident", recordedIncident(t, "open"), progressing, "changes are being applied"},
+		{"an Incident that remediates", "Incident", recordedIncident(t, "open"), progressing, "changes are being"},
 		{"an Incident that verifies", "Incident", recordedIncident(t, "pods"), progressing, "verified"},
-		{"an Incident that reverts", "Incident", recordedIncident(t, "reverting"), progressing, "reverted"},
+		{"an Incident that reverts", "Incident", recordedIncident(t, "reverting"), progressing, "everything is being"},
 		{"an Incident whose steps are used up", "Incident", recordedIncident(t, "effect"), degraded, "LadderUsedUp: "},
 		{"an Incident that waits for approval", "Incident", recordedIncident(t, "approval"), degraded, "ApprovalRequired: "},
 		{"an Incident with an unknown outcome", "Incident", recordedIncident(t, "unknown"), degraded, "OutcomeUnknown: "},
