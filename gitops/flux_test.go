@@ -3,6 +3,7 @@ package gitops
 import (
 	"bytes"
 	"context"
+	"os"
 	"testing"
 
 	helm "github.com/fluxcd/helm-controller/api/v2"
@@ -123,6 +124,11 @@ func TestTheManifestsOfFluxFitItsAPI(t *testing.T) {
 	}
 	if of := release.Spec.Chart.Spec.SourceRef; of.Kind != "GitRepository" || of.Name != repository.Name {
 		t.Errorf("the chart comes from %s %s", of.Kind, of.Name)
+	}
+	for _, path := range []string{release.Spec.Chart.Spec.Chart, policies(t).Spec.Path} {
+		if _, err := os.Stat("../" + path); err != nil {
+			t.Error(err)
+		}
 	}
 	if of := policies(t).Spec.SourceRef; of.Kind != "GitRepository" || of.Name != repository.Name {
 		t.Errorf("the policies come from %s %s", of.Kind, of.Name)
