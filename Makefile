@@ -2,6 +2,8 @@
 # Nothing here needs Docker, a cluster or root.
 
 MAKEFLAGS += --no-print-directory
+# With the flags of the testbed, so that both share what is compiled.
+GO_TEST := CGO_ENABLED=0 go test -trimpath
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real check bench record generate bundle
 
@@ -24,17 +26,19 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 		cargo test --locked --workspace --no-fail-fast
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
-test-real: ## Test against real operators and tools of others, in tests/real
-	@testbed=$$(testbed/build.sh keda helm helm4 helm-unittest helm-docs kubeconform) \
+test-real: ## Test against real operators and tools of others, in tests/real and gitops
+	$(GO_TEST) -C gitops ./...
+	@testbed=$$(testbed/build.sh keda prometheus promtool helm helm4 helm-unittest helm-docs kubeconform) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
-	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
+	@files=$$(gofmt -l testbed monitoring gitops) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
+	$(GO_TEST) -C monitoring ./...
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \
@@ -48,8 +52,9 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/firebreak \
 		cargo run --quiet --locked --example record
 
-generate: ## Generate the CRDs and admission policies from src/api, and deploy/ and the README of the chart from it
+generate: ## Generate what follows from src/api (the CRDs), monitoring (the dashboard) and the chart (deploy/, its README)
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
+	FIREBREAK_GENERATE=1 $(GO_TEST) -C monitoring -count=1 ./...
 	@testbed=$$(testbed/build.sh helm helm-docs) \
 		&& FIREBREAK_GENERATE=1 FIREBREAK_TESTBED=$$testbed cargo test --locked --quiet --test chart committed_manifests \
 		&& "$$testbed/helm-docs" --chart-search-root charts/firebreak

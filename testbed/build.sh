@@ -3,7 +3,7 @@
 # prints that directory, which is also a valid KUBEBUILDER_ASSETS. It holds
 # Kubernetes, etcd, kubectl and kwok, and the further tools that are named:
 #
-#   testbed/build.sh [metrics-server] [keda] [helm] [helm4] [helm-unittest] [helm-docs] [kubeconform]
+#   testbed/build.sh [TOOL...], with the tools that are listed below
 #
 # Beside a tool that has them are its CustomResourceDefinitions, TOOL-crds.yaml.
 set -euo pipefail
@@ -20,16 +20,20 @@ declare -A packages=(
 	[helm-unittest]=github.com/helm-unittest/helm-unittest/cmd/helm-unittest
 	[helm-docs]=github.com/norwoodj/helm-docs/cmd/helm-docs
 	[kubeconform]=github.com/yannh/kubeconform/cmd/kubeconform
+	[prometheus]=github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
+	[promtool]=github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 )
 # The folder whose go.mod has the version of a tool: `go install` refuses a module that replaces others,
 # and tools that share a go.mod share what is compiled.
 declare -A folders=(
 	[keda]=keda [helm]=chart [helm4]=chart [helm-unittest]=chart [helm-docs]=chart [kubeconform]=chart
 )
+# Without the service discovery of every cloud, which is most of Prometheus.
+declare -A tags=([prometheus]=remove_all_sd [promtool]=remove_all_sd)
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
 declare -A minutes=(
 	[kwok]=2 [metrics-server]=3 [keda]=8 [helm]=1 [helm4]=1 [helm-unittest]=1 [helm-docs]=1 [kubeconform]=1
-	[Kubernetes]=7
+	[prometheus]=2 [promtool]=1 [Kubernetes]=7
 )
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
@@ -103,7 +107,7 @@ build_tool() { # TOOL
 	if has_folder "$1"; then
 		run "$1" go -C "${folders[$1]}" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
 	else
-		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -ldflags '-s -w' "${packages[$1]}"
+		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -tags "${tags[$1]-}" -ldflags '-s -w' "${packages[$1]}"
 	fi
 }
 

@@ -19,6 +19,7 @@ mod bundle;
 
 mod chart;
 mod keda;
+mod prometheus;
 mod release;
 mod server;
 mod site;

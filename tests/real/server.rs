@@ -48,6 +48,11 @@ impl Server {
         guardian::kill_at_the_end(&process);
         Self { tool, log: path, process }
     }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
 }
 
 impl Drop for Server {
@@ -58,8 +63,7 @@ impl Drop for Server {
         let _ = self.process.wait();
         guardian::ended(&self.process);
         if std::thread::panicking() {
-            let log = fs::read(&self.log).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
+            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
             let state = exited.map_or("is running".to_owned(), |status| format!("has exited, {status}"));
