@@ -71,7 +71,8 @@ impl Prometheus {
     /// The series of an expression over the whole run.
     async fn over_the_run(&self, expression: &str) -> Result<Vec<Value>, String> {
         let (start, end) = (self.started.to_string(), Timestamp::now().to_string());
-        let parameters = [("query", expression), ("start", &start), ("end", &end), ("step", "1s")];
+        let parameters =
+            [("query", expression), ("start", start.as_str()), ("end", end.as_str()), ("step", "1s")];
         let data = self.get("query_range", &parameters).await?;
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
