@@ -2,8 +2,10 @@
 # Nothing here needs Docker, a cluster or root.
 
 MAKEFLAGS += --no-print-directory
+# With the flags of the testbed, so that both share what is compiled.
+GO_TEST := CGO_ENABLED=0 go test -trimpath
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check bench record generate
+.PHONY: help demo test test-real check bench record generate bundle
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,22 +21,24 @@ demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
 
 # More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
-	@testbed=$$(testbed/build.sh) \
+	@testbed=$$(testbed/build.sh helm) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --workspace --no-fail-fast
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
-test-real: ## Test against real operators of others, in tests/real
-	@testbed=$$(testbed/build.sh keda) \
+test-real: ## Test against real operators and tools of others, in tests/real and gitops
+	$(GO_TEST) -C gitops ./...
+	@testbed=$$(testbed/build.sh keda prometheus promtool helm helm4 helm-unittest helm-docs kubeconform) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
-	@files=$$(gofmt -l testbed) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
+	@files=$$(gofmt -l testbed monitoring gitops) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
+	$(GO_TEST) -C monitoring ./...
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \
@@ -48,5 +52,15 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/firebreak \
 		cargo run --quiet --locked --example record
 
-generate: ## Generate the CRDs and admission policies from src/api
+generate: ## Generate what follows from src/api (the CRDs), monitoring (the dashboard) and the chart (deploy/, its README)
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
+	FIREBREAK_GENERATE=1 $(GO_TEST) -C monitoring -count=1 ./...
+	@testbed=$$(testbed/build.sh helm helm-docs) \
+		&& FIREBREAK_GENERATE=1 FIREBREAK_TESTBED=$$testbed cargo test --locked --quiet --test chart committed_manifests \
+		&& "$$testbed/helm-docs" --chart-search-root charts/firebreak
+
+bundle: ## Write the bundle for the Operator Lifecycle Manager to target/olm
+	@testbed=$$(testbed/build.sh helm) && cargo build --locked --quiet --example olm \
+		&& "$$testbed/helm" template firebreak charts/firebreak --namespace firebreak-system --kube-version 1.33 \
+			--set crds.enabled=false --skip-tests \
+		| cargo run --locked --quiet --example olm -- "$${CARGO_TARGET_DIR:-target}/olm"

@@ -3,7 +3,7 @@
 # prints that directory, which is also a valid KUBEBUILDER_ASSETS. It holds
 # Kubernetes, etcd, kubectl and kwok, and the further tools that are named:
 #
-#   testbed/build.sh [metrics-server] [helm] [keda]
+#   testbed/build.sh [TOOL...], with the tools that are listed below
 #
 # Beside a tool that has them are its CustomResourceDefinitions, TOOL-crds.yaml.
 set -euo pipefail
@@ -11,20 +11,34 @@ cd "$(dirname "$0")"
 
 kubernetes=$(sed -n 's|^\tk8s.io/kubernetes ||p' go.mod)
 minor=${kubernetes#v1.}
-# A module that replaces others is refused by `go install`: it has a folder with a go.mod
-# that repeats the replacements, and its version is there.
 declare -A packages=(
 	[kwok]=sigs.k8s.io/kwok/cmd/kwok@v0.8.0
 	[metrics-server]=sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0
-	[helm]=helm.sh/helm/v3/cmd/helm@v3.21.4
 	[keda]=github.com/kedacore/keda/v2/cmd/operator
+	[helm]=helm.sh/helm/v3/cmd/helm
+	[helm4]=helm.sh/helm/v4/cmd/helm
+	[helm-unittest]=github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+	[helm-docs]=github.com/norwoodj/helm-docs/cmd/helm-docs
+	[kubeconform]=github.com/yannh/kubeconform/cmd/kubeconform
+	[prometheus]=github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
+	[promtool]=github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 )
+# The folder whose go.mod has the version of a tool: `go install` refuses a module that replaces others,
+# and tools that share a go.mod share what is compiled.
+declare -A folders=(
+	[keda]=keda [helm]=chart [helm4]=chart [helm-unittest]=chart [helm-docs]=chart [kubeconform]=chart
+)
+# Without the service discovery of every cloud, which is most of Prometheus.
+declare -A tags=([prometheus]=remove_all_sd [promtool]=remove_all_sd)
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
-declare -A minutes=([kwok]=2 [metrics-server]=3 [helm]=1 [keda]=8 [Kubernetes]=7)
+declare -A minutes=(
+	[kwok]=2 [metrics-server]=3 [keda]=8 [helm]=1 [helm4]=1 [helm-unittest]=1 [helm-docs]=1 [kubeconform]=1
+	[prometheus]=2 [promtool]=1 [Kubernetes]=7
+)
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
 	if [[ -z ${packages[$tool]-} ]]; then
-		echo "usage: testbed/build.sh [metrics-server] [helm] [keda]" >&2
+		echo "usage: testbed/build.sh [TOOL...], with: ${!packages[*]}" >&2
 		exit 2
 	fi
 done
@@ -40,12 +54,12 @@ sources() {
 }
 
 has_folder() { # TOOL
-	[[ ${packages[$1]} != *@* ]]
+	[[ -n ${folders[$1]-} ]]
 }
 
 version() { # TOOL
 	if has_folder "$1"; then
-		cat "$1/go.mod" "$1/go.sum" | sha256sum | cut -c1-16
+		cat "${folders[$1]}/go.mod" "${folders[$1]}/go.sum" | sha256sum | cut -c1-16
 	else
 		echo "${packages[$1]##*@}"
 	fi
@@ -91,15 +105,15 @@ run() { # NAME COMMAND...
 
 build_tool() { # TOOL
 	if has_folder "$1"; then
-		run "$1" go -C "$1" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
+		run "$1" go -C "${folders[$1]}" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
 	else
-		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -ldflags '-s -w' "${packages[$1]}"
+		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -tags "${tags[$1]-}" -ldflags '-s -w' "${packages[$1]}"
 	fi
 }
 
 write_definitions() { # TOOL
 	local module
-	module=$(go -C "$1" list -f '{{.Module.Dir}}' "${packages[$1]}")
+	module=$(go -C "${folders[$1]}" list -f '{{.Module.Dir}}' "${packages[$1]}")
 	"$result/kubectl" kustomize "$module/${definitions[$1]}" >"$unfinished/$1-crds.yaml"
 }
 

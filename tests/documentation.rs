@@ -137,7 +137,9 @@ fn no_reason_is_explained_that_does_not_exist() {
     }
     let names = PolicyReason::ALL.iter().map(|reason| reason.name());
     let names = names.chain(reason::Reason::ALL.iter().map(|reason| reason.name()));
-    let names: BTreeSet<&str> = names.chain(ConditionType::ALL.iter().map(|type_| type_.name())).collect();
+    let names = names.chain(ConditionType::ALL.iter().map(|type_| type_.name()));
+    let alerts = alerts();
+    let names: BTreeSet<&str> = names.chain(alerts.iter().map(|alert| alert.name.as_str())).collect();
     let is_known = |word: &String| names.contains(word.as_str()) || known.contains(&format!("\"{word}\""));
     let is_reason = |word: &&String| word.chars().all(|c| c.is_ascii_alphanumeric());
     // Responses, deliveries and states are enums, which are written as they are spelled.
@@ -209,6 +211,115 @@ fn every_action_has_a_section_and_an_example() {
             "docs/actions.md does not explain {name}"
         );
         assert!(examples.contains(&format!("      {name}:\n")), "no policy in examples/ uses {name}");
+    }
+}
+
+/// One alert of the chart.
+struct Alert {
+    name: String,
+    /// Everything that its rule says.
+    text: String,
+}
+
+impl Alert {
+    /// The value of a field of the rule, if it is on one line.
+    fn field(&self, name: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+fn alerts() -> Vec<Alert> {
+    let text = read(&root().join("charts/firebreak/files/alerts/firebreak.yaml"));
+    let rules = text.split("\n  - alert: ").skip(1).filter_map(|rule| rule.split_once('\n'));
+    rules.map(|(name, rule)| Alert { name: name.to_owned(), text: rule.to_owned() }).collect()
+}
+
+#[test]
+fn every_alert_leads_to_a_section_that_says_what_to_do() {
+    let page = read(&root().join("docs/conditions.md"));
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+    let anchors: BTreeSet<String> = headings.map(anchor).collect();
+    let base = format!("{}/blob/main/docs/conditions.md#", env!("CARGO_PKG_REPOSITORY"));
+    let alerts = alerts();
+    assert!(alerts.len() > 20, "{}", alerts.len());
+    for alert in &alerts {
+        let name = &alert.name;
+        let severity = alert.field("severity").unwrap_or_else(|| panic!("{name} has no severity"));
+        assert!(["critical", "warning"].contains(&severity), "{name}: {severity}");
+        assert!(alert.field("summary").is_some(), "{name} has no summary");
+        assert!(alert.field("description").is_some(), "{name} has no description");
+        assert!(anchors.contains(&anchor(name)), "docs/conditions.md has no section {name}");
+        let runbook = alert.field("runbook_url").unwrap_or_else(|| panic!("{name} has no runbook_url"));
+        let leads_to = runbook.strip_prefix(&base).unwrap_or_else(|| panic!("{name}: {runbook}"));
+        let is_reason = leads_to == "{{ $labels.reason | toLower }}";
+        assert!(is_reason || leads_to == anchor(name), "{name} leads to {leads_to}");
+    }
+    // The label is every reason that can hold an Incident, and Other for what this release does not know.
+    let holds =
+        entries("conditions.md", "## An Incident is Stalled", "## The other conditions of an Incident");
+    let holds: BTreeSet<String> = holds.into_iter().map(|(heading, _)| heading).collect();
+    assert!(holds.contains("Other") && holds.contains("LadderUsedUp"), "{holds:?}");
+    let (_, section) = page.split_once("\n## Alerts\n").expect("a section about alerts");
+    let names: BTreeSet<&str> = alerts.iter().map(|alert| alert.name.as_str()).collect();
+    let documented = section.lines().filter_map(|line| line.strip_prefix("### "));
+    assert_eq!(documented.collect::<BTreeSet<_>>(), names, "docs/conditions.md, Alerts");
+}
+
+/// An alert that matches reasons by name matches those that exist, and leaves none of them to two alerts.
+#[test]
+fn the_alerts_tell_apart_the_reasons_that_wait_for_an_approval() {
+    let waits = reason::Reason::ALL.iter().filter(|reason| reason.asks_for_approval());
+    let mut waits: Vec<&str> = waits.map(reason::Reason::name).collect();
+    let sorted = |text: &str| {
+        let mut names: Vec<String> = text.split('|').map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    waits.sort_unstable();
+    for alert in alerts() {
+        let quoted = |mark: &str| alert.text.split(mark).nth(1).and_then(|rest| rest.split('"').next());
+        let (expected, found) = match alert.name.as_str() {
+            "FirebreakIncidentAwaitsApproval" => (waits.clone(), quoted("reason=~\"")),
+            "FirebreakIncidentStalled" => {
+                ([waits.clone(), vec!["OutcomeUnknown"]].concat(), quoted("reason!~\""))
+            }
+            _ => continue,
+        };
+        let found = sorted(found.unwrap_or_else(|| panic!("{} matches no reasons", alert.name)));
+        assert_eq!(found, sorted(&expected.join("|")), "{}", alert.name);
+    }
+}
+
+#[test]
+fn every_alert_has_a_test_in_which_it_fires() {
+    let folder = root().join("monitoring/alerts");
+    let files = fs::read_dir(folder).expect("the folder is there");
+    let tests: String = files.map(|entry| read(&entry.expect("an entry").path())).collect();
+    for alert in alerts() {
+        let name = alert.name;
+        let by_series = tests.contains(&format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\""));
+        let by_rule = tests.contains(&format!("alertname: {name}\n"));
+        assert!(by_series || by_rule, "no test in monitoring/alerts says when {name} fires");
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let page = read(&root().join("docs/monitoring.md"));
+    let families = ["firebreak_", "controller_runtime_", "workqueue_", "leader_election_", "process_"];
+    let mut found = BTreeSet::new();
+    for folder in ["src/telemetry", "src/controller"] {
+        for (_, text) in sources(folder) {
+            let names = literals(&text).into_iter().filter(|word| {
+                families.iter().any(|family| word.starts_with(family))
+                    && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            });
+            found.extend(names);
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    for name in found {
+        assert!(page.contains(&format!("`{name}`")), "docs/monitoring.md does not explain {name}");
     }
 }
 

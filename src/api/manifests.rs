@@ -176,9 +176,13 @@ mod tests {
 
     #[test]
     fn committed_definitions_are_the_generated_ones() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        for (name, content) in files(SHIPPED_NAMESPACE) {
-            let path = folder.join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folders = ["crds", "charts/firebreak/files/crds"];
+        let copies = folders.iter().flat_map(|folder| {
+            let generated = files(SHIPPED_NAMESPACE).into_iter();
+            generated.map(move |(name, content)| (root.join(folder).join(name), content))
+        });
+        for (path, content) in copies {
             // `make generate` runs this test with the variable set.
             if std::env::var_os("FIREBREAK_GENERATE").is_some() {
                 std::fs::write(&path, &content).unwrap();

@@ -208,9 +208,8 @@ mod tests {
     use crate::controller::memory::Memories;
     use crate::controller::passes::Passes;
     use crate::controller::policy::survey::Surveys;
-    use crate::controller::queue::Queue;
-    use crate::controller::seen::{Nothing, OfIncidents, Shelf};
-    use crate::controller::tally::Tally;
+    use crate::controller::seen::{OfIncidents, Shelf};
+    use crate::controller::tally::{PolicyTally, Tally};
     use crate::kubernetes::discovery::Discovery;
     use crate::kubernetes::events::Events;
     use crate::kubernetes::impersonate::Impersonation;
@@ -240,9 +239,9 @@ mod tests {
         let leadership = Leadership::without_election();
         Operator {
             hub,
-            queue: Queue::default(),
+            queue: Arc::default(),
             passes: Passes::default(),
-            policies: Shelf::new(Nothing),
+            policies: Shelf::new(PolicyTally::new(Arc::clone(&metrics))),
             incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics)))),
             an_incident_closed: Notify::default(),
             brake: BrakeReader::new(client.clone(), "firebreak-system", metrics.brake_engaged.clone()),

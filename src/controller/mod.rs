@@ -6,6 +6,7 @@
 //! change, their policy becomes due. Workers take the most urgent key and run its
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
+pub mod backlog;
 pub mod brake;
 mod clocks;
 mod configuration;
@@ -38,8 +39,8 @@ use self::memory::{Memories, Parsed};
 use self::passes::Passes;
 use self::policy::survey::{self, Surveys};
 use self::queue::{Key, Name, Queue};
-use self::seen::{Nothing, OfIncidents, Shelf};
-use self::tally::Tally;
+use self::seen::{OfIncidents, Shelf};
+use self::tally::{PolicyTally, Tally};
 use crate::api::{Incident, RemediationPolicy};
 use crate::configuration::{ProfilesInForce, TemplateInForce};
 use crate::kubernetes::discovery::Discovery;
@@ -102,7 +103,7 @@ pub struct Operator {
     /// The watches of signals.
     pub hub: Hub,
     /// The work that is due.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     passes: Passes,
     /// Policies as last seen.
     pub policies: Shelf<RemediationPolicy>,
@@ -178,17 +179,17 @@ impl Passed {
     }
 }
 
-/// Runs the control loops until [`Context::stop`].
-pub async fn run(context: Context) {
+/// Runs the control loops until [`Context::stop`], on the queue of [`backlog::show`].
+pub async fn run(context: Context, queue: Arc<Queue>) {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
     let (hub, moved) = observe::hub(context.discovery.clone(), context.profiles.clone(), errors);
     let operator = Arc::new(Operator {
         hub,
-        queue: Queue::default(),
+        queue,
         passes: Passes::default(),
-        policies: Shelf::new(Nothing),
+        policies: Shelf::new(PolicyTally::new(Arc::clone(&context.metrics))),
         incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&context.metrics)))),
         an_incident_closed: Notify::default(),
         brake: BrakeReader::new(
@@ -248,9 +249,9 @@ async fn work(operator: Arc<Operator>) {
 /// Runs the pass of a key. The version of the object that it has decided on, if it has.
 async fn run_pass(operator: Arc<Operator>, key: Key) -> Option<u64> {
     let start = Instant::now();
-    let (controller, result) = match &key {
-        Key::Policy(name) => ("policy", policy::pass(&operator, name).await),
-        Key::Incident(name) => ("incident", incident::pass(&operator, name).await),
+    let result = match &key {
+        Key::Policy(name) => policy::pass(&operator, name).await,
+        Key::Incident(name) => incident::pass(&operator, name).await,
     };
     let again = |after| operator.queue.due_at(key.clone(), operator.urgency(&key), Instant::now() + after);
     let decided = result.as_ref().ok().and_then(|passed| passed.decided);
@@ -276,6 +277,6 @@ async fn run_pass(operator: Arc<Operator>, key: Key) -> Option<u64> {
             ReconcileResult::Error
         }
     };
-    operator.context.metrics.reconciled(controller, outcome, start.elapsed());
+    operator.context.metrics.reconciled(backlog::controller(&key), outcome, start.elapsed());
     decided
 }

@@ -77,8 +77,19 @@ impl Wanted {
 enum Entry {
     /// In one of the two sets.
     Waits(Wanted),
-    /// A worker has it; it may be wanted again.
-    Out(Option<Wanted>),
+    /// A worker has it since then; it may be wanted again.
+    Out(Instant, Option<Wanted>),
+}
+
+/// What the queue holds at one moment.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// The keys that are due, with their urgency.
+    pub due: Vec<(Key, Severity)>,
+    /// The keys that workers have, and for how long.
+    pub taken: Vec<(Key, Duration)>,
+    /// How long the key that has been due longest has waited.
+    pub longest_wait: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -136,13 +147,29 @@ impl Queue {
     /// Returns a key that was taken.
     pub fn done(&self, key: &Key) {
         let mut state = self.state();
-        if let Some(Entry::Out(again)) = state.entries.get(key) {
+        if let Some(Entry::Out(_, again)) = state.entries.get(key) {
             let again = *again;
             state.entries.remove(key);
             again.into_iter().for_each(|wanted| state.want(key.clone(), wanted));
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// What it holds at this moment.
+    pub fn load(&self, now: Instant) -> Load {
+        let mut load = Load::default();
+        for (key, entry) in &self.state().entries {
+            match entry {
+                Entry::Waits(wanted) if wanted.at <= now => {
+                    load.due.push((key.clone(), wanted.urgency));
+                    load.longest_wait = load.longest_wait.max(now - wanted.at);
+                }
+                Entry::Waits(_) => {}
+                Entry::Out(since, _) => load.taken.push((key.clone(), now - *since)),
+            }
+        }
+        load
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,7 +180,7 @@ impl Queue {
 impl State {
     fn want(&mut self, key: Key, wanted: Wanted) {
         let wanted = match self.entries.get_mut(&key) {
-            Some(Entry::Out(again)) => {
+            Some(Entry::Out(_, again)) => {
                 *again = Some(again.map_or(wanted, |again| again.and(wanted)));
                 return;
             }
@@ -186,7 +213,7 @@ impl State {
             .or_else(|| self.due.iter().find(|(_, keys)| !keys.is_empty()).map(|(urgency, _)| *urgency))?;
         let (_, key) = self.due.get_mut(&urgency)?.pop_first()?;
         self.turns += 1;
-        self.entries.insert(key.clone(), Entry::Out(None));
+        self.entries.insert(key.clone(), Entry::Out(now, None));
         Some(key)
     }
 

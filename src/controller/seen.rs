@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::core::{ObjectMeta, Resource};
 
 use super::queue::Name;
-use super::tally::Tally;
+use super::tally::{PolicyTally, Tally};
 use crate::api::{Incident, RemediationPolicy};
 use crate::kubernetes::guarded::Guarded;
 
@@ -35,15 +35,13 @@ pub trait Derived<K>: Debug {
 }
 
 impl Kept for RemediationPolicy {
-    type Derived = Nothing;
+    type Derived = PolicyTally;
 }
 
-/// Nothing is derived.
-#[derive(Debug)]
-pub struct Nothing;
-
-impl<K> Derived<K> for Nothing {
-    fn moved(&mut self, _: &Name, _: Option<&K>, _: Option<&K>) {}
+impl Derived<RemediationPolicy> for PolicyTally {
+    fn moved(&mut self, _: &Name, before: Option<&RemediationPolicy>, now: Option<&RemediationPolicy>) {
+        self.moved(before, now);
+    }
 }
 
 impl Kept for Incident {
@@ -286,6 +284,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::metrics::Metrics;
 
     fn policy(version: &str) -> RemediationPolicy {
         let meta = json!({"name": "p", "namespace": "ns", "resourceVersion": version});
@@ -300,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_we_wrote_never_hides_what_came_after_it() {
-        let (shelf, name) = (Shelf::new(Nothing), Name::new("ns", "p"));
+        let (shelf, name) = (policies(), Name::new("ns", "p"));
         shelf.put(&name, Seen::Object(Arc::new(policy("9"))));
         assert!(shelf.note(&name, policy("10")).is_some());
         assert_eq!(version(&shelf), Some(10));
@@ -314,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_has_the_name_of_a_deleted_object_stays() {
-        let (shelf, name) = (Shelf::new(Nothing), Name::new("ns", "p"));
+        let (shelf, name) = (policies(), Name::new("ns", "p"));
         let mut new = policy("9");
         new.metadata.uid = Some("new".to_owned());
         shelf.put(&name, Seen::Object(Arc::new(new)));
@@ -324,9 +323,12 @@ mod tests {
         assert_eq!(version(&shelf), None);
     }
 
+    fn policies() -> Shelf<RemediationPolicy> {
+        Shelf::new(PolicyTally::new(Arc::new(Metrics::new().unwrap())))
+    }
+
     fn incidents() -> Shelf<Incident> {
-        let metrics = Arc::new(crate::telemetry::metrics::Metrics::new().unwrap());
-        Shelf::new(OfIncidents::new(Tally::new(metrics)))
+        Shelf::new(OfIncidents::new(Tally::new(Arc::new(Metrics::new().unwrap()))))
     }
 
     fn incident(name: &str, policy: Option<&str>, chosen: Option<&str>) -> Seen<Incident> {

@@ -112,7 +112,10 @@ async fn watch<K>(
             }
             Ok(watcher::Event::Apply(object)) => take_in(&name_of(&object), object),
             Ok(watcher::Event::Delete(object)) => let_go(&name_of(&object)),
-            Err(error) => tracing::warn!(cache, %error, "a watch was interrupted; reopening it"),
+            Err(error) => {
+                operator.context.metrics.watch_errors.with_label_values(&[cache]).inc();
+                tracing::warn!(cache, %error, "a watch was interrupted; reopening it");
+            }
         }
     }
 }

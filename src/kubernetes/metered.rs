@@ -1,4 +1,4 @@
-//! The layer around every request: one deadline, one metric.
+//! The layer around every request: one deadline, and metrics.
 //!
 //! kube marks each request with its operation (`get`, `patch_status`, `watch`, …) as an extension;
 //! this name distinguishes streams from calls and becomes the `verb` label.
@@ -13,6 +13,7 @@ use axum::body::{Bytes, HttpBody};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use kube::client::Body;
+use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +66,7 @@ where
         let resource = resource(request.uri().path()).to_owned();
         let metrics = Arc::clone(&self.metrics);
         let answer = self.inner.call(request);
+        let sent = Instant::now();
         Box::pin(async move {
             let ended = tokio::time::timeout(DEADLINE, receive(answer, is_stream(operation))).await;
             let (code, result) = match ended {
@@ -72,7 +74,7 @@ where
                 Ok(Err(error)) => ("error".to_owned(), Err(error)),
                 Err(_) => ("deadline".to_owned(), Err(DeadlineExceeded.into())),
             };
-            metrics.api_request(operation, &resource, &code);
+            metrics.api_request(operation, &resource, &code, sent.elapsed());
             result
         })
     }
@@ -181,6 +183,8 @@ mod tests {
         assert!(maps.get_opt("brake").await.unwrap_or(None).is_none());
         let line = "firebreak_api_requests_total{code=\"404\",resource=\"configmaps\",verb=\"get\"} 1";
         assert!(rendered(&metrics).contains(line), "{}", rendered(&metrics));
+        let timed = "firebreak_api_request_duration_seconds_count{verb=\"get\"} 1";
+        assert!(rendered(&metrics).contains(timed), "{}", rendered(&metrics));
     }
 
     #[tokio::test(start_paused = true)]

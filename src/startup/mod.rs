@@ -14,13 +14,15 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use shutdown::{DRAIN, Ends, Parts, Signals};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
 use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce, TemplateInForce};
-use crate::controller;
+use crate::controller::queue::Queue;
+use crate::controller::{self, backlog};
 use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
@@ -30,6 +32,7 @@ use crate::settings::{Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::process;
 
 /// Does what the settings say, and returns the exit status of the process.
 #[must_use]
@@ -161,6 +164,10 @@ async fn operate(
         (Some(election), leadership)
     };
     let health = Health::new(leadership.clone());
+    let queue = Arc::new(Queue::default());
+    health.show(&metrics)?;
+    process::show(&metrics, Timestamp::now())?;
+    backlog::show(&metrics, Arc::clone(&queue), leadership.clone())?;
     let served = health::serve(args.listen, Arc::clone(&metrics), health.clone(), ends.server.clone());
     let (_, server) = served.await.map_err(|source| Failure::Listen { address: args.listen, source })?;
     let (events, writer) = Events::new(client.clone(), args.identity.clone());
@@ -180,7 +187,7 @@ async fn operate(
     let following = follower
         .map(|follower| tokio::spawn(follower.run(profiles_moved, report_moved, Arc::clone(&metrics))));
     let tasks = TaskTracker::new();
-    let controller = tokio::spawn(controller::run(controller::Context {
+    let context = controller::Context {
         impersonation: Impersonation::new(client.clone()),
         discovery: Discovery::new(client.clone()),
         profiles,
@@ -195,7 +202,8 @@ async fn operate(
         watch_namespaces: args.watch_namespaces,
         stop: ends.work.clone(),
         tasks: tasks.clone(),
-    }));
+    };
+    let controller = tokio::spawn(controller::run(context, queue));
     let parts = Parts { controller, tasks, election, writer, server, ends };
     let result = parts.supervise(&mut signals).await;
     shown.abort();

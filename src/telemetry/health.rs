@@ -15,7 +15,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::TEXT_FORMAT;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, TEXT_FORMAT};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +43,15 @@ impl Health {
         self.caches.lock().unwrap_or_else(PoisonError::into_inner).insert(name, primed);
     }
 
+    /// Shows from now on as a metric whether the process is ready.
+    ///
+    /// # Errors
+    /// When a family has the name of another one.
+    pub fn show(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
+        let gauge = IntGauge::new("firebreak_ready", "1 while /readyz says that this process is ready.")?;
+        metrics.add(Ready { health: self.clone(), gauge })
+    }
+
     /// Whether the process is ready, and the reasons, one per line.
     #[must_use]
     pub fn ready(&self) -> (bool, String) {
@@ -61,6 +72,23 @@ impl Health {
             let _ = writeln!(text, "cache {name}: {state}");
         }
         (ready, text)
+    }
+}
+
+/// `firebreak_ready`.
+struct Ready {
+    health: Health,
+    gauge: IntGauge,
+}
+
+impl Collector for Ready {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.health.ready().0.into());
+        self.gauge.collect()
     }
 }
 
@@ -116,6 +144,7 @@ mod tests {
     async fn fetch(health: &Health, path: &str) -> (StatusCode, String) {
         let metrics = Arc::new(Metrics::new().unwrap());
         metrics.changes_outstanding.set(2);
+        health.show(&metrics).unwrap();
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = routes(metrics, health.clone()).oneshot(request).await.unwrap();
         let code = response.status();
@@ -132,8 +161,10 @@ mod tests {
         let (code, text) = fetch(&health, "/readyz").await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(text, "leadership: leading\ncache incidents: not primed yet\ncache policies: primed\n");
+        assert!(fetch(&health, "/metrics").await.1.contains("firebreak_ready 0"));
         health.cache("incidents", true);
         assert_eq!(fetch(&health, "/readyz").await.0, StatusCode::OK);
+        assert!(fetch(&health, "/metrics").await.1.contains("firebreak_ready 1"));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
@@ -17,15 +18,22 @@ use prometheus::{
 /// Distinct `resource` values of [`Metrics::api_request`]; any further one is counted as `other`.
 const MAX_RESOURCES: usize = 100;
 
+/// The names of the watches of Firebreak's own kinds.
+const WATCHED: [&str; 2] = ["incidents", "policies"];
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     incidents: IntGaugeVec,
+    incidents_held: IntGaugeVec,
+    oldest_incident: IntGaugeVec,
+    policies: IntGaugeVec,
     signal: GaugeVec,
     /// Which `(signal, field)` each policy shows now, so that they can be removed later.
     signals_shown: Mutex<BTreeMap<String, BTreeSet<(String, String)>>>,
     api_requests: IntCounterVec,
+    api_request_seconds: HistogramVec,
     resources_seen: Mutex<BTreeSet<String>>,
     reconciles: IntCounterVec,
     reconcile_seconds: HistogramVec,
@@ -39,6 +47,8 @@ pub struct Metrics {
     pub time_to_mitigate: Histogram,
     /// `firebreak_steps_total{action,outcome}`: verified, failed, held, returned.
     pub steps: IntCounterVec,
+    /// `firebreak_changes_total{work,outcome}`: what became of loans and operations.
+    pub changes: IntCounterVec,
     /// `firebreak_changes_outstanding`: loans that have not ended yet.
     pub changes_outstanding: IntGauge,
     /// `firebreak_brake_engaged`: 1 while no response may write.
@@ -47,6 +57,8 @@ pub struct Metrics {
     pub incidents_collected: IntCounter,
     /// `firebreak_signal_errors_total{kind}`.
     pub signal_errors: IntCounterVec,
+    /// `firebreak_watch_errors_total{cache}`: the watches of policies and Incidents.
+    pub watch_errors: IntCounterVec,
 }
 
 /// How one pass of a controller ended, in the words of controller-runtime.
@@ -83,11 +95,33 @@ impl Metrics {
             "Whether the configuration file is valid and active; if not, the last valid one is active.",
         )?)?;
         configuration_valid.set(1);
+        let watch_errors = all.counters(
+            "firebreak_watch_errors_total",
+            "Interruptions of a watch of Firebreak's own kinds.",
+            &["cache"],
+        )?;
+        // A counter that first appears with its first error shows no increase.
+        WATCHED.iter().for_each(|cache| watch_errors.with_label_values(&[cache]).reset());
         Ok(Self {
             incidents: all.gauges(
                 "firebreak_incidents",
                 "Incidents that are not closed.",
                 &["severity", "phase"],
+            )?,
+            incidents_held: all.gauges(
+                "firebreak_incidents_held",
+                "Incidents that are not closed and that something holds, by the condition that says so and its reason.",
+                &["severity", "condition", "reason"],
+            )?,
+            oldest_incident: all.gauges(
+                "firebreak_incidents_oldest_opened_timestamp_seconds",
+                "When the oldest Incident that is not closed was opened.",
+                &["severity"],
+            )?,
+            policies: all.gauges(
+                "firebreak_policies",
+                "RemediationPolicies, by their mode and their condition Ready.",
+                &["mode", "ready", "reason"],
             )?,
             signal: all.register(GaugeVec::new(
                 Opts::new("firebreak_signal", "The latest known value of a policy's signal."),
@@ -99,20 +133,24 @@ impl Metrics {
                 "Requests to the Kubernetes API server.",
                 &["verb", "resource", "code"],
             )?,
+            api_request_seconds: all.histograms(
+                "firebreak_api_request_duration_seconds",
+                "Time until the Kubernetes API server has answered a request, or has started to answer a watch.",
+                &exponential_buckets(0.005, 2.5, 10)?,
+                &["verb"],
+            )?,
             resources_seen: Mutex::default(),
             reconciles: all.counters(
                 "controller_runtime_reconcile_total",
                 "Reconciles of one object by a controller.",
                 &["controller", "result"],
             )?,
-            reconcile_seconds: all.register(HistogramVec::new(
-                HistogramOpts::new(
-                    "controller_runtime_reconcile_time_seconds",
-                    "Duration of one reconcile of an object.",
-                )
-                .buckets(exponential_buckets(0.001, 2.5, 12)?),
+            reconcile_seconds: all.histograms(
+                "controller_runtime_reconcile_time_seconds",
+                "Duration of one reconcile of an object.",
+                &exponential_buckets(0.001, 2.5, 12)?,
                 &["controller"],
-            )?)?,
+            )?,
             leading: all.gauges(
                 "leader_election_master_status",
                 "1 while this process holds the lease.",
@@ -135,6 +173,11 @@ impl Metrics {
                 &seconds_to_days,
             )?,
             steps: all.counters("firebreak_steps_total", "Steps that ended.", &["action", "outcome"])?,
+            changes: all.counters(
+                "firebreak_changes_total",
+                "Outcomes of emergency changes: loans and operations.",
+                &["work", "outcome"],
+            )?,
             changes_outstanding: all.register(IntGauge::new(
                 "firebreak_changes_outstanding",
                 "Emergency changes that are in force.",
@@ -152,14 +195,24 @@ impl Metrics {
                 "Readings of a signal that failed.",
                 &["kind"],
             )?,
+            watch_errors,
             registry: all.registry,
         })
     }
 
+    /// Adds families whose values are read when they are asked for.
+    ///
+    /// # Errors
+    /// When a family has the name of another one.
+    pub fn add(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(collector))
+    }
+
     /// Counts one answer, or the lack of one, of the API server.
-    pub fn api_request(&self, verb: &str, resource: &str, code: &str) {
+    pub fn api_request(&self, verb: &str, resource: &str, code: &str, took: Duration) {
         let resource = self.bounded(resource);
         self.api_requests.with_label_values(&[verb, resource, code]).inc();
+        self.api_request_seconds.with_label_values(&[verb]).observe(took.as_secs_f64());
     }
 
     /// Counts one pass of a controller.
@@ -180,13 +233,25 @@ impl Metrics {
 
     /// Shows how many open Incidents have this severity and phase; a zero is not shown.
     pub fn incidents(&self, severity: &str, phase: &str, count: usize) {
-        let labels = [severity, phase];
-        if count == 0 {
-            // It can only be missing already, and then there is nothing to remove.
-            let _ = self.incidents.remove_label_values(&labels);
-        } else {
-            self.incidents.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        show(&self.incidents, &[severity, phase], count);
+    }
+
+    /// Shows how many open Incidents of this severity are held for this reason; a zero is not shown.
+    pub fn incidents_held(&self, severity: &str, condition: &str, reason: &str, count: usize) {
+        show(&self.incidents_held, &[severity, condition, reason], count);
+    }
+
+    /// Shows when the oldest open Incident of this severity was opened; none removes it.
+    pub fn oldest_incident(&self, severity: &str, opened: Option<i64>) {
+        match opened {
+            Some(opened) => self.oldest_incident.with_label_values(&[severity]).set(opened),
+            None => remove(&self.oldest_incident, &[severity]),
         }
+    }
+
+    /// Shows how many policies have this mode and this condition Ready; a zero is not shown.
+    pub fn policies(&self, mode: &str, ready: &str, reason: &str, count: usize) {
+        show(&self.policies, &[mode, ready, reason], count);
     }
 
     /// Replaces the values that one policy's signals show; an empty list removes the policy.
@@ -228,6 +293,19 @@ impl Metrics {
     }
 }
 
+/// Shows a count; a zero is not shown.
+fn show(gauges: &IntGaugeVec, labels: &[&str], count: usize) {
+    match count {
+        0 => remove(gauges, labels),
+        count => gauges.with_label_values(labels).set(i64::try_from(count).unwrap_or(i64::MAX)),
+    }
+}
+
+fn remove(gauges: &IntGaugeVec, labels: &[&str]) {
+    // It can only be missing already, and then there is nothing to remove.
+    let _ = gauges.remove_label_values(labels);
+}
+
 /// Makes families and puts each into the registry.
 struct Families {
     registry: Registry,
@@ -236,7 +314,7 @@ struct Families {
 impl Families {
     fn register<C>(&self, family: C) -> Result<C, prometheus::Error>
     where
-        C: prometheus::core::Collector + Clone + 'static,
+        C: Collector + Clone + 'static,
     {
         self.registry.register(Box::new(family.clone()))?;
         Ok(family)
@@ -248,6 +326,17 @@ impl Families {
 
     fn gauges(&self, name: &str, text: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         self.register(IntGaugeVec::new(Opts::new(name, text), labels)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        text: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, text).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(options, labels)?)
     }
 
     fn histogram(&self, name: &str, text: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
@@ -267,7 +356,7 @@ mod tests {
     fn a_flood_of_resource_names_is_counted_as_other() {
         let metrics = Metrics::new().unwrap();
         for number in 0..500 {
-            metrics.api_request("get", &format!("things{number}"), "404");
+            metrics.api_request("get", &format!("things{number}"), "404", Duration::ZERO);
         }
         let text = rendered(&metrics);
         let lines = text.matches("firebreak_api_requests_total{").count();

@@ -116,6 +116,11 @@ async fn every_number_is_that_of_what_happened_and_survives_a_restart() {
     operator.wait_for_metric(monitoring, 1.0).await;
     operator.wait_for_metric("firebreak_changes_outstanding", 2.0).await;
     operator.wait_for_metric("firebreak_steps_total{action=\"cpuFallback\",outcome=\"verified\"}", 1.0).await;
+    operator.wait_for_metric("firebreak_changes_total{outcome=\"applied\",work=\"loan\"}", 2.0).await;
+    operator.wait_for_metric("firebreak_ready", 1.0).await;
+    operator.wait_for_metric("workqueue_depth{name=\"incident\",priority=\"P0\"}", 0.0).await;
+    let responding = "firebreak_policies{mode=\"Enforce\",ready=\"True\",reason=\"Responding\"}";
+    operator.wait_for_metric(responding, 1.0).await;
     for time in ["open", "first_action", "mitigate"] {
         operator.wait_for_metric(&format!("firebreak_time_to_{time}_seconds_count"), 1.0).await;
         let sum = operator.metric(&format!("firebreak_time_to_{time}_seconds_sum")).await.expect("a sum");
@@ -141,6 +146,7 @@ async fn every_number_is_that_of_what_happened_and_survives_a_restart() {
     drill.recover(&incident).await;
     operator.wait_for_metric("firebreak_changes_outstanding", 0.0).await;
     operator.wait_for_metric("firebreak_steps_total{action=\"cpuFallback\",outcome=\"returned\"}", 1.0).await;
+    operator.wait_for_metric("firebreak_changes_total{outcome=\"reverted\",work=\"loan\"}", 2.0).await;
     assert_eq!(operator.metric(monitoring).await, None, "it is closed");
     assert_eq!(
         operator.metric("firebreak_time_to_open_seconds_count").await,

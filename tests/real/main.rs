@@ -1,4 +1,4 @@
-//! Tests with the real operators of others, run by `make test-real`: a file for each of them.
+//! Tests with the real operators and tools of others, run by `make test-real`: a file for each of them.
 //!
 //! `make test` has stand-ins for these operators, because a real one takes minutes to build. Here it is shown that
 //! the real one and Firebreak get along, and so that the stand-in does what matters. The tests are written like those
@@ -14,5 +14,13 @@ mod support;
 #[path = "../live/drill/mod.rs"]
 mod drill;
 
+#[path = "../../olm/bundle.rs"]
+mod bundle;
+
+mod chart;
 mod keda;
+mod prometheus;
+mod release;
 mod server;
+mod site;
+mod survival;

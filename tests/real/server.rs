@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
-use crate::support::{guardian, testbed::testbed, world::World};
+use crate::support::{guardian, testbed::testbed, tools, world::World};
 
 /// How much of its log is shown when its test fails.
 const LINES: usize = 80;
@@ -26,11 +26,19 @@ pub struct Server {
 impl Server {
     /// Starts a tool of the testbed with flags and environment of its own.
     pub fn start(world: &World, tool: &'static str, configure: impl FnOnce(&mut Command)) -> Self {
-        let binary = built(tool);
-        let path = world.files().join(format!("{tool}.log"));
-        let log = File::create(&path).expect("the testbed's directory is writable");
-        let mut command = Command::new(binary);
+        let mut command = Command::new(tools::built(tool));
         configure(&mut command);
+        Self::of(tool, &world.files(), command)
+    }
+
+    /// Starts a command, with its log in the folder.
+    pub fn of(tool: &'static str, folder: &Path, mut command: Command) -> Self {
+        let path = folder.join(format!("{tool}.log"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .expect("the testbed's directory is writable");
         let process = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
@@ -39,6 +47,11 @@ impl Server {
             .unwrap_or_else(|error| panic!("{tool}: {error}"));
         guardian::kill_at_the_end(&process);
         Self { tool, log: path, process }
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 }
 
@@ -50,8 +63,7 @@ impl Drop for Server {
         let _ = self.process.wait();
         guardian::ended(&self.process);
         if std::thread::panicking() {
-            let log = fs::read(&self.log).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
+            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
             let state = exited.map_or("is running".to_owned(), |status| format!("has exited, {status}"));
@@ -67,20 +79,13 @@ pub fn define(tool: &'static str) {
     if defined.contains(tool) {
         return;
     }
-    let file = built(&format!("{tool}-crds.yaml")).display().to_string();
+    let file = tools::built(&format!("{tool}-crds.yaml")).display().to_string();
     kubectl(&["replace", "--force", "--filename", &file]);
     kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "--filename", &file]);
     // The first request for a kind opens its storage, and is told to retry until that is done. kubectl retries.
     let names = kubectl(&["get", "--filename", &file, "--output=jsonpath={.items[*].metadata.name}"]);
     kubectl(&["get", &names.replace(' ', ","), "--all-namespaces"]);
     defined.insert(tool);
-}
-
-/// A file that `testbed/build.sh` has built.
-fn built(name: &str) -> PathBuf {
-    let path = testbed().tools.join(name);
-    assert!(path.exists(), "{} is not built: run these tests with `make test-real`", path.display());
-    path
 }
 
 /// What `kubectl` printed, as the administrator.

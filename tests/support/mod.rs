@@ -18,4 +18,5 @@ pub mod shell;
 pub mod standin;
 mod story;
 pub mod testbed;
+pub mod tools;
 pub mod world;

@@ -333,7 +333,7 @@ fn listening(log: &str) -> Option<String> {
 }
 
 /// The server as the administrator's kubeconfig has it, but not the administrator.
-fn direct_kubeconfig(administrator: &Path, token: &str) -> String {
+pub fn direct_kubeconfig(administrator: &Path, token: &str) -> String {
     let kubeconfig = Kubeconfig::read_from(administrator).expect("the testbed's kubeconfig");
     let cluster = kubeconfig.clusters.into_iter().next().and_then(|named| named.cluster);
     kubeconfig_text(&json!(cluster.expect("the testbed's kubeconfig has a cluster")), token)

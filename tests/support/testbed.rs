@@ -14,7 +14,7 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::{guardian, install};
+use super::{guardian, install, tools};
 
 /// A running control plane.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Testbed {
     }
 
     fn up() -> Result<Self, String> {
-        let tools = tools()?;
+        let tools = tools::folder()?;
         let dir = tempfile::Builder::new()
             .prefix("firebreak-live-")
             .tempdir()
@@ -113,19 +113,4 @@ impl Testbed {
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The directory of the built testbed: `FIREBREAK_TESTBED`, or what its build script says.
-fn tools() -> Result<PathBuf, String> {
-    if let Some(tools) = std::env::var_os("FIREBREAK_TESTBED") {
-        return Ok(tools.into());
-    }
-    let output = Command::new(repository().join("testbed/build.sh"))
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("testbed/build.sh: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("testbed/build.sh: {}", output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }

@@ -3,6 +3,7 @@
 
 mod objects;
 
+use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::decide::ladder;
 use firebreak_engine::incident::{IncidentState, StepState, TimelineEntry};
 use firebreak_engine::reason::{MovesOn, Reason};
@@ -79,13 +80,19 @@ fn count(operator: &Operator, incident: &Incident, entry: &TimelineEntry) {
     }
 }
 
-/// What the state shows and the timeline does not: how steps ended, and that a person must act.
+/// What the state shows and the timeline does not: how steps ended, what became of changes, and that a person must act.
 fn turns(operator: &Operator, incident: &Incident, before: &IncidentState, happened: &[TimelineEntry]) {
     let Some(now) = incident.status.as_ref().map(|status| &status.state) else { return };
     for step in ladder(now, None) {
         let at = |state: &IncidentState| state.step(&step.name).map(|status| status.state);
         let Some(outcome) = at(now).filter(|_| at(now) != at(before)).and_then(outcome) else { continue };
         operator.context.metrics.steps.with_label_values(&[step.action.name(), outcome]).inc();
+    }
+    for change in &now.changes {
+        let old = before.changes.iter().find(|old| old.id == change.id).and_then(outcome_of);
+        let Some(outcome) = outcome_of(change).filter(|outcome| old != Some(*outcome)) else { continue };
+        let work = if change.loan().is_some() { "loan" } else { "operation" };
+        operator.context.metrics.changes.with_label_values(&[work, outcome]).inc();
     }
     let is_told = |reason: &Reason| happened.iter().any(|entry| entry.type_ == reason.name());
     if let Some(held) = &now.held
@@ -136,5 +143,19 @@ fn outcome(state: StepState) -> Option<&'static str> {
         | StepState::Applied
         | StepState::Skipped
         | StepState::Reverting => None,
+    }
+}
+
+/// What became of a change, as far as it is known.
+fn outcome_of(change: &Change) -> Option<&'static str> {
+    match change.state {
+        ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => Some("applied"),
+        ChangeState::Reverted => Some("reverted"),
+        ChangeState::Ceded => Some("ceded"),
+        ChangeState::Kept => Some("kept"),
+        ChangeState::Done => Some("done"),
+        ChangeState::Failed => Some("failed"),
+        ChangeState::Held => Some("held"),
+        ChangeState::Planned | ChangeState::Intended | ChangeState::Unclear | ChangeState::Skipped => None,
     }
 }
