@@ -193,9 +193,15 @@ async fn the_dashboard_and_the_alerts_show_what_has_happened_in_a_response() {
     assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
     incident.wait_for_condition("Mitigated", "True").await;
     prometheus.wait_for("min(firebreak_changes_outstanding) == 3").await;
+    let verified = "firebreak_steps_total{action=\"cpuFallback\",outcome=\"verified\"}";
+    // Two samples, because a single one shows no increase.
+    prometheus.wait_for(&format!("sum(count_over_time({verified}[1m])) >= 2")).await;
     drill.recover(&incident).await;
     prometheus.wait_for("sum(firebreak_changes_total{work=\"loan\",outcome=\"reverted\"}) == 3").await;
     prometheus.wait_for("absent(ALERTS{alertname=\"FirebreakIncidentOpen\"})").await;
+    leader.stop().await;
+    // Some seconds ago, because a query over the run ends up to a second before now.
+    prometheus.wait_for("changes(leader_election_master_status{name=\"firebreak\"}[1m] offset 2s) > 0").await;
 
     let mut wrong = Vec::new();
     for query in queries() {
