@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check bench record generate
+.PHONY: help demo test test-real check image bench record generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +24,10 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 		cargo test --locked --workspace --no-fail-fast
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
-test-real: ## Test against real operators of others, in tests/real
+test-real: ## Test the image, and against real operators of others, in tests/real
 	@testbed=$$(testbed/build.sh keda) \
-		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
+		&& image=$$(image/build.sh native) \
+		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
 check: ## Check formats, lints, and that generated files are up to date
@@ -35,6 +36,9 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
+
+image: ## Build the container image, an OCI archive in target/image, for ARCHITECTURES (amd64 arm64)
+	@image/build.sh $(ARCHITECTURES)
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \
