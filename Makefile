@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check image bench record generate
+.PHONY: help demo test test-real check audit image bench record generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
+
+# The advisories are a repository that must be downloaded, which not every machine can: `make audit CHECKS=all`.
+audit: ## Check licenses and sources of all dependencies (deny.toml), and the workflows of GitHub
+	@tools=$$(image/tools.sh cargo-deny actionlint) \
+		&& export PATH="$$tools:$$PATH" \
+		&& cargo deny --locked check --hide-inclusion-graph $(or $(CHECKS),licenses bans sources) \
+		&& actionlint
 
 image: ## Build the container image, an OCI archive in target/image, for ARCHITECTURES (amd64 arm64)
 	@image/build.sh $(ARCHITECTURES)
