@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
 GO_TEST := CGO_ENABLED=0 go test -trimpath
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check bench record generate bundle
+.PHONY: help demo test test-real check audit image bench record generate bundle
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,15 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --workspace --no-fail-fast
 
+# Without the optimization that takes minutes. The image is a few MB larger than that of a release.
+QUICKLY := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
-test-real: ## Test against real operators and tools of others, in tests/real and gitops
+test-real: ## Test the image, and against real operators and tools of others, in tests/real and gitops
 	$(GO_TEST) -C gitops ./...
 	@testbed=$$(testbed/build.sh keda prometheus promtool helm helm4 helm-unittest helm-docs kubeconform) \
-		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
+		&& image=$$($(QUICKLY) image/build.sh native) \
+		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
 check: ## Check formats, lints, and that generated files are up to date
@@ -39,6 +43,16 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 	$(GO_TEST) -C monitoring ./...
+
+# The advisories are a repository that must be downloaded, which not every machine can: `make audit CHECKS=all`.
+audit: ## Check licenses and sources of all dependencies (deny.toml), and the workflows of GitHub
+	@tools=$$(image/tools.sh cargo-deny actionlint) \
+		&& export PATH="$$tools:$$PATH" \
+		&& cargo deny --locked check --hide-inclusion-graph $(or $(CHECKS),licenses bans sources) \
+		&& actionlint
+
+image: ## Build the container image, an OCI archive in target/image, for ARCHITECTURES (amd64 arm64)
+	@image/build.sh $(ARCHITECTURES)
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \

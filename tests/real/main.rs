@@ -1,4 +1,5 @@
-//! Tests with the real operators and tools of others, run by `make test-real`: a file for each of them.
+//! Tests with what takes minutes to build, run by `make test-real`: the real operators and tools of others, a file for
+//! each of them, and the image.
 //!
 //! `make test` has stand-ins for these operators, because a real one takes minutes to build. Here it is shown that
 //! the real one and Firebreak get along, and so that the stand-in does what matters. The tests are written like those
@@ -18,6 +19,7 @@ mod drill;
 mod bundle;
 
 mod chart;
+mod image;
 mod keda;
 mod prometheus;
 mod release;

@@ -24,6 +24,7 @@ use super::{guardian, install, object::PATIENCE, proxy::Proxy, testbed::testbed,
 #[must_use]
 pub struct Plan<'w> {
     world: &'w World,
+    binary: OsString,
     name: String,
     flags: Vec<String>,
     log: &'static str,
@@ -39,6 +40,7 @@ pub struct Operator {
 
 /// What is needed to run it again, and what runs.
 pub(super) struct Process {
+    binary: OsString,
     name: String,
     flags: Vec<String>,
     kubeconfig: PathBuf,
@@ -51,11 +53,18 @@ impl<'w> Plan<'w> {
     pub(super) fn new(world: &'w World) -> Self {
         Self {
             world,
+            binary: binary(),
             name: "firebreak-0".to_owned(),
             flags: Vec::new(),
             log: "info,firebreak=debug",
             directly: false,
         }
+    }
+
+    /// Another program than the one that was built with these tests.
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = binary.into();
+        self
     }
 
     /// What it logs, in the syntax of `RUST_LOG`, if the usual detail would be in the way.
@@ -111,6 +120,7 @@ impl<'w> Plan<'w> {
         .into();
         flags.extend(self.flags);
         let process = Arc::new(Process {
+            binary: self.binary,
             name: self.name,
             flags,
             kubeconfig,
@@ -261,7 +271,7 @@ impl Process {
 
     fn start(&self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
-        let child = Command::new(binary())
+        let child = Command::new(&self.binary)
             .args(&self.flags)
             .envs(install::environment())
             .env("KUBECONFIG", &self.kubeconfig)
