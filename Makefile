@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
-GO_TEST := CGO_ENABLED=0 go test -trimpath
+go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real check bench record generate
 
@@ -27,7 +27,7 @@ test: ## Run all tests: unit, engine, and live ones on a real control plane
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
 test-real: ## Test against real tools of others, in tests/real and gitops
-	$(GO_TEST) -C gitops ./...
+	$(call go_test,gitops)
 	@testbed=$$(testbed/build.sh keda prometheus promtool) \
 		&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
@@ -38,7 +38,7 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
-	$(GO_TEST) -C monitoring ./...
+	$(call go_test,monitoring)
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \
@@ -54,4 +54,4 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 
 generate: ## Generate the CRDs and admission policies from src/api, and the dashboard from monitoring
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
-	FIREBREAK_GENERATE=1 $(GO_TEST) -C monitoring -count=1 ./...
+	FIREBREAK_GENERATE=1 $(call go_test,monitoring,-count=1)
