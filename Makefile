@@ -3,7 +3,7 @@
 
 MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
-GO_TEST := CGO_ENABLED=0 go test -trimpath
+go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real check audit image bench record generate bundle
 
@@ -30,7 +30,7 @@ QUICKLY := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 
 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
 test-real: ## Test the image, and against real operators and tools of others, in tests/real and gitops
-	$(GO_TEST) -C gitops ./...
+	$(call go_test,gitops)
 	@testbed=$$(testbed/build.sh keda prometheus promtool helm helm4 helm-unittest helm-docs kubeconform) \
 		&& image=$$($(QUICKLY) image/build.sh native) \
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
@@ -42,7 +42,7 @@ check: ## Check formats, lints, and that generated files are up to date
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test real -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
-	$(GO_TEST) -C monitoring ./...
+	$(call go_test,monitoring)
 
 # The advisories are a repository that must be downloaded, which not every machine can: `make audit CHECKS=all`.
 audit: ## Check licenses and sources of all dependencies (deny.toml), and the workflows of GitHub
@@ -68,7 +68,7 @@ record: ## Record what this release stores in the cluster, for the upgrade tests
 
 generate: ## Generate what follows from src/api (the CRDs), monitoring (the dashboard) and the chart (deploy/, its README)
 	FIREBREAK_GENERATE=1 cargo test --locked --quiet --lib committed_definitions
-	FIREBREAK_GENERATE=1 $(GO_TEST) -C monitoring -count=1 ./...
+	FIREBREAK_GENERATE=1 $(call go_test,monitoring,-count=1)
 	@testbed=$$(testbed/build.sh helm helm-docs) \
 		&& FIREBREAK_GENERATE=1 FIREBREAK_TESTBED=$$testbed cargo test --locked --quiet --test chart committed_manifests \
 		&& "$$testbed/helm-docs" --chart-search-root charts/firebreak
