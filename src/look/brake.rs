@@ -60,6 +60,11 @@ impl BrakeReader {
         Self { api, namespace: namespace.to_owned(), gauge, last: Mutex::default() }
     }
 
+    /// This process does not lead any more, so its metric says nothing about the brake.
+    pub fn is_not_read_any_more(&self) {
+        self.gauge.set(0);
+    }
+
     /// The brake as it is now.
     pub async fn read(&self) -> BrakeReading {
         self.read_since(Instant::now()).await
