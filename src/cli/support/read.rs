@@ -133,6 +133,11 @@ impl Reader<'_> {
             }
         }
         let (bytes, left_out, redactions) = log.end();
+        if bytes.is_empty() {
+            // Also the answer for a pod that no node runs.
+            self.archive.could_not_read(what, "the API server returned an empty log");
+            return Ok(());
+        }
         let left_out = (left_out > 0)
             .then(|| format!("the first {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
         self.archive.add(Content {
