@@ -22,6 +22,7 @@ mod report;
 mod respond;
 mod screen;
 mod settle;
+mod support;
 mod test;
 mod time;
 mod tree;
@@ -81,6 +82,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
             report::run(&screen, &Connection::open(&cluster).await?, &args, &report).await
         }
         Command::Brake(args) => brake::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Support(args) => support::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Completion(args) => completion::run(&screen, args),
     }
 }

@@ -228,6 +228,20 @@ pub struct SettleArgs {
     pub namespace: NamespaceArgs,
 }
 
+/// `support`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct SupportArgs {
+    /// Only the Incidents, policies and Events of this namespace [default: all that you may list]
+    #[arg(short = 'n', long, value_name = "NS", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// The namespace of the operator
+    #[arg(long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub operator_namespace: String,
+    /// The archive to write; must not exist [default: firebreak-support-yyyymmdd-hhmmss.tar.gz]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// `brake`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct BrakeArgs {

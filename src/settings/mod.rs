@@ -16,7 +16,7 @@ use firebreak_engine::change::cut;
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
     CrdsArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs, PlanSource,
-    ReportArgs, SettleArgs, Shell, TestArgs, UndoArgs,
+    ReportArgs, SettleArgs, Shell, SupportArgs, TestArgs, UndoArgs,
 };
 pub use verbs::Command;
 

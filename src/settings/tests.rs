@@ -99,6 +99,8 @@ fn verbs_take_what_kubectl_takes() {
         "firebreak brake --namespace ops off",
         "firebreak brake status --namespace ops",
         "firebreak completion fish",
+        "firebreak support",
+        "firebreak support -n llm --operator-namespace ops -o x.tar.gz",
         "firebreak undo Deployment/router --forget",
         "firebreak undo llmdeployments.inference.llm-d.io/chat",
         "firebreak report gpu-outage --log-level debug",

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::arguments::{
     ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
-    OpenArgs, PlanArgs, ReportArgs, SettleArgs, TestArgs, UndoArgs,
+    OpenArgs, PlanArgs, ReportArgs, SettleArgs, SupportArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -94,6 +94,11 @@ pub enum Command {
         after_help = "Examples:\n  firebreak brake status\n  firebreak brake on\n  firebreak brake off\n  firebreak brake on --withdraw-all\n\nApplied changes stay; withdraw, undo and deletion still revert them. The last example also reverts all changes, for example before an uninstall."
     )]
     Brake(BrakeArgs),
+    /// Write an archive for people who help with a problem: objects, logs and metrics, redacted
+    #[command(
+        after_help = "Examples:\n  firebreak support\n  firebreak support -n llm-serving -o problem.tar.gz\n\nReads as you, and writes nothing to the cluster. Secrets are never read. The table says what is in the archive and what could not be read."
+    )]
+    Support(SupportArgs),
     /// Print a shell completion script
     #[command(
         after_help = "Examples:\n  source <(firebreak completion bash)\n  firebreak completion zsh > ~/.zfunc/_firebreak\n  firebreak completion fish > ~/.config/fish/completions/firebreak.fish"
@@ -125,6 +130,7 @@ impl Command {
             | Self::Keep(_)
             | Self::Undo(_)
             | Self::Brake(_)
+            | Self::Support(_)
             | Self::Completion(_) => return None,
         };
         args.config.as_deref()

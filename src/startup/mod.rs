@@ -84,6 +84,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Undo(_)
             | Command::Report(_)
             | Command::Brake(_)
+            | Command::Support(_)
             | Command::Completion(_) => match cli::run(settings, configuration).await {
                 Ok(cli::Answer::Yes) => ExitCode::SUCCESS,
                 Ok(cli::Answer::No) => ExitCode::FAILURE,

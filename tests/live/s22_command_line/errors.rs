@@ -26,6 +26,7 @@ const VERBS: &[&[&str]] = &[
     &["keep", "x"],
     &["undo", "configmap/x"],
     &["report", "x"],
+    &["support"],
     &["brake", "on"],
     &["brake", "off"],
     &["brake", "status"],
@@ -83,7 +84,7 @@ async fn every_verb_says_in_one_line_what_is_wrong_and_what_to_do_next() {
         let words: &[&str] = match verb {
             ["plan" | "open", _] => &["there is no RemediationPolicy x", "kubectl get rpol -A"],
             ["undo", _] => &["there is no such object", "set the namespace with -n"],
-            ["get"] | ["brake", _] => continue,
+            ["get" | "support"] | ["brake", _] => continue,
             _ => &["there is no Incident x", "`firebreak get -A` lists all Incidents"],
         };
         firebreak(&world, &[verb, &["-n", world.a.as_str()][..]].concat()).await.assert_refused(verb, words);

@@ -1,0 +1,263 @@
+//! Reads for the archive, as the user. What is not answered becomes an entry of the index, never a gap.
+
+use std::time::Duration;
+
+use futures::{AsyncRead, AsyncReadExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::archive::{Archive, Content};
+use super::limit::{First, LARGEST, Last, Splitter};
+use super::redact::{self, Lines, Redactions};
+use crate::cli::Error;
+use crate::kubernetes::retry;
+
+/// Objects of one page. Forty of the largest that the API server stores are below the limit of a response.
+const PAGE: u32 = 40;
+/// The newest lines of a log that are asked for.
+const LOG_LINES: i64 = 200_000;
+/// How long the log of one container may take.
+const LOG_WAIT: Duration = Duration::from_secs(60);
+
+/// One run of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// The present one.
+    Current,
+    /// The one before its last restart.
+    Previous,
+}
+
+/// Reads with the permissions of the user, and fills an archive.
+pub struct Reader<'a> {
+    /// Acts as the user.
+    pub client: &'a Client,
+    /// What is filled.
+    pub archive: &'a mut Archive,
+    /// Why the first read failed, if one did.
+    pub failure: Option<Error>,
+}
+
+impl Reader<'_> {
+    /// Notes that something was not read.
+    pub fn failed(&mut self, what: &str, error: &kube::Error) {
+        let reason = redact::text(&retry::explain(error), &mut Redactions::default());
+        self.archive.could_not_read(what, reason);
+        self.failure.get_or_insert_with(|| Error::request(format!("cannot read {what}"), error));
+    }
+
+    /// Gives each object to `each`, page by page. In no namespace, it lists all of them.
+    pub async fn list(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        mut params: ListParams,
+        mut each: impl FnMut(Value),
+    ) -> Result<(), kube::Error> {
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        };
+        params = params.limit(PAGE);
+        loop {
+            let page = retry::read(|| api.list(&params)).await?;
+            for object in page.items {
+                each(with_type(json!(object), resource));
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// One object by its name; none if it could not be read, which is noted.
+    pub async fn get(
+        &mut self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+        what: &str,
+    ) -> Option<Value> {
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        };
+        match retry::find(name, || api.get(name)).await {
+            Ok(Some(object)) => Some(with_type(json!(object), resource)),
+            Ok(None) => {
+                self.archive.could_not_read(what, format!("there is no {} {name}", resource.kind));
+                None
+            }
+            Err(error) => {
+                self.failed(what, &error);
+                None
+            }
+        }
+    }
+
+    /// Adds the log of a container.
+    pub async fn log(&mut self, namespace: &str, pod: &str, container: &str, run: Run) -> Result<(), Error> {
+        let (suffix, which) = match run {
+            Run::Current => ("log", "log"),
+            Run::Previous => ("previous.log", "log before the last restart"),
+        };
+        let what = format!("{which} of container {container} of pod {namespace}/{pod}");
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous: run == Run::Previous,
+            tail_lines: Some(LOG_LINES),
+            ..LogParams::default()
+        };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let stream = match retry::read(|| api.log_stream(pod, &params)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.failed(&what, &error);
+                return Ok(());
+            }
+        };
+        let mut log = Log::default();
+        let end = tokio::time::timeout(LOG_WAIT, log.read(stream)).await;
+        match end {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.archive.could_not_read(format!("the end of the {what}"), error.to_string())
+            }
+            Err(_) => {
+                let reason = format!("it did not end within {} s", LOG_WAIT.as_secs());
+                self.archive.could_not_read(format!("the end of the {what}"), reason);
+            }
+        }
+        let (bytes, left_out, redactions) = log.end();
+        if bytes.is_empty() {
+            // Also the answer for a pod that no node runs.
+            self.archive.could_not_read(what, "the API server returned an empty log");
+            return Ok(());
+        }
+        let left_out = (left_out > 0)
+            .then(|| format!("the first {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
+        self.archive.add(Content {
+            file: format!("logs/{pod}/{container}.{suffix}"),
+            what,
+            bytes,
+            left_out,
+            redactions,
+        })
+    }
+
+    /// Adds the metrics of a pod, which the API server asks for them.
+    pub async fn metrics(&mut self, namespace: &str, pod: &str, port: i64) -> Result<(), Error> {
+        let what = format!("metrics of pod {namespace}/{pod}");
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
+        let ask = || async {
+            let request = http::Request::get(&path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+            self.client.request_text(request).await
+        };
+        match retry::read(ask).await {
+            Ok(text) => self.archive.add(lines(format!("metrics/{pod}.txt"), what, &text)),
+            Err(error) => {
+                self.failed(&what, &error);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Objects that become one file, as YAML documents.
+#[derive(Debug)]
+pub struct Objects {
+    kept: First,
+    redactions: Redactions,
+}
+
+impl Objects {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { kept: First::new(LARGEST), redactions: Redactions::default() }
+    }
+
+    /// Adds an object, redacted.
+    pub fn push(&mut self, mut object: Value) {
+        redact::object(&mut object, &mut self.redactions);
+        let yaml = serde_saphyr::to_string(&object);
+        // An object that came as JSON is maps, lists and scalars.
+        self.kept.push(&yaml.map_or_else(|_| format!("---\n{object}\n"), |yaml| format!("---\n{yaml}")));
+    }
+
+    /// The file.
+    pub fn content(self, file: &str, what: &str) -> Content {
+        let (bytes, left_out) = self.kept.end();
+        let left_out = (left_out > 0)
+            .then(|| format!("the last {left_out} objects: a file has at most {} MiB", LARGEST >> 20));
+        Content { file: file.to_owned(), what: what.to_owned(), bytes, left_out, redactions: self.redactions }
+    }
+}
+
+/// A log that is read to its end, of which the last lines are kept.
+#[derive(Debug)]
+struct Log {
+    splitter: Splitter,
+    lines: Lines,
+    kept: Last,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { splitter: Splitter::default(), lines: Lines::default(), kept: Last::new(LARGEST) }
+    }
+}
+
+impl Log {
+    async fn read(&mut self, stream: impl AsyncRead) -> std::io::Result<()> {
+        let mut stream = std::pin::pin!(stream);
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let length = stream.read(&mut chunk).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            for line in self.splitter.feed(&chunk[..length]) {
+                self.push(&line);
+            }
+        }
+    }
+
+    fn push(&mut self, line: &str) {
+        if let Some(line) = self.lines.redact(line) {
+            self.kept.push(line);
+        }
+    }
+
+    fn end(mut self) -> (Vec<u8>, usize, Redactions) {
+        if let Some(line) = self.splitter.end() {
+            self.push(&line);
+        }
+        let (bytes, left_out) = self.kept.end();
+        (bytes, left_out, self.lines.redactions)
+    }
+}
+
+fn lines(file: String, what: String, text: &str) -> Content {
+    let mut lines = Lines::default();
+    let mut kept = First::new(LARGEST);
+    for line in text.lines() {
+        if let Some(line) = lines.redact(line) {
+            kept.push(&format!("{line}\n"));
+        }
+    }
+    let (bytes, left_out) = kept.end();
+    let left_out = (left_out > 0)
+        .then(|| format!("the last {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
+    Content { file, what, bytes, left_out, redactions: lines.redactions }
+}
+
+/// The items of a list do not all say what they are.
+fn with_type(mut object: Value, resource: &ApiResource) -> Value {
+    object["apiVersion"] = json!(resource.api_version);
+    object["kind"] = json!(resource.kind);
+    object
+}
