@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 mod tools;
 
 /// The maps that users replace as they like; every other map of the values has keys of its own.
-const FREE: &[&str] = &["/affinity", "/resources", "/metrics/dashboards/labels"];
+const FREE: &[&str] = &["/affinity", "/nodeSelector", "/resources", "/metrics/dashboards/labels"];
 
 /// The labels that say that Helm has installed an object, which is not so for `deploy/`.
 const OF_HELM: &[&str] = &["helm.sh/chart:", "app.kubernetes.io/managed-by:", "app.kubernetes.io/instance:"];
