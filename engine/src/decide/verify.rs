@@ -69,7 +69,7 @@ impl Deciding<'_> {
         }
         let found = self.ask_all(step, &in_force);
         match (found.verdict, found.asked) {
-            (Verdict::True, _) => self.verified(step, |change| !change.sits_out(), &found.left_out),
+            (Verdict::True, _) => self.verified(step, &found.left_out),
             _ if self.is_verified(&step.name) => {}
             (Verdict::False, _) => self.not_verified(step, Verdict::False, &found.missing),
             (Verdict::Unknown, Asked::Answered) => self.not_verified(step, Verdict::Unknown, &found.missing),
@@ -77,18 +77,15 @@ impl Deciding<'_> {
         }
     }
 
-    /// No object of the step says anything about it. What was verified still counts, as long as no signal speaks against it.
+    /// No object of the step says anything about it. What was verified still counts until a signal speaks against it. What
+    /// was lost does not come back without an object that shows it.
     fn ask_without_objects(&mut self, step: &Step) {
-        let were_verified = |change: &Change| !change.stands() || change.was_verified();
-        if !self.next.changes_of(&step.name).all(were_verified) {
-            return self.forget_verification(step);
-        }
         let still = self.ask_all(step, &[]);
         match (still.verdict, self.is_verified(&step.name)) {
             (Verdict::False, true) => self.lose(step, Change::is_verified, &still.missing),
             (Verdict::False, false) => self.not_verified(step, Verdict::False, &still.missing),
-            (Verdict::True, false) => self.verified(step, Change::sits_out, &still.left_out),
-            (Verdict::True, true) | (Verdict::Unknown, _) => {}
+            (Verdict::True | Verdict::Unknown, false) => self.forget_verification(step),
+            (Verdict::True | Verdict::Unknown, true) => {}
         }
     }
 
@@ -140,13 +137,12 @@ impl Deciding<'_> {
         }
     }
 
-    /// All checks passed with these changes.
-    fn verified(&mut self, step: &Step, counts: fn(&Change) -> bool, left_out: &[String]) {
+    fn verified(&mut self, step: &Step, left_out: &[String]) {
         if self.is_verified(&step.name) {
             return;
         }
         let now = self.now;
-        let is_new = |change: &Change| change.stands() && counts(change) && !change.is_verified();
+        let is_new = |change: &Change| change.stands() && !change.sits_out() && !change.is_verified();
         for change in self.next.own_changes_mut(&step.name).filter(|change| is_new(change)) {
             change.verified(now);
         }
