@@ -9,7 +9,7 @@ use super::plan::Plans;
 use super::recover::is_stuck;
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
-use crate::facts::{Stage, Target};
+use crate::facts::{ListingRead, Stage, Target};
 use crate::gitops;
 use crate::id::group;
 use crate::incident::Held;
@@ -316,12 +316,13 @@ impl Deciding<'_> {
     /// A step with nothing to change gives way to the next one, unless it may soon have something: an object on its way back
     /// is no target before it is there. One that cannot be reverted is not waited for.
     fn gives_way(&self, step: &Step) -> Start {
-        let is_listed = self.facts.looked.listings.contains_key(&step.name);
+        let read = self.facts.looked.listings.get(&step.name);
+        let is_listed = matches!(read, Some(ListingRead::Listed(_)));
         let waits_for = |change: &Change| {
             self.why.iter().any(|why| {
                 why.step == step.name
                     && why.reason == Reason::WaitsForRollout
-                    && why.target.as_ref() == Some(&change.target)
+                    && why.target.as_ref().is_some_and(|target| target.uid == change.target.uid)
             })
         };
         let is_going = |change: &&Change| {

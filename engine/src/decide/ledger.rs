@@ -149,13 +149,12 @@ impl<'a> Deciding<'a> {
             };
             let is_empty = change.fields().iter().all(|field| gitops::is_pause(&field.path));
             if stands && is_empty && !self.next.changes.iter().any(is_heir) {
-                // A value that someone has set during the later step is theirs. What takes over a field is of the same kind.
-                let kind = |change: &Change| self.step(&change.step).map(|step| step.action.name());
+                // A value that someone has set during the later step is theirs. Which fields that step had taken over is not
+                // known any more, so any value of theirs counts.
                 let is_ceded = |other: &Change| {
                     other.target.uid == change.target.uid
                         && other.state == ChangeState::Ceded
                         && other.applied_at() >= change.applied_at()
-                        && kind(other) == kind(change)
                 };
                 let again = match self.next.changes.iter().any(is_ceded) {
                     true => Again::Never,

@@ -259,7 +259,11 @@ impl Deciding<'_> {
         let is_open = |change: &&Change| {
             change.is_in_force() && change.returned_at().is_none() && !is_beside_waves(change)
         };
-        let is_meant = |change: &&Change| is_stuck(change) == (which == Candidates::Stuck);
+        // A rollout must not keep the pace of the emergency for all the waves before it.
+        let is_left = |change: &Change| {
+            is_stuck(change) && !(change.is_half_returned() && is_due(change.retry_at, self.now))
+        };
+        let is_meant = |change: &&Change| is_left(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
         if let Some(before) = self.made_before(step).into_iter().find(|before| before.is_outstanding()) {
