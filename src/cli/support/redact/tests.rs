@@ -24,8 +24,60 @@ fn secrets_in_texts_are_redacted_and_what_is_around_them_stays() {
         ("https://alice:secret@example.com/x", "https://(redacted)example.com/x"),
         ("a -----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- b", "a (redacted) b"),
         ("-----BEGIN PRIVATE KEY-----\nMII", "(redacted)"),
+        (r#"Authorization: Token token="s3cr3t""#, "Authorization: (redacted)"),
+        (r#"Cookie: a="b"; session=s3cr3t"#, "Cookie: (redacted)"),
+        (r#"{"password":"ab\"cdef","x":1}"#, r#"{"password":(redacted),"x":1}"#),
+        (r#""password": ["hunter2", ["]"]] x"#, r#""password": (redacted) x"#),
+        ("password=hun,ter2 x", "password=(redacted) x"),
+        (r#"serve --api-key "two words" --port 80"#, r#"serve --api-key (redacted) --port 80"#),
+        ("https://u:p@ss@host", "https://(redacted)host"),
+        ("https://u:pa/ss@host", "https://(redacted)host"),
+        (
+            r#""{\"a\":\"{\\\"token\\\":\\\"a\\\\\\\"b\\\"}\"}""#,
+            r#""{\"a\":\"{\\\"token\\\":(redacted)}\"}""#,
+        ),
+        ("password: |\n  hunter2\n\n  hunter3\nuser: x", "password: (redacted)\nuser: x"),
+        ("tokens:\n  token:\n  - hunter2\n  user: x", "tokens:\n  token:(redacted)\n  user: x"),
+        (r#"["TOKEN=two words", "x"]"#, r#"["TOKEN=(redacted)", "x"]"#),
     ] {
         assert_eq!(redacted(input), expected);
+    }
+}
+
+#[test]
+fn variables_and_flags_in_texts_are_redacted() {
+    for (input, expected) in [
+        (r#"env: [{"name":"A","value":"hunter2"}] x"#, "env: (redacted) x"),
+        (
+            r#"[{"name":"A","value":"hunter2"},{"name":"B"}]"#,
+            r#"[{"name":"A","value":(redacted)},{"name":"B"}]"#,
+        ),
+        (r#"{"value":"hunter2","name":"A"}"#, r#"{"value":(redacted),"name":"A"}"#),
+        (r#"{\"name\":\"A\",\"value\":\"hun\\\"ter2\"}"#, r#"{\"name\":\"A\",\"value\":(redacted)}"#),
+        (
+            r#"core.EnvVar{Name:"A", Value:"hunter2", ValueFrom:nil}"#,
+            r#"core.EnvVar{Name:"A", Value:(redacted), ValueFrom:nil}"#,
+        ),
+        ("{Name:A Value:hun ter2 ValueFrom:nil}", "{Name:A Value:(redacted)"),
+        ("- name: A\n  value: hun ter2\n- name: B", "- name: A\n  value: (redacted)\n- name: B"),
+        ("spec:\n  env:\n    A: hunter2\n  x: 1", "spec:\n  env:(redacted)\n  x: 1"),
+        (
+            r#"env[0].value: Invalid value: "hunter2": too long"#,
+            "env[0].value: Invalid value: (redacted): too long",
+        ),
+        (r#"Unsupported value: "hunter2""#, "Unsupported value: (redacted)"),
+        (
+            r#""command":["vllm","--api-key","k1","k2","--port"]"#,
+            r#""command":["vllm","--api-key",(redacted),"--port"]"#,
+        ),
+        (r#"["--api-key" "hunter2"]"#, r#"["--api-key" (redacted)]"#),
+        ("x --hf_token hunter2", "x --hf_token (redacted)"),
+        ("-token hunter2", "-token (redacted)"),
+        ("serve --api-key k1 k2 --port 80", "serve --api-key (redacted) --port 80"),
+        ("--API_KEY=hunter2", "--API_KEY=(redacted)"),
+    ] {
+        assert_eq!(redacted(input), expected);
+        assert_eq!(redacted(expected), expected);
     }
 }
 
@@ -130,6 +182,64 @@ fn a_file_in_a_config_map_is_redacted_like_an_object() {
     let file = shown["data"]["config.yaml"].as_str().unwrap();
     assert!(file.contains("url: https://example.com") && file.contains(MARK), "{file}");
     assert!(!shown.to_string().contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn all_values_of_a_flag_are_redacted() {
+    let (shown, _) = of(
+        json!({"args": ["--api-key", "k1", "k2", "--port", "80", "--hf_token=a b", "-token", 7, "X_TOKEN=a b"]}),
+    );
+    let args = json!([
+        "--api-key",
+        MARK,
+        MARK,
+        "--port",
+        "80",
+        "--hf_token=(redacted)",
+        "-token",
+        MARK,
+        "X_TOKEN=(redacted)"
+    ]);
+    assert_eq!(shown["args"], args);
+}
+
+#[test]
+fn annotations_of_other_tools_that_hold_objects_are_redacted() {
+    let copy = json!({"spec": {"env": [{"name": "A", "value": "hunter2"}], "replicas": 3}});
+    let secret = json!([{"kind": "Secret", "data": {"a": "hunter2"}}]);
+    let (shown, counted) = of(json!({"spec": {"template": {"metadata": {"annotations": {
+        "kapp.k14s.io/original": copy.to_string(),
+        "copies": secret.to_string(),
+        "broken": "{\"a\": hunter2",
+        "lines": "hunter2\nhunter2",
+        "team": "serving",
+    }}}}}));
+    let annotations = &shown["spec"]["template"]["metadata"]["annotations"];
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert!(annotations["kapp.k14s.io/original"].as_str().unwrap().contains(r#""replicas":3"#), "{shown}");
+    assert_eq!((&annotations["broken"], &annotations["team"]), (&json!(MARK), &json!("serving")));
+    assert_eq!(annotations["lines"], "(redacted), 2 lines");
+    assert_eq!(counted["Unreadable"], 2);
+}
+
+#[test]
+fn a_file_that_is_not_one_document_is_replaced_by_its_number_of_lines() {
+    for file in ["a: hunter2\n---\nb: hunter2\n", "# x\na = hunter2", "\ta: [\nhunter2\n"] {
+        let (shown, counted) = of(json!({"kind": "ConfigMap", "data": {"x": file}}));
+        let lines = file.trim().lines().count();
+        assert_eq!(shown["data"]["x"], format!("(redacted), {lines} lines"));
+        assert_eq!(counted, [("Unreadable", 1)].into());
+    }
+    let (shown, _) = of(json!({"kind": "ConfigMap", "binaryData": {"x": "aHVudGVyMg=="}}));
+    assert_eq!(shown["binaryData"]["x"], MARK);
+}
+
+#[test]
+fn everything_below_the_name_of_a_secret_is_redacted() {
+    let mount = json!({"secret": {"secretName": "s", "defaultMode": 420}});
+    let (shown, _) = of(json!({"password": ["hunter2", {"a": "hunter2", "b": [7]}], "volumes": [mount]}));
+    assert_eq!(shown["password"], json!([MARK, {"a": MARK, "b": [MARK]}]));
+    assert_eq!(shown["volumes"][0], mount);
 }
 
 #[test]
