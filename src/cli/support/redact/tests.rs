@@ -114,6 +114,24 @@ fn a_private_key_over_several_lines_is_left_out() {
     let kept: Vec<String> = log.lines().filter_map(|line| lines.redact(line)).collect();
     assert_eq!(kept, ["one", MARK, "two"]);
     assert_eq!(lines.redactions.by_name(), [("PrivateKey", 1)].into());
+    assert_eq!(lines.left_out, 2);
+}
+
+#[test]
+fn a_line_that_only_mentions_a_private_key_hides_no_others() {
+    let mut lines = Lines::default();
+    let log = "no -----BEGIN PRIVATE KEY----- here\nthe next line\ntwo";
+    let kept: Vec<String> = log.lines().filter_map(|line| lines.redact(line)).collect();
+    assert_eq!(kept, ["no (redacted)", "the next line", "two"]);
+    assert_eq!(lines.left_out, 0);
+
+    let mut lines = Lines::default();
+    let body = format!("2026-03-01T10:00:00Z {}", "A".repeat(64));
+    assert!(lines.redact("-----BEGIN RSA PRIVATE KEY-----").is_some());
+    assert!(lines.redact("Proc-Type: 4,ENCRYPTED").is_none() && lines.redact("").is_none());
+    assert!((0..198).all(|_| lines.redact(&body).is_none()));
+    assert_eq!(lines.redact("word").as_deref(), Some("word"), "no key is as long");
+    assert_eq!(lines.left_out, 200);
 }
 
 fn of(mut value: Value) -> (Value, BTreeMap<&'static str, usize>) {

@@ -43,6 +43,9 @@ impl Pattern {
     }
 
     fn redact(&self, text: String, counted: &mut Redactions) -> String {
+        if !self.regex.is_match(&text) {
+            return text;
+        }
         let mut redacted = String::new();
         let mut at = 0;
         while let Some(found) = self.regex.captures_at(&text, at) {
@@ -61,9 +64,6 @@ impl Pattern {
             redacted.push_str(MARK);
             counted.count(self.rule);
             at = to;
-        }
-        if at == 0 {
-            return text;
         }
         redacted.push_str(&text[at..]);
         redacted
@@ -178,24 +178,46 @@ pub fn text(text: &str, counted: &mut Redactions) -> String {
     PATTERNS.iter().fold(text.to_owned(), |text, pattern| pattern.redact(text, counted))
 }
 
+/// The lines of a key that has no end. The longest keys that are in use are shorter.
+const LONGEST_KEY: usize = 200;
+
 /// The same for a text that comes line by line: a private key has several lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     /// The rules that were used.
     pub redactions: Redactions,
-    is_in_key: bool,
+    /// How many lines were left out, as parts of private keys.
+    pub left_out: usize,
+    /// How many lines of a private key came before, if this is in one.
+    in_key: Option<usize>,
 }
 
 impl Lines {
     /// The next line; none inside of a private key.
     pub fn redact(&mut self, line: &str) -> Option<String> {
-        let was_in_key = self.is_in_key;
-        if line.contains("PRIVATE KEY-----") {
-            self.is_in_key = line.rfind("-----BEGIN ") > line.rfind("-----END ");
+        let ends = line.contains("-----END ") && line.contains("PRIVATE KEY-----");
+        // A text that only mentions the beginning of a key has other lines after it.
+        let before = self.in_key.take().filter(|before| ends || (*before < LONGEST_KEY && is_of_key(line)));
+        if line.contains("PRIVATE KEY-----") && line.rfind("-----BEGIN ") > line.rfind("-----END ") {
+            self.in_key = Some(0);
+        } else if !ends {
+            self.in_key = before.map(|before| before + 1);
         }
-        if was_in_key {
+        if before.is_some() {
+            self.left_out += 1;
             return None;
         }
         Some(text(line, &mut self.redactions))
     }
+}
+
+/// Whether this may be a line of a key in PEM: base64 or a header, also after the time that a log puts before it.
+fn is_of_key(line: &str) -> bool {
+    let is_base64 =
+        |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+    let line = line.trim().trim_end_matches(['"', '\'', ',', '\\']);
+    let last = line.rsplit([' ', '\t', '"', '\'']).next().unwrap_or_default();
+    let is_header =
+        ["Proc-Type:", "DEK-Info:", "Comment:", "Version:"].iter().any(|name| line.contains(name));
+    is_base64(line) || is_header || (last.len() >= 32 && is_base64(last))
 }
