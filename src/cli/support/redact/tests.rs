@@ -75,6 +75,18 @@ fn variables_and_flags_in_texts_are_redacted() {
         ("-token hunter2", "-token (redacted)"),
         ("serve --api-key k1 k2 --port 80", "serve --api-key (redacted) --port 80"),
         ("--API_KEY=hunter2", "--API_KEY=(redacted)"),
+        (r"--password=two\ words --x", "--password=(redacted) --x"),
+        ("args: [--api-key, hunter2, --port]", "args: [--api-key, (redacted) --port]"),
+        ("- --api-key\n- k1\n- k2\n- --port", "- --api-key\n- (redacted)\n- --port"),
+        (
+            r#"{"name":"a b","valueFrom":null,"value":"hunter2"}"#,
+            r#"{"name":"a b","valueFrom":null,"value":(redacted)}"#,
+        ),
+        (
+            r#"Name: (string) (len=1) "A", Value: (string) (len=7) "hunter2","#,
+            r#"Name: (string) (len=1) "A", Value: (string) (len=7) (redacted),"#,
+        ),
+        ("<password>hunter2</password> x", "<password>(redacted) x"),
     ] {
         assert_eq!(redacted(input), expected);
         assert_eq!(redacted(expected), expected);

@@ -114,7 +114,12 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     let user = r#"(?:[^ \t\r\n"'`<>\\]|\\+[^ \t\r\n"'`<>\\])*"#;
     let word = r#"(?:[^ \t\r\n"'`<>\\/?#]|\\+[^ \t\r\n"'`<>\\])*"#;
     let flag = format!("--?[A-Za-z0-9_.-]*(?i-u:{SECRET_WORDS})");
-    let sign = r"[ \t]*(?::(?P<space>[ \t]+)|[:=]{1,2}>?[ \t]*)";
+    let sign = r"(?:[ \t]*(?::(?P<space>[ \t]+)|[:=]{1,2}>?[ \t]*)|>)";
+    // What Go's dumps say about the type, and the source that a variable does not have.
+    let kind = r"(?:\((?:\*?string|len=[0-9]+)\)[ \t]*)*";
+    let no_source = format!(
+        "(?:(?:{QUOTE})?(?i-u:valueFrom)(?:{QUOTE})?{SPACE}:{SPACE}(?:null|nil|<nil>|None){SPACE},{SPACE})?"
+    );
     vec![
         Pattern::new(
             Rule::PrivateKey,
@@ -142,7 +147,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             Rule::Variable,
             Next,
             &format!(
-                r#"(?i-u:\bname)(?:{QUOTE})?{SPACE}[:=]{SPACE}(?:{QUOTE})?[A-Za-z0-9_./-]*(?:{QUOTE})?{SPACE}[,;]?{SPACE}(?:{QUOTE})?(?i-u:value)(?:{QUOTE})?{SPACE}[:=](?P<space>{SPACE})"#
+                r#"(?i-u:\bname)(?:{QUOTE})?{SPACE}[:=]{SPACE}{kind}(?:{QUOTE})?[A-Za-z0-9_./ -]*(?:{QUOTE})?{SPACE}[,;]?{SPACE}{no_source}(?:{QUOTE})?(?i-u:value)(?:{QUOTE})?{SPACE}[:=](?P<space>{SPACE}){kind}"#
             ),
         ),
         Pattern::new(Rule::Variable, BeforeName, &format!("(?i-u:value)(?:{QUOTE})?{SPACE}[:=]{SPACE}")),
@@ -169,7 +174,13 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
             Item,
             &format!(r"(?:{QUOTE}){flag}(?:{QUOTE})[ \t\r\n]*,?[ \t\r\n]*"),
         ),
-        Pattern::new(Rule::NamedSecret, Flag, &format!(r"(?:^|[^A-Za-z0-9_-]){flag}[ \t]+")),
+        Pattern::new(
+            Rule::NamedSecret,
+            Flag,
+            &format!(
+                r"(?:^|[^A-Za-z0-9_-]){flag}(?:[ \t]*,[ \t]*|[ \t]*\r?\n[ \t]*(?:-[ \t]+)?|(?:\\+[nrt])+(?:-[ \t]+)?|[ \t]+)"
+            ),
+        ),
     ]
 });
 

@@ -24,7 +24,9 @@ pub fn end(text: &str, key: usize, from: usize, after: After) -> usize {
         After::Sign | After::Colon => {
             if let Some(end) = quoted(text, from).or_else(|| bracketed(text, from)) {
                 let goes_on = text[end..].starts_with(|c: char| c.is_alphanumeric() || "\"'".contains(c));
-                return if goes_on { word(text, end) } else { end };
+                let end = if goes_on { word(text, end) } else { end };
+                let next = text.len() - text[end..].trim_start_matches([' ', '\t']).len();
+                return quoted(text, next).filter(|_| next > end).unwrap_or(end);
             }
             if let Some(end) = literal(text, from) {
                 return end;
@@ -37,8 +39,11 @@ pub fn end(text: &str, key: usize, from: usize, after: After) -> usize {
     }
 }
 
+/// To the next whitespace that is not escaped, as in a shell.
 fn word(text: &str, from: usize) -> usize {
-    text[from..].find([' ', '\t', '\n', '\r']).map_or(text.len(), |length| from + length)
+    let mut spaces = text[from..].match_indices([' ', '\t', '\n', '\r']);
+    let space = spaces.find(|(at, _)| !text[from..from + at].ends_with('\\'));
+    space.map_or(text.len(), |(length, _)| from + length)
 }
 
 fn line(text: &str, from: usize) -> usize {
@@ -151,13 +156,18 @@ fn enclosing_quote(text: &str, key: usize) -> Option<usize> {
     Some(if is_closed { end - 1 - escapes } else { end })
 }
 
-/// Words and values in quotes up to a flag or the end of the line.
+/// Words and values in quotes up to a flag or the end of the line, and the items of a list in YAML after it.
 fn flag_values(text: &str, from: usize) -> usize {
     let (mut end, mut at) = (from, from);
     while at < text.len() && !text[at..].starts_with(['-', '\n', '\r']) {
         end = quoted(text, at).unwrap_or(at);
         end = word(text, end);
         at = end + (text[end..].len() - text[end..].trim_start_matches([' ', '\t']).len());
+        if text[at..].starts_with(['\n', '\r']) {
+            let next = text[at..].trim_start();
+            let item = next.strip_prefix("- ").map(|item| item.trim_start_matches(' '));
+            at = item.filter(|item| !item.is_empty()).map_or(at, |item| text.len() - item.len());
+        }
     }
     end
 }
