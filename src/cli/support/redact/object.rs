@@ -101,12 +101,22 @@ fn map(members: &mut Map<String, Value>, counted: &mut Redactions) {
             }
         }
     }
+    if names_variable(members)
+        && let Some(value) = members.get_mut("value")
+    {
+        hide_below(value, Rule::Variable, counted);
+    }
     let kind = members.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     for (key, value) in members {
         match key.as_str() {
             UNDO => hide(value, Rule::UndoRecord, counted),
             LAST_APPLIED => hide(value, Rule::LastApplied, counted),
-            "env" => variables(value, counted),
+            _ if ["env", "envs", "envvars", "environment"]
+                .iter()
+                .any(|name| key.to_ascii_lowercase().ends_with(name)) =>
+            {
+                variables(value, counted);
+            }
             "binaryData" => hide_below(value, Rule::Unreadable, counted),
             "annotations" if value.is_object() => {
                 each(value, |value| annotation(value, counted));
@@ -125,6 +135,16 @@ fn map(members: &mut Map<String, Value>, counted: &mut Redactions) {
     }
 }
 
+/// Whether this has the name of a variable or a secret, as in `{name: HF_TOKEN, value: …}` below any key.
+fn names_variable(members: &Map<String, Value>) -> bool {
+    let is_variable = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+            || SECRET_NAME.is_match(name)
+    };
+    let mut names = ["name", "key"].iter().filter_map(|key| members.get(*key).and_then(Value::as_str));
+    names.any(is_variable)
+}
+
 /// Variables as a list of names and values, or as a map.
 fn variables(variables: &mut Value, counted: &mut Redactions) {
     match variables {
@@ -133,7 +153,14 @@ fn variables(variables: &mut Value, counted: &mut Redactions) {
                 if let Some(value) = item.get_mut("value") {
                     hide(value, Rule::Variable, counted);
                 }
-                any(item, counted);
+                let assigned = item.as_str().and_then(|text| text.split_once('='));
+                match assigned.filter(|(_, value)| *value != MARK).map(|(name, _)| format!("{name}={MARK}")) {
+                    Some(shown) => {
+                        counted.count(Rule::Variable);
+                        *item = shown.into();
+                    }
+                    None => any(item, counted),
+                }
             }
         }
         Value::Object(members) => {

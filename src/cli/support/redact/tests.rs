@@ -215,6 +215,19 @@ fn a_file_in_a_config_map_is_redacted_like_an_object() {
 }
 
 #[test]
+fn variables_below_other_keys_are_redacted() {
+    let (shown, counted) = of(json!({
+        "extraEnv": [{"name": "a", "value": "hunter2"}, "B=hunter2"],
+        "set": [{"name": "HF_KEY", "value": "hunter2"}, {"name": "db.password", "value": "hunter2"}],
+        "signals": [{"name": "gpuNodes", "value": 4}],
+    }));
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert_eq!(shown["extraEnv"][1], "B=(redacted)");
+    assert_eq!(shown["signals"][0]["value"], 4);
+    assert_eq!(counted, [("Variable", 4)].into());
+}
+
+#[test]
 fn all_values_of_a_flag_are_redacted() {
     let (shown, _) = of(
         json!({"args": ["--api-key", "k1", "k2", "--port", "80", "--hf_token=a b", "-token", 7, "X_TOKEN=a b"]}),
