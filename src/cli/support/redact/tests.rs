@@ -307,3 +307,48 @@ fn every_rule_is_documented() {
         assert!(page.contains(&row), "docs/reporting-a-problem.md has no row {row}");
     }
 }
+
+#[test]
+fn any_text_is_redacted_without_a_panic_and_in_the_end() {
+    let pieces = [
+        "token",
+        "--api-key",
+        "\"",
+        "\\\"",
+        "\\",
+        "'",
+        "`",
+        ":",
+        "=",
+        " ",
+        "\n",
+        "\r\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "name",
+        "value",
+        "env",
+        "ä",
+        "…",
+        "cookie",
+        "Invalid value: ",
+        "https://",
+        "@",
+        "- ",
+        "(redacted)",
+        "x",
+        "5",
+    ];
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        let mut input = String::new();
+        for _ in 0..12 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            input.push_str(pieces[usize::try_from((state >> 33) % pieces.len() as u64).unwrap()]);
+        }
+        redacted(&input);
+    }
+}
