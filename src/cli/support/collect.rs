@@ -36,6 +36,19 @@ pub struct Places<'a> {
     pub operator: &'a str,
 }
 
+impl Places<'_> {
+    /// The namespaces that were read, for people, if only the fallback was read of these.
+    pub fn scope(&self, narrowed: &[String]) -> String {
+        match self.namespace {
+            Some(namespace) => format!("namespace {namespace}"),
+            None if narrowed.is_empty() => "all namespaces".to_owned(),
+            None => {
+                format!("all namespaces, but only namespace {} for {}", self.fallback, narrowed.join(", "))
+            }
+        }
+    }
+}
+
 /// Reads everything and returns the pods of the operator.
 pub async fn all(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<Vec<PodEntry>, Error> {
     incidents(reader, places).await?;
@@ -61,9 +74,9 @@ async fn incidents(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<(), E
         (if is_closed { &mut closed } else { &mut open }).push(incident);
     };
     let resource = ApiResource::erase::<Incident>(&());
-    if in_places(reader, places, &resource, ListParams::default(), "Incidents", each).await {
-        reader.archive.add(open.content("incidents/open.yaml", "open Incidents"))?;
-        reader.archive.add(closed.content("incidents/closed.yaml", "closed Incidents"))?;
+    if let Some(what) = in_places(reader, places, &resource, ListParams::default(), "Incidents", each).await {
+        reader.archive.add(open.content("incidents/open.yaml", &format!("open {what}")))?;
+        reader.archive.add(closed.content("incidents/closed.yaml", &format!("closed {what}")))?;
     }
     Ok(())
 }
@@ -76,8 +89,9 @@ async fn list(
     what: &str,
 ) -> Result<(), Error> {
     let mut objects = Objects::new();
-    if in_places(reader, places, resource, ListParams::default(), what, |object| objects.push(object)).await {
-        reader.archive.add(objects.content(file, what))?;
+    let each = |object| objects.push(object);
+    if let Some(what) = in_places(reader, places, resource, ListParams::default(), what, each).await {
+        reader.archive.add(objects.content(file, &what))?;
     }
     Ok(())
 }
@@ -86,8 +100,9 @@ async fn events(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<(), Erro
     let resource = ApiResource::erase::<Event>(&());
     let mut ours = Objects::new();
     let params = ListParams::default().fields(&format!("reportingComponent={REPORTING_CONTROLLER}"));
-    if in_places(reader, places, &resource, params, "Events of Firebreak", |event| ours.push(event)).await {
-        reader.archive.add(ours.content("events/firebreak.yaml", "Events of Firebreak"))?;
+    let each = |event| ours.push(event);
+    if let Some(what) = in_places(reader, places, &resource, params, "Events of Firebreak", each).await {
+        reader.archive.add(ours.content("events/firebreak.yaml", &what))?;
     }
     let what = format!("Events in namespace {}", places.operator);
     in_operator_namespace(
@@ -102,7 +117,7 @@ async fn events(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<(), Erro
 }
 
 /// Lists the objects of the wanted namespaces. If the user may not list all of them, the namespace of the context. Returns
-/// whether anything was answered.
+/// what was read, for people, if anything was answered.
 async fn in_places(
     reader: &mut Reader<'_>,
     places: &Places<'_>,
@@ -110,7 +125,7 @@ async fn in_places(
     params: ListParams,
     what: &str,
     mut each: impl FnMut(Value),
-) -> bool {
+) -> Option<String> {
     let mut count = 0;
     let mut counted = |object: Value| {
         count += 1;
@@ -123,15 +138,16 @@ async fn in_places(
     {
         let error = end.unwrap_err();
         reader.failed(&format!("{what} of all namespaces"), &error);
+        reader.narrowed.push(what.clone());
         what = format!("{what} of namespace {}", places.fallback);
         end = reader.list(resource, Some(places.fallback), params, &mut counted).await;
     }
     match end {
-        Ok(()) => true,
+        Ok(()) => Some(what),
         Err(error) => {
-            let what = if count == 0 { what } else { format!("{what} after the first {count}") };
-            reader.failed(&what, &error);
-            count > 0
+            let rest = if count == 0 { what.clone() } else { format!("{what} after the first {count}") };
+            reader.failed(&rest, &error);
+            (count > 0).then_some(what)
         }
     }
 }

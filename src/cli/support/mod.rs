@@ -38,7 +38,8 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SupportArgs) -
         fallback: connection.client.default_namespace(),
         operator: &args.operator_namespace,
     };
-    let mut reader = Reader { client: &connection.client, archive: &mut archive, failure: None };
+    let mut reader =
+        Reader { client: &connection.client, archive: &mut archive, failure: None, narrowed: vec![] };
     let server = match retry::read(|| connection.client.apiserver_version()).await {
         Ok(version) => Some(version.git_version),
         Err(error @ kube::Error::Api(_)) => {
@@ -48,6 +49,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SupportArgs) -
         Err(error) => return Err(Error::request("cannot reach the cluster", &error)),
     };
     let pods = collect::all(&mut reader, &places).await?;
+    let narrowed = std::mem::take(&mut reader.narrowed);
     if let Some(failure) = reader.failure.take()
         && archive.is_empty()
     {
@@ -57,7 +59,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SupportArgs) -
         created: now,
         client: env!("CARGO_PKG_VERSION"),
         server,
-        scope: namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}")),
+        scope: places.scope(&narrowed),
         pods,
     })?;
     screen.text(&summary(&path, &contents))?;

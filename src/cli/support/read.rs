@@ -39,6 +39,8 @@ pub struct Reader<'a> {
     pub archive: &'a mut Archive,
     /// Why the first read failed, if one did.
     pub failure: Option<Error>,
+    /// What was read in one namespace, because the user may not list it in all of them.
+    pub narrowed: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -132,14 +134,12 @@ impl Reader<'_> {
                 self.archive.could_not_read(format!("the end of the {what}"), reason);
             }
         }
-        let (bytes, left_out, redactions) = log.end();
+        let (bytes, left_out, redactions) = log.end(LOG_LINES);
         if bytes.is_empty() {
             // Also the answer for a pod that no node runs.
             self.archive.could_not_read(what, "the API server returned an empty log");
             return Ok(());
         }
-        let left_out = (left_out > 0)
-            .then(|| format!("the first {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
         self.archive.add(Content {
             file: format!("logs/{pod}/{container}.{suffix}"),
             what,
@@ -203,11 +203,13 @@ struct Log {
     splitter: Splitter,
     lines: Lines,
     kept: Last,
+    /// How many lines came.
+    read: usize,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { splitter: Splitter::default(), lines: Lines::default(), kept: Last::new(LARGEST) }
+        Self { splitter: Splitter::default(), lines: Lines::default(), kept: Last::new(LARGEST), read: 0 }
     }
 }
 
@@ -227,18 +229,39 @@ impl Log {
     }
 
     fn push(&mut self, line: &str) {
+        self.read += 1;
         if let Some(line) = self.lines.redact(line) {
             self.kept.push(line);
         }
     }
 
-    fn end(mut self) -> (Vec<u8>, usize, Redactions) {
+    /// The file, what is missing in it and what was redacted, if at most this many lines were asked for.
+    fn end(mut self, asked: i64) -> (Vec<u8>, Option<String>, Redactions) {
         if let Some(line) = self.splitter.end() {
             self.push(&line);
         }
-        let (bytes, left_out) = self.kept.end();
-        (bytes, left_out, self.lines.redactions)
+        let (bytes, first) = self.kept.end();
+        let has_earlier = i64::try_from(self.read).is_ok_and(|read| read >= asked);
+        let mib = LARGEST >> 20;
+        let missing = match (first, has_earlier) {
+            (0, false) => None,
+            (0, true) => {
+                Some(format!("possibly earlier lines: at most the last {asked} lines are asked for"))
+            }
+            (first, false) => Some(format!("the first {first} lines: a file has at most {mib} MiB")),
+            (first, true) => Some(format!(
+                "{first} lines and possibly earlier ones: a file has at most {mib} MiB and the last {asked} lines"
+            )),
+        };
+        (bytes, with_keys(missing, self.lines.left_out), self.lines.redactions)
     }
+}
+
+/// What is missing, with the lines of private keys.
+fn with_keys(missing: Option<String>, lines: usize) -> Option<String> {
+    let keys = (lines > 0).then(|| format!("{lines} lines of private keys"));
+    let parts: Vec<String> = keys.into_iter().chain(missing).collect();
+    (!parts.is_empty()).then(|| parts.join(", and "))
 }
 
 fn lines(file: String, what: String, text: &str) -> Content {
@@ -250,8 +273,9 @@ fn lines(file: String, what: String, text: &str) -> Content {
         }
     }
     let (bytes, left_out) = kept.end();
-    let left_out = (left_out > 0)
+    let missing = (left_out > 0)
         .then(|| format!("the last {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
+    let left_out = with_keys(missing, lines.left_out);
     Content { file, what, bytes, left_out, redactions: lines.redactions }
 }
 
@@ -260,4 +284,25 @@ fn with_type(mut object: Value, resource: &ApiResource) -> Value {
     object["apiVersion"] = json!(resource.api_version);
     object["kind"] = json!(resource.kind);
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_says_which_lines_are_missing() {
+        let missing = |text: &str, asked| {
+            let mut log = Log { kept: Last::new(20), ..Log::default() };
+            text.lines().for_each(|line| log.push(line));
+            log.end(asked).1.unwrap_or_default()
+        };
+        assert_eq!(missing("a\nb", 3), "");
+        assert_eq!(missing("a\nb", 2), "possibly earlier lines: at most the last 2 lines are asked for");
+        let key = "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\na";
+        assert_eq!(missing(key, 9), "2 lines of private keys");
+        assert_eq!(missing("a line of many letters\nb", 9), "the first 1 lines: a file has at most 16 MiB");
+        let both = missing("a line of many letters\nb", 2);
+        assert!(both.starts_with("1 lines and possibly earlier ones: "), "{both}");
+    }
 }

@@ -96,10 +96,11 @@ async fn collected() -> (BTreeMap<String, String>, Vec<String>) {
     let path = folder.path().join("x.tar.gz");
     let created = "2026-03-01T10:00:00Z".parse().unwrap();
     let mut archive = Archive::create(&path, "s".into(), created).unwrap();
-    let mut reader = Reader { client: &client, archive: &mut archive, failure: None };
+    let mut reader = Reader { client: &client, archive: &mut archive, failure: None, narrowed: vec![] };
     let places = Places { namespace: None, fallback: "mine", operator: "ops" };
     let pods = all(&mut reader, &places).await.unwrap();
-    let about = About { created, client: "0.1.0", server: None, scope: "all namespaces".into(), pods };
+    let scope = places.scope(&reader.narrowed);
+    let about = About { created, client: "0.1.0", server: None, scope, pods };
     archive.finish(about).unwrap();
     let requests = requests.lock().unwrap().clone();
     (files(&path), requests)
@@ -143,6 +144,17 @@ async fn what_is_not_answered_is_in_the_index_with_the_reason() {
     );
     assert_eq!(reason("lease: Lease ops/firebreak"), "there is no Lease firebreak");
     assert_eq!(unread.len(), 5, "{unread:#?}");
+}
+
+#[tokio::test]
+async fn the_index_names_the_namespace_that_was_read_in_place_of_all() {
+    let (files, _) = collected().await;
+    let index: Value = serde_saphyr::from_str(&files["index.yaml"]).unwrap();
+    assert_eq!(index["scope"], "all namespaces, but only namespace mine for Incidents");
+    let entries = index["files"].as_array().unwrap();
+    let what = |file: &str| entries.iter().find(|entry| entry["file"] == file).unwrap()["what"].clone();
+    assert_eq!(what("incidents/open.yaml"), "open Incidents of namespace mine");
+    assert_eq!(what("policies.yaml"), "RemediationPolicies");
 }
 
 #[tokio::test]

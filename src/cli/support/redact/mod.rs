@@ -5,6 +5,7 @@
 
 mod object;
 mod text;
+mod value;
 
 use std::collections::BTreeMap;
 
@@ -35,11 +36,15 @@ pub enum Rule {
     PrivateKey,
     /// A user and a password in a URL.
     UrlPassword,
+    /// A value that a message quotes because it was refused.
+    RefusedValue,
+    /// What may be an object, and cannot be read.
+    Unreadable,
 }
 
 impl Rule {
     /// All rules, in the order of the index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Variable,
         Self::UndoRecord,
         Self::ChangedValue,
@@ -49,6 +54,8 @@ impl Rule {
         Self::Token,
         Self::PrivateKey,
         Self::UrlPassword,
+        Self::RefusedValue,
+        Self::Unreadable,
     ];
 
     /// The name in the index.
@@ -63,6 +70,8 @@ impl Rule {
             Self::Token => "Token",
             Self::PrivateKey => "PrivateKey",
             Self::UrlPassword => "UrlPassword",
+            Self::RefusedValue => "RefusedValue",
+            Self::Unreadable => "Unreadable",
         }
     }
 
@@ -87,6 +96,13 @@ impl Rule {
             Self::Token => "bearer tokens, JSON Web Tokens, and tokens with a known prefix",
             Self::PrivateKey => "private keys in PEM",
             Self::UrlPassword => "the user and the password in URLs",
+            Self::RefusedValue => {
+                "the values that messages quote as invalid, unsupported, duplicate or forbidden"
+            }
+            Self::Unreadable => {
+                "binary files of ConfigMaps, and their other files and annotations that cannot be read as one \
+                 document, if they have several lines or begin like JSON"
+            }
         }
     }
 }

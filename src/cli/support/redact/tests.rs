@@ -24,8 +24,72 @@ fn secrets_in_texts_are_redacted_and_what_is_around_them_stays() {
         ("https://alice:secret@example.com/x", "https://(redacted)example.com/x"),
         ("a -----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- b", "a (redacted) b"),
         ("-----BEGIN PRIVATE KEY-----\nMII", "(redacted)"),
+        (r#"Authorization: Token token="s3cr3t""#, "Authorization: (redacted)"),
+        (r#"Cookie: a="b"; session=s3cr3t"#, "Cookie: (redacted)"),
+        (r#"{"password":"ab\"cdef","x":1}"#, r#"{"password":(redacted),"x":1}"#),
+        (r#""password": ["hunter2", ["]"]] x"#, r#""password": (redacted) x"#),
+        ("password=hun,ter2 x", "password=(redacted) x"),
+        (r#"serve --api-key "two words" --port 80"#, r#"serve --api-key (redacted) --port 80"#),
+        ("https://u:p@ss@host", "https://(redacted)host"),
+        ("https://u:pa/ss@host", "https://(redacted)host"),
+        (
+            r#""{\"a\":\"{\\\"token\\\":\\\"a\\\\\\\"b\\\"}\"}""#,
+            r#""{\"a\":\"{\\\"token\\\":(redacted)}\"}""#,
+        ),
+        ("password: |\n  hunter2\n\n  hunter3\nuser: x", "password: (redacted)\nuser: x"),
+        ("tokens:\n  token:\n  - hunter2\n  user: x", "tokens:\n  token:(redacted)\n  user: x"),
+        (r#"["TOKEN=two words", "x"]"#, r#"["TOKEN=(redacted)", "x"]"#),
     ] {
         assert_eq!(redacted(input), expected);
+    }
+}
+
+#[test]
+fn variables_and_flags_in_texts_are_redacted() {
+    for (input, expected) in [
+        (r#"env: [{"name":"A","value":"hunter2"}] x"#, "env: (redacted) x"),
+        (
+            r#"[{"name":"A","value":"hunter2"},{"name":"B"}]"#,
+            r#"[{"name":"A","value":(redacted)},{"name":"B"}]"#,
+        ),
+        (r#"{"value":"hunter2","name":"A"}"#, r#"{"value":(redacted),"name":"A"}"#),
+        (r#"{\"name\":\"A\",\"value\":\"hun\\\"ter2\"}"#, r#"{\"name\":\"A\",\"value\":(redacted)}"#),
+        (
+            r#"core.EnvVar{Name:"A", Value:"hunter2", ValueFrom:nil}"#,
+            r#"core.EnvVar{Name:"A", Value:(redacted), ValueFrom:nil}"#,
+        ),
+        ("{Name:A Value:hun ter2 ValueFrom:nil}", "{Name:A Value:(redacted)"),
+        ("- name: A\n  value: hun ter2\n- name: B", "- name: A\n  value: (redacted)\n- name: B"),
+        ("spec:\n  env:\n    A: hunter2\n  x: 1", "spec:\n  env:(redacted)\n  x: 1"),
+        (
+            r#"env[0].value: Invalid value: "hunter2": too long"#,
+            "env[0].value: Invalid value: (redacted): too long",
+        ),
+        (r#"Unsupported value: "hunter2""#, "Unsupported value: (redacted)"),
+        (
+            r#""command":["vllm","--api-key","k1","k2","--port"]"#,
+            r#""command":["vllm","--api-key",(redacted),"--port"]"#,
+        ),
+        (r#"["--api-key" "hunter2"]"#, r#"["--api-key" (redacted)]"#),
+        ("x --hf_token hunter2", "x --hf_token (redacted)"),
+        ("-token hunter2", "-token (redacted)"),
+        ("serve --api-key k1 k2 --port 80", "serve --api-key (redacted) --port 80"),
+        ("--API_KEY=hunter2", "--API_KEY=(redacted)"),
+        (r"--password=two\ words --x", "--password=(redacted) --x"),
+        ("args: [--api-key, hunter2, --port]", "args: [--api-key, (redacted) --port]"),
+        ("- --api-key\n- k1\n- k2\n- --port", "- --api-key\n- (redacted)\n- --port"),
+        (
+            r#"{"name":"a b","valueFrom":null,"value":"hunter2"}"#,
+            r#"{"name":"a b","valueFrom":null,"value":(redacted)}"#,
+        ),
+        (
+            r#"Name: (string) (len=1) "A", Value: (string) (len=7) "hunter2","#,
+            r#"Name: (string) (len=1) "A", Value: (string) (len=7) (redacted),"#,
+        ),
+        ("<password>hunter2</password> x", "<password>(redacted) x"),
+    ] {
+        assert_eq!(redacted(input), expected);
+        assert_eq!(redacted(expected), expected);
     }
 }
 
@@ -62,6 +126,24 @@ fn a_private_key_over_several_lines_is_left_out() {
     let kept: Vec<String> = log.lines().filter_map(|line| lines.redact(line)).collect();
     assert_eq!(kept, ["one", MARK, "two"]);
     assert_eq!(lines.redactions.by_name(), [("PrivateKey", 1)].into());
+    assert_eq!(lines.left_out, 2);
+}
+
+#[test]
+fn a_line_that_only_mentions_a_private_key_hides_no_others() {
+    let mut lines = Lines::default();
+    let log = "no -----BEGIN PRIVATE KEY----- here\nthe next line\ntwo";
+    let kept: Vec<String> = log.lines().filter_map(|line| lines.redact(line)).collect();
+    assert_eq!(kept, ["no (redacted)", "the next line", "two"]);
+    assert_eq!(lines.left_out, 0);
+
+    let mut lines = Lines::default();
+    let body = format!("2026-03-01T10:00:00Z {}", "A".repeat(64));
+    assert!(lines.redact("-----BEGIN RSA PRIVATE KEY-----").is_some());
+    assert!(lines.redact("Proc-Type: 4,ENCRYPTED").is_none() && lines.redact("").is_none());
+    assert!((0..198).all(|_| lines.redact(&body).is_none()));
+    assert_eq!(lines.redact("word").as_deref(), Some("word"), "no key is as long");
+    assert_eq!(lines.left_out, 200);
 }
 
 fn of(mut value: Value) -> (Value, BTreeMap<&'static str, usize>) {
@@ -133,6 +215,77 @@ fn a_file_in_a_config_map_is_redacted_like_an_object() {
 }
 
 #[test]
+fn variables_below_other_keys_are_redacted() {
+    let (shown, counted) = of(json!({
+        "extraEnv": [{"name": "a", "value": "hunter2"}, "B=hunter2"],
+        "set": [{"name": "HF_KEY", "value": "hunter2"}, {"name": "db.password", "value": "hunter2"}],
+        "signals": [{"name": "gpuNodes", "value": 4}],
+    }));
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert_eq!(shown["extraEnv"][1], "B=(redacted)");
+    assert_eq!(shown["signals"][0]["value"], 4);
+    assert_eq!(counted, [("Variable", 4)].into());
+}
+
+#[test]
+fn all_values_of_a_flag_are_redacted() {
+    let (shown, _) = of(
+        json!({"args": ["--api-key", "k1", "k2", "--port", "80", "--hf_token=a b", "-token", 7, "X_TOKEN=a b"]}),
+    );
+    let args = json!([
+        "--api-key",
+        MARK,
+        MARK,
+        "--port",
+        "80",
+        "--hf_token=(redacted)",
+        "-token",
+        MARK,
+        "X_TOKEN=(redacted)"
+    ]);
+    assert_eq!(shown["args"], args);
+}
+
+#[test]
+fn annotations_of_other_tools_that_hold_objects_are_redacted() {
+    let copy = json!({"spec": {"env": [{"name": "A", "value": "hunter2"}], "replicas": 3}});
+    let secret = json!([{"kind": "Secret", "data": {"a": "hunter2"}}]);
+    let (shown, counted) = of(json!({"spec": {"template": {"metadata": {"annotations": {
+        "kapp.k14s.io/original": copy.to_string(),
+        "copies": secret.to_string(),
+        "broken": "{\"a\": hunter2",
+        "lines": "hunter2\nhunter2",
+        "team": "serving",
+    }}}}}));
+    let annotations = &shown["spec"]["template"]["metadata"]["annotations"];
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert!(annotations["kapp.k14s.io/original"].as_str().unwrap().contains(r#""replicas":3"#), "{shown}");
+    assert_eq!((&annotations["broken"], &annotations["team"]), (&json!(MARK), &json!("serving")));
+    assert_eq!(annotations["lines"], "(redacted), 2 lines");
+    assert_eq!(counted["Unreadable"], 2);
+}
+
+#[test]
+fn a_file_that_is_not_one_document_is_replaced_by_its_number_of_lines() {
+    for file in ["a: hunter2\n---\nb: hunter2\n", "# x\na = hunter2", "\ta: [\nhunter2\n"] {
+        let (shown, counted) = of(json!({"kind": "ConfigMap", "data": {"x": file}}));
+        let lines = file.trim().lines().count();
+        assert_eq!(shown["data"]["x"], format!("(redacted), {lines} lines"));
+        assert_eq!(counted, [("Unreadable", 1)].into());
+    }
+    let (shown, _) = of(json!({"kind": "ConfigMap", "binaryData": {"x": "aHVudGVyMg=="}}));
+    assert_eq!(shown["binaryData"]["x"], MARK);
+}
+
+#[test]
+fn everything_below_the_name_of_a_secret_is_redacted() {
+    let mount = json!({"secret": {"secretName": "s", "defaultMode": 420}});
+    let (shown, _) = of(json!({"password": ["hunter2", {"a": "hunter2", "b": [7]}], "volumes": [mount]}));
+    assert_eq!(shown["password"], json!([MARK, {"a": MARK, "b": [MARK]}]));
+    assert_eq!(shown["volumes"][0], mount);
+}
+
+#[test]
 fn every_rule_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
     assert_eq!(names.len(), Rule::ALL.len());
@@ -152,5 +305,50 @@ fn every_rule_is_documented() {
             "`kubectl.kubernetes.io/last-applied-configuration`",
         );
         assert!(page.contains(&row), "docs/reporting-a-problem.md has no row {row}");
+    }
+}
+
+#[test]
+fn any_text_is_redacted_without_a_panic_and_in_the_end() {
+    let pieces = [
+        "token",
+        "--api-key",
+        "\"",
+        "\\\"",
+        "\\",
+        "'",
+        "`",
+        ":",
+        "=",
+        " ",
+        "\n",
+        "\r\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "name",
+        "value",
+        "env",
+        "ä",
+        "…",
+        "cookie",
+        "Invalid value: ",
+        "https://",
+        "@",
+        "- ",
+        "(redacted)",
+        "x",
+        "5",
+    ];
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        let mut input = String::new();
+        for _ in 0..12 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            input.push_str(pieces[usize::try_from((state >> 33) % pieces.len() as u64).unwrap()]);
+        }
+        redacted(&input);
     }
 }
