@@ -6,18 +6,15 @@ use super::held::Findings;
 use super::journal::STEPS;
 use super::next_step::NextStep;
 use super::plan::Plans;
-use super::recover::is_stuck;
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
-use crate::facts::{ListingRead, Stage, Target};
+use crate::facts::{Stage, Target};
 use crate::gitops;
-use crate::id::group;
 use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::Reason;
 use crate::rules::Step;
-use crate::selector::TargetsSpec;
 use crate::verdict::Verdict;
 use crate::why::WhyNot;
 
@@ -313,42 +310,9 @@ impl Deciding<'_> {
         Start::Begun
     }
 
-    /// A step with nothing to change gives way to the next one, unless it may soon have something: an object on its way back
-    /// is no target before it is there. One that cannot be reverted is not waited for.
+    /// A step with nothing to change gives way to the next one, unless it may soon have something.
     fn gives_way(&self, step: &Step) -> Start {
-        let read = self.facts.looked.listings.get(&step.name);
-        let is_listed = matches!(read, Some(ListingRead::Listed(_)));
-        let waits_for = |change: &Change| {
-            self.why.iter().any(|why| {
-                why.step == step.name
-                    && why.reason == Reason::WaitsForRollout
-                    && why.target.as_ref().is_some_and(|target| target.uid == change.target.uid)
-            })
-        };
-        let is_going = |change: &&Change| {
-            let concerns = if is_listed { waits_for(change) } else { self.may_be_for(step, change) };
-            concerns && change.is_half_returned() && !is_stuck(change)
-        };
-        match self.next.changes.iter().find(is_going) {
-            Some(going) => Start::Waits(format!(
-                "step {} may change {}, which is being reverted and waits for its rollout",
-                step.name, going.target
-            )),
-            None => Start::NotNow,
-        }
-    }
-
-    /// Whether the object of the change may be a target of the step, as far as this is known without a listing. A step may
-    /// change the owners of what it selects.
-    fn may_be_for(&self, step: &Step, change: &Change) -> bool {
-        let scope = &step.targets().scope;
-        let target = &change.target;
-        let is_of_kind = |scope: &TargetsSpec| {
-            group(&scope.api_version) == group(&target.api_version) && scope.kind == target.kind
-        };
-        let is_owner = self.step(&change.step).is_some_and(|own| !is_of_kind(&own.targets().scope));
-        let is_named = scope.names.is_empty() || scope.names.contains(&target.name);
-        is_owner || (is_of_kind(scope) && is_named)
+        self.awaits_a_return(step).map_or(Start::NotNow, Start::Waits)
     }
 
     /// Why the `when` of the step keeps it from starting; none if it does not.

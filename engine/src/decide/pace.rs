@@ -10,12 +10,14 @@ use jiff::SignedDuration;
 
 use super::Deciding;
 use super::climb::RELIST_BUSY;
+use super::recover::is_stuck;
 use crate::change::{Change, Evidence};
-use crate::facts::{ObjectRead, Target};
-use crate::id::ResourceVersion;
+use crate::facts::{ListingRead, ObjectRead, Target};
+use crate::id::{ResourceVersion, group};
 use crate::period::{Period, after};
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::selector::TargetsSpec;
 use crate::verdict::Verdict;
 
 /// How long a rollout is awaited if the step is no longer known.
@@ -54,6 +56,41 @@ impl Deciding<'_> {
             self.happen("RolloutNotAwaited", &text);
         }
         false
+    }
+
+    /// Why the step may soon have something to change: an object on its way back is no target before it is there. One that
+    /// cannot be reverted is not awaited.
+    pub(super) fn awaits_a_return(&self, step: &Step) -> Option<String> {
+        let read = self.facts.looked.listings.get(&step.name);
+        let is_listed = matches!(read, Some(ListingRead::Listed(_)));
+        let is_told = |change: &Change| {
+            self.why.iter().any(|why| {
+                why.step == step.name
+                    && why.reason == Reason::WaitsForRollout
+                    && why.target.as_ref().is_some_and(|target| target.uid == change.target.uid)
+            })
+        };
+        let going = self.next.changes.iter().find(|change| {
+            let concerns = if is_listed { is_told(change) } else { self.may_be_for(step, change) };
+            concerns && change.is_half_returned() && !is_stuck(change)
+        })?;
+        Some(format!(
+            "step {} may change {}, which is being reverted and waits for its rollout",
+            step.name, going.target
+        ))
+    }
+
+    /// Whether the object of the change may be a target of the step, as far as this is known without a listing. A step may
+    /// change the owners of what it selects.
+    fn may_be_for(&self, step: &Step, change: &Change) -> bool {
+        let scope = &step.targets().scope;
+        let target = &change.target;
+        let is_of_kind = |scope: &TargetsSpec| {
+            group(&scope.api_version) == group(&target.api_version) && scope.kind == target.kind
+        };
+        let is_owner = self.step(&change.step).is_some_and(|own| !is_of_kind(&own.targets().scope));
+        let is_named = scope.names.is_empty() || scope.names.contains(&target.name);
+        is_owner || (is_of_kind(scope) && is_named)
     }
 
     /// What is to be applied again awaits no rollout any more.
