@@ -33,7 +33,7 @@ pub fn files(objects: &[Value], definitions: &[(String, String)]) -> BTreeMap<St
     for object in objects.iter().filter(|object| is_beside(object)) {
         let mut object = object.clone();
         object["metadata"]["labels"] = labels(&object);
-        // It is that of the operator, which the administrator chooses.
+        // OLM installs into the namespace that the administrator chooses.
         object["metadata"].as_object_mut().expect("metadata").remove("namespace");
         let name = text(&object["metadata"]["name"]);
         manifest(&format!("{name}.{}.yaml", text(&object["kind"]).to_lowercase()), &object);

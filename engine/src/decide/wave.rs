@@ -321,7 +321,7 @@ impl Deciding<'_> {
     }
 }
 
-/// Whether a change is on its way back by itself, and in no wave: a person undoes it by hand, or its step has failed.
+/// Whether a change is being reverted outside of the waves: a person undoes it by hand, or its step has failed.
 pub(super) fn is_beside_waves(change: &Change) -> bool {
     change.is_half_returned() && change.again() != Again::Possible
 }
