@@ -149,6 +149,30 @@ async fn an_archive_has_what_helps_and_no_secret_and_says_what_is_missing() {
         assert!(said.contains(&what), "{what} is not in\n{said}");
     }
 
+    // The roles of the chart suffice.
+    let kubeconfig = drill.world.kubeconfig_for_support("colleague").await;
+    let second = drill.world.files().join("colleague.tar.gz");
+    let file = second.display().to_string();
+    let done = drill
+        .world
+        .firebreak(&[
+            "support",
+            "-n",
+            a,
+            "--operator-namespace",
+            namespace,
+            "-o",
+            &file,
+            "--kubeconfig",
+            &kubeconfig,
+        ])
+        .await;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let theirs = unpacked(&second);
+    assert!(theirs.keys().eq(files.keys()), "{:?} and {:?}", theirs.keys(), files.keys());
+    let their_index = &manifest::documents(&theirs["index.yaml"])[0];
+    assert_eq!(their_index["notRead"], index["notRead"]);
+
     let again = drill.world.firebreak(&arguments).await;
     let refused = String::from_utf8_lossy(&again.stderr).into_owned();
     assert_eq!(again.status.code(), Some(1), "{refused}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::Kubeconfig,
 };
 use serde_json::json;
@@ -131,6 +131,31 @@ impl World {
         let client = self.client_of(user).await;
         self.until_it_may_create(&client).await;
         client
+    }
+
+    /// The kubeconfig of a user who has what the chart grants for `firebreak support`, and nothing else.
+    pub async fn kubeconfig_for_support(&self, user: &str) -> String {
+        let rbac = "rbac.authorization.k8s.io";
+        let name = format!("support-{}", self.operator_namespace);
+        let subjects = json!([{"apiGroup": rbac, "kind": "User", "name": user}]);
+        let bindings = [
+            json!({"apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "firebreak-support"}, "subjects": subjects}),
+            json!({"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding",
+                "metadata": {"name": name, "namespace": self.operator_namespace},
+                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "firebreak-support"}, "subjects": subjects}),
+        ];
+        for binding in &bindings {
+            manifest::create(&self.client, "harness", binding).await.expect("a binding");
+        }
+        self.belongings().objects.push(Object::of(&self.client, &bindings[0]));
+        let client = self.client_of(user).await;
+        let incidents = self.incidents_for(&client, &self.a);
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &self.operator_namespace);
+        let all = ListParams::default();
+        let both = async || incidents.list(&all).await.is_ok() && pods.list(&all).await.is_ok();
+        until("the bindings are in force", both).await;
+        self.kubeconfig_of(user)
     }
 
     /// Waits until the permissions with which this client creates Incidents are in force.
