@@ -97,7 +97,7 @@ impl Rule {
             Self::PrivateKey => "private keys in PEM",
             Self::UrlPassword => "the user and the password in URLs",
             Self::RefusedValue => {
-                "the values that messages quote as invalid, unsupported, duplicate or forbidden"
+                "the values that messages quote as invalid, unsupported, duplicate or forbidden, unless they are numbers"
             }
             Self::Unreadable => {
                 "binary files of ConfigMaps, and their other files and annotations that cannot be read as one \

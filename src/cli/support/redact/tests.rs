@@ -94,6 +94,66 @@ fn variables_and_flags_in_texts_are_redacted() {
 }
 
 #[test]
+fn secrets_are_redacted_whatever_a_component_writes_before_them() {
+    for (input, expected) in [
+        // Escapes in JSON and in URLs.
+        (
+            r"GET /\r\nAuthorization: Token hunter2\r\nCookie: a=hunter2",
+            r"GET /\r\nAuthorization: (redacted)",
+        ),
+        (r"uses\nhf_abcdefghijklmnop", r"uses\n(redacted)"),
+        (r"\teyJhbGciOiJI.eyJzdWIiOiIx.c2ln", r"\t(redacted)"),
+        (r"serve \\\n--api-key hunter2 --port 80", r"serve \\\n--api-key (redacted) --port 80"),
+        (r"--api-key\u003dhunter2", r"--api-key\u003d(redacted)"),
+        ("?to=x%3Ftoken%3Dhunter2", "?to=x%3Ftoken%3D(redacted)"),
+        ("%22hf_abcdefghijklmnop%22", "%22(redacted)%22"),
+        (r"https:\/\/u:hunter2@h", r"https:\/\/(redacted)h"),
+        ("\u{1b}[3mtoken\u{1b}[0m\u{1b}[2m=\u{1b}[0mhunter2 x", "token=(redacted) x"),
+        // Python, Rust and Go.
+        (
+            "[(b'Set-Cookie', b'a=hunter2; path=/'), (b'x', b'y')]",
+            "[(b'Set-Cookie', (redacted)), (b'x', b'y')]",
+        ),
+        (r#"C { password: Some("hunter2 a"), b: 2 }"#, "C { password: (redacted)), b: 2 }"),
+        ("password=b'hunter2 a' x", "password=(redacted) x"),
+        ("password=$'hunter2 a' x", "password=(redacted) x"),
+        ("env:map[A:hunter2 B:x] x", "env:(redacted) x"),
+        (r#"Env:[]string{"A=hunter2"} x"#, "Env:(redacted) x"),
+        (r#"map[firebreak.dev/undo:{"before":"hunter2"} a:b]"#, "map[firebreak.dev/undo:(redacted) a:b]"),
+        (
+            r#"{"kubectl.kubernetes.io/last-applied-configuration":"{\"a\":\"hunter2\"}"}"#,
+            r#"{"kubectl.kubernetes.io/last-applied-configuration":(redacted)}"#,
+        ),
+        // Other names.
+        ("API key: hunter2", "API key: (redacted)"),
+        ("fs.s3a.secret.key=hunter2", "fs.s3a.secret.key=(redacted)"),
+        (r#""environment":{"A":"hunter2"}"#, r#""environment":(redacted)"#),
+        (r#"{"key":"api_key","value":"hunter2"}"#, r#"{"key":"api_key","value":(redacted)}"#),
+        // Values that begin like something else.
+        ("password=1,hunter2 x", "password=(redacted) x"),
+        ("password: 1, hunter2", "password: (redacted)"),
+        ("credentials=AKIAABCDEFGHIJKLMNOP:hunter2 x", "credentials=(redacted) x"),
+        (r#"["--api-key","-hunter2","--port"]"#, r#"["--api-key",(redacted),"--port"]"#),
+        // Other forms of keys.
+        ("key: LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t x", "key: (redacted) x"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nMII\n-----END PGP PRIVATE KEY BLOCK----- b", "(redacted) b"),
+    ] {
+        assert_eq!(redacted(input), expected);
+        assert_eq!(redacted(expected), expected);
+    }
+}
+
+#[test]
+fn a_long_line_is_redacted_without_searching_it_again_for_every_name() {
+    for part in ["token=a ", r#""token":a "#, r#"token:\"a "#, r#"token:1,"token":1,"#, "value:\"a value:'b "]
+    {
+        let start = std::time::Instant::now();
+        redacted(&part.repeat((256 << 10) / part.len()));
+        assert!(start.elapsed().as_secs() < 20, "{part} takes {:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_secret_stays() {
     for harmless in [
         "secret \"model-key\" not found",
@@ -105,6 +165,13 @@ fn what_only_looks_like_a_secret_stays() {
         "signals.gpuNodes.ready * 2 <= signals.gpuNodes.expected",
         "plan sha256:0000000000000000000000000000000000000000000000000000000000000000",
         "https://example.com/a?mail=x@example.com",
+        "docker-pullable://registry.example.com:5000/vllm@sha256:0123456789abcdef",
+        "docker-pullable://vllm@sha256:0123456789abcdef",
+        "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        "hf_transfer_enabled_backend",
+        "references non-existent secret key: hf-token",
+        "environment: production",
+        r#"{"name":"A","value":"(redacted)"}"#,
     ] {
         assert_eq!(redacted(harmless), harmless);
     }
@@ -144,6 +211,14 @@ fn a_line_that_only_mentions_a_private_key_hides_no_others() {
     assert!((0..198).all(|_| lines.redact(&body).is_none()));
     assert_eq!(lines.redact("word").as_deref(), Some("word"), "no key is as long");
     assert_eq!(lines.left_out, 200);
+}
+
+#[test]
+fn the_short_last_line_of_a_private_key_is_left_out_after_the_time_of_a_log() {
+    let mut lines = Lines::default();
+    let log = "t stdout F -----BEGIN PRIVATE KEY-----\nt stdout F MII=\nt stdout F -----END PRIVATE KEY-----\nt stdout F two";
+    let kept: Vec<String> = log.lines().filter_map(|line| lines.redact(line)).collect();
+    assert_eq!(kept, ["t stdout F (redacted)", "t stdout F two"]);
 }
 
 fn of(mut value: Value) -> (Value, BTreeMap<&'static str, usize>) {

@@ -1,5 +1,18 @@
 //! Where a value in a text ends.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What may be before a quote: a backslash as in JSON inside of JSON, and a type as in `b'…'`, `$'…'` and `Some("…")`.
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"^(?:[A-Za-z]+\()*(?:[bBfFrRuU]{1,2}|\$)?(\\*)["'`]"#).expect("a constant pattern")
+});
+/// What may be before a bracket: a type in Go.
+static BRACKETED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(?:(?:\[\]|map\[[a-z]+\])[*A-Za-z0-9_.]+\{|map\[|[\[{])").expect("a constant pattern")
+});
+
 /// How a value was introduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -28,7 +41,10 @@ pub fn end(text: &str, key: usize, from: usize, after: After) -> usize {
                 let next = text.len() - text[end..].trim_start_matches([' ', '\t']).len();
                 return quoted(text, next).filter(|_| next > end).unwrap_or(end);
             }
-            if let Some(end) = literal(text, from) {
+            // Only a key in quotes is one of JSON.
+            if text[key..from].contains(['"', '\''])
+                && let Some(end) = literal(text, from, ",}]")
+            {
                 return end;
             }
             if after == After::Colon {
@@ -69,23 +85,20 @@ fn block(text: &str, key: usize, from: usize) -> usize {
     from + text[from..end].trim_end().len()
 }
 
-/// A number, a truth value or null in JSON.
-fn literal(text: &str, from: usize) -> Option<usize> {
+/// A number, a truth value or null, before one of these.
+pub fn literal(text: &str, from: usize, before: &str) -> Option<usize> {
     let rest = &text[from..];
-    let length = rest.find([',', '}', ']'])?;
-    let value = rest[..length].trim_end();
+    let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c))?;
+    let (value, next) = rest.split_at(length);
     let is_literal = ["true", "false", "null"].contains(&value) || value.parse::<f64>().is_ok();
-    is_literal.then_some(from + value.len())
+    (is_literal && next.trim_start().starts_with(|c| before.contains(c))).then_some(from + length)
 }
 
 /// The end of a value in quotes, which may be escaped as in JSON inside of JSON, and the end of the text if they do not end.
 pub fn quoted(text: &str, from: usize) -> Option<usize> {
-    let escapes = text[from..].bytes().take_while(|byte| *byte == b'\\').count();
-    let quote = *text.as_bytes().get(from + escapes)?;
-    if !b"\"'`".contains(&quote) {
-        return None;
-    }
-    Some(closing(text, from + escapes + 1, quote, escapes))
+    let found = QUOTED.captures(&text[from..])?;
+    let open = from + found.get_match().end();
+    Some(closing(text, open, text.as_bytes()[open - 1], found[1].len()))
 }
 
 /// The end after the quote that closes what was opened by this quote with so many backslashes.
@@ -119,12 +132,9 @@ fn closing(text: &str, from: usize, quote: u8, escapes: usize) -> usize {
 
 /// The end of a list or a map, and the end of the text if it does not end.
 pub fn bracketed(text: &str, from: usize) -> Option<usize> {
-    if !text[from..].starts_with(['[', '{']) {
-        return None;
-    }
     let bytes = text.as_bytes();
     let mut depth = 0_usize;
-    let mut at = from;
+    let mut at = from + BRACKETED.find(&text[from..])?.end() - 1;
     while at < bytes.len() {
         match bytes[at] {
             b'[' | b'{' => depth += 1,
@@ -159,7 +169,7 @@ fn enclosing_quote(text: &str, key: usize) -> Option<usize> {
 /// Words and values in quotes up to a flag or the end of the line, and the items of a list in YAML after it.
 fn flag_values(text: &str, from: usize) -> usize {
     let (mut end, mut at) = (from, from);
-    while at < text.len() && !text[at..].starts_with(['-', '\n', '\r']) {
+    while at < text.len() && !text[at..].starts_with(['\n', '\r']) && !is_flag(&text[at..], at == from) {
         end = quoted(text, at).unwrap_or(at);
         end = word(text, end);
         at = end + (text[end..].len() - text[end..].trim_start_matches([' ', '\t']).len());
@@ -176,11 +186,16 @@ fn flag_values(text: &str, from: usize) -> usize {
 fn items(text: &str, from: usize) -> usize {
     let (mut end, mut at) = (from, from);
     while let Some(item) = quoted(text, at) {
-        if text[at..].trim_start_matches(['\\', '"', '\'', '`']).starts_with('-') {
+        if is_flag(text[at..].trim_start_matches(['\\', '"', '\'', '`']), at == from) {
             break;
         }
         end = item;
         at = end + (text[end..].len() - text[end..].trim_start_matches([' ', '\t', '\n', '\r', ',']).len());
     }
     end
+}
+
+/// Whether this begins a flag. The first value after one may begin with a dash, too.
+pub fn is_flag(text: &str, is_first: bool) -> bool {
+    text.starts_with(if is_first { "--" } else { "-" })
 }
