@@ -8,14 +8,20 @@ use firebreak_engine::undo::UNDO;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::text::{SECRET_WORDS, text};
+use super::text::{ENV_WORDS, HEADER_WORDS, SECRET_WORDS, text};
+use super::value::is_flag;
 use super::{MARK, Redactions, Rule};
 
 /// In it, kubectl keeps the whole object as it was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-static SECRET_NAME: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(&format!("(?i-u:(?:{SECRET_WORDS}))$")).expect("a constant pattern"));
+static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| ends_in(SECRET_WORDS));
+static HEADER_NAME: LazyLock<Regex> = LazyLock::new(|| ends_in(HEADER_WORDS));
+static ENV_NAME: LazyLock<Regex> = LazyLock::new(|| ends_in(ENV_WORDS));
+
+fn ends_in(words: &str) -> Regex {
+    Regex::new(&format!("(?i-u:(?:{words}))$")).expect("a constant pattern")
+}
 
 /// Redacts an object in place. Its managedFields go, because they say nothing that a person reads.
 pub fn object(object: &mut Value, counted: &mut Redactions) {
@@ -25,32 +31,22 @@ pub fn object(object: &mut Value, counted: &mut Redactions) {
     any(object, counted);
 }
 
-/// A file in a ConfigMap: YAML or JSON is redacted like an object, and loses its comments. What has several lines and is
-/// something else goes.
+/// A file in a ConfigMap, or an annotation, in which a tool may keep a copy of an object: YAML or JSON is redacted like an
+/// object, and loses its comments. What may be one and cannot be read goes.
 fn file(content: &mut Value, counted: &mut Redactions) {
-    let Some(text) = content.as_str() else { return };
+    let Some(text) = content.as_str() else { return any(content, counted) };
     let lines = text.trim().lines().count();
-    let parsed = serde_saphyr::from_str::<Value>(text).ok();
+    let parsed = serde_json::from_str(text).ok().or_else(|| serde_saphyr::from_str::<Value>(text).ok());
     if let Some(mut parsed @ (Value::Object(_) | Value::Array(_))) = parsed {
         any(&mut parsed, counted);
         *content = serde_saphyr::to_string(&parsed).map_or_else(|_| MARK.into(), Value::String);
     } else if lines > 1 {
         hide(content, Rule::Unreadable, counted);
         *content = format!("{MARK}, {lines} lines").into();
-    }
-}
-
-/// An annotation, in which a tool may keep a copy of an object.
-fn annotation(content: &mut Value, counted: &mut Redactions) {
-    let Some(text) = content.as_str() else { return };
-    let is_json = text.trim_start().starts_with(['{', '[']);
-    match serde_json::from_str::<Value>(text) {
-        Ok(mut parsed @ (Value::Object(_) | Value::Array(_))) => {
-            any(&mut parsed, counted);
-            *content = parsed.to_string().into();
-        }
-        Err(_) if is_json => hide(content, Rule::Unreadable, counted),
-        _ => file(content, counted),
+    } else if text.trim_start().starts_with(['{', '[']) {
+        hide(content, Rule::Unreadable, counted);
+    } else {
+        any(content, counted);
     }
 }
 
@@ -69,10 +65,10 @@ fn any(value: &mut Value, counted: &mut Redactions) {
 
 /// The values of a flag may be the next items: `[--token, abc, def]`.
 fn list(items: &mut [Value], counted: &mut Redactions) {
-    let mut is_secret = false;
+    let (mut is_secret, mut is_first) = (false, false);
     for item in items {
         let text = item.as_str().unwrap_or_default();
-        let is_flag = text.starts_with('-');
+        let is_flag = is_flag(text, is_secret && is_first);
         let names_secret = SECRET_NAME.is_match(text);
         let assigned = text.split_once('=').map(|(name, _)| name);
         let assigned = assigned.filter(|name| SECRET_NAME.is_match(name)).map(str::to_owned);
@@ -87,6 +83,7 @@ fn list(items: &mut [Value], counted: &mut Redactions) {
         } else {
             any(item, counted);
         }
+        is_first = is_flag;
         if is_flag {
             is_secret = names_secret;
         }
@@ -101,72 +98,84 @@ fn map(members: &mut Map<String, Value>, counted: &mut Redactions) {
             }
         }
     }
-    if names_variable(members)
+    if let Some(rule) = names_secret(members)
         && let Some(value) = members.get_mut("value")
     {
-        hide_below(value, Rule::Variable, counted);
+        hide_below(value, rule, counted);
     }
     let kind = members.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     for (key, value) in members {
-        match key.as_str() {
-            UNDO => hide(value, Rule::UndoRecord, counted),
-            LAST_APPLIED => hide(value, Rule::LastApplied, counted),
-            _ if ["env", "envs", "envvars", "environment"]
-                .iter()
-                .any(|name| key.to_ascii_lowercase().ends_with(name)) =>
-            {
-                variables(value, counted);
-            }
-            "binaryData" => hide_below(value, Rule::Unreadable, counted),
-            "annotations" if value.is_object() => {
-                each(value, |value| annotation(value, counted));
-                any(value, counted);
-            }
-            "data" | "stringData" if kind == "Secret" => hide_below(value, Rule::NamedSecret, counted),
-            "data" if kind == "ConfigMap" => {
-                each(value, |value| file(value, counted));
-                any(value, counted);
-            }
-            _ if SECRET_NAME.is_match(key) && !is_reference(value) => {
+        match (key.as_str(), value) {
+            ("data" | "stringData", value) if kind == "Secret" => {
                 hide_below(value, Rule::NamedSecret, counted);
             }
-            _ => any(value, counted),
+            ("data", Value::Object(files)) if kind == "ConfigMap" => each(files, file, counted),
+            ("annotations", Value::Object(annotations)) => each(annotations, file, counted),
+            (key, value) => member(key, value, any, counted),
         }
     }
 }
 
-/// Whether this has the name of a variable or a secret, as in `{name: HF_TOKEN, value: …}` below any key.
-fn names_variable(members: &Map<String, Value>) -> bool {
-    let is_variable = |name: &str| {
-        name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-            || SECRET_NAME.is_match(name)
-    };
-    let mut names = ["name", "key"].iter().filter_map(|key| members.get(*key).and_then(Value::as_str));
-    names.any(is_variable)
+type Redact = fn(&mut Value, &mut Redactions);
+
+fn each(members: &mut Map<String, Value>, otherwise: Redact, counted: &mut Redactions) {
+    members.iter_mut().for_each(|(key, value)| member(key, value, otherwise, counted));
 }
 
-/// Variables as a list of names and values, or as a map.
-fn variables(variables: &mut Value, counted: &mut Redactions) {
+/// A member by its key; `otherwise` redacts one whose key does not say enough.
+fn member(key: &str, value: &mut Value, otherwise: Redact, counted: &mut Redactions) {
+    match key {
+        UNDO => hide(value, Rule::UndoRecord, counted),
+        LAST_APPLIED => hide(value, Rule::LastApplied, counted),
+        "binaryData" => hide_below(value, Rule::Unreadable, counted),
+        _ if SECRET_NAME.is_match(key) && !is_reference(value) => {
+            hide_below(value, Rule::NamedSecret, counted);
+        }
+        // A map is the configuration of one, as in `authorization: {type: Bearer}`.
+        _ if HEADER_NAME.is_match(key) && !value.is_object() => hide_below(value, Rule::Header, counted),
+        _ if ENV_NAME.is_match(key) => variables(value, otherwise, counted),
+        _ => otherwise(value, counted),
+    }
+}
+
+/// The rule for the value of a variable, a secret or a header by its name, as in `{name: HF_TOKEN, value: …}` below any key.
+fn names_secret(members: &Map<String, Value>) -> Option<Rule> {
+    let rule = |name: &str| {
+        let is_constant = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let is_variable = name.bytes().all(is_constant) || SECRET_NAME.is_match(name);
+        let header = HEADER_NAME.is_match(name).then_some(Rule::Header);
+        if is_variable { Some(Rule::Variable) } else { header }
+    };
+    ["name", "key"].iter().filter_map(|key| members.get(*key)?.as_str()).find_map(rule)
+}
+
+/// Variables as a list of names and values, or as a map, or as one assignment.
+fn variables(variables: &mut Value, otherwise: Redact, counted: &mut Redactions) {
     match variables {
         Value::Array(items) => {
             for item in items {
                 if let Some(value) = item.get_mut("value") {
                     hide(value, Rule::Variable, counted);
                 }
-                let assigned = item.as_str().and_then(|text| text.split_once('='));
-                match assigned.filter(|(_, value)| *value != MARK).map(|(name, _)| format!("{name}={MARK}")) {
-                    Some(shown) => {
-                        counted.count(Rule::Variable);
-                        *item = shown.into();
-                    }
-                    None => any(item, counted),
-                }
+                assignment(item, any, counted);
             }
         }
         Value::Object(members) => {
             members.values_mut().for_each(|value| hide(value, Rule::Variable, counted));
         }
-        other => any(other, counted),
+        other => assignment(other, otherwise, counted),
+    }
+}
+
+fn assignment(item: &mut Value, otherwise: Redact, counted: &mut Redactions) {
+    let assigned = item.as_str().filter(|text| !text.contains('\n')).and_then(|text| text.split_once('='));
+    match assigned.map(|(name, value)| (value != MARK, format!("{name}={MARK}"))) {
+        Some((true, shown)) => {
+            counted.count(Rule::Variable);
+            *item = shown.into();
+        }
+        Some((false, _)) => {}
+        None => otherwise(item, counted),
     }
 }
 
@@ -194,16 +203,12 @@ fn is_reference(value: &Value) -> bool {
         .is_some_and(|members| is_mount(members) && members.keys().all(|key| keys.contains(&key.as_str())))
 }
 
-fn each(value: &mut Value, change: impl FnMut(&mut Value)) {
-    value.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(change);
-}
-
 /// Every text and number in a value.
 fn hide_below(value: &mut Value, rule: Rule, counted: &mut Redactions) {
     match value {
         Value::String(_) | Value::Number(_) => hide(value, rule, counted),
         Value::Array(items) => items.iter_mut().for_each(|item| hide_below(item, rule, counted)),
-        Value::Object(_) => each(value, |value| hide_below(value, rule, counted)),
+        Value::Object(members) => members.values_mut().for_each(|value| hide_below(value, rule, counted)),
         Value::Null | Value::Bool(_) => {}
     }
 }

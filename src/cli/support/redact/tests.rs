@@ -334,7 +334,7 @@ fn annotations_of_other_tools_that_hold_objects_are_redacted() {
     }}}}}));
     let annotations = &shown["spec"]["template"]["metadata"]["annotations"];
     assert!(!shown.to_string().contains("hunter2"), "{shown}");
-    assert!(annotations["kapp.k14s.io/original"].as_str().unwrap().contains(r#""replicas":3"#), "{shown}");
+    assert!(annotations["kapp.k14s.io/original"].as_str().unwrap().contains("replicas: 3"), "{shown}");
     assert_eq!((&annotations["broken"], &annotations["team"]), (&json!(MARK), &json!("serving")));
     assert_eq!(annotations["lines"], "(redacted), 2 lines");
     assert_eq!(counted["Unreadable"], 2);
@@ -350,6 +350,34 @@ fn a_file_that_is_not_one_document_is_replaced_by_its_number_of_lines() {
     }
     let (shown, _) = of(json!({"kind": "ConfigMap", "binaryData": {"x": "aHVudGVyMg=="}}));
     assert_eq!(shown["binaryData"]["x"], MARK);
+}
+
+#[test]
+fn headers_and_variables_are_redacted_by_their_keys() {
+    let (shown, counted) = of(json!({"kind": "ConfigMap", "spec": {
+        "httpHeaders": [{"name": "Authorization", "value": "Basic hunter2"}, {"name": "Cookie", "value": "hunter2"}],
+        "headers": {"Authorization": "Token hunter2"},
+        "authorization": {"type": "Bearer"},
+        "environmentVariables": {"A": "hunter2"},
+        "args": ["--api-key", "-hunter2", "--port"],
+    }, "data": {"app.env": "A=hunter2", "broken.json": "{\"a\": hunter2"}}));
+    assert!(!shown.to_string().contains("hunter2"), "{shown}");
+    assert_eq!(shown["spec"]["authorization"]["type"], "Bearer");
+    assert_eq!(
+        (&shown["data"]["app.env"], &shown["spec"]["args"][2]),
+        (&json!("A=(redacted)"), &json!("--port"))
+    );
+    assert_eq!(counted, [("Header", 3), ("NamedSecret", 1), ("Unreadable", 1), ("Variable", 2)].into());
+}
+
+#[test]
+fn a_value_in_an_annotation_is_counted_once() {
+    let copy = json!({"env": [{"name": "A", "value": "hunter2"}]}).to_string();
+    let (shown, counted) = of(
+        json!({"metadata": {"annotations": {"copy": copy, "kubectl.kubernetes.io/last-applied-configuration": copy}}}),
+    );
+    assert_eq!(shown["metadata"]["annotations"]["copy"], "env:\n- name: A\n  value: (redacted)\n");
+    assert_eq!(counted, [("LastApplied", 1), ("Variable", 1)].into());
 }
 
 #[test]
