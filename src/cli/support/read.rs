@@ -19,7 +19,7 @@ use crate::kubernetes::retry;
 const PAGE: u32 = 40;
 /// The newest lines of a log that are asked for.
 const LOG_LINES: i64 = 200_000;
-/// How long the log of one container may take.
+/// How long the log of one container, or the metrics of a pod, may take.
 const LOG_WAIT: Duration = Duration::from_secs(60);
 
 /// One run of a container.
@@ -122,6 +122,17 @@ impl Reader<'_> {
                 return Ok(());
             }
         };
+        self.lines(format!("logs/{pod}/{container}.{suffix}"), what, stream, LOG_LINES).await
+    }
+
+    /// Adds a text as it comes, so that no more of it is in memory than is kept. At most this many lines were asked for.
+    async fn lines(
+        &mut self,
+        file: String,
+        what: String,
+        stream: impl AsyncRead,
+        asked: i64,
+    ) -> Result<(), Error> {
         let mut log = Log::default();
         let end = tokio::time::timeout(LOG_WAIT, log.read(stream)).await;
         match end {
@@ -134,19 +145,13 @@ impl Reader<'_> {
                 self.archive.could_not_read(format!("the end of the {what}"), reason);
             }
         }
-        let (bytes, left_out, redactions) = log.end(LOG_LINES);
+        let (bytes, left_out, redactions) = log.end(asked);
         if bytes.is_empty() {
             // Also the answer for a pod that no node runs.
-            self.archive.could_not_read(what, "the API server returned an empty log");
+            self.archive.could_not_read(what, "the API server returned nothing");
             return Ok(());
         }
-        self.archive.add(Content {
-            file: format!("logs/{pod}/{container}.{suffix}"),
-            what,
-            bytes,
-            left_out,
-            redactions,
-        })
+        self.archive.add(Content { file, what, bytes, left_out, redactions })
     }
 
     /// Adds the metrics of a pod, which the API server asks for them.
@@ -155,10 +160,10 @@ impl Reader<'_> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
         let ask = || async {
             let request = http::Request::get(&path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-            self.client.request_text(request).await
+            self.client.request_stream(request).await
         };
         match retry::read(ask).await {
-            Ok(text) => self.archive.add(lines(format!("metrics/{pod}.txt"), what, &text)),
+            Ok(stream) => self.lines(format!("metrics/{pod}.txt"), what, stream, i64::MAX).await,
             Err(error) => {
                 self.failed(&what, &error);
                 Ok(())
@@ -262,21 +267,6 @@ fn with_keys(missing: Option<String>, lines: usize) -> Option<String> {
     let keys = (lines > 0).then(|| format!("{lines} lines of private keys"));
     let parts: Vec<String> = keys.into_iter().chain(missing).collect();
     (!parts.is_empty()).then(|| parts.join(", and "))
-}
-
-fn lines(file: String, what: String, text: &str) -> Content {
-    let mut lines = Lines::default();
-    let mut kept = First::new(LARGEST);
-    for line in text.lines() {
-        if let Some(line) = lines.redact(line) {
-            kept.push(&format!("{line}\n"));
-        }
-    }
-    let (bytes, left_out) = kept.end();
-    let missing = (left_out > 0)
-        .then(|| format!("the last {left_out} lines: a file has at most {} MiB", LARGEST >> 20));
-    let left_out = with_keys(missing, lines.left_out);
-    Content { file, what, bytes, left_out, redactions: lines.redactions }
 }
 
 /// The items of a list do not all say what they are.
