@@ -48,7 +48,13 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SupportArgs) -
         }
         Err(error) => return Err(Error::request("cannot reach the cluster", &error)),
     };
-    let pods = collect::all(&mut reader, &places).await?;
+    // An archive without its end would stay.
+    let pods = tokio::select! {
+        pods = collect::all(&mut reader, &places) => pods?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Error::failed("no archive was written", "interrupted", "run it again"));
+        }
+    };
     let narrowed = std::mem::take(&mut reader.narrowed);
     if let Some(failure) = reader.failure.take()
         && archive.is_empty()
