@@ -143,13 +143,13 @@ fn secrets_are_redacted_whatever_a_component_writes_before_them() {
     }
 }
 
+/// With a search of the rest of the line for every name, this would take minutes.
 #[test]
-fn a_long_line_is_redacted_without_searching_it_again_for_every_name() {
-    for part in ["token=a ", r#""token":a "#, r#"token:\"a "#, r#"token:1,"token":1,"#, "value:\"a value:'b "]
-    {
-        let start = std::time::Instant::now();
-        redacted(&part.repeat((256 << 10) / part.len()));
-        assert!(start.elapsed().as_secs() < 20, "{part} takes {:?}", start.elapsed());
+fn a_long_line_is_redacted_like_a_short_one() {
+    for part in ["token=a ", r#""token":"a","#, r#"token:\"a\" "#] {
+        let times = (256 << 10) / part.len();
+        // Without the texts, which are long.
+        assert!(redacted(&part.repeat(times)) == redacted(part).repeat(times), "{part}");
     }
 }
 
