@@ -159,7 +159,9 @@ impl Reader<'_> {
         let what = format!("metrics of pod {namespace}/{pod}");
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
         let ask = || async {
-            let request = http::Request::get(&path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+            // Like a log, it is read as it comes.
+            let request = http::Request::get(&path).extension("log_stream");
+            let request = request.body(Vec::new()).map_err(kube::Error::HttpError)?;
             self.client.request_stream(request).await
         };
         match retry::read(ask).await {
