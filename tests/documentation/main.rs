@@ -14,7 +14,7 @@ use firebreak_engine::signal::SignalKind;
 use kube::CustomResourceExt;
 use serde_json::json;
 
-#[path = "support/sources.rs"]
+#[path = "../support/sources.rs"]
 mod sources;
 
 use sources::sources;
