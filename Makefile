@@ -11,13 +11,13 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
-demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
+demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around, RECORD=1 writes docs/demo.svg
 	@echo "Building what is missing. The first time takes about 15 minutes on two cores:"
 	@echo "Kubernetes for the testbed about 9, Firebreak about 4. After that it takes seconds."
 	@testbed=$$(testbed/build.sh) \
 		&& cargo build --locked --bin firebreak --example demo \
 		&& echo \
-		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep)
+		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep) $(if $(RECORD),--record)
 
 # More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
