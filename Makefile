@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
 go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check audit image bench record generate bundle
+.PHONY: help demo test test-real check audit image site bench record generate bundle
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,13 @@ audit: ## Check licenses and sources of all dependencies (deny.toml), and the wo
 
 image: ## Build the container image, an OCI archive in target/image, for ARCHITECTURES (amd64 arm64)
 	@image/build.sh $(ARCHITECTURES)
+
+# mdBook runs the example as a preprocessor.
+site: ## Build the documentation as a site in target/site, and check its links
+	@tools=$$(image/tools.sh mdbook) \
+		&& cargo build --locked --quiet --example site \
+		&& "$$tools/mdbook" build --dest-dir "$${CARGO_TARGET_DIR:-target}/site" \
+		&& cargo run --locked --quiet --example site -- check "$${CARGO_TARGET_DIR:-target}/site"
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \

@@ -72,12 +72,38 @@ fn every_mention_of_a_page_leads_somewhere() {
     assert_eq!(broken, Vec::<String>::new());
 }
 
-/// Readers find every page in the table of contents.
+/// The pages that a list on this page leads to, by the first link of each item; paths below `docs/`.
+fn listed_on(page: &str) -> Vec<PathBuf> {
+    let path = Path::new(page);
+    let text = read(&root().join("docs").join(path));
+    let is_item = |line: &&str| line.trim_start().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let first = text.lines().filter(is_item).filter_map(|line| links(line).into_iter().next());
+    let beside = |link: &str| path.parent().unwrap_or(Path::new("")).join(link);
+    first.map(|link| beside(link.parts().0)).collect()
+}
+
+/// Each page exactly once: mdBook builds no page that the summary lacks.
 #[test]
-fn the_table_of_contents_names_every_page() {
-    let contents = read(&root().join("docs/README.md"));
-    for page in files().into_iter().filter(|page| is_page(page) && page.parent() == Some(Path::new("docs"))) {
-        let name = page.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(name == "README.md" || contents.contains(&format!("({name})")), "docs/README.md has no {name}");
-    }
+fn the_summary_of_the_site_has_every_page() {
+    let mut listed = listed_on("SUMMARY.md");
+    listed.sort();
+    let mut pages: Vec<PathBuf> = files().into_iter().filter(is_page).collect();
+    pages.retain(|page| page.starts_with("docs"));
+    let below = |page: PathBuf| page.strip_prefix("docs").expect("below docs").to_owned();
+    let mut pages: Vec<PathBuf> = pages.into_iter().map(below).collect();
+    // The first page is not in the list, and the summary is none.
+    let apart = [Path::new("README.md"), Path::new("SUMMARY.md")];
+    pages.retain(|page| !apart.contains(&page.as_path()));
+    pages.sort();
+    assert_eq!(listed, pages, "docs/SUMMARY.md");
+}
+
+/// Readers on GitHub and on the site find the same pages in the same order.
+#[test]
+fn the_tables_of_contents_agree_with_the_summary() {
+    let summary = listed_on("SUMMARY.md");
+    let (decisions, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        summary.into_iter().partition(|page| page.starts_with("adr") && !page.ends_with("README.md"));
+    assert_eq!(listed_on("README.md"), others, "docs/README.md");
+    assert_eq!(listed_on("adr/README.md"), decisions, "docs/adr/README.md");
 }
