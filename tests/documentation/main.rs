@@ -330,6 +330,16 @@ fn every_metric_is_documented() {
     }
 }
 
+/// A test of the chart types the commands of the other page.
+#[test]
+fn the_readme_installs_as_the_page_about_it_does() {
+    let page = read(&root().join("docs/installation.md"));
+    let command = page.split("```sh\n").nth(1).and_then(|block| block.lines().next()).expect("a command");
+    assert!(command.starts_with("helm install "), "{command}");
+    let readme = read(&root().join("README.md"));
+    assert!(readme.lines().any(|line| line.trim() == command), "README.md has no {command}");
+}
+
 #[test]
 fn the_catalogue_of_live_tests_names_every_module() {
     let folder = root().join("tests/live");
