@@ -16,7 +16,7 @@ fn files() -> Vec<PathBuf> {
     entries.map(|entry| entry.path().strip_prefix(root()).expect("below the root").to_owned()).collect()
 }
 
-fn is_page(path: &PathBuf) -> bool {
+fn is_page(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "md")
 }
 
@@ -30,7 +30,7 @@ fn is_place(path: &Path, anchor: &str) -> bool {
 fn every_link_leads_somewhere() {
     let mut broken = Vec::new();
     let mut count = 0;
-    for page in files().into_iter().filter(is_page) {
+    for page in files().into_iter().filter(|path| is_page(path)) {
         let text = read(&root().join(&page));
         for link in links(&text).into_iter().filter(|link| link.is_relative()) {
             let (path, anchor) = link.parts();
@@ -87,7 +87,7 @@ fn listed_on(page: &str) -> Vec<PathBuf> {
 fn the_summary_of_the_site_has_every_page() {
     let mut listed = listed_on("SUMMARY.md");
     listed.sort();
-    let mut pages: Vec<PathBuf> = files().into_iter().filter(is_page).collect();
+    let mut pages: Vec<PathBuf> = files().into_iter().filter(|path| is_page(path)).collect();
     pages.retain(|page| page.starts_with("docs"));
     let below = |page: PathBuf| page.strip_prefix("docs").expect("below docs").to_owned();
     let mut pages: Vec<PathBuf> = pages.into_iter().map(below).collect();
