@@ -5,19 +5,19 @@ MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
 go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check audit image bench record generate bundle
+.PHONY: help demo test test-real check audit image site bench record generate bundle
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
-demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around
+demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around, RECORD=1 writes docs/demo.svg
 	@echo "Building what is missing. The first time takes about 15 minutes on two cores:"
 	@echo "Kubernetes for the testbed about 9, Firebreak about 4. After that it takes seconds."
 	@testbed=$$(testbed/build.sh) \
 		&& cargo build --locked --bin firebreak --example demo \
 		&& echo \
-		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep)
+		&& exec cargo run --quiet --locked --example demo -- --testbed "$$testbed" $(if $(KEEP),--keep) $(if $(RECORD),--record)
 
 # More tests at once than there are cores: the live ones mostly wait for the cluster.
 test: ## Run all tests: unit, engine, and live ones on a real control plane
@@ -53,6 +53,13 @@ audit: ## Check licenses and sources of all dependencies (deny.toml), and the wo
 
 image: ## Build the container image, an OCI archive in target/image, for ARCHITECTURES (amd64 arm64)
 	@image/build.sh $(ARCHITECTURES)
+
+# mdBook runs the example as a preprocessor.
+site: ## Build the documentation as a site in target/site, and check its links
+	@tools=$$(image/tools.sh mdbook) \
+		&& cargo build --locked --quiet --example site \
+		&& "$$tools/mdbook" build --dest-dir "$${CARGO_TARGET_DIR:-target}/site" \
+		&& cargo run --locked --quiet --example site -- check "$${CARGO_TARGET_DIR:-target}/site"
 
 bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
 	@testbed=$$(testbed/build.sh) \

@@ -7,8 +7,10 @@ mod cluster;
 mod follow;
 #[path = "../tests/support/guardian.rs"]
 mod guardian;
+mod line;
 mod models;
 mod narrator;
+mod recording;
 #[path = "../tests/support/standin.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod standin;
@@ -43,6 +45,9 @@ struct Flags {
     /// Leave everything up at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Write docs/demo.svg, the recording in the README. Otherwise that must be a recording of this demo.
+    #[arg(long)]
+    record: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -68,6 +73,10 @@ async fn run(flags: &Flags, tell: &Narrator) -> Result<()> {
     if told.is_err() {
         tell.log(&cluster.operator_log());
     }
+    let told = told.and_then(|()| {
+        let told = tell.told();
+        if flags.record { recording::write(&told) } else { recording::check(&told) }
+    });
     if flags.keep && cluster.is_up() {
         tell.text(&cluster.how_to_look_around());
         interrupted().await;

@@ -2,7 +2,7 @@
 # Installs tools once per version into a cache directory, and prints the directories
 # of their programs for PATH, separated by colons:
 #
-#   image/tools.sh zig regctl cargo-auditable cargo-cyclonedx cargo-deny actionlint
+#   image/tools.sh zig regctl cargo-auditable cargo-cyclonedx cargo-deny actionlint mdbook
 #
 # Tools of Rust are built without optimization: they run for seconds, and build for minutes.
 set -euo pipefail
@@ -15,10 +15,15 @@ declare -A versions=(
 	[cargo-auditable]=0.7.7
 	[cargo-cyclonedx]=0.5.9
 	[cargo-deny]=0.20.2
+	[mdbook]=0.5.4
 )
 declare -A modules=(
 	[regctl]=github.com/regclient/regclient/cmd/regctl
 	[actionlint]=github.com/rhysd/actionlint/cmd/actionlint
+)
+# Without what serves a site while it is written, which takes most of the time to build.
+declare -A features=(
+	[mdbook]="--no-default-features --features search"
 )
 for tool in "$@"; do
 	if [[ -z ${versions[$tool]-} ]]; then
@@ -42,9 +47,10 @@ install_tool() { # TOOL DIRECTORY
 		rm -r "${directory:?}/bin"
 		ln -s ziglang "$directory/bin"
 		;;
-	cargo-*)
+	cargo-* | mdbook)
+		# shellcheck disable=SC2086 # They are several words.
 		CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$unfinished/target \
-			cargo install --quiet --locked --debug --root "$directory" "$tool@$version"
+			cargo install --quiet --locked --debug ${features[$tool]-} --root "$directory" "$tool@$version"
 		;;
 	*)
 		if ! command -v go >/dev/null; then

@@ -14,9 +14,14 @@ use firebreak_engine::signal::SignalKind;
 use kube::CustomResourceExt;
 use serde_json::json;
 
-#[path = "support/sources.rs"]
+mod links;
+#[path = "../support/markdown.rs"]
+#[allow(dead_code, reason = "the site uses more of it")]
+mod markdown;
+#[path = "../support/sources.rs"]
 mod sources;
 
+use markdown::anchor;
 use sources::sources;
 
 /// Words in the engine that look like reasons but are none, or are explained elsewhere.
@@ -325,60 +330,14 @@ fn every_metric_is_documented() {
     }
 }
 
-/// All pages for people.
-fn pages() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
-        .map(|page| root().join(page))
-        .into();
-    let examples = fs::read_dir(root().join("examples")).expect("the folder is there");
-    let examples = examples.map(|folder| folder.expect("an entry").path());
-    for folder in ["docs", "docs/adr"].map(|folder| root().join(folder)).into_iter().chain(examples) {
-        let entries = fs::read_dir(folder).expect("the folder is there");
-        let entries = entries.map(|entry| entry.expect("an entry").path());
-        found.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    }
-    found
-}
-
-/// A heading as it is in a link.
-fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase().replace(' ', "-");
-    kept.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
-}
-
+/// A test of the chart types the commands of the other page.
 #[test]
-fn every_link_leads_somewhere() {
-    let mut broken = Vec::new();
-    for page in pages() {
-        let text = read(&page);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            if link.starts_with("http") || link.contains(' ') {
-                continue;
-            }
-            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target =
-                if file.is_empty() { page.clone() } else { page.parent().unwrap_or(root()).join(file) };
-            let has_heading = || {
-                read(&target).lines().any(|line| {
-                    line.starts_with('#') && anchor(line.trim_start_matches('#').trim()) == heading
-                })
-            };
-            if !target.exists() || !(heading.is_empty() || has_heading()) {
-                broken.push(format!("{}: {link}", page.strip_prefix(root()).unwrap_or(&page).display()));
-            }
-        }
-    }
-    assert_eq!(broken, Vec::<String>::new());
-}
-
-#[test]
-fn the_table_of_contents_names_every_page() {
-    let contents = read(&root().join("docs/README.md"));
-    let docs = fs::read_dir(root().join("docs")).expect("the folder is there");
-    for name in docs.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()) {
-        let is_page = name.ends_with(".md") && name != "README.md";
-        assert!(!is_page || contents.contains(&format!("({name})")), "docs/README.md has no {name}");
-    }
+fn the_readme_installs_as_the_page_about_it_does() {
+    let page = read(&root().join("docs/installation.md"));
+    let command = page.split("```sh\n").nth(1).and_then(|block| block.lines().next()).expect("a command");
+    assert!(command.starts_with("helm install "), "{command}");
+    let readme = read(&root().join("README.md"));
+    assert!(readme.lines().any(|line| line.trim() == command), "README.md has no {command}");
 }
 
 #[test]
