@@ -16,7 +16,6 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Deciding;
-use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, is_due};
@@ -81,6 +80,9 @@ impl Deciding<'_> {
     }
 
     fn hear_of_return(&mut self, change: &mut Change, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Refused { .. }) {
+            change.sent_at = None; // nothing that was sent can have removed the record
+        }
         match outcome {
             Outcome::Refused { code: 422, why, fields } => cede_refused(change, why, fields),
             Outcome::Refused { code, why, .. } => {
@@ -116,7 +118,7 @@ impl Deciding<'_> {
                 );
                 return self.cannot_revert(change, &why);
             }
-            if change.state != ChangeState::Reverting || is_stuck(change) {
+            if change.state != ChangeState::Reverting || change.sent_at.is_none() {
                 change.set_again(Again::Never); // we did not remove the record, so someone else did
             }
             leave_pause_to_heir(change, object);
