@@ -76,7 +76,7 @@ pub struct Loan {
     /// Why the object says nothing about the change; none if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sits_out: Option<SitsOut>,
-    /// Since when the object says something again, after it had sat out.
+    /// Since when the object says something again, after it had sat out, or its returned template had rolled out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<Timestamp>,
     /// Since when the template is back, and only the pace of its rollout is still lent.

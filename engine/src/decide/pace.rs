@@ -29,7 +29,9 @@ impl Deciding<'_> {
         let why = match self.read_in(change, version) {
             _ if change.comes_back() => return false,
             _ if self.was_never_well(change) => return false,
-            Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => {
+            Some(target) if target.off_on_purpose().is_some() => return false,
+            Some(target) if target.rollout.0 == Verdict::True => {
+                change.template_has_rolled_out(self.now);
                 return false;
             }
             Some(target) => target.rollout.1.clone(),
