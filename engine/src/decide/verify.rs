@@ -242,6 +242,9 @@ impl Deciding<'_> {
                 continue; // whether it is ours still cannot be told; the way back says so
             }
             let is_lent = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
+            if is_lent {
+                self.is_stuck_no_more(step, &mut change);
+            }
             if !is_lent || self.is_half_returned(&change, &target.object) {
                 self.happen(
                     "RecordGone",
