@@ -125,7 +125,12 @@ impl<'a> Deciding<'a> {
             let known = journal(&loan.id, &field.path).unwrap_or(field);
             let live = field.path.read(&target.object);
             let stands = known.ceded_to.is_none() && same(&field.path, live.as_deref(), known.after.as_ref());
-            stands.then(|| FieldChange { after: live.map(Cow::into_owned), ..field.clone() })
+            let after = live.map(Cow::into_owned);
+            stands.then(|| match self.is_never_reverted(&loan.step) {
+                // What stays for good is the value to restore.
+                true => FieldChange { before: after.clone(), after, created: None, ..field.clone() },
+                false => FieldChange { after, ..field.clone() },
+            })
         };
         of_other_steps.flat_map(|loan| loan.fields.iter().filter_map(|field| standing(loan, field))).collect()
     }
@@ -263,9 +268,9 @@ fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan
         if rest.is_empty() || rest.iter().any(stays) {
             continue;
         }
-        let stands = |old: &&FieldChange| lent.iter().any(|lent| lent.path == old.path);
+        let is_pace = |old: &&FieldChange| pace.iter().any(|pace| pace.path == old.path);
         let left: Vec<FieldChange> =
-            pace.into_iter().filter(|old| stands(old) && !is_taken(old)).cloned().collect();
+            lent.iter().filter(|old| is_pace(old) && !is_taken(old)).cloned().collect();
         fields.extend(left);
     }
 }

@@ -133,11 +133,12 @@ impl Deciding<'_> {
 
     /// Whether the loan becomes permanent instead of being reverted.
     pub(super) fn is_kept(&self, change: &Change) -> bool {
-        self.is_never_reverted(change) || self.next.closing == Some(Closing::Kept)
+        self.is_never_reverted(&change.step) || self.next.closing == Some(Closing::Kept)
     }
 
-    fn is_never_reverted(&self, change: &Change) -> bool {
-        self.step(&change.step).is_some_and(|step| step.revert == Revert::Never)
+    /// Whether the changes of this step stay for good.
+    pub(super) fn is_never_reverted(&self, step: &str) -> bool {
+        self.step(step).is_some_and(|step| step.revert == Revert::Never)
     }
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
@@ -287,7 +288,7 @@ impl Deciding<'_> {
         if change.state != ChangeState::Reverting {
             return;
         }
-        if self.is_never_reverted(change) {
+        if self.is_never_reverted(&change.step) {
             change.kept(Reason::RevertNever, "the step sets revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)
