@@ -55,7 +55,7 @@ pub struct Loan {
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
-    /// When its step was first verified with it.
+    /// When its step was verified with it, for the first time since its object last sat out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
     /// Whether the object was healthy and rolled out before the change.
@@ -249,7 +249,7 @@ impl Change {
         }
     }
 
-    /// When its step was first verified with it.
+    /// When its step was verified with it, for the first time since its object last sat out.
     pub fn verified_at(&self) -> Option<Timestamp> {
         self.loan()?.verified_at
     }

@@ -238,11 +238,14 @@ impl Change {
 
     /// All checks of its step passed.
     pub fn verified(&mut self, now: Timestamp) {
+        let was_verified = self.was_verified();
         match &mut self.work {
             Work::Operation(operation) => operation.verified_at = Some(now),
             Work::Loan(loan) => {
                 self.state = ChangeState::Verified;
-                loan.verified_at.get_or_insert(now);
+                if !was_verified {
+                    loan.verified_at = Some(now);
+                }
             }
         }
     }
