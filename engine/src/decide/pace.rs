@@ -60,6 +60,19 @@ impl Deciding<'_> {
         false
     }
 
+    /// Why nothing else may change the object: a change of it is on its way back, and another one would take over the pace
+    /// that the returned template needs.
+    pub(super) fn waits_for_a_return(&self, target: &Target) -> Option<String> {
+        let is_going = |change: &&Change| change.target.uid == target.id.uid && change.is_half_returned();
+        let going = self.next.changes.iter().find(is_going)?;
+        let waits = match (is_stuck(going), &going.message) {
+            (true, Some(why)) => format!("cannot be reverted: {why}"),
+            (true, None) => "cannot be reverted".to_owned(),
+            (false, _) => "is being reverted there, and waits for the rollout".to_owned(),
+        };
+        Some(format!("step {} {waits}", going.step))
+    }
+
     /// Why the step may soon have something to change: an object on its way back is no target before it is there. One that
     /// cannot be reverted is not awaited.
     pub(super) fn awaits_a_return(&self, step: &Step) -> Option<String> {
