@@ -232,6 +232,14 @@ impl Deciding<'_> {
                     plans.stage_refused = Some((target.stage, skipped));
                 }
             }
+            Plan::Refused { reason: reason @ Reason::ValueOfAnother, message } => {
+                self.not_done(&step.name, Some(target), reason.clone(), &message);
+                plans.refused.extend(known.map(|mut theirs| {
+                    theirs.set_again(Again::Never);
+                    theirs.explain(Some((reason, message)));
+                    theirs
+                }));
+            }
             // It was reverted by someone else, which is final.
             Plan::Refused { reason, message }
                 if known.as_ref().is_some_and(|known| known.state == ChangeState::Reverted) =>
@@ -289,6 +297,9 @@ impl Deciding<'_> {
         let known = self.next.changes.iter().find(|change| change.id == id).cloned();
         let plan = self.plan_over_loans(step, target, known.as_ref(), &loans)?;
         let Plan::Change(fields) = plan else { return Some(plan) };
+        if let Some(why) = known.and_then(|known| self.set_during_a_later_step(&known, &fields)) {
+            return refused(Reason::ValueOfAnother, why);
+        }
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);
