@@ -138,3 +138,36 @@ impl Deciding<'_> {
         [read, listed].into_iter().flatten().find(|target| target.version == *version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, at, live};
+    use super::*;
+    use crate::change::ChangeState;
+    use crate::facts::Purpose;
+
+    #[test]
+    fn a_listing_says_what_is_awaited_and_one_that_failed_says_nothing() {
+        let given = || {
+            Fixture::pinned().change_with("one", "a", ChangeState::Reverting, |change| {
+                change.template_is_back(at(900));
+            })
+        };
+        let awaits = |given: &Fixture| {
+            let step = given.rules.steps[1].clone();
+            let mut deciding = given.deciding();
+            let _ = deciding.plan(&step);
+            deciding.awaits_a_return(&step).is_some()
+        };
+        let failed = given().with(|facts| {
+            let read = ListingRead::Failed { why: "503".to_owned() };
+            facts.looked.listings.insert("two".to_owned(), read);
+        });
+        let watched = Target { purpose: Purpose::Watch, ..live("a") };
+        assert!(awaits(&given()), "it was not listed, and may be a target");
+        assert!(awaits(&failed), "a failed listing does not say that it is none");
+        assert!(awaits(&given().listed("two", vec![live("a")])));
+        assert!(awaits(&given().listed("two", vec![watched])));
+        assert!(!awaits(&given().listed("two", Vec::new())), "it is no target");
+    }
+}
