@@ -311,8 +311,10 @@ impl Deciding<'_> {
                 (candidates, waves.saturating_add(1))
             }
         };
+        // What would be reverted again at once does not come back with the emergency.
+        let again = if self.goes_back_failed(step) { Again::AfterPause } else { Again::Possible };
         for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
-            change.set_again(Again::Possible);
+            change.set_again(again);
             // It is retried, so it is not stuck until it fails again.
             if is_stuck(change) {
                 change.explain(None);
@@ -329,7 +331,7 @@ impl Deciding<'_> {
 
 /// Whether a change is being reverted outside of the waves: a person undoes it by hand, or its step has failed.
 pub(super) fn is_beside_waves(change: &Change) -> bool {
-    change.is_half_returned() && change.again() != Again::Possible
+    change.state == ChangeState::Reverting && matches!(change.again(), Again::Never | Again::AfterPause)
 }
 
 #[cfg(test)]

@@ -40,6 +40,20 @@ fn the_first_object_goes_back_alone_and_so_does_one_that_was_stuck() {
 }
 
 #[test]
+fn what_goes_back_in_a_wave_may_come_back_unless_its_step_has_failed() {
+    for (other, again) in [(ChangeState::Skipped, Again::Possible), (ChangeState::Failed, Again::AfterPause)]
+    {
+        let given = given(&[ChangeState::Applied, other])
+            .policy(|policy| policy["steps"][0]["onFailure"] = "Revert".into());
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        let first = deciding.next.changes[0].id.clone();
+        deciding.begin_wave(&step, Candidates::Fresh, vec![first]);
+        assert_eq!(deciding.next.changes[0].again(), again, "{other:?}");
+    }
+}
+
+#[test]
 fn a_wave_of_which_nothing_is_back_does_not_count() {
     for (state, waves) in [(ChangeState::Reverted, 1), (ChangeState::Ceded, 0)] {
         let mut given = given(&[state]);
