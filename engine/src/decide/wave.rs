@@ -128,9 +128,14 @@ impl Deciding<'_> {
 
     /// Reports on the step which returned template has still to roll out.
     fn say_what_rolls_out(&mut self, step: &Step, of_wave: &[Change]) {
-        if let Some(change) = of_wave.iter().find(|change| change.is_half_returned()) {
+        let waits = |change: &&Change| change.reason == Some(Reason::WaitsForRollout);
+        if let Some(change) = of_wave.iter().find(waits) {
             let text = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());
-            self.pending(&step.name, Reason::WaitsForRollout, &text);
+            return self.pending(&step.name, Reason::WaitsForRollout, &text);
+        }
+        let status = self.step_status(&step.name);
+        if status.reason == Some(Reason::WaitsForRollout) {
+            (status.reason, status.message) = (None, None);
         }
     }
 
