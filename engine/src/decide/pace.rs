@@ -86,8 +86,8 @@ impl Deciding<'_> {
             })
         };
         let going = self.next.changes.iter().find(|change| {
-            let concerns = if is_listed { is_told(change) } else { self.may_be_for(step, change) };
-            concerns && change.is_half_returned() && !is_stuck(change)
+            let concerns = || if is_listed { is_told(change) } else { self.may_be_for(step, change) };
+            change.is_half_returned() && !is_stuck(change) && concerns()
         })?;
         Some(format!(
             "step {} may change {}, which is being reverted and waits for its rollout",
