@@ -125,6 +125,11 @@ impl FieldPath {
         Some(Self(rest.to_vec()))
     }
 
+    /// Whether one of the two paths is the other one, or below it.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self == other || self.below(other).is_some() || other.below(self).is_some()
+    }
+
     /// Whether this is a flag in a list of arguments.
     pub fn is_flag(&self) -> bool {
         matches!(self.0.last(), Some(Segment::Flag(_)))

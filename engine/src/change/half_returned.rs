@@ -31,6 +31,14 @@ impl Change {
         }
     }
 
+    /// The returned template has rolled out, and the second write is about to be sent. The status of the object lags behind
+    /// that write, so what the object says counts from then on.
+    pub fn template_has_rolled_out(&mut self, now: Timestamp) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.resumed_at = Some(now);
+        }
+    }
+
     /// Whether it is to be applied again after its revert, because the emergency returned.
     pub fn comes_back(&self) -> bool {
         matches!(self.again(), Again::Always | Again::IfMatching)

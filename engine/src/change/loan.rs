@@ -55,7 +55,7 @@ pub struct Loan {
     /// When it was known to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
-    /// When its step was first verified with it.
+    /// When its step was verified with it, for the first time since its object last sat out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
     /// Whether the object was healthy and rolled out before the change.
@@ -76,7 +76,7 @@ pub struct Loan {
     /// Why the object says nothing about the change; none if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sits_out: Option<SitsOut>,
-    /// Since when the object says something again, after it had sat out.
+    /// Since when the object says something again, after it had sat out, or its returned template had rolled out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<Timestamp>,
     /// Since when the template is back, and only the pace of its rollout is still lent.
@@ -249,7 +249,7 @@ impl Change {
         }
     }
 
-    /// When its step was first verified with it.
+    /// When its step was verified with it, for the first time since its object last sat out.
     pub fn verified_at(&self) -> Option<Timestamp> {
         self.loan()?.verified_at
     }

@@ -90,7 +90,7 @@ pub struct Change {
     /// When the object joined the step. The timeout of the step starts here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_at: Option<Timestamp>,
-    /// When the newest intent was recorded, just before it was sent.
+    /// When the newest intent was recorded, just before it was sent. None if the revert was sent and refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
     /// When it may be retried.
@@ -238,11 +238,14 @@ impl Change {
 
     /// All checks of its step passed.
     pub fn verified(&mut self, now: Timestamp) {
+        let was_verified = self.was_verified();
         match &mut self.work {
             Work::Operation(operation) => operation.verified_at = Some(now),
             Work::Loan(loan) => {
                 self.state = ChangeState::Verified;
-                loan.verified_at.get_or_insert(now);
+                if !was_verified {
+                    loan.verified_at = Some(now);
+                }
             }
         }
     }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::Deciding;
 use super::held::Findings;
-use super::recover::Progress;
-use crate::change::{Again, ChangeState};
+use super::recover::{Progress, is_stuck};
+use crate::change::{Again, Change, ChangeState};
 use crate::incident::Because;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
@@ -64,10 +64,25 @@ impl Deciding<'_> {
         Some(self.next.relapsed_at.map_or(since, |relapsed| relapsed.max(since)))
     }
 
+    /// The revert of a change that stands could not begin, because the object or its record could not be read. That is over
+    /// when both were read, and the change is to stay.
+    pub(super) fn is_stuck_no_more(&self, step: &Step, change: &mut Change) {
+        let goes_back = self.next.withdrawal.is_some() || self.goes_back_failed(step);
+        if is_stuck(change) && !goes_back {
+            change.retry_at = None;
+            change.explain(None);
+        }
+    }
+
+    /// Whether the step is reverted because one of its targets has failed.
+    pub(super) fn goes_back_failed(&self, step: &Step) -> bool {
+        step.on_failure == OnFailure::Revert && self.has_failed(step)
+    }
+
     /// A step with a failed target is reverted at once if it sets `onFailure: Revert`.
     pub(super) fn revert_failed_steps(&mut self) {
         for step in self.begun() {
-            if step.on_failure != OnFailure::Revert || !self.has_failed(&step) {
+            if !self.goes_back_failed(&step) {
                 continue;
             }
             for index in 0..self.next.changes.len() {

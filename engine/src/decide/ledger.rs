@@ -125,7 +125,12 @@ impl<'a> Deciding<'a> {
             let known = journal(&loan.id, &field.path).unwrap_or(field);
             let live = field.path.read(&target.object);
             let stands = known.ceded_to.is_none() && same(&field.path, live.as_deref(), known.after.as_ref());
-            stands.then(|| FieldChange { after: live.map(Cow::into_owned), ..field.clone() })
+            let after = live.map(Cow::into_owned);
+            stands.then(|| match self.is_never_reverted(&loan.step) {
+                // What stays for good is the value to restore.
+                true => FieldChange { before: after.clone(), after, created: None, ..field.clone() },
+                false => FieldChange { after, ..field.clone() },
+            })
         };
         of_other_steps.flat_map(|loan| loan.fields.iter().filter_map(|field| standing(loan, field))).collect()
     }
@@ -149,21 +154,27 @@ impl<'a> Deciding<'a> {
             };
             let is_empty = change.fields().iter().all(|field| gitops::is_pause(&field.path));
             if stands && is_empty && !self.next.changes.iter().any(is_heir) {
-                // A value that someone has set during the later step is theirs. Which fields that step had taken over is not
-                // known any more, so any value of theirs counts.
-                let is_ceded = |other: &Change| {
-                    other.target.uid == change.target.uid
-                        && other.state == ChangeState::Ceded
-                        && other.applied_at() >= change.applied_at()
-                };
-                let again = match self.next.changes.iter().any(is_ceded) {
-                    true => Again::Never,
-                    false => Again::IfMatching,
-                };
-                self.next.changes[index].set_again(again);
+                self.next.changes[index].set_again(Again::IfMatching);
                 self.revert_at(index);
             }
         }
+    }
+
+    /// Why these fields must not be changed again: someone has set one of them while a later step had changed it, so it is
+    /// theirs.
+    pub(super) fn set_during_a_later_step(&self, known: &Change, fields: &[FieldChange]) -> Option<String> {
+        let applied_at = known.applied_at()?;
+        let is_later = |other: &&Change| {
+            other.target.uid == known.target.uid
+                && other.id != known.id
+                && other.applied_at().is_some_and(|at| at >= applied_at)
+        };
+        self.next.changes.iter().filter(is_later).find_map(|other| {
+            let theirs = |field: &&FieldChange| fields.iter().any(|own| own.path.overlaps(&field.path));
+            let field = other.fields().iter().filter(|field| field.ceded_to.is_some()).find(theirs)?;
+            let owner = field.ceded_to.clone().unwrap_or_default();
+            Some(format!("{} belongs to {owner}, who has set it during step {}", field.path, other.step))
+        })
     }
 
     /// The change took effect: fields of other steps are its own now.
@@ -263,9 +274,9 @@ fn carry_pace(fields: &mut Vec<FieldChange>, lent: &[FieldChange], loans: &[Loan
         if rest.is_empty() || rest.iter().any(stays) {
             continue;
         }
-        let stands = |old: &&FieldChange| lent.iter().any(|lent| lent.path == old.path);
+        let is_pace = |old: &&FieldChange| pace.iter().any(|pace| pace.path == old.path);
         let left: Vec<FieldChange> =
-            pace.into_iter().filter(|old| stands(old) && !is_taken(old)).cloned().collect();
+            lent.iter().filter(|old| is_pace(old) && !is_taken(old)).cloned().collect();
         fields.extend(left);
     }
 }

@@ -29,7 +29,9 @@ impl Deciding<'_> {
         let why = match self.read_in(change, version) {
             _ if change.comes_back() => return false,
             _ if self.was_never_well(change) => return false,
-            Some(target) if target.rollout.0 == Verdict::True || target.off_on_purpose().is_some() => {
+            Some(target) if target.off_on_purpose().is_some() => return false,
+            Some(target) if target.rollout.0 == Verdict::True => {
+                change.template_has_rolled_out(self.now);
                 return false;
             }
             Some(target) => target.rollout.1.clone(),
@@ -58,6 +60,19 @@ impl Deciding<'_> {
         false
     }
 
+    /// Why nothing else may change the object: a change of it is on its way back, and another one would take over the pace
+    /// that the returned template needs.
+    pub(super) fn waits_for_a_return(&self, target: &Target) -> Option<String> {
+        let is_going = |change: &&Change| change.target.uid == target.id.uid && change.is_half_returned();
+        let going = self.next.changes.iter().find(is_going)?;
+        let waits = match (is_stuck(going), &going.message) {
+            (true, Some(why)) => format!("cannot be reverted: {why}"),
+            (true, None) => "cannot be reverted".to_owned(),
+            (false, _) => "is being reverted there, and waits for the rollout".to_owned(),
+        };
+        Some(format!("step {} {waits}", going.step))
+    }
+
     /// Why the step may soon have something to change: an object on its way back is no target before it is there. One that
     /// cannot be reverted is not awaited.
     pub(super) fn awaits_a_return(&self, step: &Step) -> Option<String> {
@@ -71,8 +86,8 @@ impl Deciding<'_> {
             })
         };
         let going = self.next.changes.iter().find(|change| {
-            let concerns = if is_listed { is_told(change) } else { self.may_be_for(step, change) };
-            concerns && change.is_half_returned() && !is_stuck(change)
+            let concerns = || if is_listed { is_told(change) } else { self.may_be_for(step, change) };
+            change.is_half_returned() && !is_stuck(change) && concerns()
         })?;
         Some(format!(
             "step {} may change {}, which is being reverted and waits for its rollout",
@@ -121,5 +136,38 @@ impl Deciding<'_> {
         };
         let listed = self.listed(&change.step, &change.target.uid);
         [read, listed].into_iter().flatten().find(|target| target.version == *version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, at, live};
+    use super::*;
+    use crate::change::ChangeState;
+    use crate::facts::Purpose;
+
+    #[test]
+    fn a_listing_says_what_is_awaited_and_one_that_failed_says_nothing() {
+        let given = || {
+            Fixture::pinned().change_with("one", "a", ChangeState::Reverting, |change| {
+                change.template_is_back(at(900));
+            })
+        };
+        let awaits = |given: &Fixture| {
+            let step = given.rules.steps[1].clone();
+            let mut deciding = given.deciding();
+            let _ = deciding.plan(&step);
+            deciding.awaits_a_return(&step).is_some()
+        };
+        let failed = given().with(|facts| {
+            let read = ListingRead::Failed { why: "503".to_owned() };
+            facts.looked.listings.insert("two".to_owned(), read);
+        });
+        let watched = Target { purpose: Purpose::Watch, ..live("a") };
+        assert!(awaits(&given()), "it was not listed, and may be a target");
+        assert!(awaits(&failed), "a failed listing does not say that it is none");
+        assert!(awaits(&given().listed("two", vec![live("a")])));
+        assert!(awaits(&given().listed("two", vec![watched])));
+        assert!(!awaits(&given().listed("two", Vec::new())), "it is no target");
     }
 }

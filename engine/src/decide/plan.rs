@@ -2,7 +2,6 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
-use super::recover::is_stuck;
 use super::{Deciding, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
@@ -179,17 +178,6 @@ impl Deciding<'_> {
         if let Some(why) = target.off_on_purpose() {
             return self.not_done(&step.name, Some(target), Reason::Idle, why);
         }
-        // Another change would take over the pace that the returned template needs.
-        let is_going = |change: &&Change| change.target.uid == target.id.uid && change.is_half_returned();
-        if let Some(going) = self.next.changes.iter().find(is_going) {
-            let waits = match (is_stuck(going), &going.message) {
-                (true, Some(why)) => format!("cannot be reverted: {why}"),
-                (true, None) => "cannot be reverted".to_owned(),
-                (false, _) => "is being reverted there, and waits for the rollout".to_owned(),
-            };
-            let why = format!("step {} {waits}", going.step);
-            return self.not_done(&step.name, Some(target), Reason::WaitsForRollout, &why);
-        }
         let Some(plan) = self.consider(step, target) else { return };
         let known = self.next.newest_of(&step.name, &target.id.uid).cloned();
         let id = ChangeId::of(&self.facts.incident.uid, &step.name, &target.id.uid);
@@ -231,6 +219,10 @@ impl Deciding<'_> {
                 plans.nothing_to_do += 1;
                 self.not_done(&step.name, Some(target), Reason::NothingToDo, &why);
             }
+            // It may be changed soon, so it needs no entry that says why not.
+            Plan::Refused { reason: reason @ Reason::WaitsForRollout, message } => {
+                self.not_done(&step.name, Some(target), reason, &message);
+            }
             Plan::Refused { reason, message } if target.stage != Stage::Targets => {
                 self.not_done(&step.name, Some(target), reason.clone(), &message);
                 let mut skipped = change(Vec::new());
@@ -239,6 +231,14 @@ impl Deciding<'_> {
                 if is_first {
                     plans.stage_refused = Some((target.stage, skipped));
                 }
+            }
+            Plan::Refused { reason: reason @ Reason::ValueOfAnother, message } => {
+                self.not_done(&step.name, Some(target), reason.clone(), &message);
+                plans.refused.extend(known.map(|mut theirs| {
+                    theirs.set_again(Again::Never);
+                    theirs.explain(Some((reason, message)));
+                    theirs
+                }));
             }
             // It was reverted by someone else, which is final.
             Plan::Refused { reason, message }
@@ -261,6 +261,9 @@ impl Deciding<'_> {
     /// None if a live read has to be requested.
     pub(super) fn consider(&mut self, step: &Step, target: &Target) -> Option<Plan> {
         let refused = |reason, message: String| Some(Plan::Refused { reason, message });
+        if let Some(why) = self.waits_for_a_return(target) {
+            return refused(Reason::WaitsForRollout, why);
+        }
         if target.purpose == Purpose::Watch {
             // Its change has ended in this very decision. The next listing reads it to be changed.
             self.wake_in(RELIST_BUSY);
@@ -294,6 +297,9 @@ impl Deciding<'_> {
         let known = self.next.changes.iter().find(|change| change.id == id).cloned();
         let plan = self.plan_over_loans(step, target, known.as_ref(), &loans)?;
         let Plan::Change(fields) = plan else { return Some(plan) };
+        if let Some(why) = known.and_then(|known| self.set_during_a_later_step(&known, &fields)) {
+            return refused(Reason::ValueOfAnother, why);
+        }
         let change = Change::planned(id, &step.name, target.id.clone(), fields.clone());
         if let Some((reason, why)) = journal::misfit(&change) {
             return refused(reason, why);

@@ -130,12 +130,14 @@ fn awaits_approval(status: &StepStatus) -> bool {
 }
 
 /// Whether all changes of a step that are on the objects were verified, without those that say nothing about it. If none
-/// says anything any more, what was verified before still counts: nothing speaks against it.
+/// says anything any more, one that was verified before still counts: what spoke against it has taken that from it.
 fn stands_verified<'a>(changes: impl Iterator<Item = &'a Change>) -> bool {
     let (off, counted): (Vec<&Change>, Vec<&Change>) =
         changes.filter(|change| change.stands()).partition(|change| change.sits_out());
-    let judged = if counted.is_empty() { off } else { counted };
-    !judged.is_empty() && judged.into_iter().all(Change::is_verified)
+    match counted.is_empty() {
+        true => off.into_iter().any(Change::is_verified),
+        false => counted.into_iter().all(Change::is_verified),
+    }
 }
 
 #[cfg(test)]

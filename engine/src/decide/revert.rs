@@ -16,7 +16,6 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::Deciding;
-use super::recover::is_stuck;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::effect::Act;
 use crate::facts::{ObjectRead, Outcome, is_due};
@@ -81,6 +80,9 @@ impl Deciding<'_> {
     }
 
     fn hear_of_return(&mut self, change: &mut Change, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Refused { .. }) {
+            change.sent_at = None; // nothing that was sent can have removed the record
+        }
         match outcome {
             Outcome::Refused { code: 422, why, fields } => cede_refused(change, why, fields),
             Outcome::Refused { code, why, .. } => {
@@ -116,7 +118,7 @@ impl Deciding<'_> {
                 );
                 return self.cannot_revert(change, &why);
             }
-            if change.state != ChangeState::Reverting || is_stuck(change) {
+            if change.state != ChangeState::Reverting || change.sent_at.is_none() {
                 change.set_again(Again::Never); // we did not remove the record, so someone else did
             }
             leave_pause_to_heir(change, object);
@@ -131,11 +133,12 @@ impl Deciding<'_> {
 
     /// Whether the loan becomes permanent instead of being reverted.
     pub(super) fn is_kept(&self, change: &Change) -> bool {
-        self.is_never_reverted(change) || self.next.closing == Some(Closing::Kept)
+        self.is_never_reverted(&change.step) || self.next.closing == Some(Closing::Kept)
     }
 
-    fn is_never_reverted(&self, change: &Change) -> bool {
-        self.step(&change.step).is_some_and(|step| step.revert == Revert::Never)
+    /// Whether the changes of this step stay for good.
+    pub(super) fn is_never_reverted(&self, step: &str) -> bool {
+        self.step(step).is_some_and(|step| step.revert == Revert::Never)
     }
 
     fn return_loan(&mut self, change: &mut Change, object: &Value, version: &ResourceVersion) {
@@ -285,7 +288,7 @@ impl Deciding<'_> {
         if change.state != ChangeState::Reverting {
             return;
         }
-        if self.is_never_reverted(change) {
+        if self.is_never_reverted(&change.step) {
             change.kept(Reason::RevertNever, "the step sets revert: Never");
             self.say_that_flux_stays_paused(change);
         } else if self.next.closing == Some(Closing::Kept)

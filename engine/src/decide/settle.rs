@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::Deciding;
 use super::climb::RELIST_IDLE;
 use super::patience::{backoff, reason_of_failure};
+use super::recover::is_stuck;
 use crate::action::{Plan, Values};
 use crate::change::{Again, Change, ChangeState, FieldChange, cut};
 use crate::effect::Act;
@@ -222,6 +223,9 @@ impl Deciding<'_> {
             (Some(why), false) => self.fence(change, target, &why),
             // It may still take effect, or be sent again when a rule holds again; after the timeout it is given up.
             (None, _) if !self.permits.may_send(change.again()) => {
+                if is_stuck(change) {
+                    change.explain(None); // it could not be read, and now it can
+                }
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
                 self.wake_in(RELIST_IDLE);

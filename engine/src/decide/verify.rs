@@ -49,13 +49,14 @@ impl Deciding<'_> {
             return;
         }
         // An object that joined later cannot undo a verification that did not include it, and neither can one that
-        // was left out of it. The checks of signals are asked whatever the objects say.
+        // was left out of it. The checks of signals are asked whatever the objects say. What is off loses it, too: it does
+        // not show the contrary.
         let verified = self.those_of(step, Change::is_verified);
         if !verified.is_empty() {
             let counted: Vec<Change> = verified.into_iter().filter(Change::was_ever_healthy).collect();
             let still = self.ask_all(step, &counted);
             if still.verdict == Verdict::False {
-                self.lose(step, |change| change.is_verified() && !change.sits_out(), &still.missing);
+                self.lose(step, Change::is_verified, &still.missing);
             }
         }
         let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
@@ -71,6 +72,10 @@ impl Deciding<'_> {
         match (found.verdict, found.asked) {
             (Verdict::True, _) => self.verified(step, &found.left_out),
             _ if self.is_verified(&step.name) => {}
+            // Once they had their time, they speak for those that are off, too.
+            (Verdict::False, _) if self.judged_at(step).is_none_or(|due| due <= self.now) => {
+                self.lose(step, |change| change.is_verified() && change.sits_out(), &found.missing);
+            }
             (Verdict::False, _) => self.not_verified(step, Verdict::False, &found.missing),
             (Verdict::Unknown, Asked::Answered) => self.not_verified(step, Verdict::Unknown, &found.missing),
             (Verdict::Unknown, Asked::NotYet) => self.not_answered(step, &found.missing),
@@ -160,12 +165,12 @@ impl Deciding<'_> {
         self.happen("StepVerified", &format!("step {} helped: all checks passed{left_out}", step.name));
     }
 
-    /// A verified check turned False: the step no longer helps, as these changes show.
-    fn lose(&mut self, step: &Step, shows: fn(&Change) -> bool, missing: &str) {
-        for change in self.next.own_changes_mut(&step.name).filter(|change| shows(change)) {
-            change.lose_verification();
+    /// A check is False, so the step no longer helps, and what was verified of these changes counts no more.
+    fn lose(&mut self, step: &Step, is_lost: fn(&Change) -> bool, missing: &str) {
+        let lost = self.next.own_changes_mut(&step.name).filter(|change| is_lost(change));
+        if lost.map(Change::lose_verification).count() > 0 {
+            self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
         }
-        self.happen("VerifyLost", &format!("step {}: {missing}", step.name));
         self.not_verified(step, Verdict::False, missing);
     }
 
@@ -237,6 +242,9 @@ impl Deciding<'_> {
                 continue; // whether it is ours still cannot be told; the way back says so
             }
             let is_lent = undo::loan(&target.object, &change.id, &self.facts.incident).is_some();
+            if is_lent {
+                self.is_stuck_no_more(step, &mut change);
+            }
             if !is_lent || self.is_half_returned(&change, &target.object) {
                 self.happen(
                     "RecordGone",

@@ -38,6 +38,9 @@ pub(super) enum NextWave {
 /// The changes that may be in the next wave.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Candidates {
+    /// One whose template is back, and whose pace could not be reverted before. A rollout must not keep the pace of the
+    /// emergency for the waves of others.
+    HalfReturned,
     /// Changes that nothing has blocked yet.
     Fresh,
     /// One that could not be reverted before and is to be retried.
@@ -125,9 +128,14 @@ impl Deciding<'_> {
 
     /// Reports on the step which returned template has still to roll out.
     fn say_what_rolls_out(&mut self, step: &Step, of_wave: &[Change]) {
-        if let Some(change) = of_wave.iter().find(|change| change.is_half_returned()) {
+        let waits = |change: &&Change| change.reason == Some(Reason::WaitsForRollout);
+        if let Some(change) = of_wave.iter().find(waits) {
             let text = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());
-            self.pending(&step.name, Reason::WaitsForRollout, &text);
+            return self.pending(&step.name, Reason::WaitsForRollout, &text);
+        }
+        let status = self.step_status(&step.name);
+        if status.reason == Some(Reason::WaitsForRollout) {
+            (status.reason, status.message) = (None, None);
         }
     }
 
@@ -236,7 +244,7 @@ impl Deciding<'_> {
     /// Chooses what is reverted next, and returns what holds the rest.
     pub(super) fn begin_next_wave(&mut self, steps: &[Step], due: Timestamp) -> (NextWave, Findings) {
         let mut findings = Findings::default();
-        for which in [Candidates::Fresh, Candidates::Stuck] {
+        for which in [Candidates::HalfReturned, Candidates::Fresh, Candidates::Stuck] {
             for step in steps {
                 let (candidates, held) = self.candidates(step, which, due);
                 findings.add(held);
@@ -259,11 +267,14 @@ impl Deciding<'_> {
         let is_open = |change: &&Change| {
             change.is_in_force() && change.returned_at().is_none() && !is_beside_waves(change)
         };
-        // A rollout must not keep the pace of the emergency for all the waves before it.
-        let is_left = |change: &Change| {
-            is_stuck(change) && !(change.is_half_returned() && is_due(change.retry_at, self.now))
+        let is_meant = |change: &&Change| {
+            let kind = match change.is_half_returned() && is_due(change.retry_at, self.now) {
+                true => Candidates::HalfReturned,
+                false if is_stuck(change) => Candidates::Stuck,
+                false => Candidates::Fresh,
+            };
+            kind == which
         };
-        let is_meant = |change: &&Change| is_left(change) == (which == Candidates::Stuck);
         let mut candidates: Vec<Change> =
             self.next.changes_of(&step.name).filter(is_open).filter(is_meant).cloned().collect();
         if let Some(before) = self.made_before(step).into_iter().find(|before| before.is_outstanding()) {
@@ -300,13 +311,15 @@ impl Deciding<'_> {
         let (wave, waves) = match before {
             Some(before) => (vec![before], 0),
             None => {
-                let alone = waves == 0 || which == Candidates::Stuck;
+                let alone = waves == 0 || which != Candidates::Fresh;
                 candidates.truncate(if alone { 1 } else { most });
                 (candidates, waves.saturating_add(1))
             }
         };
+        // What would be reverted again at once does not come back with the emergency.
+        let again = if self.goes_back_failed(step) { Again::AfterPause } else { Again::Possible };
         for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
-            change.set_again(Again::Possible);
+            change.set_again(again);
             // It is retried, so it is not stuck until it fails again.
             if is_stuck(change) {
                 change.explain(None);
@@ -323,7 +336,7 @@ impl Deciding<'_> {
 
 /// Whether a change is being reverted outside of the waves: a person undoes it by hand, or its step has failed.
 pub(super) fn is_beside_waves(change: &Change) -> bool {
-    change.is_half_returned() && change.again() != Again::Possible
+    change.state == ChangeState::Reverting && matches!(change.again(), Again::Never | Again::AfterPause)
 }
 
 #[cfg(test)]

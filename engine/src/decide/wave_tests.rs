@@ -2,6 +2,7 @@ use super::super::fixture::{Fixture, NOW, at, live};
 use super::*;
 use crate::change::SitsOut;
 use crate::facts::Target;
+use crate::id::ResourceVersion;
 use crate::incident::Withdrawal;
 
 fn given(states: &[ChangeState]) -> Fixture {
@@ -39,6 +40,20 @@ fn the_first_object_goes_back_alone_and_so_does_one_that_was_stuck() {
 }
 
 #[test]
+fn what_goes_back_in_a_wave_may_come_back_unless_its_step_has_failed() {
+    for (other, again) in [(ChangeState::Skipped, Again::Possible), (ChangeState::Failed, Again::AfterPause)]
+    {
+        let given = given(&[ChangeState::Applied, other])
+            .policy(|policy| policy["steps"][0]["onFailure"] = "Revert".into());
+        let step = given.rules.steps[0].clone();
+        let mut deciding = given.deciding();
+        let first = deciding.next.changes[0].id.clone();
+        deciding.begin_wave(&step, Candidates::Fresh, vec![first]);
+        assert_eq!(deciding.next.changes[0].again(), again, "{other:?}");
+    }
+}
+
+#[test]
 fn a_wave_of_which_nothing_is_back_does_not_count() {
     for (state, waves) in [(ChangeState::Reverted, 1), (ChangeState::Ceded, 0)] {
         let mut given = given(&[state]);
@@ -64,6 +79,31 @@ fn what_can_be_reverted_no_more_is_left_out_of_the_wave() {
     let (fresh, _) = deciding.candidates(&step, Candidates::Fresh, at(NOW));
     let (stuck, _) = deciding.candidates(&step, Candidates::Stuck, at(NOW));
     assert_eq!((fresh, stuck), (vec![ids[1].clone()], vec![ids[0].clone()]));
+}
+
+#[test]
+fn a_pace_that_could_not_be_reverted_goes_back_before_everything_else() {
+    let stuck = |retry: i64| {
+        move |change: &mut Change| {
+            change.applied(at(0));
+            change.begin_return(ResourceVersion::try_from("2".to_owned()).unwrap(), at(NOW - 60));
+            change.template_is_back(at(NOW - 60));
+            change.set_again(Again::Possible);
+            change.explain(Some((Reason::CannotPutBack, "forbidden".to_owned())));
+            change.retry_at = Some(at(retry));
+        }
+    };
+    let begun = |retry| {
+        let given = given(&[]).change("two", "a", ChangeState::Applied);
+        let given = given.change_with("one", "b", ChangeState::Applied, stuck(retry));
+        let mut deciding = given.deciding();
+        let newest_first: Vec<Step> = given.rules.steps.iter().rev().cloned().collect();
+        let _ = deciding.begin_next_wave(&newest_first, at(NOW));
+        let wave = deciding.wave();
+        let of_wave = deciding.next.changes.iter().filter(|change| wave.contains(&change.id));
+        of_wave.map(|change| change.target.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((begun(NOW), begun(NOW + 1)), (vec!["b".to_owned()], vec!["a".to_owned()]));
 }
 
 #[test]
