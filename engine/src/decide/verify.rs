@@ -58,7 +58,7 @@ impl Deciding<'_> {
                 self.lose(step, |change| change.is_verified() && !change.sits_out(), &still.missing);
             }
         }
-        let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
+        let is_open = Change::is_under_way;
         let open = self.next.changes_of(&step.name).any(is_open);
         let in_force = self.those_of(step, Change::stands);
         if self.all_sit_out(&step.name) {
