@@ -91,6 +91,7 @@ impl Act {
             Self::Fence => "fence",
             Self::HandBack => "hand-back",
             Self::Operate(OperationType::DeletePod) => "delete-pod",
+            Self::Operate(OperationType::Restart) => "restart",
             Self::Operate(OperationType::Rehearse) => "rehearse",
         }
     }

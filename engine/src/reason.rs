@@ -183,6 +183,10 @@ reasons! {
     AutoscalerUnknown Itself;
     /// The step already changes as many objects at once as its action allows.
     LimitReached Itself;
+    /// Other objects of the step have their turn first.
+    WaitsForTurn Itself;
+    /// An object that has its turn first is not back in time.
+    LevelNotHealthy Person;
     /// Another open Incident has changed it.
     HeldBy Itself;
     /// `where` is Unknown.
@@ -236,6 +240,8 @@ reasons! {
     CannotRead Itself;
     /// The write was accepted without its undo record.
     RecordNotKept Person;
+    /// The write was accepted without the value that it carried.
+    ValueNotKept Person;
     /// The undo record cannot be corrected.
     RecordNotCorrected Nothing;
     /// It is tried again after a pause.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::id::TargetId;
 
@@ -67,6 +68,26 @@ pub struct LabelSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
     pub match_expressions: Vec<LabelRequirement>,
+}
+
+impl LabelSelector {
+    /// Whether it selects an object.
+    pub fn selects(&self, object: &Value) -> bool {
+        let label = |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str);
+        let is_met = |requirement: &LabelRequirement| {
+            let value = label(&requirement.key);
+            let is_listed =
+                value.is_some_and(|value| requirement.values.iter().any(|wanted| wanted.0 == value));
+            match requirement.operator {
+                LabelOperator::In => is_listed,
+                LabelOperator::NotIn => !is_listed,
+                LabelOperator::Exists => value.is_some(),
+                LabelOperator::DoesNotExist => value.is_none(),
+            }
+        };
+        self.match_labels.iter().all(|(key, wanted)| label(key) == Some(wanted.0.as_str()))
+            && self.match_expressions.iter().all(is_met)
+    }
 }
 
 /// The value of a label.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_engine::action::{Autoscalers, Named, Pods, Reach};
+use firebreak_engine::action::{Autoscalers, Named, Pods, Reach, Yields};
+use firebreak_engine::change::OperationType;
 use firebreak_engine::rules::{Rules, Step};
 use firebreak_engine::selector::{Namespaces, NamespacesSpec};
 use firebreak_engine::signal::Source;
@@ -83,6 +84,7 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
         let profile = profiles.find(&scope.api_version, &scope.kind);
         if let Some(profile) = profile {
             all.extend(pods(profile, does.pods, &namespaces));
+            all.extend(revisions(profile, does.yields, &namespaces));
         }
         all.push(required(&scope.api_version, &scope.kind, CHANGE, namespaces));
         for Named { object, .. } in step.action.kind().before() {
@@ -118,6 +120,19 @@ fn pods(profile: &Profile, effect: Pods, namespaces: &[String]) -> Vec<Used> {
     let pods = profile.pods.as_ref().map(|_| explains("Pod"));
     let events = profile.pods.as_ref().filter(|pods| pods.reads_events()).map(|_| explains("Event"));
     [deleted, pods, events].into_iter().flatten().collect()
+}
+
+/// The revisions of the targets: only they tell whether a restart took effect whose answer was lost and whose value
+/// someone has replaced since.
+fn revisions(profile: &Profile, yields: Yields, namespaces: &[String]) -> Option<Used> {
+    let revisions = match yields {
+        Yields::Operations(OperationType::Restart) => profile.restart.as_ref()?.revisions?,
+        Yields::Operations(OperationType::DeletePod | OperationType::Rehearse) | Yields::Loans => {
+            return None;
+        }
+    };
+    let (api_version, kind) = revisions.kind();
+    Some(required(api_version, kind, LOOK, namespaces.to_vec()))
 }
 
 /// The autoscalers that a step reads besides its targets.

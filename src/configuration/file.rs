@@ -253,7 +253,7 @@ profiles:
         let profile = profiles.find("models.example.com/v1", "ModelServer").unwrap();
         let object: serde_json::Value = serde_saphyr::from_str(&example("kind: ModelServer")).unwrap();
         let slots = crate::workloads::slots(profile, &object);
-        assert_eq!((slots.fields.len(), slots.pins.len(), slots.obstacles.len()), (6, 0, 1), "{slots:#?}");
+        assert_eq!((slots.fields.len(), slots.pins.len(), slots.obstacles.len()), (6, 0, 2), "{slots:#?}");
         assert!(slots.fields.iter().all(|slot| slot.out_of_bounds.is_none()));
         assert_eq!(crate::workloads::healthy(profile, &object).0, Verdict::True);
         assert_eq!(crate::workloads::rollout(profile, &object).0, Verdict::True);

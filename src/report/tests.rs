@@ -157,7 +157,7 @@ fn an_operation_is_told_with_whose_sake_it_was_done_for_and_that_it_cannot_be_un
     state.changes.push(deletion);
     let text = report(&state, None, 1201);
     let row = format!("| cpu-fallback | deletion of Pod llm-serving/chat-0 | {owner} |");
-    assert!(text.contains(&row) && text.contains("(2 requests) | done |"), "{text}");
+    assert!(text.contains(&row) && text.contains("(2 requests) |  | done |"), "{text}");
     assert!(text.contains("An operation cannot be undone."), "{text}");
     assert!(!report(&closed(), None, 1201).contains("### Operations"));
 }

@@ -46,6 +46,8 @@ pub struct OperationView {
     pub sent_at: Option<Timestamp>,
     /// How many requests were sent.
     pub requests: u8,
+    /// What it writes and leaves on the object, as `path = value`; empty if it writes no value.
+    pub leaves: Vec<String>,
     /// Its outcome, or its state until then.
     pub ending: String,
 }
@@ -99,9 +101,17 @@ impl OperationView {
             on_behalf_of: operation.on_behalf_of.as_ref().map(ToString::to_string),
             sent_at: change.sent_at,
             requests: change.tries,
+            leaves: leaves(change),
             ending: operation_ending(change),
         })
     }
+}
+
+/// What the operation writes and nothing takes back.
+fn leaves(change: &Change) -> Vec<String> {
+    let Some(write) = change.operation_write() else { return Vec::new() };
+    let value = write.value.as_deref().unwrap_or("a value of its own");
+    write.paths.iter().map(|path| format!("{path} = {value}")).collect()
 }
 
 impl FieldView {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::expression::ObjectCondition;
-use firebreak_engine::facts::{Demand, Obstacle, OwnedBy, Purpose, Role, ScaledBy, Slots, Stage, Target};
+use firebreak_engine::facts::{
+    Demand, Obstacle, OwnedBy, Purpose, Revision, Role, ScaledBy, Slots, Stage, Target,
+};
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::placement::Nodes;
 use firebreak_engine::pods::Pods;
@@ -65,6 +67,7 @@ pub fn target(
         healthy: health,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        revision: Revision::NotAsked,
         nodes: Nodes::NotAsked,
         pods,
         id,
@@ -85,6 +88,7 @@ fn unknown(kind: &str) -> Slots {
         Role::BatchSize,
         Role::MaxConcurrency,
         Role::Replicas,
+        Role::Restart,
     ];
     let obstacles = roles.map(|role| Obstacle { role, why: why.clone() });
     Slots { obstacles: obstacles.into(), ..Slots::default() }

@@ -66,6 +66,7 @@
 //! - `policy_recreated`: the policy is deleted and created again while its Incident is open.
 //! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
+//! - `restarts`: each workload rolls once, whatever happens to the answer, and nothing restarts it again.
 //! - `retention`: closed Incidents are kept for a while and then deleted.
 //! - `room`: new pods that do not start: room is made, or whoever knows why is quoted.
 //! - `running`: the process: health, metrics, logs, Events, its graceful shutdown.
@@ -99,6 +100,7 @@ mod placement;
 mod policy_recreated;
 mod policy_unavailable;
 mod report_template;
+mod restarts;
 mod retention;
 mod room;
 mod running;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::edit::{Edit, changes};
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::Change;
 use crate::facts::Target;
 use crate::path::FieldPath;
@@ -77,6 +77,7 @@ impl Kind for CordonNodes {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
+            yields: Yields::Loans,
             pods: Pods::Leaves,
             values: Values::Absolute,
             autoscalers: Autoscalers::Ignored,

@@ -7,7 +7,7 @@ use super::containers::{self, ContainerEdit, ContainerSpec};
 use super::edit::{Edit, changes, obstacle, refused};
 use super::nodes;
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::Change;
 use crate::facts::{About, Doubt, Role, Target};
 use crate::policy::Revert;
@@ -87,6 +87,7 @@ impl Kind for CpuFallback {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
+            yields: Yields::Loans,
             pods: Pods::Replaces,
             values: Values::Absolute,
             autoscalers: Autoscalers::Ignored,
@@ -192,6 +193,7 @@ fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
             | Role::BatchSize
             | Role::MaxConcurrency
             | Role::Replicas
+            | Role::Restart
             | Role::Pace { .. } => return None,
         };
         Some(Edit::from((slot, after)))

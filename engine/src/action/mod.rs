@@ -10,11 +10,13 @@ mod edit;
 mod nodes;
 mod raise_autoscaler_limit;
 mod reduce_batch;
+mod rollout_restart;
 mod scale;
 mod scheduler_fallback;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use self::containers::{
     AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec,
@@ -23,10 +25,12 @@ pub use self::cordon_nodes::{CordonNodes, CordonNodesSpec};
 pub use self::cpu_fallback::{CpuFallback, CpuFallbackSpec, Placement, VISIBLE_DEVICES, shows_no_device};
 pub use self::raise_autoscaler_limit::{RaiseAutoscalerLimit, RaiseAutoscalerLimitSpec};
 pub use self::reduce_batch::{ReduceBatch, ReduceBatchSpec};
+pub use self::rollout_restart::{RolloutRestart, RolloutRestartSpec};
 pub use self::scale::{Scale, ScaleSpec};
 pub use self::scheduler_fallback::{SchedulerFallback, SchedulerFallbackSpec};
 pub use self::targets::Targets;
-use crate::change::{Change, FieldChange, Operation};
+pub use self::turns::{LevelSpec, Turns};
+use crate::change::{Change, FieldChange, Operation, OperationType};
 use crate::facts::{About, Doubt, Stage, Target};
 use crate::id::TargetId;
 use crate::one_of::one_of;
@@ -50,6 +54,8 @@ one_of! {
         "reduceBatch" reduce_batch: ReduceBatch(ReduceBatchSpec),
         /// Sets the number of replicas.
         "scale" scale: Scale(ScaleSpec),
+        /// Restarts workloads.
+        "rolloutRestart" rollout_restart: RolloutRestart(RolloutRestartSpec),
         /// Cordon nodes.
         "cordonNodes" cordon_nodes: CordonNodes(CordonNodesSpec),
     }
@@ -98,6 +104,11 @@ pub trait Kind {
         None
     }
 
+    /// In which order it takes its targets; none: all at once.
+    fn turns(&self) -> Option<&Turns> {
+        None
+    }
+
     /// How many of its targets it may change at once; none: no limit.
     fn limit(&self) -> Option<usize> {
         None
@@ -116,6 +127,8 @@ pub struct Named {
 /// What the protocol must know about an action, whatever it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
+    /// What a step does to an object, and whether it can be undone.
+    pub yields: Yields,
     /// What it does to the pods of its targets.
     pub pods: Pods,
     /// How its new values depend on the current ones.
@@ -141,6 +154,15 @@ pub enum Room {
     InPlace,
     /// The object says it.
     AsItIs,
+}
+
+/// What a step of this action does to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yields {
+    /// It lends the object other values.
+    Loans,
+    /// It does this, which cannot be undone.
+    Operations(OperationType),
 }
 
 /// What an action does to the pods of its targets.

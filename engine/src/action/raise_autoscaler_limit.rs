@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::Change;
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
@@ -70,6 +70,7 @@ impl Kind for RaiseAutoscalerLimit {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
+            yields: Yields::Loans,
             pods: self.pods,
             values: Values::Multiples,
             autoscalers: Autoscalers::Demand,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::{Change, FieldChange};
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
@@ -103,6 +103,7 @@ impl Kind for ReduceBatch {
             Reduction::To { .. } => Values::Absolute,
         };
         Descriptor {
+            yields: Yields::Loans,
             pods: Pods::Replaces,
             values,
             autoscalers: Autoscalers::Ignored,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{refused, replicas};
 use super::targets::ALL;
-use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::Change;
 use crate::facts::{ScaledBy, Target};
 use crate::policy::Revert;
@@ -61,6 +61,7 @@ impl Kind for Scale {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
+            yields: Yields::Loans,
             pods: self.pods,
             values: Values::Absolute,
             autoscalers: Autoscalers::Owners,

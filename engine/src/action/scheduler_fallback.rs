@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::edit::{changes, obstacle, replicas};
 use super::targets::UNHEALTHY;
-use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Room, Targets, Values};
+use super::{Autoscalers, Descriptor, Fields, Kind, Named, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::Change;
 use crate::facts::{About, Doubt, Role, Slot, Stage, Target};
 use crate::policy::Revert;
@@ -76,6 +76,7 @@ impl Kind for SchedulerFallback {
 
     fn descriptor(&self) -> Descriptor {
         Descriptor {
+            yields: Yields::Loans,
             pods: Pods::Replaces,
             values: Values::Absolute,
             autoscalers: Autoscalers::Ignored,

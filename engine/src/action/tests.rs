@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::facts::{Demand, Obstacle, Purpose, Role, ScaledBy, Slot, Slots};
+use crate::facts::{Demand, Obstacle, Purpose, Revision, Role, ScaledBy, Slot, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::placement::Nodes;
 use crate::pods::Pods;
@@ -60,6 +60,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         unhealthy_since: None,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        revision: Revision::NotAsked,
         nodes: Nodes::NotAsked,
         pods: Pods::Free,
     }

@@ -190,8 +190,13 @@ impl Change {
     /// The same change, with whether its pods get it one after the other.
     #[must_use]
     pub fn with_pods_in_order(mut self, in_order: bool) -> Self {
-        if let Some(loan) = self.work.loan_mut() {
-            loan.in_order = in_order;
+        match &mut self.work {
+            Work::Loan(loan) => loan.in_order = in_order,
+            Work::Operation(operation) => {
+                if let Some(write) = &mut operation.write {
+                    write.in_order = in_order;
+                }
+            }
         }
         self
     }
@@ -206,11 +211,6 @@ impl Change {
         if let Some(loan) = self.work.loan_mut() {
             loan.again = again;
         }
-    }
-
-    /// The resourceVersion that the intended write carries.
-    pub fn base(&self) -> Option<&ResourceVersion> {
-        self.loan()?.base.as_ref()
     }
 
     /// The fence that was set, or is about to be set.
@@ -261,7 +261,10 @@ impl Change {
 
     /// Whether the pods of the object get the change one after the other.
     pub fn is_in_order(&self) -> bool {
-        self.loan().is_some_and(|loan| loan.in_order)
+        match &self.work {
+            Work::Loan(loan) => loan.in_order,
+            Work::Operation(operation) => operation.write.as_ref().is_some_and(|write| write.in_order),
+        }
     }
 
     /// The write that carries `base` is about to be sent. From Planned, Skipped

@@ -16,6 +16,7 @@ mod half_returned;
 mod health;
 mod loan;
 mod operation;
+mod operation_write;
 mod sits_out;
 mod stored;
 
@@ -28,10 +29,12 @@ pub use self::first_values::FirstValue;
 pub use self::health::Evidence;
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
+pub use self::operation_write::{OperationWrite, ValueForm};
 pub use self::sits_out::SitsOut;
 pub use self::stored::PodDeletion;
 pub(crate) use self::stored::read;
-use crate::id::{ChangeId, TargetId};
+use crate::id::{ChangeId, ResourceVersion, TargetId};
+use crate::path::FieldPath;
 use crate::reason::Reason;
 
 /// The state of a change.
@@ -212,6 +215,18 @@ impl Change {
             && matches!(self.state, ChangeState::Intended | ChangeState::Unclear | ChangeState::Held)
     }
 
+    /// Whether its step is not complete without it: it is open, or its turn comes.
+    pub fn is_under_way(&self) -> bool {
+        let comes = self.state == ChangeState::Skipped && self.reason == Some(Reason::WaitsForTurn);
+        self.is_open_intent() || self.is_open_operation() || comes
+    }
+
+    /// Whether it has not had its turn yet.
+    pub fn has_no_turn_yet(&self) -> bool {
+        let waits = matches!(self.reason, Some(Reason::WaitsForTurn | Reason::LevelNotHealthy));
+        self.state == ChangeState::Skipped && waits
+    }
+
     /// Whether the object carries our value.
     pub fn is_in_force(&self) -> bool {
         self.loan().is_some()
@@ -255,6 +270,21 @@ impl Change {
         match &mut self.work {
             Work::Operation(operation) => operation.verified_at = None,
             Work::Loan(_) => self.state = ChangeState::Applied,
+        }
+    }
+
+    /// The fields of its object that it writes.
+    pub fn paths(&self) -> impl Iterator<Item = &FieldPath> + Clone {
+        let written = self.as_operation().and_then(|operation| operation.write.as_ref());
+        let written = written.into_iter().flat_map(|write| &write.paths);
+        self.loan().into_iter().flat_map(|loan| &loan.fields).map(|field| &field.path).chain(written)
+    }
+
+    /// The resourceVersion that the newest write of the object carries.
+    pub fn base(&self) -> Option<&ResourceVersion> {
+        match &self.work {
+            Work::Operation(operation) => operation.write.as_ref()?.base_version.as_ref(),
+            Work::Loan(loan) => loan.base.as_ref(),
         }
     }
 

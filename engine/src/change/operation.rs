@@ -13,7 +13,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, ChangeState, Work};
+use super::{Change, ChangeState, OperationWrite, Work};
 use crate::id::{ChangeId, IncidentId, TargetId, digest};
 use crate::intent::SettlementOutcome;
 use crate::reason::Reason;
@@ -32,6 +32,9 @@ pub struct Operation {
     /// The object whose change needs it; absent if it is what the step does to the target itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<TargetId>,
+    /// What it writes to the object; absent if it writes no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<OperationWrite>,
     /// When it was known to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Timestamp>,
@@ -51,6 +54,7 @@ impl Operation {
             operation,
             delivery,
             on_behalf_of,
+            write: None,
             done_at: None,
             verified_at: None,
             settlement: None,
@@ -60,6 +64,12 @@ impl Operation {
     /// The deletion of a pod. Its uid is the precondition.
     pub fn delete_pod(on_behalf_of: TargetId) -> Self {
         Self::new(OperationType::DeletePod, Delivery::Guarded, Some(on_behalf_of))
+    }
+
+    /// A restart of the pods of an object. The version of the object is the precondition.
+    pub fn restart(write: OperationWrite) -> Self {
+        let operation = Self::new(OperationType::Restart, Delivery::Guarded, None);
+        Self { write: Some(write), ..operation }
     }
 }
 
@@ -92,6 +102,8 @@ pub enum OperationKind {
 pub enum OperationType {
     /// Deletes the pod.
     DeletePod,
+    /// Restarts the pods of the object: its controller replaces them at its own pace.
+    Restart,
     /// Does nothing but count. It exists for stories and proofs: no action that a policy can name does it, and
     /// the schema of the status does not know it.
     #[cfg_attr(feature = "schema", schemars(skip))]
@@ -103,6 +115,7 @@ impl OperationType {
     pub fn name(self) -> &'static str {
         match self {
             Self::DeletePod => "deletion",
+            Self::Restart => "restart",
             Self::Rehearse => "rehearsal",
         }
     }
@@ -185,8 +198,12 @@ impl Change {
 
     /// Whether only a person can find out its outcome.
     pub fn needs_settlement(&self) -> bool {
-        self.state == ChangeState::Unclear
-            && self.as_operation().is_some_and(|operation| operation.delivery == Delivery::AtMostOnce)
+        let is_left_to_a_person = |operation: &Operation| match operation.delivery {
+            Delivery::AtMostOnce => true,
+            Delivery::Guarded => self.has_lost_its_trace(),
+            Delivery::Keyed => false,
+        };
+        self.state == ChangeState::Unclear && self.as_operation().is_some_and(is_left_to_a_person)
     }
 
     /// A person has settled its outcome.

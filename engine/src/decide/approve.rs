@@ -336,9 +336,11 @@ fn row(change: &Change) -> String {
             ])
         })
         .collect();
-    match change.as_operation() {
-        Some(operation) => json!([change.target, operation.operation, operation.delivery]).to_string(),
-        None => json!([change.target, fields]).to_string(),
+    let (target, operation) = (&change.target, change.as_operation());
+    match operation.map(|it| (it.operation, it.delivery, &it.write)) {
+        Some((does, delivery, Some(write))) => json!([target, does, delivery, write.paths]).to_string(),
+        Some((does, delivery, None)) => json!([target, does, delivery]).to_string(),
+        None => json!([target, fields]).to_string(),
     }
 }
 

@@ -163,6 +163,7 @@ impl Deciding<'_> {
         self.note_idle(step);
         self.tend_pods(step);
         self.note_health(step);
+        self.note_turns(step, &plans);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // An object that was reverted too early is applied again, although nothing else may join.
@@ -382,11 +383,13 @@ impl Deciding<'_> {
     fn begin(&mut self, step: &Step, changes: Vec<(Change, Target)>) {
         let mut begun: Vec<Change> = Vec::new();
         let changes = self.of_this_stage(step, changes);
+        let changes = self.in_turn(step, changes);
         for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {
                 continue; // it joins when that write is answered
             }
             match change.as_operation() {
+                Some(operation) if operation.write.is_some() => self.request_write(&mut change, &target),
                 Some(_) => self.request(&mut change),
                 None => self.intend(&mut change, &target),
             }

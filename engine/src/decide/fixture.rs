@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Deciding;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::facts::{
-    Demand, Facts, Listing, ListingRead, PolicyFact, Purpose, ScaledBy, Slots, Stage, Target,
+    Demand, Facts, Listing, ListingRead, PolicyFact, Purpose, Revision, ScaledBy, Slots, Stage, Target,
 };
 use crate::id::{ChangeId, IncidentId, ResourceVersion, TargetId};
 use crate::incident::StepStatus;
@@ -172,6 +172,7 @@ pub(super) fn live(name: &str) -> Target {
         unhealthy_since: None,
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        revision: Revision::NotAsked,
         nodes: Nodes::NotAsked,
         pods: Pods::Free,
     }

@@ -46,7 +46,7 @@ impl Deciding<'_> {
         let mut of_newest = Known::Fails;
         for step in self.begun() {
             let name = &step.name;
-            let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
+            let is_open = Change::is_under_way;
             if self.next.changes_of(name).any(is_open) {
                 return NextStep::Wait(format!("step {name} is being applied"));
             }

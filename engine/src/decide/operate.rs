@@ -61,6 +61,9 @@ impl<'a> Deciding<'a> {
                 let why = "the response was stopped before the request was sent, or the cluster does not serve the kind of its object";
                 change.stand(ChangeState::Skipped, Reason::NotSent, why);
             }
+            (Delivery::Guarded, Some(outcome)) if change.operation_write().is_some() => {
+                self.hear_of_write(change, outcome);
+            }
             (Delivery::Guarded, Some(outcome)) => self.hear_of_guarded(change, outcome),
             (Delivery::Keyed, Some(outcome)) => self.hear_of_keyed(change, outcome),
             (Delivery::AtMostOnce, Some(outcome)) => self.hear_of_at_most_once(change, outcome),
@@ -79,6 +82,9 @@ impl<'a> Deciding<'a> {
     fn answer_to_operation(&self, change: &Change) -> Option<&'a Outcome> {
         let request = change.request(&self.facts.incident)?;
         let act = Act::Operate(request.operation);
+        if change.operation_write().is_some() {
+            return self.answer(change, act);
+        }
         self.facts.outcomes.get(&EffectId { change: change.id.clone(), act, guard: Guard::Request(request) })
     }
 
@@ -102,7 +108,7 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    fn was_throttled(&self, change: &mut Change, asked: Option<SignedDuration>) {
+    pub(super) fn was_throttled(&self, change: &mut Change, asked: Option<SignedDuration>) {
         let why = "the API server asked to try again later (429)";
         self.came_to_nothing(change, Reason::Throttled, why, asked.unwrap_or_default().min(LONGEST_WAIT));
     }
@@ -175,7 +181,7 @@ impl<'a> Deciding<'a> {
         change.stand(ChangeState::Failed, reason, why);
     }
 
-    fn outcome_is_unknown(&mut self, change: &mut Change, why: &str) {
+    pub(super) fn outcome_is_unknown(&mut self, change: &mut Change, why: &str) {
         if change.state != ChangeState::Unclear {
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.subject()));
         }
@@ -186,6 +192,10 @@ impl<'a> Deciding<'a> {
     pub(super) fn send_operations_again(&mut self) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
+            if change.operation_write().is_some() && change.is_open_operation() {
+                self.edit(index, Self::settle_write);
+                continue;
+            }
             let repeats = change.as_operation().is_some_and(|operation| match operation.delivery {
                 Delivery::Guarded | Delivery::Keyed => operation.on_behalf_of.is_none(),
                 Delivery::AtMostOnce => false,

@@ -52,6 +52,11 @@ pub(super) fn backoff(change: &Change) -> SignedDuration {
     SignedDuration::from_millis(base.min(30_000)) + jitter(change, base / 2)
 }
 
+/// A moment, longer with each request, for a write that came too late: its object moves.
+pub(super) fn soon(change: &Change) -> SignedDuration {
+    SignedDuration::from_millis(1) + jitter(change, 20 * i64::from(change.tries.min(20)))
+}
+
 /// Up to this many milliseconds, different for each change and try, the same for
 /// the same facts.
 fn jitter(change: &Change, most: i64) -> SignedDuration {

@@ -191,13 +191,23 @@ impl Deciding<'_> {
         let change = |fields| change(fields).with_pods_in_order(in_order);
         match plan {
             Plan::Operate(operation) => {
+                // What was never sent is planned anew, because the object may have changed.
+                let known = known.filter(|known| known.as_operation().is_some() && known.round > 0);
                 let next = known.as_ref().and_then(|known| self.next_attempt(known));
-                let planned = |id| Change::operation(id, &step.name, target.id.clone(), operation);
+                let planned = |id| {
+                    let planned = Change::operation(id, &step.name, target.id.clone(), operation);
+                    planned.with_pods_in_order(in_order)
+                };
                 let change = match (known, next) {
                     (Some(known), None) => known,
                     (Some(_), Some(next)) => planned(next),
                     (None, _) => planned(id),
                 };
+                if change.is_in_already(&target.object) {
+                    plans.nothing_to_do += 1;
+                    let why = "it has the value of this restart already";
+                    return self.not_done(&step.name, Some(target), Reason::NothingToDo, why);
+                }
                 plans.changes.push((change, target.clone()));
             }
             Plan::Change(fields) => {

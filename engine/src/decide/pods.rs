@@ -34,10 +34,9 @@ impl Deciding<'_> {
     pub(super) fn tend_pods(&mut self, step: &Step) {
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];
-            let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
             if change.step == step.name
                 && change.is_in_order()
-                && (in_force || self.is_just_back(change))
+                && (change.stands() || self.is_just_back(change))
                 && let Some(pods) = self.seen_pods(change)
             {
                 self.tend_pods_at(index, &pods);
@@ -195,8 +194,8 @@ impl Deciding<'_> {
     /// What a person must know about a pod that does not terminate.
     pub(super) fn lost_pod(&self) -> Option<Held> {
         let is_lost = |change: &&Change| {
-            let in_force = matches!(change.state, ChangeState::Applied | ChangeState::Verified);
-            change.reason == Some(Reason::PodStuckTerminating) && (in_force || self.is_just_back(change))
+            change.reason == Some(Reason::PodStuckTerminating)
+                && (change.stands() || self.is_just_back(change))
         };
         let change = self.next.changes.iter().find(is_lost)?;
         let message = format!("{}: {}", change.target, change.message.clone().unwrap_or_default());

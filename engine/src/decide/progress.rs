@@ -116,9 +116,7 @@ fn step_state(status: &StepStatus, changes: &[&Change], state: &IncidentState) -
         () if any(ChangeState::Held) || changes.iter().any(|change| change.needs_settlement()) => {
             StepState::Held
         }
-        () if changes.iter().any(|change| change.is_open_intent() || change.is_open_operation()) => {
-            StepState::Applying
-        }
+        () if changes.iter().any(|change| change.is_under_way()) => StepState::Applying,
         () if stands_verified(changes.iter().copied()) => StepState::Verified,
         () => StepState::Applied,
     }

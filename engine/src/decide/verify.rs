@@ -59,7 +59,7 @@ impl Deciding<'_> {
                 self.lose(step, Change::is_verified, &still.missing);
             }
         }
-        let is_open = |change: &Change| change.is_open_intent() || change.is_open_operation();
+        let is_open = Change::is_under_way;
         let open = self.next.changes_of(&step.name).any(is_open);
         let in_force = self.those_of(step, Change::stands);
         if self.all_sit_out(&step.name) {

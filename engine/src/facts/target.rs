@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::change::ValueForm;
 use crate::id::{ResourceVersion, TargetId};
 use crate::path::{FieldPath, Segment};
 use crate::placement::{Node, Nodes, Place};
@@ -58,6 +59,9 @@ pub struct Target {
     pub scaled_by: ScaledBy,
     /// The nodes of the cluster. Read only where they matter to the plan.
     pub nodes: Nodes,
+    /// Whether a revision of the object has the value of a restart that the object does not have any more. Read only where
+    /// the outcome of a restart depends on it.
+    pub revision: Revision,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
 }
@@ -156,6 +160,20 @@ pub struct Wanted {
     pub limit: Option<i64>,
 }
 
+/// What the revisions of an object, which its controller creates from each template that it sees, say about a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Revision {
+    /// Nobody asked, or its kind has no revisions that could be read.
+    #[default]
+    NotAsked,
+    /// One of them has it.
+    HasValue,
+    /// None of them has it.
+    HasNone,
+    /// They cannot be read. The text is for people.
+    Unknown(String),
+}
+
 /// What sets the number of replicas of an object, besides people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ScaledBy {
@@ -193,6 +211,8 @@ pub struct Slots {
     pub containers: Vec<Container>,
     /// What may keep a change from having the effect that it is for.
     pub doubts: Vec<Doubt>,
+    /// What the value is made of that restarts its pods. Made of the id of a change, it is a change of their template.
+    pub restart_form: ValueForm,
 }
 
 /// A container of an object, and where it may get flags that it does not have.
@@ -317,6 +337,8 @@ pub enum Role {
     MaxConcurrency,
     /// The number of replicas.
     Replicas,
+    /// What is written to restart its pods.
+    Restart,
     /// How many pods a rolling update has at once, and the value with which each new pod takes the place of an old one.
     /// Only where the present value needs room beside the old ones.
     Pace {
@@ -337,6 +359,7 @@ impl Role {
             Self::BatchSize => "batch size",
             Self::MaxConcurrency => "concurrency",
             Self::Replicas => "replicas",
+            Self::Restart => "restart",
             Self::Pace { .. } => "rolling update",
         }
     }

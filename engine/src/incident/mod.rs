@@ -11,7 +11,7 @@ pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
 pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, Verification, count,
 };
-use crate::change::{Change, cut};
+use crate::change::{Change, OperationWrite, cut};
 use crate::facts::Purpose;
 use crate::id::ChangeId;
 use crate::policy::Severity;
@@ -181,6 +181,13 @@ impl IncidentState {
             Some(change) if change.stands() => Purpose::Watch,
             Some(_) | None => Purpose::Change,
         }
+    }
+
+    /// The open operation that writes a value to the object with this uid; none if there is none.
+    pub fn open_write(&self, uid: &str) -> Option<&OperationWrite> {
+        let open =
+            self.changes.iter().filter(|change| change.target.uid == uid && change.is_open_operation());
+        open.filter_map(Change::operation_write).next()
     }
 
     /// The operations that are done to other objects because this change needs them.

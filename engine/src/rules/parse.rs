@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 
 use super::faults::Faults;
 use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
-use crate::action::Action;
+use crate::action::{Action, Yields};
 use crate::period::Period;
-use crate::policy::{CheckSpec, GuardrailsSpec, RecoverySpec, SignalSpec, StepSpec};
+use crate::policy::{CheckSpec, GuardrailsSpec, OnFailure, RecoverySpec, SignalSpec, StepSpec};
 use crate::signal::SignalKind;
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
@@ -45,6 +45,15 @@ pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: 
             .collect(),
     });
     let action = Action::parse(&step.action, &format!("{field}.action"), faults)?;
+    if let Yields::Operations(operation) = action.descriptor().yields {
+        let why = format!("a {} cannot be undone", operation.name());
+        if step.revert.is_some() {
+            faults.add(format!("{field}.revert"), &format!("{why}, so there is nothing to set here"));
+        }
+        if step.on_failure == Some(OnFailure::Revert) {
+            faults.add(format!("{field}.onFailure"), &format!("{why}; use Halt or Continue"));
+        }
+    }
     Some(Step {
         name: step.name.clone(),
         severities: step.severities.clone(),

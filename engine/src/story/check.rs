@@ -57,7 +57,12 @@ pub fn check_effects_are_recorded(facts: &Facts, decision: &Decision) -> Result<
         let change = decision.next.changes.iter().find(|change| change.id == effect.change);
         let is_recorded = change.is_some_and(|change| match effect.write.guard() {
             Guard::Version(base) => {
-                change.base() == Some(&base) && (effect.act != Act::Apply || change.is_open_intent())
+                let is_open = match effect.act {
+                    Act::Apply => change.is_open_intent(),
+                    Act::Operate(_) => change.is_open_operation(),
+                    Act::Amend | Act::Return | Act::Fence | Act::HandBack => true,
+                };
+                change.base() == Some(&base) && is_open
             }
             Guard::Request(request) => {
                 change.is_open_operation()

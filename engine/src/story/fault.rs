@@ -22,7 +22,7 @@ pub struct Fault {
     /// A webhook merges this into what is stored.
     #[serde(default)]
     pub stores: Option<Value>,
-    /// Only writes of this type: `apply`, `amend`, `return`, `fence`, `hand-back` or `delete-pod`.
+    /// Only writes of this type: `apply`, `amend`, `return`, `fence`, `hand-back`, `delete-pod` or `restart`.
     #[serde(default)]
     pub to: Option<String>,
     /// Only writes to the object of this name.

@@ -10,8 +10,8 @@ use super::world::World;
 use crate::action::Autoscalers;
 use crate::decide::ladder;
 use crate::facts::{
-    Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose, Stage,
-    Target, Wanted,
+    Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose,
+    Revision, Stage, Target, Wanted,
 };
 use crate::id::TargetId;
 use crate::incident::IncidentState;
@@ -68,9 +68,23 @@ impl World {
                 if let Some(step) = ladder(state, self.rules.as_ref()).iter().find(has_changed) {
                     (self.runs)(&mut found, step, &self.all());
                 }
+                found.revision = self.revision(&found, state);
                 ObjectRead::Found(Box::new(found))
             }
             None => ObjectRead::Gone,
+        }
+    }
+
+    /// What the revisions of the object say about an open restart: other objects of the story that it owns.
+    fn revision(&self, target: &Target, state: &IncidentState) -> Revision {
+        let write = state.open_write(&target.id.uid).filter(|write| write.asks_for_revisions(target));
+        let Some(write) = write else { return Revision::NotAsked };
+        let is_its =
+            |object: &&Arc<Value>| object["metadata"]["ownerReferences"][0]["name"] == target.id.name;
+        let mut revisions = self.server.objects.values().filter(is_its);
+        match revisions.any(|revision| write.is_in_revision(revision)) {
+            true => Revision::HasValue,
+            false => Revision::HasNone,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::policy::{LabelOperator, LabelRequirement, LabelSelector, TargetsSpec};
+use crate::policy::TargetsSpec;
 
 /// Whether the object has the right kind, name, namespace and labels.
 /// `own` is the namespace of the policy; without it, every namespace counts as its own.
@@ -18,23 +18,7 @@ pub(super) fn describes(scope: &TargetsSpec, object: &Value, own: Option<&str>) 
         && text("/kind") == scope.kind
         && (scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name))
         && is_placed
-        && scope.selector.as_ref().is_none_or(|selector| selects(selector, object))
-}
-
-fn selects(selector: &LabelSelector, object: &Value) -> bool {
-    let label = |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str);
-    let is_met = |requirement: &LabelRequirement| {
-        let value = label(&requirement.key);
-        let is_listed = value.is_some_and(|value| requirement.values.iter().any(|wanted| wanted.0 == value));
-        match requirement.operator {
-            LabelOperator::In => is_listed,
-            LabelOperator::NotIn => !is_listed,
-            LabelOperator::Exists => value.is_some(),
-            LabelOperator::DoesNotExist => value.is_none(),
-        }
-    };
-    selector.match_labels.iter().all(|(key, wanted)| label(key) == Some(wanted.0.as_str()))
-        && selector.match_expressions.iter().all(is_met)
+        && scope.selector.as_ref().is_none_or(|selector| selector.selects(object))
 }
 
 #[cfg(test)]

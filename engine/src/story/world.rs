@@ -239,6 +239,8 @@ impl World {
             Write::Operation(request) => match request.operation {
                 OperationType::DeletePod => pods::delete(&mut self.server, &effect.target),
                 OperationType::Rehearse => self.rehearse(effect, request),
+                // It is a patch.
+                OperationType::Restart => Outcome::NotSent,
             },
         }
     }

@@ -15,7 +15,7 @@ pub use self::drift::{
 };
 pub use self::patch::{
     GuardedPatch, Unwritable, amend_patch, apply_patch, fence_patch, forget_patch, hand_back_patch,
-    return_patch, three_way_patch,
+    operation_patch, return_patch, three_way_patch,
 };
 pub(crate) use self::stages::next_to_go;
 pub use self::stages::{is_half_returned, is_only_pace};

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::drift::{adopt_owners, cede_changed, cede_misfits};
 use super::stages::{goes_first, goes_in_two, keep_pace, outstanding};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, label_of, record, version};
-use crate::change::{Change, FieldChange};
+use crate::change::{Change, FieldChange, OperationWrite};
 use crate::gitops::is_pause;
 use crate::id::{ChangeId, IncidentId, ResourceVersion};
 use crate::ownership;
@@ -107,6 +107,18 @@ pub fn apply_patch(
     });
     write_record(&mut new, loans)?;
     label(&mut new, Some(&incident.uid));
+    GuardedPatch::between(object, &new)
+}
+
+/// The patch that writes the value of an operation. There is no record, because the value stays.
+///
+/// # Errors
+/// The paths do not fit.
+pub fn operation_patch(object: &Value, write: &OperationWrite) -> Result<GuardedPatch, Unwritable> {
+    let mut new = object.clone();
+    for path in &write.paths {
+        path.write(&mut new, write.value.as_ref().map(|value| json!(value)))?;
+    }
     GuardedPatch::between(object, &new)
 }
 

@@ -3,7 +3,7 @@
 use firebreak_engine::change::{Change, ChangeState};
 use firebreak_engine::decide::{Decision, decide};
 use firebreak_engine::effect::{Act, Effect, Write};
-use firebreak_engine::facts::{Facts, ObjectRead};
+use firebreak_engine::facts::{Facts, ObjectRead, Revision};
 use firebreak_engine::reason::Reason;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::story::world::Decide;
@@ -159,6 +159,20 @@ fn unclear_is_done(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Deci
     decision
 }
 
+/// A restart whose answer was lost, and whose value someone has replaced since, is sent again.
+fn restarts_again(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
+    let mut facts = facts.clone();
+    for change in facts.state.changes.iter_mut().filter(|change| change.operation_write().is_some()) {
+        change.requests_are_dead();
+    }
+    for found in facts.looked.objects.values_mut() {
+        if let ObjectRead::Found(read) = found {
+            read.revision = Revision::NotAsked;
+        }
+    }
+    decide(&facts, rules, now)
+}
+
 /// The pace of a rollout goes back with its template.
 fn returns_pace_with_template(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut decision = decide(facts, rules, now);
@@ -189,7 +203,8 @@ fn awaits_no_rollout(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> De
 
 #[test]
 fn every_mutant_of_the_decision_is_caught() {
-    let mutants: [(&str, Decide); 12] = [
+    let mutants: [(&str, Decide); 13] = [
+        ("restarts again after a lost answer", restarts_again),
         ("returns the pace with the template", returns_pace_with_template),
         ("awaits no rollout", awaits_no_rollout),
         ("without a fence", without_fence),

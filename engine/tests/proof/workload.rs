@@ -6,7 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{
-    Container, Demand, Purpose, Reading, Role, ScaledBy, Slot, Slots, Stage, Target,
+    Container, Demand, Purpose, Reading, Revision, Role, ScaledBy, Slot, Slots, Stage, Target,
 };
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
@@ -25,6 +25,8 @@ pub const REQUEST: &str = "/spec/template/spec/containers/[name=main]/resources/
 pub const SELECTOR: &str = "/spec/template/spec/nodeSelector/gpu";
 pub const SURGE: &str = "/spec/strategy/rollingUpdate/maxSurge";
 pub const UNAVAILABLE: &str = "/spec/strategy/rollingUpdate/maxUnavailable";
+/// Where a restart is written.
+pub const RESTARTED: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 pub const ENABLED: &str = "/spec/model/quantization/enabled";
 pub const PRECISION: &str = "/spec/model/quantization/precision";
 
@@ -63,6 +65,21 @@ pub fn rehearsing(yaml: &str, delivery: Delivery) -> Rules {
         verify: None,
         settle: Some(Period::seconds(1)),
         rehearse: Some(delivery),
+        ..spec.steps[0].clone()
+    };
+    spec.steps.insert(0, first);
+    Rules::parse(&spec).unwrap()
+}
+
+/// The same policy, with one step before its own that restarts its targets.
+pub fn restarting(yaml: &str) -> Rules {
+    let mut spec: PolicySpec = serde_saphyr::from_str(yaml).unwrap();
+    let action = r#"{rolloutRestart: {targets: {apiVersion: apps/v1, kind: Deployment}}}"#;
+    let first = StepSpec {
+        name: "restart".to_owned(),
+        verify: None,
+        settle: Some(Period::seconds(1)),
+        action: serde_saphyr::from_str(action).unwrap(),
         ..spec.steps[0].clone()
     };
     spec.steps.insert(0, first);
@@ -135,6 +152,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
         slot(Role::BatchSize, "/spec/batchSize"),
         slot(Role::MaxConcurrency, "/spec/maxConcurrency"),
         slot(Role::Replicas, "/spec/replicas"),
+        slot(Role::Restart, RESTARTED),
         slot(Role::Pace { in_place: json!(0) }, SURGE),
         slot(Role::Pace { in_place: json!(1) }, UNAVAILABLE),
     ];
@@ -170,6 +188,7 @@ pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Targe
             .filter(|_| is_healthy(object) == Verdict::False),
         demand: Demand::None,
         scaled_by: ScaledBy::Nobody,
+        revision: Revision::NotAsked,
         nodes: Nodes::NotAsked,
         pods: if in_order { Pods::InOrder } else { Pods::Free },
         slots: Slots {
@@ -212,6 +231,9 @@ fn exists(object: &Value, path: &FieldPath) -> bool {
     }
     if is_autoscaler(object) {
         return text == "/spec/maxReplicas" && path.read(object).is_some();
+    }
+    if text == RESTARTED {
+        return object.pointer("/spec/template").is_some();
     }
     text == PRECISION || path.read(object).is_some_and(|value| !value.is_null())
 }

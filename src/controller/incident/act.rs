@@ -99,6 +99,8 @@ async fn perform(context: &Context, account: &Client, effect: Effect) -> Option<
                 OperationType::DeletePod => delete_pod::send(account, &kind, target).await,
                 // No policy can ask for it, and no cluster could handle it.
                 OperationType::Rehearse => Outcome::NotSent,
+                // It is a patch.
+                OperationType::Restart => Outcome::NotSent,
             },
         },
         Err(error) => unresolved(&effect.write, &error),

@@ -144,6 +144,11 @@ fn turn(incident: &IncidentId, old: Option<&Change>, change: &Change) -> Option<
                 change.target.name
             ),
         ),
+        Stage::Done if change.operation_write().is_some() => normal(
+            "FirebreakRestarted",
+            "Operate",
+            format!("{by} restarted this object, which cannot be undone; the value that restarted it stays"),
+        ),
         Stage::Done | Stage::None => None,
     }
 }

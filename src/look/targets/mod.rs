@@ -9,6 +9,7 @@
 //! - `pods`: pods that keep a change from the other pods.
 //! - `nodes`: the nodes that match what stays of a placement.
 //! - `exempt`: namespaces in which nothing may be changed.
+//! - `revisions`: templates that controllers have seen, which settle a restart whose answer was lost.
 //! - `scope`: which objects names, labels and namespaces select.
 //! - `survey`: which of the objects that the steps of a policy may change Argo CD applies.
 //! - `unread`: what is said where something could not be read.
@@ -22,6 +23,7 @@ mod listing;
 mod nodes;
 mod owners;
 mod pods;
+mod revisions;
 mod scope;
 mod survey;
 mod unread;
@@ -196,6 +198,7 @@ impl Reader<'_> {
         let read = async {
             let Some(object) = self.live(id).await? else { return Ok(ObjectRead::Gone) };
             let mut target = self.target(object, step).map_err(Unread::Failed)?;
+            self.ask_for_revisions(&mut target).await;
             // A new plan, or a change that waits for its autoscaler, needs as much information as a listing has.
             if let Some(step) = step {
                 runners = self.ask_who_runs(step, std::slice::from_mut(&mut target)).await;
@@ -221,15 +224,15 @@ impl Reader<'_> {
         };
         let raises = |step: &&Step| step.action.descriptor().autoscalers == Autoscalers::Demand;
         let mut steps = self.steps.iter();
-        let asks = steps.clone().find(|step| has(step, |change| change.is_open_intent()));
+        let asks = steps.clone().find(|step| has(step, may_be_planned_again));
         let raised = || steps.clone().find(|step| raises(step) && has(step, |change| change.is_in_force()));
         asks.or_else(raised).or_else(|| steps.find(|step| has(step, |_| true)))
     }
 
-    /// Whether a change of the object may be planned again.
+    /// Whether a change of the object may be planned again now.
     fn is_asked_by_intent(&self, id: &TargetId) -> bool {
         let changes = &self.state.changes;
-        changes.iter().any(|change| change.target.uid == id.uid && change.is_open_intent())
+        changes.iter().any(|change| change.target.uid == id.uid && may_be_planned_again(change))
     }
 
     /// This object and no other of its name.
@@ -274,8 +277,9 @@ impl Reader<'_> {
         let says = target.object.pointer("/status/observedGeneration").is_some_and(is_number);
         let noticed = |at| after(at, OPERATORS_NOTICE_WITHIN) <= self.now;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        let newest =
-            |change: &Change| change.returned_at().max(change.template_back_at()).max(change.applied_at());
+        let newest = |change: &Change| {
+            change.returned_at().max(change.template_back_at()).max(change.took_effect_at())
+        };
         !says && !changes.filter_map(newest).all(noticed)
     }
 
@@ -285,4 +289,9 @@ impl Reader<'_> {
             ResolveError::Unreachable { .. } => Unread::Failed(error.to_string()),
         })
     }
+}
+
+/// Whether the outcome of its newest request is open, so that it may be planned again.
+fn may_be_planned_again(change: &Change) -> bool {
+    change.is_open_intent() || change.is_open_operation()
 }

@@ -159,14 +159,13 @@ impl Reader<'_> {
     fn reaches_pods(&self, target: &Target) -> bool {
         let mut changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
         changes.any(|change| match change.state {
-            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting => true,
+            ChangeState::Applied | ChangeState::Verified | ChangeState::Reverting | ChangeState::Done => true,
             ChangeState::Reverted => self.is_just_back(change),
             ChangeState::Planned
             | ChangeState::Intended
             | ChangeState::Unclear
             | ChangeState::Ceded
             | ChangeState::Kept
-            | ChangeState::Done
             | ChangeState::Skipped
             | ChangeState::Failed
             | ChangeState::Held => false,
@@ -192,7 +191,7 @@ impl Reader<'_> {
         };
         let kind = self.kinds.discovery.resolve("v1", "Pod").await.map_err(|error| error.to_string())?;
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        let paths = changes.flat_map(Change::fields).map(|field| &field.path);
+        let paths = changes.flat_map(Change::paths);
         let pods = question.pods.as_deref();
         let fresh = pods.map(|pods| pods.fresh(&target.object, paths)).unwrap_or_default();
         let uid = &target.id.uid;
@@ -230,7 +229,7 @@ impl Reader<'_> {
         let scope = Scope { namespace: &target.id.namespace, labels: "", fields: &fields };
         // What was refused before the template changed may be allowed by now.
         let changes = self.state.changes.iter().filter(|change| change.target.uid == target.id.uid);
-        let since = changes.filter_map(|change| change.returned_at().max(change.applied_at())).max()?;
+        let since = changes.filter_map(|change| change.returned_at().max(change.took_effect_at())).max()?;
         let said = |event: Arc<Value>| {
             let text = |key: &str| event[key].as_str();
             let about = |key: &str| event["involvedObject"][key].as_str();

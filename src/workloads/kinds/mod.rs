@@ -4,6 +4,7 @@
 mod leader_worker_set;
 mod llm_inference_service;
 mod ray_service;
+mod restart;
 mod rollout;
 
 use std::sync::Arc;

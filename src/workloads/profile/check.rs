@@ -5,7 +5,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::each::has_any;
-use super::{Accelerators, Flag, Limit, Placement, Quantization, Replicas, RollingUpdate, Setting};
+use super::restart::around;
+use super::{Accelerators, Flag, Limit, Placement, Quantization, Replicas, Restart, RollingUpdate, Setting};
 
 /// The checks of a part of a profile beyond its types.
 pub(super) trait Check {
@@ -73,6 +74,16 @@ impl Check for Placement {
 impl Check for Replicas {
     fn problem(&self) -> Option<String> {
         of_one(&self.spec).or_else(|| no_range(self.at_least, self.at_most))
+    }
+}
+
+impl Check for Restart {
+    fn problem(&self) -> Option<String> {
+        let also = || {
+            let odd = self.also.iter().find(|path| around(path).is_none());
+            odd.map(|path| format!("{path} is not an annotation"))
+        };
+        of_one(&self.at).or_else(|| self.also.iter().find_map(of_one)).or_else(also)
     }
 }
 

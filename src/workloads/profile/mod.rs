@@ -13,6 +13,7 @@ mod names;
 mod pods_of;
 mod refusal;
 mod registry;
+mod restart;
 mod rolling;
 mod scaled;
 
@@ -32,6 +33,7 @@ pub use self::names::{AcceleratorNames, Pattern, ServerNames};
 pub use self::pods_of::{EventsOf, OldPods, PodTemplate, PodsOf};
 pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};
+pub use self::restart::Restart;
 pub use self::rolling::{Percentages, RollingUpdate, Share};
 
 /// One kind. Paths are field paths as in the undo record: `/spec/resources`.
@@ -80,6 +82,9 @@ pub struct Profile {
     /// How many requests its servers process at once.
     #[serde(default, deserialize_with = "checked")]
     pub max_concurrency: Option<Setting>,
+    /// How its pods are restarted, if a field does that.
+    #[serde(default, deserialize_with = "checked")]
+    pub restart: Option<Restart>,
     /// Fields that must not be changed in some objects, or in any.
     #[serde(default)]
     pub not_applicable: Vec<Refusal>,

@@ -44,6 +44,8 @@ pub enum Field {
     BatchSize,
     /// The limit of concurrency.
     MaxConcurrency,
+    /// What restarts its pods.
+    Restart,
 }
 
 impl Field {
@@ -56,6 +58,7 @@ impl Field {
             Self::Scheduler => Role::Scheduler,
             Self::BatchSize => Role::BatchSize,
             Self::MaxConcurrency => Role::MaxConcurrency,
+            Self::Restart => Role::Restart,
         }
     }
 }

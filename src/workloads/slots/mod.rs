@@ -16,6 +16,7 @@ mod numbers;
 mod pace;
 mod placement;
 mod places;
+mod restart;
 
 use std::borrow::Cow;
 
@@ -29,7 +30,8 @@ use super::profile::{Pin, Profile};
 const LONGEST_PATH: usize = 512;
 
 /// The roles of fields in pod templates, of which an object may have many.
-const IN_TEMPLATES: [Role; 4] = [Role::Accelerator, Role::Scheduler, Role::BatchSize, Role::MaxConcurrency];
+const IN_TEMPLATES: [Role; 5] =
+    [Role::Accelerator, Role::Scheduler, Role::BatchSize, Role::MaxConcurrency, Role::Restart];
 
 /// The fields that an action may change in the object, in a stable order.
 pub fn slots(profile: &Profile, object: &Value) -> Slots {
@@ -58,6 +60,7 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
     schedulers(profile, object, &mut found);
     numbers::setting(Role::BatchSize, profile.batch_size.as_ref(), object, &mut found);
     numbers::setting(Role::MaxConcurrency, profile.max_concurrency.as_ref(), object, &mut found);
+    restart::restart(profile, object, &mut found);
     found
 }
 
@@ -118,6 +121,7 @@ fn missing(profile: &Profile) -> impl Iterator<Item = Obstacle> {
         (Role::Scheduler, !profile.scheduler.is_empty(), "scheduler name"),
         (Role::BatchSize, profile.batch_size.is_some(), "batch size"),
         (Role::MaxConcurrency, profile.max_concurrency.is_some(), "concurrency limit"),
+        (Role::Restart, profile.restart.is_some(), "field that restarts its pods"),
     ];
     let kind = with_article(&profile.kind);
     let missing = roles.into_iter().filter(|(_, is_there, _)| !is_there);

@@ -53,6 +53,7 @@ fn fallback_of(kind: Kind, object: &Value) -> Slots {
         | Role::BatchSize
         | Role::MaxConcurrency
         | Role::Replicas
+        | Role::Restart
         | Role::Pace { .. } => false,
     });
     Slots { fields, pins, fixed, ..Slots::default() }
@@ -86,6 +87,7 @@ fn released(slots: &Slots) -> Vec<(String, Option<Value>)> {
         | Role::BatchSize
         | Role::MaxConcurrency
         | Role::Replicas
+        | Role::Restart
         | Role::Pace { .. } => None,
     });
     placement.collect()

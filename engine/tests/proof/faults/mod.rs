@@ -23,7 +23,8 @@ use firebreak_engine::story::{check_effects_are_recorded, traces};
 
 use crate::dice::Dice;
 use crate::workload::{
-    LIMIT, REQUEST, SELECTOR, SURGE, model_server, path, reading, rehearsing, rules, translate,
+    LIMIT, REQUEST, RESTARTED, SELECTOR, SURGE, model_server, path, reading, rehearsing, restarting, rules,
+    translate,
 };
 
 const POLICY: &str = r#"
@@ -55,6 +56,8 @@ struct Weather {
     calm: bool,
     /// The first step rehearses an operation with this delivery.
     rehearses: Option<Delivery>,
+    /// The first step restarts its targets.
+    restarts: bool,
 }
 
 /// How the driver can be broken on purpose.
@@ -89,6 +92,8 @@ struct Run {
     landed: BTreeMap<String, u32>,
     /// How many pods were deleted.
     deleted: u32,
+    /// How often a restart took effect, per uid.
+    restarted: BTreeMap<String, u32>,
     /// How often each operation that may be sent once was sent.
     sent_once: BTreeMap<ChangeId, u32>,
     /// By controller: requests that may be sent once, of which it has a clear answer that no status says.
@@ -108,7 +113,11 @@ fn sick_server(name: &str, gpus: u32) -> Value {
 
 impl Run {
     fn new(seed: u64, weather: Weather, decide: Decide, driver: Driver) -> Self {
-        let policy = weather.rehearses.map_or_else(|| rules(POLICY), |how| rehearsing(POLICY, how));
+        let policy = match weather.rehearses {
+            Some(how) => rehearsing(POLICY, how),
+            None if weather.restarts => restarting(POLICY),
+            None => rules(POLICY),
+        };
         let mut world = World::new(Some(policy), translate());
         world.decide = decide;
         let mut dice = Dice(seed);
@@ -140,6 +149,7 @@ impl Run {
             moved: BTreeMap::new(),
             landed: BTreeMap::new(),
             deleted: 0,
+            restarted: BTreeMap::new(),
             sent_once: BTreeMap::new(),
             answered: Default::default(),
             log: Vec::new(),
@@ -171,6 +181,9 @@ impl Run {
             let is_deletion = operation == OperationType::DeletePod;
             self.deleted += u32::from(is_deletion && matches!(outcome, Outcome::Done(_)));
             self.check_operation(effect);
+            if let (Outcome::Done(after), Some(before), Write::Patch(_)) = (&outcome, before, &effect.write) {
+                self.check_restart(effect, &before, &after.clone());
+            }
         } else if let (Outcome::Done(after), Some(before)) = (&outcome, before) {
             self.check_landing(effect, &before, &after.clone());
         }
@@ -243,6 +256,7 @@ fn summary(state: &IncidentState) -> String {
 /// What a run has done, because a run that does nothing proves nothing.
 pub struct Done {
     landed: u32,
+    restarted: u32,
     deleted: u32,
     carried_out: u32,
     unclear: u32,
@@ -256,7 +270,8 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
         _ => None,
     };
     let (foreign, refusals) = (seed.is_multiple_of(3), seed % 4 == 1);
-    let weather = Weather { foreign, refusals, calm: seed % 50 == 7, rehearses };
+    let restarts = matches!(seed % 10, 3 | 8);
+    let weather = Weather { foreign, refusals, calm: seed % 50 == 7, rehearses, restarts };
     let mut run = Run::new(seed, weather, decide, driver);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         if !weather.calm {
@@ -270,6 +285,7 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
     match caught {
         Ok(()) => Ok(Done {
             landed: run.landed.values().sum(),
+            restarted: run.restarted.values().sum(),
             deleted: run.deleted,
             carried_out: run.world.carried_out.values().sum(),
             unclear: run.world.state().changes.iter().filter(|change| change.needs_settlement()).count()
@@ -289,13 +305,14 @@ pub fn run(seed: u64, decide: Decide, driver: Driver) -> Result<Done, String> {
 #[test]
 fn no_fault_breaks_an_invariant() {
     let number: u64 = std::env::var("FIREBREAK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(250);
-    let (mut landed, mut deleted, mut carried_out, mut unclear) = (0, 0, 0, 0);
+    let (mut landed, mut restarted, mut deleted, mut carried_out, mut unclear) = (0, 0, 0, 0, 0);
     let mut failures: BTreeMap<String, (u32, String)> = BTreeMap::new();
     std::panic::set_hook(Box::new(|_| {}));
     for seed in 0..number {
         match run(seed, firebreak_engine::decide::decide, Driver::Sound) {
             Ok(done) => {
                 landed += done.landed;
+                restarted += done.restarted;
                 deleted += done.deleted;
                 carried_out += done.carried_out;
                 unclear += done.unclear;
@@ -327,8 +344,9 @@ fn no_fault_breaks_an_invariant() {
     assert!(failures.is_empty(), "{} kinds of failure", failures.len());
     assert!(landed > number as u32 / 2, "the runs hardly do anything: {landed} changes");
     assert!(deleted > number as u32 / 20, "the runs hardly do anything: {deleted} pods deleted");
+    assert!(restarted > number as u32 / 10, "the runs hardly do anything: {restarted} restarts");
     println!(
-        "{landed} changes, {deleted} pods deleted, {carried_out} operations rehearsed, {unclear} of them unknown at the end"
+        "{landed} changes, {restarted} restarts, {deleted} pods deleted, {carried_out} operations rehearsed, {unclear} of them unknown at the end"
     );
     assert!(carried_out > number as u32 / 10, "the runs hardly do anything: {carried_out} operations");
     assert!(unclear > number as u32 / 100, "the runs leave no operation unknown: {unclear}");

@@ -1,6 +1,7 @@
 //! What must be true whenever a write takes effect, and at the end.
 
 use firebreak_engine::change::{Again, Change, Evidence};
+use firebreak_engine::reason::Reason;
 use firebreak_engine::value::same;
 
 use super::*;
@@ -15,6 +16,13 @@ pub(super) fn in_server_words(field: &FieldPath) -> Path {
         Segment::Flag(_) => None,
     };
     field.segments().iter().filter_map(word).collect()
+}
+
+/// The ownership of the field that a restart sets, and of nothing else.
+fn value_of_restart() -> String {
+    let set =
+        in_server_words(&path(RESTARTED)).into_iter().rev().fold(json!({}), |set, key| json!({ key: set }));
+    format!("managedFields {set}")
 }
 
 pub(super) fn is_trace(at: &Path) -> bool {
@@ -87,7 +95,7 @@ impl Run {
                 }
                 self.check_pace(effect, before, after, &moved);
             }
-            Act::Operate(_) => unreachable!("it patches nothing"),
+            Act::Operate(_) => unreachable!("it has a check of its own"),
             Act::Amend | Act::Fence | Act::HandBack => {
                 assert_eq!(moved, Vec::<Path>::new(), "{:?} changed more than traces", effect.act);
             }
@@ -122,6 +130,35 @@ impl Run {
             pace.is_empty() || has_rolled_out || is_wanted_again || was_never_well || is_late,
             "the pace of the rollout goes back before the template has rolled out"
         );
+    }
+
+    /// A restart takes effect once, and changes nothing but its annotation. The controller of the object may see it before
+    /// someone writes another value.
+    pub(super) fn check_restart(&mut self, effect: &Effect, before: &Value, after: &Value) {
+        let moved: Vec<Path> = changed(before, after);
+        if moved.is_empty() {
+            return; // it is there already
+        }
+        let restarted = in_server_words(&path(RESTARTED));
+        assert_eq!(moved, std::slice::from_ref(&restarted), "a restart changes more than its annotation");
+        let times = self.world.carried_out.entry(effect.change.clone()).or_default();
+        *times += 1;
+        assert_eq!(*times, 1, "an object is restarted a second time");
+        let uid = before["metadata"]["uid"].as_str().unwrap().to_owned();
+        let number = self.restarted.entry(uid.clone()).or_default();
+        *number += 1;
+        self.shadow.get_mut(&uid).unwrap().insert(restarted.clone(), leaves(after)[&restarted].clone());
+        if self.dice.one_in(2) {
+            let owner = json!([{"kind": "Deployment", "name": effect.target.name}]);
+            let name = format!("{}-{}", effect.target.name, after["metadata"]["generation"]);
+            let metadata = json!({"name": name, "namespace": "serving", "ownerReferences": owner});
+            let template = json!({"metadata": after["spec"]["template"]["metadata"]});
+            let revision = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata,
+                "spec": {"template": template}, "status": {"phase": "Ready"}});
+            let revision = self.world.server.create(revision, "controller/Update");
+            let uid = revision["metadata"]["uid"].as_str().unwrap().to_owned();
+            self.shadow.insert(uid, leaves(&revision));
+        }
     }
 
     /// Every operation was recorded before it is carried out, by whichever controller and however late.
@@ -173,6 +210,9 @@ impl Run {
                 continue; // the pods of these runs have their own life cycle
             }
             let times = self.world.carried_out.get(&change.id).copied().unwrap_or(0);
+            if change.reason == Some(Reason::ObjectGone) {
+                continue; // nobody can tell any more
+            }
             match change.state {
                 ChangeState::Done => assert!(times > 0, "{} is Done and never took effect", change.subject()),
                 ChangeState::Skipped | ChangeState::Failed => {
@@ -230,14 +270,23 @@ impl Run {
                 );
             }
             let given_up = state.timeline.iter().any(|entry| entry.type_ == "TracesLeft");
-            assert!(given_up || traces(object).is_empty(), "traces are left: {:?}", traces(object));
+            // The value of a restart stays, and with it who has set it.
+            let is_of_restart =
+                |trace: &String| self.restarted.contains_key(&uid) && trace.ends_with(&value_of_restart());
+            let left: Vec<String> = traces(object).into_iter().filter(|it| !is_of_restart(it)).collect();
+            assert!(given_up || left.is_empty(), "traces are left: {left:?}");
             if !self.weather.foreign {
                 let times = self.landed.get(&uid).copied().unwrap_or(0);
                 assert!(times <= 1 + u32::from(state.relapses), "applied {times} times");
                 let returns = if object["spec"].get("strategy").is_some() { 2 } else { 1 };
                 let writes = self.moved.get(&uid).copied().unwrap_or(0);
                 assert_eq!(writes, times * (1 + returns), "applied once, and reverted once, in each round");
-                assert_eq!(object["metadata"]["generation"], json!(1 + writes), "and nothing else");
+                let restarts = self.restarted.get(&uid).copied().unwrap_or(0);
+                assert_eq!(
+                    object["metadata"]["generation"],
+                    json!(1 + writes + restarts),
+                    "and nothing else"
+                );
             }
         }
         if state.closing == Some(Closing::Recovered) {

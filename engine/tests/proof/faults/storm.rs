@@ -35,7 +35,9 @@ impl Run {
     }
 
     pub(super) fn meddle(&mut self) {
-        let names: Vec<String> = self.world.server.objects.keys().cloned().collect();
+        let is_target = |object: &Value| object["kind"] == "Deployment";
+        let objects = self.world.server.objects.iter().filter(|(_, object)| is_target(object));
+        let names: Vec<String> = objects.map(|(name, _)| name.clone()).collect();
         let Some(name) = names.get(self.dice.roll(4) as usize).cloned() else { return };
         match self.dice.roll(13) {
             0..=5 => {
@@ -50,6 +52,10 @@ impl Run {
             }
             6 => self.foreign(&name, "label", |object| object["metadata"]["labels"]["team"] = json!("x")),
             _ if !self.weather.foreign => {}
+            7..=9 if self.weather.restarts => {
+                let value = json!(self.world.now.to_string());
+                self.foreign(&name, "restart", |object| path(RESTARTED).write(object, Some(value)).unwrap());
+            }
             7 => self.foreign(&name, "old value", |object| path(LIMIT).write(object, Some(json!("4"))).unwrap()),
             8 => self.foreign(&name, "another value", |object| path(REQUEST).write(object, Some(json!("2"))).unwrap()),
             9 => self.foreign(&name, "selector", |object| path(SELECTOR).write(object, Some(json!("b"))).unwrap()),
@@ -83,7 +89,8 @@ impl Run {
     }
 
     pub(super) fn late(&mut self, effect: &Effect) {
-        let most = if self.weather.refusals { 110_000 } else { 600_000 };
+        // What is given up without a fence counts on it that no request is later than two minutes.
+        let most = if self.weather.refusals || self.weather.restarts { 110_000 } else { 600_000 };
         let due = self.world.now + SignedDuration::from_millis(self.dice.roll(most) as i64);
         self.flights.push((due, effect.clone()));
     }
@@ -264,7 +271,7 @@ impl Run {
             if self.dice.one_in(12) {
                 self.rest_or_go_on();
             }
-            if self.weather.rehearses.is_some() && self.dice.one_in(6) {
+            if (self.weather.rehearses.is_some() || self.weather.restarts) && self.dice.one_in(6) {
                 self.settle_an_operation();
             }
             if number > end_at && self.dice.one_in(12) {
