@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::change::ValueForm;
 use crate::id::{ResourceVersion, TargetId};
 use crate::path::{FieldPath, Segment};
 use crate::placement::{Node, Nodes, Place};
@@ -211,8 +210,6 @@ pub struct Slots {
     pub containers: Vec<Container>,
     /// What may keep a change from having the effect that it is for.
     pub doubts: Vec<Doubt>,
-    /// What the value is made of that restarts its pods. Made of the id of a change, it is a change of their template.
-    pub restart_form: ValueForm,
 }
 
 /// A container of an object, and where it may get flags that it does not have.
