@@ -50,7 +50,7 @@ impl OperationWrite {
     }
 
     /// Whether a revision of the object, which has its template in the same place or below `data`, has the value.
-    pub fn is_in_revision(&self, revision: &Value) -> bool {
+    fn is_in_revision(&self, revision: &Value) -> bool {
         self.is_in(revision) || self.is_in(&revision["data"])
     }
 
@@ -71,6 +71,12 @@ impl OperationWrite {
     pub fn may_have_been_overwritten(&self, object: &Value) -> bool {
         self.base_generation.is_none() || self.base_generation != generation(object)
     }
+}
+
+/// The changes whose value a revision of their object has.
+pub fn in_revision(writes: &[(&ChangeId, &OperationWrite)], revision: &Value) -> Vec<ChangeId> {
+    let found = writes.iter().filter(|(_, write)| write.is_in_revision(revision));
+    found.map(|(change, _)| (*change).clone()).collect()
 }
 
 /// The value that the operation of a change writes.

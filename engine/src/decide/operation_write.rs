@@ -128,9 +128,9 @@ impl Deciding<'_> {
     /// revision of each template that it saw.
     fn ask_the_revisions(&mut self, change: &mut Change, target: &Target) {
         match &target.revision {
-            Revision::HasValue => change.done(self.now),
+            Revision::Has(changes) if changes.contains(&change.id) => change.done(self.now),
             Revision::Unknown(why) => self.cannot_read_outcome(change, why),
-            Revision::HasNone | Revision::NotAsked => {
+            Revision::Has(_) | Revision::NotAsked => {
                 let why = "the answer to the request was lost, and something else has changed the object since, which may \
                            have overwritten the value";
                 self.outcome_is_unknown(change, why);
