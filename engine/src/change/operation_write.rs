@@ -44,9 +44,14 @@ impl OperationWrite {
 
     /// Whether an object, or the part of a revision that is like one, has the value.
     pub fn is_in(&self, object: &Value) -> bool {
-        let Some(value) = &self.value else { return false };
-        let has = |path: &FieldPath| path.node(object).and_then(Value::as_str) == Some(value.as_str());
-        !self.paths.is_empty() && self.paths.iter().all(has)
+        self.value.is_some() && !self.paths.is_empty() && self.missing_in(object).next().is_none()
+    }
+
+    /// The fields that do not have the value in this object.
+    pub fn missing_in<'a>(&'a self, object: &'a Value) -> impl Iterator<Item = &'a FieldPath> {
+        self.paths
+            .iter()
+            .filter(move |path| path.node(object).and_then(Value::as_str) != self.value.as_deref())
     }
 
     /// Whether a revision of the object, which has its template in the same place or below `data`, has the value.
