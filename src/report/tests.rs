@@ -1,4 +1,4 @@
-use firebreak_engine::change::{Change, ChangeState, FieldChange, Operation};
+use firebreak_engine::change::{Change, ChangeState, FieldChange, Operation, OperationWrite};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
     Closing, Held, IncidentState, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState,
@@ -160,6 +160,36 @@ fn an_operation_is_told_with_whose_sake_it_was_done_for_and_that_it_cannot_be_un
     assert!(text.contains(&row) && text.contains("(2 requests) |  | done |"), "{text}");
     assert!(text.contains("An operation cannot be undone."), "{text}");
     assert!(!report(&closed(), None, 1201).contains("### Operations"));
+}
+
+#[test]
+fn only_a_restart_that_took_effect_stays_on_its_object() {
+    let state = closed();
+    let path = "/spec/template/metadata/annotations/restartedAt";
+    let write = OperationWrite {
+        value: Some("firebreak-5f2c".into()),
+        ..OperationWrite::new(vec![path.parse().unwrap()])
+    };
+    let target = state.changes[0].target.clone();
+    let id = ChangeId::on_behalf_of(&state.changes[0].id, &target.uid);
+    let mut restart = Change::operation(id, "restart", target.clone(), Operation::restart(write));
+    let stays = "to remove the value of a restart would restart the pods";
+    let told = |restart: &Change| {
+        let mut state = state.clone();
+        state.changes.push(restart.clone());
+        let text = report(&state, None, 1201);
+        let row = format!("| restart | restart of {target} |");
+        let row = text.lines().find(|line| line.starts_with(&row)).unwrap().to_owned();
+        (text.contains(stays), row.split('|').nth(5).unwrap().trim().to_owned())
+    };
+    let value = format!("{path} = firebreak-5f2c");
+    restart.intend_operation(at(60));
+    restart.stand(ChangeState::Failed, Reason::Refused, "403");
+    assert_eq!(told(&restart), (false, String::new()));
+    restart.state = ChangeState::Unclear;
+    assert_eq!(told(&restart), (true, format!("`perhaps {value}`")));
+    restart.done(at(71));
+    assert_eq!(told(&restart), (true, format!("`{value}`")));
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub struct OperationView {
     pub sent_at: Option<Timestamp>,
     /// How many requests were sent.
     pub requests: u8,
-    /// What it writes and leaves on the object, as `path = value`; empty if it writes no value.
+    /// What it has written and leaves on the object, as `path = value`, with `perhaps` before it if its outcome is not
+    /// known; empty if it has written nothing.
     pub leaves: Vec<String>,
     /// Its outcome, or its state until then.
     pub ending: String,
@@ -107,11 +108,27 @@ impl OperationView {
     }
 }
 
-/// What the operation writes and nothing takes back.
+/// What the operation has written, or may have written, and nothing takes back.
 fn leaves(change: &Change) -> Vec<String> {
-    let Some(write) = change.operation_write() else { return Vec::new() };
-    let value = write.value.as_deref().unwrap_or("a value of its own");
-    write.paths.iter().map(|path| format!("{path} = {value}")).collect()
+    let may = match change.state {
+        ChangeState::Done => "",
+        ChangeState::Unclear => "perhaps ",
+        // Nothing was sent, or nothing that was sent took effect; or the answer comes in a moment.
+        ChangeState::Planned
+        | ChangeState::Intended
+        | ChangeState::Skipped
+        | ChangeState::Failed
+        | ChangeState::Applied
+        | ChangeState::Verified
+        | ChangeState::Reverting
+        | ChangeState::Reverted
+        | ChangeState::Ceded
+        | ChangeState::Kept
+        | ChangeState::Held => return Vec::new(),
+    };
+    let written = change.operation_write().and_then(|write| Some((write, write.value.as_ref()?)));
+    let Some((write, value)) = written else { return Vec::new() };
+    write.paths.iter().map(|path| format!("{may}{path} = {value}")).collect()
 }
 
 impl FieldView {

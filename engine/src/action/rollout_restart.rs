@@ -7,7 +7,7 @@ use super::targets::UNHEALTHY;
 use super::{
     Autoscalers, Descriptor, Fields, Kind, LevelSpec, Plan, Pods, Reach, Room, Targets, Turns, Values, Yields,
 };
-use crate::change::{Change, Operation, OperationType, OperationWrite, ValueForm};
+use crate::change::{Change, Operation, OperationType, OperationWrite};
 use crate::facts::{Role, Target};
 use crate::policy::Revert;
 use crate::reason::Reason;
@@ -79,9 +79,7 @@ impl Kind for RolloutRestart {
         if let Some(refused) = obstacle(target, &Role::Restart) {
             return refused;
         }
-        let form = target.slots.restart_form;
-        // A controller that compares a time with the age of pods does not wait for its own rollout.
-        if let Some(why) = target.rollout_paused.as_ref().filter(|_| form == ValueForm::ChangeId) {
+        if let Some(why) = &target.rollout_paused {
             return refused(Reason::NotApplicable, why.clone());
         }
         let slots: Vec<_> = target.slots.of(&Role::Restart).collect();
@@ -91,6 +89,6 @@ impl Kind for RolloutRestart {
             return refused(Reason::OutOfBounds, format!("{} {problem}", slot.path));
         }
         let paths = slots.into_iter().map(|slot| slot.path.clone()).collect();
-        Plan::Operate(Operation::restart(OperationWrite::new(paths, form)))
+        Plan::Operate(Operation::restart(OperationWrite::new(paths)))
     }
 }

@@ -29,7 +29,7 @@ pub use self::first_values::FirstValue;
 pub use self::health::Evidence;
 pub use self::loan::{Again, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
-pub use self::operation_write::{OperationWrite, ValueForm};
+pub use self::operation_write::{OperationWrite, in_revision};
 pub use self::sits_out::SitsOut;
 pub use self::stored::PodDeletion;
 pub(crate) use self::stored::read;

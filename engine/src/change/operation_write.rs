@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Change, ChangeState, Work};
 use crate::facts::Target;
-use crate::id::ResourceVersion;
+use crate::id::{ChangeId, ResourceVersion};
 use crate::path::FieldPath;
 use crate::reason::Reason;
 
@@ -21,9 +21,7 @@ pub struct OperationWrite {
     /// The fields that get the value. It stays there.
     #[cfg_attr(feature = "schema", schemars(length(max = 8)))]
     pub paths: Vec<FieldPath>,
-    /// What the value is made of.
-    pub form: ValueForm,
-    /// The value; absent until the first request is recorded.
+    /// The value, which follows from the Incident, the step and the object; absent until the first request is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 128)))]
     pub value: Option<String>,
@@ -38,32 +36,26 @@ pub struct OperationWrite {
     pub in_order: bool,
 }
 
-/// What the value of an operation is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ValueForm {
-    /// The id of the change, which follows from the Incident, the step and the object.
-    #[default]
-    ChangeId,
-    /// The time at which the first request was recorded, for a controller that compares it with the age of pods.
-    Time,
-}
-
 impl OperationWrite {
     /// Nothing was sent yet.
-    pub fn new(paths: Vec<FieldPath>, form: ValueForm) -> Self {
-        Self { paths, form, value: None, base_version: None, base_generation: None, in_order: false }
+    pub fn new(paths: Vec<FieldPath>) -> Self {
+        Self { paths, value: None, base_version: None, base_generation: None, in_order: false }
     }
 
     /// Whether an object, or the part of a revision that is like one, has the value.
     pub fn is_in(&self, object: &Value) -> bool {
-        let Some(value) = &self.value else { return false };
-        let has = |path: &FieldPath| path.node(object).and_then(Value::as_str) == Some(value.as_str());
-        !self.paths.is_empty() && self.paths.iter().all(has)
+        self.value.is_some() && !self.paths.is_empty() && self.missing_in(object).next().is_none()
+    }
+
+    /// The fields that do not have the value in this object.
+    pub fn missing_in<'a>(&'a self, object: &'a Value) -> impl Iterator<Item = &'a FieldPath> {
+        self.paths
+            .iter()
+            .filter(move |path| path.node(object).and_then(Value::as_str) != self.value.as_deref())
     }
 
     /// Whether a revision of the object, which has its template in the same place or below `data`, has the value.
-    pub fn is_in_revision(&self, revision: &Value) -> bool {
+    fn is_in_revision(&self, revision: &Value) -> bool {
         self.is_in(revision) || self.is_in(&revision["data"])
     }
 
@@ -86,6 +78,17 @@ impl OperationWrite {
     }
 }
 
+/// The changes whose value a revision of their object has.
+pub fn in_revision(writes: &[(&ChangeId, &OperationWrite)], revision: &Value) -> Vec<ChangeId> {
+    let found = writes.iter().filter(|(_, write)| write.is_in_revision(revision));
+    found.map(|(change, _)| (*change).clone()).collect()
+}
+
+/// The value that the operation of a change writes.
+fn value_of(change: &ChangeId) -> String {
+    format!("firebreak-{change}")
+}
+
 fn generation(object: &Value) -> Option<i64> {
     object.pointer("/metadata/generation").and_then(Value::as_i64)
 }
@@ -106,23 +109,17 @@ impl Change {
     /// The operation is about to write to this object, for the first time or again. The value stays the same.
     pub fn intend_write(&mut self, target: &Target, now: Timestamp) {
         self.intend_operation(now);
-        let (id, base) = (self.id.to_string(), target.version.clone());
+        let value = value_of(&self.id);
         let Some(write) = self.operation_write_mut() else { return };
-        write.value.get_or_insert_with(|| match write.form {
-            ValueForm::ChangeId => format!("firebreak-{id}"),
-            ValueForm::Time => now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        });
-        write.base_version = Some(base);
+        write.value = Some(value);
+        write.base_version = Some(target.version.clone());
         write.base_generation = generation(&target.object);
     }
 
     /// Whether an object has the value that this operation would write, because an earlier journal of it was lost.
     pub fn is_in_already(&self, object: &Value) -> bool {
-        self.operation_write().is_some_and(|write| {
-            let is_known = write.value.is_some() || write.form == ValueForm::ChangeId;
-            let value = write.value.clone().unwrap_or_else(|| format!("firebreak-{}", self.id));
-            is_known && OperationWrite { value: Some(value), ..write.clone() }.is_in(object)
-        })
+        let value = Some(value_of(&self.id));
+        self.operation_write().is_some_and(|write| OperationWrite { value, ..write.clone() }.is_in(object))
     }
 
     /// None of its requests took effect, and none of them still can.

@@ -12,12 +12,14 @@
 //! The value is written to an object at most once, unless a person says that it never was. Somebody else's value that
 //! came later is never replaced.
 
+use serde_json::Value;
+
 use super::Deciding;
 use super::climb::RELIST_IDLE;
 use super::patience::{backoff, soon};
 use super::settle::LATE_REQUEST;
 use crate::action::Plan;
-use crate::change::{Again, Change, ChangeState};
+use crate::change::{Again, Change, ChangeState, OperationWrite};
 use crate::effect::{Act, Effect, Write};
 use crate::facts::{ObjectRead, Outcome, Revision, Target, is_due};
 use crate::period::{Period, after};
@@ -57,9 +59,9 @@ impl Deciding<'_> {
             Outcome::Done(object) if change.operation_write().is_some_and(|write| write.is_in(object)) => {
                 change.done(self.now);
             }
-            Outcome::Done(_) => {
-                let why = "the write was accepted, but something (a webhook?) removed the value from it, so nothing restarts";
-                self.operation_failed(change, Reason::ValueNotKept, why);
+            Outcome::Done(object) => {
+                let why = change.operation_write().map(|write| value_not_kept(write, object));
+                self.operation_failed(change, Reason::ValueNotKept, &why.unwrap_or_default());
             }
             Outcome::Conflict | Outcome::Exists(_) => {
                 let why = "someone else changed the object in the meantime";
@@ -128,9 +130,9 @@ impl Deciding<'_> {
     /// revision of each template that it saw.
     fn ask_the_revisions(&mut self, change: &mut Change, target: &Target) {
         match &target.revision {
-            Revision::HasValue => change.done(self.now),
+            Revision::Has(changes) if changes.contains(&change.id) => change.done(self.now),
             Revision::Unknown(why) => self.cannot_read_outcome(change, why),
-            Revision::HasNone | Revision::NotAsked => {
+            Revision::Has(_) | Revision::NotAsked => {
                 let why = "the answer to the request was lost, and something else has changed the object since, which may \
                            have overwritten the value";
                 self.outcome_is_unknown(change, why);
@@ -207,4 +209,15 @@ impl Deciding<'_> {
         let reason = change.reason.clone().unwrap_or(Reason::Timeout);
         self.operation_failed(change, reason, why);
     }
+}
+
+/// What follows if the server stored not every value of a write.
+fn value_not_kept(write: &OperationWrite, stored: &Value) -> String {
+    let lost: Vec<_> = write.missing_in(stored).map(ToString::to_string).collect();
+    let what = if lost.len() < write.paths.len() {
+        format!("from {}, so that part of the object does not restart, and the rest does", lost.join(" and "))
+    } else {
+        "from it, so nothing restarts".to_owned()
+    };
+    format!("the write was accepted, but something (a webhook?) removed the value {what}")
 }

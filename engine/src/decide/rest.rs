@@ -111,9 +111,14 @@ impl Deciding<'_> {
             return;
         }
         self.happen("Resumed", "the response continues");
-        for change in self.next.changes.iter_mut().filter(|change| change.is_open_intent()) {
-            change.tries = 0;
-            change.joined_at = Some(self.now);
+        for change in &mut self.next.changes {
+            if change.is_open_intent() {
+                change.tries = 0;
+                change.joined_at = Some(self.now);
+            } else if change.is_open_operation() {
+                // People are told how many of its requests were sent, so it keeps the number.
+                change.joined_at = Some(self.now);
+            }
         }
     }
 

@@ -1,13 +1,13 @@
 //! One live object as it was read: what an action may change in it, and what prevents a change.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::change::ValueForm;
-use crate::id::{ResourceVersion, TargetId};
+use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::{FieldPath, Segment};
 use crate::placement::{Node, Nodes, Place};
 use crate::pods::Pods;
@@ -59,8 +59,8 @@ pub struct Target {
     pub scaled_by: ScaledBy,
     /// The nodes of the cluster. Read only where they matter to the plan.
     pub nodes: Nodes,
-    /// Whether a revision of the object has the value of a restart that the object does not have any more. Read only where
-    /// the outcome of a restart depends on it.
+    /// Which restarts have their value in a revision of the object, although the object does not have it any more. Read only
+    /// where the outcome of a restart depends on it.
     pub revision: Revision,
     /// How its pods get a change. Stuck pods are read only while a change of this Incident affects them.
     pub pods: Pods,
@@ -160,16 +160,14 @@ pub struct Wanted {
     pub limit: Option<i64>,
 }
 
-/// What the revisions of an object, which its controller creates from each template that it sees, say about a value.
+/// What the revisions of an object, which its controller creates from each template that it sees, say about values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Revision {
     /// Nobody asked, or its kind has no revisions that could be read.
     #[default]
     NotAsked,
-    /// One of them has it.
-    HasValue,
-    /// None of them has it.
-    HasNone,
+    /// The changes whose value one of them has.
+    Has(BTreeSet<ChangeId>),
     /// They cannot be read. The text is for people.
     Unknown(String),
 }
@@ -211,8 +209,6 @@ pub struct Slots {
     pub containers: Vec<Container>,
     /// What may keep a change from having the effect that it is for.
     pub doubts: Vec<Doubt>,
-    /// What the value is made of that restarts its pods. Made of the id of a change, it is a change of their template.
-    pub restart_form: ValueForm,
 }
 
 /// A container of an object, and where it may get flags that it does not have.

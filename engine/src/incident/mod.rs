@@ -12,7 +12,7 @@ pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, Verification, count,
 };
 use crate::change::{Change, OperationWrite, cut};
-use crate::facts::Purpose;
+use crate::facts::{Purpose, Target};
 use crate::id::ChangeId;
 use crate::policy::Severity;
 use crate::reason::{Reason, Stops};
@@ -183,11 +183,14 @@ impl IncidentState {
         }
     }
 
-    /// The open operation that writes a value to the object with this uid; none if there is none.
-    pub fn open_write(&self, uid: &str) -> Option<&OperationWrite> {
-        let open =
-            self.changes.iter().filter(|change| change.target.uid == uid && change.is_open_operation());
-        open.filter_map(Change::operation_write).next()
+    /// The open writes of operations to this object whose outcome only its revisions can tell, each with its change.
+    pub fn asks_for_revisions(&self, target: &Target) -> Vec<(&ChangeId, &OperationWrite)> {
+        let open = self
+            .changes
+            .iter()
+            .filter(|change| change.target.uid == target.id.uid && change.is_open_operation());
+        let writes = open.filter_map(|change| Some((&change.id, change.operation_write()?)));
+        writes.filter(|(_, write)| write.asks_for_revisions(target)).collect()
     }
 
     /// The operations that are done to other objects because this change needs them.

@@ -8,6 +8,7 @@ use super::pods;
 use super::scope::describes;
 use super::world::World;
 use crate::action::Autoscalers;
+use crate::change::in_revision;
 use crate::decide::ladder;
 use crate::facts::{
     Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose,
@@ -77,15 +78,14 @@ impl World {
 
     /// What the revisions of the object say about an open restart: other objects of the story that it owns.
     fn revision(&self, target: &Target, state: &IncidentState) -> Revision {
-        let write = state.open_write(&target.id.uid).filter(|write| write.asks_for_revisions(target));
-        let Some(write) = write else { return Revision::NotAsked };
+        let asked = state.asks_for_revisions(target);
+        if asked.is_empty() {
+            return Revision::NotAsked;
+        }
         let is_its =
             |object: &&Arc<Value>| object["metadata"]["ownerReferences"][0]["name"] == target.id.name;
-        let mut revisions = self.server.objects.values().filter(is_its);
-        match revisions.any(|revision| write.is_in_revision(revision)) {
-            true => Revision::HasValue,
-            false => Revision::HasNone,
-        }
+        let revisions = self.server.objects.values().filter(is_its);
+        Revision::Has(revisions.flat_map(|revision| in_revision(&asked, revision)).collect())
     }
 
     fn all(&self) -> Vec<Arc<Value>> {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use firebreak_engine::change::OperationWrite;
+use firebreak_engine::change::{OperationWrite, in_revision};
 use firebreak_engine::facts::{Revision, Target};
+use firebreak_engine::id::ChangeId;
 use serde_json::Value;
 
 use super::Reader;
@@ -14,13 +15,13 @@ use crate::workloads::is_controlled_by;
 impl Reader<'_> {
     /// Adds what the revisions of the object say, if the outcome of a restart depends on it.
     pub(super) async fn ask_for_revisions(&self, target: &mut Target) {
-        let write = self.state.open_write(&target.id.uid).filter(|write| write.asks_for_revisions(target));
-        if let Some(write) = write {
-            target.revision = self.revision(target, write).await;
+        let asked = self.state.asks_for_revisions(target);
+        if !asked.is_empty() {
+            target.revision = self.revision(target, &asked).await;
         }
     }
 
-    async fn revision(&self, target: &Target, write: &OperationWrite) -> Revision {
+    async fn revision(&self, target: &Target, asked: &[(&ChangeId, &OperationWrite)]) -> Revision {
         let profile = self.profile(&target.object);
         let revisions = profile.and_then(|profile| profile.restart.as_ref()?.revisions);
         let Some((api_version, kind)) = revisions.map(|revisions| revisions.kind()) else {
@@ -31,14 +32,13 @@ impl Reader<'_> {
             Ok(served) => served,
             Err(error) => return unread(error.to_string()),
         };
-        let has_value = |revision: Arc<Value>| {
+        let found = |revision: Arc<Value>| {
             let is_its = is_controlled_by(&revision, &target.id.uid);
-            (is_its && write.is_in_revision(&revision)).then_some(())
+            is_its.then(|| in_revision(asked, &revision))
         };
         let scope = Scope { namespace: &target.id.namespace, labels: "", fields: "" };
-        match live_read::list(self.client, &served, scope, &has_value).await {
-            Read::Found(with_value) if with_value.is_empty() => Revision::HasNone,
-            Read::Found(_) => Revision::HasValue,
+        match live_read::list(self.client, &served, scope, &found).await {
+            Read::Found(changes) => Revision::Has(changes.into_iter().flatten().collect()),
             Read::Gone => unread("they are not served".to_owned()),
             Read::Refused(why) | Read::Failed(why) => unread(why),
         }

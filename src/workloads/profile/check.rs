@@ -83,7 +83,14 @@ impl Check for Restart {
             let odd = self.also.iter().find(|path| around(path).is_none());
             odd.map(|path| format!("{path} is not an annotation"))
         };
-        of_one(&self.at).or_else(|| self.also.iter().find_map(of_one)).or_else(also)
+        // Whether a lost request took effect is known from the generation, which only a change of the spec raises.
+        let outside = || {
+            let mut all = [&self.at].into_iter().chain(&self.also);
+            let path =
+                all.find(|path| !matches!(path.segments(), [Segment::Key(first), ..] if first == "spec"));
+            path.map(|path| format!("{path} is not below /spec, where a restart must be written"))
+        };
+        of_one(&self.at).or_else(|| self.also.iter().find_map(of_one)).or_else(also).or_else(outside)
     }
 }
 

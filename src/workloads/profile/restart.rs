@@ -1,6 +1,5 @@
 //! How the pods of an object are restarted.
 
-use firebreak_engine::change::ValueForm;
 use firebreak_engine::path::{FieldPath, Segment};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,10 +13,6 @@ pub struct Restart {
     /// Annotations that get the same value, if the object has the map around them: other components of it.
     #[serde(default)]
     pub also: Vec<FieldPath>,
-    /// What the value is made of: `ChangeId` for an annotation in a template, `Time` for a field that the controller
-    /// compares with the age of the pods.
-    #[serde(default)]
-    pub form: ValueForm,
     /// The objects in which its controller keeps each template that it has seen. A restart whose answer was lost is
     /// settled by them.
     #[serde(default)]

@@ -76,6 +76,21 @@ fn a_setting_is_in_a_field_or_in_a_flag_and_its_bounds_are_a_range() {
 }
 
 #[test]
+fn a_restart_is_written_in_the_spec_and_its_further_fields_are_annotations() {
+    let start = "apiVersion: v1\nkind: K\nhealthy: 'true'\nrollout: []\nrestart: ";
+    let table = [
+        ("{at: /metadata/annotations/example.com~1restart}", "is not below /spec"),
+        ("{at: /spec/restart, also: [/metadata/annotations/example.com~1restart]}", "is not below /spec"),
+        ("{at: /spec/restart, also: [/spec/again]}", "is not an annotation"),
+        ("{at: /spec/restart, form: Time}", "unknown field"),
+    ];
+    for (restart, expected) in table {
+        let error = error(&format!("{start}{restart}\n"));
+        assert!(error.contains(expected), "{restart}: {error}");
+    }
+}
+
+#[test]
 fn the_pace_of_a_rolling_update_is_a_pair_and_its_defaults_are_numbers_or_percentages() {
     let text = |surge: &str, absent: &str| {
         let pace = format!(

@@ -9,7 +9,6 @@ use crate::workloads::profile::Profile;
 /// The fields that get a new value.
 pub(super) fn restart(profile: &Profile, object: &Value, found: &mut Slots) {
     let Some(restart) = &profile.restart else { return };
-    found.restart_form = restart.form;
     found.fields.extend(restart.fields(object).into_iter().map(|path| {
         let problem = blocked(&path, object);
         slot(Role::Restart, path, problem)
