@@ -187,6 +187,8 @@ reasons! {
     WaitsForTurn Itself;
     /// An object that has its turn first is not back in time.
     LevelNotHealthy Person;
+    /// It had no turn before the step stopped taking objects.
+    NotAdmitted Itself;
     /// Another open Incident has changed it.
     HeldBy Itself;
     /// `where` is Unknown.

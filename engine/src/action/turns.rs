@@ -11,7 +11,7 @@ use crate::selector::LabelSelector;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LevelSpec {
-    /// The names of the objects.
+    /// The names of the objects, or of objects that they own and that the targets select.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100), inner(length(min = 1, max = 253))))]
     pub names: Vec<String>,
@@ -22,7 +22,9 @@ pub struct LevelSpec {
 
 impl LevelSpec {
     fn has(&self, target: &Target) -> bool {
-        (self.names.is_empty() || self.names.contains(&target.id.name))
+        let selected = std::iter::once(&target.id).chain(&target.resolved_from);
+        let has_name = || selected.map(|id| &id.name).any(|name| self.names.contains(name));
+        (self.names.is_empty() || has_name())
             && self.selector.as_ref().is_none_or(|selector| selector.selects(&target.object))
     }
 }

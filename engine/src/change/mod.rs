@@ -221,9 +221,10 @@ impl Change {
         self.is_open_intent() || self.is_open_operation() || comes
     }
 
-    /// Whether it has not had its turn yet.
+    /// Whether it belongs to a step that has started, and has not had its turn yet.
     pub fn has_no_turn_yet(&self) -> bool {
-        let waits = matches!(self.reason, Some(Reason::WaitsForTurn | Reason::LevelNotHealthy));
+        let waits =
+            matches!(self.reason, Some(Reason::WaitsForTurn | Reason::LevelNotHealthy | Reason::NotAdmitted));
         self.state == ChangeState::Skipped && waits
     }
 

@@ -262,10 +262,10 @@ impl Deciding<'_> {
         rule.reads().into_iter().filter_map(sick_of).collect()
     }
 
-    /// The hash of the plan of the whole step: what it has done already and what it would do now. None if
-    /// there is nothing of either.
+    /// The hash of the plan of the whole step: what it has done, what waits there, and what it would do now; none if none.
     pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
-        let begun = self.next.changes_of(&step.name).filter(|change| change.round > 0);
+        let is_of_it = |change: &&Change| change.round > 0 || change.has_no_turn_yet();
+        let begun = self.next.changes_of(&step.name).filter(is_of_it);
         let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
         let new = plans.changes.iter().map(|(change, _)| change);
         let mut rows: Vec<String> = begun.filter(is_new).chain(new).map(row).collect();
@@ -322,7 +322,7 @@ fn to_be_read(change: &Change) -> Option<Change> {
 }
 
 /// One change as it is hashed: the object and the values, without any version.
-fn row(change: &Change) -> String {
+pub(super) fn row(change: &Change) -> String {
     let fields: Vec<_> = change
         .fields()
         .iter()

@@ -156,6 +156,7 @@ impl Deciding<'_> {
                 Joining::Closed => None,
             };
         };
+        self.drop_turns(step, &plans);
         self.note(step, &plans);
         if self.permits.may_write() {
             self.notice_drift(step); // ceding what others have taken over is a write
@@ -167,7 +168,10 @@ impl Deciding<'_> {
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
             // An object that was reverted too early is applied again, although nothing else may join.
-            Joining::Open | Joining::Closed => self.only_wanted_again(plans),
+            Joining::Open | Joining::Closed => {
+                self.end_turns(step);
+                self.only_wanted_again(plans)
+            }
         };
         let asks = match self.permits.may_write() {
             true => self.begin_changes(step, plans),
@@ -330,11 +334,9 @@ impl Deciding<'_> {
     /// Why this number of new changes exceeds the guardrails. None if it does not.
     pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
         let new = plans.new_targets();
-        let present = self
-            .next
-            .changes_of(&step.name)
-            .filter(|change| change.counts() && self.stage_of(step, change) == Stage::Targets)
-            .count();
+        let own = self.next.changes_of(&step.name);
+        let own = own.filter(|change| change.counts() || change.has_no_turn_yet());
+        let present = own.filter(|change| self.stage_of(step, change) == Stage::Targets).count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
         let percent = limits.map_or(0, |limits| limits.max_targets_percent);
@@ -350,22 +352,17 @@ impl Deciding<'_> {
         Some(guardrail)
     }
 
-    /// What may be changed now: while an object of an earlier stage is not changed yet, nothing of a later stage.
-    fn of_this_stage(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
-        let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
-        let under_way = under_way.map(|change| self.stage_of(step, change));
-        let now = under_way.chain(changes.iter().map(|(_, target)| target.stage)).min();
-        changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
-    }
-
     /// Records intents for the planned changes. Returns what a person must approve first, if anything.
     fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
-        // Changes that a relapse applies again were within the guardrail before.
+        // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
         let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
-        let (again, new) = std::mem::take(&mut plans.changes).into_iter().partition(is_again);
+        let (again, new): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);
+        let (mut due, new) = new.into_iter().partition(|(change, _)| self.has_place(step, change));
         plans.changes = new;
         if let Some(held) = self.must_be_approved(step, &plans) {
+            self.begin(step, due);
             return Some(held);
         }
         let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
@@ -374,7 +371,8 @@ impl Deciding<'_> {
             let status = self.step_status(&step.name);
             (status.reason, status.message) = (full.reason, full.message);
         }
-        self.begin(step, plans.changes);
+        due.append(&mut plans.changes);
+        self.begin(step, due);
         self.journal(plans.refused);
         None
     }

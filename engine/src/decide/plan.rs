@@ -51,7 +51,7 @@ impl Plans {
 }
 
 /// Whether an object with this entry may be changed by the step again.
-fn may_join(change: &Change) -> bool {
+pub(super) fn may_join(change: &Change) -> bool {
     match change.state {
         ChangeState::Planned | ChangeState::Skipped => true,
         ChangeState::Reverted => matches!(change.again(), Again::Always | Again::IfMatching),

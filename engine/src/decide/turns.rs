@@ -3,65 +3,102 @@
 //! # Flow
 //! A target has had its turn when it is healthy and has rolled out. Until then it counts as unavailable, and no target of
 //! a later level has its turn. A target that is not back within the timeout of the step stops the levels after it, and no
-//! step waits for these any longer; they continue if it comes back after all.
+//! step waits for these any longer; they continue if it comes back after all. So does a target that may be one of an
+//! earlier level, as long as its `where` is Unknown.
+//!
+//! A target that waits for its turn was approved with its step, and is not approved again when its turn comes.
 
 use jiff::Timestamp;
 
-use super::Deciding;
-use super::plan::Plans;
+use super::approve::row;
+use super::plan::{Plans, may_join};
+use super::{Deciding, is_begun};
 use crate::action::Turns;
 use crate::change::{Change, ChangeState};
-use crate::facts::Target;
+use crate::facts::{ListingRead, Target};
 use crate::period::{Period, after};
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
-/// A target that has had its turn and is not back.
+/// A target for which others wait.
 struct Away {
     level: usize,
+    /// Whether it has had its turn. Then it takes one of the places of its level.
+    has_had_turn: bool,
     /// For people: which one, and what is missing.
     why: String,
-    /// Whether it is not waited for any longer.
+    /// Whether no step waits for it any longer.
     is_over: bool,
-    /// When it will not be.
+    /// When none will.
     until: Option<Timestamp>,
 }
 
 impl Deciding<'_> {
-    /// Targets that no longer need a turn wait for none, and the others say what they wait for.
-    pub(super) fn note_turns(&mut self, step: &Step, plans: &Plans) {
+    /// Targets that no longer need a turn wait for none.
+    pub(super) fn drop_turns(&mut self, step: &Step, plans: &Plans) {
         let is_planned = |change: &Change| plans.changes.iter().any(|(planned, _)| planned.id == change.id);
         self.next
             .changes
             .retain(|change| change.step != step.name || !change.has_no_turn_yet() || is_planned(change));
+    }
+
+    /// The targets that have no turn yet say what they wait for.
+    pub(super) fn note_turns(&mut self, step: &Step, plans: &Plans) {
         let Some(turns) = step.action.kind().turns() else { return };
         let away = self.away(step, turns);
-        let (reason, why) = what_it_waits_for(&away);
-        let waiting = self.next.own_changes_mut(&step.name).filter(|change| change.has_no_turn_yet());
-        for change in waiting.filter(|_| !away.is_empty()) {
-            change.stand(ChangeState::Skipped, reason.clone(), why.clone());
+        for (planned, target) in &plans.changes {
+            let is_it = |change: &&mut Change| change.id == planned.id && change.has_no_turn_yet();
+            if let Some(waiting) = self.next.own_changes_mut(&step.name).find(is_it) {
+                let (reason, why) = what_it_waits_for(&away, turns, turns.level_of(target));
+                waiting.stand(ChangeState::Skipped, reason, why);
+            }
         }
+    }
+
+    /// While nothing may join the step, nobody has a turn, and no step waits for one.
+    pub(super) fn end_turns(&mut self, step: &Step) {
+        let comes = |change: &&mut Change| change.reason == Some(Reason::WaitsForTurn);
+        for change in self.next.own_changes_mut(&step.name).filter(comes) {
+            let why = "it was not its turn before the step stopped taking objects";
+            change.stand(ChangeState::Skipped, Reason::NotAdmitted, why);
+        }
+    }
+
+    /// Whether the step started with this change, which has not had its turn since.
+    pub(super) fn has_place(&self, step: &Step, change: &Change) -> bool {
+        let is_it =
+            |known: &Change| known.id == change.id && known.has_no_turn_yet() && row(known) == row(change);
+        is_begun(&self.next, &step.name) && self.next.changes_of(&step.name).any(is_it)
+    }
+
+    /// What may be changed now: while an object of an earlier stage is not changed yet, nothing of a later stage.
+    pub(super) fn of_this_stage(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
+        let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
+        let under_way = under_way.map(|change| self.stage_of(step, change));
+        let now = under_way.chain(changes.iter().map(|(_, target)| target.stage)).min();
+        changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
     }
 
     /// The changes whose turn it is. The others get an entry that says what they wait for.
     pub(super) fn in_turn(&mut self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
-        let Some(turns) = step.action.kind().turns().cloned() else { return changes };
-        let away = self.away(step, &turns);
+        let Some(turns) = step.action.kind().turns() else { return changes };
+        let away = self.away(step, turns);
         let levels = changes.iter().map(|(_, target)| turns.level_of(target));
         let Some(level) = levels.chain(away.iter().map(|away| away.level)).min() else {
             return changes;
         };
-        let gone = away.iter().filter(|away| away.level == level).count();
+        let gone = away.iter().filter(|away| away.has_had_turn && away.level == level).count();
         let mut room = turns.at_once().map_or(usize::MAX, |most| most.saturating_sub(gone));
         let mut due = Vec::new();
         for (mut change, target) in changes {
-            if turns.level_of(&target) == level && room > 0 {
+            let its_level = turns.level_of(&target);
+            if its_level == level && room > 0 {
                 room -= 1;
                 due.push((change, target));
                 continue;
             }
-            let (reason, why) = what_it_waits_for(&away);
+            let (reason, why) = what_it_waits_for(&away, turns, its_level);
             self.not_done(&step.name, Some(&target), reason.clone(), &why);
             change.stand(ChangeState::Skipped, reason, why);
             self.journal([change]);
@@ -70,8 +107,15 @@ impl Deciding<'_> {
         due
     }
 
-    /// The targets that have had their turn and are not back. One that is gone or off is not missed.
+    /// The targets for which others wait.
     fn away(&self, step: &Step, turns: &Turns) -> Vec<Away> {
+        let mut away = self.not_back(step, turns);
+        away.extend(self.not_known(step, turns));
+        away
+    }
+
+    /// The targets that have had their turn and are not back. One that is gone or off is not missed.
+    fn not_back(&self, step: &Step, turns: &Turns) -> Vec<Away> {
         let started = self.next.changes_of(&step.name).filter(|change| change.on_behalf_of().is_none());
         let away = started.filter_map(|change| {
             let target = self.listed(&step.name, &change.target.uid)?;
@@ -81,6 +125,7 @@ impl Deciding<'_> {
             let late = if is_late { format!(" after {}", Period::from(step.timeout)) } else { String::new() };
             Some(Away {
                 level: turns.level_of(target),
+                has_had_turn: true,
                 why: format!("{}{late}: {why}", target.id),
                 is_over: is_late || change.state == ChangeState::Failed,
                 until: due.filter(|_| !is_late),
@@ -89,30 +134,60 @@ impl Deciding<'_> {
         away.collect()
     }
 
-    /// Why a target is not back; none if it is.
+    /// The targets of which nobody can tell whether they need a turn. The levels after them have waited long enough once
+    /// nothing has happened for the timeout of the step.
+    fn not_known(&self, step: &Step, turns: &Turns) -> Vec<Away> {
+        let Some(ListingRead::Listed(listing)) = self.facts.looked.listings.get(&step.name) else {
+            return Vec::new();
+        };
+        let started = self.next.step(&step.name).and_then(|status| status.started_at);
+        let took_effect = self.next.changes_of(&step.name).filter_map(Change::took_effect_at);
+        let due = took_effect.chain(started).max().map(|since| after(since, step.timeout));
+        let is_over = due.is_some_and(|due| due <= self.now);
+        let may_be_one = |target: &&Target| {
+            let is_left_alone =
+                target.exempt || target.owned_by.is_some() || target.off_on_purpose().is_some();
+            let known = self.next.newest_of(&step.name, &target.id.uid);
+            target.matched == Verdict::Unknown && !is_left_alone && known.is_none_or(may_join)
+        };
+        let away = listing.targets.iter().filter(may_be_one).map(|target| Away {
+            level: turns.level_of(target),
+            has_had_turn: false,
+            why: format!("{}: whether it must restart is not known", target.id),
+            is_over,
+            until: due.filter(|_| !is_over),
+        });
+        away.collect()
+    }
+
+    /// Why a target is not back; none if it is. The texts stay the same while it comes back, because every target that
+    /// waits for it repeats them.
     fn why_away(&self, step: &Step, change: &Change, target: &Target) -> Option<String> {
         if let Some(operation) = change.as_operation().filter(|_| change.is_open_operation()) {
             return Some(format!("its {} is under way", operation.operation.name()));
         }
-        if change.state == ChangeState::Failed {
-            return Some(change.message.clone().unwrap_or_default());
-        }
-        let is_back = !change.stands() || target.is_well() == Verdict::True;
-        if is_back || self.why_it_sits_out(step, target).is_some() {
+        let has_failed = change.state == ChangeState::Failed;
+        let was_tried = change.stands() || has_failed;
+        if !was_tried || target.is_well() == Verdict::True || self.why_it_sits_out(step, target).is_some() {
             return None;
         }
         let why = match target.rollout.0 {
+            _ if has_failed => change.message.as_deref().unwrap_or_default(),
             Verdict::True => "it is not healthy",
-            Verdict::False | Verdict::Unknown => &target.rollout.1,
+            Verdict::False | Verdict::Unknown => "it has not rolled out",
         };
         Some(why.to_owned())
     }
 }
 
-/// What the targets wait for that have no turn yet.
-fn what_it_waits_for(away: &[Away]) -> (Reason, String) {
-    let over = away.iter().find(|away| away.is_over);
-    match (over, away.first()) {
+/// What a target of this level waits for that has no turn yet. No place comes free by itself in its own level once late
+/// targets take all of them.
+fn what_it_waits_for(away: &[Away], turns: &Turns, level: usize) -> (Reason, String) {
+    let over = || away.iter().filter(|away| away.is_over);
+    let late = || over().filter(|away| away.has_had_turn && away.level == level);
+    let is_full = turns.at_once().is_some_and(|most| late().count() >= most);
+    let blocks = over().find(|away| away.level < level).or_else(|| late().next().filter(|_| is_full));
+    match (blocks, away.first()) {
         (Some(over), _) => {
             let why =
                 format!("it is not its turn before another object is back, and that is not: {}", over.why);
