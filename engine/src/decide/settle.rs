@@ -46,6 +46,7 @@ impl Deciding<'_> {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             self.edit(index, |deciding, change| {
+                deciding.note_what_return_did(change);
                 if change.is_open_intent() {
                     deciding.settle_intent(change, &mut turns);
                 } else if change.state == ChangeState::Reverting
