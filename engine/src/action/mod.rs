@@ -230,7 +230,7 @@ pub enum Plan {
     /// These fields change.
     Change(Vec<FieldChange>),
     /// This is done to the object.
-    Operate(Operation),
+    Operate(Box<Operation>),
     /// The object already is as the action wants it.
     NothingToDo(String),
     /// The object must not be changed.

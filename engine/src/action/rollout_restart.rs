@@ -89,6 +89,6 @@ impl Kind for RolloutRestart {
             return refused(Reason::OutOfBounds, format!("{} {problem}", slot.path));
         }
         let paths = slots.into_iter().map(|slot| slot.path.clone()).collect();
-        Plan::Operate(Operation::restart(OperationWrite::new(paths)))
+        Plan::Operate(Box::new(Operation::restart(OperationWrite::new(paths))))
     }
 }

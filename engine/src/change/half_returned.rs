@@ -28,6 +28,7 @@ impl Change {
             self.tries = 0;
             loan.conflicts = 0;
             self.retry_at = None;
+            self.sent_at = None; // the second write is not sent yet
         }
     }
 

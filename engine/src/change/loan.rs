@@ -88,6 +88,9 @@ pub struct Loan {
     /// The resourceVersion that the intended write carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<ResourceVersion>,
+    /// An earlier revert with the same version may still take effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_late: bool,
     /// The fence that was set or is about to be set, so that no late request can take effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 128)))]
@@ -317,6 +320,7 @@ impl Change {
 
     /// The write that reverts it and carries `base` is about to be sent.
     pub fn begin_return(&mut self, base: ResourceVersion, now: Timestamp) {
+        self.note_what_may_be_late(&base);
         let Some(loan) = self.work.loan_mut() else { return };
         if self.state != ChangeState::Reverting {
             self.tries = 0;

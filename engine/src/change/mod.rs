@@ -17,6 +17,7 @@ mod health;
 mod loan;
 mod operation;
 mod operation_write;
+mod sent_return;
 mod sits_out;
 mod stored;
 
@@ -93,7 +94,8 @@ pub struct Change {
     /// When the object joined the step. The timeout of the step starts here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_at: Option<Timestamp>,
-    /// When the newest intent was recorded, just before it was sent. None if the revert was sent and refused.
+    /// When the newest intent was recorded, just before it was sent. None if the revert that was sent came to
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
     /// When it may be retried.

@@ -39,7 +39,7 @@ impl<'a> Deciding<'a> {
             Err(refused) => return Some(refused),
         };
         if let Some(delivery) = step.definition.rehearse {
-            return Some(Plan::Operate(Operation::new(OperationType::Rehearse, delivery, None)));
+            return Some(Plan::Operate(Box::new(Operation::new(OperationType::Rehearse, delivery, None))));
         }
         let adopted = adoptable(&target.object, orphans);
         let plan = match step.action.descriptor().values {
@@ -163,11 +163,11 @@ impl<'a> Deciding<'a> {
     /// Why these fields must not be changed again: someone has set one of them while a later step had changed it, so it is
     /// theirs.
     pub(super) fn set_during_a_later_step(&self, known: &Change, fields: &[FieldChange]) -> Option<String> {
-        let applied_at = known.applied_at()?;
+        let place = |change: &Change| self.ladder.iter().position(|step| step.name == change.step);
+        let own = place(known)?;
+        // When they were applied does not tell, because an earlier step may have been applied again.
         let is_later = |other: &&Change| {
-            other.target.uid == known.target.uid
-                && other.id != known.id
-                && other.applied_at().is_some_and(|at| at >= applied_at)
+            other.target.uid == known.target.uid && place(other).is_some_and(|place| place > own)
         };
         self.next.changes.iter().filter(is_later).find_map(|other| {
             let theirs = |field: &&FieldChange| fields.iter().any(|own| own.path.overlaps(&field.path));

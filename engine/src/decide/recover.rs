@@ -117,6 +117,8 @@ impl Deciding<'_> {
     /// Advances these steps, newest first. They could be reverted since `due`.
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
+        // It would be reverted again at once if it came back with the emergency, so its health shows nothing for others.
+        self.revert_failed_steps();
         self.finish_what_is_back(steps);
         let mut findings = Findings::default();
         loop {
@@ -151,11 +153,12 @@ impl Deciding<'_> {
         Progress::Waits(findings)
     }
 
-    /// What is left of changes whose values are back waits for no wave: the pace of a rollout, and field ownership.
+    /// What is left of changes whose values are back waits for no wave: the pace of a rollout, and field ownership. Neither
+    /// does what goes back beside the waves.
     fn finish_what_is_back(&mut self, steps: &[Step]) {
         self.finish_reverts(steps, |change| {
-            let is_back = change.returned_at().is_some() || is_beside_waves(change);
-            change.state == ChangeState::Reverting && is_back
+            let is_back = change.state == ChangeState::Reverting && change.returned_at().is_some();
+            is_back || (change.is_in_force() && is_beside_waves(change))
         });
     }
 

@@ -148,6 +148,10 @@ fn retry(change: &mut Change) {
         ChangeState::Reverted | ChangeState::Reverting if change.again() == Again::AfterPause => {
             change.set_again(Again::IfMatching);
         }
+        // Its revert could not begin, and it stays.
+        ChangeState::Applied | ChangeState::Verified if change.again() == Again::AfterPause => {
+            change.set_again(Again::Never);
+        }
         ChangeState::Planned
         | ChangeState::Intended
         | ChangeState::Unclear

@@ -79,10 +79,24 @@ impl Deciding<'_> {
         }
     }
 
-    fn hear_of_return(&mut self, change: &mut Change, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Refused { .. }) {
-            change.sent_at = None; // nothing that was sent can have removed the record
+    /// Takes note of whether the newest revert can have removed the record, whatever the course permits, because the answer
+    /// is heard only once.
+    pub(super) fn note_what_return_did(&self, change: &mut Change) {
+        match self.answer(change, Act::Return) {
+            Some(
+                Outcome::Refused { .. }
+                | Outcome::Throttled { .. }
+                | Outcome::NotSent
+                | Outcome::Exists(_)
+                | Outcome::Conflict,
+            ) => change.return_did_nothing(),
+            // The first of two writes leaves the record, and the second one was not sent yet.
+            Some(Outcome::Done(object)) if self.is_half_returned(change, object) => change.sent_at = None,
+            None | Some(Outcome::Done(_) | Outcome::Unclear { .. }) => {}
         }
+    }
+
+    fn hear_of_return(&mut self, change: &mut Change, outcome: &Outcome) {
         match outcome {
             Outcome::Refused { code: 422, why, fields } => cede_refused(change, why, fields),
             Outcome::Refused { code, why, .. } => {
@@ -118,7 +132,7 @@ impl Deciding<'_> {
                 );
                 return self.cannot_revert(change, &why);
             }
-            if change.state != ChangeState::Reverting || change.sent_at.is_none() {
+            if !change.may_have_removed_record() {
                 change.set_again(Again::Never); // we did not remove the record, so someone else did
             }
             leave_pause_to_heir(change, object);

@@ -32,6 +32,8 @@ use crate::undo;
 /// After this time no request can still be in flight: clients give up after 30 s
 /// and the server after 60 s.
 pub(super) const LATE_REQUEST: SignedDuration = SignedDuration::from_secs(120);
+/// What is known after a reply that is no clear answer.
+const UNKNOWN: &str = "the reply does not say whether the change was applied";
 /// The number of requests with unknown outcome before a person is asked.
 const UNKNOWN_ROUNDS: u8 = 3;
 /// When the targets that were not retried after a conflict get their next turn.
@@ -46,6 +48,7 @@ impl Deciding<'_> {
         let mut turns = self.turns_after_conflicts();
         for index in 0..self.next.changes.len() {
             self.edit(index, |deciding, change| {
+                deciding.note_what_return_did(change);
                 if change.is_open_intent() {
                     deciding.settle_intent(change, &mut turns);
                 } else if change.state == ChangeState::Reverting
@@ -127,7 +130,7 @@ impl Deciding<'_> {
             Outcome::Unclear { why } => {
                 change.state = ChangeState::Unclear;
                 self.try_later(change, SignedDuration::ZERO);
-                let unknown = format!("the reply does not say whether the change was applied: {why}");
+                let unknown = format!("{UNKNOWN}: {why}");
                 change.explain(Some((Reason::OutcomeUnknown, unknown)));
             }
         }
@@ -223,9 +226,7 @@ impl Deciding<'_> {
             (Some(why), false) => self.fence(change, target, &why),
             // It may still take effect, or be sent again when a rule holds again; after the timeout it is given up.
             (None, _) if !self.permits.may_send(change.again()) => {
-                if is_stuck(change) {
-                    change.explain(None); // it could not be read, and now it can
-                }
+                can_be_read(change);
                 let step =
                     self.step(&change.step).and_then(|step| Some(after(change.joined_at?, step.timeout)));
                 self.wake_in(RELIST_IDLE);
@@ -248,6 +249,7 @@ impl Deciding<'_> {
 
     fn send_again(&mut self, change: &mut Change, target: &Target) {
         if change.state == ChangeState::Unclear && change.tries >= UNKNOWN_ROUNDS {
+            can_be_read(change);
             let why = change.message.clone().unwrap_or_default();
             self.happen("OutcomeUnknown", &format!("{}: {why}", change.target));
             return change.stand(ChangeState::Held, Reason::OutcomeUnknown, why);
@@ -283,6 +285,9 @@ impl Deciding<'_> {
             Plan::Refused { reason, message } => (reason, message),
         };
         change.set_fence(fence_on(target));
+        if change.round > 1 && change.again() == Again::Never && may_pass(&reason) {
+            change.set_again(Again::IfMatching); // it was applied before, and its step may apply it again
+        }
         change.stand(not_in_force(change), reason, why);
     }
 
@@ -352,6 +357,15 @@ impl Deciding<'_> {
     }
 }
 
+/// It could not be read, and now it can. What its last request has done is still not known if the reply did not say it.
+fn can_be_read(change: &mut Change) {
+    if is_stuck(change) {
+        let unknown =
+            (change.state == ChangeState::Unclear).then(|| (Reason::OutcomeUnknown, UNKNOWN.to_owned()));
+        change.explain(unknown);
+    }
+}
+
 /// The fence that is on the object, possibly since an earlier round: it must be removed.
 fn fence_on(target: &Target) -> Option<String> {
     undo::annotation(&target.object, undo::FENCE).map(|nonce| cut(nonce, 128))
@@ -360,6 +374,11 @@ fn fence_on(target: &Target) -> Option<String> {
 /// The state of a change whose newest intent failed: an earlier round was reverted.
 fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
+}
+
+/// Whether what keeps an object from being changed may be over soon.
+fn may_pass(why: &Reason) -> bool {
+    matches!(why, Reason::WaitsForRollout | Reason::Idle | Reason::HeldBy)
 }
 
 /// Since when the last of these changes is judged.

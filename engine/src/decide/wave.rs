@@ -316,10 +316,8 @@ impl Deciding<'_> {
                 (candidates, waves.saturating_add(1))
             }
         };
-        // What would be reverted again at once does not come back with the emergency.
-        let again = if self.goes_back_failed(step) { Again::AfterPause } else { Again::Possible };
         for change in self.next.changes.iter_mut().filter(|change| wave.contains(&change.id)) {
-            change.set_again(again);
+            change.set_again(Again::Possible);
             // It is retried, so it is not stuck until it fails again.
             if is_stuck(change) {
                 change.explain(None);
@@ -334,9 +332,13 @@ impl Deciding<'_> {
     }
 }
 
-/// Whether a change is being reverted outside of the waves: a person undoes it by hand, or its step has failed.
+/// Whether a change goes back outside of the waves: its step has failed, or a person undoes it by hand.
 pub(super) fn is_beside_waves(change: &Change) -> bool {
-    change.state == ChangeState::Reverting && matches!(change.again(), Again::Never | Again::AfterPause)
+    match change.again() {
+        Again::AfterPause => true,
+        Again::Never => change.state == ChangeState::Reverting,
+        Again::Possible | Again::IfMatching | Again::Always => false,
+    }
 }
 
 #[cfg(test)]

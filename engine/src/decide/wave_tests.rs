@@ -40,16 +40,17 @@ fn the_first_object_goes_back_alone_and_so_does_one_that_was_stuck() {
 }
 
 #[test]
-fn what_goes_back_in_a_wave_may_come_back_unless_its_step_has_failed() {
-    for (other, again) in [(ChangeState::Skipped, Again::Possible), (ChangeState::Failed, Again::AfterPause)]
+fn what_goes_back_because_its_step_failed_is_in_no_wave() {
+    for (other, again, of_wave) in
+        [(ChangeState::Skipped, Again::Possible, 1), (ChangeState::Failed, Again::AfterPause, 0)]
     {
-        let given = given(&[ChangeState::Applied, other])
-            .policy(|policy| policy["steps"][0]["onFailure"] = "Revert".into());
-        let step = given.rules.steps[0].clone();
+        let given = Fixture::quiet()
+            .policy(|policy| policy["steps"][0]["onFailure"] = "Revert".into())
+            .change("one", "a", ChangeState::Applied)
+            .change("one", "b", other);
         let mut deciding = given.deciding();
-        let first = deciding.next.changes[0].id.clone();
-        deciding.begin_wave(&step, Candidates::Fresh, vec![first]);
-        assert_eq!(deciding.next.changes[0].again(), again, "{other:?}");
+        let _ = deciding.take_back(Because::Recovered, &given.rules.steps[..1], at(NOW));
+        assert_eq!((deciding.next.changes[0].again(), deciding.wave().len()), (again, of_wave), "{other:?}");
     }
 }
 

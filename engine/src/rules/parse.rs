@@ -48,10 +48,10 @@ pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: 
     if let Yields::Operations(operation) = action.descriptor().yields {
         let why = format!("a {} cannot be undone", operation.name());
         if step.revert.is_some() {
-            faults.add(format!("{field}.revert"), &format!("{why}, so there is nothing to set here"));
+            faults.add(format!("{field}.revert"), format!("{why}, so there is nothing to set here"));
         }
         if step.on_failure == Some(OnFailure::Revert) {
-            faults.add(format!("{field}.onFailure"), &format!("{why}; use Halt or Continue"));
+            faults.add(format!("{field}.onFailure"), format!("{why}; use Halt or Continue"));
         }
     }
     Some(Step {

@@ -27,8 +27,8 @@ pub fn is_for_the_brake(decision: &Decision) -> bool {
 
 /// Carries out every effect once, as the ServiceAccount, and returns the outcome of
 /// each. Before each batch it checks the brake, and whether a person has decided otherwise in the meantime: then
-/// the remaining changes are not sent, as when this process ends or does not lead any more. Of a patch that was
-/// not sent a live read tells. Of an operation only this process knows it, so it is said here.
+/// the remaining changes are not sent, as when this process ends or does not lead any more. Only this process knows that, so
+/// it is said here: a live read does not tell whether a revert of ours or a person has removed a record.
 pub async fn act(
     operator: &Operator,
     account: &Client,
@@ -55,9 +55,7 @@ pub async fn act(
             heard.insert(id, outcome);
         }
     }
-    let operations =
-        recorded.decision().effects.iter().filter(|effect| matches!(effect.write, Write::Operation(_)));
-    for effect in operations {
+    for effect in &recorded.decision().effects {
         heard.entry(effect.id()).or_insert(Outcome::NotSent);
     }
     heard
