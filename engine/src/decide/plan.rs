@@ -195,7 +195,7 @@ impl Deciding<'_> {
                 let known = known.filter(|known| known.as_operation().is_some() && known.round > 0);
                 let next = known.as_ref().and_then(|known| self.next_attempt(known));
                 let planned = |id| {
-                    let planned = Change::operation(id, &step.name, target.id.clone(), operation);
+                    let planned = Change::operation(id, &step.name, target.id.clone(), *operation);
                     planned.with_pods_in_order(in_order)
                 };
                 let change = match (known, next) {
