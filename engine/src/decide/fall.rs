@@ -9,7 +9,7 @@ use super::recover::{Progress, is_stuck};
 use crate::change::{Again, Change, ChangeState};
 use crate::incident::Because;
 use crate::period::after;
-use crate::policy::{OnFailure, Severity};
+use crate::policy::{OnFailure, Revert, Severity};
 use crate::rules::Step;
 use crate::severity::earliest;
 
@@ -67,11 +67,20 @@ impl Deciding<'_> {
     /// The revert of a change that stands could not begin, because the object or its record could not be read. That is over
     /// when both were read, and the change is to stay.
     pub(super) fn is_stuck_no_more(&self, step: &Step, change: &mut Change) {
-        let goes_back = self.next.withdrawal.is_some() || self.goes_back_failed(step);
-        if is_stuck(change) && !goes_back {
+        if is_stuck(change) && !self.is_withdrawn(step) && !self.goes_back_failed(step) {
             change.retry_at = None;
             change.explain(None);
         }
+    }
+
+    /// Whether the withdrawal that is in progress reverts the step.
+    fn is_withdrawn(&self, step: &Step) -> bool {
+        let is_reverted = |because| match because {
+            Because::Recovered => true,
+            Because::SeverityFell => self.fallen_since(step).is_some(),
+        };
+        let withdrawal = self.next.withdrawal.as_ref().filter(|_| step.revert == Revert::OnRecovery);
+        withdrawal.is_some_and(|withdrawal| is_reverted(withdrawal.because))
     }
 
     /// Whether the step is reverted because one of its targets has failed.
