@@ -11,6 +11,7 @@ use kube::{Api, ResourceExt};
 
 use super::Operator;
 use super::queue::Name;
+use super::refusal::Refusal;
 use super::seen::{Kept, Seen, Shelf};
 use crate::api::lean::Parts;
 use crate::kubernetes::guarded::Guarded;
@@ -82,6 +83,7 @@ async fn watch<K>(
     pin_mut!(events);
     let mut listed: Vec<BTreeSet<Name>> = vec![BTreeSet::new(); expected];
     let take_in = |name: &Name, object: Guarded<K>| {
+        Refusal::of_guarded(&object).into_iter().for_each(|refusal| operator.context.refuse(refusal));
         let now = Seen::from(object);
         let before = shelf(operator).put(name, now.clone());
         moved(operator, name, before.as_ref(), Some(&now));
@@ -107,6 +109,7 @@ async fn watch<K>(
                 primed.insert(at);
                 if primed.len() == expected {
                     shelf(operator).set_primed();
+                    operator.note_survey();
                 }
                 operator.context.health.cache(cache, primed.len() == expected);
             }
