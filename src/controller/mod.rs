@@ -242,6 +242,8 @@ pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
 
 /// One worker: runs the pass of the most urgent key, in a loop, while this process leads.
 async fn work(operator: Arc<Operator>) {
+    // Also without an election.
+    operator.context.surveyed.cancelled().await;
     let mut leadership = operator.context.leadership.clone();
     loop {
         let term = leadership.gained().await;
