@@ -24,9 +24,9 @@ use crate::kubernetes::retry;
 /// How soon to ask again after the API server gave no answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Lets this process lead once every object was seen and the definitions are found to be sufficient.
+/// Lets this process lead once every object that can be listed was seen and the definitions are found to be sufficient.
 pub(super) async fn examine(operator: &Operator) {
-    operator.all_seen.notified().await;
+    operator.all_tried.notified().await;
     let refusal = match insufficient(operator, &operator.policies).await {
         Some(refusal) => Some(refusal),
         None => insufficient(operator, &operator.incidents).await,
@@ -53,8 +53,8 @@ where
                     return Some(Refusal::OldDefinitions { object });
                 }
                 Ok(Dry::Gone) => break,
-                // It is refused for another reason, so another object may show it.
-                Err(Error::Api(status)) if status.code == 422 => break,
+                // It is refused for another reason, such as an admission webhook without dry runs, so another object may show it.
+                Err(Error::Api(status)) if matches!(status.code, 400 | 422) => break,
                 // What may not be written at all loses nothing.
                 Err(Error::Api(status)) if status.code == 403 => return None,
                 Err(error) => {

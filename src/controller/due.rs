@@ -243,7 +243,7 @@ mod tests {
             passes: Passes::default(),
             policies: Shelf::new(PolicyTally::new(Arc::clone(&metrics))),
             incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics)))),
-            all_seen: Notify::default(),
+            all_tried: Notify::default(),
             an_incident_closed: Notify::default(),
             brake: BrakeReader::new(client.clone(), "firebreak-system", metrics.brake_engaged.clone()),
             surveys: Surveys::default(),

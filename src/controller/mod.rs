@@ -92,7 +92,7 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Why this process must not lead, if it has found out that it must not.
     pub refusal: Arc<OnceLock<Refusal>>,
-    /// Cancelled when every object of ours was seen once, and nothing forbids this process to lead.
+    /// Cancelled when every object of ours that can be listed was seen once, and nothing forbids this process to lead.
     pub surveyed: CancellationToken,
     /// Runs writes that must finish before the Lease is released.
     pub tasks: TaskTracker,
@@ -118,8 +118,8 @@ pub struct Operator {
     pub policies: Shelf<RemediationPolicy>,
     /// Incidents as last seen.
     pub incidents: Shelf<Incident>,
-    /// Notified when every object of ours was seen once.
-    all_seen: Notify,
+    /// Notified when every object of ours that can be listed was seen once.
+    all_tried: Notify,
     /// Notified when an Incident is closed and released.
     an_incident_closed: Notify,
     /// Reads the brake.
@@ -147,10 +147,10 @@ impl Operator {
         self.clocks.are_broken(&self.context.leadership.state(), now)
     }
 
-    /// All objects of one of our kinds were seen.
+    /// All objects of one of our kinds that can be listed were seen.
     fn note_survey(&self) {
-        if self.policies.is_primed() && self.incidents.is_primed() {
-            self.all_seen.notify_one();
+        if self.policies.is_tried() && self.incidents.is_tried() {
+            self.all_tried.notify_one();
         }
     }
 
@@ -212,7 +212,7 @@ pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
         passes: Passes::default(),
         policies: Shelf::new(PolicyTally::new(Arc::clone(&context.metrics))),
         incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&context.metrics)))),
-        all_seen: Notify::default(),
+        all_tried: Notify::default(),
         an_incident_closed: Notify::default(),
         brake: BrakeReader::new(
             context.client.clone(),

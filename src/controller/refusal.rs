@@ -1,8 +1,9 @@
 //! Why this process must not lead: it would lose what is stored.
 //!
 //! # Guarantees
-//! The election begins only after every stored object was seen once. A process that meets a reason starts nothing new,
-//! finishes what it has recorded, releases the Lease and ends, so that a release that can lead does.
+//! The election begins only after every stored object that can be listed was seen once. What cannot be listed, in a namespace
+//! without rights for example, is looked at when it can be, and before each pass. A process that meets a reason starts
+//! nothing new, finishes what it has recorded, releases the Lease and ends, so that a release that can lead does.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;

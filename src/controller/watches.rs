@@ -74,7 +74,7 @@ async fn watch<K>(
     };
     operator.context.health.cache(cache, false);
     let expected = apis.len();
-    let mut primed = BTreeSet::new();
+    let (mut tried, mut primed) = (BTreeSet::new(), BTreeSet::new());
     let watching = watcher::Config::default().timeout(WATCH_FOR).page_size(PAGE);
     let streams = apis.into_iter().enumerate().map(|(at, api)| {
         watcher(api, watching.clone()).default_backoff().map(move |event| (at, event)).boxed()
@@ -109,16 +109,21 @@ async fn watch<K>(
                 primed.insert(at);
                 if primed.len() == expected {
                     shelf(operator).set_primed();
-                    operator.note_survey();
                 }
                 operator.context.health.cache(cache, primed.len() == expected);
+                tried.insert(at);
             }
             Ok(watcher::Event::Apply(object)) => take_in(&name_of(&object), object),
             Ok(watcher::Event::Delete(object)) => let_go(&name_of(&object)),
             Err(error) => {
                 operator.context.metrics.watch_errors.with_label_values(&[cache]).inc();
                 tracing::warn!(cache, %error, "a watch was interrupted; reopening it");
+                tried.insert(at);
             }
+        }
+        if tried.len() == expected && !shelf(operator).is_tried() {
+            shelf(operator).set_tried();
+            operator.note_survey();
         }
     }
 }

@@ -1,15 +1,16 @@
 //! An operator does not lead over what a newer release has stored, and cannot write over it.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::{
-    drill::{Drill, change_in},
+    drill::{Drill, change_in, heartbeats},
     support::{
         manifest,
         object::{Object, Snapshot},
         operator::Operator,
+        proxy::{Call, Fault, Rule},
         world::World,
     },
 };
@@ -77,6 +78,33 @@ async fn what_starts_beside_a_newer_policy_never_takes_the_lease() {
     assert_refuses(&operator, &policy).await;
     assert!(lease(&drill.world).find().await.is_none(), "it led");
     assert_eq!(policy.get().await.metadata.resource_version, stored.metadata.resource_version, "{policy}");
+}
+
+fn lists_incidents(call: &Call) -> bool {
+    call.method == Method::GET && call.target.resource == "incidents" && call.target.name.is_empty()
+}
+
+/// For example without rights in one of the namespaces that it watches: it continues what is in the others.
+#[tokio::test]
+async fn what_cannot_be_listed_keeps_nobody_from_leading_until_it_is_seen() {
+    let drill = Drill::new("format-list").await;
+    let incident = drill.open("by-hand", json!({"policyRef": {"name": "drill"}})).await;
+    becomes_newer(&incident).await;
+    let stored = incident.get().await;
+    let operator = drill.world.operator().start().await;
+    assert_refuses(&operator, &incident).await;
+
+    operator.proxy.on(Rule::each(lists_incidents, Fault::answer(403)));
+    operator.restart();
+    operator.wait_for_metric("leader_election_master_status{name=\"firebreak\"}", 1.0).await;
+    heartbeats(&operator, 1).await;
+    operator.proxy.forget_rules();
+    assert_eq!(operator.exit_status().await.code(), Some(3), "{}", operator.log());
+    assert_eq!(
+        incident.get().await.metadata.resource_version,
+        stored.metadata.resource_version,
+        "{incident}"
+    );
 }
 
 /// A release that knows no format writes a status without one, and a known older release an older one.
