@@ -5,10 +5,10 @@ MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
 go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check audit image site bench record generate bundle
+.PHONY: help demo test test-real test-versions check audit image site bench record generate bundle
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
 demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around, RECORD=1 writes docs/demo.svg
@@ -36,11 +36,27 @@ test-real: ## Test the image, and against real operators and tools of others, in
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real
 
+# The minors beside the usual one. MINORS= runs the tests with the earlier release alone, MINORS=1.33 one minor, and
+# TESTS=s1_gpu_loss the live tests with that in their name.
+ALL_MINORS := $(notdir $(wildcard testbed/minors/1.*))
+MINORS ?= $(ALL_MINORS)
+
+test-versions: ## Test upgrades from an earlier release, and run the live tests on the oldest and the newest Kubernetes
+	@old=$$(testbed/old-release.sh) && testbed=$$(testbed/build.sh) \
+		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_OLD_RELEASE=$$old cargo test --locked --test versions
+	@for minor in $(MINORS); do \
+		testbed=$$(testbed/build.sh --minor $$minor) && echo "The live tests on Kubernetes $$minor:" \
+			&& FIREBREAK_TESTBED=$$testbed RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
+			cargo test --locked --test live -- $(TESTS) || exit; \
+	done
+	@$(foreach minor,$(filter-out $(MINORS),$(ALL_MINORS)),echo "left out: the live tests on Kubernetes $(minor)";)
+	@$(if $(TESTS),echo "left out on these minors: the live tests without $(TESTS) in their name")
+
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
 	@files=$$(gofmt -l testbed monitoring gitops) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --test real -- -D warnings
+	cargo clippy --locked --test real --test versions -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 	$(call go_test,monitoring)
 

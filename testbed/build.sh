@@ -3,13 +3,24 @@
 # prints that directory, which is also a valid KUBEBUILDER_ASSETS. It holds
 # Kubernetes, etcd, kubectl and kwok, and the further tools that are named:
 #
-#   testbed/build.sh [TOOL...], with the tools that are listed below
+#   testbed/build.sh [--minor MINOR] [TOOL...], with the tools that are listed below
 #
+# A minor that has a folder in minors/, such as 1.33, is built in place of the usual one.
 # Beside a tool that has them are its CustomResourceDefinitions, TOOL-crds.yaml.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-kubernetes=$(sed -n 's|^\tk8s.io/kubernetes ||p' go.mod)
+arguments=("$@")
+module=go.mod
+if [[ ${1-} == --minor ]]; then
+	module=minors/${2-}/go.mod
+	if [[ -z ${2-} || ! -e $module ]]; then
+		echo "testbed: --minor takes one of: $(cd minors && echo */ | tr -d /)" >&2
+		exit 2
+	fi
+	shift 2
+fi
+kubernetes=$(sed -n 's|^\tk8s.io/kubernetes ||p' "$module")
 minor=${kubernetes#v1.}
 declare -A packages=(
 	[kwok]=sigs.k8s.io/kwok/cmd/kwok@v0.8.0
@@ -38,7 +49,7 @@ declare -A minutes=(
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
 	if [[ -z ${packages[$tool]-} ]]; then
-		echo "usage: testbed/build.sh [TOOL...], with: ${!packages[*]}" >&2
+		echo "usage: testbed/build.sh [--minor MINOR] [TOOL...], with: ${!packages[*]}" >&2
 		exit 2
 	fi
 done
@@ -50,7 +61,7 @@ export CGO_ENABLED=0
 cache=${FIREBREAK_TESTBED_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/firebreak-testbed}
 
 sources() {
-	{ go version; cat go.mod go.sum ./*.go kwok/* manifests/* build.sh; } | sha256sum | cut -c1-16
+	{ go version; cat "$module" "${module%mod}sum" ./*.go kwok/* manifests/* build.sh; } | sha256sum | cut -c1-16
 }
 
 has_folder() { # TOOL
@@ -132,7 +143,7 @@ add() { # FILE TOOL COMMAND
 # Without a version in it the API server calls itself v0.0.0, which charts reject.
 build_kubernetes() {
 	mkdir "$unfinished/result"
-	run Kubernetes go build -trimpath -o "$unfinished/result/testbed" -ldflags "-s -w
+	run Kubernetes go build -modfile "$module" -trimpath -o "$unfinished/result/testbed" -ldflags "-s -w
 		-X k8s.io/component-base/version.gitVersion=$kubernetes
 		-X k8s.io/component-base/version.gitMajor=1
 		-X k8s.io/component-base/version.gitMinor=${minor%%.*}
@@ -168,7 +179,7 @@ trap 'exit 1' HUP INT TERM
 if [[ ! -d $result ]]; then
 	build_kubernetes
 	# The sources may have been edited in these minutes.
-	[[ $(sources) == "$hash" ]] || exec ./build.sh "$@"
+	[[ $(sources) == "$hash" ]] || exec ./build.sh "${arguments[@]}"
 	mv "$unfinished/result" "$result"
 fi
 for tool in "${tools[@]}"; do

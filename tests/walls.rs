@@ -24,7 +24,14 @@ fn only_settings_reads_flags_and_environment() {
 #[test]
 fn only_record_writes_a_status() {
     let words = [".replace_status(", "::replace_status(", ".patch_status("];
-    let allowed = ["src/controller/incident/record.rs", "src/controller/policy/record.rs"];
+    let allowed = [
+        "src/controller/incident/record.rs",
+        "src/controller/policy/record.rs",
+        // What both of them call.
+        "src/controller/stored.rs",
+        // With `dryRun`.
+        "src/controller/definitions.rs",
+    ];
     assert_eq!(offenders("src", &words, &allowed), Vec::<String>::new());
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::Condition;
 use super::flat::{self, OwnMembers};
+use super::format;
 
 /// The desired response to one emergency.
 // The rules that compare with the old object are on the spec, not on the fields, because the rule of a field
@@ -171,7 +172,13 @@ pub struct PolicyRef {
 /// The observed state of an Incident.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = format::never_older()))]
 pub struct IncidentStatus {
+    /// The format of this status. Absent in a status of a release before format 2. A release of Firebreak that does not
+    /// know it does not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub format: Option<u16>,
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -209,6 +216,7 @@ impl<'de> Deserialize<'de> for IncidentStatus {
 impl OwnMembers for IncidentStatus {
     fn read<'de, A: MapAccess<'de>>(&mut self, member: &str, map: &mut A) -> Result<bool, A::Error> {
         match member {
+            "format" => self.format = map.next_value()?,
             "observedGeneration" => self.observed_generation = map.next_value()?,
             "phase" => self.phase = map.next_value()?,
             "shownSeverity" => self.shown_severity = map.next_value()?,

@@ -20,6 +20,9 @@ pub trait Parts: Resource<DynamicType = ()> {
 
     /// The object of these parts.
     fn of(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
+
+    /// The format of its status.
+    fn format(&self) -> Option<u16>;
 }
 
 impl Parts for Incident {
@@ -28,6 +31,10 @@ impl Parts for Incident {
 
     fn of(metadata: ObjectMeta, spec: IncidentSpec, status: Option<IncidentStatus>) -> Self {
         Self { metadata, spec, status }
+    }
+
+    fn format(&self) -> Option<u16> {
+        self.status.as_ref()?.format
     }
 }
 
@@ -41,6 +48,10 @@ impl Parts for RemediationPolicy {
         status: Option<RemediationPolicyStatus>,
     ) -> Self {
         Self { metadata, spec, status }
+    }
+
+    fn format(&self) -> Option<u16> {
+        self.status.as_ref()?.format
     }
 }
 

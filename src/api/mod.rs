@@ -7,6 +7,7 @@
 mod admission;
 pub mod condition;
 mod flat;
+pub mod format;
 pub mod incident;
 pub mod lean;
 mod manifests;

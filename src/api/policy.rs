@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::Condition;
 use super::flat::{self, OwnMembers};
+use super::format;
 
 /// What to watch, how severe it is, what to do about it, and the limits.
 #[derive(Clone, Debug, PartialEq, Serialize, CustomResource, KubeSchema)]
@@ -70,7 +71,13 @@ impl<'de> Deserialize<'de> for RemediationPolicySpec {
 /// The observed state of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = format::never_older()))]
 pub struct RemediationPolicyStatus {
+    /// The format of this status. Absent in a status of a release before format 2. A release of Firebreak that does not
+    /// know it does not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub format: Option<u16>,
     /// The generation that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -93,6 +100,7 @@ impl<'de> Deserialize<'de> for RemediationPolicyStatus {
 impl OwnMembers for RemediationPolicyStatus {
     fn read<'de, A: MapAccess<'de>>(&mut self, member: &str, map: &mut A) -> Result<bool, A::Error> {
         match member {
+            "format" => self.format = map.next_value()?,
             "observedGeneration" => self.observed_generation = map.next_value()?,
             "conditions" => self.conditions = map.next_value()?,
             _ => return Ok(false),

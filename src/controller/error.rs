@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::refusal::Refusal;
 use crate::kubernetes::impersonate::ImpersonateError;
 use crate::kubernetes::retry;
 
@@ -20,6 +21,9 @@ pub enum Error {
     /// The ServiceAccount cannot be used.
     #[error(transparent)]
     Identity(#[from] ImpersonateError),
+    /// This process must not lead.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// A bug: an object that we created does not encode.
     #[error("cannot encode: {0}; this is a bug, please report it")]
     Encode(#[from] serde_json::Error),
@@ -51,7 +55,7 @@ impl Error {
     pub fn retry_after(&self, failures: u32) -> Duration {
         match self {
             Self::Conflict => Duration::from_millis(20) * failures.min(10),
-            Self::Api(_) | Self::Identity(_) | Self::Encode(_) => {
+            Self::Api(_) | Self::Identity(_) | Self::Refused(_) | Self::Encode(_) => {
                 Duration::from_millis(500) * 2_u32.pow(failures.min(6))
             }
         }

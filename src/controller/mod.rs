@@ -10,6 +10,7 @@ pub mod backlog;
 pub mod brake;
 mod clocks;
 mod configuration;
+mod definitions;
 mod due;
 pub mod error;
 pub mod incident;
@@ -18,13 +19,15 @@ pub mod notices;
 mod passes;
 pub mod policy;
 pub mod queue;
+pub mod refusal;
 mod retention;
 pub mod seen;
+pub mod stored;
 mod tally;
 mod urgency;
 pub mod watches;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,10 +38,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::clocks::Clocks;
+use self::error::Error;
 use self::memory::{Memories, Parsed};
 use self::passes::Passes;
 use self::policy::survey::{self, Surveys};
 use self::queue::{Key, Name, Queue};
+use self::refusal::Refusal;
 use self::seen::{OfIncidents, Shelf};
 use self::tally::{PolicyTally, Tally};
 use crate::api::{Incident, RemediationPolicy};
@@ -85,6 +90,10 @@ pub struct Context {
     pub watch_namespaces: Vec<String>,
     /// Cancelled when no new work may start.
     pub stop: CancellationToken,
+    /// Why this process must not lead, if it has found out that it must not.
+    pub refusal: Arc<OnceLock<Refusal>>,
+    /// Cancelled when every object of ours that can be listed was seen once, and nothing forbids this process to lead.
+    pub surveyed: CancellationToken,
     /// Runs writes that must finish before the Lease is released.
     pub tasks: TaskTracker,
 }
@@ -109,6 +118,8 @@ pub struct Operator {
     pub policies: Shelf<RemediationPolicy>,
     /// Incidents as last seen.
     pub incidents: Shelf<Incident>,
+    /// Notified when every object of ours that can be listed was seen once.
+    all_tried: Notify,
     /// Notified when an Incident is closed and released.
     an_incident_closed: Notify,
     /// Reads the brake.
@@ -134,6 +145,13 @@ impl Operator {
     /// Whether nobody watched for too long before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
         self.clocks.are_broken(&self.context.leadership.state(), now)
+    }
+
+    /// All objects of one of our kinds that can be listed were seen.
+    fn note_survey(&self) {
+        if self.policies.is_tried() && self.incidents.is_tried() {
+            self.all_tried.notify_one();
+        }
     }
 
     /// Stores a policy that we wrote: it may be newer than what the watch has shown so far.
@@ -180,7 +198,10 @@ impl Passed {
 }
 
 /// Runs the control loops until [`Context::stop`], on the queue of [`backlog::show`].
-pub async fn run(context: Context, queue: Arc<Queue>) {
+///
+/// # Errors
+/// This process must not lead.
+pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
@@ -191,6 +212,7 @@ pub async fn run(context: Context, queue: Arc<Queue>) {
         passes: Passes::default(),
         policies: Shelf::new(PolicyTally::new(Arc::clone(&context.metrics))),
         incidents: Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&context.metrics)))),
+        all_tried: Notify::default(),
         an_incident_closed: Notify::default(),
         brake: BrakeReader::new(
             context.client.clone(),
@@ -208,16 +230,20 @@ pub async fn run(context: Context, queue: Arc<Queue>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = watching => {}
+        () = definitions::examine(&operator) => {}
         () = configuration::follow(&operator) => {}
         () = retention::run(&operator) => {}
         () = brake::keep_an_eye_on_it(&operator) => {}
         () = survey::run(&operator) => {}
         _ = working => {}
     }
+    operator.context.refusal.get().cloned().map_or(Ok(()), Err)
 }
 
 /// One worker: runs the pass of the most urgent key, in a loop, while this process leads.
 async fn work(operator: Arc<Operator>) {
+    // Also without an election.
+    operator.context.surveyed.cancelled().await;
     let mut leadership = operator.context.leadership.clone();
     loop {
         let term = leadership.gained().await;
@@ -225,6 +251,9 @@ async fn work(operator: Arc<Operator>) {
             operator.memories.forget_clocks();
         }
         let key = operator.queue.next().await;
+        if operator.context.stop.is_cancelled() {
+            return;
+        }
         if !leadership.leads() {
             operator.queue.nudge(key.clone(), operator.urgency(&key));
             operator.queue.done(&key);
@@ -264,6 +293,10 @@ async fn run_pass(operator: Arc<Operator>, key: Key) -> Option<u64> {
         Err(error) if error.is_gone() => {
             operator.memories.succeeded(&key);
             ReconcileResult::Success
+        }
+        Err(Error::Refused(refusal)) => {
+            operator.context.refuse(refusal);
+            ReconcileResult::Error
         }
         Err(error) => {
             let failures = operator.memories.failed(&key);

@@ -156,6 +156,7 @@ pub fn version(metadata: &ObjectMeta) -> Option<u64> {
 #[derive(Debug)]
 pub struct Shelf<K: Kept> {
     contents: Mutex<Contents<K>>,
+    tried: AtomicBool,
     primed: AtomicBool,
 }
 
@@ -183,8 +184,19 @@ impl<K: Kept> Shelf<K> {
     pub fn new(derived: K::Derived) -> Self {
         Self {
             contents: Mutex::new(Contents { seen: BTreeMap::new(), derived }),
+            tried: AtomicBool::new(false),
             primed: AtomicBool::new(false),
         }
+    }
+
+    /// Every object that can be listed was seen once; the API server may not have listed those of some namespaces.
+    pub fn set_tried(&self) {
+        self.tried.store(true, Ordering::Release);
+    }
+
+    /// Whether every object that can be listed was seen once.
+    pub fn is_tried(&self) -> bool {
+        self.tried.load(Ordering::Acquire)
     }
 
     /// Every object that exists was seen once.

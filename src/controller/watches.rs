@@ -11,6 +11,7 @@ use kube::{Api, ResourceExt};
 
 use super::Operator;
 use super::queue::Name;
+use super::refusal::Refusal;
 use super::seen::{Kept, Seen, Shelf};
 use crate::api::lean::Parts;
 use crate::kubernetes::guarded::Guarded;
@@ -73,7 +74,7 @@ async fn watch<K>(
     };
     operator.context.health.cache(cache, false);
     let expected = apis.len();
-    let mut primed = BTreeSet::new();
+    let (mut tried, mut primed) = (BTreeSet::new(), BTreeSet::new());
     let watching = watcher::Config::default().timeout(WATCH_FOR).page_size(PAGE);
     let streams = apis.into_iter().enumerate().map(|(at, api)| {
         watcher(api, watching.clone()).default_backoff().map(move |event| (at, event)).boxed()
@@ -82,6 +83,7 @@ async fn watch<K>(
     pin_mut!(events);
     let mut listed: Vec<BTreeSet<Name>> = vec![BTreeSet::new(); expected];
     let take_in = |name: &Name, object: Guarded<K>| {
+        Refusal::of_guarded(&object).into_iter().for_each(|refusal| operator.context.refuse(refusal));
         let now = Seen::from(object);
         let before = shelf(operator).put(name, now.clone());
         moved(operator, name, before.as_ref(), Some(&now));
@@ -109,13 +111,19 @@ async fn watch<K>(
                     shelf(operator).set_primed();
                 }
                 operator.context.health.cache(cache, primed.len() == expected);
+                tried.insert(at);
             }
             Ok(watcher::Event::Apply(object)) => take_in(&name_of(&object), object),
             Ok(watcher::Event::Delete(object)) => let_go(&name_of(&object)),
             Err(error) => {
                 operator.context.metrics.watch_errors.with_label_values(&[cache]).inc();
                 tracing::warn!(cache, %error, "a watch was interrupted; reopening it");
+                tried.insert(at);
             }
+        }
+        if tried.len() == expected && !shelf(operator).is_tried() {
+            shelf(operator).set_tried();
+            operator.note_survey();
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::api::format;
 use crate::api::lean::{Lean, Parts};
 
 /// An object of a kind, if it decodes.
@@ -26,6 +27,16 @@ pub enum Guarded<K> {
         /// Why it does not decode.
         why: String,
     },
+}
+
+impl<K: Parts> Guarded<K> {
+    /// The format of its status.
+    pub fn format(&self) -> Option<u16> {
+        match self {
+            Self::Decoded(object) => object.format(),
+            Self::Undecodable { raw, .. } => format::of_undecodable(&raw.data["status"]),
+        }
+    }
 }
 
 impl<'de, K: Parts> Deserialize<'de> for Guarded<K> {

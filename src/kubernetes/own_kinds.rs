@@ -1,7 +1,8 @@
 //! Reads and status writes of our own kinds, with as little work as possible.
 //!
 //! A status write is answered with the whole object. Only its new version is news, because the write was guarded by the
-//! old one, so only that is decoded.
+//! old one, so only that is decoded, and whether the format of the status is there: the API server drops fields that the
+//! definition of the kind does not have.
 
 use firebreak_engine::id::ResourceVersion;
 use kube::api::{GetParams, PostParams};
@@ -30,6 +31,22 @@ pub async fn find<K: Parts + Clone>(api: &Api<K>, name: &str) -> Result<Option<K
 #[derive(Clone, Deserialize)]
 struct Written {
     metadata: Version,
+    #[serde(default)]
+    status: Format,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct Format {
+    format: Option<u16>,
+}
+
+/// What the API server has stored of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// All of it.
+    Whole,
+    /// Not its format: the definition of the kind is older than the status.
+    WithoutFormat,
 }
 
 #[derive(Clone, Deserialize)]
@@ -42,7 +59,7 @@ struct Version {
 ///
 /// # Errors
 /// Someone else wrote the object, or the API server rejected it.
-pub async fn replace_status<K>(api: &Api<K>, object: &mut K, manager: &str) -> Result<(), Error>
+pub async fn replace_status<K>(api: &Api<K>, object: &mut K, manager: &str) -> Result<Stored, Error>
 where
     K: Parts + Clone + Serialize,
 {
@@ -54,5 +71,5 @@ where
     request.extensions_mut().insert("replace_status");
     let written: Written = api.clone().into_client().request(request).await?;
     object.meta_mut().resource_version = Some(written.metadata.resource_version.into());
-    Ok(())
+    Ok(if written.status.format == object.format() { Stored::Whole } else { Stored::WithoutFormat })
 }

@@ -17,11 +17,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use shutdown::{DRAIN, Ends, Parts, Signals};
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
 use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce, TemplateInForce};
 use crate::controller::queue::Queue;
+use crate::controller::refusal::Refusal;
 use crate::controller::{self, backlog};
 use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
@@ -62,7 +64,7 @@ pub fn run(settings: Settings) -> ExitCode {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(failure) => {
                         tracing::error!("{failure}");
-                        ExitCode::FAILURE
+                        failure.exit_code()
                     }
                 }
             }
@@ -138,10 +140,28 @@ enum Failure {
     Signals(#[source] io::Error),
     #[error("{0} ended unexpectedly; see the log")]
     Part(&'static str),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("work in flight did not finish within {} s; leaving the lease to expire", DRAIN.as_secs())]
     NotDrained,
     #[error("stopped at once by a second signal; leaving the lease to expire")]
     SecondSignal,
+}
+
+impl Failure {
+    /// Its own for what no restart mends, so that it can be told from a crash in the status of the Pod.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Refused(_) => ExitCode::from(3),
+            Self::Connect(_)
+            | Self::Listen { .. }
+            | Self::Metrics(_)
+            | Self::Signals(_)
+            | Self::Part(_)
+            | Self::NotDrained
+            | Self::SecondSignal => ExitCode::FAILURE,
+        }
+    }
 }
 
 async fn operate(
@@ -177,10 +197,12 @@ async fn operate(
     let writer = tokio::spawn(writer.run(ends.events.clone()));
     let shown = tokio::spawn(show_leadership(leadership.clone(), Arc::clone(&metrics)));
     let stop = ends.election.clone();
+    let surveyed = CancellationToken::new();
+    let seen = surveyed.clone();
     let election = tokio::spawn(async move {
-        match election {
-            Some(election) => election.run(stop).await,
-            None => stop.cancelled().await,
+        let Some(election) = election else { return stop.cancelled().await };
+        if stop.run_until_cancelled(seen.cancelled()).await.is_some() {
+            election.run(stop).await;
         }
     });
     let (profiles_moved, profiles) = ProfilesInForce::new(configuration.profiles);
@@ -202,6 +224,8 @@ async fn operate(
         namespace: args.namespace,
         watch_namespaces: args.watch_namespaces,
         stop: ends.work.clone(),
+        refusal: Arc::default(),
+        surveyed,
         tasks: tasks.clone(),
     };
     let controller = tokio::spawn(controller::run(context, queue));

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Failure;
+use crate::controller::refusal::Refusal;
 
 /// How long work in flight may take to finish. Together with the release it fits into the 30 s that a Pod
 /// has by default.
@@ -28,7 +29,7 @@ type Task<T> = tokio::task::JoinHandle<T>;
 
 /// What runs.
 pub(super) struct Parts {
-    pub(super) controller: Task<()>,
+    pub(super) controller: Task<Result<(), Refusal>>,
     /// What the controller has started and must finish: writes in flight.
     pub(super) tasks: TaskTracker,
     pub(super) election: Task<()>,
@@ -46,9 +47,12 @@ impl Parts {
                 tracing::info!("stopping; finishing work in flight first");
                 Ok(())
             }
-            _ = &mut self.controller => {
+            ended = &mut self.controller => {
                 controller_ended = true;
-                Err(Failure::Part("the controller"))
+                Err(match ended {
+                    Ok(Err(refusal)) => Failure::Refused(refusal),
+                    Ok(Ok(())) | Err(_) => Failure::Part("the controller"),
+                })
             }
             _ = &mut self.election => Err(Failure::Part("the leader election")),
             _ = &mut self.writer => Err(Failure::Part("the writer of events")),

@@ -57,6 +57,7 @@
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
+//! - `formats`: an operator does not lead over what a newer release has stored.
 //! - `loans`: how a loan is held, handed on, shared and ended.
 //! - `membership`: which objects a step changes, including those that join late.
 //! - `observe`: mode Observe publishes a plan and changes nothing; the mode may change meanwhile.
@@ -90,6 +91,7 @@ mod claims;
 mod cli;
 mod drill;
 mod examples;
+mod formats;
 mod harness;
 mod loans;
 mod membership;

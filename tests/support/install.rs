@@ -30,22 +30,30 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
     let repository = repository();
     server_side_apply(testbed, "-f", &repository.join("examples/llm-d/stand-in/crd.yaml"))?;
     server_side_apply(testbed, "-f", &repository.join("tests/support/crds"))?;
-    for (file, document) in documents("crds")?.into_iter().chain(shipped()?) {
-        if ["CustomResourceDefinition", "ClusterRole"]
-            .contains(&document["kind"].as_str().unwrap_or_default())
-        {
-            // The file has other documents too, which must not be applied as they are.
-            let one = testbed.dir.join("shared.json");
-            fs::write(&one, document.to_string()).map_err(|error| format!("{file}: {error}"))?;
-            server_side_apply(testbed, "-f", &one)?;
-        }
-    }
+    release(testbed, repository)?;
     let all = ["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"];
     run(testbed.kubectl().args(all))?;
     // The first request for a kind opens its storage, and is told to retry until that is done. kubectl
     // retries, so that no test has to.
     let kinds = run(testbed.kubectl().args(["get", "crd", "-o", "jsonpath={.items[*].metadata.name}"]))?;
     run(testbed.kubectl().args(["get", &kinds.replace(' ', ","), "--all-namespaces"])).map(drop)
+}
+
+/// Our CRDs and our ClusterRoles as the release in this directory has them, in place of those of another one.
+pub fn release(testbed: &Testbed, root: &Path) -> Result<(), String> {
+    for folder in ["crds", "deploy"] {
+        for (file, document) in documents(&root.join(folder))? {
+            if ["CustomResourceDefinition", "ClusterRole"]
+                .contains(&document["kind"].as_str().unwrap_or_default())
+            {
+                // The file has other documents too, which must not be applied as they are.
+                let one = testbed.dir.join("shared.json");
+                fs::write(&one, document.to_string()).map_err(|error| format!("{file}: {error}"))?;
+                server_side_apply(testbed, "-f", &one)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The operator's ServiceAccount in its namespace, and the rights of `deploy/` bound to it.
@@ -82,7 +90,7 @@ pub async fn admission(client: &Client, namespace: &str, watched: &[&str]) -> Ve
             _ => None,
         }
     };
-    let shipped = documents("crds").unwrap_or_else(|why| panic!("{why}"));
+    let shipped = documents(&repository().join("crds")).unwrap_or_else(|why| panic!("{why}"));
     apply(client, shipped.iter().filter_map(|(_, shipped)| own(shipped))).await
 }
 
@@ -109,12 +117,12 @@ pub fn environment() -> Vec<(String, String)> {
 
 /// The documents in `deploy/*.yaml`, each with the name of its file.
 pub fn shipped() -> Result<Vec<(String, Value)>, String> {
-    documents("deploy")
+    documents(&repository().join("deploy"))
 }
 
-/// The documents in the YAML files of a folder of the repository, each with the name of its file.
-fn documents(folder: &str) -> Result<Vec<(String, Value)>, String> {
-    let entries = fs::read_dir(repository().join(folder)).map_err(|error| format!("{folder}: {error}"))?;
+/// The documents in the YAML files of a folder, each with the name of its file.
+fn documents(folder: &Path) -> Result<Vec<(String, Value)>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut files: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))

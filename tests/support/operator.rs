@@ -155,6 +155,11 @@ impl Operator {
         self.until(PATIENCE, "ended after SIGTERM", || self.process.try_wait()).await
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn exit_status(&self) -> ExitStatus {
+        self.until(PATIENCE, "ended", || self.process.try_wait()).await
+    }
+
     /// Starts it again under its name, with its proxy and its log. Kills it first if it runs.
     pub fn restart(&self) {
         self.kill();

@@ -20,7 +20,7 @@ use super::{notices, record};
 use crate::api::Incident;
 use crate::controller::Operator;
 use crate::controller::error::Error;
-use crate::kubernetes::own_kinds;
+use crate::controller::stored::find;
 
 /// How often others may write the Incident first while the last words of this process are recorded.
 const LAST_TRIES: usize = 5;
@@ -58,7 +58,7 @@ impl Learned {
 /// # Errors
 /// The API server gives no answer, so it is not known.
 pub async fn read_again(api: &Api<Incident>, name: &str, uid: &str) -> Result<Option<Incident>, Error> {
-    let found = own_kinds::find(api, name).await?;
+    let found = find(api, name).await?;
     Ok(found.filter(|incident| incident.uid().as_deref() == Some(uid)))
 }
 

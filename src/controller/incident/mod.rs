@@ -24,10 +24,10 @@ use self::situation::{Found, Situation, View, confirm, observe_policy};
 use super::error::Error;
 use super::queue::Name;
 use super::seen::Seen;
+use super::stored::find;
 use super::{Operator, Passed, notices};
 use crate::api::Incident;
 use crate::kubernetes::impersonate::ServiceAccountRef;
-use crate::kubernetes::own_kinds;
 use crate::look::holder::Holders;
 use crate::look::own::OwnReads;
 use crate::look::{self, Account, Kinds};
@@ -66,7 +66,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         // Just created: the state from the watch is sufficient, because every decision about it is
         // recorded, guarded by the version that was seen, before anything is done.
         Some(created) => created.as_ref().clone(),
-        None => match own_kinds::find(&api, &name.name).await? {
+        None => match find(&api, &name.name).await? {
             Some(incident) => incident,
             None => {
                 seen.iter().for_each(|seen| forget(operator, name, seen));

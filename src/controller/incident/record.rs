@@ -17,7 +17,7 @@ use serde_json::json;
 use super::translate;
 use crate::api::{Incident, names};
 use crate::controller::error::Error;
-use crate::kubernetes::own_kinds;
+use crate::controller::stored;
 
 /// A decision whose next state is recorded.
 pub struct RecordedIncident {
@@ -112,7 +112,7 @@ async fn write(
         return Ok(incident);
     }
     incident.status = Some(status);
-    own_kinds::replace_status(api, &mut incident, names::MANAGER).await?;
+    stored::replace_status(api, &mut incident).await?;
     Ok(incident)
 }
 

@@ -15,7 +15,7 @@ use crate::controller::error::Error;
 use crate::controller::policy::translate as policy_side;
 use crate::controller::queue::Name;
 use crate::controller::seen::Seen;
-use crate::kubernetes::own_kinds;
+use crate::controller::stored::find;
 
 /// The policy, for this Incident.
 pub(super) struct Situation {
@@ -150,5 +150,5 @@ fn uid_of(policy: &RemediationPolicy) -> String {
 
 async fn live(operator: &Operator, name: &Name) -> Result<Option<Arc<RemediationPolicy>>, Error> {
     let api: Api<RemediationPolicy> = Api::namespaced(operator.context.client.clone(), &name.namespace);
-    Ok(own_kinds::find(&api, &name.name).await?.map(Arc::new))
+    Ok(find(&api, &name.name).await?.map(Arc::new))
 }

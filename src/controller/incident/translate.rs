@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::condition;
+use crate::api::format::FORMAT;
 use crate::api::{Incident, IncidentStatus, RemediationPolicy, names};
 use crate::controller::policy::translate as policy_side;
 
@@ -79,6 +80,7 @@ pub fn status(incident: &Incident, state: &IncidentState, now: Timestamp) -> Inc
     let old = incident.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = incident.metadata.generation.unwrap_or_default();
     IncidentStatus {
+        format: Some(FORMAT),
         observed_generation: Some(generation),
         phase: Some(Phase::of(state)),
         shown_severity: state.shown_severity(),

@@ -19,6 +19,7 @@ use crate::api::{Incident, RemediationPolicy};
 use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
+use crate::controller::refusal::Refusal;
 use crate::kubernetes::guarded::Guarded;
 use crate::kubernetes::retry;
 
@@ -85,7 +86,7 @@ pub async fn decide(
             }
             Some(PolicyLook::Incident(incident)) => {
                 let found = retry::find(&incident, || api.get(&incident)).await?;
-                let found = found.map(|found| unreadable::read(found, &mut unreadable));
+                let found = found.map(|found| readable(found, &mut unreadable)).transpose()?;
                 facts.reads.incidents.insert(incident, found.as_ref().map(translate::incident));
             }
         }
@@ -108,13 +109,24 @@ async fn list(
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = retry::read(|| api.list(&page)).await?;
-        let incidents = listed.items.into_iter().map(|found| unreadable::read(found, unreadable));
-        let theirs = incidents.filter(|incident| incident.policy_name() == Some(&policy.name));
-        found.extend(theirs.map(|incident| translate::incident(&incident)));
+        for item in listed.items {
+            let incident = readable(item, unreadable)?;
+            if incident.policy_name() == Some(&policy.name) {
+                found.push(translate::incident(&incident));
+            }
+        }
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(found),
         }
+    }
+}
+
+/// The Incident, as much of it as can be read, unless a newer release wrote it.
+fn readable(found: Guarded<Incident>, unreadable: &mut Vec<Unreadable>) -> Result<Incident, Error> {
+    match Refusal::of_guarded(&found) {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(unreadable::read(found, unreadable)),
     }
 }
 

@@ -15,7 +15,8 @@ use crate::api::{RemediationPolicy, names};
 use crate::controller::Operator;
 use crate::controller::error::Error;
 use crate::controller::queue::Name;
-use crate::kubernetes::{own_kinds, retry};
+use crate::controller::stored;
+use crate::kubernetes::retry;
 
 /// A decision about a policy whose next state is recorded, which is the condition for creating an Incident.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub async fn record(
     let status = translate::status(&policy, &decision, now);
     if policy.status.as_ref() != Some(&status) {
         policy.status = Some(status);
-        own_kinds::replace_status(&super::api(operator, &policy), &mut policy, names::MANAGER).await?;
+        stored::replace_status(&super::api(operator, &policy), &mut policy).await?;
         operator.note_policy(&policy);
     }
     Ok(RecordedPolicy { decision, policy })

@@ -5,6 +5,7 @@ use firebreak_engine::incident::IncidentState;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::api::format::FORMAT;
 use crate::api::{Incident, RemediationPolicy, RemediationPolicyStatus, condition, names};
 
 /// The recorded state; none if no controller has picked up the policy since it was created.
@@ -38,6 +39,7 @@ pub fn status(
     let old = policy.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = policy.metadata.generation.unwrap_or_default();
     RemediationPolicyStatus {
+        format: Some(FORMAT),
         observed_generation: Some(generation),
         conditions: condition::merge(old, decision.conditions.iter().cloned(), generation, now),
         state: decision.next.clone(),

@@ -22,7 +22,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::retry;
@@ -108,16 +108,21 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Runs until `stop`, and then for at most two seconds more to write what is queued.
+    /// Runs until `stop`, and then for at most two seconds more to write what is on its way and what is queued.
     pub async fn run(mut self, stop: CancellationToken) {
-        let _ = stop.run_until_cancelled(self.write_all()).await;
-        self.notices.close();
-        // An Event that is not written now is lost, which is acceptable for Events.
-        let _ = timeout(LAST_WORDS, self.write_all()).await;
+        let last_words = async {
+            stop.cancelled().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = self.write_all(&stop) => {}
+            // An Event that is not written by now is lost, which is acceptable for Events.
+            () = last_words => {}
+        }
     }
 
-    /// Ends when the queue is closed and empty.
-    async fn write_all(&mut self) {
+    /// Closes the queue at `stop`, and ends when it is closed and empty.
+    async fn write_all(&mut self, stop: &CancellationToken) {
         let mut flush = interval(FLUSH_EVERY);
         loop {
             tokio::select! {
@@ -129,6 +134,7 @@ impl EventWriter {
                     None => return self.write_counts(true).await,
                 },
                 _ = flush.tick() => self.write_counts(false).await,
+                () = stop.cancelled(), if !self.notices.is_closed() => self.notices.close(),
             }
         }
     }
@@ -216,6 +222,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tokio::task::JoinHandle;
 
+    /// How long a request is on its way.
+    const ON_ITS_WAY: Duration = Duration::from_millis(2);
+
     type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
 
     /// A server that records requests, and answers each with a code.
@@ -229,6 +238,7 @@ mod tests {
                 let body = body.collect_bytes().await?;
                 let value: Value = serde_json::from_slice(&body)?;
                 let path = head.uri.path().to_owned();
+                sleep(ON_ITS_WAY).await;
                 requests.lock().unwrap().push((head.method, path, value));
                 let answer = if code < 300 {
                     r#"{"metadata":{}}"#.to_owned()
@@ -315,6 +325,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(10)).await;
         let written = requests.lock().unwrap().len();
         assert!((250..=301).contains(&written), "{written}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_on_its_way_at_the_end_is_written_once() {
+        let requests = Requests::default();
+        let (events, stop, task) = start(server(&requests, |_| 200));
+        events.publish(notice("the last word"));
+        sleep(ON_ITS_WAY / 2).await;
+        assert!(requests.lock().unwrap().is_empty(), "it is on its way");
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(requests.lock().unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

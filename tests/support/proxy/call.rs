@@ -83,7 +83,7 @@ impl Call {
     pub fn is_write(&self) -> bool {
         let beside = matches!(self.target.resource.as_str(), "leases" | "events")
             || matches!(self.target.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io");
-        self.is_mutating() && !beside
+        self.is_mutating() && !beside && !self.query.contains("dryRun=")
     }
 
     /// A write to a resource by its plural name, whatever the subresource.
