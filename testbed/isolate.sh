@@ -83,10 +83,16 @@ remove_at_the_end() {
 	rmdir "$TMPDIR"
 }
 
-if [[ ${1-} == --inside ]]; then
+case ${1-} in
+--inside)
 	inside "${@:2}"
 	exit
-fi
+	;;
+--remove)
+	remove_at_the_end
+	exit
+	;;
+esac
 (($#)) || refuse "usage: testbed/isolate.sh COMMAND..."
 ((EUID == 0)) || refuse "a real node needs root, for namespaces, mounts and cgroups"
 for program in findmnt ip runc setpriv unshare; do
@@ -96,8 +102,8 @@ done
 export FIREBREAK_CGROUP=firebreak-$$
 TMPDIR=$(mktemp -d)
 export TMPDIR
-# Also if this script is killed, the processes end and the rest is removed.
-exec {alive}> >(remove_at_the_end)
+# Also if this script is killed, with its process group, the processes end and the rest is removed.
+exec {alive}> >(exec setsid "$0" --remove)
 remover=$!
 create_cgroups
 status=0
