@@ -24,12 +24,18 @@ pub async fn another_replica_leads_when_the_pod_of_the_leader_is_deleted(node: &
     let command = format!("kubectl delete pod {name} -n {NAMESPACE} --wait=false");
     let deleted = node.site.type_in(&command);
     let has_ended = |pod: &DynamicObject| state_of(pod).is_some_and(|state| state.terminated.is_some());
-    let another = |lease: &DynamicObject| holder(lease).is_some_and(|holder| holder != name);
+    // The watch brings every state of the lease, also the one between two holders.
+    let mut given_back = false;
+    let another = |lease: &DynamicObject| {
+        given_back |= holder(lease).is_none();
+        holder(lease).is_some_and(|holder| holder != name)
+    };
     let took_over = async {
         lease.wait_until("is held by the other replica", another).await;
         measured("from the deletion of the leader to another in the lease", seconds(start));
     };
     let (_, ended, ()) = tokio::join!(deleted, ending.wait_until("has ended", has_ended), took_over);
+    assert!(given_back, "the other replica had to wait until the lease expired");
     let ended = state_of(&ended).and_then(|state| state.terminated).expect("it has ended");
     assert_eq!((ended.exit_code, ended.reason.as_deref()), (0, Some("Completed")));
     let next = node.leader().await;
