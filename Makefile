@@ -1,14 +1,14 @@
 # The ways in. Needed: Rust (rustup takes the version of rust-toolchain.toml), Go 1.26, make.
-# Nothing here needs Docker, a cluster or root.
+# Nothing here needs Docker or a cluster, and only `make e2e` needs root.
 
 MAKEFLAGS += --no-print-directory
 # With the flags of the testbed, so that both share what is compiled.
 go_test = CGO_ENABLED=0 go test -C $(1) -trimpath $(2) ./...
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-versions check audit image site bench record generate bundle
+.PHONY: help demo test test-real test-versions e2e check audit image site bench record generate bundle
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dev profile, because it is built in a fraction of the time and shared with the tests.
 demo: ## See it work, in about half a minute; KEEP=1 leaves it up to look around, RECORD=1 writes docs/demo.svg
@@ -52,11 +52,23 @@ test-versions: ## Test upgrades from an earlier release, and run the live tests 
 	@$(foreach minor,$(filter-out $(MINORS),$(ALL_MINORS)),echo "left out: the live tests on Kubernetes $(minor)";)
 	@$(if $(TESTS),echo "left out on these minors: the live tests without $(TESTS) in their name")
 
+# Only the node needs root, so everything is built before. The tests end with cargo, also if it is killed.
+NODE := containerd containerd-shim-runc-v2 ctr ptp host-local model-server
+e2e: ## Run the image as the chart installs it on a real node, with a kubelet; needs runc and root: ROOT=sudo
+	@$(ROOT) testbed/isolate.sh true
+	@testbed=$$(testbed/build.sh helm $(NODE)) \
+		&& image=$$($(QUICKLY) image/build.sh native) \
+		&& server=$$(tests/e2e/image.sh "$$testbed/model-server" testbed.firebreak.dev/model-server:1 \
+			"$${CARGO_TARGET_DIR:-target}/e2e/model-server.tar") \
+		&& cargo test --locked --test e2e --config "target.'cfg(unix)'.runner = '$(ROOT) setpriv --pdeathsig KILL env \
+			FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image FIREBREAK_MODEL_SERVER=$$server testbed/isolate.sh'" \
+			-- --nocapture
+
 check: ## Check formats, lints, and that generated files are up to date
 	cargo fmt --all --check
 	@files=$$(gofmt -l testbed monitoring gitops) && if [ -n "$$files" ]; then echo "run gofmt -w on: $$files"; exit 1; fi
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --test real --test versions -- -D warnings
+	cargo clippy --locked --test real --test versions --test e2e -- -D warnings
 	cargo test --locked --quiet --lib committed_definitions
 	$(call go_test,monitoring)
 

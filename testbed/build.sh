@@ -33,18 +33,31 @@ declare -A packages=(
 	[kubeconform]=github.com/yannh/kubeconform/cmd/kubeconform
 	[prometheus]=github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
 	[promtool]=github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+	[containerd]=github.com/containerd/containerd/v2/cmd/containerd
+	[containerd-shim-runc-v2]=github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	[ctr]=github.com/containerd/containerd/v2/cmd/ctr
+	[ptp]=github.com/containernetworking/plugins/plugins/main/ptp
+	[host-local]=github.com/containernetworking/plugins/plugins/ipam/host-local
+	[model-server]=./model-server
 )
 # The folder whose go.mod has the version of a tool: `go install` refuses a module that replaces others,
 # and tools that share a go.mod share what is compiled.
 declare -A folders=(
 	[keda]=keda [helm]=chart [helm4]=chart [helm-unittest]=chart [helm-docs]=chart [kubeconform]=chart
+	[containerd]=node [containerd-shim-runc-v2]=node [ctr]=node [ptp]=node [host-local]=node [model-server]=node
 )
-# Without the service discovery of every cloud, which is most of Prometheus.
-declare -A tags=([prometheus]=remove_all_sd [promtool]=remove_all_sd)
+# Without the service discovery of every cloud, which is most of Prometheus, and without file systems and traces that need
+# further modules.
+containerd_tags=no_btrfs,no_devmapper,no_tracing,no_zfs
+declare -A tags=(
+	[prometheus]=remove_all_sd [promtool]=remove_all_sd
+	[containerd]=$containerd_tags [containerd-shim-runc-v2]=$containerd_tags [ctr]=$containerd_tags
+)
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
 declare -A minutes=(
 	[kwok]=2 [metrics-server]=3 [keda]=8 [helm]=1 [helm4]=1 [helm-unittest]=1 [helm-docs]=1 [kubeconform]=1
 	[prometheus]=2 [promtool]=1 [Kubernetes]=7
+	[containerd]=2 [containerd-shim-runc-v2]=1 [ctr]=1 [ptp]=1 [host-local]=1 [model-server]=1
 )
 tools=(kwok "$@")
 for tool in "${tools[@]}"; do
@@ -70,7 +83,7 @@ has_folder() { # TOOL
 
 version() { # TOOL
 	if has_folder "$1"; then
-		cat "${folders[$1]}/go.mod" "${folders[$1]}/go.sum" | sha256sum | cut -c1-16
+		find "${folders[$1]}" -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16
 	else
 		echo "${packages[$1]##*@}"
 	fi
@@ -116,7 +129,8 @@ run() { # NAME COMMAND...
 
 build_tool() { # TOOL
 	if has_folder "$1"; then
-		run "$1" go -C "${folders[$1]}" build -trimpath -o "$unfinished/$1" -ldflags '-s -w' "${packages[$1]}"
+		run "$1" go -C "${folders[$1]}" build -trimpath -tags "${tags[$1]-}" -o "$unfinished/$1" \
+			-ldflags '-s -w' "${packages[$1]}"
 	else
 		run "$1" env -C / GOBIN="$unfinished" go install -trimpath -tags "${tags[$1]-}" -ldflags '-s -w' "${packages[$1]}"
 	fi

@@ -32,6 +32,11 @@ func (t *testbed) prepare() error {
 	if err := t.claimGroup(&t.defaultGroup); err != nil {
 		return err
 	}
+	if t.withRealNode {
+		if err := t.prepareRealNode(); err != nil {
+			return err
+		}
+	}
 	apiserver := t.url("https", "kube-apiserver", "")
 	if err := t.pki.create(apiserver); err != nil {
 		return err

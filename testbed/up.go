@@ -19,6 +19,7 @@ type testbed struct {
 	dir                               string
 	defaultGroup                      group
 	withMetricsServer, withPrometheus bool
+	withRealNode                      bool
 	untilStdinCloses                  bool
 	apiserverArgs, kcmArgs            []string
 
@@ -66,6 +67,7 @@ func upCommand() *cobra.Command {
 	f.StringVar(&t.dir, "dir", "", "directory for all files; data/, log/ and pki/ in it start empty")
 	f.IntVar(&nodes, "nodes", 3, "simulated nodes without GPU: node-0 ...")
 	f.IntVar(&gpuNodes, "gpu-nodes", 0, "simulated nodes with 8 GPUs: gpu-0 ...")
+	f.BoolVar(&t.withRealNode, "real-node", false, "run also a node that is not simulated, with containerd and a kubelet; needs isolate.sh")
 	f.BoolVar(&t.withMetricsServer, "metrics-server", false, "serve metrics.k8s.io, for autoscalers and kubectl top")
 	f.BoolVar(&t.withPrometheus, "prometheus", false, "run Prometheus (rules in DIR/rules, targets in DIR/targets) and Alertmanager")
 	f.BoolVar(&t.untilStdinCloses, "until-stdin-closes", false, "stop also at the end of standard input")
@@ -123,13 +125,20 @@ func (t *testbed) run(ctx context.Context) error {
 }
 
 func (t *testbed) startCluster(ctx context.Context) error {
-	if err := t.startAll(ctx, t.etcd(), t.apiserver()); err != nil {
+	first := []component{t.etcd(), t.apiserver()}
+	if t.withRealNode {
+		first = append(first, t.containerd())
+	}
+	if err := t.startAll(ctx, first...); err != nil {
 		return err
 	}
 	if err := t.addNodes(ctx, &t.defaultGroup); err != nil {
 		return err
 	}
 	others := []component{t.controllerManager(), t.scheduler(), t.kwok(&t.defaultGroup)}
+	if t.withRealNode {
+		others = append(others, t.kubelet())
+	}
 	if t.withPrometheus {
 		others = append(others, t.prometheus(), t.alertmanager())
 	}

@@ -35,8 +35,13 @@ pub struct Site {
 impl Site {
     /// A cluster with six nodes, and a clone with this version of Helm on its path.
     pub async fn new(helm: &str) -> Self {
+        Self::on(Testbed::bare, helm).await
+    }
+
+    /// The same on a cluster with other nodes.
+    pub async fn on(start: fn() -> Testbed, helm: &str) -> Self {
         let permit = SITES.acquire().await.expect("it is never closed");
-        let cluster = Testbed::bare();
+        let cluster = start();
         let clone = cluster.dir.join("clone");
         let bin = clone.join("tools");
         fs::create_dir_all(&bin).expect("a folder");

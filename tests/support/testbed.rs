@@ -35,6 +35,9 @@ struct Description {
     kubeconfig: PathBuf,
 }
 
+/// The nodes that a test finds, unless it asks for others.
+const SIMULATED: &[&str] = &["--nodes=6"];
+
 static TESTBED: OnceLock<Result<Testbed, String>> = OnceLock::new();
 
 /// The control plane of this binary. The first caller starts it, the others wait.
@@ -49,17 +52,22 @@ pub fn testbed() -> &'static Testbed {
 
 impl Testbed {
     fn start() -> Result<Self, String> {
-        let testbed = Self::up()?;
+        let testbed = Self::up(SIMULATED)?;
         install::once_per_cluster(&testbed)?;
         Ok(testbed)
     }
 
     /// A control plane without anything of ours, for one test alone. It stops when this is dropped.
     pub fn bare() -> Self {
-        Self::up().unwrap_or_else(|why| panic!("no control plane: {why}"))
+        Self::up(SIMULATED).unwrap_or_else(|why| panic!("no control plane: {why}"))
     }
 
-    fn up() -> Result<Self, String> {
+    /// The same with one node, which is not simulated. The test runs in `testbed/isolate.sh`.
+    pub fn with_a_real_node() -> Self {
+        Self::up(&["--nodes=0", "--real-node"]).unwrap_or_else(|why| panic!("no control plane: {why}"))
+    }
+
+    fn up(nodes: &[&str]) -> Result<Self, String> {
         let tools = tools::folder()?;
         let dir = tempfile::Builder::new()
             .prefix("firebreak-live-")
@@ -69,8 +77,9 @@ impl Testbed {
         guardian::remove_at_the_end(&dir);
 
         let mut process = Command::new(tools.join("testbed"))
-            .args(["up", "--until-stdin-closes", "--nodes=6", "--dir"])
+            .args(["up", "--until-stdin-closes", "--dir"])
             .arg(&dir)
+            .args(nodes)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
