@@ -79,8 +79,12 @@ fn a_setting_is_in_a_field_or_in_a_flag_and_its_bounds_are_a_range() {
 fn a_restart_is_written_in_the_spec_and_its_further_fields_are_annotations() {
     let start = "apiVersion: v1\nkind: K\nhealthy: 'true'\nrollout: []\nrestart: ";
     let table = [
-        ("{at: /metadata/annotations/example.com~1restart}", "is not below /spec"),
-        ("{at: /spec/restart, also: [/metadata/annotations/example.com~1restart]}", "is not below /spec"),
+        ("{at: /metadata/annotations/example.com~1restart}", "not a field that"),
+        ("{at: /restart}", "is not below /spec"),
+        (
+            "{at: /spec/restart, also: [/template/metadata/annotations/example.com~1restart]}",
+            "is not below /spec",
+        ),
         ("{at: /spec/restart, also: [/spec/again]}", "is not an annotation"),
         ("{at: /spec/restart, form: Time}", "unknown field"),
     ];
