@@ -168,7 +168,10 @@ async fn each_workload_rolls_once_and_neither_recovery_nor_time_restarts_it_agai
     let report =
         drill.world.object("v1", "ConfigMap", &drill.world.a, &format!("{}-report", incident.name()));
     let report = report.get().await.data["data"].to_string();
-    assert!(report.contains("restart of Deployment") && report.contains("the pods again"), "{report}");
+    assert!(
+        report.contains("restart of Deployment") && report.contains("would restart the pods"),
+        "{report}"
+    );
     let event = web.wait_for_event("FirebreakRestarted").await;
     assert!(event.contains("cannot be undone"), "{event}");
 }
