@@ -108,7 +108,7 @@ impl OperationView {
     }
 }
 
-/// What the operation has written, or may have written, and nothing takes back.
+/// What the operation has written to its object, or may have written. It stays there.
 fn leaves(change: &Change) -> Vec<String> {
     let may = match change.state {
         ChangeState::Done => "",

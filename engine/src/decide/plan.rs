@@ -191,7 +191,7 @@ impl Deciding<'_> {
         let change = |fields| change(fields).with_pods_in_order(in_order);
         match plan {
             Plan::Operate(operation) => {
-                // What was never sent is planned anew, because the object may have changed.
+                // What was never sent is planned again, because the object may have changed.
                 let known = known.filter(|known| known.as_operation().is_some() && known.round > 0);
                 let next = known.as_ref().and_then(|known| self.next_attempt(known));
                 let planned = |id| {

@@ -180,8 +180,8 @@ impl Deciding<'_> {
     }
 }
 
-/// What a target of this level waits for that has no turn yet. No place comes free by itself in its own level once late
-/// targets take all of them.
+/// What a target of this level waits for before its turn. Once late targets take all places of its own level, only their
+/// return makes room.
 fn what_it_waits_for(away: &[Away], turns: &Turns, level: usize) -> (Reason, String) {
     let over = || away.iter().filter(|away| away.is_over);
     let late = || over().filter(|away| away.has_had_turn && away.level == level);
