@@ -54,7 +54,8 @@ pub fn files(objects: &[Value], definitions: &[(String, String)]) -> BTreeMap<St
 
 /// Roles for people are bound by no one here, so a bundle may contain them.
 fn is_beside(object: &Value) -> bool {
-    let is_role_for_people = object["kind"] == "ClusterRole" && object["metadata"]["name"] != "firebreak";
+    let is_role = ["ClusterRole", "Role"].iter().any(|kind| object["kind"] == *kind);
+    let is_role_for_people = is_role && object["metadata"]["name"] != "firebreak";
     is_role_for_people || BESIDE.iter().any(|kind| object["kind"] == *kind)
 }
 

@@ -142,11 +142,15 @@ fn the_bundle_for_olm_has_what_the_chart_installs() {
     let version =
         objects.iter().find(|object| object["kind"] == "ClusterServiceVersion").expect("it is there");
     let install = &version["spec"]["install"]["spec"];
-    let find = |kind: &str| rendered.iter().find(|object| object["kind"] == kind).expect(kind);
+    let is = |object: &Value, kind: &str| object["kind"] == kind && object["metadata"]["name"] == "firebreak";
+    let find = |kind: &str| rendered.iter().find(|object| is(object, kind)).expect(kind);
     assert_eq!(install["deployments"][0]["spec"], find("Deployment")["spec"]);
     assert_eq!(install["permissions"][0]["rules"], find("Role")["rules"]);
     let kinds: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    assert!(kinds.is_superset(&["ClusterRole", "PodDisruptionBudget", "Service"].into()), "{kinds:?}");
+    assert!(
+        kinds.is_superset(&["ClusterRole", "PodDisruptionBudget", "Role", "Service"].into()),
+        "{kinds:?}"
+    );
     assert!(files["metadata/annotations.yaml"].contains("bundle.package.v1: firebreak"));
     assert!(
         files["bundle.Dockerfile"].contains("LABEL operators.operatorframework.io.bundle.channels.v1=alpha")
