@@ -58,7 +58,8 @@ impl Deciding<'_> {
         for step in self.begun() {
             findings.add(self.tend(&step, Joining::Open));
         }
-        self.revert_failed_steps();
+        let begun = self.begun();
+        self.revert_failed_steps(&begun);
         findings.add(self.relapsed_too_often());
         findings.add(self.trouble());
         findings.add(self.lost_pod());

@@ -89,15 +89,16 @@ impl Deciding<'_> {
     }
 
     /// A step with a failed target is reverted at once if it sets `onFailure: Revert`.
-    pub(super) fn revert_failed_steps(&mut self) {
-        for step in self.begun() {
-            if !self.goes_back_failed(&step) {
+    pub(super) fn revert_failed_steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            if !self.goes_back_failed(step) {
                 continue;
             }
             for index in 0..self.next.changes.len() {
                 let change = &self.next.changes[index];
                 if change.step == step.name
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
+                    && !self.waits_for_what_was_made_before(step, change)
                 {
                     self.next.changes[index].set_again(Again::AfterPause);
                     self.revert_at(index);
@@ -169,7 +170,8 @@ mod tests {
                 given = given.change("one", "b", ChangeState::Failed);
             }
             let mut deciding = given.deciding();
-            deciding.revert_failed_steps();
+            let begun = deciding.begun();
+            deciding.revert_failed_steps(&begun);
             let again: Vec<Again> = deciding.next.changes.iter().map(|change| change.again()).collect();
             let expected = if reverts { Again::AfterPause } else { Again::Never };
             assert_eq!(again[..2], [expected, Again::Never], "{on_failure}");

@@ -163,11 +163,12 @@ impl<'a> Deciding<'a> {
     /// Why these fields must not be changed again: someone has set one of them while a later step had changed it, so it is
     /// theirs.
     pub(super) fn set_during_a_later_step(&self, known: &Change, fields: &[FieldChange]) -> Option<String> {
-        let place = |change: &Change| self.ladder.iter().position(|step| step.name == change.step);
-        let own = place(known)?;
-        // When they were applied does not tell, because an earlier step may have been applied again.
+        // When they were applied does not tell, because an earlier step may have been applied again, and a person may have
+        // edited the order of the steps since.
+        let began = |change: &Change| self.next.step(&change.step).and_then(|step| step.started_at);
+        let own = began(known);
         let is_later = |other: &&Change| {
-            other.target.uid == known.target.uid && place(other).is_some_and(|place| place > own)
+            other.target.uid == known.target.uid && other.step != known.step && began(other) > own
         };
         self.next.changes.iter().filter(is_later).find_map(|other| {
             let theirs = |field: &&FieldChange| fields.iter().any(|own| own.path.overlaps(&field.path));

@@ -118,7 +118,7 @@ impl Deciding<'_> {
     pub(super) fn take_back(&mut self, because: Because, steps: &[Step], due: Timestamp) -> Progress {
         self.begin_withdrawal(because);
         // It would be reverted again at once if it came back with the emergency, so its health shows nothing for others.
-        self.revert_failed_steps();
+        self.revert_failed_steps(steps);
         self.finish_what_is_back(steps);
         let mut findings = Findings::default();
         loop {
@@ -199,6 +199,12 @@ impl Deciding<'_> {
         let mut before: Vec<_> = changes.filter(|(stage, _)| *stage != Stage::Targets).collect();
         before.sort_by_key(|(stage, _)| *stage);
         before.into_iter().map(|(_, change)| change).collect()
+    }
+
+    /// Whether a change of an earlier stage must be reverted before this one.
+    pub(super) fn waits_for_what_was_made_before(&self, step: &Step, change: &Change) -> bool {
+        let before = self.made_before(step);
+        before.into_iter().take_while(|other| other.id != change.id).any(Change::is_outstanding)
     }
 }
 
