@@ -11,6 +11,9 @@
 //! before its effect is visible. An object that cannot be reverted blocks only itself, and gets a wave of its
 //! own when it is retried. The same is true for an autoscaler that still needs its higher limit (see
 //! `demand`).
+//!
+//! A failed step with `onFailure: Revert` is the exception: its objects are reverted at once, stage by stage, as during the
+//! emergency, because it would be reverted again if it came back.
 
 use jiff::Timestamp;
 
