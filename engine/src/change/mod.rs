@@ -225,8 +225,8 @@ impl Change {
 
     /// Whether it belongs to a step that has started, and has not had its turn yet.
     pub fn has_no_turn_yet(&self) -> bool {
-        let waits =
-            matches!(self.reason, Some(Reason::WaitsForTurn | Reason::LevelNotHealthy | Reason::NotAdmitted));
+        use Reason::{LevelNotHealthy, NotAdmitted, WaitsForTurn, WhereUnknown};
+        let waits = matches!(self.reason, Some(WaitsForTurn | LevelNotHealthy | NotAdmitted | WhereUnknown));
         self.state == ChangeState::Skipped && waits
     }
 

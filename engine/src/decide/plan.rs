@@ -171,8 +171,7 @@ impl Deciding<'_> {
             Verdict::True => {}
             Verdict::False => return,
             Verdict::Unknown => {
-                let why = target.match_problem.clone().unwrap_or_else(|| "where is Unknown".to_owned());
-                return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &why);
+                return self.not_done(&step.name, Some(target), Reason::WhereUnknown, &target.why_no_match());
             }
         }
         if let Some(why) = target.off_on_purpose() {

@@ -3,10 +3,11 @@
 //! # Flow
 //! A target has had its turn when it is healthy and has rolled out. Until then it counts as unavailable, and no target of
 //! a later level has its turn. A target that is not back within the timeout of the step stops the levels after it, and no
-//! step waits for these any longer; they continue if it comes back after all. So does a target that may be one of an
-//! earlier level, as long as its `where` is Unknown.
+//! step waits for these any longer; they continue if it comes back after all. So does a target of an earlier level that
+//! waits for its own approval, or whose `where` is Unknown.
 //!
-//! A target that waits for its turn was approved with its step, and is not approved again when its turn comes.
+//! A target that waits for its turn was approved with its step, and is not approved again when its turn comes: not when
+//! its `where` was Unknown in between, and however late that is.
 
 use jiff::Timestamp;
 
@@ -16,13 +17,15 @@ use super::{Deciding, is_begun};
 use crate::action::Turns;
 use crate::change::{Change, ChangeState};
 use crate::facts::{ListingRead, Target};
+use crate::id::TargetId;
 use crate::period::{Period, after};
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
 
 /// A target for which others wait.
-struct Away {
+struct Away<'a> {
+    target: &'a TargetId,
     level: usize,
     /// Whether it has had its turn. Then it takes one of the places of its level.
     has_had_turn: bool,
@@ -34,23 +37,36 @@ struct Away {
     until: Option<Timestamp>,
 }
 
-impl Deciding<'_> {
+impl<'a> Deciding<'a> {
     /// Targets that no longer need a turn wait for none.
     pub(super) fn drop_turns(&mut self, step: &Step, plans: &Plans) {
         let is_planned = |change: &Change| plans.changes.iter().any(|(planned, _)| planned.id == change.id);
+        let mut unknown = self.targets_of(step);
+        unknown.retain(|target| target.matched == Verdict::Unknown);
+        let may_need_it = |change: &Change| {
+            is_planned(change) || unknown.iter().any(|target| target.id.uid == change.target.uid)
+        };
         self.next
             .changes
-            .retain(|change| change.step != step.name || !change.has_no_turn_yet() || is_planned(change));
+            .retain(|change| change.step != step.name || !change.has_no_turn_yet() || may_need_it(change));
     }
 
     /// The targets that have no turn yet say what they wait for.
     pub(super) fn note_turns(&mut self, step: &Step, plans: &Plans) {
         let Some(turns) = step.action.kind().turns() else { return };
         let away = self.away(step, turns);
-        for (planned, target) in &plans.changes {
-            let is_it = |change: &&mut Change| change.id == planned.id && change.has_no_turn_yet();
+        let is_planned =
+            |target: &&Target| plans.changes.iter().any(|(change, _)| change.target == target.id);
+        for target in self.targets_of(step) {
+            let (reason, why) = match target.matched {
+                Verdict::True if is_planned(&target) => {
+                    what_it_waits_for(&away, turns, turns.level_of(target))
+                }
+                Verdict::Unknown => (Reason::WhereUnknown, target.why_no_match()),
+                Verdict::True | Verdict::False => continue,
+            };
+            let is_it = |change: &&mut Change| change.target.uid == target.id.uid && change.has_no_turn_yet();
             if let Some(waiting) = self.next.own_changes_mut(&step.name).find(is_it) {
-                let (reason, why) = what_it_waits_for(&away, turns, turns.level_of(target));
                 waiting.stand(ChangeState::Skipped, reason, why);
             }
         }
@@ -61,6 +77,14 @@ impl Deciding<'_> {
         let comes = |change: &&mut Change| change.reason == Some(Reason::WaitsForTurn);
         for change in self.next.own_changes_mut(&step.name).filter(comes) {
             let why = "it was not its turn before the step stopped taking objects";
+            change.stand(ChangeState::Skipped, Reason::NotAdmitted, why);
+        }
+    }
+
+    /// Nothing has a turn after the end.
+    pub(super) fn end_all_turns(&mut self) {
+        for change in self.next.changes.iter_mut().filter(|change| change.has_no_turn_yet()) {
+            let why = "it was not its turn before the response ended";
             change.stand(ChangeState::Skipped, Reason::NotAdmitted, why);
         }
     }
@@ -83,7 +107,9 @@ impl Deciding<'_> {
     /// The changes whose turn it is. The others get an entry that says what they wait for.
     pub(super) fn in_turn(&mut self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
         let Some(turns) = step.action.kind().turns() else { return changes };
-        let away = self.away(step, turns);
+        let mut away = self.away(step, turns);
+        // What waited for its approval may have it now.
+        away.retain(|away| away.has_had_turn || changes.iter().all(|(_, target)| target.id != *away.target));
         let levels = changes.iter().map(|(_, target)| turns.level_of(target));
         let Some(level) = levels.chain(away.iter().map(|away| away.level)).min() else {
             return changes;
@@ -108,22 +134,24 @@ impl Deciding<'_> {
     }
 
     /// The targets for which others wait.
-    fn away(&self, step: &Step, turns: &Turns) -> Vec<Away> {
+    fn away(&self, step: &Step, turns: &Turns) -> Vec<Away<'a>> {
         let mut away = self.not_back(step, turns);
-        away.extend(self.not_known(step, turns));
+        away.extend(self.not_begun(step, turns));
         away
     }
 
     /// The targets that have had their turn and are not back. One that is gone or off is not missed.
-    fn not_back(&self, step: &Step, turns: &Turns) -> Vec<Away> {
+    fn not_back(&self, step: &Step, turns: &Turns) -> Vec<Away<'a>> {
+        let listed = self.targets_of(step);
         let started = self.next.changes_of(&step.name).filter(|change| change.on_behalf_of().is_none());
         let away = started.filter_map(|change| {
-            let target = self.listed(&step.name, &change.target.uid)?;
+            let target = listed.iter().find(|target| target.id.uid == change.target.uid)?;
             let why = self.why_away(step, change, target)?;
             let due = change.took_effect_at().map(|at| after(at, step.timeout));
             let is_late = due.is_some_and(|due| due <= self.now);
             let late = if is_late { format!(" after {}", Period::from(step.timeout)) } else { String::new() };
             Some(Away {
+                target: &target.id,
                 level: turns.level_of(target),
                 has_had_turn: true,
                 why: format!("{}{late}: {why}", target.id),
@@ -134,30 +162,45 @@ impl Deciding<'_> {
         away.collect()
     }
 
-    /// The targets of which nobody can tell whether they need a turn. The levels after them have waited long enough once
-    /// nothing has happened for the timeout of the step.
-    fn not_known(&self, step: &Step, turns: &Turns) -> Vec<Away> {
-        let Some(ListingRead::Listed(listing)) = self.facts.looked.listings.get(&step.name) else {
-            return Vec::new();
-        };
+    /// The targets of which nobody can tell whether they need a turn, and those that wait for their own approval. The
+    /// levels after them have waited long enough once nothing has happened for the timeout of the step.
+    fn not_begun(&self, step: &Step, turns: &Turns) -> Vec<Away<'a>> {
         let started = self.next.step(&step.name).and_then(|status| status.started_at);
         let took_effect = self.next.changes_of(&step.name).filter_map(Change::took_effect_at);
         let due = took_effect.chain(started).max().map(|since| after(since, step.timeout));
         let is_over = due.is_some_and(|due| due <= self.now);
-        let may_be_one = |target: &&Target| {
+        let away = self.targets_of(step).into_iter().filter_map(|target| {
             let is_left_alone =
                 target.exempt || target.owned_by.is_some() || target.off_on_purpose().is_some();
             let known = self.next.newest_of(&step.name, &target.id.uid);
-            target.matched == Verdict::Unknown && !is_left_alone && known.is_none_or(may_join)
-        };
-        let away = listing.targets.iter().filter(may_be_one).map(|target| Away {
-            level: turns.level_of(target),
-            has_had_turn: false,
-            why: format!("{}: whether it must restart is not known", target.id),
-            is_over,
-            until: due.filter(|_| !is_over),
+            let what = match (target.matched, known) {
+                _ if is_left_alone => return None,
+                (Verdict::Unknown, known) if known.is_none_or(may_join) => {
+                    "whether it must restart is not known"
+                }
+                (Verdict::True, Some(known)) if known.state == ChangeState::Planned => {
+                    "it waits for approval"
+                }
+                _ => return None,
+            };
+            Some(Away {
+                target: &target.id,
+                level: turns.level_of(target),
+                has_had_turn: false,
+                why: format!("{}: {what}", target.id),
+                is_over,
+                until: due.filter(|_| !is_over),
+            })
         });
         away.collect()
+    }
+
+    /// What the step selects, as this decision has listed it.
+    fn targets_of(&self, step: &Step) -> Vec<&'a Target> {
+        match self.facts.looked.listings.get(&step.name) {
+            Some(ListingRead::Listed(listing)) => listing.targets.iter().collect(),
+            Some(ListingRead::Refused { .. } | ListingRead::Failed { .. }) | None => Vec::new(),
+        }
     }
 
     /// Why a target is not back; none if it is. The texts stay the same while it comes back, because every target that
@@ -182,7 +225,7 @@ impl Deciding<'_> {
 
 /// What a target of this level waits for before its turn. Once late targets take all places of its own level, only their
 /// return makes room.
-fn what_it_waits_for(away: &[Away], turns: &Turns, level: usize) -> (Reason, String) {
+fn what_it_waits_for(away: &[Away<'_>], turns: &Turns, level: usize) -> (Reason, String) {
     let over = || away.iter().filter(|away| away.is_over);
     let late = || over().filter(|away| away.has_had_turn && away.level == level);
     let is_full = turns.at_once().is_some_and(|most| late().count() >= most);

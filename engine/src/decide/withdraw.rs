@@ -48,6 +48,7 @@ impl Deciding<'_> {
                 let type_ = if closing == Closing::Kept { "KeepStarted" } else { "WithdrawalStarted" };
                 self.happen(type_, &text);
             }
+            self.end_all_turns();
         }
         for index in 0..self.next.changes.len() {
             let change = &self.next.changes[index];

@@ -72,6 +72,11 @@ impl Target {
         self.healthy.and(self.rollout.0)
     }
 
+    /// Why nobody can tell whether the `where` of the step selects it, for people.
+    pub fn why_no_match(&self) -> String {
+        self.match_problem.clone().unwrap_or_else(|| "where is Unknown".to_owned())
+    }
+
     /// Why the object is off on purpose; none if it is not, or if a loan has scaled it to 0. Of an object that another
     /// one controls, only its owner shows that. A scheduler that a step retires before its targets is meant to be off.
     pub fn off_on_purpose(&self) -> Option<&str> {
