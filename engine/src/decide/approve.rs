@@ -7,12 +7,11 @@
 //! shows it, and not for longer than the policy says. An approval that was not used
 //! in time never counts again.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::plan::Plans;
 use super::{Deciding, is_begun};
-use crate::change::{Change, ChangeState, FieldChange};
-use crate::expression::FieldValue;
+use crate::change::{Change, ChangeState, FieldChange, cut};
 use crate::facts::Stage;
 use crate::id::digest;
 use crate::incident::{ApprovalState, ApprovalStatus, AskedApproval, Held};
@@ -20,10 +19,13 @@ use crate::intent::Approval;
 use crate::period::{Period, after};
 use crate::policy::StepApproval;
 use crate::reason::Reason;
-use crate::rules::{SeverityRule, Step};
+use crate::rules::Step;
+use crate::seal::is_seal;
 
-/// The fields of a signal that count healthy nodes, workloads or objects.
-const WELL: [&str; 3] = ["ready", "available", "healthy"];
+/// The maximum number of objects whose plan a message quotes.
+const ROWS: usize = 3;
+/// The maximum length of a value in such a quote, in bytes.
+const LONGEST_VALUE: usize = 64;
 
 /// Why a plan must be approved.
 pub(super) struct Needed {
@@ -163,11 +165,12 @@ impl Deciding<'_> {
             Some(_) | None => String::new(),
         };
         let message = format!(
-            "step {} would change {} object(s), and {}. {again}Read the plan in status.changes, then approve it with \
+            "step {} would change {} object(s), and {}. {again}Read the plan in status.changes{}, then approve it with \
              `{}`, or revert everything with `{}`",
             step.name,
             plans.new_targets(),
             needed.why,
+            of_another_round(plans),
             self.facts.incident.command_for_step("approve", &step.name),
             self.facts.incident.withdraw_command()
         );
@@ -223,43 +226,6 @@ impl Deciding<'_> {
         let opening = self.rules?.windows.closed_until(self.now)?;
         self.wake(Some(opening.at));
         Some(format!("it is outside guardrails.windows. Without approval it starts on {opening}"))
-    }
-
-    /// Why the detector itself may be at fault; none if nothing suggests it.
-    fn suspect_detector(&self) -> Option<String> {
-        let rules = self.rules?;
-        let most = i64::from(rules.limits.suspect_detector_above_percent?);
-        let reason = self.next.severity_reason.as_ref()?;
-        let rule = rules.severity.iter().find(|rule| rule.reason == *reason)?;
-        if let Some(signal) =
-            rule.reads().into_iter().find(|name| !self.assessment.values.contains_key(*name))
-        {
-            return Some(format!(
-                "signal {signal}, which {reason} reads, is Unknown, so \
-                 guardrails.suspectDetectorAbovePercent of {most} cannot be checked. First verify the signal"
-            ));
-        }
-        let (signal, sick, expected) =
-            self.sick(rule).into_iter().find(|(_, sick, expected)| sick * 100 > most * expected)?;
-        Some(format!(
-            "signal {signal}, which {reason} reads, reports {sick} of {expected} as sick, more than \
-             guardrails.suspectDetectorAbovePercent of {most}. First verify the signal"
-        ))
-    }
-
-    /// For each signal that the rule reads: the number of sick objects, and the total.
-    fn sick(&self, rule: &SeverityRule) -> Vec<(String, i64, i64)> {
-        let sick_of = |name: &String| {
-            let values = self.assessment.values.get(name)?;
-            let number = |field: &&str| match values.get(*field) {
-                Some(FieldValue::Int(number)) => Some(*number),
-                Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
-            };
-            let well = WELL.iter().find_map(number)?;
-            let expected = number(&"expected").filter(|expected| *expected > 0)?;
-            Some((name.clone(), (expected - well).max(0), expected))
-        };
-        rule.reads().into_iter().filter_map(sick_of).collect()
     }
 
     /// The hash of the plan of the whole step: what it has done, what waits there, and what it would do now; none if none.
@@ -319,6 +285,30 @@ fn to_be_read(change: &Change) -> Option<Change> {
         ChangeState::Skipped => Some(change.clone()),
         _ => None,
     }
+}
+
+/// The plan for objects that were changed and reverted before, because their entries say how that ended.
+fn of_another_round(plans: &Plans) -> String {
+    let again = plans.changes.iter().map(|(change, _)| change);
+    let again = again.filter(|change| change.state == ChangeState::Reverted && !change.fields().is_empty());
+    let rows: Vec<String> = again.clone().take(ROWS).map(row_to_be_read).collect();
+    match again.count().saturating_sub(ROWS) {
+        _ if rows.is_empty() => String::new(),
+        0 => format!(" (to be changed again: {})", rows.join("; ")),
+        more => format!(" (to be changed again: {}; and {more} more)", rows.join("; ")),
+    }
+}
+
+fn row_to_be_read(change: &Change) -> String {
+    let shown = |value: Option<&Value>| match value {
+        None => "absent".to_owned(),
+        Some(value) if is_seal(value) => "a hidden value".to_owned(),
+        Some(value) => cut(&value.to_string(), LONGEST_VALUE),
+    };
+    let field = |field: &FieldChange| {
+        format!("{} from {} to {}", field.path, shown(field.before.as_ref()), shown(field.after.as_ref()))
+    };
+    format!("{}: {}", change.target, change.fields().iter().map(field).collect::<Vec<_>>().join(", "))
 }
 
 /// One change as it is hashed: the object and the values, without any version.

@@ -153,8 +153,8 @@ impl Deciding<'_> {
         let Some(plans) = plans else {
             self.verify_unlisted(step);
             return match joining {
-                Joining::Open => self.held_since_last_listing(step),
-                Joining::Closed => None,
+                Joining::Closed if !self.is_wanted_again(step) => None,
+                Joining::Open | Joining::Closed => self.held_since_last_listing(step),
             };
         };
         self.drop_turns(step, &plans);
@@ -356,7 +356,11 @@ impl Deciding<'_> {
     /// Records intents for the planned changes. Returns what a person must approve first, if anything.
     fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
         // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
-        let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
+        let is_again = |(change, _): &(Change, Target)| {
+            let known = self.next.changes.iter().find(|known| known.id == change.id);
+            let is_beyond = known.is_some_and(|known| self.is_beyond_approval(known, change.fields()));
+            change.again() == Again::Always && !is_beyond
+        };
         let (again, new): (Vec<_>, Vec<_>) =
             std::mem::take(&mut plans.changes).into_iter().partition(is_again);
         self.begin(step, again);

@@ -36,6 +36,7 @@ mod revert;
 mod rollout;
 mod settle;
 mod settlements;
+mod suspect;
 mod turns;
 mod verify;
 mod wave;

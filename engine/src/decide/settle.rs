@@ -285,8 +285,9 @@ impl Deciding<'_> {
             Plan::Refused { reason, message } => (reason, message),
         };
         change.set_fence(fence_on(target));
-        if change.round > 1 && change.again() == Again::Never && may_pass(&reason) {
-            change.set_again(Again::IfMatching); // it was applied before, and its step may apply it again
+        // It was applied before, and its step may apply it again once nothing speaks against it.
+        if change.round > 1 && change.again() == Again::Never && reason != Reason::ValueOfAnother {
+            change.set_again(Again::IfMatching);
         }
         change.stand(not_in_force(change), reason, why);
     }
@@ -374,11 +375,6 @@ fn fence_on(target: &Target) -> Option<String> {
 /// The state of a change whose newest intent failed: an earlier round was reverted.
 fn not_in_force(change: &Change) -> ChangeState {
     if change.round > 1 { ChangeState::Reverted } else { ChangeState::Skipped }
-}
-
-/// Whether what keeps an object from being changed may be over soon.
-fn may_pass(why: &Reason) -> bool {
-    matches!(why, Reason::WaitsForRollout | Reason::Idle | Reason::HeldBy)
 }
 
 /// Since when the last of these changes is judged.
