@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::plan::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange, cut};
-use crate::facts::Stage;
 use crate::id::digest;
 use crate::incident::{ApprovalState, ApprovalStatus, AskedApproval, Held};
 use crate::intent::Approval;
@@ -22,10 +21,8 @@ use crate::reason::Reason;
 use crate::rules::Step;
 use crate::seal::is_seal;
 
-/// The maximum number of objects whose plan a message quotes.
-const ROWS: usize = 3;
-/// The maximum length of a value in such a quote, in bytes.
-const LONGEST_VALUE: usize = 64;
+/// The maximum length of what a message quotes of a plan, in bytes.
+const LONGEST_QUOTE: usize = 300;
 
 /// Why a plan must be approved.
 pub(super) struct Needed {
@@ -165,14 +162,14 @@ impl Deciding<'_> {
             Some(_) | None => String::new(),
         };
         let message = format!(
-            "step {} would change {} object(s), and {}. {again}Read the plan in status.changes{}, then approve it with \
-             `{}`, or revert everything with `{}`",
+            "step {} would change {} object(s), and {}. {again}Read the plan in status.changes, then approve it with \
+             `{}`, or revert everything with `{}`{}",
             step.name,
-            plans.new_targets(),
+            plans.to_be_approved(),
             needed.why,
-            of_another_round(plans),
             self.facts.incident.command_for_step("approve", &step.name),
-            self.facts.incident.withdraw_command()
+            self.facts.incident.withdraw_command(),
+            of_another_round(plans)
         );
         self.tell_of_need(step, plans, needed);
         // A plan that no longer exists needs no approval either.
@@ -186,7 +183,7 @@ impl Deciding<'_> {
     /// Reports once what a person is asked to approve: not again while they are asked, and not again when
     /// something else held the response in the meantime.
     fn tell_of_need(&mut self, step: &Step, plans: &Plans, needed: &Needed) {
-        let objects = u32::try_from(plans.new_targets()).unwrap_or(u32::MAX);
+        let objects = u32::try_from(plans.to_be_approved()).unwrap_or(u32::MAX);
         let asked = AskedApproval { reason: needed.reason.clone(), objects };
         let is_told = match self.facts.state.held.as_ref().filter(|held| held.stops) {
             Some(held) if held.step.as_ref() == Some(&step.name) => true,
@@ -201,7 +198,7 @@ impl Deciding<'_> {
     }
 
     fn approval_needed(&mut self, step: &Step, plans: &Plans) -> Option<Needed> {
-        if plans.new_targets() == 0 {
+        if plans.changes.is_empty() {
             return None;
         }
         if step.approval == StepApproval::Required {
@@ -247,7 +244,7 @@ impl Deciding<'_> {
 
     /// Publishes the hash of what the step would do now.
     pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
-        if plans.changes.iter().any(|(_, target)| target.stage == Stage::Targets) {
+        if is_begun(&self.next, &step.name) || plans.new_targets() > 0 {
             let hash = self.plan_hash(step, plans);
             self.step_status(&step.name).plan_hash = hash;
         }
@@ -261,11 +258,15 @@ impl Deciding<'_> {
 
     /// Whether these fields differ from those that a person has approved for the change.
     pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
+        self.may_be_approved(change) && row(change) != row(&change.clone().with_fields(fields.to_vec()))
+    }
+
+    /// Whether a person may have approved the change.
+    pub(super) fn may_be_approved(&self, change: &Change) -> bool {
         // A later approval may replace the one that was used.
         let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
         let is_required = |step: &Step| step.approval == StepApproval::Required;
-        (has_approval || self.step(&change.step).is_some_and(is_required))
-            && row(change) != row(&change.clone().with_fields(fields.to_vec()))
+        has_approval || self.step(&change.step).is_some_and(is_required)
     }
 }
 
@@ -291,19 +292,18 @@ fn to_be_read(change: &Change) -> Option<Change> {
 fn of_another_round(plans: &Plans) -> String {
     let again = plans.changes.iter().map(|(change, _)| change);
     let again = again.filter(|change| change.state == ChangeState::Reverted && !change.fields().is_empty());
-    let rows: Vec<String> = again.clone().take(ROWS).map(row_to_be_read).collect();
-    match again.count().saturating_sub(ROWS) {
-        _ if rows.is_empty() => String::new(),
-        0 => format!(" (to be changed again: {})", rows.join("; ")),
-        more => format!(" (to be changed again: {}; and {more} more)", rows.join("; ")),
+    let rows: Vec<String> = again.map(row_to_be_read).collect();
+    if rows.is_empty() {
+        return String::new();
     }
+    format!(". What was reverted before would be changed again: {}", cut(&rows.join("; "), LONGEST_QUOTE))
 }
 
 fn row_to_be_read(change: &Change) -> String {
     let shown = |value: Option<&Value>| match value {
         None => "absent".to_owned(),
         Some(value) if is_seal(value) => "a hidden value".to_owned(),
-        Some(value) => cut(&value.to_string(), LONGEST_VALUE),
+        Some(value) => value.to_string(),
     };
     let field = |field: &FieldChange| {
         format!("{} from {} to {}", field.path, shown(field.before.as_ref()), shown(field.after.as_ref()))

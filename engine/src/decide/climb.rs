@@ -90,10 +90,11 @@ impl Deciding<'_> {
         !fell && !failed && !self.relapses_are_used_up()
     }
 
-    fn only_wanted_again(&self, plans: Plans) -> Plans {
+    fn only_wanted_again(&self, step: &Step, mut plans: Plans) -> Plans {
+        let stage = self.first_stage(step, &plans);
         let is_wanted = |change: &Change| change.again() == Again::Always;
-        let changes = plans.changes.into_iter().filter(|(change, _)| is_wanted(change)).collect();
-        Plans { changes, refused: Vec::new(), ..plans }
+        plans.changes.retain(|(change, target)| is_wanted(change) && Some(target.stage) <= stage);
+        Plans { refused: Vec::new(), ..plans }
     }
 
     pub(super) fn begun(&self) -> Vec<Step> {
@@ -150,14 +151,15 @@ impl Deciding<'_> {
             }
             false => None,
         };
-        let Some(plans) = plans else {
+        let Some(mut plans) = plans else {
             self.verify_unlisted(step);
             return match joining {
-                Joining::Closed if !self.is_wanted_again(step) => None,
-                Joining::Open | Joining::Closed => self.held_since_last_listing(step),
+                Joining::Open => self.held_since_last_listing(step),
+                Joining::Closed => None,
             };
         };
         self.drop_turns(step, &plans);
+        self.ask_for_what_was_not_approved(&mut plans);
         self.note(step, &plans);
         if self.permits.may_write() {
             self.notice_drift(step); // ceding what others have taken over is a write
@@ -171,7 +173,7 @@ impl Deciding<'_> {
             // An object that was reverted too early is applied again, although nothing else may join.
             Joining::Open | Joining::Closed => {
                 self.end_turns(step);
-                self.only_wanted_again(plans)
+                self.only_wanted_again(step, plans)
             }
         };
         let asks = match self.permits.may_write() {
@@ -356,18 +358,15 @@ impl Deciding<'_> {
     /// Records intents for the planned changes. Returns what a person must approve first, if anything.
     fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
         // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
-        let is_again = |(change, _): &(Change, Target)| {
-            let known = self.next.changes.iter().find(|known| known.id == change.id);
-            let is_beyond = known.is_some_and(|known| self.is_beyond_approval(known, change.fields()));
-            change.again() == Again::Always && !is_beyond
-        };
+        let stage = self.first_stage(step, &plans);
+        let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
         let (again, new): (Vec<_>, Vec<_>) =
             std::mem::take(&mut plans.changes).into_iter().partition(is_again);
-        self.begin(step, again);
+        self.begin(step, stage, again);
         let (mut due, new) = new.into_iter().partition(|(change, _)| self.has_place(step, change));
         plans.changes = new;
         if let Some(held) = self.must_be_approved(step, &plans) {
-            self.begin(step, due);
+            self.begin(step, stage, due);
             return Some(held);
         }
         let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
@@ -377,15 +376,15 @@ impl Deciding<'_> {
             (status.reason, status.message) = (full.reason, full.message);
         }
         due.append(&mut plans.changes);
-        self.begin(step, due);
+        self.begin(step, stage, due);
         self.journal(plans.refused);
         None
     }
 
-    /// Records these intents, at most as many as one status write may record.
-    fn begin(&mut self, step: &Step, changes: Vec<(Change, Target)>) {
+    /// Records these intents of a stage and those before it, at most as many as one status write may record.
+    fn begin(&mut self, step: &Step, stage: Option<Stage>, mut changes: Vec<(Change, Target)>) {
         let mut begun: Vec<Change> = Vec::new();
-        let changes = self.of_this_stage(step, changes);
+        changes.retain(|(_, target)| stage.is_none_or(|stage| target.stage <= stage));
         let changes = self.in_turn(step, changes);
         for (mut change, target) in changes.into_iter().take(BATCH) {
             if self.is_being_written(&target.id) {

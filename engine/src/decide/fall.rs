@@ -27,6 +27,8 @@ impl Deciding<'_> {
         let is_due = |deciding: &Self, step: &Step| {
             deciding.fallen_since(step).is_some_and(|since| after(since, quiet) <= deciding.now)
         };
+        let over: Vec<Step> = self.begun().into_iter().filter(|step| is_due(self, step)).collect();
+        self.want_nothing_again(|change| over.iter().any(|step| step.name == change.step));
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
         let fell = |deciding: &Self| {
             deciding.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)
@@ -95,7 +97,7 @@ impl Deciding<'_> {
                 continue;
             }
             for index in 0..self.next.changes.len() {
-                let change = &self.next.changes[index];
+                let change = &self.next.changes[index].clone();
                 if change.step == step.name
                     && matches!(change.state, ChangeState::Applied | ChangeState::Verified)
                     && !self.waits_for_what_was_made_before(step, change)

@@ -41,6 +41,14 @@ impl Plans {
         self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
     }
 
+    /// The number of objects in a plan that a person approves: the targets, or what is changed before them.
+    pub(super) fn to_be_approved(&self) -> usize {
+        match self.new_targets() {
+            0 => self.changes.len(),
+            targets => targets,
+        }
+    }
+
     /// Reports how many of them are changed instead of the targets that they own.
     pub(super) fn in_place_of_others(&self) -> String {
         match self.changes.iter().filter(|(_, target)| !target.resolved_from.is_empty()).count() {

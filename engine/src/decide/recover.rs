@@ -41,6 +41,7 @@ pub(super) enum Progress {
 impl Deciding<'_> {
     /// Reverts all changes in waves and then closes the Incident, except changes that only a person reverts.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
+        self.want_nothing_again(|_| true);
         self.finish_other_reverts();
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
@@ -202,12 +203,6 @@ impl Deciding<'_> {
         let mut before: Vec<_> = changes.filter(|(stage, _)| *stage != Stage::Targets).collect();
         before.sort_by_key(|(stage, _)| *stage);
         before.into_iter().map(|(_, change)| change).collect()
-    }
-
-    /// Whether a change of an earlier stage must be reverted before this one.
-    pub(super) fn waits_for_what_was_made_before(&self, step: &Step, change: &Change) -> bool {
-        let before = self.made_before(step);
-        before.into_iter().take_while(|other| other.id != change.id).any(Change::is_outstanding)
     }
 }
 

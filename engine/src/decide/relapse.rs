@@ -7,11 +7,17 @@ use jiff::SignedDuration;
 
 use super::Deciding;
 use super::course::Course;
-use crate::change::{Again, Change, ChangeState};
+use super::plan::Plans;
+use crate::change::{Again, Change, ChangeState, FieldChange};
+use crate::facts::Target;
+use crate::id::ChangeId;
 use crate::incident::{Because, Held};
+use crate::path::FieldPath;
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
+use crate::value::same;
+use crate::verdict::Verdict;
 
 /// Why this is a relapse.
 pub(super) enum Relapse {
@@ -30,10 +36,16 @@ impl Deciding<'_> {
             Relapse::Rule(why) => (true, why),
             Relapse::NotHealthy(why) => (false, why),
         };
+        // Nothing moves away before what it leaves is out of the way.
+        let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
+        let moved: Vec<Step> = self.begun().into_iter().filter(|step| is_of_wave(&step)).collect();
+        let before: Vec<ChangeId> =
+            moved.iter().flat_map(|step| self.made_before(step)).map(|change| change.id.clone()).collect();
         for change in self.next.changes.iter_mut().filter(|change| change.again() == Again::Possible) {
             let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
             let again = match is_back {
                 true if wave.contains(&change.id) => Again::Always,
+                true if by_rule && before.contains(&change.id) => Again::Always,
                 true if by_rule => Again::IfMatching,
                 true => Again::Possible,
                 false => Again::Never,
@@ -69,6 +81,14 @@ impl Deciding<'_> {
         self.await_no_rollouts();
     }
 
+    /// What was to be applied again and was not, until the emergency was over, waits for the next one.
+    pub(super) fn want_nothing_again(&mut self, is_over: impl Fn(&Change) -> bool) {
+        let is_wanted = |change: &&mut Change| change.state == ChangeState::Reverted && change.comes_back();
+        for change in self.next.changes.iter_mut().filter(is_wanted).filter(|change| is_over(change)) {
+            change.set_again(Again::Possible);
+        }
+    }
+
     fn count_relapse(&mut self, why: &str) {
         self.next.relapses = self.next.relapses.saturating_add(1);
         self.next.relapsed_at = Some(self.now);
@@ -97,11 +117,27 @@ impl Deciding<'_> {
         let number = self.next.relapses;
         let message = format!(
             "the response was withdrawn {number} time(s), and each time the emergency came back: the workload needs this \
-             change. Fix the cause and revert everything with `{}`, or make the changes permanent with `{}`",
+             change. Fix the cause and revert everything with `{}`, or make the changes permanent with `{}`{}",
             self.facts.incident.withdraw_command(),
-            self.facts.incident.command("keep")
+            self.facts.incident.command("keep"),
+            self.not_applied_again()
         );
         Some(Held::new(Reason::Relapsed, &message))
+    }
+
+    /// What the last relapse did not apply again, because nobody has approved it over another value, to be added to a text.
+    fn not_applied_again(&self) -> String {
+        let is_one = |change: &&Change| {
+            change.state == ChangeState::Reverted && change.reason == Some(Reason::PlanChanged)
+        };
+        let mut left = self.next.changes.iter().filter(is_one);
+        let Some(first) = left.next() else { return String::new() };
+        let why = first.message.as_deref().unwrap_or_default();
+        format!(
+            ". {} object(s) are not changed again; the first is {}: {why}",
+            left.count() + 1,
+            first.target
+        )
     }
 
     /// The course after a relapse, in the same decision.
@@ -112,6 +148,40 @@ impl Deciding<'_> {
             (Some(_), Some(held)) => Course::Hold(held),
             (Some(_), None) => Course::Climb,
         }
+    }
+
+    /// What a relapse would apply again over another value than was approved is like any other object: it joins while a
+    /// rule holds, and once its plan is approved.
+    pub(super) fn ask_for_what_was_not_approved(&mut self, plans: &mut Plans) {
+        for (change, _) in &mut plans.changes {
+            if change.again() != Again::Always || !self.may_be_approved(change) {
+                continue;
+            }
+            let Some(path) = self.value_of_somebody(change) else { continue };
+            let why = format!("{path} has another value than when its plan was approved");
+            change.set_again(Again::IfMatching);
+            if let Some(known) = self.next.changes.iter_mut().find(|known| known.id == change.id) {
+                known.set_again(Again::IfMatching);
+                known.explain(Some((Reason::PlanChanged, why)));
+            }
+        }
+        let joins = |change: &Change, target: &Target| {
+            change.again() != Again::IfMatching || target.matched == Verdict::True
+        };
+        plans.changes.retain(|(change, target)| joins(change, target));
+    }
+
+    /// A field whose present value differs from the one that the Incident has found in it. What the field was to become
+    /// does not count, because admission may have stored something else.
+    fn value_of_somebody(&self, change: &Change) -> Option<FieldPath> {
+        let is_of_it = |known: &&Change| known.target.uid == change.target.uid;
+        let known: Vec<_> = self.next.changes.iter().filter(is_of_it).flat_map(Change::fields).collect();
+        let is_known = |field: &&FieldChange| {
+            let before =
+                |known: &FieldChange| same(&field.path, known.before.as_ref(), field.before.as_ref());
+            known.iter().any(|known| known.path == field.path && before(known))
+        };
+        change.fields().iter().find(|field| !is_known(field)).map(|field| field.path.clone())
     }
 
     /// Whether anything of this step is still to be applied again.

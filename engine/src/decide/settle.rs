@@ -273,7 +273,7 @@ impl Deciding<'_> {
         let Some(plan) = self.consider(&step, target) else { return };
         let (reason, why) = match plan {
             Plan::Change(fields) if self.is_beyond_approval(change, &fields) => {
-                let why = "the object has changed since its plan was approved; it needs a new approval";
+                let why = "the object has changed since its plan was approved, so it is planned again";
                 (Reason::PlanChanged, why.to_owned())
             }
             Plan::Change(fields) => {

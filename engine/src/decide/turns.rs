@@ -16,7 +16,7 @@ use super::plan::{Plans, may_join};
 use super::{Deciding, is_begun};
 use crate::action::Turns;
 use crate::change::{Change, ChangeState};
-use crate::facts::{ListingRead, Target};
+use crate::facts::{ListingRead, Stage, Target};
 use crate::id::TargetId;
 use crate::period::{Period, after};
 use crate::reason::Reason;
@@ -42,7 +42,7 @@ impl<'a> Deciding<'a> {
     pub(super) fn drop_turns(&mut self, step: &Step, plans: &Plans) {
         let is_planned = |change: &Change| plans.changes.iter().any(|(planned, _)| planned.id == change.id);
         let mut unknown = self.targets_of(step);
-        unknown.retain(|target| target.matched == Verdict::Unknown);
+        unknown.retain(|target| target.matched == Verdict::Unknown && !is_left_alone(target));
         let may_need_it = |change: &Change| {
             is_planned(change) || unknown.iter().any(|target| target.id.uid == change.target.uid)
         };
@@ -62,7 +62,11 @@ impl<'a> Deciding<'a> {
                 Verdict::True if is_planned(&target) => {
                     what_it_waits_for(&away, turns, turns.level_of(target))
                 }
-                Verdict::Unknown => (Reason::WhereUnknown, target.why_no_match()),
+                // Nothing else starts before it is known, at most for the timeout of the step.
+                Verdict::Unknown => match away.iter().find(|away| *away.target == target.id) {
+                    Some(away) if !away.is_over => (Reason::WaitsForTurn, target.why_no_match()),
+                    Some(_) | None => (Reason::WhereUnknown, target.why_no_match()),
+                },
                 Verdict::True | Verdict::False => continue,
             };
             let is_it = |change: &&mut Change| change.target.uid == target.id.uid && change.has_no_turn_yet();
@@ -83,7 +87,9 @@ impl<'a> Deciding<'a> {
 
     /// Nothing has a turn after the end.
     pub(super) fn end_all_turns(&mut self) {
-        for change in self.next.changes.iter_mut().filter(|change| change.has_no_turn_yet()) {
+        let waits = [Some(Reason::WaitsForTurn), Some(Reason::WhereUnknown)];
+        let comes = |change: &&mut Change| change.has_no_turn_yet() && waits.contains(&change.reason);
+        for change in self.next.changes.iter_mut().filter(comes) {
             let why = "it was not its turn before the response ended";
             change.stand(ChangeState::Skipped, Reason::NotAdmitted, why);
         }
@@ -96,12 +102,11 @@ impl<'a> Deciding<'a> {
         is_begun(&self.next, &step.name) && self.next.changes_of(&step.name).any(is_it)
     }
 
-    /// What may be changed now: while an object of an earlier stage is not changed yet, nothing of a later stage.
-    pub(super) fn of_this_stage(&self, step: &Step, changes: Vec<(Change, Target)>) -> Vec<(Change, Target)> {
+    /// The stage that is changed now: while an object of it is not changed yet, nothing of a later stage is.
+    pub(super) fn first_stage(&self, step: &Step, plans: &Plans) -> Option<Stage> {
         let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
         let under_way = under_way.map(|change| self.stage_of(step, change));
-        let now = under_way.chain(changes.iter().map(|(_, target)| target.stage)).min();
-        changes.into_iter().filter(|(_, target)| now.is_none_or(|now| target.stage <= now)).collect()
+        under_way.chain(plans.changes.iter().map(|(_, target)| target.stage)).min()
     }
 
     /// The changes whose turn it is. The others get an entry that says what they wait for.
@@ -170,11 +175,9 @@ impl<'a> Deciding<'a> {
         let due = took_effect.chain(started).max().map(|since| after(since, step.timeout));
         let is_over = due.is_some_and(|due| due <= self.now);
         let away = self.targets_of(step).into_iter().filter_map(|target| {
-            let is_left_alone =
-                target.exempt || target.owned_by.is_some() || target.off_on_purpose().is_some();
             let known = self.next.newest_of(&step.name, &target.id.uid);
             let what = match (target.matched, known) {
-                _ if is_left_alone => return None,
+                _ if is_left_alone(target) => return None,
                 (Verdict::Unknown, known) if known.is_none_or(may_join) => {
                     "whether it must restart is not known"
                 }
@@ -221,6 +224,11 @@ impl<'a> Deciding<'a> {
         };
         Some(why.to_owned())
     }
+}
+
+/// Whether the step changes nothing in it, whatever its `where` says.
+fn is_left_alone(target: &Target) -> bool {
+    target.exempt || target.owned_by.is_some() || target.off_on_purpose().is_some()
 }
 
 /// What a target of this level waits for before its turn. Once late targets take all places of its own level, only their

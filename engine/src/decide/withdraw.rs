@@ -102,6 +102,24 @@ impl Deciding<'_> {
         before.state == ChangeState::Reverted && !self.is_available_again(step, before)
     }
 
+    /// Whether something that was changed before this one, possibly by another step, must be back and available first.
+    pub(super) fn waits_for_what_was_made_before(&mut self, step: &Step, change: &Change) -> bool {
+        let before = self.made_before(step).into_iter().take_while(|other| other.id != change.id);
+        let before: Vec<Change> = before.cloned().collect();
+        before.into_iter().any(|before| {
+            if before.is_outstanding() {
+                self.must_be_back(step, &before);
+                return true;
+            }
+            before.state == ChangeState::Reverted && !self.is_available_again(step, &before)
+        })
+    }
+
+    fn must_be_back(&mut self, step: &Step, before: &Change) {
+        let message = format!("{} must be available before the workloads return to it", before.target);
+        self.not_done(&step.name, None, Reason::WaitsForScheduler, &message);
+    }
+
     fn is_available_again(&mut self, step: &Step, before: &Change) -> bool {
         let Some(late) =
             before.returned_at().map(|at| after(at, step.timeout)).filter(|late| *late > self.now)
@@ -117,8 +135,7 @@ impl Deciding<'_> {
         if !is_back {
             self.wake_in(RELIST_BUSY);
             self.wake(Some(late));
-            let message = format!("{} must be available before the workloads return to it", before.target);
-            self.not_done(&step.name, None, Reason::WaitsForScheduler, &message);
+            self.must_be_back(step, before);
         }
         is_back
     }
