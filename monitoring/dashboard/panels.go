@@ -93,9 +93,10 @@ func rows() []row {
 			graph("Queue: longest wait and longest pass", "s", 6,
 				query{"max(" + selected("firebreak_queue_longest_wait_seconds") + ")", "waits for a worker"},
 				query{"max by (name) (" + selected("workqueue_longest_running_processor_seconds") + ")", "pass: {{name}}"}),
-			graph("Readings of signals that failed", "ops", 8, query{rate("kind", "firebreak_signal_errors_total"), "{{kind}}"}),
-			graph("Interrupted watches", "ops", 8, query{rate("cache", "firebreak_watch_errors_total"), "{{cache}}"}),
-			graph("Configuration is valid", "", 8, query{selected("firebreak_configuration_valid"), "{{instance}}"}),
+			graph("Readings of signals that failed", "ops", 6, query{rate("kind", "firebreak_signal_errors_total"), "{{kind}}"}),
+			graph("Interrupted watches", "ops", 6, query{rate("cache", "firebreak_watch_errors_total"), "{{cache}}"}),
+			graph("Configuration is valid", "", 6, query{selected("firebreak_configuration_valid"), "{{instance}}"}),
+			graph("Objects that cannot be read", "", 6, query{"max by (kind) (" + selected("firebreak_undecodable_objects") + ")", "{{kind}}"}),
 		}},
 		{"API server", []panel{
 			graph("Requests by verb", "reqps", 6, query{rate("verb", "firebreak_api_requests_total"), "{{verb}}"}),

@@ -32,6 +32,9 @@ pub trait Kept: Resource + Clone + Debug {
 pub trait Derived<K>: Debug {
     /// The object changed from one state to the other; none where it does not exist or does not decode.
     fn moved(&mut self, name: &Name, before: Option<&K>, now: Option<&K>);
+
+    /// How many objects do not decode, whenever that number changes.
+    fn undecodable(&mut self, count: usize);
 }
 
 impl Kept for RemediationPolicy {
@@ -41,6 +44,10 @@ impl Kept for RemediationPolicy {
 impl Derived<RemediationPolicy> for PolicyTally {
     fn moved(&mut self, _: &Name, before: Option<&RemediationPolicy>, now: Option<&RemediationPolicy>) {
         self.moved(before, now);
+    }
+
+    fn undecodable(&mut self, count: usize) {
+        self.undecodable(count);
     }
 }
 
@@ -95,6 +102,10 @@ impl Derived<Incident> for OfIncidents {
         if let Some(group) = now {
             self.by_policy.entry(group).or_default().insert(name.clone());
         }
+    }
+
+    fn undecodable(&mut self, count: usize) {
+        self.tally.undecodable(count);
     }
 }
 
@@ -163,6 +174,7 @@ pub struct Shelf<K: Kept> {
 #[derive(Debug)]
 struct Contents<K: Kept> {
     seen: BTreeMap<Name, Seen<K>>,
+    undecodable: usize,
     derived: K::Derived,
 }
 
@@ -175,6 +187,12 @@ impl<K: Kept> Contents<K> {
         };
         let object = |seen: &Option<Seen<K>>| seen.as_ref().and_then(Seen::object).map(Arc::clone);
         self.derived.moved(name, object(&before).as_deref(), object(&now).as_deref());
+        let is_undecodable = |seen: &Option<Seen<K>>| matches!(seen, Some(Seen::Undecodable { .. }));
+        let (was, is) = (is_undecodable(&before), is_undecodable(&now));
+        if was != is {
+            self.undecodable = if is { self.undecodable + 1 } else { self.undecodable.saturating_sub(1) };
+            self.derived.undecodable(self.undecodable);
+        }
         before
     }
 }
@@ -183,7 +201,7 @@ impl<K: Kept> Shelf<K> {
     /// An empty shelf.
     pub fn new(derived: K::Derived) -> Self {
         Self {
-            contents: Mutex::new(Contents { seen: BTreeMap::new(), derived }),
+            contents: Mutex::new(Contents { seen: BTreeMap::new(), undecodable: 0, derived }),
             tried: AtomicBool::new(false),
             primed: AtomicBool::new(false),
         }
@@ -380,17 +398,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_decode_says_why_and_is_in_no_count() {
+    fn one_that_does_not_decode_says_why_and_is_counted_as_such() {
         let guarded: Guarded<Incident> = serde_json::from_value(json!({
             "metadata": {"name": "a", "namespace": "ns", "resourceVersion": "7"}, "spec": {"policyRef": 3},
         }))
         .unwrap();
-        let shelf = incidents();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let shelf: Shelf<Incident> = Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics))));
+        let counted = || {
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let line = text.lines().find(|line| line.starts_with("firebreak_undecodable_objects{kind=\"Incident\"}"));
+            line.and_then(|line| line.rsplit(' ').next().map(str::to_owned))
+        };
         let name = Name::new("ns", "a");
+        assert_eq!(counted().as_deref(), Some("0"));
         shelf.put(&name, guarded.into());
+        assert_eq!(counted().as_deref(), Some("1"));
         let Some(Seen::Undecodable { metadata, why }) = shelf.get(&name) else { panic!("it decodes") };
         assert_eq!(metadata.resource_version.as_deref(), Some("7"));
         assert!(!why.is_empty());
         assert!(shelf.object(&name).is_none() && shelf.of_namespace("ns").is_empty());
+        shelf.put(&name, incident("a", None, None));
+        assert_eq!(counted().as_deref(), Some("0"), "it was corrected");
     }
 }

@@ -10,6 +10,7 @@ use firebreak_engine::policy::{Mode, Severity};
 use firebreak_engine::reason::{MovesOn, Reason};
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
+use kube::Resource;
 
 use crate::api::condition::ConditionType;
 use crate::api::{Incident, RemediationPolicy};
@@ -82,6 +83,11 @@ impl Tally {
             self.metrics.changes_outstanding.set(self.in_force);
         }
     }
+
+    /// So many Incidents do not decode.
+    pub fn undecodable(&self, count: usize) {
+        self.metrics.undecodable_objects(&Incident::kind(&()), count);
+    }
 }
 
 fn level(severity: Option<Severity>) -> String {
@@ -138,6 +144,11 @@ impl PolicyTally {
         self.policies.moved(before.map(readiness), now.map(readiness), |_, (mode, ready, reason), count| {
             metrics.policies(mode, ready, reason, count);
         });
+    }
+
+    /// So many policies do not decode.
+    pub fn undecodable(&self, count: usize) {
+        self.metrics.undecodable_objects(&RemediationPolicy::kind(&()), count);
     }
 }
 

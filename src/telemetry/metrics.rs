@@ -21,6 +21,9 @@ const MAX_RESOURCES: usize = 100;
 /// The names of the watches of Firebreak's own kinds.
 const WATCHED: [&str; 2] = ["incidents", "policies"];
 
+/// Firebreak's own kinds.
+const OWN_KINDS: [&str; 2] = ["Incident", "RemediationPolicy"];
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -29,6 +32,7 @@ pub struct Metrics {
     incidents_held: IntGaugeVec,
     oldest_incident: IntGaugeVec,
     policies: IntGaugeVec,
+    undecodable_objects: IntGaugeVec,
     signal: GaugeVec,
     /// Which `(signal, field)` each policy shows now, so that they can be removed later.
     signals_shown: Mutex<BTreeMap<String, BTreeSet<(String, String)>>>,
@@ -100,6 +104,12 @@ impl Metrics {
             "Interruptions of a watch of Firebreak's own kinds.",
             &["cache"],
         )?;
+        let undecodable_objects = all.gauges(
+            "firebreak_undecodable_objects",
+            "Incidents and RemediationPolicies that Firebreak cannot read, so it does nothing for them.",
+            &["kind"],
+        )?;
+        OWN_KINDS.iter().for_each(|kind| undecodable_objects.with_label_values(&[kind]).set(0));
         // A counter that first appears with its first error shows no increase.
         WATCHED.iter().for_each(|cache| watch_errors.with_label_values(&[cache]).reset());
         Ok(Self {
@@ -123,6 +133,7 @@ impl Metrics {
                 "RemediationPolicies, by their mode and their condition Ready.",
                 &["mode", "ready", "reason"],
             )?,
+            undecodable_objects,
             signal: all.register(GaugeVec::new(
                 Opts::new("firebreak_signal", "The latest known value of a policy's signal."),
                 &["policy", "signal", "field"],
@@ -252,6 +263,12 @@ impl Metrics {
     /// Shows how many policies have this mode and this condition Ready; a zero is not shown.
     pub fn policies(&self, mode: &str, ready: &str, reason: &str, count: usize) {
         show(&self.policies, &[mode, ready, reason], count);
+    }
+
+    /// Shows how many objects of one of our kinds do not decode.
+    pub fn undecodable_objects(&self, kind: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.undecodable_objects.with_label_values(&[kind]).set(count);
     }
 
     /// Replaces the values that one policy's signals show; an empty list removes the policy.
