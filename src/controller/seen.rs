@@ -47,7 +47,7 @@ impl Derived<RemediationPolicy> for PolicyTally {
     }
 
     fn undecodable(&mut self, count: usize) {
-        self.undecodable(count);
+        self.not_decoded(count);
     }
 }
 
@@ -105,7 +105,7 @@ impl Derived<Incident> for OfIncidents {
     }
 
     fn undecodable(&mut self, count: usize) {
-        self.tally.undecodable(count);
+        self.tally.not_decoded(count);
     }
 }
 
@@ -407,7 +407,9 @@ mod tests {
         let shelf: Shelf<Incident> = Shelf::new(OfIncidents::new(Tally::new(Arc::clone(&metrics))));
         let counted = || {
             let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-            let line = text.lines().find(|line| line.starts_with("firebreak_undecodable_objects{kind=\"Incident\"}"));
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("firebreak_undecodable_objects{kind=\"Incident\"}"));
             line.and_then(|line| line.rsplit(' ').next().map(str::to_owned))
         };
         let name = Name::new("ns", "a");

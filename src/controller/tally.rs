@@ -85,7 +85,7 @@ impl Tally {
     }
 
     /// So many Incidents do not decode.
-    pub fn undecodable(&self, count: usize) {
+    pub fn not_decoded(&self, count: usize) {
         self.metrics.undecodable_objects(&Incident::kind(&()), count);
     }
 }
@@ -147,7 +147,7 @@ impl PolicyTally {
     }
 
     /// So many policies do not decode.
-    pub fn undecodable(&self, count: usize) {
+    pub fn not_decoded(&self, count: usize) {
         self.metrics.undecodable_objects(&RemediationPolicy::kind(&()), count);
     }
 }
