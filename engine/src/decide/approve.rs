@@ -123,10 +123,9 @@ impl Deciding<'_> {
     }
 
     /// What a person must approve before this plan is carried out, if they have not approved it yet. The plan is then
-    /// in the status for them to read, and the message says how to approve it.
-    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans) -> Option<Held> {
+    /// in the status for them to read, and the message says how to approve it. The hash is that of the plan of the whole step.
+    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &str) -> Option<Held> {
         let needed = self.approval_needed(step, plans)?;
-        let hash = self.plan_hash(step, plans)?;
         let index = self.step_index(&step.name);
         if let Some(known) = self.next.steps[index].approval.clone() {
             let by = &known.approved_by;

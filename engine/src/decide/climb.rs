@@ -8,7 +8,7 @@ use super::next_step::NextStep;
 use super::plan::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
-use crate::facts::{Stage, Target};
+use crate::facts::Stage;
 use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
@@ -45,8 +45,6 @@ pub(super) const RELIST_BUSY: SignedDuration = SignedDuration::from_secs(1);
 pub(super) const RELIST_IDLE: SignedDuration = SignedDuration::from_secs(10);
 /// Live reads take at most this fraction of the time.
 const READS_SHARE: i32 = 10;
-/// The maximum number of intents that one status write records.
-const BATCH: usize = 100;
 
 impl Deciding<'_> {
     /// Continues the started steps, and starts the next one if it is its turn.
@@ -85,16 +83,19 @@ impl Deciding<'_> {
 
     /// Whether new objects may join the step.
     fn admits(&self, step: &Step) -> bool {
-        let fell = self.next.step(&step.name).is_some_and(|status| status.unlisted_since.is_some());
-        let failed = step.on_failure != OnFailure::Continue && self.has_failed(step);
-        !fell && !failed && !self.relapses_are_used_up()
+        self.readmits(step) && !self.relapses_are_used_up()
     }
 
-    fn only_wanted_again(&self, step: &Step, mut plans: Plans) -> Plans {
-        let stage = self.first_stage(step, &plans);
-        let is_wanted = |change: &Change| change.again() == Again::Always;
-        plans.changes.retain(|(change, target)| is_wanted(change) && Some(target.stage) <= stage);
-        Plans { refused: Vec::new(), ..plans }
+    /// Whether what the last relapse is about may be changed again, although no new object may join.
+    fn readmits(&self, step: &Step) -> bool {
+        let fell = self.next.step(&step.name).is_some_and(|status| status.unlisted_since.is_some());
+        let failed = step.on_failure != OnFailure::Continue && self.has_failed(step);
+        !fell && !failed
+    }
+
+    fn only(plans: Plans, is_wanted: impl Fn(&Change) -> bool) -> Plans {
+        let changes = plans.changes.into_iter().filter(|(change, _)| is_wanted(change)).collect();
+        Plans { changes, refused: Vec::new(), ..plans }
     }
 
     pub(super) fn begun(&self) -> Vec<Step> {
@@ -137,6 +138,13 @@ impl Deciding<'_> {
         self.facts.state.held.clone().filter(|held| held.step.as_ref() == Some(&step.name))
     }
 
+    /// A step that has not started waits for approval until its next listing, while an earlier one is not listed.
+    fn asked_since_last_listing(&self) -> Option<Held> {
+        let is_new = |step: &String| !is_begun(&self.next, step) && self.step(step).is_some();
+        let held = self.facts.state.held.clone();
+        held.filter(|held| held.asks_for_approval() && held.step.as_ref().is_some_and(is_new))
+    }
+
     /// Joiners, drift and verification of one step. Returns what a person must approve first, if anything.
     fn tend(&mut self, step: &Step, joining: Joining) -> Option<Held> {
         let settled = !self.is_wanted_again(step)
@@ -170,10 +178,16 @@ impl Deciding<'_> {
         self.note_turns(step, &plans);
         let plans = match joining {
             Joining::Open if self.admits(step) => plans,
+            Joining::Open if self.readmits(step) => {
+                self.end_turns(step);
+                let plans = Self::only(plans, Change::comes_back);
+                self.note_plan(step, &plans);
+                plans
+            }
             // An object that was reverted too early is applied again, although nothing else may join.
             Joining::Open | Joining::Closed => {
                 self.end_turns(step);
-                self.only_wanted_again(step, plans)
+                Self::only(plans, |change| change.again() == Again::Always)
             }
         };
         let asks = match self.permits.may_write() {
@@ -191,6 +205,11 @@ impl Deciding<'_> {
         let next = self.next_step();
         if matches!(next, NextStep::MayStart) && self.ask_for_listings(level) {
             return None;
+        }
+        if matches!(next, NextStep::Asks(_))
+            && let Some(held) = self.asked_since_last_listing()
+        {
+            return Some(held);
         }
         let mut left = 0;
         let mut held_up = None;
@@ -353,50 +372,5 @@ impl Deciding<'_> {
             () => return None,
         };
         Some(guardrail)
-    }
-
-    /// Records intents for the planned changes. Returns what a person must approve first, if anything.
-    fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
-        // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
-        let stage = self.first_stage(step, &plans);
-        let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
-        let (again, new): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut plans.changes).into_iter().partition(is_again);
-        self.begin(step, stage, again);
-        let (mut due, new) = new.into_iter().partition(|(change, _)| self.has_place(step, change));
-        plans.changes = new;
-        if let Some(held) = self.must_be_approved(step, &plans) {
-            self.begin(step, stage, due);
-            return Some(held);
-        }
-        let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
-        if let Some(full) = full.cloned() {
-            // Its own entry may have no room either.
-            let status = self.step_status(&step.name);
-            (status.reason, status.message) = (full.reason, full.message);
-        }
-        due.append(&mut plans.changes);
-        self.begin(step, stage, due);
-        self.journal(plans.refused);
-        None
-    }
-
-    /// Records these intents of a stage and those before it, at most as many as one status write may record.
-    fn begin(&mut self, step: &Step, stage: Option<Stage>, mut changes: Vec<(Change, Target)>) {
-        let mut begun: Vec<Change> = Vec::new();
-        changes.retain(|(_, target)| stage.is_none_or(|stage| target.stage <= stage));
-        let changes = self.in_turn(step, changes);
-        for (mut change, target) in changes.into_iter().take(BATCH) {
-            if self.is_being_written(&target.id) {
-                continue; // it joins when that write is answered
-            }
-            match change.as_operation() {
-                Some(operation) if operation.write.is_some() => self.request_write(&mut change, &target),
-                Some(_) => self.request(&mut change),
-                None => self.intend(&mut change, &target),
-            }
-            begun.push(change);
-        }
-        self.journal(begun);
     }
 }

@@ -190,6 +190,13 @@ impl Deciding<'_> {
         when.is_none_or(|verdict| verdict == Verdict::True).then_some(due)
     }
 
+    /// Says when the withdrawal may run, if it may not yet.
+    pub(super) fn note_quiet_time(&mut self) {
+        if let Some(rules) = self.rules {
+            let _ = self.recovered_since(rules);
+        }
+    }
+
     /// Since when the rules of this Incident have been quiet.
     fn quiet_since(&self, rules: &Rules) -> Option<Timestamp> {
         if self.facts.intent.pinned.is_some() && !self.next.rule_has_held {

@@ -28,7 +28,7 @@ impl Deciding<'_> {
             deciding.fallen_since(step).is_some_and(|since| after(since, quiet) <= deciding.now)
         };
         let over: Vec<Step> = self.begun().into_iter().filter(|step| is_due(self, step)).collect();
-        self.want_nothing_again(|change| over.iter().any(|step| step.name == change.step));
+        self.want_nothing_without_a_rule(|change| over.iter().any(|step| step.name == change.step));
         let fallen = self.steps_that_go_back(|step| is_due(self, step));
         let fell = |deciding: &Self| {
             deciding.next.withdrawal.as_ref().is_some_and(|w| w.because == Because::SeverityFell)

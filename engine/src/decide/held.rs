@@ -12,9 +12,9 @@ const ORDER: &[&[Reason]] = &[
     &[Reason::PolicyUnavailable, Reason::AnotherIncident, Reason::NoPolicy],
     &[Reason::TooManyIncidents],
     // What a person must decide before anything new starts.
-    &[Reason::Relapsed],
     &[Reason::StepFailed, Reason::OutcomeUnknown],
     &[Reason::ApprovalRequired, Reason::TooManyTargets, Reason::DetectorSuspect, Reason::OutsideWindows],
+    &[Reason::Relapsed],
     &[Reason::PodStuckTerminating],
     // Nothing can start.
     &[Reason::VerifyUnknown],
@@ -39,6 +39,11 @@ impl Findings {
     /// Whether nothing new may start.
     pub(super) fn stop_new_changes(&self) -> bool {
         self.0.iter().any(|held| held.stops)
+    }
+
+    /// Whether nothing holds the response.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The one that is reported in the status.

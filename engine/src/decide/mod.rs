@@ -6,6 +6,7 @@
 
 mod admission;
 mod approve;
+mod begin;
 mod climb;
 mod close;
 mod course;

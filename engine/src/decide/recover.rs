@@ -41,7 +41,7 @@ pub(super) enum Progress {
 impl Deciding<'_> {
     /// Reverts all changes in waves and then closes the Incident, except changes that only a person reverts.
     pub(super) fn recover(&mut self, due: Timestamp) -> Followed {
-        self.want_nothing_again(|_| true);
+        self.want_nothing_without_a_rule(|_| true);
         self.finish_other_reverts();
         let back: Vec<Step> = self.steps_that_go_back(|_| true);
         let left = self.waits_for_a_person();
@@ -49,8 +49,11 @@ impl Deciding<'_> {
             return Followed::Done(self.await_withdrawal());
         }
         match self.take_back(Because::Recovered, &back, due) {
-            Progress::Waits(findings) => {
+            Progress::Waits(mut findings) => {
                 self.next.quiet_until = None;
+                if left && findings.is_empty() && !self.has_wave() {
+                    findings.add(self.awaits_withdrawal()); // what is left may wait for what only a person reverts
+                }
                 Followed::Done(findings)
             }
             Progress::Relapsed => Followed::Turned(self.course_after_relapse()),
@@ -107,12 +110,16 @@ impl Deciding<'_> {
         })
     }
 
-    fn await_withdrawal(&mut self) -> Findings {
+    fn awaits_withdrawal(&self) -> Held {
         let message = format!(
             "no rule holds, and the changes that are left are reverted only on request: `{}`",
             self.facts.incident.withdraw_command()
         );
-        let mut findings = Findings::from(Held::new(Reason::AwaitingWithdrawal, &message));
+        Held::new(Reason::AwaitingWithdrawal, &message)
+    }
+
+    fn await_withdrawal(&mut self) -> Findings {
+        let mut findings = Findings::from(self.awaits_withdrawal());
         findings.add(self.watch_steps());
         findings.add(self.lost_pod());
         findings

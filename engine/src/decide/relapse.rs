@@ -4,6 +4,7 @@
 //! the next withdrawal doubles, and after `recovery.relapses` relapses a person must decide.
 
 use jiff::SignedDuration;
+use serde_json::Value;
 
 use super::Deciding;
 use super::course::Course;
@@ -38,9 +39,11 @@ impl Deciding<'_> {
         };
         // Nothing moves away before what it leaves is out of the way.
         let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
-        let moved: Vec<Step> = self.begun().into_iter().filter(|step| is_of_wave(&step)).collect();
-        let before: Vec<ChangeId> =
-            moved.iter().flat_map(|step| self.made_before(step)).map(|change| change.id.clone()).collect();
+        let mut before: Vec<ChangeId> = Vec::new();
+        for step in self.begun().iter().filter(is_of_wave) {
+            let own = self.made_before(step).into_iter().filter(|change| change.step == step.name);
+            before.extend(own.map(|change| change.id.clone()));
+        }
         for change in self.next.changes.iter_mut().filter(|change| change.again() == Again::Possible) {
             let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
             let again = match is_back {
@@ -81,12 +84,12 @@ impl Deciding<'_> {
         self.await_no_rollouts();
     }
 
-    /// What was to be applied again and was not, until the emergency was over, waits for the next one.
-    pub(super) fn want_nothing_again(&mut self, is_over: impl Fn(&Change) -> bool) {
-        let is_wanted = |change: &&mut Change| change.state == ChangeState::Reverted && change.comes_back();
-        for change in self.next.changes.iter_mut().filter(is_wanted).filter(|change| is_over(change)) {
-            change.set_again(Again::Possible);
-        }
+    /// What a relapse was to apply again, and could not until the emergency was over, is applied only if a rule holds again.
+    pub(super) fn want_nothing_without_a_rule(&mut self, is_over: impl Fn(&Change) -> bool) {
+        let is_wanted = |change: &&mut Change| {
+            change.state == ChangeState::Reverted && change.again() == Again::Always && is_over(change)
+        };
+        self.next.changes.iter_mut().filter(is_wanted).for_each(|change| change.set_again(Again::IfMatching));
     }
 
     fn count_relapse(&mut self, why: &str) {
@@ -141,10 +144,13 @@ impl Deciding<'_> {
     }
 
     /// The course after a relapse, in the same decision.
-    pub(super) fn course_after_relapse(&self) -> Course {
+    pub(super) fn course_after_relapse(&mut self) -> Course {
         let held = self.rules.and_then(|rules| self.too_many_incidents(rules));
         match (self.next.severity, held) {
-            (None, _) => Course::Wait,
+            (None, _) => {
+                self.note_quiet_time();
+                Course::Wait
+            }
             (Some(_), Some(held)) => Course::Hold(held),
             (Some(_), None) => Course::Climb,
         }
@@ -171,15 +177,18 @@ impl Deciding<'_> {
         plans.changes.retain(|(change, target)| joins(change, target));
     }
 
-    /// A field whose present value differs from the one that the Incident has found in it. What the field was to become
-    /// does not count, because admission may have stored something else.
+    /// A field whose present value is neither the one that the Incident has found in it nor one that it has set for good.
+    /// What the field was to become does not count, because admission may have stored something else.
     fn value_of_somebody(&self, change: &Change) -> Option<FieldPath> {
-        let is_of_it = |known: &&Change| known.target.uid == change.target.uid;
-        let known: Vec<_> = self.next.changes.iter().filter(is_of_it).flat_map(Change::fields).collect();
+        let is_of_it = |known: &&Change| known.target.uid == change.target.uid && known.was_lent();
+        let lent: Vec<&Change> = self.next.changes.iter().filter(is_of_it).collect();
         let is_known = |field: &&FieldChange| {
-            let before =
-                |known: &FieldChange| same(&field.path, known.before.as_ref(), field.before.as_ref());
-            known.iter().any(|known| known.path == field.path && before(known))
+            lent.iter().any(|known| {
+                let stays = self.is_never_reverted(&known.step);
+                let is_it = |value: &Option<Value>| same(&field.path, value.as_ref(), field.before.as_ref());
+                let mut fields = known.fields().iter().filter(|known| known.path == field.path);
+                fields.any(|known| is_it(&known.before) || (stays && is_it(&known.after)))
+            })
         };
         change.fields().iter().find(|field| !is_known(field)).map(|field| field.path.clone())
     }
