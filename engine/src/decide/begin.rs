@@ -15,12 +15,16 @@ impl Deciding<'_> {
     /// Records intents for the planned changes. Returns what a person must approve first, if anything.
     pub(super) fn begin_changes(&mut self, step: &Step, mut plans: Plans) -> Option<Held> {
         // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
-        let stage = self.first_stage(step, &plans);
         let hash = self.plan_hash(step, &plans);
-        let is_again = |(change, _): &(Change, Target)| change.again() == Again::Always;
+        let stage = self.first_stage(step, &plans.changes);
+        let fits = self.too_many(step, &plans).is_none();
+        let is_again = |(change, _): &(Change, Target)| {
+            change.again() == Again::Always || (fits && self.is_as_approved(change))
+        };
         let (again, new): (Vec<_>, Vec<_>) =
             std::mem::take(&mut plans.changes).into_iter().partition(is_again);
-        self.begin(step, stage, again);
+        let first = self.first_stage(step, &again);
+        self.begin(step, first, again);
         let (mut due, new) = new.into_iter().partition(|(change, _)| self.has_place(step, change));
         plans.changes = new;
         if let Some(held) = hash.and_then(|hash| self.must_be_approved(step, &plans, &hash)) {

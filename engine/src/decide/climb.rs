@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::held::Findings;
 use super::journal::STEPS;
 use super::next_step::NextStep;
-use super::plan::Plans;
+use super::plan::{Plans, was_in_step};
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
 use crate::facts::Stage;
@@ -180,9 +180,7 @@ impl Deciding<'_> {
             Joining::Open if self.admits(step) => plans,
             Joining::Open if self.readmits(step) => {
                 self.end_turns(step);
-                let plans = Self::only(plans, Change::comes_back);
-                self.note_plan(step, &plans);
-                plans
+                Self::only(plans, was_in_step)
             }
             // An object that was reverted too early is applied again, although nothing else may join.
             Joining::Open | Joining::Closed => {
@@ -236,6 +234,11 @@ impl Deciding<'_> {
                 }
                 NextStep::Mitigated => Some((Reason::NotNeeded, "an earlier step was verified".to_owned())),
             };
+            // Until the next listing, the step says what it said after the last one.
+            let says_why = self.next.step(&step.name).is_some_and(|status| status.reason.is_some());
+            if matches!(next, NextStep::Asks(_)) && says_why {
+                continue;
+            }
             if let Some(waits) = waits {
                 let (reason, text) = self.closed_by_when(&step).unwrap_or(waits);
                 self.pending(&step.name, reason, &text);

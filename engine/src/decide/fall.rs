@@ -16,11 +16,11 @@ use crate::severity::earliest;
 impl Deciding<'_> {
     /// Reverts the steps that have not listed the level for long enough, in waves.
     pub(super) fn revert_unlisted_steps(&mut self, level: Severity) -> Findings {
+        self.note_level(level);
         let rules = self.rules.filter(|_| !self.relapses_are_used_up());
         let Some(rules) = rules else { return Findings::default() };
         let quiet = self.quiet_time(rules);
         let mut due = None;
-        self.note_level(level);
         for step in self.begun() {
             due = earliest(due, self.fallen_since(&step).map(|since| after(since, quiet)));
         }

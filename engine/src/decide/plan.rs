@@ -58,6 +58,11 @@ impl Plans {
     }
 }
 
+/// Whether the step has changed the object before, or tried to before a person resumed it, so that no new one joins it.
+pub(super) fn was_in_step(change: &Change) -> bool {
+    change.comes_back() || change.reason == Some(Reason::Resumed)
+}
+
 /// Whether an object with this entry may be changed by the step again.
 pub(super) fn may_join(change: &Change) -> bool {
     match change.state {
@@ -184,6 +189,11 @@ impl Deciding<'_> {
         }
         if let Some(why) = target.off_on_purpose() {
             return self.not_done(&step.name, Some(target), Reason::Idle, why);
+        }
+        let is_known = known.is_some_and(|change| was_in_step(change) || change.has_no_turn_yet());
+        if is_begun(&self.next, &step.name) && self.relapses_are_used_up() && !is_known {
+            let why = "after the last relapse no object joins the step";
+            return self.not_done(&step.name, Some(target), Reason::NotAdmitted, why);
         }
         let Some(plan) = self.consider(step, target) else { return };
         let known = self.next.newest_of(&step.name, &target.id.uid).cloned();

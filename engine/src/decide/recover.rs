@@ -51,7 +51,7 @@ impl Deciding<'_> {
         match self.take_back(Because::Recovered, &back, due) {
             Progress::Waits(mut findings) => {
                 self.next.quiet_until = None;
-                if left && findings.is_empty() && !self.has_wave() {
+                if (left || self.waits_for_what_stays()) && findings.is_empty() && !self.has_wave() {
                     findings.add(self.awaits_withdrawal()); // what is left may wait for what only a person reverts
                 }
                 Followed::Done(findings)
@@ -107,6 +107,15 @@ impl Deciding<'_> {
         self.begun().iter().any(|step| {
             step.revert == Revert::OnRequest
                 && self.next.changes_of(&step.name).any(|change| change.is_outstanding())
+        })
+    }
+
+    /// Whether workloads wait for a scheduler that is never scaled up again.
+    fn waits_for_what_stays(&self) -> bool {
+        let stays = |change: &&Change| change.is_outstanding() && self.is_never_reverted(&change.step);
+        self.begun().iter().any(|step| {
+            let is_there = self.next.changes_of(&step.name).any(Change::is_in_force);
+            is_there && !self.is_never_reverted(&step.name) && self.made_before(step).iter().any(stays)
         })
     }
 

@@ -17,6 +17,7 @@ use crate::path::FieldPath;
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
+use crate::severity::worst;
 use crate::value::same;
 use crate::verdict::Verdict;
 
@@ -37,13 +38,7 @@ impl Deciding<'_> {
             Relapse::Rule(why) => (true, why),
             Relapse::NotHealthy(why) => (false, why),
         };
-        // Nothing moves away before what it leaves is out of the way.
-        let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
-        let mut before: Vec<ChangeId> = Vec::new();
-        for step in self.begun().iter().filter(is_of_wave) {
-            let own = self.made_before(step).into_iter().filter(|change| change.step == step.name);
-            before.extend(own.map(|change| change.id.clone()));
-        }
+        let before = self.made_before_wave(&wave);
         for change in self.next.changes.iter_mut().filter(|change| change.again() == Again::Possible) {
             let is_back = matches!(change.state, ChangeState::Reverted | ChangeState::Reverting);
             let again = match is_back {
@@ -57,6 +52,22 @@ impl Deciding<'_> {
         }
         self.count_relapse(why);
         self.await_no_rollouts();
+    }
+
+    /// What was changed before the targets of the wave, by its own steps or by others for the severity that returns:
+    /// nothing moves away before what it leaves is out of the way.
+    fn made_before_wave(&self, wave: &[ChangeId]) -> Vec<ChangeId> {
+        let level = worst(&self.assessment.rules);
+        let is_for_it =
+            |name: &str| self.step(name).is_some_and(|step| level.is_some_and(|it| step.is_for(it)));
+        let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
+        let mut before = Vec::new();
+        for step in self.begun().iter().filter(is_of_wave) {
+            let made = self.made_before(step).into_iter();
+            let made = made.filter(|change| change.step == step.name || is_for_it(&change.step));
+            before.extend(made.map(|change| change.id.clone()));
+        }
+        before
     }
 
     /// The emergency returned for steps that were reverted. They are applied again.
@@ -175,6 +186,13 @@ impl Deciding<'_> {
             change.again() != Again::IfMatching || target.matched == Verdict::True
         };
         plans.changes.retain(|(change, target)| joins(change, target));
+    }
+
+    /// Whether a change that the emergency needs again is the one that a person has approved.
+    pub(super) fn is_as_approved(&self, change: &Change) -> bool {
+        change.again() == Again::IfMatching
+            && self.may_be_approved(change)
+            && self.value_of_somebody(change).is_none()
     }
 
     /// A field whose present value is neither the one that the Incident has found in it nor one that it has set for good.

@@ -103,10 +103,10 @@ impl<'a> Deciding<'a> {
     }
 
     /// The stage that is changed now: while an object of it is not changed yet, nothing of a later stage is.
-    pub(super) fn first_stage(&self, step: &Step, plans: &Plans) -> Option<Stage> {
+    pub(super) fn first_stage(&self, step: &Step, changes: &[(Change, Target)]) -> Option<Stage> {
         let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
         let under_way = under_way.map(|change| self.stage_of(step, change));
-        under_way.chain(plans.changes.iter().map(|(_, target)| target.stage)).min()
+        under_way.chain(changes.iter().map(|(_, target)| target.stage)).min()
     }
 
     /// The changes whose turn it is. The others get an entry that says what they wait for.
