@@ -12,7 +12,6 @@ use serde_json::json;
 use super::{
     install, manifest,
     object::{Object, PATIENCE},
-    testbed::testbed,
     world::World,
 };
 
@@ -89,7 +88,7 @@ impl World {
 
     /// A client with the identity of this user only.
     pub async fn client_of(&self, user: &str) -> Client {
-        let mut config = testbed().config().await;
+        let mut config = self.testbed.config().await;
         config.auth_info.impersonate = Some(user.to_owned());
         Client::try_from(config).expect("a client")
     }
@@ -105,7 +104,8 @@ impl World {
 
     /// A kubeconfig with the identity of this user only.
     pub fn kubeconfig_of(&self, user: &str) -> String {
-        let mut kubeconfig = Kubeconfig::read_from(&testbed().kubeconfig).expect("the testbed's kubeconfig");
+        let mut kubeconfig =
+            Kubeconfig::read_from(&self.testbed.kubeconfig).expect("the testbed's kubeconfig");
         for named in &mut kubeconfig.auth_infos {
             named.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
         }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     object::{Object, condition},
-    testbed::testbed,
+    testbed::Testbed,
     world::World,
 };
 
@@ -43,6 +43,7 @@ pub struct Nodes {
 pub struct SilentNodes {
     pub nodes: Nodes,
     group: String,
+    testbed: &'static Testbed,
     /// Its standard input is the pipe whose end means the end of the machines.
     process: Child,
 }
@@ -130,7 +131,7 @@ impl SilentNodes {
         struct Description {
             nodes: Vec<String>,
         }
-        let testbed = testbed();
+        let testbed = world.testbed;
         let mut process = Command::new(testbed.tools.join("testbed"))
             .args(["nodes", "--until-stdin-closes", "--group", &world.id])
             .args(["--gpu-nodes", &count.to_string(), "--dir"])
@@ -157,7 +158,7 @@ impl SilentNodes {
         });
         join_all(nodes.iter().map(|node| node.merge("harness", pool.clone()))).await;
         let nodes = Nodes { client: world.client.clone(), nodes };
-        Self { nodes, group: world.id.clone(), process }
+        Self { nodes, group: world.id.clone(), testbed, process }
     }
 
     /// The machines fall silent. Returns when the control plane has noticed (about 16 s).
@@ -173,7 +174,7 @@ impl SilentNodes {
     }
 
     async fn signal(&self, verb: &str) {
-        let testbed = testbed();
+        let testbed = self.testbed;
         let mut command = tokio::process::Command::new(testbed.tools.join("testbed"));
         command.args([verb, "--group", &self.group, "--dir"]).arg(&testbed.dir);
         let status = command.status().await.expect("testbed can be run");

@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{guardian, install, object::PATIENCE, proxy::Proxy, testbed::testbed, world::World};
+use super::{guardian, install, object::PATIENCE, proxy::Proxy, world::World};
 
 /// How to run an operator.
 #[must_use]
@@ -95,13 +95,13 @@ impl<'w> Plan<'w> {
     pub async fn start(self) -> Operator {
         let world = self.world;
         world.install().await;
-        let proxy = Proxy::start(&testbed().config().await).await;
+        let proxy = Proxy::start(&world.testbed.config().await).await;
         let files = world.files().join(&self.name);
         fs::create_dir_all(&files).expect("the testbed's directory is writable");
         let kubeconfig = files.join("kubeconfig");
         let token = world.token(&world.operator_namespace, "firebreak").await;
         let text = if self.directly {
-            direct_kubeconfig(&testbed().kubeconfig, &token)
+            direct_kubeconfig(&world.testbed.kubeconfig, &token)
         } else {
             kubeconfig_text(&json!({"server": proxy.url()}), &token)
         };

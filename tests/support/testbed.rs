@@ -57,6 +57,17 @@ impl Testbed {
         Ok(testbed)
     }
 
+    /// A control plane beside the shared one, whose components have further flags, for example
+    /// `--apiserver-arg=--max-requests-inflight=40`. It stops with the binary.
+    pub fn with_flags(flags: &[&str]) -> &'static Self {
+        let started = Self::up(&[SIMULATED, flags].concat()).and_then(|testbed| {
+            install::once_per_cluster(&testbed)?;
+            Ok(testbed)
+        });
+        // Worlds refer to it, and tell its kubectl to delete what they have made, until the very end.
+        Box::leak(Box::new(started.unwrap_or_else(|why| panic!("no control plane: {why}"))))
+    }
+
     /// A control plane without anything of ours, for one test alone. It stops when this is dropped.
     pub fn bare() -> Self {
         Self::up(SIMULATED).unwrap_or_else(|why| panic!("no control plane: {why}"))

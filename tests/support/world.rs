@@ -27,7 +27,7 @@ use super::{
     proxy::Record,
     standin::StandIn,
     story,
-    testbed::testbed,
+    testbed::{Testbed, testbed},
 };
 
 /// How long the deletion of a world may take. The rest is deleted with the cluster.
@@ -40,6 +40,8 @@ static WORLDS: AtomicUsize = AtomicUsize::new(0);
 pub struct World {
     /// The administrator's client, for the runtime of the test.
     pub client: Client,
+    /// The cluster.
+    pub testbed: &'static Testbed,
     /// Unique in the cluster; starts with the name that the test gave.
     pub id: String,
     /// The namespace of the policies, with the ServiceAccount `firebreak-responder`.
@@ -62,11 +64,16 @@ pub(super) struct Belongings {
 impl World {
     /// Creates the namespaces. The name is short, of lower case letters, digits and dashes.
     pub async fn new(name: &str) -> Self {
-        let testbed = testbed();
+        Self::on(testbed(), name).await
+    }
+
+    /// The same in a cluster that not all tests share.
+    pub async fn on(testbed: &'static Testbed, name: &str) -> Self {
         let client = testbed.client().await;
         let id = format!("{name}-{}", WORLDS.fetch_add(1, Ordering::SeqCst));
         let world = Self {
             client,
+            testbed,
             a: format!("{id}-a"),
             b: format!("{id}-b"),
             operator_namespace: format!("{id}-operator"),
@@ -97,7 +104,7 @@ impl World {
 
     /// A directory for files of this test. It is deleted with the cluster.
     pub fn files(&self) -> PathBuf {
-        let files = testbed().dir.join("worlds").join(&self.id);
+        let files = self.testbed.dir.join("worlds").join(&self.id);
         fs::create_dir_all(&files).expect("the testbed's directory is writable");
         files
     }
@@ -247,7 +254,7 @@ impl World {
 
     /// Runs `kubectl` as the administrator and returns its output and status.
     pub async fn kubectl_answer(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = testbed().kubectl();
+        let mut command = self.testbed.kubectl();
         command.args(arguments);
         run(command).await
     }
@@ -264,7 +271,7 @@ impl World {
         arguments: &[&str],
     ) -> std::process::Output {
         let mut command = std::process::Command::new(operator::binary());
-        command.env("KUBECONFIG", &testbed().kubeconfig).envs(environment.iter().copied()).args(arguments);
+        command.env("KUBECONFIG", &self.testbed.kubeconfig).envs(environment.iter().copied()).args(arguments);
         run(command).await
     }
 
@@ -274,7 +281,7 @@ impl World {
         let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
         let typed = format!("stty cols {columns} rows {rows}; exec '{binary}' {}", quoted.join(" "));
         let mut command = std::process::Command::new("script");
-        command.env("KUBECONFIG", &testbed().kubeconfig).args(["-qec", &typed, "/dev/null"]);
+        command.env("KUBECONFIG", &self.testbed.kubeconfig).args(["-qec", &typed, "/dev/null"]);
         let output = run(command).await;
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{typed}: {shown}");
@@ -288,8 +295,12 @@ impl World {
             std::os::unix::fs::symlink(operator::binary(), &plugin).expect("the plugin");
         }
         let path = std::env::join_paths([self.files()]).expect("a path");
-        let mut command = std::process::Command::new(testbed().tools.join("kubectl"));
-        command.env("KUBECONFIG", &testbed().kubeconfig).env("PATH", path).arg("firebreak").args(arguments);
+        let mut command = std::process::Command::new(self.testbed.tools.join("kubectl"));
+        command
+            .env("KUBECONFIG", &self.testbed.kubeconfig)
+            .env("PATH", path)
+            .arg("firebreak")
+            .args(arguments);
         run(command).await
     }
 
@@ -321,12 +332,13 @@ impl Drop for World {
             states.push(process.state());
             process.kill();
         }
+        let testbed = self.testbed;
         let namespaces = [self.a.clone(), self.b.clone(), self.operator_namespace.clone()];
         let farewell = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime");
             let work = async {
-                let client = testbed().client().await;
+                let client = testbed.client().await;
                 if failed {
                     eprintln!("{}", story::tell(&client, &namespaces, &belongings, &states).await);
                 }
