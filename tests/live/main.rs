@@ -57,6 +57,7 @@
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
+//! - `flow_control`: every request of a response is served from the share of the API server that the chart keeps.
 //! - `formats`: an operator does not lead over what a newer release has stored.
 //! - `loans`: how a loan is held, handed on, shared and ended.
 //! - `membership`: which objects a step changes, including those that join late.
@@ -91,6 +92,7 @@ mod claims;
 mod cli;
 mod drill;
 mod examples;
+mod flow_control;
 mod formats;
 mod harness;
 mod loans;

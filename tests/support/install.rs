@@ -94,6 +94,28 @@ pub async fn admission(client: &Client, namespace: &str, watched: &[&str]) -> Ve
     apply(client, shipped.iter().filter_map(|(_, shipped)| own(shipped))).await
 }
 
+/// The share of the API server for the operator in its namespace and the responder of one namespace. Each operator has
+/// its own, so their names differ.
+pub fn flow_control(namespace: &str, responders: &str) -> Vec<Value> {
+    let own = |shipped: &Value| {
+        let kind = shipped["kind"].as_str().unwrap_or_default();
+        ["FlowSchema", "PriorityLevelConfiguration"]
+            .contains(&kind)
+            .then(|| suffixed(renamed(shipped, namespace), namespace))
+    };
+    let shipped = shipped().unwrap_or_else(|why| panic!("{why}"));
+    let mut made: Vec<Value> = shipped.iter().filter_map(|(_, shipped)| own(shipped)).collect();
+    for schema in made.iter_mut().filter(|document| document["kind"] == "FlowSchema") {
+        let level = &mut schema["spec"]["priorityLevelConfiguration"]["name"];
+        *level = suffix(level, namespace);
+        let subjects = schema["spec"]["rules"][0]["subjects"].as_array_mut().expect("subjects");
+        // As the chart does for each namespace in its values.
+        let account = json!({"name": "firebreak-responder", "namespace": responders});
+        subjects.push(json!({"kind": "ServiceAccount", "serviceAccount": account}));
+    }
+    made
+}
+
 async fn apply(client: &Client, documents: impl Iterator<Item = Value>) -> Vec<Value> {
     let documents: Vec<Value> = documents.collect();
     for document in &documents {

@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod definition;
 pub mod examples;
+pub mod flow_control;
 pub mod guardian;
 pub mod install;
 pub mod keda;

@@ -124,6 +124,8 @@ pub struct Exchange {
     pub server: Option<u16>,
     /// The answer that the operator got. None: none, or not yet.
     pub client: Option<u16>,
+    /// The uid of the priority level in which the API server has served the request, once it has answered.
+    pub level: Option<String>,
     /// The fault that the proxy injected.
     pub fault: Option<String>,
 }

@@ -347,7 +347,7 @@ async fn ask(
     let answer = (shared.forward)(request).await.map_err(|_| Broken)?;
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-    shared.record.served(call, parts.status.as_u16());
+    shared.record.served(call, parts.status, &parts.headers);
     Ok((parts.status, parts.headers, body))
 }
 
@@ -357,7 +357,7 @@ async fn stream_through(
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, Broken> {
     let (parts, body) = (shared.forward)(request).await.map_err(|_| Broken)?.into_parts();
-    shared.record.served(call, parts.status.as_u16());
+    shared.record.served(call, parts.status, &parts.headers);
     shared.record.answered(call, parts.status.as_u16());
     let lines = stream::lines(body, Arc::clone(call), Arc::clone(&shared.interferences));
     Ok(answer::streamed(parts.status, parts.headers, lines))

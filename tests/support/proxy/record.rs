@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use http::request::Parts;
+use http::{HeaderMap, StatusCode, request::Parts};
 use tokio::sync::watch;
 
 use super::{Call, Exchange, Fault, call};
@@ -38,7 +38,13 @@ impl Record {
         let mut begun = None;
         self.change(|exchanges| {
             let call = Arc::new(Call::new(exchanges.len(), self.started.elapsed(), parts, body));
-            exchanges.push(Exchange { call: Arc::clone(&call), server: None, client: None, fault: None });
+            exchanges.push(Exchange {
+                call: Arc::clone(&call),
+                server: None,
+                client: None,
+                level: None,
+                fault: None,
+            });
             begun = Some(call);
         });
         begun.expect("the change was made")
@@ -48,8 +54,13 @@ impl Record {
         self.change(|exchanges| exchanges[call.number].fault = Some(fault.to_string()));
     }
 
-    pub(super) fn served(&self, call: &Call, code: u16) {
-        self.change(|exchanges| exchanges[call.number].server = Some(code));
+    pub(super) fn served(&self, call: &Call, code: StatusCode, headers: &HeaderMap) {
+        let level = headers.get("X-Kubernetes-PF-PriorityLevel-UID");
+        let level = level.map(|uid| String::from_utf8_lossy(uid.as_bytes()).into_owned());
+        self.change(|exchanges| {
+            let exchange = &mut exchanges[call.number];
+            (exchange.server, exchange.level) = (Some(code.as_u16()), level);
+        });
     }
 
     pub(super) fn answered(&self, call: &Call, code: u16) {
