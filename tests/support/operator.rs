@@ -160,6 +160,26 @@ impl Operator {
         self.until(PATIENCE, "ended", || self.process.try_wait()).await
     }
 
+    /// Stops it where it is (SIGSTOP), as if its node were gone: it does nothing more, and its connections stay open.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it continue after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// What [`Self::freeze`] does, for a fault of the proxy, which must not keep the operator alive.
+    pub fn freezer(&self) -> impl Fn() + Send + Sync + 'static {
+        let process = Arc::downgrade(&self.process);
+        move || {
+            if let Some(process) = process.upgrade() {
+                process.signal(Signal::STOP);
+            }
+        }
+    }
+
     /// Starts it again under its name, with its proxy and its log. Kills it first if it runs.
     pub fn restart(&self) {
         self.kill();

@@ -1,7 +1,8 @@
-//! The operator is killed at any moment and started again, or two of it run: the
+//! The operator is killed at any moment and started again, loses its node, or two of it run: the
 //! same end state, the same number of changes of each object, one Incident.
 
 mod late;
+mod lost_node;
 
 use crate::{
     drill::{Drill, Models, SpecWrites, is_apply, is_return, spec_writes},
