@@ -61,6 +61,7 @@
 //! - `formats`: an operator does not lead over what a newer release has stored.
 //! - `loans`: how a loan is held, handed on, shared and ended.
 //! - `membership`: which objects a step changes, including those that join late.
+//! - `memory_limit`: many Incidents and large objects stay within the memory limit of the chart.
 //! - `observe`: mode Observe publishes a plan and changes nothing; the mode may change meanwhile.
 //! - `opened_by_hand`: Incidents that people open for a policy.
 //! - `owners_and_autoscalers`: objects that a step reaches through others.
@@ -97,6 +98,7 @@ mod formats;
 mod harness;
 mod loans;
 mod membership;
+mod memory_limit;
 mod observe;
 mod opened_by_hand;
 mod owners_and_autoscalers;

@@ -36,6 +36,12 @@ pub fn remove_at_the_end(directory: &Path) {
     tell(&format!("directory {}", directory.display()));
 }
 
+/// The cgroup is removed at the end, after its processes.
+#[allow(dead_code, reason = "shared with the demo, which has none")]
+pub fn remove_cgroup_at_the_end(directory: &Path) {
+    tell(&format!("cgroup {}", directory.display()));
+}
+
 /// The process, and the group that it leads if any, is killed at the end, unless it was reported as ended before.
 pub fn kill_at_the_end(process: &Child) {
     tell(&format!("started {}", process.id()));

@@ -125,16 +125,28 @@ async fn apply(client: &Client, documents: impl Iterator<Item = Value>) -> Vec<V
     documents
 }
 
+/// The memory limit of the shipped Deployment, in bytes.
+pub fn memory_limit() -> u64 {
+    let limit = container()["resources"]["limits"]["memory"].as_str().map(str::to_owned).expect("a limit");
+    let mebibytes = limit.strip_suffix("Mi").and_then(|number| number.parse::<u64>().ok());
+    mebibytes.unwrap_or_else(|| panic!("{limit} is not in Mi")) << 20
+}
+
 /// The environment that the shipped Deployment sets for the operator, as far as it is plain text.
 pub fn environment() -> Vec<(String, String)> {
-    let documents = shipped().unwrap_or_else(|why| panic!("{why}"));
-    let deployment = documents.into_iter().find(|(_, document)| document["kind"] == "Deployment");
-    let container = deployment
-        .map(|(_, document)| document["spec"]["template"]["spec"]["containers"][0].clone())
-        .unwrap_or_default();
+    let container = container();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let variables = container["env"].as_array().into_iter().flatten();
     variables.filter_map(|variable| Some((text(&variable["name"])?, text(&variable["value"])?))).collect()
+}
+
+/// The container of the shipped Deployment.
+fn container() -> Value {
+    let documents = shipped().unwrap_or_else(|why| panic!("{why}"));
+    let deployment = documents.into_iter().find(|(_, document)| document["kind"] == "Deployment");
+    deployment
+        .map(|(_, document)| document["spec"]["template"]["spec"]["containers"][0].clone())
+        .unwrap_or_default()
 }
 
 /// The documents in `deploy/*.yaml`, each with the name of its file.

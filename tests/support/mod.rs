@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a library for tests, of which each uses a part")]
 
 pub mod admission;
+pub mod cgroup;
 pub mod definition;
 pub mod examples;
 pub mod flow_control;

@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{guardian, install, object::PATIENCE, proxy::Proxy, world::World};
+use super::{cgroup::Cgroup, guardian, install, object::PATIENCE, proxy::Proxy, world::World};
 
 /// How to run an operator.
 #[must_use]
@@ -29,6 +29,7 @@ pub struct Plan<'w> {
     flags: Vec<String>,
     log: &'static str,
     directly: bool,
+    cgroup: Option<PathBuf>,
 }
 
 /// An operator that runs or has run. Dropping it kills it.
@@ -46,6 +47,7 @@ pub(super) struct Process {
     kubeconfig: PathBuf,
     filter: &'static str,
     log: PathBuf,
+    cgroup: Option<PathBuf>,
     running: Mutex<Option<Child>>,
 }
 
@@ -58,6 +60,7 @@ impl<'w> Plan<'w> {
             flags: Vec::new(),
             log: "info,firebreak=debug",
             directly: false,
+            cgroup: None,
         }
     }
 
@@ -76,6 +79,12 @@ impl<'w> Plan<'w> {
     /// Without its proxy, which then records nothing: for measurements of time and memory.
     pub fn directly(mut self) -> Self {
         self.directly = true;
+        self
+    }
+
+    /// With the limit of this cgroup, which the caller keeps for as long.
+    pub fn within(mut self, cgroup: &Cgroup) -> Self {
+        self.cgroup = Some(cgroup.processes());
         self
     }
 
@@ -126,6 +135,7 @@ impl<'w> Plan<'w> {
             kubeconfig,
             filter: self.log,
             log: files.join("log"),
+            cgroup: self.cgroup,
             running: Mutex::default(),
         });
         process.start();
@@ -296,7 +306,8 @@ impl Process {
 
     fn start(&self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
-        let child = Command::new(&self.binary)
+        let child = self
+            .program()
             .args(&self.flags)
             .envs(install::environment())
             .env("KUBECONFIG", &self.kubeconfig)
@@ -309,6 +320,14 @@ impl Process {
             .expect("the operator's binary");
         guardian::kill_at_the_end(&child);
         *self.running() = Some(child);
+    }
+
+    /// The binary, in its cgroup from its first byte on.
+    fn program(&self) -> Command {
+        let Some(cgroup) = &self.cgroup else { return Command::new(&self.binary) };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(cgroup).arg(&self.binary);
+        shell
     }
 
     pub(super) fn kill(&self) {
