@@ -89,7 +89,7 @@ site: ## Build the documentation as a site in target/site, and check its links
 		&& "$$tools/mdbook" build --dest-dir "$${CARGO_TARGET_DIR:-target}/site" \
 		&& cargo run --locked --quiet --example site -- check "$${CARGO_TARGET_DIR:-target}/site"
 
-bench: ## Measure memory, time to the first patch, requests and a burst of Incidents of the release binary
+bench: ## Measure the release binary: memory, times, requests, a burst of Incidents, and a flood of the API server
 	@testbed=$$(testbed/build.sh) \
 		&& cargo build --locked --release --bin firebreak --example bench \
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_BINARY=$${CARGO_TARGET_DIR:-target}/release/firebreak \

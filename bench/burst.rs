@@ -31,7 +31,7 @@ const ONE_IS_P0_OF: usize = 10;
 /// Requests in flight: the saturation point of the API server on two cores, and the operator's maximum.
 const IN_FLIGHT: usize = 32;
 /// How long one size may take, including everything.
-const PATIENCE: Duration = Duration::from_secs(280);
+pub const PATIENCE: Duration = Duration::from_secs(280);
 
 /// The results of one burst; times in ms from the answer to the patch that rang the alarm.
 struct Burst {
@@ -183,13 +183,20 @@ async fn burst(size: usize) -> Burst {
     }
 }
 
-fn level(number: usize) -> &'static str {
+/// The level of the policy with this number.
+pub fn level(number: usize) -> &'static str {
     if number.is_multiple_of(ONE_IS_P0_OF) { "P0" } else { "P3" }
 }
 
-async fn grant(world: &World) {
+/// What the policies of a burst need.
+pub async fn grant(world: &World) {
+    world.grant(&world.a, &rights()).await;
+}
+
+/// The same in one namespace.
+pub fn rights() -> Vec<Rule<'static>> {
     let watch = &["get", "list", "watch"];
-    let rules = [
+    vec![
         Rule {
             group: "inference.llm-d.io",
             resources: &["llmdeployments"],
@@ -200,11 +207,11 @@ async fn grant(world: &World) {
         Rule { group: "", resources: &["namespaces"], verbs: &["get"] },
         // The alarm is a ConfigMap, and so is the report.
         Rule { group: "", resources: &["configmaps"], verbs: &["get", "list", "watch", "create", "update"] },
-    ];
-    world.grant(&world.a, &rules).await;
+    ]
 }
 
-fn alarm_named(world: &World, name: &str) -> Value {
+/// A ConfigMap that is silent.
+pub fn alarm_named(world: &World, name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": world.a},
         "data": {"rings": "no"},
@@ -212,7 +219,7 @@ fn alarm_named(world: &World, name: &str) -> Value {
 }
 
 /// A policy that scales one model as soon as the alarm rings.
-fn policy(world: &World, alarm: &str, number: usize, level: &str) -> Value {
+pub fn policy(world: &World, alarm: &str, number: usize, level: &str) -> Value {
     let name = format!("{alarm}-{number}");
     let targets =
         json!({"apiVersion": "inference.llm-d.io/v1alpha1", "kind": "LLMDeployment", "names": [name]});
@@ -238,7 +245,7 @@ fn policy(world: &World, alarm: &str, number: usize, level: &str) -> Value {
 }
 
 /// Rings an alarm. Returns, by number, when the target of each policy was changed, in ms from the answer.
-async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> {
+pub async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> {
     let mut changes = changes(world, alarm).await;
     let alarm = world.object("v1", "ConfigMap", &world.a, alarm);
     alarm.merge("bench", json!({"data": {"rings": "yes"}})).await;
@@ -256,7 +263,8 @@ async fn ring(world: &World, alarm: &str, count: usize) -> BTreeMap<usize, f64> 
     changed
 }
 
-async fn wait_until_ready(world: &World, count: usize) {
+/// Waits until this many policies are Ready.
+pub async fn wait_until_ready(world: &World, count: usize) {
     let kind = manifest::resource("firebreak.dev/v1alpha1", "RemediationPolicy");
     let policies = manifest::api(&world.client, &kind, Some(&world.a));
     let ready = async {
@@ -272,7 +280,7 @@ async fn wait_until_ready(world: &World, count: usize) {
 }
 
 /// Waits until the operator has been almost idle for a second: Events come late, at a limited rate.
-async fn rest(process: u32) {
+pub async fn rest(process: u32) {
     let quiet = async {
         loop {
             let before = ticks(process);

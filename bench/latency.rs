@@ -16,7 +16,7 @@ use super::{
 };
 use crate::support::{
     manifest,
-    object::{Object, PATIENCE, condition},
+    object::{Object, condition},
     proxy::Exchange,
     world::World,
 };
@@ -24,6 +24,8 @@ use crate::support::{
 const ROUNDS: usize = 15;
 /// Bare patches in a round, of which the median counts.
 const BARE: usize = 5;
+/// How long a change may take, on an API server that is flooded.
+const LONGEST: Duration = Duration::from_secs(240);
 /// The annotation that a target has from its first patch to its last.
 const UNDO: &str = "firebreak.dev/undo";
 
@@ -111,7 +113,7 @@ async fn requests() -> Table {
 }
 
 /// One node, one target, one equal object, and a view of both kinds.
-struct Stage {
+pub struct Stage {
     node: Object,
     twin: Object,
     target: Object,
@@ -121,7 +123,8 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(world: &World) -> Self {
+    /// Creates them. The policy follows, see [`scene::respond`].
+    pub async fn set(world: &World) -> Self {
         let node = scene::nodes(world, 0, 1).await.remove(0);
         let pulse = scene::pulse(world, &node).await;
         let target = scene::models(world, 1).await.remove(0);
@@ -145,7 +148,7 @@ impl Stage {
     }
 
     /// The operator's write to a model, or its opposite; in ms.
-    async fn bare_patch(&self, fall_back: bool) -> f64 {
+    pub async fn bare_patch(&self, fall_back: bool) -> f64 {
         let (gpus, precision) = if fall_back { ("0", "int8") } else { ("1", "fp16") };
         let selector = if fall_back { Value::Null } else { json!("bench") };
         let record = fall_back.then(|| "x".repeat(600));
@@ -164,7 +167,7 @@ impl Stage {
 
     /// Turns the node NotReady. Returns how long after the answer, and after the event, the target's first
     /// patch was seen; in ms.
-    async fn lose_node(&self, policy: &Object) -> (f64, f64) {
+    pub async fn lose_node(&self, policy: &Object) -> (f64, f64) {
         policy.wait_until("no Incident", |object| object.data["status"]["activeIncident"].is_null()).await;
         self.node.merge_status("bench", scene::ready("False", "lost")).await;
         let answered = Instant::now();
@@ -174,7 +177,7 @@ impl Stage {
     }
 
     /// Turns it Ready, and waits until all values are as before.
-    async fn heal(&self, world: &World, policy: &Object) {
+    pub async fn heal(&self, world: &World, policy: &Object) {
         let incident = world.incident_of(policy).await;
         self.node.merge_status("bench", scene::ready("True", "back")).await;
         incident.wait_for_condition("Resolved", "True").await;
@@ -219,7 +222,7 @@ async fn view(
 
 async fn next(view: &tokio::sync::Mutex<mpsc::UnboundedReceiver<(Instant, bool)>>, wanted: bool) -> Instant {
     let mut view = view.lock().await;
-    let told = tokio::time::timeout(PATIENCE, view.recv()).await;
+    let told = tokio::time::timeout(LONGEST, view.recv()).await;
     let (seen, truth) = told.expect("the watch shows it in time").expect("the watch goes on");
     assert_eq!(truth, wanted, "the truth changes each time");
     seen

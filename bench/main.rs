@@ -1,6 +1,6 @@
 //! Measurements of the release binary against a real control plane; see README.md.
 //!
-//! `cargo run --release --example bench [-- memory|latency|calls|burst …]`, with the binary in
+//! `cargo run --release --example bench [-- memory|latency|calls|burst|flood|takeover|limit …]`, with the binary in
 //! `FIREBREAK_BINARY`. Numbers after `burst` are the numbers of policies, instead of the defaults. The tables go to
 //! standard output, and progress to standard error.
 
@@ -9,12 +9,15 @@ mod support;
 
 mod burst;
 mod calls;
+mod flood;
 mod latency;
+mod limit;
 mod memory;
 mod numbers;
 mod process;
 mod scene;
 mod shown;
+mod takeover;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -34,6 +37,15 @@ async fn main() {
     }
     if is_wanted("burst") {
         println!("{}", burst::measure(&sizes).await);
+    }
+    if is_wanted("flood") {
+        println!("{}", flood::measure().await);
+    }
+    if is_wanted("takeover") {
+        println!("{}", takeover::measure().await);
+    }
+    if is_wanted("limit") {
+        println!("{}", limit::measure().await);
     }
     println!("{}", process::machine());
 }

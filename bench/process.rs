@@ -6,6 +6,8 @@ use std::{fs, path::Path, time::Duration};
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     pub rss: f64,
+    /// The highest value that it has ever had.
+    pub peak: f64,
     /// Its private memory: heap and stacks. The rest is the binary's file.
     pub anonymous: f64,
     pub threads: f64,
@@ -19,7 +21,12 @@ impl Memory {
             let number = line.trim_start_matches(':').split_whitespace().next().unwrap_or_default();
             number.parse::<f64>().unwrap_or_else(|_| panic!("no {name} in {status}"))
         };
-        Self { rss: field("VmRSS") * 1024.0, anonymous: field("RssAnon") * 1024.0, threads: field("Threads") }
+        Self {
+            rss: field("VmRSS") * 1024.0,
+            peak: field("VmHWM") * 1024.0,
+            anonymous: field("RssAnon") * 1024.0,
+            threads: field("Threads"),
+        }
     }
 
     /// The median of five readings within two seconds.
@@ -41,6 +48,32 @@ pub fn ticks(process: u32) -> u64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
+}
+
+/// What all processors have done since the machine was started, in ticks.
+#[derive(Clone, Copy)]
+pub struct Processors {
+    busy: u64,
+    idle: u64,
+}
+
+impl Processors {
+    pub fn now() -> Self {
+        let stat = read("/proc/stat");
+        let line = stat.lines().next().unwrap_or_default();
+        let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        // The fourth field is idle time, the fifth the time of waiting for disks.
+        let idle = fields.iter().skip(3).take(2).sum();
+        Self { busy: fields.iter().take(8).sum::<u64>() - idle, idle }
+    }
+
+    /// The share of the time since then in which they were in use, by any process of the machine.
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand ticks")]
+    pub fn busy_since(self) -> f64 {
+        let now = Self::now();
+        let (busy, idle) = ((now.busy - self.busy) as f64, (now.idle - self.idle) as f64);
+        busy / (busy + idle)
+    }
 }
 
 /// One line about the machine and its load.
