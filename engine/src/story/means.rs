@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::world::{Runs, Translate};
+use super::world::{Hears, Runs, Translate};
 use crate::policy::PolicySpec;
 use crate::rules::{Fault, Rules};
 
@@ -17,4 +17,6 @@ pub struct Means {
     pub runs: Runs,
     /// The check of policies.
     pub accept: Accept,
+    /// Who hears of what is recorded of the Incident.
+    pub hears: Hears,
 }

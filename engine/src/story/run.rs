@@ -69,7 +69,8 @@ struct Beginning {
 /// # Errors
 /// The expectations that are not met, with the moment.
 pub fn play(story: &Story, translate: Translate) -> Result<(), String> {
-    play_with(story, Means { translate, runs: Rc::new(|_, _, _| {}), accept: Rc::new(Rules::parse) })
+    let (runs, hears) = (Rc::new(|_: &mut _, _: &_, _: &_| {}), Rc::new(|_: &_, _: &_, _: &_, _| {}));
+    play_with(story, Means { translate, runs, accept: Rc::new(Rules::parse), hears })
 }
 
 /// Plays a story with other means than the engine's own.
@@ -97,7 +98,7 @@ pub fn play_with(story: &Story, means: Means) -> Result<(), String> {
 }
 
 impl Stage {
-    fn new(story: &Story, Means { translate, runs, accept }: Means) -> Result<Self, String> {
+    fn new(story: &Story, Means { translate, runs, accept, hears }: Means) -> Result<Self, String> {
         let policy = serde_json::to_value(&story.policy).map_err(|error| error.to_string())?;
         let mut stage = Self {
             world: World::new(None, translate),
@@ -116,6 +117,7 @@ impl Stage {
             beginning: Beginning::default(),
         };
         stage.world.runs = runs;
+        stage.world.hears = hears;
         stage.world.namespace.clone_from(&story.namespace);
         stage.accept()?;
         Ok(stage)

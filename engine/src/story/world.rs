@@ -34,6 +34,8 @@ pub type Decide = fn(&Facts, Option<&Rules>, Timestamp) -> Decision;
 pub type Translate = Rc<dyn Fn(&Arc<Value>, Option<&ObjectCondition>) -> Target>;
 /// Lets other objects of the world speak for the target of a step whose pods they run.
 pub type Runs = Rc<dyn Fn(&mut Target, &Step, &[Arc<Value>])>;
+/// Hears of each state of an Incident that is recorded: the one before, the next one, and when it was decided.
+pub type Hears = Rc<dyn Fn(&IncidentId, &IncidentState, &IncidentState, Timestamp)>;
 
 /// Everything outside of the controllers.
 pub struct World {
@@ -65,6 +67,8 @@ pub struct World {
     pub translate: Translate,
     /// Who runs the pods of others.
     pub runs: Runs,
+    /// Who hears of what is recorded.
+    pub hears: Hears,
     /// The states of other Incidents, by `namespace/name/uid`; Incidents that are not here are open.
     pub holders: BTreeMap<String, Holder>,
     /// Why the targets of steps cannot be listed or read; none if they can.
@@ -133,6 +137,7 @@ impl World {
             decide,
             translate,
             runs: Rc::new(|_, _, _| {}),
+            hears: Rc::new(|_, _, _, _| {}),
             holders: BTreeMap::new(),
             unreadable: None,
             brake: Brake::Off,
@@ -217,6 +222,7 @@ impl World {
         if controller.view + 1 != self.recorded.len() {
             return false;
         }
+        (self.hears)(&self.incident, self.state(), &decision.next, self.now);
         self.recorded.push(decision.next.clone());
         controller.view += 1;
         true

@@ -41,8 +41,12 @@ fn every_story_goes_as_it_is_told() {
     for path in stories.iter().filter(|path| path.to_string_lossy().contains(&wanted)) {
         let file = path.file_name().unwrap().to_string_lossy();
         let story = read(path).and_then(|text| Story::new(text, |name| read(&dir.join(name))));
-        let means =
-            || Means { translate: translate(), runs: Rc::new(|_, _, _| {}), accept: Rc::new(rehearsing) };
+        let means = || Means {
+            translate: translate(),
+            runs: Rc::new(|_, _, _| {}),
+            accept: Rc::new(rehearsing),
+            hears: Rc::new(|_, _, _, _| {}),
+        };
         let played = story.and_then(|story| play_with(&story, means()));
         if let Err(why) = played {
             wrong.push(format!("{file}: {why}"));

@@ -65,7 +65,12 @@ fn told(path: &Path, sentence: Option<&str>, why: Option<&str>) -> Vec<Line> {
 fn play(story: &Story, profiles: &Rc<Profiles>) -> Result<(), String> {
     let accepting = Rc::clone(profiles);
     let accept: Accept = Rc::new(move |spec: &PolicySpec| acceptance::accept(spec, &accepting));
-    let means = Means { translate: targets(Rc::clone(profiles)), runs: runs(Rc::clone(profiles)), accept };
+    let means = Means {
+        translate: targets(Rc::clone(profiles)),
+        runs: runs(Rc::clone(profiles)),
+        accept,
+        hears: Rc::new(|_, _, _, _| {}),
+    };
     play_with(story, means).map_err(|why| {
         let sentence = format!("{}, ", story.story);
         why.strip_prefix(&sentence).map(str::to_owned).unwrap_or(why)
