@@ -1,4 +1,4 @@
-//! What the process reports about itself: logs, metrics, health.
+//! What the process reports about itself: logs, metrics, health, traces.
 //!
 //! Nothing here decides anything, and nothing here writes to the cluster.
 
@@ -6,3 +6,4 @@ pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod traces;

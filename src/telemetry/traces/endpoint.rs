@@ -1,0 +1,199 @@
+//! One request to the endpoint of traces: OTLP over HTTP, with protobuf.
+//!
+//! It uses the TLS of the client for Kubernetes, and neither its proxy nor its retries. A redirect is not followed.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use kube::Config;
+use kube::client::{Body, ConfigExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+use prost::bytes::Bytes;
+use serde_json::json;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt};
+
+use super::{Compression, TraceSettings};
+
+/// The most of an answer that is read.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest wait that the endpoint can impose. A batch that would wait longer is given up.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
+type HttpClient = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
+
+/// What the endpoint has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has the spans, without those that it rejected.
+    Accepted {
+        /// How many it rejected.
+        rejected: u64,
+        /// Why it rejected them.
+        why: String,
+    },
+    /// It does not take this request, however often it is sent.
+    Rejected {
+        /// Why.
+        why: String,
+    },
+    /// The same request may be accepted later.
+    TryAgain {
+        /// Why it was not accepted.
+        why: String,
+        /// The wait that the endpoint asks for.
+        after: Option<Duration>,
+    },
+}
+
+/// Why no client could be created.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot send traces to {url}: {why}; check OTEL_EXPORTER_OTLP_CERTIFICATE")]
+pub struct EndpointError {
+    url: String,
+    why: String,
+}
+
+/// The endpoint of traces.
+pub struct Endpoint {
+    settings: TraceSettings,
+    client: HttpClient,
+}
+
+impl Endpoint {
+    /// A client for the endpoint. Sends nothing.
+    ///
+    /// # Errors
+    /// The certificate authorities cannot be read.
+    pub async fn new(settings: TraceSettings) -> Result<Self, EndpointError> {
+        let failed = |why: String| EndpointError { url: settings.url.to_string(), why };
+        let config = tls(&settings).await.map_err(|error| failed(error.to_string()))?;
+        let connector = config.rustls_https_connector().map_err(|error| failed(explain(&error)))?;
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = client
+            .map_response(|response: Response<_>| {
+                response.map(|body| body.map_err(io::Error::other).boxed_unsync())
+            })
+            .map_err(BoxError::from);
+        let client = BoxCloneSyncService::new(client);
+        Ok(Self { settings, client })
+    }
+
+    /// The body of a request with this message, compressed if the settings say so.
+    pub fn body(&self, message: Vec<u8>) -> Bytes {
+        let compressed = match self.settings.compression {
+            Compression::None => return message.into(),
+            Compression::Gzip => compress(&message),
+        };
+        // Writing to memory does not fail.
+        compressed.unwrap_or_default().into()
+    }
+
+    /// Posts a body and waits for the answer, at most for the timeout of the settings.
+    pub async fn post(&self, body: Bytes) -> Answer {
+        let request = match self.request(body) {
+            Ok(request) => request,
+            Err(error) => return Answer::Rejected { why: error.to_string() },
+        };
+        let timeout = self.settings.timeout;
+        match tokio::time::timeout(timeout, exchange(self.client.clone(), request)).await {
+            Err(_) => {
+                Answer::TryAgain { why: format!("no answer within {} ms", timeout.as_millis()), after: None }
+            }
+            Ok(Err(error)) => Answer::TryAgain { why: explain(error.as_ref()), after: None },
+            Ok(Ok((head, body))) if head.status.is_success() => accepted(&body),
+            Ok(Ok((head, _))) => refused(head.status, &head.headers),
+        }
+    }
+
+    fn request(&self, body: Bytes) -> Result<Request<Body>, http::Error> {
+        let agent = concat!("firebreak/", env!("CARGO_PKG_VERSION"));
+        let mut request = Request::post(&self.settings.url)
+            .header(USER_AGENT, agent)
+            .header(CONTENT_TYPE, "application/x-protobuf");
+        if self.settings.compression == Compression::Gzip {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
+        for (name, value) in &self.settings.headers {
+            request = request.header(name, value);
+        }
+        request.body(Body::from(body))
+    }
+}
+
+/// Sends a request. An answer whose body is cut off or too long counts by its status.
+async fn exchange(client: HttpClient, request: Request<Body>) -> Result<(Parts, Bytes), BoxError> {
+    let (head, body) = client.oneshot(request).await?.into_parts();
+    let body = Limited::new(body, LONGEST_ANSWER).collect().await;
+    Ok((head, body.map(|body| body.to_bytes()).unwrap_or_default()))
+}
+
+fn compress(message: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(message)?;
+    encoder.finish()
+}
+
+/// The configuration of TLS, in the form in which kube reads certificate authorities from a file.
+async fn tls(settings: &TraceSettings) -> Result<Config, kube::config::KubeconfigError> {
+    let cluster = json!({"server": settings.url.to_string(), "certificate-authority": settings.certificate});
+    let kubeconfig = json!({
+        "current-context": "traces",
+        "clusters": [{"name": "traces", "cluster": cluster}],
+        "users": [{"name": "traces", "user": {}}],
+        "contexts": [{"name": "traces", "context": {"cluster": "traces", "user": "traces"}}],
+    });
+    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap_or_default();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
+}
+
+fn accepted(body: &[u8]) -> Answer {
+    // An answer that cannot be read is one of an endpoint that has accepted everything.
+    let response = ExportTraceServiceResponse::decode(body).unwrap_or_default();
+    let partial = response.partial_success.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or_default();
+    Answer::Accepted { rejected, why: partial.error_message }
+}
+
+/// Which answers may change is a rule of OTLP.
+fn refused(status: StatusCode, headers: &HeaderMap) -> Answer {
+    let why = format!("the endpoint answers {status}");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
+            Answer::TryAgain { why, after: headers.get(RETRY_AFTER).and_then(wait) }
+        }
+        _ => Answer::Rejected { why },
+    }
+}
+
+/// In seconds. A date is not followed: it is as good as none where clocks differ.
+fn wait(value: &HeaderValue) -> Option<Duration> {
+    let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+/// What went wrong, and why: the outermost error of hyper says only where.
+fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    texts.dedup();
+    texts.join(": ")
+}
