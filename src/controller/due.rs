@@ -258,6 +258,7 @@ mod tests {
                 health: Health::new(leadership.clone()),
                 leadership,
                 metrics,
+                traces: crate::telemetry::traces::Traces::default(),
                 identity: "test".to_owned(),
                 namespace: "firebreak-system".to_owned(),
                 watch_namespaces: Vec::new(),

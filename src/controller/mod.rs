@@ -56,6 +56,7 @@ use crate::look::brake::BrakeReader;
 use crate::observe::{self, ErrorCounter, Hub};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
+use crate::telemetry::traces::Traces;
 use crate::workloads::Profiles;
 
 /// The number of passes that run at once.
@@ -82,6 +83,8 @@ pub struct Context {
     pub health: Health,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Where ended parts of a response are told.
+    pub traces: Traces,
     /// The name of this process.
     pub identity: String,
     /// The operator's own namespace.

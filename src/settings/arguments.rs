@@ -11,6 +11,7 @@ use firebreak_engine::policy::Severity;
 
 use crate::api::SHIPPED_NAMESPACE;
 use crate::kubernetes::impersonate::{is_dns_label, is_dns_subdomain};
+use crate::telemetry::traces::TraceSettings;
 
 /// `--config`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -45,6 +46,9 @@ pub struct ControllerArgs {
     /// The name in the lease: POD_NAME, or a unique name.
     #[arg(skip)]
     pub identity: String,
+    /// Where traces are sent, from the variables of OpenTelemetry.
+    #[arg(skip)]
+    pub traces: Option<Box<TraceSettings>>,
 }
 
 /// `crds`.

@@ -4,6 +4,7 @@
 //! checked here once and, where that is cheap, carried in types that cannot hold an invalid one.
 
 mod arguments;
+mod traces;
 mod verbs;
 
 use std::ffi::OsString;
@@ -91,6 +92,8 @@ struct Environment {
     pod_name: Option<String>,
     no_color: Option<OsString>,
     term: Option<OsString>,
+    /// The variables of OpenTelemetry.
+    opentelemetry: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -104,6 +107,7 @@ impl Settings {
             pod_name: std::env::var("POD_NAME").ok(),
             no_color: std::env::var_os("NO_COLOR"),
             term: std::env::var_os("TERM"),
+            opentelemetry: traces::variables(|name| std::env::var_os(name)),
         };
         Self::parse(std::env::args_os().collect(), environment)
     }
@@ -122,6 +126,10 @@ impl Settings {
             ("warn,kube_client=off,kube_runtime=off", Some(LogFormat::Text));
         if let Command::Controller(controller) = &mut command {
             controller.identity = identity(environment.pod_name);
+            let traces = traces::settings(&environment.opentelemetry, &controller.identity);
+            controller.traces = traces
+                .map(|traces| traces.map(Box::new))
+                .map_err(|why| Stop::Usage(format!("firebreak: {why}; see `{program} controller --help`")))?;
             (usual_level, usual_format) = ("info", None);
         }
         let plain = environment.no_color.is_some_and(|value| !value.is_empty())

@@ -13,7 +13,9 @@ use super::arguments::{
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Run the operator
-    #[command(after_help = "Example:\n  firebreak controller --config /etc/firebreak/config.yaml")]
+    #[command(
+        after_help = "Example:\n  firebreak controller --config /etc/firebreak/config.yaml\n\nTraces are sent if OTEL_EXPORTER_OTLP_ENDPOINT is set. docs/tracing.md describes the variables."
+    )]
     Controller(ControllerArgs),
     /// Print the CRDs and admission policies to install
     #[command(

@@ -35,6 +35,10 @@ use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process;
+use crate::telemetry::traces::counter::SpanCounter;
+use crate::telemetry::traces::endpoint::{Endpoint, EndpointError};
+use crate::telemetry::traces::exporter::{Exporter, exporter};
+use crate::telemetry::traces::{TraceSettings, Traces};
 
 /// Does what the settings say, and returns the exit status of the process.
 #[must_use]
@@ -138,6 +142,8 @@ enum Failure {
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
+    #[error(transparent)]
+    Traces(#[from] EndpointError),
     #[error("{0} ended unexpectedly; see the log")]
     Part(&'static str),
     #[error(transparent)]
@@ -153,6 +159,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Refused(_) => ExitCode::from(3),
+            Self::Traces(_) => ExitCode::from(2),
             Self::Connect(_)
             | Self::Listen { .. }
             | Self::Metrics(_)
@@ -192,9 +199,11 @@ async fn operate(
     let served = health::serve(args.listen, Arc::clone(&metrics), health.clone(), ends.server.clone());
     let (_, server) = served.await.map_err(|source| Failure::Listen { address: args.listen, source })?;
     let (events, writer) = Events::new(client.clone(), args.identity.clone());
+    let (traces, exporter) = traces(args.traces, &metrics).await?.unzip();
 
     let server = tokio::spawn(server);
     let writer = tokio::spawn(writer.run(ends.events.clone()));
+    let exporter = exporter.map(|exporter| exporter.start(ends.events.clone()));
     let shown = tokio::spawn(show_leadership(leadership.clone(), Arc::clone(&metrics)));
     let stop = ends.election.clone();
     let surveyed = CancellationToken::new();
@@ -220,6 +229,7 @@ async fn operate(
         leadership,
         health,
         metrics,
+        traces: traces.unwrap_or_default(),
         identity: args.identity,
         namespace: args.namespace,
         watch_namespaces: args.watch_namespaces,
@@ -229,11 +239,24 @@ async fn operate(
         tasks: tasks.clone(),
     };
     let controller = tokio::spawn(controller::run(context, queue));
-    let parts = Parts { controller, tasks, election, writer, server, ends };
+    let parts = Parts { controller, tasks, election, writer, exporter, server, ends };
     let result = parts.supervise(&mut signals).await;
     shown.abort();
     following.iter().for_each(tokio::task::JoinHandle::abort);
     result
+}
+
+/// Takes note of ended parts of responses, and the task that sends them; none if no endpoint is set.
+async fn traces(
+    settings: Option<Box<TraceSettings>>,
+    metrics: &Metrics,
+) -> Result<Option<(Traces, Exporter)>, Failure> {
+    let counter = SpanCounter::show(metrics)?;
+    let Some(settings) = settings else { return Ok(None) };
+    let resource = settings.resource.clone();
+    let endpoint = Endpoint::new(*settings).await?;
+    let (queue, exporter) = exporter(endpoint, resource, counter);
+    Ok(Some((Traces::to(queue), exporter)))
 }
 
 /// Mirrors the leadership into its metric.

@@ -34,6 +34,8 @@ pub(super) struct Parts {
     pub(super) tasks: TaskTracker,
     pub(super) election: Task<()>,
     pub(super) writer: Task<()>,
+    /// If it ends, traces are lost, and nothing else is.
+    pub(super) exporter: Option<Task<()>>,
     pub(super) server: Task<io::Result<()>>,
     pub(super) ends: Ends,
 }
@@ -83,6 +85,9 @@ impl Parts {
         self.ends.election.cancel();
         finish(&mut self.election).await;
         finish(&mut self.writer).await;
+        if let Some(exporter) = &mut self.exporter {
+            finish(exporter).await;
+        }
         self.ends.server.cancel();
         Ok(())
     }

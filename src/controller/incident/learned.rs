@@ -16,7 +16,7 @@ use firebreak_engine::incident::ReportStatus;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::{notices, record};
+use super::{last_told, notices, record};
 use crate::api::Incident;
 use crate::controller::Operator;
 use crate::controller::error::Error;
@@ -82,10 +82,12 @@ pub async fn record_last_words(
         learned.tell(&mut facts);
         let decision = learn(&facts, now);
         let (before, happened) = (incident.state(), decision.happened.clone());
+        let told = last_told(operator, &incident);
         match record::record(api, incident, decision, now).await {
             Ok(recorded) => {
                 learned.clear();
                 notices::recorded(operator, recorded.incident(), &before, &happened);
+                told.iter().for_each(|told| operator.context.traces.recorded(recorded.incident(), told, now));
                 return Ok(());
             }
             Err(Error::Conflict) => {}

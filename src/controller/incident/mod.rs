@@ -9,6 +9,7 @@ mod situation;
 pub mod translate;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_engine::decide::{Decision, as_closed};
@@ -26,7 +27,7 @@ use super::queue::Name;
 use super::seen::Seen;
 use super::stored::find;
 use super::{Operator, Passed, notices};
-use crate::api::Incident;
+use crate::api::{Incident, IncidentStatus};
 use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::look::holder::Holders;
 use crate::look::own::OwnReads;
@@ -52,6 +53,8 @@ pub struct Memory {
     assessed: bool,
     /// The uid of the policy whose claim announces it, as a live read has shown.
     confirmed_by: Option<String>,
+    /// Its status before a write that had no answer, which is not told to traces yet.
+    pub(super) untold: Option<Arc<IncidentStatus>>,
 }
 
 /// Looks at one Incident and does what is to be done.
@@ -142,11 +145,13 @@ async fn rounds(
         }
         let happened = decision.happened.clone();
         let before = incident.state();
+        let told = last_told(operator, &incident);
         let is_for_the_brake = act::is_for_the_brake(&decision);
         let brake = OptionFuture::from(is_for_the_brake.then(|| operator.brake.read_fresh()));
         let (recorded, brake) = tokio::join!(record::record(api, incident, decision, now), brake);
         let recorded = match recorded {
             Err(Error::Conflict) if !learned.is_empty() => {
+                keep_untold(operator, &uid, told, &Error::Conflict);
                 let again = read_again(api, &name, &uid).await?;
                 let Some(again) = again else {
                     learned.clear();
@@ -155,10 +160,15 @@ async fn rounds(
                 incident = again;
                 continue;
             }
-            recorded => recorded?,
+            Err(error) => {
+                keep_untold(operator, &uid, told, &error);
+                return Err(error);
+            }
+            Ok(recorded) => recorded,
         };
         learned.clear();
         notices::recorded(operator, recorded.incident(), &before, &happened);
+        told.iter().for_each(|told| operator.context.traces.recorded(recorded.incident(), told, now));
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
             learned.outcomes = act::act(operator, client, &recorded, brake).await;
@@ -186,6 +196,20 @@ async fn rounds(
         }
     }
     Ok(Passed::undecided_for(Duration::ZERO))
+}
+
+/// The last status that was told to traces: the present one, unless a write has had no answer since. None while traces are
+/// off.
+fn last_told(operator: &Operator, incident: &Incident) -> Option<IncidentStatus> {
+    let untold = || operator.memories.take_untold(&incident.uid().unwrap_or_default());
+    operator.context.traces.are_on().then(|| untold().or_else(|| incident.status.clone()).unwrap_or_default())
+}
+
+/// A write that had no answer may have taken effect. What it ended is told with the next one.
+fn keep_untold(operator: &Operator, uid: &str, told: Option<IncidentStatus>, error: &Error) {
+    if let Some(told) = told.filter(|_| !error.is_refusal()) {
+        operator.memories.edit_incident(uid, |memory| memory.untold = Some(Arc::new(told)));
+    }
 }
 
 /// The policy has not recorded the uid of the Incident yet, which does not take long.
