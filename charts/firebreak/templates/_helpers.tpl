@@ -29,3 +29,19 @@ app.kubernetes.io/name: firebreak
 {{- define "firebreak.responders" -}}
 {{- concat (list "firebreak-responder") .Values.responders | uniq | toYaml -}}
 {{- end }}
+
+{{/* Attributes of a resource, as OpenTelemetry reads them from its environment variable. */}}
+{{- define "firebreak.resourceAttributes" -}}
+{{- $pairs := list -}}
+{{- range $name, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $name (urlquery $value | replace "+" "%20")) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end }}
+
+{{/* The port of the endpoint of traces. */}}
+{{- define "firebreak.tracingPort" -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- if $port }}{{ $port }}{{ else if eq $url.scheme "https" }}443{{ else }}80{{ end -}}
+{{- end }}
