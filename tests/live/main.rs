@@ -76,6 +76,7 @@
 //! - `schema`: what the API server rejects and prints by the shipped definitions.
 //! - `steps`: the ladder: steps that fail, do not help, or find objects of others.
 //! - `support_archive`: what an archive for others contains, and what it never contains.
+//! - `traces`: one Incident is one trace, whoever leads meanwhile.
 //! - `upgrade`: what the previous release has stored is read, continued and reverted.
 //! - `withdrawal`: a person ends a response, and the same rule does not start it again.
 //! - `without_a_policy`: Incidents that people open and that name no policy.
@@ -138,6 +139,7 @@ mod s9_relapse;
 mod schema;
 mod steps;
 mod support_archive;
+mod traces;
 mod upgrade;
 mod withdrawal;
 mod without_a_policy;

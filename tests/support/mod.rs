@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod cgroup;
+pub mod collector;
 pub mod definition;
 pub mod examples;
 pub mod flow_control;

@@ -27,6 +27,7 @@ pub struct Plan<'w> {
     binary: OsString,
     name: String,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
     log: &'static str,
     directly: bool,
     cgroup: Option<PathBuf>,
@@ -44,6 +45,7 @@ pub(super) struct Process {
     binary: OsString,
     name: String,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
     kubeconfig: PathBuf,
     filter: &'static str,
     log: PathBuf,
@@ -58,6 +60,7 @@ impl<'w> Plan<'w> {
             binary: binary(),
             name: "firebreak-0".to_owned(),
             flags: Vec::new(),
+            variables: Vec::new(),
             log: "info,firebreak=debug",
             directly: false,
             cgroup: None,
@@ -100,6 +103,12 @@ impl<'w> Plan<'w> {
         self
     }
 
+    /// A further environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it. Does not wait until it is ready.
     pub async fn start(self) -> Operator {
         let world = self.world;
@@ -132,6 +141,7 @@ impl<'w> Plan<'w> {
             binary: self.binary,
             name: self.name,
             flags,
+            variables: self.variables,
             kubeconfig,
             filter: self.log,
             log: files.join("log"),
@@ -313,6 +323,7 @@ impl Process {
             .env("KUBECONFIG", &self.kubeconfig)
             .env("POD_NAME", &self.name)
             .env("RUST_LOG", self.filter)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
