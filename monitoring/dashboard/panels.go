@@ -97,6 +97,7 @@ func rows() []row {
 			graph("Interrupted watches", "ops", 6, query{rate("cache", "firebreak_watch_errors_total"), "{{cache}}"}),
 			graph("Configuration is valid", "", 6, query{selected("firebreak_configuration_valid"), "{{instance}}"}),
 			graph("Objects that cannot be read", "", 6, query{"max by (kind) (" + selected("firebreak_undecodable_objects") + ")", "{{kind}}"}),
+			graph("Spans of traces", "ops", 6, query{rate("result", "firebreak_trace_spans_total"), "{{result}}"}),
 		}},
 		{"API server", []panel{
 			graph("Requests by verb", "reqps", 6, query{rate("verb", "firebreak_api_requests_total"), "{{verb}}"}),
