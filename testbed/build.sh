@@ -156,13 +156,17 @@ add() { # FILE TOOL COMMAND
 
 # Without a version in it the API server calls itself v0.0.0, which charts reject.
 build_kubernetes() {
+	local programs=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl) tags=no_kubelet
+	if [[ $module == go.mod ]]; then
+		programs+=(kubelet) tags=
+	fi
 	mkdir "$unfinished/result"
-	run Kubernetes go build -modfile "$module" -trimpath -o "$unfinished/result/testbed" -ldflags "-s -w
+	run Kubernetes go build -modfile "$module" -tags "$tags" -trimpath -o "$unfinished/result/testbed" -ldflags "-s -w
 		-X k8s.io/component-base/version.gitVersion=$kubernetes
 		-X k8s.io/component-base/version.gitMajor=1
 		-X k8s.io/component-base/version.gitMinor=${minor%%.*}
 		-X k8s.io/client-go/pkg/version.gitVersion=$kubernetes" .
-	for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl; do
+	for program in "${programs[@]}"; do
 		ln -s testbed "$unfinished/result/$program"
 	done
 }

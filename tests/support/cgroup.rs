@@ -14,16 +14,25 @@ static CREATED: AtomicUsize = AtomicUsize::new(0);
 struct Files {
     hierarchy: &'static str,
     limit: &'static str,
+    /// What keeps the processes from the swap space, where the limit does not count, and the value for that.
+    no_swap: (&'static str, &'static str),
     peak: &'static str,
     /// Has a line `oom_kill COUNT`.
     kills: &'static str,
 }
 
 const VERSIONS: [Files; 2] = [
-    Files { hierarchy: "/sys/fs/cgroup", limit: "memory.max", peak: "memory.peak", kills: "memory.events" },
+    Files {
+        hierarchy: "/sys/fs/cgroup",
+        limit: "memory.max",
+        no_swap: ("memory.swap.max", "0"),
+        peak: "memory.peak",
+        kills: "memory.events",
+    },
     Files {
         hierarchy: "/sys/fs/cgroup/memory",
         limit: "memory.limit_in_bytes",
+        no_swap: ("memory.swappiness", "0"),
         peak: "memory.max_usage_in_bytes",
         kills: "memory.oom_control",
     },
@@ -45,10 +54,13 @@ impl Cgroup {
             fs::create_dir(&folder).ok()?;
             guardian::remove_cgroup_at_the_end(&folder);
             let cgroup = Self { folder, files };
-            // Without the controller there is no such file; in another kind of file system one would be created.
-            let is_one = cgroup.folder.join(files.limit).exists();
-            let limited = is_one && fs::write(cgroup.folder.join(files.limit), bytes.to_string()).is_ok();
-            limited.then_some(cgroup)
+            // Without the controller, and with an old kernel, files are missing; in another kind of file system a write
+            // would create them.
+            let is_one = [files.limit, files.peak, files.kills].iter().all(|file| cgroup.has(file));
+            let limited = is_one && cgroup.write(files.limit, &bytes.to_string());
+            let (no_swap, none) = files.no_swap;
+            let in_memory = limited && (!cgroup.has(no_swap) || cgroup.write(no_swap, none));
+            in_memory.then_some(cgroup)
         })
     }
 
@@ -67,6 +79,14 @@ impl Cgroup {
         let text = self.read(self.files.kills);
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no count in {text}"))
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.folder.join(file).exists()
+    }
+
+    fn write(&self, file: &str, value: &str) -> bool {
+        fs::write(self.folder.join(file), value).is_ok()
     }
 
     fn read(&self, file: &str) -> String {

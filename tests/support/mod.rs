@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod nodes;
 pub mod object;
 pub mod operator;
+mod process;
 pub mod proxy;
 pub mod rights;
 pub mod shell;

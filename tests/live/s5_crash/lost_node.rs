@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{assert_once, returns_a_loan, takes_a_loan};
 use crate::{
-    drill::{Drill, Models, QUICK_HEART, heartbeats, is_heartbeat, times},
+    drill::{Drill, Models, heartbeats, is_heartbeat, times},
     support::{
         object::Object,
-        operator::Operator,
+        operator::{Operator, Plan},
         proxy::{Call, Exchange, Fault, Rule},
     },
 };
 
 const MODELS: usize = 5;
+/// Long enough that a busy machine takes the lease from nobody who is alive.
+const HEART: [&str; 2] = ["--lease-duration", "9s"];
 const LEADS: &str = "leader_election_master_status{name=\"firebreak\"}";
 
 /// Two replicas, of which the first one leads.
@@ -30,6 +32,10 @@ struct Pair {
     policy: Object,
     first: Operator,
     second: Operator,
+}
+
+fn with_heart(plan: Plan<'_>) -> Plan<'_> {
+    HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag))
 }
 
 /// What the leader was about to do when its node died.
@@ -45,10 +51,10 @@ impl Pair {
     async fn new(name: &str) -> Self {
         let drill = Drill::new(name).await;
         let models = drill.models(MODELS).await;
-        let first = drill.quick_operator().await;
+        let first = with_heart(drill.world.operator()).start().await;
         let policy = drill.policy().await;
         let plan = drill.world.operator().named("firebreak-1");
-        let second = QUICK_HEART.into_iter().fold(plan, |plan, flag| plan.flag(flag)).start().await;
+        let second = with_heart(plan).start().await;
         Self { drill, models, policy, first, second }
     }
 
