@@ -115,7 +115,10 @@ impl Kind for ReduceBatch {
     }
 
     fn plan(&self, target: &Target, known: Option<&Change>) -> Plan {
-        reduce_batch(target, self.reduction, known.map(Change::fields).unwrap_or_default())
+        match reduce_batch(target, self.reduction, known.map(Change::fields).unwrap_or_default()) {
+            Plan::NothingToDo(_) => Plan::NothingToDo("it already has this value, or a lower one".to_owned()),
+            plan => plan,
+        }
     }
 }
 

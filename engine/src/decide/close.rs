@@ -80,6 +80,7 @@ impl Deciding<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::decide;
     use super::super::fixture::{Fixture, NOW, at};
     use super::*;
     use crate::change::{Delivery, Operation, OperationType};
@@ -102,6 +103,18 @@ mod tests {
         let mut deciding = unclassified.deciding();
         deciding.close(Closing::NotClassified);
         assert!(!deciding.report && deciding.next.resolved_at.is_some(), "there is nothing to report");
+    }
+
+    #[test]
+    fn what_is_closed_never_changes_again_whatever_its_policy_says() {
+        let given = Fixture::pinned();
+        let mut deciding = given.deciding();
+        deciding.close(Closing::NotClassified);
+        let mut closed = deciding.finish().next;
+        closed.resolved_at = Some(at(NOW));
+        assert!(!closed.steps.is_empty());
+        let given = given.with(|facts| facts.state = closed.clone());
+        assert_eq!(decide(&given.facts, None, at(NOW)).next, closed);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Decision {
 pub fn decide(facts: &Facts, rules: Option<&Rules>, now: Timestamp) -> Decision {
     let mut deciding = Deciding::new(facts, rules, now);
     if facts.state.resolved_at.is_some() {
-        return deciding.finish();
+        return deciding.done(); // it never changes again
     }
     deciding.open();
     deciding.classify();
@@ -264,8 +264,18 @@ impl<'a> Deciding<'a> {
 
     /// A rule held and no longer holds, or none has held yet: nothing new starts.
     fn wait_for_a_rule(&mut self) -> Findings {
-        let mut findings = Findings::default();
-        if self.next.classified_at.is_none() {
+        let mut findings = Findings::from(self.not_classified());
+        findings.add(self.watch_steps());
+        findings.add(self.relapsed_too_often());
+        findings.add(self.outstanding());
+        findings.add(self.lost_pod());
+        findings.add(self.unknown_operation());
+        findings
+    }
+
+    /// That no rule has held yet, with what a person can do about it.
+    fn not_classified(&self) -> Option<Held> {
+        self.next.classified_at.is_none().then(|| {
             let wait = format!(
                 "no rule of the policy holds, so nothing is applied, and the Incident closes after recovery.for; \
                  status.rules says why. To respond anyway, pin the severity: `kubectl patch incident {} -n {} --type=merge \
@@ -274,14 +284,8 @@ impl<'a> Deciding<'a> {
                 self.facts.incident.namespace,
                 self.facts.incident.withdraw_command()
             );
-            findings.add(Held::new(Reason::NotClassified, &wait));
-        }
-        findings.add(self.watch_steps());
-        findings.add(self.relapsed_too_often());
-        findings.add(self.outstanding());
-        findings.add(self.lost_pod());
-        findings.add(self.unknown_operation());
-        findings
+            Held::new(Reason::NotClassified, &wait)
+        })
     }
 
     /// Derives the rest of the state and returns the decision.
@@ -295,6 +299,10 @@ impl<'a> Deciding<'a> {
         if worded == *state {
             self.next = worded;
         }
+        self.done()
+    }
+
+    fn done(self) -> Decision {
         Decision {
             look: self.look,
             next: self.next,

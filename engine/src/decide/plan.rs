@@ -340,7 +340,7 @@ impl Deciding<'_> {
 
     /// The plan of every step for this level, without any effect (mode Observe).
     pub(super) fn publish_plan(&mut self) -> Findings {
-        let Some(level) = self.next.severity else { return Findings::default() };
+        let Some(level) = self.next.severity else { return self.not_classified().into() };
         self.wake_in(RELIST_IDLE);
         let is_plan = |change: &Change| {
             matches!(change.state, ChangeState::Planned | ChangeState::Skipped) && !change.is_an_attempt()

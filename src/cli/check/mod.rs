@@ -12,6 +12,7 @@ mod rights;
 pub mod schema;
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 
 use firebreak_engine::policy::PolicySpec;
 use firebreak_engine::rules::Rules;
@@ -75,10 +76,7 @@ fn offline(screen: &Screen, args: &CheckArgs, checker: &Checker, good: &mut Good
             Ok(documents) => documents,
             Err(problem) => {
                 faults += 1;
-                screen.lines(&[
-                    verdict(&file.display().to_string(), std::slice::from_ref(&problem)),
-                    fault(&problem),
-                ])?;
+                say(screen, &file.display().to_string(), std::slice::from_ref(&problem))?;
                 continue;
             }
         };
@@ -90,10 +88,7 @@ fn offline(screen: &Screen, args: &CheckArgs, checker: &Checker, good: &mut Good
             };
             objects += 1;
             faults += found.len();
-            let lines: Vec<Line> = std::iter::once(verdict(&label, &found))
-                .chain(found.iter().map(|text| fault(text)))
-                .collect();
-            screen.lines(&lines)?;
+            say(screen, &label, &found)?;
         }
     }
     if objects == 0 && faults == 0 {
@@ -104,6 +99,16 @@ fn offline(screen: &Screen, args: &CheckArgs, checker: &Checker, good: &mut Good
         ));
     }
     Ok(faults)
+}
+
+/// Says what is wrong with an object, if anything. In a pipe to kubectl nobody sees standard output.
+fn say(screen: &Screen, label: &str, faults: &[String]) -> Result<(), Error> {
+    let lines = std::iter::once(verdict(label, faults)).chain(faults.iter().map(|text| fault(text)));
+    screen.lines(&lines.collect::<Vec<_>>())?;
+    if !io::stdout().is_terminal() {
+        faults.iter().for_each(|text| note(&format!("{label}: {text}")));
+    }
+    Ok(())
 }
 
 fn verdict(label: &str, faults: &[String]) -> Line {

@@ -116,7 +116,7 @@ async fn account(
     })?;
     match Impersonation::new(connection.client.clone()).client(&account).await {
         Ok(client) => {
-            note(&format!("reads as ServiceAccount {account}, as the operator does"));
+            note(&format!("reads as ServiceAccount {account}"));
             Ok((Ok(client), format!("ServiceAccount {account}")))
         }
         Err(error @ (ImpersonateError::NotAllowed { .. } | ImpersonateError::SomebodyElse { .. })) => {
