@@ -264,11 +264,16 @@ impl Snapshot {
             let subresource = entry.subresource.as_ref().map_or(String::new(), |name| format!("/{name}"));
             format!("{}/{}{subresource}", part(&entry.manager), part(&entry.operation))
         });
+        let mut spec = object.data["spec"].clone();
+        // Kubernetes 1.33 sends `creationTimestamp: null` in a template, and later minors nothing.
+        if let Some(Value::Object(template)) = spec.pointer_mut("/template/metadata") {
+            template.retain(|_, value| !value.is_null());
+        }
         Self {
             uid: object.uid().unwrap_or_default(),
             version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            spec: object.data["spec"].clone(),
+            spec,
             labels: object.labels().clone(),
             annotations: object.annotations().clone(),
             managers: managers.collect(),
