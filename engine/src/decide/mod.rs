@@ -66,8 +66,6 @@ use crate::why::WhyNot;
 
 pub use close::as_closed;
 pub(crate) use ladder::is_begun;
-/// The number of entries that the timeline keeps.
-const TIMELINE: usize = 100;
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -319,9 +317,7 @@ impl<'a> Deciding<'a> {
 
     fn happen(&mut self, type_: &str, message: &str) {
         let entry = TimelineEntry { at: self.now, type_: type_.to_owned(), message: cut(message, 1024) };
-        self.next.timeline.push(entry.clone());
-        let start = self.next.timeline.len().saturating_sub(TIMELINE);
-        self.next.timeline.drain(..start);
+        self.next.tell(entry.clone());
         self.happened.push(entry);
     }
 

@@ -23,7 +23,7 @@ use super::wave::{NextWave, Wave, is_beside_waves};
 use super::{Deciding, Followed};
 use crate::change::{Change, ChangeState};
 use crate::facts::Stage;
-use crate::incident::{Because, Closing, Held, Withdrawal};
+use crate::incident::{Because, Closing, Held, WITHDRAWAL_STARTED, Withdrawal};
 use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Step;
@@ -194,7 +194,7 @@ impl Deciding<'_> {
                      in waves"
                 }
             };
-            self.happen("WithdrawalStarted", text);
+            self.happen(WITHDRAWAL_STARTED, text);
         }
         let old = self.next.withdrawal.take();
         self.next.withdrawal = Some(match old {

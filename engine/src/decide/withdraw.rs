@@ -9,7 +9,7 @@ use super::recover::is_stuck;
 use crate::change::{Change, ChangeState};
 use crate::effect::Act;
 use crate::facts::{Look, NamespaceRead, ObjectRead, Outcome, OwnLook};
-use crate::incident::{Closing, Held};
+use crate::incident::{Closing, Held, WITHDRAWAL_STARTED};
 use crate::period::after;
 use crate::reason::Reason;
 use crate::rules::Step;
@@ -45,7 +45,7 @@ impl Deciding<'_> {
                 }
             };
             if closing != Closing::Recovered {
-                let type_ = if closing == Closing::Kept { "KeepStarted" } else { "WithdrawalStarted" };
+                let type_ = if closing == Closing::Kept { "KeepStarted" } else { WITHDRAWAL_STARTED };
                 self.happen(type_, &text);
             }
             self.end_all_turns();

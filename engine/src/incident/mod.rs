@@ -3,6 +3,7 @@
 
 mod evidence;
 mod step;
+mod timeline;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
 pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, Verification, count,
 };
+pub use self::timeline::WITHDRAWAL_STARTED;
 use crate::change::{Change, OperationWrite, cut};
 use crate::facts::{Purpose, Target};
 use crate::id::ChangeId;
@@ -110,7 +112,7 @@ pub struct IncidentState {
     /// What holds the response: a person has to act, or a fact has to change. Absent while nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// The newest 100 entries of the timeline.
+    /// The newest 100 entries of the timeline. The start of the present withdrawal stays among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
     pub timeline: Vec<TimelineEntry>,

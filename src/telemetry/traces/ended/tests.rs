@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "the proofs of the engine use the rest")]
 mod workload;
 
+mod endings;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +15,8 @@ use std::rc::Rc;
 use firebreak_engine::change::{Change, ChangeState, Delivery, FieldChange};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
-    Because, Closing, Held, PolicySnapshot, StepState, StepStatus, TimelineEntry, Withdrawal,
+    Because, Closing, Held, PolicySnapshot, StepState, StepStatus, TimelineEntry, WITHDRAWAL_STARTED,
+    Withdrawal,
 };
 use firebreak_engine::phase;
 use firebreak_engine::policy::{PolicySpec, Severity};
@@ -350,37 +353,4 @@ fn a_whole_response_is_told_as_it_happened() {
     let everything = format!("{:?}", response.told.spans);
     assert!(everything.contains("/spec/replicas") && !everything.contains("hunter2"), "{everything}");
     assert_eq!(names(response.next(130, |_| {})), Vec::<&str>::new(), "a closed Incident ends nothing");
-}
-
-#[test]
-fn a_step_that_did_not_help_is_told_when_the_incident_closes() {
-    for (state_of_step, outcome, end, error) in [
-        (StepState::Failed, "failed", at(13), Some("StepFailed")),
-        (StepState::Returned, "reverted", at(15), None),
-        (StepState::Applied, "notVerified", at(20), None),
-    ] {
-        let mut response = Response::opened();
-        response.next(10, |state| {
-            let mut change = change("chat");
-            change.intend(version(1), at(10));
-            state.changes.push(change);
-            let step = StepStatus {
-                name: "one".to_owned(),
-                started_at: Some(at(10)),
-                state: StepState::Applying,
-                ..StepStatus::default()
-            };
-            state.steps.push(step);
-        });
-        response.next(13, |state| state.changes[0].applied(at(13)));
-        response.next(15, |state| {
-            state.steps[0].state = state_of_step;
-            state.steps[0].finished_at = (state_of_step == StepState::Returned).then(|| at(15));
-        });
-        assert_eq!(response.newest, [], "{outcome}");
-        let spans = response.next(20, |state| state.resolved_at = Some(at(20)));
-        let step = spans.iter().find(|span| span.name == "step one").unwrap();
-        assert_eq!((attribute(step, "firebreak.outcome"), step.end), (outcome, end));
-        assert_eq!(step.error.as_deref(), error);
-    }
 }

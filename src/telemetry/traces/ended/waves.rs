@@ -1,18 +1,15 @@
 //! The withdrawal, and its waves.
 
 use firebreak_engine::change::{Change, ChangeState};
-use firebreak_engine::incident::{Because, Closing, IncidentState};
+use firebreak_engine::incident::{Because, Closing};
 use jiff::Timestamp;
 
 use super::super::span::{Span, SpanId, Value};
 use super::Moment;
 
-/// The entry of the timeline with which a withdrawal begins, in waves or at once.
-const STARTED: &str = "WithdrawalStarted";
-
 /// The wave that is over, and the withdrawal, if it has ended.
 pub(super) fn ended(moment: &Moment) -> Vec<Span> {
-    let Some(begun) = begun_at(moment.before) else { return Vec::new() };
+    let Some(begun) = moment.before.withdrawing_since() else { return Vec::new() };
     let withdrawal = moment.id(&["withdrawal", &begun.to_string()]);
     let wave = wave(moment, withdrawal);
     wave.into_iter().chain(whole(moment, withdrawal, begun)).collect()
@@ -20,7 +17,8 @@ pub(super) fn ended(moment: &Moment) -> Vec<Span> {
 
 /// From its first entry in the timeline until everything is back, or until the emergency returns.
 fn whole(moment: &Moment, id: SpanId, begun: Timestamp) -> Option<Span> {
-    let goes_on = begun_at(moment.after) == Some(begun) && moment.after.resolved_at.is_none();
+    let is_same = moment.after.withdrawing_since().is_none_or(|since| since == begun);
+    let goes_on = moment.after.is_reverting() && moment.after.resolved_at.is_none() && is_same;
     if moment.before.resolved_at.is_some() || goes_on {
         return None;
     }
@@ -64,17 +62,6 @@ fn wave(moment: &Moment, withdrawal: SpanId) -> Option<Span> {
         span.error = Some("Relapse".to_owned());
     }
     Some(span)
-}
-
-/// Whether changes are reverted in waves or at once. Changes that a person keeps are not.
-fn is_withdrawing(state: &IncidentState) -> bool {
-    state.withdrawal.is_some() || state.closing.is_some_and(|closing| closing != Closing::Kept)
-}
-
-/// When the present withdrawal began. The timeline keeps 100 entries; a withdrawal with more of them has no span.
-fn begun_at(state: &IncidentState) -> Option<Timestamp> {
-    let told = state.timeline.iter().rev().find(|entry| entry.type_ == STARTED);
-    told.map(|entry| entry.at).filter(|_| is_withdrawing(state))
 }
 
 fn reason(because: Because) -> &'static str {
