@@ -13,6 +13,8 @@ mod configuration;
 mod definitions;
 mod due;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod incident;
 pub mod memory;
 pub mod notices;
