@@ -5,6 +5,7 @@
 
 mod arguments;
 mod traces;
+mod values;
 mod verbs;
 
 use std::ffi::OsString;
