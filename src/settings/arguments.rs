@@ -9,7 +9,7 @@ use firebreak_engine::policy::Severity;
 
 use super::values::{duration, lease_duration, name, namespace, object_name, plan_hash, severity, summary};
 use crate::api::SHIPPED_NAMESPACE;
-use crate::telemetry::traces::TraceSettings;
+use crate::telemetry::traces::TraceChoice;
 
 /// `--config`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -44,9 +44,9 @@ pub struct ControllerArgs {
     /// The name in the lease: POD_NAME, or a unique name.
     #[arg(skip)]
     pub identity: String,
-    /// Where traces are sent, from the variables of OpenTelemetry.
+    /// Whether and where traces are sent, from the variables of OpenTelemetry.
     #[arg(skip)]
-    pub traces: Option<Box<TraceSettings>>,
+    pub traces: TraceChoice,
 }
 
 /// `crds`.

@@ -127,10 +127,7 @@ impl Settings {
             ("warn,kube_client=off,kube_runtime=off", Some(LogFormat::Text));
         if let Command::Controller(controller) = &mut command {
             controller.identity = identity(environment.pod_name);
-            let traces = traces::settings(&environment.opentelemetry, &controller.identity);
-            controller.traces = traces
-                .map(|traces| traces.map(Box::new))
-                .map_err(|why| Stop::Usage(format!("firebreak: {why}; see `{program} controller --help`")))?;
+            controller.traces = traces::choice(&environment.opentelemetry, &controller.identity);
             (usual_level, usual_format) = ("info", None);
         }
         let plain = environment.no_color.is_some_and(|value| !value.is_empty())

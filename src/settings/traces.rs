@@ -1,14 +1,16 @@
 //! Where traces are sent, from the environment variables that OpenTelemetry defines.
 //!
-//! An empty variable is one that is not set, as the specification wants it. The values of headers are never printed.
+//! An empty variable is one that is not set, as the specification wants it. No value is ever printed, because each may be a
+//! credential by mistake.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::telemetry::traces::{Compression, TraceSettings};
+use crate::telemetry::traces::{Compression, TraceChoice, TraceSettings};
 
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
@@ -25,23 +27,38 @@ const TIMEOUT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_
 const CERTIFICATE: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
 const COMPRESSION: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
 
+/// What others support, and we do not.
+const UNSUPPORTED: [&str; 4] = [
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+];
+
 /// How long a request may take unless a variable says otherwise.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The variables that are set and not empty. What is no text becomes one that no check accepts.
 pub(super) fn variables(read: impl Fn(&str) -> Option<OsString>) -> Vec<(String, String)> {
     let alone = [DISABLED, EXPORTER, SERVICE_NAME, RESOURCE, ENDPOINT, TRACES_ENDPOINT];
-    let names = alone.into_iter().chain(SHARED.into_iter().flatten());
+    let names = alone.into_iter().chain(SHARED.into_iter().flatten()).chain(UNSUPPORTED);
     let set =
         names.filter_map(|name| Some((name.to_owned(), read(name)?.to_string_lossy().trim().to_owned())));
     set.filter(|(_, value)| !value.is_empty()).collect()
 }
 
+/// Whether and where to send traces. A mistake switches them off and nothing else: they are optional, and the variables come
+/// from Secrets that others change, perhaps in the middle of an emergency.
+pub(super) fn choice(variables: &[(String, String)], instance: &str) -> TraceChoice {
+    match settings(variables, instance) {
+        Ok(None) => TraceChoice::Off,
+        Ok(Some(settings)) => TraceChoice::To(Box::new(settings)),
+        Err(why) => TraceChoice::Wrong(why),
+    }
+}
+
 /// Where to send traces; none if no endpoint is set, or if they are switched off.
-pub(super) fn settings(
-    variables: &[(String, String)],
-    instance: &str,
-) -> Result<Option<TraceSettings>, String> {
+fn settings(variables: &[(String, String)], instance: &str) -> Result<Option<TraceSettings>, String> {
     let set = |name: &str| variables.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
     let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, set(name)?)));
     let is_off = set(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -49,17 +66,19 @@ pub(super) fn settings(
         return Ok(None);
     }
     let Some(url) = url(set(TRACES_ENDPOINT), set(ENDPOINT))? else { return Ok(None) };
-    if let Some(other) = set(EXPORTER).filter(|exporter| *exporter != "otlp") {
-        return Err(format!("{EXPORTER} is {other:?}, and only \"otlp\" and \"none\" are supported"));
+    if set(EXPORTER).is_some_and(|exporter| exporter != "otlp") {
+        return Err(format!("{EXPORTER} is neither \"otlp\" nor \"none\", and nothing else is supported"));
     }
-    if let Some((name, other)) = first(PROTOCOL).filter(|(_, protocol)| *protocol != "http/protobuf") {
+    if let Some((name, _)) = first(PROTOCOL).filter(|(_, protocol)| *protocol != "http/protobuf") {
         return Err(format!(
-            "{name} is {other:?}, and only \"http/protobuf\" is supported, usually on port 4318"
+            "{name} is not \"http/protobuf\", and nothing else is supported; it is usually on port 4318"
         ));
     }
+    let headers = first(HEADERS).map(headers).transpose()?.unwrap_or_default();
     Ok(Some(TraceSettings {
+        doubts: doubts(&url, &headers, |name| set(name).is_some()),
         url,
-        headers: first(HEADERS).map(headers).transpose()?.unwrap_or_default(),
+        headers,
         timeout: first(TIMEOUT).map(timeout).transpose()?.unwrap_or(USUAL_TIMEOUT),
         certificate: first(CERTIFICATE).map(|(_, path)| path.into()),
         compression: first(COMPRESSION).map(compression).transpose()?.unwrap_or_default(),
@@ -74,14 +93,33 @@ fn url(traces: Option<&str>, all: Option<&str>) -> Result<Option<Uri>, String> {
         (None, Some(base)) => (ENDPOINT, format!("{}/v1/traces", base.trim_end_matches('/'))),
         (None, None) => return Ok(None),
     };
+    // The path of traces would become part of it.
+    if name == ENDPOINT && url.contains(['?', '#']) {
+        return Err(format!("{name} has a query or a fragment; set {TRACES_ENDPOINT} to the whole URL"));
+    }
     let parsed = url.parse::<Uri>().ok().filter(|url| {
-        let is_plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-        matches!(url.scheme_str(), Some("http" | "https")) && is_plain
+        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some_and(is_plain)
     });
-    // It may contain a password, so it is not printed.
     let wrong =
         || format!("{name} is no URL with http:// or https://, such as http://collector.observability:4318");
     parsed.map(Some).ok_or_else(wrong)
+}
+
+/// A host, and perhaps a port that exists. No user and no password.
+fn is_plain(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host()).filter(|_| !authority.host().is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+}
+
+/// What is allowed, and hardly meant.
+fn doubts(url: &Uri, headers: &[(HeaderName, HeaderValue)], is_set: impl Fn(&str) -> bool) -> Vec<String> {
+    let readable = (!headers.is_empty() && url.scheme_str() == Some("http")).then(|| {
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        format!("the headers {} of traces are sent without encryption; use https", names.join(", "))
+    });
+    let unsupported = UNSUPPORTED.into_iter().filter(|name| is_set(name));
+    let unsupported = unsupported.map(|name| format!("{name} is not supported and has no effect"));
+    readable.into_iter().chain(unsupported).collect()
 }
 
 /// `name=value,name=value`, with values that are percent-encoded.
@@ -109,7 +147,7 @@ fn headers((name, list): (&str, &str)) -> Result<Vec<(HeaderName, HeaderValue)>,
 
 fn timeout((name, text): (&str, &str)) -> Result<Duration, String> {
     let milliseconds: Option<u64> = text.parse().ok().filter(|number| (1..=600_000).contains(number));
-    let wrong = || format!("{name} is {text:?}, and not a number of milliseconds from 1 to 600000");
+    let wrong = || format!("{name} is no number of milliseconds from 1 to 600000");
     milliseconds.map(Duration::from_millis).ok_or_else(wrong)
 }
 
@@ -117,7 +155,7 @@ fn compression((name, text): (&str, &str)) -> Result<Compression, String> {
     match text {
         "gzip" => Ok(Compression::Gzip),
         "none" => Ok(Compression::None),
-        other => Err(format!("{name} is {other:?}, and only \"gzip\" and \"none\" are supported")),
+        _ => Err(format!("{name} is neither \"gzip\" nor \"none\", and nothing else is supported")),
     }
 }
 
@@ -199,6 +237,9 @@ mod tests {
         assert_eq!(value("x-scope-orgid").as_deref(), Some("ops"));
         let shown = format!("{given:?}");
         assert!(shown.contains("authorization") && !shown.contains("c2VjcmV0"), "{shown}");
+        let with_key = read(&[(TRACES_ENDPOINT, "https://collector:4318/v1?api_key=c2VjcmV0")]).unwrap();
+        let shown = format!("{with_key:?}");
+        assert!(shown.contains("https://collector:4318") && !shown.contains("c2VjcmV0"), "{shown}");
         let alone = read_on(&[(HEADERS[1], "a=1"), (HEADERS[0], "b=2")]);
         assert_eq!(alone.headers.len(), 1, "those of traces replace those of all signals");
         assert_eq!(alone.headers[0].0, "b");
@@ -229,14 +270,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hardly_meant_is_said_and_sent_nevertheless() {
+        assert_eq!(read_on(&[]).doubts, Vec::<String>::new());
+        let readable = read_on(&[(HEADERS[1], "authorization=s3cret")]).doubts;
+        assert_eq!(readable, ["the headers authorization of traces are sent without encryption; use https"]);
+        let hidden = [(TRACES_ENDPOINT, "https://collector/"), (HEADERS[1], "authorization=s3cret")];
+        assert_eq!(read(&hidden).unwrap().unwrap().doubts, Vec::<String>::new());
+        for name in UNSUPPORTED {
+            assert_eq!(
+                read_on(&[(name, "/s3cret")]).doubts,
+                [format!("{name} is not supported and has no effect")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_mistake_switches_traces_off_and_stops_nothing() {
+        let choose = |value: &str| choice(&[(ENDPOINT.to_owned(), value.to_owned())], "firebreak-0");
+        assert!(matches!(choose("http://collector:4318"), TraceChoice::To(_)));
+        assert!(matches!(choose("collector:4318"), TraceChoice::Wrong(why) if why.contains(ENDPOINT)));
+        assert_eq!(choice(&[], "firebreak-0"), TraceChoice::Off);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_one() {
+        let url = read(&[(ENDPOINT, "http://[::1]:65535")]).unwrap().unwrap().url;
+        assert_eq!(url.to_string(), "http://[::1]:65535/v1/traces");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_by_its_variable_and_no_secret_is_told() {
         let endpoint = (TRACES_ENDPOINT, "http://collector:4318/v1/traces");
         for (name, value) in [
             (ENDPOINT, "collector:4318"),
             (ENDPOINT, "grpc://collector:4317"),
             (ENDPOINT, "http://"),
+            (ENDPOINT, "http://:4318"),
+            (ENDPOINT, "http://collector:"),
+            (ENDPOINT, "http://collector:0"),
+            (ENDPOINT, "http://collector:65536"),
+            (ENDPOINT, "http://collector:4318?key=s3cret"),
+            (ENDPOINT, "http://collector:4318/otlp#s3cret"),
+            (TRACES_ENDPOINT, "http://collector:99999/v1/traces"),
             (TRACES_ENDPOINT, "https://me:s3cret@collector/"),
-            (EXPORTER, "zipkin"),
+            (EXPORTER, "s3cret"),
+            (PROTOCOL[1], "s3cret"),
             (PROTOCOL[1], "grpc"),
             (PROTOCOL[0], "http/json"),
             (HEADERS[1], "s3cret"),
@@ -245,11 +323,12 @@ mod tests {
             (HEADERS[1], "key=s3cret%FF"),
             (TIMEOUT[1], "10s"),
             (TIMEOUT[0], "0"),
-            (COMPRESSION[1], "zstd"),
+            (TIMEOUT[0], "s3cret"),
+            (COMPRESSION[1], "s3cret"),
             (RESOURCE, "prod"),
         ] {
-            let variables =
-                if name == ENDPOINT { vec![(name, value)] } else { vec![(name, value), endpoint] };
+            let is_endpoint = name == ENDPOINT || name == TRACES_ENDPOINT;
+            let variables = if is_endpoint { vec![(name, value)] } else { vec![(name, value), endpoint] };
             let why = read(&variables).unwrap_err();
             assert!(why.contains(name) && !why.contains("s3cret") && !why.contains('\n'), "{name}: {why}");
         }

@@ -35,10 +35,10 @@ use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::process;
-use crate::telemetry::traces::counter::SpanCounter;
-use crate::telemetry::traces::endpoint::{Endpoint, EndpointError};
+use crate::telemetry::traces::counter::{self, SpanCounter};
+use crate::telemetry::traces::endpoint::Endpoint;
 use crate::telemetry::traces::exporter::{Exporter, exporter};
-use crate::telemetry::traces::{TraceSettings, Traces};
+use crate::telemetry::traces::{TraceChoice, Traces};
 
 /// Does what the settings say, and returns the exit status of the process.
 #[must_use]
@@ -142,8 +142,6 @@ enum Failure {
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] io::Error),
-    #[error(transparent)]
-    Traces(#[from] EndpointError),
     #[error("{0} ended unexpectedly; see the log")]
     Part(&'static str),
     #[error(transparent)]
@@ -159,7 +157,6 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Refused(_) => ExitCode::from(3),
-            Self::Traces(_) => ExitCode::from(2),
             Self::Connect(_)
             | Self::Listen { .. }
             | Self::Metrics(_)
@@ -246,17 +243,33 @@ async fn operate(
     result
 }
 
-/// Takes note of ended parts of responses, and the task that sends them; none if no endpoint is set.
+/// Takes note of ended parts of responses, and the task that sends them; none if no endpoint is set, or if it cannot be
+/// used. That is no reason not to start: responses do not need traces.
 async fn traces(
-    settings: Option<Box<TraceSettings>>,
+    choice: TraceChoice,
     metrics: &Metrics,
-) -> Result<Option<(Traces, Exporter)>, Failure> {
+) -> Result<Option<(Traces, Exporter)>, prometheus::Error> {
     let counter = SpanCounter::show(metrics)?;
-    let Some(settings) = settings else { return Ok(None) };
-    let resource = settings.resource.clone();
-    let endpoint = Endpoint::new(*settings).await?;
+    let enabled = counter::show_enabled(metrics)?;
+    let settings = match choice {
+        TraceChoice::Off => return Ok(None),
+        TraceChoice::Wrong(why) => return Ok(without_traces(&why)),
+        TraceChoice::To(settings) => settings,
+    };
+    let (resource, doubts) = (settings.resource.clone(), settings.doubts.clone());
+    let endpoint = match Endpoint::new(*settings).await {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Ok(without_traces(&error.to_string())),
+    };
+    doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    enabled.set(1);
     let (queue, exporter) = exporter(endpoint, resource, counter);
     Ok(Some((Traces::to(queue), exporter)))
+}
+
+fn without_traces(why: &str) -> Option<(Traces, Exporter)> {
+    tracing::warn!(why, "no traces are sent; responses do not need them");
+    None
 }
 
 /// Mirrors the leadership into its metric.

@@ -1,6 +1,6 @@
-//! The metric of traces: what became of the spans.
+//! The metrics of traces: whether they are sent, and what became of the spans.
 
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{IntCounterVec, IntGauge, Opts};
 
 use crate::telemetry::metrics::Metrics;
 
@@ -28,6 +28,16 @@ impl Fate {
             Self::Failed => "failed",
         }
     }
+}
+
+/// Shows whether traces are sent: not until it is set to 1.
+///
+/// # Errors
+/// When a family has the name of another one.
+pub fn show_enabled(metrics: &Metrics) -> Result<IntGauge, prometheus::Error> {
+    let enabled = IntGauge::new("firebreak_traces_enabled", "Whether this process sends traces.")?;
+    metrics.add(enabled.clone())?;
+    Ok(enabled)
 }
 
 /// Counts spans by what became of them. Cheap to clone.

@@ -1,6 +1,7 @@
 //! One request to the endpoint of traces: OTLP over HTTP, with protobuf.
 //!
-//! It uses the TLS of the client for Kubernetes, and neither its proxy nor its retries. A redirect is not followed.
+//! With https it uses the TLS of the client for Kubernetes, and neither its proxy nor its retries. With http it reads no
+//! certificate, because the image has none. A redirect is not followed.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use kube::Config;
 use kube::client::{Body, ConfigExt};
@@ -23,15 +25,15 @@ use serde_json::json;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
-use super::{Compression, TraceSettings};
+use super::{Compression, TraceSettings, origin};
 
 /// The most of an answer that is read.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// The longest wait that the endpoint can impose. A batch that would wait longer is given up.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// The longest wait that the endpoint can impose, so that one wrong answer does not end the traces of a day.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
-type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
-type HttpClient = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
+pub(super) type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type HttpClient = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
 
 /// What the endpoint has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +61,9 @@ pub enum Answer {
 
 /// Why no client could be created.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot send traces to {url}: {why}; check OTEL_EXPORTER_OTLP_CERTIFICATE")]
+#[error("cannot use {origin} with TLS: {why}; check OTEL_EXPORTER_OTLP_CERTIFICATE")]
 pub struct EndpointError {
-    url: String,
+    origin: String,
     why: String,
 }
 
@@ -77,17 +79,21 @@ impl Endpoint {
     /// # Errors
     /// The certificate authorities cannot be read.
     pub async fn new(settings: TraceSettings) -> Result<Self, EndpointError> {
-        let failed = |why: String| EndpointError { url: settings.url.to_string(), why };
-        let config = tls(&settings).await.map_err(|error| failed(error.to_string()))?;
+        if settings.url.scheme_str() != Some("https") {
+            let client = through(HttpConnector::new());
+            return Ok(Self { settings, client });
+        }
+        let failed = |why: String| EndpointError { origin: origin(&settings.url), why };
+        let config = tls(&settings).await.map_err(failed)?;
         let connector = config.rustls_https_connector().map_err(|error| failed(explain(&error)))?;
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        let client = client
-            .map_response(|response: Response<_>| {
-                response.map(|body| body.map_err(io::Error::other).boxed_unsync())
-            })
-            .map_err(BoxError::from);
-        let client = BoxCloneSyncService::new(client);
+        let client = through(connector);
         Ok(Self { settings, client })
+    }
+
+    /// An endpoint that is a function of the test, because the clock of a test does not wait for sockets.
+    #[cfg(test)]
+    pub(super) fn answering(settings: TraceSettings, client: HttpClient) -> Self {
+        Self { settings, client }
     }
 
     /// The body of a request with this message, compressed if the settings say so.
@@ -132,6 +138,17 @@ impl Endpoint {
     }
 }
 
+/// A client that connects like this.
+fn through<C: Connect + Clone + Send + Sync + 'static>(connector: C) -> HttpClient {
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = client
+        .map_response(|response: Response<_>| {
+            response.map(|body| body.map_err(io::Error::other).boxed_unsync())
+        })
+        .map_err(BoxError::from);
+    BoxCloneSyncService::new(client)
+}
+
 /// Sends a request. An answer whose body is cut off or too long counts by its status.
 async fn exchange(client: HttpClient, request: Request<Body>) -> Result<(Parts, Bytes), BoxError> {
     let (head, body) = client.oneshot(request).await?.into_parts();
@@ -146,8 +163,12 @@ fn compress(message: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The configuration of TLS, in the form in which kube reads certificate authorities from a file.
-async fn tls(settings: &TraceSettings) -> Result<Config, kube::config::KubeconfigError> {
-    let cluster = json!({"server": settings.url.to_string(), "certificate-authority": settings.certificate});
+async fn tls(settings: &TraceSettings) -> Result<Config, String> {
+    if let Some(file) = &settings.certificate {
+        // The error of kube would name the path.
+        tokio::fs::read(file).await.map_err(|error| format!("the certificates cannot be read: {error}"))?;
+    }
+    let cluster = json!({"server": origin(&settings.url), "certificate-authority": settings.certificate});
     let kubeconfig = json!({
         "current-context": "traces",
         "clusters": [{"name": "traces", "cluster": cluster}],
@@ -155,7 +176,12 @@ async fn tls(settings: &TraceSettings) -> Result<Config, kube::config::Kubeconfi
         "contexts": [{"name": "traces", "context": {"cluster": "traces", "user": "traces"}}],
     });
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap_or_default();
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config = config.map_err(|error| explain(&error))?;
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        return Err("the file contains no certificate as PEM".to_owned());
+    }
+    Ok(config)
 }
 
 fn accepted(body: &[u8]) -> Answer {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use firebreak_engine::change::cut;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::counter::{Fate, SpanCounter};
@@ -26,9 +26,7 @@ const GATHER: Duration = Duration::from_secs(1);
 /// The wait before a request is repeated the first time; it doubles up to the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// The wait before a request is repeated at least, also if the endpoint asks for none.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-/// How long one batch is tried. Meanwhile the queue fills up.
+/// How long one batch is tried, from its first request on. Meanwhile the queue fills up.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The longest text of an endpoint that is logged.
 const LONGEST_REASON: usize = 512;
@@ -59,6 +57,12 @@ pub struct Exporter {
     counter: SpanCounter,
     /// Whether the last request was accepted, so that a long failure is one line of the log.
     works: bool,
+    /// How long to wait if the next request fails.
+    wait: Duration,
+    /// When the next request may be sent, of this batch or of another one.
+    not_before: Instant,
+    /// Until when the endpoint wants no request. Not even the end of this process is a reason to send one before.
+    refused_until: Instant,
 }
 
 /// The queue, and its exporter to run as a task.
@@ -70,7 +74,18 @@ pub fn exporter(
 ) -> (Queue, Exporter) {
     let (sender, spans) = mpsc::channel(QUEUE);
     let queue = Queue { spans: sender, counter: counter.clone() };
-    (queue, Exporter { spans, endpoint, resource, counter, works: true })
+    let now = Instant::now();
+    let exporter = Exporter {
+        spans,
+        endpoint,
+        resource,
+        counter,
+        works: true,
+        wait: FIRST_WAIT,
+        not_before: now,
+        refused_until: now,
+    };
+    (queue, exporter)
 }
 
 impl Exporter {
@@ -133,35 +148,48 @@ impl Exporter {
     async fn send(&mut self, batch: Vec<Span>, stop: CancellationToken) {
         let number = batch.len() as u64;
         let body = self.endpoint.body(encode::request(batch, &self.resource));
-        let give_up = Instant::now() + PATIENCE;
-        let mut wait = FIRST_WAIT;
-        loop {
-            let answer = self.endpoint.post(body.clone()).await;
-            let (why, asked) = match answer {
+        let mut give_up = None;
+        while self.may_post(&stop).await {
+            let give_up = *give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let (why, asked) = match self.endpoint.post(body.clone()).await {
                 Answer::Accepted { rejected, why } => {
+                    self.wait = FIRST_WAIT;
                     let rejected = rejected.min(number);
                     self.counter.count(Fate::Sent, number - rejected);
                     self.counter.count(Fate::Rejected, rejected);
                     return if rejected > 0 { self.note_failure(&why) } else { self.note_success() };
                 }
                 Answer::Rejected { why } => {
+                    self.wait = FIRST_WAIT;
                     self.counter.count(Fate::Rejected, number);
                     return self.note_failure(&why);
                 }
                 Answer::TryAgain { why, after } => (why, after),
             };
             self.note_failure(&why);
-            let pause = asked.map_or_else(|| jittered(wait), |asked| asked.max(SHORTEST_WAIT));
-            if Instant::now() + pause > give_up || stop.is_cancelled() {
-                return self.counter.count(Fate::Failed, number);
+            self.hold_off(asked.unwrap_or_default());
+            if self.not_before > give_up || stop.is_cancelled() {
+                break;
             }
-            // The last try is at the stop.
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = stop.cancelled() => {}
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
+        self.counter.count(Fate::Failed, number);
+    }
+
+    /// Waits until a request may be sent. At the stop it is sent at once, as the last try, unless the endpoint wants none.
+    async fn may_post(&self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            biased;
+            () = sleep_until(self.not_before) => true,
+            () = stop.cancelled() => self.refused_until <= Instant::now(),
+        }
+    }
+
+    /// Sends nothing for as long as the endpoint asks, and for longer the more requests have failed in a row.
+    fn hold_off(&mut self, asked: Duration) {
+        let now = Instant::now();
+        self.refused_until = now + asked;
+        self.not_before = now + asked.max(jittered(self.wait));
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
 
     fn note_success(&mut self) {

@@ -40,6 +40,20 @@ pub struct TraceSettings {
     pub compression: Compression,
     /// What the spans say of this process.
     pub resource: Vec<(String, String)>,
+    /// What is allowed, and hardly meant: for the log.
+    pub doubts: Vec<String>,
+}
+
+/// Whether traces are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TraceChoice {
+    /// No endpoint is set, or they are switched off.
+    #[default]
+    Off,
+    /// They are sent there.
+    To(Box<TraceSettings>),
+    /// They are meant to be sent, and cannot be: why.
+    Wrong(String),
 }
 
 /// The compression of the body of a request.
@@ -53,11 +67,11 @@ pub enum Compression {
 }
 
 impl fmt::Debug for TraceSettings {
-    /// Without the values of headers, which may be credentials.
+    /// Without the values of headers and the query of the URL, which may be credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("TraceSettings")
-            .field("url", &self.url)
+            .field("url", &origin(&self.url))
             .field("headers", &headers)
             .field("timeout", &self.timeout)
             .field("certificate", &self.certificate)
@@ -65,6 +79,12 @@ impl fmt::Debug for TraceSettings {
             .field("resource", &self.resource)
             .finish()
     }
+}
+
+/// The scheme and the authority of a URL, which may have a credential in the rest.
+pub fn origin(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    format!("{}://{authority}", url.scheme_str().unwrap_or_default())
 }
 
 /// Takes note of recorded statuses. Cheap to clone.

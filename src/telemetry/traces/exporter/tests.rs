@@ -104,6 +104,7 @@ fn settings(address: SocketAddr) -> TraceSettings {
         certificate: None,
         compression: Compression::None,
         resource: vec![("service.name".to_owned(), "firebreak".to_owned())],
+        doubts: Vec::new(),
     }
 }
 
@@ -116,9 +117,12 @@ struct Running {
 
 impl Running {
     async fn to(settings: TraceSettings) -> Self {
+        Self::through(Endpoint::new(settings).await.unwrap())
+    }
+
+    fn through(endpoint: Endpoint) -> Self {
         let counter = SpanCounter::show(&Metrics::new().unwrap()).unwrap();
-        let resource = settings.resource.clone();
-        let endpoint = Endpoint::new(settings).await.unwrap();
+        let resource = vec![("service.name".to_owned(), "firebreak".to_owned())];
         let (queue, exporter) = exporter(endpoint, resource, counter.clone());
         let stop = CancellationToken::new();
         let task = exporter.start(stop.clone());
@@ -186,23 +190,6 @@ async fn spans_arrive_as_the_protocol_has_them_with_the_headers_that_were_set() 
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_busy_gets_the_same_spans_when_it_has_said() {
-    let server = Server::saying([
-        Say::Status(503, &[("retry-after", "1")]),
-        Say::Status(429, &[("retry-after", "0")]),
-        Say::Status(502, &[("retry-after", "0")]),
-        Say::Status(504, &[("retry-after", "0")]),
-    ]);
-    let running = Running::to(settings(server.start().await)).await;
-    running.queue.add(span(1));
-    server.until_received(5).await;
-    assert_eq!(running.ended().await, [1, 0, 0, 0]);
-    let received = server.received.lock().unwrap();
-    assert_eq!(received.len(), 5);
-    assert!(received.iter().all(|request| request.message == received[0].message));
-}
-
-#[tokio::test]
 async fn what_the_endpoint_rejects_is_not_sent_again() {
     let server =
         Server::saying([Say::Status(400, &[]), Say::Without(1), Say::Status(307, &[("location", "/")])]);
@@ -213,17 +200,6 @@ async fn what_the_endpoint_rejects_is_not_sent_again() {
     }
     assert_eq!(running.ended().await, [0, 0, 3, 0]);
     assert_eq!(server.received.lock().unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn a_wait_that_is_too_long_is_not_waited_for() {
-    let server = Server::saying([Say::Status(503, &[("retry-after", "3600")])]);
-    let running = Running::to(settings(server.start().await)).await;
-    running.queue.add(span(1));
-    server.until_received(1).await;
-    running.queue.add(span(2));
-    server.until_received(2).await;
-    assert_eq!(running.ended().await, [1, 0, 0, 1]);
 }
 
 #[tokio::test]
@@ -270,11 +246,5 @@ async fn many_spans_are_sent_in_batches_and_all_of_them_before_the_end() {
     assert!(sizes.into_iter().all(|size| size <= BATCH));
 }
 
-#[tokio::test]
-async fn a_certificate_that_cannot_be_read_is_said_before_anything_starts() {
-    let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let missing = TraceSettings { certificate: Some("/does/not/exist".into()), ..settings(address) };
-    let Err(error) = Endpoint::new(missing).await else { panic!("it was read") };
-    let text = error.to_string();
-    assert!(text.contains("/does/not/exist") && text.contains("OTEL_EXPORTER_OTLP_CERTIFICATE"), "{text}");
-}
+mod times;
+mod tls;
