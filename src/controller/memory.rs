@@ -15,7 +15,7 @@ use super::incident::learned::Learned;
 use super::queue::{Key, Name};
 use super::{incident, policy};
 use crate::acceptance;
-use crate::api::{IncidentStatus, RemediationPolicy};
+use crate::api::RemediationPolicy;
 use crate::workloads::Profiles;
 
 /// How long the first readings may take before their absence is reported.
@@ -90,11 +90,6 @@ impl Memories {
     /// Remembers something of an Incident.
     pub fn edit_incident(&self, uid: &str, edit: impl FnOnce(&mut incident::Memory)) {
         edit(lock(&self.incidents).entry(uid.to_owned()).or_default());
-    }
-
-    /// The status of an Incident before a write that had no answer, if there was one.
-    pub fn take_untold(&self, uid: &str) -> Option<IncidentStatus> {
-        lock(&self.incidents).get_mut(uid)?.untold.take().map(Arc::unwrap_or_clone)
     }
 
     /// What was learned about an Incident in the pass before and could not be recorded.

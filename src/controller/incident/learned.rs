@@ -16,7 +16,8 @@ use firebreak_engine::incident::ReportStatus;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::{last_told, notices, record};
+use super::untold::{keep_untold, last_told, tell_traces};
+use super::{notices, record};
 use crate::api::Incident;
 use crate::controller::Operator;
 use crate::controller::error::Error;
@@ -87,11 +88,15 @@ pub async fn record_last_words(
             Ok(recorded) => {
                 learned.clear();
                 notices::recorded(operator, recorded.incident(), &before, &happened);
-                told.iter().for_each(|told| operator.context.traces.recorded(recorded.incident(), told, now));
+                tell_traces(operator, recorded.incident(), told, now);
                 return Ok(());
             }
-            Err(Error::Conflict) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                keep_untold(operator, &uid, told, &error);
+                if !matches!(error, Error::Conflict) {
+                    return Err(error);
+                }
+            }
         }
         let Some(again) = read_again(api, &name, &uid).await? else { return Ok(()) };
         incident = again;

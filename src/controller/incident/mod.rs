@@ -7,6 +7,7 @@ pub mod record;
 pub mod report;
 mod situation;
 pub mod translate;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use self::learned::{Learned, read_again, record_last_words};
 use self::situation::{Found, Situation, View, confirm, observe_policy};
+use self::untold::{keep_untold, last_told, tell_traces};
 use super::error::Error;
 use super::queue::Name;
 use super::seen::Seen;
@@ -168,7 +170,7 @@ async fn rounds(
         };
         learned.clear();
         notices::recorded(operator, recorded.incident(), &before, &happened);
-        told.iter().for_each(|told| operator.context.traces.recorded(recorded.incident(), told, now));
+        tell_traces(operator, recorded.incident(), told, now);
         let acts = !recorded.decision().effects.is_empty() && account.is_ok();
         if acts && let Ok(client) = &account {
             learned.outcomes = act::act(operator, client, &recorded, brake).await;
@@ -196,20 +198,6 @@ async fn rounds(
         }
     }
     Ok(Passed::undecided_for(Duration::ZERO))
-}
-
-/// The last status that was told to traces: the present one, unless a write has had no answer since. None while traces are
-/// off.
-fn last_told(operator: &Operator, incident: &Incident) -> Option<IncidentStatus> {
-    let untold = || operator.memories.take_untold(&incident.uid().unwrap_or_default());
-    operator.context.traces.are_on().then(|| untold().or_else(|| incident.status.clone()).unwrap_or_default())
-}
-
-/// A write that had no answer may have taken effect. What it ended is told with the next one.
-fn keep_untold(operator: &Operator, uid: &str, told: Option<IncidentStatus>, error: &Error) {
-    if let Some(told) = told.filter(|_| !error.is_refusal()) {
-        operator.memories.edit_incident(uid, |memory| memory.untold = Some(Arc::new(told)));
-    }
 }
 
 /// The policy has not recorded the uid of the Incident yet, which does not take long.
