@@ -39,7 +39,6 @@ async fn the_limit_of_a_horizontal_pod_autoscaler_is_reverted_and_every_other_ac
         kind: "HorizontalPodAutoscaler",
         resource: "horizontalpodautoscalers",
         status: None,
-        has_generation: false,
         is_settled: |object: &DynamicObject| {
             let conditions = object.data["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
             conditions.iter().any(|one| one["reason"] == "ScalingDisabled")
@@ -82,7 +81,6 @@ async fn the_limit_of_a_scaled_object_is_reverted_and_every_other_action_names_t
         kind: "ScaledObject",
         resource: "scaledobjects",
         status: Some(json!({"conditions": [{"type": "Ready", "status": "True"}]})),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
     };
     let drill = Drill::new("s16-scaledobject").await;

@@ -58,7 +58,6 @@ async fn a_kind_that_only_the_configuration_knows_is_changed_and_reverted() {
         kind: KIND,
         resource: "workergroups",
         status: Some(json!({"ready": 2, "observedGeneration": 1_000_000})),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["ready"] == 2,
     };
     let drill = Drill::new("s16-configured").await;

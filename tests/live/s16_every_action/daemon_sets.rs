@@ -33,14 +33,8 @@ async fn every_action_that_applies_to_a_daemon_set_is_reverted_and_the_others_na
             && number("currentNumberScheduled") == number("desiredNumberScheduled")
             && (!can_run || number("numberAvailable") == number("desiredNumberScheduled"))
     };
-    let kind = Kind {
-        api_version: "apps/v1",
-        kind: "DaemonSet",
-        resource: "daemonsets",
-        status: None,
-        has_generation: true,
-        is_settled,
-    };
+    let kind =
+        Kind { api_version: "apps/v1", kind: "DaemonSet", resource: "daemonsets", status: None, is_settled };
     let drill = Drill::new("s16-daemonset").await;
     grant(&drill, &kind).await;
     let _nodes = drill.world.gpu_nodes(1).await;

@@ -32,8 +32,6 @@ struct Kind {
     resource: &'static str,
     /// The status that its controller would set, if there is none.
     status: Option<Value>,
-    /// Whether the server counts its specs: it does not for every kind.
-    has_generation: bool,
     /// No writer but Firebreak has a reason to write the object any more.
     is_settled: fn(&DynamicObject) -> bool,
 }
@@ -65,7 +63,7 @@ struct Subject {
     object: Object,
     before: Snapshot,
     outcome: Outcome,
-    /// What the server counts for one change of the spec.
+    /// What the server counts for one change of the spec. Before Kubernetes 1.37 it counts those of an HPA not at all.
     generations: i64,
 }
 
@@ -100,12 +98,8 @@ async fn play(drill: &Drill, operator: &Operator, kind: &Kind, steps: Vec<Step>)
     for case in steps.into_iter().flat_map(|step| step.objects) {
         let object = drill.world.object(kind.api_version, kind.kind, &drill.world.a, case.name);
         let before = Snapshot::of(&object.wait_until("settled", kind.is_settled).await);
-        subjects.push(Subject {
-            object,
-            before,
-            outcome: case.outcome,
-            generations: i64::from(kind.has_generation),
-        });
+        let generations = before.generation.min(1);
+        subjects.push(Subject { object, before, outcome: case.outcome, generations });
     }
 
     let policy = drill.policy_with(|spec| spec["steps"] = json!(manifests)).await;

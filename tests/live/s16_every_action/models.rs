@@ -126,7 +126,6 @@ async fn every_action_applies_to_an_llm_deployment_and_is_reverted() {
         kind: "LLMDeployment",
         resource: "llmdeployments",
         status: Some(json!({"phase": "Ready", "observedGeneration": 1_000_000})),
-        has_generation: true,
         is_settled: |object| object.data["status"]["phase"] == "Ready",
     };
     let drill = Drill::new("s16-llmdeployment").await;
@@ -237,7 +236,6 @@ async fn every_action_that_applies_to_an_inference_service_is_reverted_and_the_o
         status: Some(
             json!({"conditions": [{"type": "Ready", "status": "True"}], "observedGeneration": 1_000_000}),
         ),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
     };
     let drill = Drill::new("s16-inferenceservice").await;

@@ -78,7 +78,6 @@ fn that_is_ready(api_version: &'static str, kind: &'static str, resource: &'stat
         status: Some(
             json!({"observedGeneration": 1_000_000, "conditions": [{"type": "Ready", "status": "True"}]}),
         ),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["conditions"][0]["status"] == "True",
     }
 }
@@ -137,7 +136,6 @@ async fn every_action_that_applies_to_a_leader_worker_set_is_reverted_and_the_ot
         status: Some(
             json!({"observedGeneration": 1_000_000, "replicas": 2, "readyReplicas": 3, "updatedReplicas": 3}),
         ),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["readyReplicas"] == 3,
     };
     play_with("s16-leaderworkerset", kind, steps).await;
@@ -214,7 +212,6 @@ async fn every_action_that_applies_to_a_rollout_is_reverted_and_the_others_name_
             json!({"observedGeneration": "1000000", "replicas": 3, "readyReplicas": 3, "updatedReplicas": 3,
             "availableReplicas": 3, "stableRS": "7d4b", "currentPodHash": "7d4b", "phase": "Healthy"}),
         ),
-        has_generation: true,
         is_settled: |object: &DynamicObject| object.data["status"]["phase"] == "Healthy",
     };
     play_with("s16-rollout", kind, steps).await;

@@ -242,7 +242,6 @@ async fn every_action_that_applies_to_a_deployment_is_reverted_and_the_others_na
         kind: "Deployment",
         resource: "deployments",
         status: None,
-        has_generation: true,
         is_settled,
     };
     // Its rolling update has the default surge.
@@ -263,7 +262,6 @@ async fn every_action_that_applies_to_a_stateful_set_is_reverted_and_the_others_
         kind: "StatefulSet",
         resource: "statefulsets",
         status: None,
-        has_generation: true,
         is_settled,
     };
     let more = json!({"serviceName": "models", "podManagementPolicy": "Parallel"});

@@ -265,8 +265,45 @@ impl Recording {
         let before = serde_json::from_value(recorded["before"].clone()).expect("an object");
         let stored = Snapshot::of(&live);
         let expected = Snapshot::of(&serde_json::from_value(recorded["stored"].clone()).expect("an object"));
-        assert_eq!((&stored.spec, &stored.managers), (&expected.spec, &expected.managers), "{object}");
-        Target { object, before: Snapshot::of(&before), stored }
+        let stored_spec = &stored.spec;
+        assert!(
+            contains(stored_spec, &expected.spec),
+            "{object}: {stored_spec:#} lacks some of {:#}",
+            expected.spec
+        );
+        assert_eq!(stored.managers, expected.managers, "{object}");
+        let mut before = Snapshot::of(&before);
+        add_defaults(&mut before.spec, stored_spec, &expected.spec);
+        Target { object, before, stored }
+    }
+}
+
+/// Whether all of the expected value is there. A newer Kubernetes adds defaults.
+fn contains(value: &Value, expected: &Value) -> bool {
+    match (value, expected) {
+        (Value::Object(value), Value::Object(expected)) => expected
+            .iter()
+            .all(|(key, expected)| value.get(key).is_some_and(|value| contains(value, expected))),
+        (Value::Array(value), Value::Array(expected)) => {
+            let pairs = || value.iter().zip(expected);
+            value.len() == expected.len() && pairs().all(|(value, expected)| contains(value, expected))
+        }
+        _ => value == expected,
+    }
+}
+
+/// Adds the defaults of a newer Kubernetes: what is there and was not recorded.
+fn add_defaults(value: &mut Value, there: &Value, recorded: &Value) {
+    let (Value::Object(value), Value::Object(there), Value::Object(recorded)) = (value, there, recorded)
+    else {
+        return;
+    };
+    for (key, there) in there {
+        match (recorded.get(key), value.get_mut(key)) {
+            (Some(recorded), Some(value)) => add_defaults(value, there, recorded),
+            (None, None) => drop(value.insert(key.clone(), there.clone())),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
     }
 }
 
