@@ -174,7 +174,7 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     operator.proxy.on(Rule::each(|call| drill::is_return(call, "model-1"), Fault::answer(403)));
     let namespace = world.operator_namespace.as_str();
     let said =
-        firebreak(world, &[&["brake"], &all[..], &["--timeout", "3s", "-n", namespace]].concat()).await;
+        firebreak(world, &[&["brake"], &all[..], &["--timeout", "10s", "-n", namespace]].concat()).await;
     assert_eq!((said.code, said.err.lines().count()), (1, 1), "{}{}", said.out, said.err);
     for words in [name, "1 change(s) in force", "CannotPutBack", "model-1", "firebreak undo"] {
         assert!(said.out.contains(words), "no {words} in {}", said.out);
