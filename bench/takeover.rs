@@ -59,7 +59,7 @@ pub async fn measure() -> String {
     table.to_string()
 }
 
-/// The one that wakes finds out by itself that it does not lead.
+/// The replica that wakes up finds that it no longer leads.
 async fn wait_until_following(operator: &Operator) {
     let follows = |line: &str| line.starts_with("leader_election_master_status") && line.ends_with(" 0");
     scene::wait_for_metric(operator, "that it follows", follows).await;

@@ -86,7 +86,7 @@ fn settings(variables: &[(String, String)], instance: &str) -> Result<Option<Tra
     }))
 }
 
-/// The endpoint of traces as it is, or that of all signals with the path of traces.
+/// The endpoint for traces unchanged, or the endpoint for all signals with `/v1/traces` appended.
 fn url(traces: Option<&str>, all: Option<&str>) -> Result<Option<Uri>, String> {
     let (name, url) = match (traces, all) {
         (Some(url), _) => (TRACES_ENDPOINT, url.to_owned()),

@@ -123,7 +123,7 @@ impl Deciding<'_> {
     }
 
     /// What a person must approve before this plan is carried out, if they have not approved it yet. The plan is then
-    /// in the status for them to read, and the message says how to approve it. The hash is that of the plan of the whole step.
+    /// in the status for them to read, and the message says how to approve it. `hash` covers the plan of the whole step.
     pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &str) -> Option<Held> {
         let needed = self.approval_needed(step, plans)?;
         let index = self.step_index(&step.name);
