@@ -115,11 +115,13 @@ async fn a_pause_and_the_brake_stop_a_step_in_its_middle_and_a_brake_that_cannot
     incident.wait_until("it cannot be read", |incident| says(incident, "cannot be read")).await;
     set(&brake, "false").await;
     drill.hush().await;
+    incident.wait_for_condition("Classified", "False").await;
     heartbeats(&operator, 3).await;
     assert_eq!(changed(&operator), so_far, "nothing moves while the brake cannot be read");
 
-    // After the brake is released, the step is finished.
+    // After the brake is released, the step is finished. Without the rule the changes would be reverted instead.
     drill.ring().await;
+    incident.wait_for_condition("Classified", "True").await;
     operator.proxy.forget_rules();
     incident.wait_for_condition("Mitigated", "True").await;
     assert_eq!(changed(&operator), TARGETS);
