@@ -16,7 +16,6 @@ use crate::policy::{OnFailure, Severity};
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::verdict::Verdict;
-use crate::why::WhyNot;
 
 /// Whether objects may join a started step.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -296,20 +295,7 @@ impl Deciding<'_> {
             return self.held_since_last_listing(step).map_or_else(|| self.gives_way(step), Start::Asks);
         };
         self.note(step, &plans);
-        if plans.new_targets() == 0 {
-            let is_going = |why: &&WhyNot| why.step == step.name && why.reason == Reason::WaitsForRollout;
-            let going = self.why.iter().find(is_going);
-            let (reason, text) = match (plans.matched, plans.refused.first(), going) {
-                (0, ..) => (Reason::NoTargets, self.no_targets(&step.name, plans.scope)),
-                (_, Some(refused), _) => (
-                    Reason::NothingCanBeChanged,
-                    format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
-                ),
-                (_, None, Some(why)) => (Reason::WaitsForEarlierStep, why.message.clone()),
-                (_, None, None) => {
-                    (Reason::NothingToDo, "every matching object already has these values".to_owned())
-                }
-            };
+        if let Some((reason, text)) = self.nothing_to_change(step, &plans) {
             self.journal(plans.refused);
             self.pending(&step.name, reason, &text);
             return self.gives_way(step);

@@ -126,7 +126,7 @@ impl Fixture {
     /// The same with what a listing of this step shows.
     pub(super) fn listed(self, step: &str, targets: Vec<Target>) -> Self {
         self.with(|facts| {
-            let listing = Listing { scope: targets.len(), targets };
+            let listing = Listing { scope: targets.len(), targets, ..Listing::default() };
             facts.looked.listings.insert(step.to_owned(), ListingRead::Listed(listing));
             facts.listing_age.insert(step.to_owned(), SignedDuration::ZERO);
         })

@@ -21,6 +21,7 @@ mod judged;
 mod ladder;
 mod ledger;
 mod next_step;
+mod nothing;
 mod operate;
 mod operation_write;
 mod pace;
@@ -274,9 +275,14 @@ impl<'a> Deciding<'a> {
     /// That no rule has held yet, with what a person can do about it.
     fn not_classified(&self) -> Option<Held> {
         self.next.classified_at.is_none().then(|| {
+            let why = match self.rules.is_some_and(|rules| rules.severity.is_empty()) {
+                true => "the policy has no severity rules, so nothing is applied without a severity, and the Incident \
+                         closes after recovery.for",
+                false => "no rule of the policy holds, so nothing is applied, and the Incident closes after \
+                          recovery.for; status.rules says why",
+            };
             let wait = format!(
-                "no rule of the policy holds, so nothing is applied, and the Incident closes after recovery.for; \
-                 status.rules says why. To respond anyway, pin the severity: `kubectl patch incident {} -n {} --type=merge \
+                "{why}. To respond anyway, pin the severity: `kubectl patch incident {} -n {} --type=merge \
                  -p '{{\"spec\":{{\"severity\":\"P1\"}}}}'`. To close it now: `{}`",
                 self.facts.incident.name,
                 self.facts.incident.namespace,

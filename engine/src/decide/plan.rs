@@ -8,6 +8,7 @@ use crate::change::{Again, Change, ChangeState};
 use crate::facts::{ListingRead, Purpose, Stage, Target};
 use crate::gitops;
 use crate::id::ChangeId;
+use crate::incident::Spared;
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::undo;
@@ -19,10 +20,12 @@ use crate::why::WhyNot;
 pub(super) struct Plans {
     /// The number of objects that the targets select.
     pub matched: u32,
-    /// Objects that need no change.
-    pub nothing_to_do: u32,
+    /// Objects that need no change, and why.
+    pub nothing_to_do: Vec<Spared>,
     /// Objects in the step's scope, whatever `where` says.
     pub scope: usize,
+    /// Names of the targets that no object has.
+    pub absent: Vec<String>,
     /// What people must know about a tool that applies one of the objects.
     pub warning: Option<String>,
     /// What may keep the change of one of the objects from having the effect that it is for.
@@ -107,7 +110,7 @@ impl Deciding<'_> {
                 change.state == ChangeState::Skipped && change.round == 0 && change.fence().is_none();
             change.step != step.name || !only_says_why || is_listed(change)
         });
-        let mut plans = Plans { scope: listed.scope, ..Plans::default() };
+        let mut plans = Plans { scope: listed.scope, absent: listed.absent.clone(), ..Plans::default() };
         for target in &listed.targets {
             if (target.matched == Verdict::True && target.off_on_purpose().is_none())
                 || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
@@ -132,23 +135,6 @@ impl Deciding<'_> {
             });
         }
         Some(plans)
-    }
-
-    /// For people: that a step has no targets, and which objects would be some if they were not off.
-    pub(super) fn no_targets(&self, step: &str, scope: usize) -> String {
-        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
-        let off =
-            || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
-        match off().min_by_key(|(target, _)| target.to_string()) {
-            None if scope > 0 => {
-                format!("no object matches its targets: `where` is not true for any of {scope} in scope")
-            }
-            None => "no object matches its targets".to_owned(),
-            Some((first, why)) => format!(
-                "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}",
-                off().count()
-            ),
-        }
     }
 
     /// For an action with a limit, changes at most that many targets at once, in the order of the listing.
@@ -221,8 +207,8 @@ impl Deciding<'_> {
                     (None, _) => planned(id),
                 };
                 if change.is_in_already(&target.object) {
-                    plans.nothing_to_do += 1;
                     let why = "it has the value of this restart already";
+                    plans.nothing_to_do.push(Spared::new(&target.id, why));
                     return self.not_done(&step.name, Some(target), Reason::NothingToDo, why);
                 }
                 plans.changes.push((change, target.clone()));
@@ -243,7 +229,7 @@ impl Deciding<'_> {
                 plans.changes.push((change(fields), target.clone()));
             }
             Plan::NothingToDo(why) => {
-                plans.nothing_to_do += 1;
+                plans.nothing_to_do.push(Spared::new(&target.id, &why));
                 self.not_done(&step.name, Some(target), Reason::NothingToDo, &why);
             }
             // It may be changed soon, so it needs no entry that says why not.
@@ -375,12 +361,14 @@ impl Deciding<'_> {
                 self.not_done(&step.name, None, Reason::OutsideWindows, &message);
             }
             self.note(&step, &plans);
+            let nothing = self.nothing_to_change(&step, &plans);
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
             if is_begun(&self.next, &step.name) {
                 continue;
             }
             let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
-            let (reason, text) = self.closed_by_when(&step).unwrap_or((Reason::Observe, observe));
+            let closed = self.closed_by_when(&step);
+            let (reason, text) = closed.or(nothing).unwrap_or((Reason::Observe, observe));
             self.pending(&step.name, reason, &text);
         }
         self.journal(planned);

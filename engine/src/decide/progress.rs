@@ -5,15 +5,16 @@ use super::course::StandingPlans;
 use super::plan::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{ListingRead, Target};
-use crate::incident::{IncidentState, StepState, StepStatus, count};
+use crate::incident::{IncidentState, Spared, StepState, StepStatus, count};
 use crate::reason::Reason;
 use crate::rules::Step;
 
 impl Deciding<'_> {
     pub(super) fn note(&mut self, step: &Step, plans: &Plans) {
-        let counts = &mut self.step_status(&step.name).targets;
-        counts.matched = plans.matched;
-        counts.nothing_to_do = plans.nothing_to_do;
+        let status = self.step_status(&step.name);
+        status.targets.matched = plans.matched;
+        status.targets.nothing_to_do = u32::try_from(plans.nothing_to_do.len()).unwrap_or(u32::MAX);
+        status.nothing_to_do = Spared::first(&plans.nothing_to_do);
         self.note_plan(step, plans);
     }
 

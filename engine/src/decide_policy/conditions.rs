@@ -69,6 +69,10 @@ reasons! {
     NoPersonNeeded Nothing;
 }
 
+/// For people: what a policy without severity rules is good for.
+pub const NO_SEVERITY_RULES: &str =
+    "it has no severity rules, so it opens nothing: only Incidents that people open with a severity use it";
+
 /// What a condition of a policy says.
 pub fn says(
     type_: &'static str,
@@ -144,9 +148,8 @@ fn summary(
     };
     let responding =
         claimed.map(|name| Summary::ready(PolicyReason::Responding, format!("Incident {name} is open")));
-    let Some(detection) = detection else {
-        return responding.unwrap_or_else(|| Summary::ready(PolicyReason::Watching, "no rule holds"));
-    };
+    let watching = || Summary::ready(PolicyReason::Watching, watching(rules));
+    let Some(detection) = detection else { return responding.unwrap_or_else(watching) };
     if let Some(refusal) = facts.refusal.as_ref().filter(|_| detection.assessment.holds()) {
         return Summary::not_ready(PolicyReason::CannotOpen, &refusal.why);
     }
@@ -170,6 +173,14 @@ fn summary(
     } else if !next.waiting_for.is_empty() {
         Summary::ready(PolicyReason::WaitingForFalse, why_not())
     } else {
-        Summary::ready(PolicyReason::Watching, "no rule holds")
+        watching()
+    }
+}
+
+/// What a policy waits for that opens nothing.
+fn watching(rules: Option<&Rules>) -> &'static str {
+    match rules {
+        Some(rules) if rules.severity.is_empty() => NO_SEVERITY_RULES,
+        Some(_) | None => "no rule holds",
     }
 }

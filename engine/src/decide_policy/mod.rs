@@ -26,7 +26,7 @@ pub use self::choose::{Candidate, choose_policy};
 pub use self::claim::{Claim, Tenure, incident_name};
 use self::claim::{Fate, bind, uid_due};
 use self::conditions::conditions;
-pub use self::conditions::{PolicyReason, says};
+pub use self::conditions::{NO_SEVERITY_RULES, PolicyReason, says};
 use self::detect::{Detection, Watch, detect};
 pub use self::facts::{Access, Creation, IncidentFact, PolicyFacts, PolicyLook, PolicyReads, Refusal};
 use self::responses::{follow, told_by};

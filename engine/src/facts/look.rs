@@ -47,6 +47,8 @@ pub struct Listing {
     pub targets: Vec<Target>,
     /// The number of objects that names, selector and namespaces select, whatever `where` says.
     pub scope: usize,
+    /// The names among the targets of the step that no object in these namespaces has, in order.
+    pub absent: Vec<String>,
 }
 
 /// The state of an Incident that has a loan on an object.

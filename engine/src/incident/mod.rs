@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
 pub use self::step::{
-    ApprovalState, ApprovalStatus, AskedApproval, StepState, StepStatus, TargetCounts, Verification, count,
+    ApprovalState, ApprovalStatus, AskedApproval, Spared, StepState, StepStatus, TargetCounts, Verification,
+    count,
 };
 pub use self::timeline::WITHDRAWAL_STARTED;
 use crate::change::{Change, OperationWrite, cut};

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, ChangeState};
+use crate::change::{Change, ChangeState, cut};
+use crate::id::TargetId;
 use crate::policy::StepSpec;
 use crate::reason::Reason;
 use crate::verdict::Verdict;
@@ -82,10 +83,45 @@ pub struct StepStatus {
     /// What became of its targets.
     #[serde(default)]
     pub targets: TargetCounts,
+    /// The first objects that need no change, and why. `targets.nothingToDo` counts all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 10)))]
+    pub nothing_to_do: Vec<Spared>,
     /// The step as it was when it started. It is finished, verified and reverted by this definition, whatever
     /// happens to the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<StepSpec>,
+}
+
+/// An object that a step matches and that needs no change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Spared {
+    /// The kind, namespace and name of the object.
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub object: String,
+    /// Why it needs no change.
+    #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
+    pub message: String,
+}
+
+impl Spared {
+    /// How many are named in the status of a step.
+    const NAMED: usize = 10;
+
+    /// An object, and why it needs no change.
+    pub fn new(object: &TargetId, why: &str) -> Self {
+        Self { object: cut(&object.to_string(), 512), message: cut(why, 256) }
+    }
+
+    /// The first of them, in the order of their names, so that another order of a listing is no news.
+    pub fn first(all: &[Self]) -> Vec<Self> {
+        let mut all = all.to_vec();
+        all.sort();
+        all.truncate(Self::NAMED);
+        all
+    }
 }
 
 /// What the verification of a step has found. The reason of the step is for people and says other things, too.
@@ -242,4 +278,19 @@ pub fn count<'a>(
         }
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_objects_with_nothing_to_do_are_named_whatever_the_order_of_the_listing() {
+        let spared =
+            |number: usize| Spared { object: format!("Deployment a/m{number:02}"), message: String::new() };
+        let all: Vec<Spared> = (0..12).map(spared).collect();
+        let first = Spared::first(&all);
+        assert_eq!(first, all[..10]);
+        assert_eq!(Spared::first(&all.into_iter().rev().collect::<Vec<_>>()), first);
+    }
 }

@@ -1,5 +1,6 @@
 //! The live reads of a simulated world: what a decision sees of it when it asks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -126,7 +127,18 @@ impl World {
             Stage::Targets => None,
             stage @ Stage::Before(_) => Some(Target { stage, matched: Verdict::True, ..target }),
         });
-        Listing { scope, targets: before.chain(targets).collect() }
+        Listing { scope, targets: before.chain(targets).collect(), absent: self.absent(step) }
+    }
+
+    /// The names among the targets of a step that no object has.
+    fn absent(&self, step: &Step) -> Vec<String> {
+        let scope = &step.targets().scope;
+        let selected = self.server.objects.values();
+        let selected = selected.filter(|object| describes(scope, object, self.namespace.as_deref()));
+        let found: BTreeSet<&str> =
+            selected.filter_map(|object| object["metadata"]["name"].as_str()).collect();
+        let names: BTreeSet<&str> = scope.names.iter().map(String::as_str).collect();
+        names.difference(&found).map(|name| (*name).to_owned()).collect()
     }
 
     /// The nodes of the story. Without one, they are not looked at.

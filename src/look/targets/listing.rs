@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::borrowed::Runners;
-use super::scope::{is_named, names_to_look_up};
+use super::scope::{absent, is_called, names_to_look_up};
 use super::unread::{Unread, found};
 use super::{LISTS, Reader};
 use crate::actuator::live_read::{self, Extent, Scope};
@@ -52,10 +52,13 @@ impl Reader<'_> {
         });
         // Objects that are changed through one owner count once.
         let in_scope = Mutex::new(BTreeSet::new());
+        let named = Mutex::new(BTreeSet::new());
         let wanted = |object: Arc<Value>| {
-            if !is_named(scope, &object) {
+            let name = scope.names.iter().find(|name| is_called(name, &object));
+            if name.is_none() && !scope.names.is_empty() {
                 return None;
             }
+            named.lock().unwrap_or_else(PoisonError::into_inner).extend(name);
             let place = workloads::controlling_owner(&object).map(|owner| owner.uid);
             let target = self
                 .target(object, Some(step))
@@ -86,8 +89,9 @@ impl Reader<'_> {
         let mut targets = self.through_owners(step, listed, &known).await?;
         self.ask_autoscalers(&step.action, &mut targets).await;
         self.ask_for_nodes(&step.action, &mut targets).await;
+        let absent = absent(scope, &named.lock().unwrap_or_else(PoisonError::into_inner));
         let scope = in_scope.lock().unwrap_or_else(PoisonError::into_inner).len();
-        Ok((Listing { targets, scope }, runners))
+        Ok((Listing { targets, scope, absent }, runners))
     }
 
     /// The wanted objects of one namespace, or of the whole cluster. Before the first change of a step, a namespace

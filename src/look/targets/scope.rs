@@ -38,8 +38,18 @@ pub(super) fn names_to_look_up(names: &[String]) -> Vec<Option<&str>> {
 }
 
 pub(super) fn is_named(scope: &TargetsSpec, object: &Value) -> bool {
-    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    scope.names.is_empty() || scope.names.iter().any(|wanted| wanted == name)
+    scope.names.is_empty() || scope.names.iter().any(|name| is_called(name, object))
+}
+
+/// Whether this is the name of the object.
+pub(super) fn is_called(name: &str, object: &Value) -> bool {
+    object.pointer("/metadata/name").and_then(Value::as_str) == Some(name)
+}
+
+/// The names that none of the objects has that were found.
+pub(super) fn absent(scope: &TargetsSpec, found: &BTreeSet<&String>) -> Vec<String> {
+    let names: BTreeSet<&String> = scope.names.iter().collect();
+    names.difference(found).map(|name| (*name).clone()).collect()
 }
 
 #[cfg(test)]

@@ -253,3 +253,16 @@ fn clocks_wake_it() {
     );
     assert_eq!(decision.wake_at, Some(at(0) + SignedDuration::from_secs(30)));
 }
+
+#[test]
+fn a_policy_without_severity_rules_says_who_uses_it() {
+    let told = |policy: &str| {
+        let rules = Rules::parse(&serde_json::from_str(policy).unwrap()).unwrap();
+        let conditions = decide_policy(&facts(8, PolicyState::default()), Some(&rules), at(0)).conditions;
+        let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+        (ready.status, ready.reason, ready.message)
+    };
+    let watching = |text: &str| (Verdict::True, "Watching".to_owned(), text.to_owned());
+    assert_eq!(told("{}"), watching(NO_SEVERITY_RULES));
+    assert_eq!(told(POLICY), watching("no rule holds"));
+}

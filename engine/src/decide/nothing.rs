@@ -1,0 +1,78 @@
+//! Why a step changes nothing, in Observe as in Enforce.
+
+use super::Deciding;
+use super::plan::Plans;
+use crate::reason::Reason;
+use crate::rules::Step;
+use crate::why::WhyNot;
+
+impl Deciding<'_> {
+    /// Why a step would change no target now; none if it would change one.
+    pub(super) fn nothing_to_change(&self, step: &Step, plans: &Plans) -> Option<(Reason, String)> {
+        if plans.new_targets() > 0 {
+            return None;
+        }
+        let is_going = |why: &&WhyNot| why.step == step.name && why.reason == Reason::WaitsForRollout;
+        let going = self.why.iter().find(is_going);
+        Some(match (plans.matched, plans.refused.first(), going) {
+            (0, ..) => (Reason::NoTargets, self.no_targets(&step.name, plans)),
+            (_, Some(refused), _) => (
+                Reason::NothingCanBeChanged,
+                format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
+            ),
+            (_, None, Some(why)) => (Reason::WaitsForEarlierStep, why.message.clone()),
+            (_, None, None) => {
+                (Reason::NothingToDo, "every matching object already has these values".to_owned())
+            }
+        })
+    }
+
+    /// For people: that a step has no targets, which names no object has, and which objects would be some if they were
+    /// not off.
+    fn no_targets(&self, step: &str, plans: &Plans) -> String {
+        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
+        let off =
+            || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
+        let absent = match plans.absent.as_slice() {
+            [] => String::new(),
+            names => format!("; no object in scope is named {}", names.join(", ")),
+        };
+        match off().min_by_key(|(target, _)| target.to_string()) {
+            None if plans.scope > 0 => format!(
+                "no object matches its targets: `where` is not true for any of {} in scope{absent}",
+                plans.scope
+            ),
+            None => format!("no object matches its targets{absent}"),
+            Some((first, why)) => format!(
+                "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}{absent}",
+                off().count()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+    use crate::incident::Spared;
+
+    #[test]
+    fn a_step_without_targets_names_what_no_object_is_called() {
+        let given = Fixture::pinned();
+        let deciding = given.deciding();
+        let step = deciding.ladder[0].clone();
+        let nothing = |plans: Plans| deciding.nothing_to_change(&step, &plans);
+        let absent = vec!["chat".to_owned(), "search".to_owned()];
+        let (reason, text) = nothing(Plans { absent, ..Plans::default() }).unwrap();
+        assert_eq!(reason, Reason::NoTargets);
+        assert_eq!(text, "no object matches its targets; no object in scope is named chat, search");
+        let matched = Plans {
+            matched: 1,
+            nothing_to_do: vec![Spared::default()],
+            absent: vec!["chat".to_owned()],
+            ..Plans::default()
+        };
+        assert_eq!(nothing(matched).unwrap().0, Reason::NothingToDo);
+    }
+}
