@@ -14,7 +14,7 @@ use kube::core::discovery::{ApiCapabilities, ApiResource, Scope};
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use super::retry;
+use super::{built_in, retry};
 
 /// How long a found resource is cached.
 const FOUND_FOR: Duration = Duration::from_secs(600);
@@ -64,7 +64,7 @@ pub struct ScalePaths {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The cluster does not serve it: the CRD is not installed, or not in this version.
-    #[error("the cluster does not serve {kind} in {api_version}; check that its CRD is installed")]
+    #[error("the cluster does not serve {kind} in {api_version}; {}", advice(api_version, kind))]
     NotFound {
         /// As requested.
         api_version: String,
@@ -82,6 +82,13 @@ pub enum ResolveError {
         /// What went wrong.
         source: Box<kube::Error>,
     },
+}
+
+/// What to do about a kind that the cluster does not serve.
+fn advice(api_version: &str, kind: &str) -> String {
+    let meant =
+        built_in::fault(api_version, kind).and_then(|_| built_in::meant(api_version, kind, built_in::all()));
+    meant.unwrap_or_else(|| "check that its CRD is installed".to_owned())
 }
 
 /// Resolves kinds and caches the answers. Cheap to clone.
@@ -292,6 +299,21 @@ mod tests {
         let error = server.discovery.resolve("apps/v1", "Rocket").await.unwrap_err();
         assert!(matches!(error, ResolveError::NotFound { .. }), "{error}");
         assert_eq!(server.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_kind_of_kubernetes_is_misspelled_and_of_others_not_installed() {
+        let server = server(200);
+        let why = async |api_version, kind| {
+            server.discovery.resolve(api_version, kind).await.unwrap_err().to_string()
+        };
+        assert_eq!(
+            why("apps/v1", "Deploymnet").await,
+            "the cluster does not serve Deploymnet in apps/v1; did you mean Deployment?"
+        );
+        server.code.store(404, Ordering::SeqCst);
+        let missing = why("inference.llm-d.io/v1alpha1", "LLMDeployment").await;
+        assert!(missing.ends_with("; check that its CRD is installed"), "{missing}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! is `actuator`; both use the clients made here.
 
 pub mod access;
+pub mod built_in;
 pub mod client;
 pub mod discovery;
 pub mod events;

@@ -34,8 +34,9 @@ impl Failure {
         match status.code {
             401 => blind("Unauthorized"),
             403 => blind("Forbidden"),
+            // What the server says about a path that it does not have adds nothing.
             404 => {
-                let detail = format!("the cluster does not serve this kind: {}", say(status));
+                let detail = "the cluster does not serve this kind any more".to_owned();
                 Self::Blind { reason: "KindNotFound", detail }
             }
             410 => Self::Expired,
