@@ -2,8 +2,7 @@
 //! a cluster, and on a cluster also whether Argo CD would restore what they change.
 //!
 //! The whole output is YAML: the findings are comments, and the permissions
-//! that the policies' ServiceAccounts need are ready to be piped into
-//! `kubectl apply -f -`.
+//! that the policies need are ready to be piped into `kubectl apply -f -`.
 
 mod argo;
 mod cluster;
@@ -14,17 +13,19 @@ pub mod schema;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
+use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
 use firebreak_engine::policy::PolicySpec;
 use firebreak_engine::rules::Rules;
 use serde_json::Value;
 
 use self::documents::Document;
-use self::rights::{Account, Grant};
+use self::rights::{Grant, Grantee};
 use self::schema::Schemas;
 use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
 use super::{Answer, Error};
-use crate::acceptance;
+use crate::acceptance::{self, NamedKind};
+use crate::kubernetes::built_in;
 use crate::kubernetes::client::ClusterChoice;
 use crate::kubernetes::retry;
 use crate::settings::CheckArgs;
@@ -45,12 +46,13 @@ pub async fn run(
     let assumed = args.namespace.as_deref().or(assumed).unwrap_or(ASSUMED);
     let checker = Checker::new(profiles, assumed);
     let mut good = Good::default();
-    let faults = offline(screen, args, &checker, &mut good)?;
+    let faults = files(screen, args, &checker, connection.as_ref(), &mut good).await?;
     if let Some(connection) = &connection {
         note("reads the cluster as you; the operator may see less or more");
         for policy in &good.policies {
             let found = cluster::read(connection, &checker.profiles, &policy.namespace, &policy.rules).await;
-            screen.lines(&argo::lines(&policy.called, &found)?)?;
+            let called = format!("policy {}/{}", policy.namespace, policy.name);
+            screen.lines(&argo::lines(&called, &found)?)?;
         }
     }
     screen.text(&rights::manifests(&good.grants, &checker.profiles)?)?;
@@ -67,7 +69,13 @@ async fn reach(cluster: &ClusterChoice) -> Result<Connection, Error> {
 }
 
 /// Checks all objects of the files, and returns the number of faults.
-fn offline(screen: &Screen, args: &CheckArgs, checker: &Checker, good: &mut Good) -> Result<usize, Error> {
+async fn files(
+    screen: &Screen,
+    args: &CheckArgs,
+    checker: &Checker,
+    cluster: Option<&Connection>,
+    good: &mut Good,
+) -> Result<usize, Error> {
     let mut faults = 0;
     let mut objects = 0;
     for file in &args.files {
@@ -82,13 +90,20 @@ fn offline(screen: &Screen, args: &CheckArgs, checker: &Checker, good: &mut Good
         };
         for document in documents {
             let label = format!("{}: {document}", file.display());
-            let Some(found) = checker.check(&document, good) else {
+            let Some(Checked { faults: mut found, policy }) = checker.check(&document) else {
                 screen.lines(&[Line::of(format!("# {label}: skipped, not a Firebreak kind"))])?;
                 continue;
             };
+            if let Some(policy) = &policy {
+                found.extend(unknown_kinds(&policy.rules, cluster).await);
+            }
             objects += 1;
             faults += found.len();
             say(screen, &label, &found)?;
+            if let Some(policy) = policy.filter(|_| found.is_empty()) {
+                screen.lines(&policy.remarks())?;
+                good.add(policy, &checker.profiles);
+            }
         }
     }
     if objects == 0 && faults == 0 {
@@ -124,19 +139,67 @@ fn fault(text: &str) -> Line {
     Line::of(format!("#   {text}"))
 }
 
+/// The kinds of Kubernetes that do not exist, each with its field. What a cluster serves exists, however new it is.
+async fn unknown_kinds(rules: &Rules, cluster: Option<&Connection>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for NamedKind { field, api_version, kind } in acceptance::named_kinds(rules) {
+        let Some(fault) = built_in::fault(&api_version, &kind) else { continue };
+        let is_served = match cluster {
+            Some(connection) => connection.discovery.resolve(&api_version, &kind).await.is_ok(),
+            None => false,
+        };
+        if !is_served {
+            faults.push(format!("{field}.kind: {fault}"));
+        }
+    }
+    faults
+}
+
 /// What the policies without faults need, and what they do.
 #[derive(Default)]
 struct Good {
-    grants: BTreeMap<Account, Grant>,
+    grants: BTreeMap<Grantee, Grant>,
     policies: Vec<Policy>,
+}
+
+impl Good {
+    fn add(&mut self, policy: Policy, profiles: &Profiles) {
+        let grantee = Grantee { namespace: policy.namespace.clone(), policy: policy.name.clone() };
+        let grant = self.grants.entry(grantee).or_default();
+        grant.assumed |= policy.assumed;
+        grant.accounts.insert(policy.rules.service_account.clone());
+        grant.used.extend(acceptance::used(&policy.rules, &policy.namespace, profiles));
+        self.policies.push(policy);
+    }
+}
+
+/// What was found in an object of ours.
+struct Checked {
+    /// Its faults, each with its field.
+    faults: Vec<String>,
+    /// The policy, if it is one without faults.
+    policy: Option<Policy>,
 }
 
 /// A policy without faults.
 struct Policy {
-    /// For people.
-    called: String,
+    name: String,
     namespace: String,
+    /// Whether its file names no namespace.
+    assumed: bool,
     rules: Rules,
+}
+
+impl Policy {
+    /// What is no fault, and may surprise people.
+    fn remarks(&self) -> Vec<Line> {
+        let Self { name, namespace, rules, .. } = self;
+        let opens_nothing = || {
+            let open = format!("firebreak open {name} -n {namespace} --severity P1");
+            Line::of(format!("#   {NO_SEVERITY_RULES}: `{open}`"))
+        };
+        rules.severity.is_empty().then(opens_nothing).into_iter().collect()
+    }
 }
 
 /// What is needed to check any number of objects.
@@ -152,33 +215,30 @@ impl Checker {
         Self { schemas: Schemas::new(), profiles, assumed: assumed.to_owned() }
     }
 
-    /// The faults of an object, each with its field; none at all if it is not one of our kinds.
-    /// A policy without faults is added to the good ones.
-    fn check(&self, document: &Document, good: &mut Good) -> Option<Vec<String>> {
+    /// What is found in an object; none at all if it is not one of our kinds.
+    fn check(&self, document: &Document) -> Option<Checked> {
         let mut faults = self.schemas.check(document.value())?;
         if document.kind() != "RemediationPolicy" {
-            return Some(faults);
+            return Some(Checked { faults, policy: None });
         }
         // Its expressions can be checked even if another field is invalid.
         let spec = document.value().get("spec").cloned().unwrap_or(Value::Null);
-        let Ok(spec) = serde_json::from_value::<PolicySpec>(spec) else { return Some(faults) };
-        match acceptance::rules(&spec, &self.profiles) {
-            Err(found) => faults.extend(found),
-            Ok(rules) if faults.is_empty() => {
-                let namespace = document.namespace().unwrap_or(&self.assumed).to_owned();
-                let used = acceptance::used(&rules, &namespace, &self.profiles);
-                let name = rules.service_account.clone();
-                let account = Account { namespace: namespace.clone(), name };
-                let grant = good.grants.entry(account).or_default();
-                grant.assumed |= document.namespace().is_none();
-                grant.policies.insert(document.name().to_owned());
-                grant.used.extend(used);
-                let called = format!("policy {namespace}/{}", document.name());
-                good.policies.push(Policy { called, namespace, rules });
+        let Ok(spec) = serde_json::from_value::<PolicySpec>(spec) else {
+            return Some(Checked { faults, policy: None });
+        };
+        let policy = match acceptance::rules(&spec, &self.profiles) {
+            Err(found) => {
+                faults.extend(found);
+                None
             }
-            Ok(_) => {}
-        }
-        Some(faults)
+            Ok(rules) => faults.is_empty().then(|| Policy {
+                name: document.name().to_owned(),
+                namespace: document.namespace().unwrap_or(&self.assumed).to_owned(),
+                assumed: document.namespace().is_none(),
+                rules,
+            }),
+        };
+        Some(Checked { faults, policy })
     }
 }
 

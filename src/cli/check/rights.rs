@@ -1,4 +1,5 @@
-//! The minimal permissions that the ServiceAccounts of some policies need, as YAML to apply.
+//! The minimal permissions that policies need, as YAML to apply: roles and bindings of their own for each policy, so that
+//! what is printed for several policies adds up, whether they are checked together or one after the other.
 //!
 //! Offline it is not known which resource serves a kind: for kinds of Kubernetes and
 //! those with a profile the plural follows from the kind; for others it is a
@@ -18,23 +19,30 @@ use crate::workloads::Profiles;
 /// Verbs in the order in which people write them.
 const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
-/// A ServiceAccount.
+/// A policy that needs permissions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Account {
-    /// Its namespace, which is also the namespace of its policies.
+pub struct Grantee {
+    /// Its namespace.
     pub namespace: String,
     /// Its name.
-    pub name: String,
+    pub policy: String,
 }
 
-/// The permissions that a ServiceAccount needs.
+impl Grantee {
+    /// The name of its roles and bindings. One namespace may have roles of policies of several others.
+    fn role(&self) -> String {
+        format!("firebreak.{}.{}", self.policy, self.namespace)
+    }
+}
+
+/// The permissions that a policy needs. A policy that is in several files has one grant for all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
-    /// The policies that use it.
-    pub policies: BTreeSet<String>,
-    /// Whether their namespace is only assumed.
+    /// The ServiceAccounts that act for it: one, unless files differ.
+    pub accounts: BTreeSet<String>,
+    /// Whether its namespace is only assumed.
     pub assumed: bool,
-    /// What they use.
+    /// What it uses.
     pub used: Vec<Used>,
 }
 
@@ -44,49 +52,59 @@ type Resource = (String, String);
 type Rights = BTreeMap<String, BTreeMap<Resource, BTreeSet<&'static str>>>;
 
 /// ServiceAccounts, roles and bindings for all of them.
-pub fn manifests(grants: &BTreeMap<Account, Grant>, profiles: &Profiles) -> Result<String, Error> {
+pub fn manifests(grants: &BTreeMap<Grantee, Grant>, profiles: &Profiles) -> Result<String, Error> {
     let mut text = String::new();
-    for (account, grant) in grants {
+    let mut created = BTreeSet::new();
+    for (grantee, grant) in grants {
         let (rights, words) = rights(&grant.used, profiles);
-        let policies: Vec<&str> = grant.policies.iter().map(String::as_str).collect();
-        text.push_str(&format!(
-            "---\n# The minimal permissions of ServiceAccount {}/{} for policy {}.\n",
-            account.namespace,
-            account.name,
-            policies.join(", ")
-        ));
-        if grant.assumed {
-            text.push_str(&format!(
-                "# The file sets no namespace, so this assumes the namespace {}.\n",
-                account.namespace
-            ));
+        text.push_str("---\n");
+        for comment in comments(grantee, grant).into_iter().chain(words) {
+            text.push_str(&format!("# {comment}\n"));
         }
-        if grant.used.iter().any(|used| used.verbs.contains(&"patch")) {
-            text.push_str(
-                "# If another object owns a target, Firebreak changes the owner instead: add get and patch \
-                    on its kind.\n",
-            );
-        }
-        for word in words {
-            text.push_str(&format!("# {word}\n"));
-        }
-        if account.name != default_service_account() {
-            text.push_str(&format!(
-                "# Add {} to resourceNames in the operator's ClusterRole; otherwise the operator may not \
-                    impersonate it.\n",
-                account.name
-            ));
-        }
-        let documents = documents(account, &rights);
+        let new = grant.accounts.iter().filter(|name| created.insert((&grantee.namespace, *name)));
+        let accounts: Vec<Value> = new.map(|name| account(&grantee.namespace, name)).collect();
+        let documents = accounts.into_iter().chain(roles(grantee, grant, &rights));
         let yaml: Result<Vec<String>, Error> = documents
-            .iter()
             .map(|document| {
-                serde_saphyr::to_string(document).map_err(|error| Error::bug("cannot write YAML", error))
+                serde_saphyr::to_string(&document).map_err(|error| Error::bug("cannot write YAML", error))
             })
             .collect();
         text.push_str(&yaml?.join("---\n"));
     }
     Ok(text)
+}
+
+/// What people must know about the permissions of a policy.
+fn comments(grantee: &Grantee, grant: &Grant) -> Vec<String> {
+    let Grantee { namespace, policy } = grantee;
+    let accounts: Vec<&str> = grant.accounts.iter().map(String::as_str).collect();
+    let mut comments = vec![format!(
+        "The minimal permissions of policy {namespace}/{policy}, for ServiceAccount {}.",
+        accounts.join(", ")
+    )];
+    if grant.assumed {
+        comments.push(format!("The file sets no namespace, so this assumes the namespace {namespace}."));
+    }
+    if grant.used.iter().any(|used| used.verbs.contains(&"patch")) {
+        comments.push(
+            "If another object owns a target, Firebreak changes the owner instead: add get and patch on its kind."
+                .to_owned(),
+        );
+    }
+    let others = accounts.into_iter().filter(|name| *name != default_service_account());
+    comments.extend(others.map(|name| {
+        format!(
+            "Add {name} to resourceNames in the operator's ClusterRole; otherwise the operator may not impersonate it."
+        )
+    }));
+    comments
+}
+
+fn account(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace},
+    })
 }
 
 /// The permissions by namespace, and a note on what is uncertain.
@@ -137,13 +155,13 @@ fn rights(all: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
     (rights, words)
 }
 
-fn documents(account: &Account, rights: &Rights) -> Vec<Value> {
-    let mut documents = vec![json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": account.name, "namespace": account.namespace},
-    })];
-    // One namespace may have roles of responders of several others.
-    let name = format!("{}.{}", account.name, account.namespace);
+/// A role and its binding for each namespace.
+fn roles(grantee: &Grantee, grant: &Grant, rights: &Rights) -> Vec<Value> {
+    let mut documents = Vec::new();
+    let name = grantee.role();
+    let subject =
+        |account: &String| json!({"kind": "ServiceAccount", "name": account, "namespace": grantee.namespace});
+    let subjects: Vec<Value> = grant.accounts.iter().map(subject).collect();
     for (namespace, resources) in rights {
         let (kind, metadata) = if namespace.is_empty() {
             ("ClusterRole", json!({"name": name}))
@@ -158,7 +176,7 @@ fn documents(account: &Account, rights: &Rights) -> Vec<Value> {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": account.name, "namespace": account.namespace}],
+            "subjects": subjects,
         }));
     }
     documents

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use futures::FutureExt;
+
 use super::*;
 
 const POLICY: &str = r#"
@@ -29,16 +31,24 @@ spec:
 "#;
 
 /// The faults of all objects in a text, and what was granted.
-fn check(yaml: &str) -> (Vec<String>, BTreeMap<Account, Grant>) {
+fn check(yaml: &str) -> (Vec<String>, BTreeMap<Grantee, Grant>) {
     let checker = Checker::new(Profiles::built_in().unwrap(), ASSUMED);
-    let mut good = Good::default();
-    let documents = documents::parse(yaml).unwrap();
-    let faults = documents.iter().filter_map(|document| checker.check(document, &mut good)).flatten();
-    (faults.collect(), good.grants)
+    let (mut good, mut faults) = (Good::default(), Vec::new());
+    for document in documents::parse(yaml).unwrap() {
+        let Some(checked) = checker.check(&document) else { continue };
+        faults.extend(checked.faults);
+        let Some(policy) = checked.policy else { continue };
+        let unknown = unknown_kinds(&policy.rules, None).now_or_never().unwrap();
+        if unknown.is_empty() {
+            good.add(policy, &checker.profiles);
+        }
+        faults.extend(unknown);
+    }
+    (faults, good.grants)
 }
 
 /// The rights for what was granted.
-fn granted(grants: &BTreeMap<Account, Grant>) -> String {
+fn granted(grants: &BTreeMap<Grantee, Grant>) -> String {
     rights::manifests(grants, &Profiles::built_in().unwrap()).unwrap()
 }
 
@@ -130,6 +140,17 @@ fn every_fault_is_named_with_its_field() {
             "spec.signals[2].objects.healthy: space.example.com/v1 Rocket has no profile",
         ),
         (
+            "space.example.com/v1, kind: Rocket",
+            "batch/v1, kind: Jobs",
+            "spec.signals[2].objects.kind: Kubernetes has no kind Jobs in batch/v1; did you mean Job?",
+        ),
+        (
+            "apps/v1, kind: Deployment",
+            "apps/v1, kind: Deploymnet",
+            "spec.steps[1].action.cpuFallback.targets.kind: apps/v1 Deploymnet has no profile, so Firebreak does not \
+             know its fields; did you mean Deployment?",
+        ),
+        (
             "gpu-cluster-failure",
             "a-name-of-a-policy-of-forty-one-characters",
             "metadata.name: has 42 characters",
@@ -152,6 +173,78 @@ fn every_fault_is_named_with_its_field() {
 fn a_policy_with_a_fault_is_granted_nothing() {
     let (faults, grants) = check(&POLICY.replace("mode: Enforce", "mode: Enforced"));
     assert_eq!((faults.len(), grants.len()), (1, 0));
+}
+
+#[test]
+fn a_misspelled_kind_of_kubernetes_is_a_fault_wherever_a_policy_names_it() {
+    let scaled = "cpuFallback:\n        targets: {apiVersion: apps/v1, kind: Deployment, namespaces: {names: [gateways, llm-serving]}}";
+    assert!(POLICY.contains(scaled));
+    let step = |targets: &str| {
+        faults(&POLICY.replace(scaled, &format!("scale: {{replicas: 1, targets: {{{targets}}}}}")))
+    };
+    assert_eq!(step("apiVersion: apps/v1, kind: ReplicaSet"), Vec::<String>::new());
+    assert_eq!(step("apiVersion: space.example.com/v1, kind: Deploymnet"), Vec::<String>::new());
+    assert_eq!(
+        step("apiVersion: apps/v1, kind: Deploymnet"),
+        [
+            "spec.steps[1].action.scale.targets.kind: Kubernetes has no kind Deploymnet in apps/v1; did you mean \
+             Deployment?"
+        ]
+    );
+    assert_eq!(
+        step("apiVersion: app/v1, kind: Deployment"),
+        ["spec.steps[1].action.scale.targets.kind: Kubernetes has no API group app; did you mean apps/v1 \
+             Deployment?"]
+    );
+    let (_, grants) = check(&POLICY.replace("space.example.com/v1, kind: Rocket", "v1, kind: Pods"));
+    assert_eq!(grants.len(), 0, "it is granted nothing");
+}
+
+/// The names of the roles and bindings that a text has.
+fn names(roles: &str) -> BTreeSet<String> {
+    let documents = documents::parse(roles).unwrap();
+    let roles = documents.iter().filter(|document| document.kind() != "ServiceAccount");
+    roles.map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_printed_for_policies_of_one_service_account_adds_up() {
+    let (one, other) = (POLICY.to_owned(), POLICY.replace("name: gpu-cluster-failure", "name: other"));
+    let (first, second) = (names(&granted(&check(&one).1)), names(&granted(&check(&other).1)));
+    assert_eq!(first.intersection(&second).count(), 0, "the second one replaces nothing of the first");
+    let together = granted(&check(&format!("{one}\n---\n{other}")).1);
+    assert_eq!(names(&together), first.union(&second).cloned().collect());
+    assert_eq!(together.matches("kind: ServiceAccount\nmetadata").count(), 1, "{together}");
+    assert_eq!(allowed(&together), allowed(&granted(&check(&one).1)));
+}
+
+#[test]
+fn a_policy_in_several_files_has_one_role_with_everything_that_it_needs() {
+    let more = POLICY.replace("apps/v1, kind: Deployment", "apps/v1, kind: StatefulSet");
+    let both = granted(&check(&format!("{POLICY}\n---\n{more}")).1);
+    let one = granted(&check(POLICY).1);
+    assert_eq!(names(&both), names(&one));
+    assert_eq!(documents::parse(&both).unwrap().len(), documents::parse(&one).unwrap().len());
+    let each = allowed(&one).union(&allowed(&granted(&check(&more).1))).cloned().collect::<BTreeSet<_>>();
+    assert!(allowed(&both).is_superset(&each), "{both}");
+}
+
+#[test]
+fn a_policy_without_severity_rules_is_told_who_uses_it() {
+    let checker = Checker::new(Profiles::built_in().unwrap(), ASSUMED);
+    let remarks = |yaml: &str| {
+        let document = documents::parse(yaml).unwrap().remove(0);
+        crate::cli::screen::plain(&checker.check(&document).unwrap().policy.unwrap().remarks())
+    };
+    assert_eq!(remarks(POLICY), "");
+    let rules = POLICY.find("  severity:").unwrap()..POLICY.find("  steps:").unwrap();
+    let mut without = POLICY.to_owned();
+    without.replace_range(rules, "");
+    assert_eq!(
+        remarks(&without),
+        "#   it has no severity rules, so it opens nothing: only Incidents that people open with a severity use it: \
+         `firebreak open gpu-cluster-failure -n llm-serving --severity P1`\n"
+    );
 }
 
 #[test]
@@ -233,6 +326,7 @@ fn the_shipped_roles_allow_what_is_printed_and_nothing_else() {
         let needed = rights::manifests(&grants, &Profiles::built_in().unwrap()).unwrap();
         let shipped = std::fs::read_to_string(folder.join("rbac.yaml")).unwrap();
         assert_eq!(allowed(&shipped), allowed(&needed), "{}", folder.display());
+        assert_eq!(names(&shipped), names(&needed), "{}", folder.display());
     }
 }
 

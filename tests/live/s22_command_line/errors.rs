@@ -209,5 +209,6 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
     std::fs::write(world.files().join("rights.yaml"), &rights).expect("a file");
     let rights = world.files().join("rights.yaml").display().to_string();
     let applied = world.kubectl(&["apply", "--dry-run=server", "-f", &rights]).await;
-    assert!(applied.contains("rolebinding.rbac.authorization.k8s.io/firebreak-responder"), "{applied}");
+    let binding = format!("rolebinding.rbac.authorization.k8s.io/firebreak.drill.{}", world.a);
+    assert!(applied.contains(&binding), "{applied}");
 }
