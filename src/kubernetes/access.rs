@@ -12,9 +12,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
+use super::impersonate::ServiceAccountRef;
 use super::retry;
 
 /// Requests in flight at once.
@@ -75,6 +77,13 @@ pub async fn who_am_i(client: &Client) -> Result<String, kube::Error> {
     let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await }).await?;
     let user = answer.status.and_then(|status| status.user_info);
     Ok(user.and_then(|user| user.username).unwrap_or_default())
+}
+
+/// Whether there certainly is no such ServiceAccount. The API server lets a client impersonate one that does not exist, so
+/// this has to be asked with the permissions of the operator. Without an answer it counts as one that exists.
+pub async fn is_missing(operator: &Client, account: &ServiceAccountRef) -> bool {
+    let accounts: Api<ServiceAccount> = Api::namespaced(operator.clone(), account.namespace());
+    matches!(retry::find(account.name(), || accounts.get_metadata(account.name())).await, Ok(None))
 }
 
 /// The permissions that the client's user lacks, sorted, each once.
@@ -169,6 +178,24 @@ mod tests {
             text,
             ["patch nodes (cluster-wide)", "patch llmdeployments.inference.llm-d.io in namespace team-b"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_service_account_is_missing_only_if_the_server_says_so() {
+        let account = ServiceAccountRef::new("llm", "firebreak-responder").unwrap();
+        let answers = async |code: u16| {
+            let service = tower::service_fn(move |_: Request<Body>| async move {
+                let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+                let status = serde_json::json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason,
+                    "message": "no", "details": {"name": "firebreak-responder"}});
+                let answer =
+                    Response::builder().status(code).body(Body::from(status.to_string().into_bytes()));
+                Ok::<_, tower::BoxError>(answer?)
+            });
+            is_missing(&Client::new(service, "default"), &account).await
+        };
+        assert!(answers(404).await);
+        assert!(!answers(403).await, "an older ClusterRole does not allow it");
     }
 
     #[test]

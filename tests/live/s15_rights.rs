@@ -116,6 +116,8 @@ async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
         "impersonate groups",
         "impersonate serviceaccounts",
         "impersonate serviceaccounts/default",
+        "get serviceaccounts",
+        "get serviceaccounts/default",
         "create serviceaccounts/token",
         "bind clusterroles.rbac.authorization.k8s.io",
         "escalate clusterroles.rbac.authorization.k8s.io",

@@ -1,5 +1,6 @@
 //! Keeps the watches of a policy, and knows what its ServiceAccount may do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use firebreak_engine::change::cut;
@@ -14,7 +15,7 @@ use crate::acceptance::{Presence, rights, used};
 use crate::api::RemediationPolicy;
 use crate::controller::Operator;
 use crate::controller::queue::Name;
-use crate::kubernetes::access::lacking;
+use crate::kubernetes::access::{self, lacking};
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
@@ -26,6 +27,17 @@ const SOON: Duration = Duration::from_secs(10);
 /// Access reviews take at most this fraction of the time: a policy may need thousands of permissions, and
 /// lack one for weeks.
 const SHARE: u32 = 10;
+
+/// How to grant what a ServiceAccount lacks.
+const GRANTS: &str = "`firebreak check -f FILE` prints the manifests that grant all of this";
+
+/// That a ServiceAccount does not exist, and what creates it: the permissions that it lacks would say nothing more.
+fn no_account(account: &ServiceAccountRef) -> String {
+    format!(
+        "ServiceAccount {account} does not exist; `firebreak check -f FILE | kubectl apply -f -` creates it with the \
+         permissions that this policy needs"
+    )
+}
 
 /// The result of the last check of the permissions of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
@@ -106,7 +118,7 @@ pub async fn subscribe(
         Some(checked) => checked,
         None => {
             let asked = Instant::now();
-            let access = ask(operator, &client, rules, name, &policy.name_any()).await;
+            let access = ask(operator, &client, rules, name, &account, &policy.name_any()).await;
             let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
             operator.memories.edit_policy(name, |memory| {
                 memory.access = Some(checked.clone());
@@ -140,28 +152,40 @@ fn is_forbidden(operator: &Operator, name: &Name, rules: &Rules) -> bool {
         .any(|reading| matches!(reading, Reading::Unknown { reason, .. } if reason == "Forbidden"))
 }
 
-async fn ask(operator: &Operator, client: &Client, rules: &Rules, name: &Name, policy: &str) -> Access {
+async fn ask(
+    operator: &Operator,
+    client: &Client,
+    rules: &Rules,
+    name: &Name,
+    account: &ServiceAccountRef,
+    policy: &str,
+) -> Access {
     let mut needed = Vec::new();
-    let mut absent = Vec::new();
+    // Several signals and steps may name the same kind.
+    let mut absent = BTreeSet::new();
     let used = used(rules, &name.namespace, &operator.profiles());
     for used in used.into_iter().filter(|used| !matches!(used.presence, Presence::Helpful(_))) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
             Err(ResolveError::NotFound { .. }) if used.presence == Presence::Optional => {}
             Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
-                absent.push(error.to_string())
+                absent.insert(error.to_string());
             }
             Err(error @ ResolveError::Unreachable { .. }) => return Access::Unknown(error.to_string()),
         }
     }
     match lacking(client, needed).await {
         Ok(missing) if missing.is_empty() && absent.is_empty() => Access::Complete,
+        Ok(missing) if missing.is_empty() => Access::Lacking(Vec::from_iter(absent).join("; ")),
         Ok(missing) => {
-            let account = format!("ServiceAccount {}/{} may not", name.namespace, rules.service_account);
-            let rights: Vec<String> = missing.iter().map(|right| format!("{account} {right}")).collect();
-            tracing::debug!(policy, missing = rights.len(), "permissions are missing");
-            let hint = "`firebreak check -f FILE` prints the manifests that grant all of this".to_owned();
-            Access::Lacking(absent.into_iter().chain(rights).chain([hint]).collect::<Vec<_>>().join("; "))
+            tracing::debug!(policy, missing = missing.len(), "permissions are missing");
+            let lacks = if access::is_missing(&operator.context.client, account).await {
+                vec![no_account(account)]
+            } else {
+                let lacks = missing.iter().map(|right| format!("ServiceAccount {account} may not {right}"));
+                lacks.chain([GRANTS.to_owned()]).collect()
+            };
+            Access::Lacking(absent.into_iter().chain(lacks).collect::<Vec<_>>().join("; "))
         }
         Err(error) => Access::Unknown(retry::explain(&error)),
     }
