@@ -50,17 +50,21 @@ impl Connection {
 
     /// A policy as it is now; `what` is the purpose, as in "cannot …".
     pub async fn policy(&self, namespace: &str, name: &str, what: &str) -> Result<RemediationPolicy, Error> {
-        let api: Api<RemediationPolicy> = Api::namespaced(self.client.clone(), namespace);
-        let found = retry::read(|| api.get_opt(name)).await;
-        let found = found
-            .map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))?;
-        found.ok_or_else(|| {
+        self.find_policy(namespace, name).await?.ok_or_else(|| {
             Error::failed(
                 format!("cannot {what}"),
                 format!("there is no RemediationPolicy {name} in namespace {namespace}"),
                 "set the namespace with -n; `kubectl get rpol -A` lists all policies",
             )
         })
+    }
+
+    /// A policy as it is now, if there is one.
+    pub async fn find_policy(&self, namespace: &str, name: &str) -> Result<Option<RemediationPolicy>, Error> {
+        let api: Api<RemediationPolicy> = Api::namespaced(self.client.clone(), namespace);
+        retry::read(|| api.get_opt(name))
+            .await
+            .map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))
     }
 
     /// An Incident as it is now.

@@ -1,9 +1,9 @@
-//! `firebreak describe`: one Incident as a tree, with every field of every change.
+//! `firebreak describe`: one Incident as a tree, with every field of every change, and whether its policy is Ready.
 
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::screen::Screen;
+use super::screen::{Screen, note};
 use super::tree::{self, Detail};
 use super::{Answer, Error};
 use crate::settings::IncidentArgs;
@@ -13,10 +13,15 @@ use crate::view::IncidentView;
 pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) -> Result<Answer, Error> {
     let namespace = connection.namespace(&args.namespace);
     let incident = connection.incident(&namespace, &args.incident).await?;
-    screen.lines(&tree::tree(
-        &IncidentView::of(&incident),
-        Detail { fields: true, timeline: 20 },
-        Timestamp::now(),
-    ))?;
+    let mut view = IncidentView::of(&incident);
+    if let Some(name) = incident.policy_name().filter(|_| !incident.is_closed()) {
+        match connection.find_policy(&namespace, name).await {
+            // The Incident itself says that its policy does not exist.
+            Ok(None) => {}
+            Ok(Some(policy)) => view = view.with_policy(&policy),
+            Err(error) => note(&format!("whether its policy is Ready is not known: {error}")),
+        }
+    }
+    screen.lines(&tree::tree(&view, Detail { fields: true, timeline: 20 }, Timestamp::now()))?;
     Ok(Answer::Yes)
 }

@@ -14,7 +14,7 @@ use super::{Answer, Error, watch};
 use crate::api::{Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
 use crate::kubernetes::retry;
 use crate::settings::{OpenArgs, Output};
-use crate::view::{IncidentView, moves};
+use crate::view::{IncidentView, moves, not_ready};
 
 /// A running controller picks up a new Incident at once.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -27,6 +27,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
     let namespace = connection.namespace(&args.namespace);
     let what = format!("open an Incident for {}", args.policy);
     let policy = connection.policy(&namespace, &args.policy, &what).await?;
+    not_ready(&policy).iter().for_each(|why| note(why));
     if let Some(open) = open_already(connection, &policy).await? {
         return refuse(screen, args, &open);
     }
@@ -36,14 +37,17 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
         Created::Taken(incident) => return refuse(screen, args, &incident),
     };
     let called = format!("{} -n {namespace}", incident.name_any());
+    let waits = waits_for_a_rule(&policy, args, &called);
     if args.watch {
         note(&format!("Incident {namespace}/{} is open", incident.name_any()));
+        waits.iter().for_each(|why| note(why));
         return watch::follow(screen, connection, incident).await;
     }
     match taken_up(connection, &incident).await? {
         Some(seen) => {
             show(screen, args.output, &seen)?;
             note(&format!("opened; {}", moves::next(&seen)));
+            waits.iter().for_each(|why| note(why));
             Ok(Answer::Yes)
         }
         None => {
@@ -56,6 +60,23 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
             Ok(Answer::No)
         }
     }
+}
+
+/// That nothing is applied yet, because no rule holds and no severity was set, and what to do about it.
+fn waits_for_a_rule(policy: &RemediationPolicy, args: &OpenArgs, called: &str) -> Option<String> {
+    let rules = policy.status.as_ref().map(|status| status.state.rules.as_slice()).unwrap_or_default();
+    if args.severity.is_some() || rules.iter().any(|rule| rule.holds) {
+        return None;
+    }
+    let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
+    let why = match policy.spec.policy.severity.is_empty() {
+        true => format!("policy {name} has no severity rules, so nothing is applied without a severity"),
+        false => format!("no rule of policy {name} holds, so nothing is applied until one does"),
+    };
+    Some(format!(
+        "{why}. To respond anyway, open it with --severity: `firebreak withdraw {called}`, then `firebreak open {name} \
+         -n {namespace} --severity P1`"
+    ))
 }
 
 /// The open Incident that has the policy's claim, read live.

@@ -1,13 +1,14 @@
 //! One Incident as a tree: its state, its steps, their targets, and its timeline.
 
-use firebreak_engine::incident::{ApprovalState, StepState, TimelineEntry};
+use firebreak_engine::incident::{ApprovalState, StepState};
+use firebreak_engine::reason::Reason;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
 
 use super::screen::{Line, Style};
 use super::time::{age, clock};
 use crate::api::Response;
-use crate::view::{ChangeView, FieldView, IncidentView, RuleView, StepView, Tone};
+use crate::view::{ChangeView, FieldView, IncidentView, RuleView, StepView, TimelineView, Tone};
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ pub fn step(incident: &IncidentView, name: &str, now: Timestamp) -> Vec<Line> {
 }
 
 /// One entry of the timeline.
-pub fn happened(entry: &TimelineEntry, now: Timestamp) -> Line {
+pub fn happened(entry: &TimelineView, now: Timestamp) -> Line {
     Line::styled(Style::Faint, format!("{}  ", clock(entry.at, now)))
         .add(Tone::of_event(&entry.type_).into(), format!("{:<18} ", entry.type_))
         .and(&entry.message)
@@ -96,6 +97,8 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
         (None, Some(name)) => format!("  policy {name}"),
         (None, None) => "  no policy yet".to_owned(),
     }));
+    let problem = incident.policy_not_ready.iter();
+    lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why).whole()));
     let moments = [
         ("opened", incident.opened_at),
         ("first change", incident.first_action_at),
@@ -110,6 +113,10 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
         lines.push(Line::of(format!("  {}", moments.join(", "))));
     }
     lines.extend(people(incident, now));
+    let said = incident.needs.as_ref().map(|need| &need.message);
+    if incident.is_observed && said != Some(&incident.message) {
+        lines.push(Line::of(format!("  {}", incident.message)).whole());
+    }
     if let Some(need) = &incident.needs {
         lines.push(Line::of("  ").add(need.tone.into(), &need.headline));
         lines.push(Line::of(format!("  {}", need.message)).whole());
@@ -197,13 +204,15 @@ fn step_lines(
     }
     lines.push(line);
     let changes: Vec<&ChangeView> = incident.changes_of(&step.name).collect();
-    let below = if changes.is_empty() { Place::Last } else { Place::Before }.strokes().1;
+    let spared = if detail.fields { spared_lines(step) } else { Vec::new() };
+    let twigs = changes.len() + spared.len();
+    let place = |at: usize| if at + 1 == twigs { Place::Last } else { Place::Before };
+    let below = if twigs == 0 { Place::Last } else { Place::Before }.strokes().1;
     lines.extend(approval_lines(step, now).map(|line| Line::of(format!("{trunk}{below}")).join(line)));
     // A plan that waits for approval is shown in full.
     let fields = detail.fields || step.state == StepState::AwaitingApproval;
     for (at, change) in changes.iter().enumerate() {
-        let place = if at + 1 == changes.len() { Place::Last } else { Place::Before };
-        let (twig, below) = place.strokes();
+        let (twig, below) = place(at).strokes();
         lines.push(Line::of(format!("{trunk}{twig}")).join(change_line(change)));
         if fields {
             let field = |field| Line::of(format!("{trunk}{below}    ")).join(field_line(field));
@@ -212,6 +221,22 @@ fn step_lines(
         let operation = |change| Line::of(format!("{trunk}{below}    ")).join(change_line(change));
         lines.extend(incident.on_behalf_of(change).map(operation));
     }
+    for (at, line) in spared.into_iter().enumerate() {
+        lines.push(Line::of(format!("{trunk}{}", place(changes.len() + at).strokes().0)).join(line));
+    }
+}
+
+/// The objects that need no change: those that are named, and how many more there are.
+fn spared_lines(step: &StepView) -> Vec<Line> {
+    let named = step.nothing_to_do.iter().map(|spared| {
+        let line = Line::of(format!("{}  {}", spared.object, Reason::NothingToDo));
+        line.add(Style::Faint, format!("  {}", spared.message))
+    });
+    let more = usize::try_from(step.targets.nothing_to_do).unwrap_or(usize::MAX);
+    let more = more.saturating_sub(step.nothing_to_do.len());
+    let more = (more > 0 && !step.nothing_to_do.is_empty())
+        .then(|| Line::of(format!("{more} more with nothing to do")));
+    named.chain(more).collect()
 }
 
 /// How to approve the plan, or the state of its approval.

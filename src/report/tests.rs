@@ -1,7 +1,7 @@
 use firebreak_engine::change::{Change, ChangeState, FieldChange, Operation, OperationWrite};
 use firebreak_engine::id::{ChangeId, ResourceVersion, TargetId};
 use firebreak_engine::incident::{
-    Closing, Held, IncidentState, PolicySnapshot, RuleStatus, SignalState, SignalStatus, StepState,
+    Closing, Held, IncidentState, PolicySnapshot, RuleStatus, SignalState, SignalStatus, Spared, StepState,
     StepStatus, TargetCounts, TimelineEntry,
 };
 use firebreak_engine::policy::Severity;
@@ -21,6 +21,7 @@ fn view(state: &IncidentState, summary: Option<&str>) -> IncidentView {
     let mut incident = Incident::new("gpu-outage", spec);
     incident.metadata.namespace = Some("llm-serving".to_owned());
     incident.metadata.uid = Some("0b9c-1".to_owned());
+    incident.metadata.annotations = Some([(names::NONCE.to_owned(), "n".to_owned())].into());
     incident.status = Some(IncidentStatus { state: state.clone(), ..IncidentStatus::default() });
     IncidentView::of(&incident)
 }
@@ -190,6 +191,40 @@ fn only_a_restart_that_took_effect_stays_on_its_object() {
     assert_eq!(told(&restart), (true, format!("`perhaps {value}`")));
     restart.done(at(71));
     assert_eq!(told(&restart), (true, format!("`{value}`")));
+}
+
+#[test]
+fn what_a_person_has_decided_is_not_put_down_to_firebreak() {
+    let mut state = open();
+    state.timeline.push(entry(210, "Acknowledged", "acknowledged by alice"));
+    let rows = |view: &IncidentView| {
+        let template = ReportTemplate::shipped().unwrap();
+        let text = markdown(&template, view, at(600)).unwrap().text;
+        let row = |type_: &str| {
+            text.lines().find(|line| line.contains(&format!("**{type_}**"))).unwrap().to_owned()
+        };
+        ["Opened", "Acknowledged", "StepApplied"].map(row)
+    };
+    let [opened, acknowledged, applied] = rows(&view(&state, None));
+    assert!(opened.ends_with("| Firebreak |") && applied.ends_with("| Firebreak |"), "{opened}\n{applied}");
+    assert!(acknowledged.ends_with("acknowledged by alice | a person |"), "{acknowledged}");
+
+    let mut by_hand = Incident::new("gpu-outage", IncidentSpec::default());
+    by_hand.status = Some(IncidentStatus { state, ..IncidentStatus::default() });
+    let [opened, _, applied] = rows(&IncidentView::of(&by_hand));
+    assert!(opened.ends_with("| a person |") && applied.ends_with("| Firebreak |"), "{opened}\n{applied}");
+}
+
+#[test]
+fn objects_with_nothing_to_do_are_among_those_that_were_not_changed() {
+    let mut state = closed();
+    let spared = |name: &str| Spared::new(&model(name), "it requests no accelerator");
+    state.steps[0].nothing_to_do = vec![spared("cpu-a"), spared("cpu-b")];
+    state.steps[0].targets.nothing_to_do = 7;
+    let text = report(&state, None, 1201);
+    let row = "| cpu-fallback | LLMDeployment llm-serving/cpu-b | NothingToDo: it requests no accelerator |\n\
+               | cpu-fallback | 5 more | NothingToDo |\n";
+    assert!(text.contains(row), "{text}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub enum Command {
     Plan(PlanArgs),
     /// Open an incident
     #[command(
-        after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nIf the policy already has an open incident, the command shows it and opens nothing."
+        after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nWithout --severity, nothing is applied until a rule of the policy holds. If the policy already has an open incident, the command shows it and opens nothing."
     )]
     Open(OpenArgs),
     /// List incidents

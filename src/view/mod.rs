@@ -8,22 +8,28 @@
 
 mod change;
 pub mod moves;
+mod policy;
+mod timeline;
 mod tone;
 
 use firebreak_engine::incident::{
     ApprovalStatus, Closing, Held, IncidentState, ReportStatus, RuleStatus, SignalState, SignalStatus,
-    StepState, StepStatus, TargetCounts, TimelineEntry,
+    Spared, StepState, StepStatus, TargetCounts,
 };
-use firebreak_engine::phase::Phase;
+use firebreak_engine::phase::{self, Phase};
 use firebreak_engine::policy::Severity;
 use firebreak_engine::reason::MovesOn;
 use firebreak_engine::verdict::Verdict;
 use jiff::Timestamp;
+use kube::ResourceExt;
 use serde::Serialize;
 
 pub use self::change::{ChangeView, FieldView, json};
+pub use self::policy::not_ready;
+pub use self::timeline::TimelineView;
 pub use self::tone::Tone;
-use crate::api::{Incident, Response};
+use crate::api::condition::ConditionType;
+use crate::api::{Incident, RemediationPolicy, Response, names};
 
 /// An Incident. Its fields have the names of the status, so that a template can be written from that.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,6 +85,11 @@ pub struct IncidentView {
     pub acknowledged_at: Option<Timestamp>,
     /// What it waits for.
     pub needs: Option<Need>,
+    /// Why it is not over, or how it ended: the message of its condition Ready.
+    pub message: String,
+    /// Why its policy is not Ready, as a sentence; none if it is, or if that was not read.
+    #[serde(skip)]
+    pub policy_not_ready: Option<String>,
     /// What continues or ends it, with the command.
     pub next: String,
     /// The number of changes in force.
@@ -92,7 +103,7 @@ pub struct IncidentView {
     /// The changes, including planned and skipped ones.
     pub changes: Vec<ChangeView>,
     /// The timeline.
-    pub timeline: Vec<TimelineEntry>,
+    pub timeline: Vec<TimelineView>,
     /// Whether the timeline may have lost its oldest entries.
     pub timeline_is_cut: bool,
     /// The location of the report, once it is written.
@@ -180,6 +191,8 @@ pub struct StepView {
     pub started_at: Option<Timestamp>,
     /// The number of its targets, by outcome.
     pub targets: TargetCounts,
+    /// The first objects that need no change, and why.
+    pub nothing_to_do: Vec<Spared>,
     /// The plan that waits for an approval.
     pub plan_hash: Option<String>,
     /// The approval.
@@ -226,6 +239,8 @@ impl IncidentView {
             acknowledged_by: state.acknowledged_by.clone(),
             acknowledged_at: state.acknowledged_at,
             needs: need,
+            message: message(&state),
+            policy_not_ready: None,
             next: moves::next(incident),
             changes_in_force: state.in_force(),
             rules: state.rules.iter().map(RuleView::of).collect(),
@@ -233,12 +248,19 @@ impl IncidentView {
             steps: state.steps.iter().map(|step| StepView::of(incident, step)).collect(),
             changes: state.changes.iter().map(|change| ChangeView::of(change, is_closed)).collect(),
             timeline_is_cut: state.timeline.len() >= KEPT,
-            timeline: state.timeline,
+            timeline: timeline::of(state.timeline, incident.annotations().contains_key(names::NONCE)),
             report: state.report,
             namespace: id.namespace,
             name: id.name,
             uid: id.uid,
         }
+    }
+
+    /// The same, and whether its policy is Ready. What is closed does not depend on it.
+    #[must_use]
+    pub fn with_policy(self, policy: &RemediationPolicy) -> Self {
+        let policy_not_ready = not_ready(policy).filter(|_| !self.is_closed());
+        Self { policy_not_ready, ..self }
     }
 
     /// The changes of a step, without the operations on behalf of another change.
@@ -299,11 +321,18 @@ impl StepView {
             message: step.message.clone(),
             started_at: step.started_at,
             targets: step.targets,
+            nothing_to_do: step.nothing_to_do.clone(),
             plan_hash,
             approval: step.approval.clone(),
             approve: can_be_approved.then(|| moves::approve(incident, &step.name)),
         }
     }
+}
+
+/// The message of the condition Ready.
+fn message(state: &IncidentState) -> String {
+    let ready = phase::conditions(state).into_iter().find(|fact| fact.type_ == ConditionType::Ready.name());
+    ready.map(|fact| fact.message).unwrap_or_default()
 }
 
 /// The observed state of an Incident.

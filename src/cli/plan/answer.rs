@@ -19,8 +19,14 @@ use crate::cli::screen::{Line, Style};
 use crate::cli::tree::field_line;
 use crate::view::FieldView;
 
-/// By step and uid of an owner: the objects instead of which it is changed.
-pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
+/// What the listings of the steps show, besides their targets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// By step and uid of an owner: the objects instead of which it is changed.
+    pub resolved: BTreeMap<(String, String), Vec<TargetId>>,
+    /// By step: the names among its targets that no object has.
+    pub absent: BTreeMap<String, Vec<String>>,
+}
 
 /// What a policy would do now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,7 +34,7 @@ pub type Resolved = BTreeMap<(String, String), Vec<TargetId>>;
 pub struct Plan {
     policy: About,
     /// The present readings of the signals.
-    signals: Vec<SignalStatus>,
+    signals: Vec<PlannedSignal>,
     /// The present state of the rules.
     rules: Vec<RuleStatus>,
     /// The level that holds now; none when no rule holds.
@@ -53,6 +59,18 @@ pub struct About {
     read_as: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     open_incident: Option<String>,
+    /// Why the policy in the cluster is not Ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_ready: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct PlannedSignal {
+    #[serde(flatten)]
+    status: SignalStatus,
+    /// What may be wrong with a signal that has values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,6 +80,9 @@ struct PlannedStep {
     action: &'static str,
     matched: u32,
     nothing_to_do: u32,
+    /// The names among its targets that no object has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    absent: Vec<String>,
     changes: Vec<PlannedChange>,
     not_done: Vec<NotDone>,
 }
@@ -89,13 +110,18 @@ struct NotDone {
     target: Option<TargetId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     in_place_of: Vec<TargetId>,
-    reason: String,
+    reason: Reason,
     message: String,
 }
 
 impl About {
-    /// What must be reported about a policy.
-    pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str) -> Self {
+    /// What must be reported about a policy. `not_ready`: why the policy in the cluster is not Ready.
+    pub fn new(
+        namespace: &str,
+        policy: &RemediationPolicy,
+        read_as: &str,
+        not_ready: Option<String>,
+    ) -> Self {
         let active = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
         Self {
             namespace: namespace.to_owned(),
@@ -104,6 +130,7 @@ impl About {
             suspend: policy.spec.policy.suspend,
             read_as: read_as.to_owned(),
             open_incident: active.map(|active| active.name.clone()),
+            not_ready,
         }
     }
 }
@@ -116,16 +143,21 @@ impl Plan {
         rules: &Rules,
         now: &Decision,
         then: &Decision,
-        resolved: &Resolved,
+        listed: &Listed,
+        hints: &BTreeMap<String, String>,
         assumption: Option<String>,
     ) -> Self {
+        let signal = |status: &SignalStatus| PlannedSignal {
+            status: status.clone(),
+            hint: hints.get(&status.name).cloned(),
+        };
         let action = |name: &str| {
             let step = rules.steps.iter().find(|step| step.name == name);
             step.map_or("", |step| step.action.name())
         };
         Self {
             policy,
-            signals: now.next.signals.clone(),
+            signals: now.next.signals.iter().map(signal).collect(),
             rules: now.next.rules.clone(),
             severity: now.next.severity,
             severity_reason: now.next.severity_reason.clone(),
@@ -134,7 +166,7 @@ impl Plan {
                 .next
                 .steps
                 .iter()
-                .map(|step| planned(step, action(&step.name), then, resolved))
+                .map(|step| planned(step, action(&step.name), then, listed))
                 .collect(),
         }
     }
@@ -143,7 +175,7 @@ impl Plan {
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = self.policy.lines();
         lines.push(Line::styled(Style::Strong, "Signals"));
-        lines.extend(self.signals.iter().map(signal_line));
+        lines.extend(self.signals.iter().flat_map(signal_lines));
         lines.push(Line::styled(Style::Strong, "Rules"));
         lines.extend(self.rules.iter().map(rule_line));
         match (&self.assumption, self.severity) {
@@ -162,9 +194,9 @@ impl Plan {
     }
 }
 
-fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolved: &Resolved) -> PlannedStep {
+fn planned(step: &StepStatus, action: &'static str, decision: &Decision, listed: &Listed) -> PlannedStep {
     let in_place_of = |target: &TargetId| {
-        resolved.get(&(step.name.clone(), target.uid.clone())).cloned().unwrap_or_default()
+        listed.resolved.get(&(step.name.clone(), target.uid.clone())).cloned().unwrap_or_default()
     };
     let is_planned = |change: &&Change| change.state == ChangeState::Planned;
     // It is obvious that a plan changes nothing.
@@ -181,6 +213,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
         action,
         matched: step.targets.matched,
         nothing_to_do: step.targets.nothing_to_do,
+        absent: listed.absent.get(&step.name).cloned().unwrap_or_default(),
         changes: decision
             .next
             .changes_of(&step.name)
@@ -200,7 +233,7 @@ fn planned(step: &StepStatus, action: &'static str, decision: &Decision, resolve
             .map(|why| NotDone {
                 target: why.target.clone(),
                 in_place_of: why.target.as_ref().map(in_place_of).unwrap_or_default(),
-                reason: why.reason.to_string(),
+                reason: why.reason.clone(),
                 message: why.message.clone(),
             })
             .collect(),
@@ -214,6 +247,8 @@ impl About {
                 .add(Style::Strong, format!("{}/{}", self.namespace, self.name))
                 .and(format!(", {:?}, read as {}", self.mode, self.read_as)),
         ];
+        let problem = self.not_ready.iter();
+        lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why)));
         if self.suspend {
             lines.push(Line::styled(Style::Busy, "  It is suspended, so it would do none of this."));
         }
@@ -234,14 +269,16 @@ impl About {
     }
 }
 
-fn signal_line(signal: &SignalStatus) -> Line {
-    let style = match signal.state {
+fn signal_lines(PlannedSignal { status, hint }: &PlannedSignal) -> Vec<Line> {
+    let style = match status.state {
         SignalState::Known => Style::Plain,
         SignalState::Unknown => Style::Bad,
     };
-    Line::of(format!("  {}  ", signal.name))
-        .add(style, format!("{:?}", signal.state))
-        .and(format!("  {}", signal.summary))
+    let line = Line::of(format!("  {}  ", status.name))
+        .add(style, format!("{:?}", status.state))
+        .and(format!("  {}", status.summary));
+    let hint = hint.iter().map(|hint| Line::of("    ").add(Style::Busy, hint));
+    std::iter::once(line).chain(hint).collect()
 }
 
 fn rule_line(rule: &RuleStatus) -> Line {
@@ -271,6 +308,12 @@ impl PlannedStep {
                     .add(Style::Busy, format!("not now: {}", why.reason))
                     .and(format!(": {}", why.message)),
             );
+        }
+        // Why there are no targets names them, too.
+        let is_said = self.not_done.iter().any(|why| why.reason == Reason::NoTargets);
+        if !self.absent.is_empty() && !is_said {
+            let names = self.absent.join(", ");
+            lines.push(Line::of("  ").add(Style::Busy, format!("no object in scope is named {names}")));
         }
         for change in &self.changes {
             lines.push(Line::of(format!("  {}{}", change.target, owned(&change.in_place_of))));

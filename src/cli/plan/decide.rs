@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_engine::decide::Decision;
+use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
 use firebreak_engine::facts::{Facts, ListingRead, Looked, PolicyFact, Reading};
 use firebreak_engine::id::IncidentId;
 use firebreak_engine::incident::RuleStatus;
@@ -13,7 +14,8 @@ use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
 use kube::ResourceExt;
 
-use super::answer::{About, Plan, Resolved};
+use super::answer::{About, Listed, Plan};
+use super::hints::hints;
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
@@ -40,6 +42,8 @@ pub struct Subject<'a> {
     pub account: Account,
     /// The reason in plain words.
     pub read_as: String,
+    /// Why the policy in the cluster is not Ready.
+    pub not_ready: Option<String>,
 }
 
 /// Plans for the level that holds now, or as if a rule held if none does.
@@ -47,15 +51,17 @@ pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
     let signals = signals(subject, &rules).await?;
-    let (now, resolved) = decide(subject, &rules, signals.clone()).await;
-    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as);
+    let hints = hints(subject, &rules, &signals).await;
+    let (now, listed) = decide(subject, &rules, signals.clone()).await;
+    let not_ready = subject.not_ready.clone();
+    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as, not_ready);
     if now.next.severity.is_some() {
-        return Ok(Plan::new(about, &rules, &now, &now, &resolved, None));
+        return Ok(Plan::new(about, &rules, &now, &now, &listed, &hints, None));
     }
     let (as_if, assumption) = as_if_held(&spec, &now.next.rules);
     let rules = parse(&as_if)?;
-    let (then, resolved) = decide(subject, &rules, signals).await;
-    Ok(Plan::new(about, &rules, &now, &then, &resolved, Some(assumption)))
+    let (then, listed) = decide(subject, &rules, signals).await;
+    Ok(Plan::new(about, &rules, &now, &then, &listed, &hints, Some(assumption)))
 }
 
 fn parse(spec: &PolicySpec) -> Result<Rules, Error> {
@@ -97,15 +103,19 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
     }
     let unknown: Vec<&str> =
         rules.iter().filter(|rule| rule.truth == Verdict::Unknown).map(|rule| rule.reason.as_str()).collect();
+    let if_used = match rules {
+        [] => "if a person opened an Incident with a severity for it",
+        _ => "if a rule for it held",
+    };
     let doubt = match unknown.as_slice() {
         [] => String::new(),
         unknown => format!(" (and {} is Unknown)", unknown.join(", ")),
     };
-    let text = format!(
-        "no rule holds{doubt}, so nothing would be done now. This is what each step would do if a rule for \
-            it held"
-    );
-    (spec, text)
+    let why = match rules {
+        [] => NO_SEVERITY_RULES.to_owned(),
+        _ => format!("no rule holds{doubt}, so nothing would be done now"),
+    };
+    (spec, format!("{why}. This is what each step would do {if_used}"))
 }
 
 /// Reads the signals as the operator does. A signal without a reading in time is Unknown.
@@ -132,7 +142,7 @@ async fn decide(
     subject: &Subject<'_>,
     rules: &Rules,
     signals: BTreeMap<String, Reading>,
-) -> (Decision, Resolved) {
+) -> (Decision, Listed) {
     let policy = &subject.policy;
     let status = policy.status.as_ref();
     let incident = IncidentId {
@@ -161,20 +171,21 @@ async fn decide(
         namespace: &namespace,
     };
     let decision = look::decide(kinds, &subject.account, own, Some(rules), &mut facts).await.decision;
-    (decision, resolved(&facts.looked))
+    (decision, listed(&facts.looked))
 }
 
-/// The owners among the targets that were listed.
-fn resolved(looked: &Looked) -> Resolved {
-    let listings = looked.listings.iter().filter_map(|(step, read)| match read {
-        ListingRead::Listed(listing) => Some((step, listing)),
-        ListingRead::Refused { .. } | ListingRead::Failed { .. } => None,
-    });
-    listings
-        .flat_map(|(step, listing)| listing.targets.iter().map(move |target| (step, target)))
-        .filter(|(_, target)| !target.resolved_from.is_empty())
-        .map(|(step, target)| ((step.clone(), target.id.uid.clone()), target.resolved_from.clone()))
-        .collect()
+/// The owners among the targets that were listed, and the names that no object has.
+fn listed(looked: &Looked) -> Listed {
+    let mut listed = Listed::default();
+    for (step, read) in &looked.listings {
+        let ListingRead::Listed(listing) = read else { continue };
+        listed.absent.insert(step.clone(), listing.absent.clone());
+        let owners = listing.targets.iter().filter(|target| !target.resolved_from.is_empty());
+        listed.resolved.extend(
+            owners.map(|target| ((step.clone(), target.id.uid.clone()), target.resolved_from.clone())),
+        );
+    }
+    listed
 }
 
 #[cfg(test)]
@@ -232,5 +243,12 @@ mod tests {
         assert!(text.starts_with("no rule holds, "), "{text}");
         let (_, text) = as_if_held(&in_observe(&spec()), &[rule(Severity::P0, "Lost", Verdict::Unknown)]);
         assert!(text.contains("and Lost is Unknown"), "{text}");
+        let (as_if, text) = as_if_held(&in_observe(&PolicySpec { severity: Vec::new(), ..spec() }), &[]);
+        assert!(as_if.steps[0].severities.is_empty());
+        assert_eq!(
+            text,
+            "it has no severity rules, so it opens nothing: only Incidents that people open with a severity use it. \
+             This is what each step would do if a person opened an Incident with a severity for it"
+        );
     }
 }

@@ -11,6 +11,7 @@
 
 mod answer;
 mod decide;
+mod hints;
 
 use firebreak_engine::policy::PolicySpec;
 use kube::{Api, ResourceExt};
@@ -22,12 +23,13 @@ use super::connection::Connection;
 use super::screen::{Screen, note};
 use super::{Answer, Error};
 use crate::acceptance;
-use crate::api::{RemediationPolicy, RemediationPolicyStatus};
+use crate::api::RemediationPolicy;
 use crate::kubernetes::client::ClusterChoice;
 use crate::kubernetes::impersonate::{ImpersonateError, Impersonation, ServiceAccountRef};
 use crate::kubernetes::retry;
 use crate::look::Account;
 use crate::settings::{Output, PlanArgs, PlanSource};
+use crate::view;
 use crate::workloads::Profiles;
 
 /// Prints what a policy would do now.
@@ -43,11 +45,12 @@ pub async fn run(
         Some(PlanSource::Policy(_)) | None => None,
     };
     let connection = Connection::open(cluster).await?;
-    let (policy, namespace) = match (from_file, args.source()) {
+    let InCluster { policy, namespace, not_ready } = match (from_file, args.source()) {
         (Some(policy), _) => in_cluster(&connection, policy, args).await?,
         (None, Some(PlanSource::Policy(name))) => {
             let namespace = connection.namespace(&args.namespace);
-            (connection.policy(&namespace, name, &format!("plan for {name}")).await?, namespace)
+            let policy = connection.policy(&namespace, name, &format!("plan for {name}")).await?;
+            InCluster { not_ready: view::not_ready(&policy), policy, namespace }
         }
         (None, Some(PlanSource::File(_)) | None) => {
             return Err(Error::bug("there is nothing to plan", "no policy was named"));
@@ -59,7 +62,8 @@ pub async fn run(
         return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
     }
     let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
-    let subject = Subject { connection: &connection, profiles, policy, namespace, account, read_as };
+    let connection = &connection;
+    let subject = Subject { connection, profiles, policy, namespace, account, read_as, not_ready };
     let plan = plan(&subject).await?;
     print(screen, &plan, args.output)?;
     Ok(Answer::Yes)
@@ -72,13 +76,21 @@ fn print(screen: &Screen, plan: &Plan, output: Output) -> Result<(), Error> {
     }
 }
 
+/// A policy in its place in the cluster.
+struct InCluster {
+    policy: RemediationPolicy,
+    namespace: String,
+    /// Why the policy of this name in the cluster is not Ready; none if it is, or if there is none.
+    not_ready: Option<String>,
+}
+
 /// A policy of a file in its place in the cluster: the observations of the policy of that name
 /// (the expected numbers, and since when rules are true) count for it too.
 async fn in_cluster(
     connection: &Connection,
     mut policy: RemediationPolicy,
     args: &PlanArgs,
-) -> Result<(RemediationPolicy, String), Error> {
+) -> Result<InCluster, Error> {
     let named = args.namespace.namespace.clone();
     if let (Some(own), Some(named)) = (policy.namespace(), &named)
         && own != *named
@@ -93,16 +105,17 @@ async fn in_cluster(
         policy.namespace().or(named).unwrap_or_else(|| connection.client.default_namespace().to_owned());
     let api: Api<RemediationPolicy> = Api::namespaced(connection.client.clone(), &namespace);
     let name = policy.name_any();
-    let status = match retry::read(|| api.get_opt(&name)).await {
-        Ok(live) => live.and_then(|live| live.status),
+    let live = match retry::read(|| api.get_opt(&name)).await {
+        Ok(live) => live,
         // Without permissions on policies, or without their kind, a plan is still possible.
         Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => None,
         Err(error) => {
             return Err(Error::request(format!("cannot read policy {namespace}/{name}"), &error));
         }
     };
-    policy.status = status.map(|status: RemediationPolicyStatus| status);
-    Ok((policy, namespace))
+    let not_ready = live.as_ref().and_then(view::not_ready);
+    policy.status = live.and_then(|live| live.status);
+    Ok(InCluster { policy, namespace, not_ready })
 }
 
 /// The account that reads: the policy's ServiceAccount, or the user if they may not impersonate it.

@@ -216,3 +216,60 @@ fn what_moves_an_incident_on_depends_on_where_it_stands() {
     assert_eq!(held(Reason::StepFailed), (Tone::Bad, "a person must act: StepFailed".to_owned()));
     assert_eq!(held(Reason::NothingInForce), (Tone::Busy, "waits: NothingInForce".to_owned()));
 }
+
+#[test]
+fn an_incident_that_needs_nobody_says_why_it_is_not_over_and_a_closed_one_how_it_ended() {
+    let quiet = incident(|status| {
+        status["held"] = Value::Null;
+        status["steps"] =
+            json!([{"name": "cpu-fallback", "state": "Pending", "message": "no object matches its targets"}]);
+        status["changes"] = json!([]);
+    });
+    let text = plain(&shown(&quiet, Detail { fields: true, timeline: 0 }, now()));
+    let message = "\n  nothing has been changed; step cpu-fallback: no object matches its targets\n";
+    assert!(text.contains(message), "{text}");
+    let closed = incident(|status| {
+        status["resolvedAt"] = json!("2026-03-01T10:04:00Z");
+        status["closing"] = json!("Recovered");
+    });
+    let text = plain(&shown(&closed, Detail { fields: true, timeline: 0 }, now()));
+    assert!(text.contains("\n  CLOSED (Recovered): 0 change(s) reverted, 1 ceded, 0 kept\n"), "{text}");
+    let held = plain(&shown(&incident(|_| {}), Detail { fields: true, timeline: 0 }, now()));
+    assert_eq!(held.matches("step cpu-fallback: 1 target(s) failed").count(), 1, "{held}");
+}
+
+#[test]
+fn an_open_incident_says_that_its_policy_is_not_ready() {
+    let policy = serde_json::from_value(json!({
+        "apiVersion": "firebreak.dev/v1alpha1", "kind": "RemediationPolicy", "spec": {},
+        "metadata": {"name": "gpu", "namespace": "llm-serving"},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Forbidden", "message": "it may not",
+            "lastTransitionTime": "2026-03-01T10:00:00Z"}]},
+    }))
+    .unwrap();
+    let said = |incident: &Incident| {
+        let view = IncidentView::of(incident).with_policy(&policy);
+        plain(&tree(&view, Detail { fields: true, timeline: 0 }, now()))
+    };
+    let line = "as ServiceAccount firebreak-responder\n  policy gpu is not Ready, and may change nothing: Forbidden: it may not\n";
+    let text = said(&incident(|_| {}));
+    assert!(text.contains(line), "{text}");
+    let closed = incident(|status| status["resolvedAt"] = json!("2026-03-01T10:04:00Z"));
+    assert!(!said(&closed).contains("is not Ready"), "it does not matter any more");
+}
+
+#[test]
+fn in_detail_the_objects_with_nothing_to_do_are_named() {
+    let spared = incident(|status| {
+        status["steps"][0]["targets"]["nothingToDo"] = json!(7);
+        let object = |name: &str| json!({"object": format!("Deployment b/{name}"), "message": "it requests no accelerator"});
+        status["steps"][0]["nothingToDo"] = json!([object("cpu-a"), object("cpu-b")]);
+    });
+    let text = plain(&shown(&spared, Detail { fields: true, timeline: 0 }, now()));
+    let end = "│  ├─ Deployment b/cpu-a  NothingToDo  it requests no accelerator\n\
+               │  ├─ Deployment b/cpu-b  NothingToDo  it requests no accelerator\n\
+               │  └─ 5 more with nothing to do\n";
+    assert!(text.contains(end) && text.contains("│  ├─ Deployment b/x  Ceded"), "{text}");
+    let text = plain(&shown(&spared, Detail { fields: false, timeline: 0 }, now()));
+    assert!(!text.contains("NothingToDo") && text.contains("7 with nothing to do"), "{text}");
+}

@@ -70,6 +70,7 @@ fn about() -> About {
         suspend: true,
         read_as: "ServiceAccount llm-serving/firebreak-responder".to_owned(),
         open_incident: Some("gpu-outage".to_owned()),
+        not_ready: None,
     }
 }
 
@@ -81,9 +82,43 @@ fn rules() -> Rules {
     Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap()
 }
 
+fn hints() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+#[test]
+fn a_plan_says_what_will_not_work() {
+    let about = About { not_ready: Some("policy x is not Ready".to_owned()), ..about() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let absent = BTreeMap::from([
+        ("cpu-fallback".to_owned(), names(&["a", "b"])),
+        ("later".to_owned(), names(&["c"])),
+    ]);
+    let listed = Listed { absent, ..Listed::default() };
+    let hints = BTreeMap::from([("gpuNodes".to_owned(), "it counts nothing".to_owned())]);
+    let mut planned = decision();
+    planned.why[2].reason = Reason::NoTargets;
+    planned.why[2].message = "no object in scope is named c".to_owned();
+    let plan = Plan::new(about, &rules(), &decision(), &planned, &listed, &hints, None);
+    let text = crate::cli::screen::plain(&plan.lines());
+    for line in [
+        "\n  policy x is not Ready\n",
+        "  gpuNodes  Known  ready 0, total 4\n    it counts nothing\n",
+        "1 with nothing to do\n  no object in scope is named a, b\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert_eq!(text.matches("is named c").count(), 1, "{text}");
+    let data = serde_json::to_value(&plan).unwrap();
+    assert_eq!(data["policy"]["notReady"], "policy x is not Ready");
+    assert_eq!(data["signals"][0]["hint"], "it counts nothing");
+    assert_eq!(data["signals"][0]["name"], "gpuNodes");
+    assert_eq!(data["steps"][0]["absent"], json!(["a", "b"]));
+}
+
 #[test]
 fn a_plan_names_every_field_and_every_reason() {
-    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), None);
+    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Listed::default(), &hints(), None);
     insta::assert_snapshot!(crate::cli::screen::plain(&plan.lines()));
 }
 
@@ -93,8 +128,9 @@ fn a_plan_says_which_objects_are_changed_through_their_owner() {
         let owned = owned.iter().map(|name| TargetId { kind: "ReplicaSet".to_owned(), ..target(name) });
         (("cpu-fallback".to_owned(), format!("uid-{owner}")), owned.collect())
     };
-    let resolved = Resolved::from([of("chat", &["a"]), of("web", &["b", "c", "d"])]);
-    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &resolved, None);
+    let resolved = BTreeMap::from([of("chat", &["a"]), of("web", &["b", "c", "d"])]);
+    let listed = Listed { resolved, ..Listed::default() };
+    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &listed, &hints(), None);
     let text = crate::cli::screen::plain(&plan.lines());
     for line in [
         "  Deployment llm-serving/chat, instead of ReplicaSet llm-serving/a, which it owns\n",
@@ -110,7 +146,8 @@ fn a_plan_says_which_objects_are_changed_through_their_owner() {
 #[test]
 fn a_plan_is_data_too() {
     let assumption = Some("no rule holds".to_owned());
-    let plan = Plan::new(about(), &rules(), &decision(), &decision(), &Resolved::new(), assumption);
+    let plan =
+        Plan::new(about(), &rules(), &decision(), &decision(), &Listed::default(), &hints(), assumption);
     let data = serde_json::to_value(&plan).unwrap();
     assert_eq!(data["policy"]["openIncident"], "gpu-outage");
     assert_eq!(data["steps"][0]["changes"][0]["fields"][0]["after"], "0");
@@ -125,7 +162,7 @@ fn a_planned_operation_says_that_it_cannot_be_undone() {
     let deletion = Operation::new(OperationType::DeletePod, Delivery::Guarded, None);
     let id = ChangeId::of("i", "cpu-fallback", "uid-web");
     planned.next.changes.push(Change::operation(id, "cpu-fallback", target("web"), deletion));
-    let plan = Plan::new(about(), &rules(), &planned, &planned, &Resolved::new(), None);
+    let plan = Plan::new(about(), &rules(), &planned, &planned, &Listed::default(), &hints(), None);
     let text = crate::cli::screen::plain(&plan.lines());
     assert!(text.contains("  Deployment llm-serving/web\n    deletion  cannot be undone\n"), "{text}");
     let data = serde_json::to_value(&plan).unwrap();
