@@ -1,4 +1,4 @@
-//! The archive on disk: written file by file, so that only one of them is in memory.
+//! The archive on disk: written file by file, so that only a few of them are in memory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
 use super::index::{self, Contents, FileEntry, Unread};
+use super::limit::{ALL, Room};
 use super::redact::Redactions;
 use crate::cli::Error;
 
@@ -35,6 +36,8 @@ pub struct Archive {
     /// The folder in the archive that everything is in.
     root: String,
     at: Timestamp,
+    /// How many bytes all files may have, except the index.
+    most: usize,
     files: Vec<FileEntry>,
     unread: Vec<Unread>,
 }
@@ -42,6 +45,11 @@ pub struct Archive {
 impl Archive {
     /// Creates the file, readable only for its owner.
     pub fn create(path: &Path, root: String, at: Timestamp) -> Result<Self, Error> {
+        Self::with_room(path, root, at, ALL)
+    }
+
+    /// The same for files of so many bytes together.
+    pub fn with_room(path: &Path, root: String, at: Timestamp, most: usize) -> Result<Self, Error> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|error| failed(path, &error))?;
         Ok(Self {
@@ -49,6 +57,7 @@ impl Archive {
             partial: Partial(Some(path.to_owned())),
             root,
             at,
+            most,
             files: Vec::new(),
             unread: Vec::new(),
         })
@@ -70,6 +79,11 @@ impl Archive {
     /// Notes what could not be read.
     pub fn could_not_read(&mut self, what: impl Into<String>, reason: impl Into<String>) {
         self.unread.push(Unread { what: what.into(), reason: reason.into() });
+    }
+
+    /// How large the next file may be.
+    pub fn room(&self) -> Room {
+        Room::of(self.most, self.files.iter().map(|file| file.bytes).sum())
     }
 
     /// Whether it has no file yet.

@@ -49,9 +49,10 @@ impl Places<'_> {
     }
 }
 
-/// Reads everything and returns the pods of the operator.
+/// Reads everything, what is most useful first, because there may be no room for the rest. Returns the pods of the
+/// operator.
 pub async fn all(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<Vec<PodEntry>, Error> {
-    incidents(reader, places).await?;
+    let closed = incidents(reader, places).await?;
     list(
         reader,
         places,
@@ -60,25 +61,33 @@ pub async fn all(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<Vec<Pod
         "RemediationPolicies",
     )
     .await?;
-    events(reader, places).await?;
     operator(reader, places.operator).await?;
+    let pods = pods(reader, places.operator).await?;
+    logs(reader, places.operator, &pods, Run::Current).await?;
+    events(reader, places).await?;
     cluster(reader).await?;
-    pods(reader, places.operator).await
+    for pod in &pods {
+        reader.metrics(places.operator, &pod.entry.name, pod.port).await?;
+    }
+    logs(reader, places.operator, &pods, Run::Previous).await?;
+    if let Some((objects, what)) = closed {
+        reader.add(objects, "incidents/closed.yaml", &what)?;
+    }
+    Ok(pods.into_iter().map(|pod| pod.entry).collect())
 }
 
-/// Open and closed ones in files of their own, so that many closed ones push out no open one.
-async fn incidents(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<(), Error> {
+/// Open and closed ones in files of their own, so that many closed ones push out no open one. Returns the closed ones.
+async fn incidents(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<Option<(Objects, String)>, Error> {
     let (mut open, mut closed) = (Objects::new(), Objects::new());
     let each = |incident: Value| {
         let is_closed = incident["status"]["resolvedAt"].is_string();
         (if is_closed { &mut closed } else { &mut open }).push(incident);
     };
     let resource = ApiResource::erase::<Incident>(&());
-    if let Some(what) = in_places(reader, places, &resource, ListParams::default(), "Incidents", each).await {
-        reader.archive.add(open.content("incidents/open.yaml", &format!("open {what}")))?;
-        reader.archive.add(closed.content("incidents/closed.yaml", &format!("closed {what}")))?;
-    }
-    Ok(())
+    let read = in_places(reader, places, &resource, ListParams::default(), "Incidents", each).await;
+    let Some(what) = read else { return Ok(None) };
+    reader.add(open, "incidents/open.yaml", &format!("open {what}"))?;
+    Ok(Some((closed, format!("closed {what}"))))
 }
 
 async fn list(
@@ -91,7 +100,7 @@ async fn list(
     let mut objects = Objects::new();
     let each = |object| objects.push(object);
     if let Some(what) = in_places(reader, places, resource, ListParams::default(), what, each).await {
-        reader.archive.add(objects.content(file, &what))?;
+        reader.add(objects, file, &what)?;
     }
     Ok(())
 }
@@ -102,7 +111,7 @@ async fn events(reader: &mut Reader<'_>, places: &Places<'_>) -> Result<(), Erro
     let params = ListParams::default().fields(&format!("reportingComponent={REPORTING_CONTROLLER}"));
     let each = |event| ours.push(event);
     if let Some(what) = in_places(reader, places, &resource, params, "Events of Firebreak", each).await {
-        reader.archive.add(ours.content("events/firebreak.yaml", &what))?;
+        reader.add(ours, "events/firebreak.yaml", &what)?;
     }
     let what = format!("Events in namespace {}", places.operator);
     in_operator_namespace(
@@ -163,7 +172,7 @@ async fn in_operator_namespace(
     let mut objects = Objects::new();
     let end = reader.list(resource, Some(namespace), params, |object| objects.push(object)).await;
     match end {
-        Ok(()) => reader.archive.add(objects.content(file, what)),
+        Ok(()) => reader.add(objects, file, what),
         Err(error) => {
             reader.failed(what, &error);
             Ok(())
@@ -182,7 +191,7 @@ async fn operator(reader: &mut Reader<'_>, namespace: &str) -> Result<(), Error>
         deployments.push(deployment);
     };
     match reader.list(&ApiResource::erase::<Deployment>(&()), Some(namespace), params, each).await {
-        Ok(()) => reader.archive.add(deployments.content("operator/deployments.yaml", &what))?,
+        Ok(()) => reader.add(deployments, "operator/deployments.yaml", &what)?,
         Err(error) => reader.failed(&what, &error),
     }
     let map = ApiResource::erase::<ConfigMap>(&());
@@ -198,7 +207,7 @@ async fn operator(reader: &mut Reader<'_>, namespace: &str) -> Result<(), Error>
         if let Some(object) = reader.get(&resource, Some(namespace), &name, &what).await {
             let mut objects = Objects::new();
             objects.push(object);
-            reader.archive.add(objects.content(&file, &what))?;
+            reader.add(objects, &file, &what)?;
         }
     }
     Ok(())
@@ -229,7 +238,7 @@ async fn cluster(reader: &mut Reader<'_>) -> Result<(), Error> {
     }
     if is_any {
         let what = "CustomResourceDefinitions, without schemas";
-        reader.archive.add(definitions.content("cluster/definitions.yaml", what))?;
+        reader.add(definitions, "cluster/definitions.yaml", what)?;
     }
     let kinds = [
         (ApiResource::erase::<ValidatingAdmissionPolicy>(&()), "ValidatingAdmissionPolicies"),
@@ -241,7 +250,7 @@ async fn cluster(reader: &mut Reader<'_>) -> Result<(), Error> {
         match reader.list(&resource, None, params, |object| objects.push(object)).await {
             Ok(()) => {
                 let file = format!("cluster/{}.yaml", what.to_lowercase());
-                reader.archive.add(objects.content(&file, what))?;
+                reader.add(objects, &file, what)?;
             }
             Err(error) => reader.failed(what, &error),
         }
@@ -261,8 +270,8 @@ fn without_schemas(mut definition: Value) -> Value {
     definition
 }
 
-/// The pods of the operator with their logs and metrics.
-async fn pods(reader: &mut Reader<'_>, namespace: &str) -> Result<Vec<PodEntry>, Error> {
+/// The pods of the operator.
+async fn pods(reader: &mut Reader<'_>, namespace: &str) -> Result<Vec<OperatorPod>, Error> {
     let mut objects = Objects::new();
     let mut found = Vec::new();
     let params = ListParams::default().labels(OURS);
@@ -276,7 +285,7 @@ async fn pods(reader: &mut Reader<'_>, namespace: &str) -> Result<Vec<PodEntry>,
         reader.archive.could_not_read("logs and metrics of the operator", "its pods could not be listed");
         return Ok(Vec::new());
     }
-    reader.archive.add(objects.content("operator/pods.yaml", &what))?;
+    reader.add(objects, "operator/pods.yaml", &what)?;
     if found.is_empty() {
         let reason = format!(
             "namespace {namespace} has no pod with the label {OURS}; set the namespace of the operator with \
@@ -284,16 +293,19 @@ async fn pods(reader: &mut Reader<'_>, namespace: &str) -> Result<Vec<PodEntry>,
         );
         reader.archive.could_not_read("logs and metrics of the operator", reason);
     }
-    for pod in &found {
+    Ok(found)
+}
+
+/// The logs of the pods of the operator. Only a container that was restarted has a previous one.
+async fn logs(reader: &mut Reader<'_>, namespace: &str, pods: &[OperatorPod], run: Run) -> Result<(), Error> {
+    for pod in pods {
         for (container, restarts) in &pod.containers {
-            reader.log(namespace, &pod.entry.name, container, Run::Current).await?;
-            if *restarts > 0 {
-                reader.log(namespace, &pod.entry.name, container, Run::Previous).await?;
+            if run == Run::Current || *restarts > 0 {
+                reader.log(namespace, &pod.entry.name, container, run).await?;
             }
         }
-        reader.metrics(namespace, &pod.entry.name, pod.port).await?;
     }
-    Ok(found.into_iter().map(|pod| pod.entry).collect())
+    Ok(())
 }
 
 /// What must be known of a pod to ask it.

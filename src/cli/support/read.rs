@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::archive::{Archive, Content};
-use super::limit::{First, LARGEST, Last, Splitter};
+use super::limit::{First, LARGEST, Last, Room, Splitter};
 use super::redact::{self, Lines, Redactions};
 use crate::cli::Error;
 use crate::kubernetes::retry;
@@ -101,6 +101,22 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether there is no room for more, which is noted.
+    fn is_full(&mut self, what: &str) -> bool {
+        let room = self.archive.room();
+        let is_full = room.bytes() == 0;
+        if is_full {
+            self.archive.could_not_read(what, room.to_string());
+        }
+        is_full
+    }
+
+    /// Adds objects as a file, as far as there is room.
+    pub fn add(&mut self, objects: Objects, file: &str, what: &str) -> Result<(), Error> {
+        let room = self.archive.room();
+        self.archive.add(objects.content(file, what, room))
+    }
+
     /// Adds the log of a container.
     pub async fn log(&mut self, namespace: &str, pod: &str, container: &str, run: Run) -> Result<(), Error> {
         let (suffix, which) = match run {
@@ -114,6 +130,9 @@ impl Reader<'_> {
             tail_lines: Some(LOG_LINES),
             ..LogParams::default()
         };
+        if self.is_full(&what) {
+            return Ok(());
+        }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let stream = match retry::read(|| api.log_stream(pod, &params)).await {
             Ok(stream) => stream,
@@ -133,7 +152,7 @@ impl Reader<'_> {
         stream: impl AsyncRead,
         asked: i64,
     ) -> Result<(), Error> {
-        let mut log = Log::default();
+        let mut log = Log::new(self.archive.room());
         let end = tokio::time::timeout(LOG_WAIT, log.read(stream)).await;
         match end {
             Ok(Ok(())) => {}
@@ -146,7 +165,7 @@ impl Reader<'_> {
             }
         }
         let (bytes, left_out, redactions) = log.end(asked);
-        if bytes.is_empty() {
+        if bytes.is_empty() && left_out.is_none() {
             // Also the answer for a pod that no node runs.
             self.archive.could_not_read(what, "the API server returned nothing");
             return Ok(());
@@ -157,6 +176,9 @@ impl Reader<'_> {
     /// Adds the metrics of a pod, which the API server asks for them.
     pub async fn metrics(&mut self, namespace: &str, pod: &str, port: i64) -> Result<(), Error> {
         let what = format!("metrics of pod {namespace}/{pod}");
+        if self.is_full(&what) {
+            return Ok(());
+        }
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
         let ask = || async {
             // Like a log, it is read as it comes.
@@ -195,11 +217,10 @@ impl Objects {
         self.kept.push(&yaml.map_or_else(|_| format!("---\n{object}\n"), |yaml| format!("---\n{yaml}")));
     }
 
-    /// The file.
-    pub fn content(self, file: &str, what: &str) -> Content {
-        let (bytes, left_out) = self.kept.end();
-        let left_out = (left_out > 0)
-            .then(|| format!("the last {left_out} objects: a file has at most {} MiB", LARGEST >> 20));
+    /// The file, if there is so much room for it.
+    pub fn content(self, file: &str, what: &str, room: Room) -> Content {
+        let (bytes, left_out) = self.kept.end(room.bytes());
+        let left_out = (left_out > 0).then(|| format!("the last {left_out} objects: {room}"));
         Content { file: file.to_owned(), what: what.to_owned(), bytes, left_out, redactions: self.redactions }
     }
 }
@@ -212,15 +233,16 @@ struct Log {
     kept: Last,
     /// How many lines came.
     read: usize,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { splitter: Splitter::default(), lines: Lines::default(), kept: Last::new(LARGEST), read: 0 }
-    }
+    room: Room,
 }
 
 impl Log {
+    /// A log for which there is so much room.
+    fn new(room: Room) -> Self {
+        let kept = Last::new(room.bytes());
+        Self { splitter: Splitter::default(), lines: Lines::default(), kept, read: 0, room }
+    }
+
     async fn read(&mut self, stream: impl AsyncRead) -> std::io::Result<()> {
         let mut stream = std::pin::pin!(stream);
         let mut chunk = vec![0; 64 << 10];
@@ -249,15 +271,15 @@ impl Log {
         }
         let (bytes, first) = self.kept.end();
         let has_earlier = i64::try_from(self.read).is_ok_and(|read| read >= asked);
-        let mib = LARGEST >> 20;
+        let room = self.room;
         let missing = match (first, has_earlier) {
             (0, false) => None,
             (0, true) => {
                 Some(format!("possibly earlier lines: at most the last {asked} lines are asked for"))
             }
-            (first, false) => Some(format!("the first {first} lines: a file has at most {mib} MiB")),
+            (first, false) => Some(format!("the first {first} lines: {room}")),
             (first, true) => Some(format!(
-                "{first} lines and possibly earlier ones: a file has at most {mib} MiB and the last {asked} lines"
+                "{first} lines and possibly earlier ones: {room}, and a log the last {asked} lines"
             )),
         };
         (bytes, with_keys(missing, self.lines.left_out), self.lines.redactions)
@@ -285,7 +307,7 @@ mod tests {
     #[test]
     fn a_log_says_which_lines_are_missing() {
         let missing = |text: &str, asked| {
-            let mut log = Log { kept: Last::new(20), ..Log::default() };
+            let mut log = Log { kept: Last::new(20), ..Log::new(Room::File) };
             text.lines().for_each(|line| log.push(line));
             log.end(asked).1.unwrap_or_default()
         };

@@ -12,6 +12,7 @@ use kube::client::Body;
 use super::*;
 use crate::cli::support::archive::Archive;
 use crate::cli::support::index::About;
+use crate::cli::support::limit::ALL;
 
 type Requests = Arc<Mutex<Vec<String>>>;
 
@@ -90,12 +91,17 @@ fn files(path: &Path) -> BTreeMap<String, String> {
 
 /// The files of an archive that is made with this server, and the requests for it.
 async fn collected() -> (BTreeMap<String, String>, Vec<String>) {
+    collected_with_room(ALL).await
+}
+
+/// The same for an archive with so much room.
+async fn collected_with_room(most: usize) -> (BTreeMap<String, String>, Vec<String>) {
     let requests = Requests::default();
     let client = server(&requests);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.tar.gz");
     let created = "2026-03-01T10:00:00Z".parse().unwrap();
-    let mut archive = Archive::create(&path, "s".into(), created).unwrap();
+    let mut archive = Archive::with_room(&path, "s".into(), created, most).unwrap();
     let mut reader = Reader { client: &client, archive: &mut archive, failure: None, narrowed: vec![] };
     let places = Places { namespace: None, fallback: "mine", operator: "ops" };
     let pods = all(&mut reader, &places).await.unwrap();
@@ -104,6 +110,53 @@ async fn collected() -> (BTreeMap<String, String>, Vec<String>) {
     archive.finish(about).unwrap();
     let requests = requests.lock().unwrap().clone();
     (files(&path), requests)
+}
+
+#[tokio::test]
+async fn what_is_most_useful_is_in_the_archive_if_there_is_no_room_for_all() {
+    let (whole, _) = collected().await;
+    let index =
+        |files: &BTreeMap<String, String>| -> Value { serde_saphyr::from_str(&files["index.yaml"]).unwrap() };
+    let sizes = |files: &BTreeMap<String, String>| -> Vec<(String, u64)> {
+        let entries = index(files)["files"].as_array().unwrap().clone();
+        let entry =
+            |entry: &Value| (entry["file"].as_str().unwrap().to_owned(), entry["bytes"].as_u64().unwrap());
+        entries.iter().map(entry).collect()
+    };
+    let order: Vec<String> = sizes(&whole).into_iter().map(|(file, _)| file).collect();
+    let place = |file: &str| order.iter().position(|other| other == file).unwrap();
+    assert_eq!(place("incidents/open.yaml"), 0);
+    assert_eq!(place("incidents/closed.yaml"), order.len() - 1);
+    assert!(place("metrics/firebreak-0.txt") < place("logs/firebreak-0/controller.previous.log"));
+
+    // Only the first file fits, and one byte.
+    let first = usize::try_from(sizes(&whole)[0].1).unwrap();
+    let (cut, requests) = collected_with_room(first + 1).await;
+    assert_eq!(cut["incidents/open.yaml"], whole["incidents/open.yaml"]);
+    assert!(sizes(&cut).iter().map(|(_, bytes)| bytes).sum::<u64>() <= first as u64 + 1);
+    let entries = index(&cut)["files"].as_array().unwrap().clone();
+    let left_out =
+        |file: &str| entries.iter().find(|entry| entry["file"] == file).unwrap()["leftOut"].clone();
+    assert_eq!(left_out("incidents/open.yaml"), Value::Null);
+    assert_eq!(left_out("operator/pods.yaml"), "the last 1 objects: all files together have at most 64 MiB");
+    assert_eq!(
+        left_out("incidents/closed.yaml"),
+        "the last 1 objects: all files together have at most 64 MiB"
+    );
+
+    // Without any room, no log is read, and the index says so.
+    let (full, requests_when_full) = collected_with_room(first).await;
+    let not_read = index(&full)["notRead"].as_array().unwrap().clone();
+    let why = "all files together have at most 64 MiB";
+    for what in [
+        "log before the last restart of container controller of pod ops/firebreak-0",
+        "metrics of pod ops/firebreak-0",
+    ] {
+        let found = not_read.iter().find(|unread| unread["what"] == what);
+        assert_eq!(found.unwrap_or_else(|| panic!("{what}: {not_read:#?}"))["reason"], why);
+    }
+    let logs = |requests: &[String]| requests.iter().filter(|request| request.contains("/log?")).count();
+    assert_eq!((logs(&requests), logs(&requests_when_full)), (2, 0));
 }
 
 #[tokio::test]
