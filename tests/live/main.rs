@@ -59,6 +59,7 @@
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
 //! - `flow_control`: every request of a response is served from the share of the API server that the chart keeps.
 //! - `formats`: an operator does not lead over what a newer release has stored.
+//! - `hints`: what is missing or misspelled is named, with what to do.
 //! - `loans`: how a loan is held, handed on, shared and ended.
 //! - `membership`: which objects a step changes, including those that join late.
 //! - `memory_limit`: many Incidents and large objects stay within the memory limit of the chart.
@@ -97,6 +98,7 @@ mod examples;
 mod flow_control;
 mod formats;
 mod harness;
+mod hints;
 mod loans;
 mod membership;
 mod memory_limit;
