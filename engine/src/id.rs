@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::policy::Severity;
+
 /// An object. It identifies this one object only: another object of the same name has another `uid`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -162,6 +164,14 @@ impl IncidentId {
     /// The command that reverts all changes and closes the Incident.
     pub fn withdraw_command(&self) -> String {
         self.command("withdraw")
+    }
+
+    /// The command that sets the severity of the open Incident.
+    pub fn pin_command(&self, level: Severity) -> String {
+        format!(
+            "kubectl patch incident {} -n {} --type=merge -p '{{\"spec\":{{\"severity\":\"{level}\"}}}}'",
+            self.name, self.namespace
+        )
     }
 
     /// The command line with this verb for one step of the Incident.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firebreak_engine::policy::{Mode, Severity};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::PostParams;
@@ -14,7 +15,7 @@ use super::{Answer, Error, watch};
 use crate::api::{Incident, IncidentSpec, PolicyRef, RemediationPolicy, names};
 use crate::kubernetes::retry;
 use crate::settings::{OpenArgs, Output};
-use crate::view::{IncidentView, moves, not_ready};
+use crate::view::{IncidentView, moves, problem};
 
 /// A running controller picks up a new Incident at once.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -27,7 +28,8 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
     let namespace = connection.namespace(&args.namespace);
     let what = format!("open an Incident for {}", args.policy);
     let policy = connection.policy(&namespace, &args.policy, &what).await?;
-    not_ready(&policy).iter().for_each(|why| note(why));
+    problem(&policy).iter().for_each(|why| note(why));
+    connection.say_without_account(&namespace, &policy.spec.policy).await;
     if let Some(open) = open_already(connection, &policy).await? {
         return refuse(screen, args, &open);
     }
@@ -37,7 +39,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
         Created::Taken(incident) => return refuse(screen, args, &incident),
     };
     let called = format!("{} -n {namespace}", incident.name_any());
-    let waits = waits_for_a_rule(&policy, args, &called);
+    let waits = waits_for_a_rule(&policy, args.severity, &incident);
     if args.watch {
         note(&format!("Incident {namespace}/{} is open", incident.name_any()));
         waits.iter().for_each(|why| note(why));
@@ -62,21 +64,29 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
     }
 }
 
-/// That nothing is applied yet, because no rule holds and no severity was set, and what to do about it.
-fn waits_for_a_rule(policy: &RemediationPolicy, args: &OpenArgs, called: &str) -> Option<String> {
+/// That nothing is applied yet, because no rule holds and no severity was set, and what to do about it. A suspended policy
+/// applies nothing with a severity, either.
+fn waits_for_a_rule(
+    policy: &RemediationPolicy,
+    severity: Option<Severity>,
+    incident: &Incident,
+) -> Option<String> {
     let rules = policy.status.as_ref().map(|status| status.state.rules.as_slice()).unwrap_or_default();
-    if args.severity.is_some() || rules.iter().any(|rule| rule.holds) {
+    let spec = &policy.spec.policy;
+    if spec.suspend || severity.is_some() || rules.iter().any(|rule| rule.holds) {
         return None;
     }
-    let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
-    let why = match policy.spec.policy.severity.is_empty() {
-        true => format!("policy {name} has no severity rules, so nothing is applied without a severity"),
-        false => format!("no rule of policy {name} holds, so nothing is applied until one does"),
+    let name = policy.name_any();
+    let (does, purpose) = match spec.mode {
+        Mode::Observe => ("planned", "To see the plan anyway"),
+        Mode::Enforce => ("applied", "To respond anyway"),
     };
-    Some(format!(
-        "{why}. To respond anyway, open it with --severity: `firebreak withdraw {called}`, then `firebreak open {name} \
-         -n {namespace} --severity P1`"
-    ))
+    let why = match spec.severity.as_slice() {
+        [] => format!("policy {name} has no severity rules, so nothing is {does} without a severity"),
+        _ => format!("no rule of policy {name} holds, so nothing is {does} until one does"),
+    };
+    let pin = incident.identity().pin_command(Severity::worst_of(spec.steps.iter()));
+    Some(format!("{why}. {purpose}, pin the severity: `{pin}`"))
 }
 
 /// The open Incident that has the policy's claim, read live.
@@ -173,5 +183,58 @@ fn show(screen: &Screen, output: Output, incident: &Incident) -> Result<(), Erro
             incident.metadata.managed_fields = None;
             screen.data(&incident, output)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn said(spec: &Value, severity: Option<Severity>) -> Option<String> {
+        let policy = serde_json::from_value(json!({
+            "apiVersion": "firebreak.dev/v1alpha1", "kind": "RemediationPolicy", "spec": spec,
+            "metadata": {"name": "gpu", "namespace": "llm"},
+        }));
+        let mut incident = Incident::new("gpu-1", IncidentSpec::default());
+        incident.metadata.namespace = Some("llm".to_owned());
+        waits_for_a_rule(&policy.unwrap(), severity, &incident)
+    }
+
+    fn spec(mode: &str) -> Value {
+        let targets = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
+        json!({"mode": mode, "steps": [{"name": "cpu", "severities": ["P2", "P3"],
+            "action": {"cpuFallback": {"targets": targets}}}]})
+    }
+
+    #[test]
+    fn an_incident_that_waits_names_the_command_that_sets_a_severity_for_which_a_step_is() {
+        let pin = "pin the severity: `kubectl patch incident gpu-1 -n llm --type=merge \
+            -p '{\"spec\":{\"severity\":\"P2\"}}'`";
+        let without = "policy gpu has no severity rules, so nothing is";
+        assert_eq!(
+            said(&spec("Enforce"), None).unwrap(),
+            format!("{without} applied without a severity. To respond anyway, {pin}")
+        );
+        assert_eq!(
+            said(&spec("Observe"), None).unwrap(),
+            format!("{without} planned without a severity. To see the plan anyway, {pin}")
+        );
+        let mut ruled = spec("Enforce");
+        ruled["severity"] = json!([{"level": "P1", "reason": "Lost", "when": "false"}]);
+        let text = said(&ruled, None).unwrap();
+        assert!(
+            text.starts_with("no rule of policy gpu holds, so nothing is applied until one does. To"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_severity_that_is_set_or_would_change_nothing() {
+        assert_eq!(said(&spec("Enforce"), Some(Severity::P2)), None);
+        let mut suspended = spec("Enforce");
+        suspended["suspend"] = json!(true);
+        assert_eq!(said(&suspended, None), None);
     }
 }

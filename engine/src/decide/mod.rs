@@ -57,8 +57,9 @@ use crate::change::{Change, cut};
 use crate::effect::{Act, Effect, EffectId, Guard, Write};
 use crate::facts::{Facts, ListingRead, Look, Looks, ObjectRead, Outcome, PolicyFact, Target};
 use crate::id::TargetId;
-use crate::incident::{Closing, Held, IncidentState, PINNED, PolicySnapshot, TimelineEntry};
+use crate::incident::{Closing, IncidentState, PINNED, PolicySnapshot, TimelineEntry, keep_unnamed};
 use crate::period::after;
+use crate::policy::Mode;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
 use crate::severity::{self, Assessment, Observed, assess, earliest, keep_texts};
@@ -67,6 +68,9 @@ use crate::why::WhyNot;
 
 pub use close::as_closed;
 pub(crate) use ladder::is_begun;
+
+/// For people: why a step changes nothing, whatever else keeps it from that.
+const IN_OBSERVE: &str = "the policy is in Observe";
 
 /// What to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -272,26 +276,6 @@ impl<'a> Deciding<'a> {
         findings
     }
 
-    /// That no rule has held yet, with what a person can do about it.
-    fn not_classified(&self) -> Option<Held> {
-        self.next.classified_at.is_none().then(|| {
-            let why = match self.rules.is_some_and(|rules| rules.severity.is_empty()) {
-                true => "the policy has no severity rules, so nothing is applied without a severity, and the Incident \
-                         closes after recovery.for",
-                false => "no rule of the policy holds, so nothing is applied, and the Incident closes after \
-                          recovery.for; status.rules says why",
-            };
-            let wait = format!(
-                "{why}. To respond anyway, pin the severity: `kubectl patch incident {} -n {} --type=merge \
-                 -p '{{\"spec\":{{\"severity\":\"P1\"}}}}'`. To close it now: `{}`",
-                self.facts.incident.name,
-                self.facts.incident.namespace,
-                self.facts.incident.withdraw_command()
-            );
-            Held::new(Reason::NotClassified, &wait)
-        })
-    }
-
     /// Derives the rest of the state and returns the decision.
     fn finish(mut self) -> Decision {
         let state = &self.facts.state;
@@ -300,6 +284,7 @@ impl<'a> Deciding<'a> {
         self.ask_for_the_brake();
         let mut worded = self.next.clone();
         keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);
+        keep_unnamed(&state.steps, &mut worded.steps);
         if worded == *state {
             self.next = worded;
         }
@@ -386,11 +371,21 @@ impl<'a> Deciding<'a> {
         });
     }
 
-    /// Records why a step has not started.
+    /// Records why a step has not started. In Observe none starts, whatever else keeps it from that.
     fn pending(&mut self, step: &str, reason: Reason, message: &str) {
         self.not_done(step, None, reason.clone(), message);
+        let message = match reason {
+            Reason::Observe => cut(message, 1024),
+            _ if self.observes() => cut(&format!("{IN_OBSERVE}, and {message}"), 1024),
+            _ => cut(message, 1024),
+        };
         let status = self.step_status(step);
         status.reason = Some(reason);
-        status.message = Some(cut(message, 1024));
+        status.message = Some(message);
+    }
+
+    /// Whether the policy is in Observe.
+    fn observes(&self) -> bool {
+        self.rules.is_some_and(|rules| rules.mode == Mode::Observe)
     }
 }

@@ -1,12 +1,43 @@
-//! Why a step changes nothing, in Observe as in Enforce.
+//! Why nothing is changed: by the whole response, or by a step, in Observe as in Enforce.
 
 use super::Deciding;
 use super::plan::Plans;
+use crate::incident::Held;
+use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::why::WhyNot;
 
 impl Deciding<'_> {
+    /// That no rule has held yet, with what a person can do about it.
+    pub(super) fn not_classified(&self) -> Option<Held> {
+        self.next.classified_at.is_none().then(|| {
+            let (steps, severity) = self.rules.map(|it| (&*it.steps, &*it.severity)).unwrap_or_default();
+            let does = if self.observes() { "planned" } else { "applied" };
+            let why = match severity {
+                [] => format!(
+                    "the policy has no severity rules, so nothing is {does} without a severity, and the Incident closes \
+                     after recovery.for"
+                ),
+                _ => format!(
+                    "no rule of the policy holds, so nothing is {does}, and the Incident closes after recovery.for; \
+                     status.rules says why"
+                ),
+            };
+            let purpose = match self.observes() {
+                true => "The policy is in Observe, so nothing is changed. To see the plan anyway",
+                false => "To respond anyway",
+            };
+            let incident = &self.facts.incident;
+            let wait = format!(
+                "{why}. {purpose}, pin the severity: `{}`. To close it now: `{}`",
+                incident.pin_command(Severity::worst_of(steps.iter().map(|step| &step.definition))),
+                incident.withdraw_command()
+            );
+            Held::new(Reason::NotClassified, &wait)
+        })
+    }
+
     /// Why a step would change no target now; none if it would change one.
     pub(super) fn nothing_to_change(&self, step: &Step, plans: &Plans) -> Option<(Reason, String)> {
         if plans.new_targets() > 0 {

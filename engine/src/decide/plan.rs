@@ -2,7 +2,7 @@
 
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use super::held::Findings;
-use super::{Deciding, is_begun, journal};
+use super::{Deciding, IN_OBSERVE, is_begun, journal};
 use crate::action::{Plan, Pods};
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{ListingRead, Purpose, Stage, Target};
@@ -20,7 +20,7 @@ use crate::why::WhyNot;
 pub(super) struct Plans {
     /// The number of objects that the targets select.
     pub matched: u32,
-    /// Objects that need no change, and why.
+    /// Selected objects that need no change, and why.
     pub nothing_to_do: Vec<Spared>,
     /// Objects in the step's scope, whatever `where` says.
     pub scope: usize,
@@ -42,6 +42,13 @@ impl Plans {
     /// The number of objects that would be changed, without those that are changed before the targets.
     pub(super) fn new_targets(&self) -> usize {
         self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
+    }
+
+    /// Notes that an object needs no change. What is changed before the targets is none of them.
+    fn spare(&mut self, target: &Target, why: &str) {
+        if target.stage == Stage::Targets {
+            self.nothing_to_do.push(Spared::new(&target.id, why));
+        }
     }
 
     /// The number of objects in a plan that a person approves: the targets, or what is changed before them.
@@ -112,9 +119,9 @@ impl Deciding<'_> {
         });
         let mut plans = Plans { scope: listed.scope, absent: listed.absent.clone(), ..Plans::default() };
         for target in &listed.targets {
-            if (target.matched == Verdict::True && target.off_on_purpose().is_none())
-                || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid)
-            {
+            let is_selected = target.matched == Verdict::True && target.off_on_purpose().is_none();
+            let is_changed = || self.next.changes_of(&step.name).any(|c| c.target.uid == target.id.uid);
+            if target.stage == Stage::Targets && (is_selected || is_changed()) {
                 plans.matched += 1;
             }
             self.plan_target(step, target, &mut plans);
@@ -208,7 +215,7 @@ impl Deciding<'_> {
                 };
                 if change.is_in_already(&target.object) {
                     let why = "it has the value of this restart already";
-                    plans.nothing_to_do.push(Spared::new(&target.id, why));
+                    plans.spare(target, why);
                     return self.not_done(&step.name, Some(target), Reason::NothingToDo, why);
                 }
                 plans.changes.push((change, target.clone()));
@@ -229,7 +236,7 @@ impl Deciding<'_> {
                 plans.changes.push((change(fields), target.clone()));
             }
             Plan::NothingToDo(why) => {
-                plans.nothing_to_do.push(Spared::new(&target.id, &why));
+                plans.spare(target, &why);
                 self.not_done(&step.name, Some(target), Reason::NothingToDo, &why);
             }
             // It may be changed soon, so it needs no entry that says why not.
@@ -348,7 +355,7 @@ impl Deciding<'_> {
                 true => self.plan(&step),
                 false => None,
             };
-            let Some(plans) = plans else {
+            let Some(mut plans) = plans else {
                 planned.extend(old.iter().filter(|change| change.step == step.name).cloned());
                 continue;
             };
@@ -362,11 +369,14 @@ impl Deciding<'_> {
             }
             self.note(&step, &plans);
             let nothing = self.nothing_to_change(&step, &plans);
+            if nothing.is_some() {
+                plans.changes.clear(); // without a target, nothing is changed before the targets
+            }
             planned.extend(plans.changes.into_iter().map(|(change, _)| change).chain(plans.refused));
             if is_begun(&self.next, &step.name) {
                 continue;
             }
-            let observe = "the policy is in Observe: this is the plan, and nothing is changed".to_owned();
+            let observe = format!("{IN_OBSERVE}: this is the plan, and nothing is changed");
             let closed = self.closed_by_when(&step);
             let (reason, text) = closed.or(nothing).unwrap_or((Reason::Observe, observe));
             self.pending(&step.name, reason, &text);

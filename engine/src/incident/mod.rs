@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
 pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, Spared, StepState, StepStatus, TargetCounts, Verification,
-    count,
+    count, keep_unnamed,
 };
 pub use self::timeline::WITHDRAWAL_STARTED;
 use crate::change::{Change, OperationWrite, cut};

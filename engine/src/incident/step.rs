@@ -124,6 +124,21 @@ impl Spared {
     }
 }
 
+/// Leaves the objects with nothing to do unnamed in each step of which as many are stored without names. Definitions of a
+/// release that knows no names drop them, so they alone are no reason to write a status again.
+pub fn keep_unnamed(old: &[StepStatus], new: &mut [StepStatus]) {
+    for step in new {
+        let is_unnamed = |old: &&StepStatus| {
+            old.name == step.name
+                && old.targets.nothing_to_do == step.targets.nothing_to_do
+                && old.nothing_to_do.is_empty()
+        };
+        if old.iter().any(|old| is_unnamed(&old)) {
+            step.nothing_to_do.clear();
+        }
+    }
+}
+
 /// What the verification of a step has found. The reason of the step is for people and says other things, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -292,5 +307,25 @@ mod tests {
         let first = Spared::first(&all);
         assert_eq!(first, all[..10]);
         assert_eq!(Spared::first(&all.into_iter().rev().collect::<Vec<_>>()), first);
+    }
+
+    #[test]
+    fn names_alone_are_not_written_again_where_they_are_dropped() {
+        let spared = Spared { object: "Deployment a/web".to_owned(), message: String::new() };
+        let step = |number: u32, named: &[Spared]| StepStatus {
+            name: "cpu".to_owned(),
+            targets: TargetCounts { nothing_to_do: number, ..TargetCounts::default() },
+            nothing_to_do: named.to_vec(),
+            ..StepStatus::default()
+        };
+        let named = std::slice::from_ref(&spared);
+        let kept = |old: StepStatus| {
+            let mut new = [step(1, named)];
+            keep_unnamed(&[old], &mut new);
+            new[0].nothing_to_do.len()
+        };
+        assert_eq!(kept(step(1, &[])), 0, "it was dropped");
+        assert_eq!(kept(step(0, &[])), 1, "the status is written anyway");
+        assert_eq!(kept(step(1, named)), 1);
     }
 }

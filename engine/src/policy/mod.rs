@@ -33,6 +33,14 @@ pub enum Severity {
     P3,
 }
 
+impl Severity {
+    /// The most severe level for which one of these steps is; without a step, the most severe one.
+    pub fn worst_of<'a>(steps: impl Iterator<Item = &'a StepSpec>) -> Self {
+        let worst = steps.map(|step| step.severities.iter().min().copied().unwrap_or(Self::P0)).min();
+        worst.unwrap_or(Self::P0)
+    }
+}
+
 impl std::fmt::Display for Severity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
