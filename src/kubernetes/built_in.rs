@@ -62,9 +62,10 @@ pub fn fault(api_version: &str, kind: &str) -> Option<String> {
         (false, false) => format!("Kubernetes has no API group {group}"),
         (false, true) => return None,
     };
+    let way_out = "if your cluster has it, run `firebreak check --cluster`";
     Some(match meant(api_version, kind, all()) {
-        Some(meant) => format!("{what}; {meant}"),
-        None => format!("{what}; if your cluster has it, run `firebreak check --cluster`"),
+        Some(meant) => format!("{what}; {meant} Or {way_out}"),
+        None => format!("{what}; {way_out}"),
     })
 }
 
@@ -158,7 +159,8 @@ mod tests {
             ("apps/v1", "Rocket", "in apps/v1; if your cluster has it, run `firebreak check --cluster`"),
         ] {
             let found = fault(api_version, kind).unwrap_or_default();
-            assert!(found.ends_with(said), "{api_version} {kind}: {found}");
+            assert!(found.ends_with("f your cluster has it, run `firebreak check --cluster`"), "{found}");
+            assert!(found.contains(said), "{api_version} {kind}: {found}");
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
 use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
-use firebreak_engine::policy::PolicySpec;
+use firebreak_engine::policy::{PolicySpec, Severity};
 use firebreak_engine::rules::Rules;
 use serde_json::Value;
 
@@ -27,6 +27,7 @@ use super::{Answer, Error};
 use crate::acceptance::{self, NamedKind};
 use crate::kubernetes::built_in;
 use crate::kubernetes::client::ClusterChoice;
+use crate::kubernetes::discovery::{Discovery, ResolveError};
 use crate::kubernetes::retry;
 use crate::settings::CheckArgs;
 use crate::workloads::Profiles;
@@ -95,7 +96,8 @@ async fn files(
                 continue;
             };
             if let Some(policy) = &policy {
-                found.extend(unknown_kinds(&policy.rules, cluster).await);
+                let discovery = cluster.map(|connection| &connection.discovery);
+                found.extend(unknown_kinds(&policy.rules, discovery).await?);
             }
             objects += 1;
             faults += found.len();
@@ -140,19 +142,25 @@ fn fault(text: &str) -> Line {
 }
 
 /// The kinds of Kubernetes that do not exist, each with its field. What a cluster serves exists, however new it is.
-async fn unknown_kinds(rules: &Rules, cluster: Option<&Connection>) -> Vec<String> {
+async fn unknown_kinds(rules: &Rules, cluster: Option<&Discovery>) -> Result<Vec<String>, Error> {
     let mut faults = Vec::new();
     for NamedKind { field, api_version, kind } in acceptance::named_kinds(rules) {
         let Some(fault) = built_in::fault(&api_version, &kind) else { continue };
-        let is_served = match cluster {
-            Some(connection) => connection.discovery.resolve(&api_version, &kind).await.is_ok(),
-            None => false,
+        let fault = match cluster {
+            None => fault,
+            Some(discovery) => match discovery.resolve(&api_version, &kind).await {
+                Ok(_) => continue,
+                Err(error @ (ResolveError::NotFound { .. } | ResolveError::Malformed(_))) => {
+                    error.to_string()
+                }
+                Err(ResolveError::Unreachable { source, .. }) => {
+                    return Err(Error::request(format!("cannot check {field}.kind on the cluster"), &source));
+                }
+            },
         };
-        if !is_served {
-            faults.push(format!("{field}.kind: {fault}"));
-        }
+        faults.push(format!("{field}.kind: {fault}"));
     }
-    faults
+    Ok(faults)
 }
 
 /// What the policies without faults need, and what they do.
@@ -195,7 +203,8 @@ impl Policy {
     fn remarks(&self) -> Vec<Line> {
         let Self { name, namespace, rules, .. } = self;
         let opens_nothing = || {
-            let open = format!("firebreak open {name} -n {namespace} --severity P1");
+            let level = Severity::worst_of(rules.steps.iter().map(|step| &step.definition));
+            let open = format!("firebreak open {name} -n {namespace} --severity {level}");
             Line::of(format!("#   {NO_SEVERITY_RULES}: `{open}`"))
         };
         rules.severity.is_empty().then(opens_nothing).into_iter().collect()
