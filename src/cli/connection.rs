@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use firebreak_engine::policy::PolicySpec;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
 use super::error::Error;
+use super::screen::note;
 use crate::api::{Incident, RemediationPolicy};
+use crate::kubernetes::access;
 use crate::kubernetes::client::{self, ClusterChoice};
 use crate::kubernetes::discovery::Discovery;
+use crate::kubernetes::impersonate::ServiceAccountRef;
 use crate::kubernetes::retry;
 use crate::settings::NamespaceArgs;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +69,19 @@ impl Connection {
         retry::read(|| api.get_opt(name))
             .await
             .map_err(|error| Error::request(format!("cannot read policy {namespace}/{name}"), &error))
+    }
+
+    /// Says if the ServiceAccount of a policy in this namespace does not exist, as far as the user may know: the operator
+    /// can impersonate it all the same, and sees only that it has no permissions.
+    pub async fn say_without_account(&self, namespace: &str, spec: &PolicySpec) {
+        // Of a name that cannot be one, the policy says so itself.
+        let Ok(account) = ServiceAccountRef::new(namespace, &spec.service_account_name) else { return };
+        if access::is_missing(&self.client, &account).await {
+            note(&format!(
+                "ServiceAccount {account} does not exist; `firebreak check -f FILE | kubectl apply -f -` creates it with \
+                 the permissions that the policy needs"
+            ));
+        }
     }
 
     /// An Incident as it is now.

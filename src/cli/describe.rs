@@ -18,7 +18,10 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
         match connection.find_policy(&namespace, name).await {
             // The Incident itself says that its policy does not exist.
             Ok(None) => {}
-            Ok(Some(policy)) => view = view.with_policy(&policy),
+            Ok(Some(policy)) => {
+                view = view.with_policy(&policy);
+                connection.say_without_account(&namespace, &policy.spec.policy).await;
+            }
             Err(error) => note(&format!("whether its policy is Ready is not known: {error}")),
         }
     }

@@ -79,10 +79,10 @@ pub async fn who_am_i(client: &Client) -> Result<String, kube::Error> {
     Ok(user.and_then(|user| user.username).unwrap_or_default())
 }
 
-/// Whether there certainly is no such ServiceAccount. The API server lets a client impersonate one that does not exist, so
-/// this has to be asked with the permissions of the operator. Without an answer it counts as one that exists.
-pub async fn is_missing(operator: &Client, account: &ServiceAccountRef) -> bool {
-    let accounts: Api<ServiceAccount> = Api::namespaced(operator.clone(), account.namespace());
+/// Whether there certainly is no such ServiceAccount, asked as the user of the command line: the API server lets a client
+/// impersonate one that does not exist. Without an answer it counts as one that exists.
+pub async fn is_missing(user: &Client, account: &ServiceAccountRef) -> bool {
+    let accounts: Api<ServiceAccount> = Api::namespaced(user.clone(), account.namespace());
     matches!(retry::find(account.name(), || accounts.get_metadata(account.name())).await, Ok(None))
 }
 
@@ -195,7 +195,7 @@ mod tests {
             is_missing(&Client::new(service, "default"), &account).await
         };
         assert!(answers(404).await);
-        assert!(!answers(403).await, "an older ClusterRole does not allow it");
+        assert!(!answers(403).await, "the user may not know");
     }
 
     #[test]

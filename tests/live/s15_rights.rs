@@ -117,7 +117,7 @@ async fn the_operator_may_not_do_what_would_make_it_an_administrator() {
         "impersonate serviceaccounts",
         "impersonate serviceaccounts/default",
         "get serviceaccounts",
-        "get serviceaccounts/default",
+        "get serviceaccounts/firebreak-responder",
         "create serviceaccounts/token",
         "bind clusterroles.rbac.authorization.k8s.io",
         "escalate clusterroles.rbac.authorization.k8s.io",

@@ -15,7 +15,7 @@ use crate::acceptance::{Presence, rights, used};
 use crate::api::RemediationPolicy;
 use crate::controller::Operator;
 use crate::controller::queue::Name;
-use crate::kubernetes::access::{self, lacking};
+use crate::kubernetes::access::lacking;
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
@@ -28,16 +28,10 @@ const SOON: Duration = Duration::from_secs(10);
 /// lack one for weeks.
 const SHARE: u32 = 10;
 
-/// How to grant what a ServiceAccount lacks.
-const GRANTS: &str = "`firebreak check -f FILE` prints the manifests that grant all of this";
-
-/// That a ServiceAccount does not exist, and what creates it: the permissions that it lacks would say nothing more.
-fn no_account(account: &ServiceAccountRef) -> String {
-    format!(
-        "ServiceAccount {account} does not exist; `firebreak check -f FILE | kubectl apply -f -` creates it with the \
-         permissions that this policy needs"
-    )
-}
+/// How to grant what a ServiceAccount lacks. One that does not exist can be impersonated like any other, so the operator
+/// cannot tell whether it does.
+const GRANTS: &str = "`firebreak check -f FILE` prints the manifests that grant all of this, and create the \
+                      ServiceAccount if it does not exist";
 
 /// The result of the last check of the permissions of a policy's ServiceAccount.
 #[derive(Clone, Debug)]
@@ -118,7 +112,7 @@ pub async fn subscribe(
         Some(checked) => checked,
         None => {
             let asked = Instant::now();
-            let access = ask(operator, &client, rules, name, &account, &policy.name_any()).await;
+            let access = ask(operator, &client, rules, &account, &policy.name_any()).await;
             let checked = Checked { generation, at: Instant::now(), took: asked.elapsed(), access };
             operator.memories.edit_policy(name, |memory| {
                 memory.access = Some(checked.clone());
@@ -156,14 +150,13 @@ async fn ask(
     operator: &Operator,
     client: &Client,
     rules: &Rules,
-    name: &Name,
     account: &ServiceAccountRef,
     policy: &str,
 ) -> Access {
     let mut needed = Vec::new();
     // Several signals and steps may name the same kind.
     let mut absent = BTreeSet::new();
-    let used = used(rules, &name.namespace, &operator.profiles());
+    let used = used(rules, account.namespace(), &operator.profiles());
     for used in used.into_iter().filter(|used| !matches!(used.presence, Presence::Helpful(_))) {
         match operator.context.discovery.resolve(&used.api_version, &used.kind).await {
             Ok(kind) => needed.extend(rights(&used, &kind.resource.group, &kind.resource.plural)),
@@ -179,13 +172,9 @@ async fn ask(
         Ok(missing) if missing.is_empty() => Access::Lacking(Vec::from_iter(absent).join("; ")),
         Ok(missing) => {
             tracing::debug!(policy, missing = missing.len(), "permissions are missing");
-            let lacks = if access::is_missing(&operator.context.client, account).await {
-                vec![no_account(account)]
-            } else {
-                let lacks = missing.iter().map(|right| format!("ServiceAccount {account} may not {right}"));
-                lacks.chain([GRANTS.to_owned()]).collect()
-            };
-            Access::Lacking(absent.into_iter().chain(lacks).collect::<Vec<_>>().join("; "))
+            let lacks = missing.iter().map(|right| format!("ServiceAccount {account} may not {right}"));
+            let all = absent.into_iter().chain(lacks).chain([GRANTS.to_owned()]);
+            Access::Lacking(all.collect::<Vec<_>>().join("; "))
         }
         Err(error) => Access::Unknown(retry::explain(&error)),
     }
