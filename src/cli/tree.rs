@@ -97,7 +97,7 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
         (None, Some(name)) => format!("  policy {name}"),
         (None, None) => "  no policy yet".to_owned(),
     }));
-    let problem = incident.policy_not_ready.iter();
+    let problem = incident.policy_problem.iter();
     lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why).whole()));
     let moments = [
         ("opened", incident.opened_at),

@@ -25,7 +25,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 pub use self::change::{ChangeView, FieldView, json};
-pub use self::policy::not_ready;
+pub use self::policy::problem;
 pub use self::timeline::TimelineView;
 pub use self::tone::Tone;
 use crate::api::condition::ConditionType;
@@ -87,9 +87,9 @@ pub struct IncidentView {
     pub needs: Option<Need>,
     /// Why it is not over, or how it ended: the message of its condition Ready.
     pub message: String,
-    /// Why its policy is not Ready, as a sentence; none if it is, or if that was not read.
+    /// What keeps its policy from responding, as a sentence; none if nothing does, or if that was not read.
     #[serde(skip)]
-    pub policy_not_ready: Option<String>,
+    pub policy_problem: Option<String>,
     /// What continues or ends it, with the command.
     pub next: String,
     /// The number of changes in force.
@@ -240,7 +240,7 @@ impl IncidentView {
             acknowledged_at: state.acknowledged_at,
             needs: need,
             message: message(&state),
-            policy_not_ready: None,
+            policy_problem: None,
             next: moves::next(incident),
             changes_in_force: state.in_force(),
             rules: state.rules.iter().map(RuleView::of).collect(),
@@ -248,7 +248,7 @@ impl IncidentView {
             steps: state.steps.iter().map(|step| StepView::of(incident, step)).collect(),
             changes: state.changes.iter().map(|change| ChangeView::of(change, is_closed)).collect(),
             timeline_is_cut: state.timeline.len() >= KEPT,
-            timeline: timeline::of(state.timeline, incident.annotations().contains_key(names::NONCE)),
+            timeline: timeline::of(&state, incident.annotations().contains_key(names::NONCE)),
             report: state.report,
             namespace: id.namespace,
             name: id.name,
@@ -256,11 +256,11 @@ impl IncidentView {
         }
     }
 
-    /// The same, and whether its policy is Ready. What is closed does not depend on it.
+    /// The same, and what keeps its policy from responding. What is closed does not depend on it.
     #[must_use]
     pub fn with_policy(self, policy: &RemediationPolicy) -> Self {
-        let policy_not_ready = not_ready(policy).filter(|_| !self.is_closed());
-        Self { policy_not_ready, ..self }
+        let policy_problem = problem(policy).filter(|_| !self.is_closed());
+        Self { policy_problem, ..self }
     }
 
     /// The changes of a step, without the operations on behalf of another change.

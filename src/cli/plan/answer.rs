@@ -59,9 +59,9 @@ pub struct About {
     read_as: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     open_incident: Option<String>,
-    /// Why the policy in the cluster is not Ready.
+    /// What keeps the policy in the cluster from responding.
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_ready: Option<String>,
+    problem: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,13 +115,9 @@ struct NotDone {
 }
 
 impl About {
-    /// What must be reported about a policy. `not_ready`: why the policy in the cluster is not Ready.
-    pub fn new(
-        namespace: &str,
-        policy: &RemediationPolicy,
-        read_as: &str,
-        not_ready: Option<String>,
-    ) -> Self {
+    /// What must be reported about a policy. `problem`: what keeps the policy in the cluster from
+    /// responding.
+    pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str, problem: Option<String>) -> Self {
         let active = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
         Self {
             namespace: namespace.to_owned(),
@@ -130,7 +126,7 @@ impl About {
             suspend: policy.spec.policy.suspend,
             read_as: read_as.to_owned(),
             open_incident: active.map(|active| active.name.clone()),
-            not_ready,
+            problem,
         }
     }
 }
@@ -247,7 +243,7 @@ impl About {
                 .add(Style::Strong, format!("{}/{}", self.namespace, self.name))
                 .and(format!(", {:?}, read as {}", self.mode, self.read_as)),
         ];
-        let problem = self.not_ready.iter();
+        let problem = self.problem.iter();
         lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why)));
         if self.suspend {
             lines.push(Line::styled(Style::Busy, "  It is suspended, so it would do none of this."));

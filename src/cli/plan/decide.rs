@@ -42,8 +42,8 @@ pub struct Subject<'a> {
     pub account: Account,
     /// The reason in plain words.
     pub read_as: String,
-    /// Why the policy in the cluster is not Ready.
-    pub not_ready: Option<String>,
+    /// What keeps the policy in the cluster from responding.
+    pub problem: Option<String>,
 }
 
 /// Plans for the level that holds now, or as if a rule held if none does.
@@ -51,10 +51,11 @@ pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
     let signals = signals(subject, &rules).await?;
-    let hints = hints(subject, &rules, &signals).await;
+    let baselines = subject.policy.status.as_ref().map(|status| status.state.baselines()).unwrap_or_default();
+    let hints = hints(subject, &rules, &signals, &baselines).await;
     let (now, listed) = decide(subject, &rules, signals.clone()).await;
-    let not_ready = subject.not_ready.clone();
-    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as, not_ready);
+    let problem = subject.problem.clone();
+    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as, problem);
     if now.next.severity.is_some() {
         return Ok(Plan::new(about, &rules, &now, &now, &listed, &hints, None));
     }

@@ -45,12 +45,12 @@ pub async fn run(
         Some(PlanSource::Policy(_)) | None => None,
     };
     let connection = Connection::open(cluster).await?;
-    let InCluster { policy, namespace, not_ready } = match (from_file, args.source()) {
+    let InCluster { policy, namespace, problem } = match (from_file, args.source()) {
         (Some(policy), _) => in_cluster(&connection, policy, args).await?,
         (None, Some(PlanSource::Policy(name))) => {
             let namespace = connection.namespace(&args.namespace);
             let policy = connection.policy(&namespace, name, &format!("plan for {name}")).await?;
-            InCluster { not_ready: view::not_ready(&policy), policy, namespace }
+            InCluster { problem: view::problem(&policy), policy, namespace }
         }
         (None, Some(PlanSource::File(_)) | None) => {
             return Err(Error::bug("there is nothing to plan", "no policy was named"));
@@ -61,9 +61,10 @@ pub async fn run(
         let next = "correct it; run `firebreak check -f FILE` for details";
         return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
     }
+    connection.say_without_account(&namespace, &policy.spec.policy).await;
     let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
     let connection = &connection;
-    let subject = Subject { connection, profiles, policy, namespace, account, read_as, not_ready };
+    let subject = Subject { connection, profiles, policy, namespace, account, read_as, problem };
     let plan = plan(&subject).await?;
     print(screen, &plan, args.output)?;
     Ok(Answer::Yes)
@@ -80,8 +81,8 @@ fn print(screen: &Screen, plan: &Plan, output: Output) -> Result<(), Error> {
 struct InCluster {
     policy: RemediationPolicy,
     namespace: String,
-    /// Why the policy of this name in the cluster is not Ready; none if it is, or if there is none.
-    not_ready: Option<String>,
+    /// What keeps the policy of this name in the cluster from responding; none if nothing does, or if there is none.
+    problem: Option<String>,
 }
 
 /// A policy of a file in its place in the cluster: the observations of the policy of that name
@@ -113,9 +114,10 @@ async fn in_cluster(
             return Err(Error::request(format!("cannot read policy {namespace}/{name}"), &error));
         }
     };
-    let not_ready = live.as_ref().and_then(view::not_ready);
+    let problem = live.as_ref().and_then(view::problem);
+    let problem = problem.map(|why| format!("the policy in the cluster, not that of the file: {why}"));
     policy.status = live.and_then(|live| live.status);
-    Ok(InCluster { policy, namespace, not_ready })
+    Ok(InCluster { policy, namespace, problem })
 }
 
 /// The account that reads: the policy's ServiceAccount, or the user if they may not impersonate it.

@@ -251,7 +251,7 @@ fn an_open_incident_says_that_its_policy_is_not_ready() {
         let view = IncidentView::of(incident).with_policy(&policy);
         plain(&tree(&view, Detail { fields: true, timeline: 0 }, now()))
     };
-    let line = "as ServiceAccount firebreak-responder\n  policy gpu is not Ready, and may change nothing: Forbidden: it may not\n";
+    let line = "as ServiceAccount firebreak-responder\n  policy gpu is not Ready: Forbidden: it may not\n";
     let text = said(&incident(|_| {}));
     assert!(text.contains(line), "{text}");
     let closed = incident(|status| status["resolvedAt"] = json!("2026-03-01T10:04:00Z"));

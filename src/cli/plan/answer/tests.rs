@@ -70,7 +70,7 @@ fn about() -> About {
         suspend: true,
         read_as: "ServiceAccount llm-serving/firebreak-responder".to_owned(),
         open_incident: Some("gpu-outage".to_owned()),
-        not_ready: None,
+        problem: None,
     }
 }
 
@@ -88,7 +88,7 @@ fn hints() -> BTreeMap<String, String> {
 
 #[test]
 fn a_plan_says_what_will_not_work() {
-    let about = About { not_ready: Some("policy x is not Ready".to_owned()), ..about() };
+    let about = About { problem: Some("policy x is not Ready".to_owned()), ..about() };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let absent = BTreeMap::from([
         ("cpu-fallback".to_owned(), names(&["a", "b"])),
@@ -110,7 +110,7 @@ fn a_plan_says_what_will_not_work() {
     }
     assert_eq!(text.matches("is named c").count(), 1, "{text}");
     let data = serde_json::to_value(&plan).unwrap();
-    assert_eq!(data["policy"]["notReady"], "policy x is not Ready");
+    assert_eq!(data["policy"]["problem"], "policy x is not Ready");
     assert_eq!(data["signals"][0]["hint"], "it counts nothing");
     assert_eq!(data["signals"][0]["name"], "gpuNodes");
     assert_eq!(data["steps"][0]["absent"], json!(["a", "b"]));
