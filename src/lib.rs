@@ -6,6 +6,7 @@
 //! - [`startup`] turns settings into a running operator, or a client verb.
 //! - [`api`] has the kinds that users write and read.
 //! - [`observe`] folds watches into readings.
+//! - [`outbound`] sends requests to what is not the API server.
 //! - [`look`] performs the live reads that a decision requests.
 //! - [`acceptance`] says whether a policy can be used, and which permissions its ServiceAccount needs.
 //! - [`workloads`] knows where each kind has the fields that an emergency changes.
@@ -33,6 +34,7 @@ pub mod controller;
 pub mod kubernetes;
 pub mod look;
 pub mod observe;
+pub mod outbound;
 pub mod report;
 pub mod settings;
 pub mod startup;

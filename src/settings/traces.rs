@@ -6,10 +6,10 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::outbound;
 use crate::telemetry::traces::{Compression, TraceChoice, TraceSettings};
 
 const DISABLED: &str = "OTEL_SDK_DISABLED";
@@ -97,18 +97,9 @@ fn url(traces: Option<&str>, all: Option<&str>) -> Result<Option<Uri>, String> {
     if name == ENDPOINT && url.contains(['?', '#']) {
         return Err(format!("{name} has a query or a fragment; set {TRACES_ENDPOINT} to the whole URL"));
     }
-    let parsed = url.parse::<Uri>().ok().filter(|url| {
-        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some_and(is_plain)
-    });
     let wrong =
         || format!("{name} is no URL with http:// or https://, such as http://collector.observability:4318");
-    parsed.map(Some).ok_or_else(wrong)
-}
-
-/// A host, and perhaps a port that exists. No user and no password.
-fn is_plain(authority: &Authority) -> bool {
-    let rest = authority.as_str().strip_prefix(authority.host()).filter(|_| !authority.host().is_empty());
-    rest.is_some_and(|rest| rest.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+    outbound::url(&url).map(Some).ok_or_else(wrong)
 }
 
 /// What is allowed, and hardly meant.

@@ -1,7 +1,6 @@
 //! One request to the endpoint of traces: OTLP over HTTP, with protobuf.
 //!
-//! With https it uses the TLS of the client for Kubernetes, and neither its proxy nor its retries. With http it reads no
-//! certificate, because the image has none. A redirect is not followed.
+//! The client is that of [`crate::outbound`].
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,31 +8,21 @@ use std::time::Duration;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::TokioExecutor;
-use kube::Config;
-use kube::client::{Body, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use kube::client::Body;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use prost::bytes::Bytes;
-use serde_json::json;
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceExt};
+use tower::BoxError;
 
-use super::{Compression, TraceSettings, origin};
+use super::{Compression, TraceSettings};
+use crate::outbound::addresses::Reach;
+use crate::outbound::{self, HttpClient, TlsFiles, explain};
 
 /// The most of an answer that is read.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// The longest wait that the endpoint can impose, so that one wrong answer does not end the traces of a day.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
-
-pub(super) type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
-pub(super) type HttpClient = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
 
 /// What the endpoint has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +68,12 @@ impl Endpoint {
     /// # Errors
     /// The certificate authorities cannot be read.
     pub async fn new(settings: TraceSettings) -> Result<Self, EndpointError> {
-        if settings.url.scheme_str() != Some("https") {
-            let client = through(HttpConnector::new());
-            return Ok(Self { settings, client });
+        let files = TlsFiles { authorities: settings.certificate.clone(), identity: None };
+        // Whoever sets the variables owns this process.
+        match outbound::client(&settings.url, &files, Reach::Anywhere).await {
+            Ok(client) => Ok(Self { settings, client }),
+            Err(why) => Err(EndpointError { origin: outbound::origin(&settings.url), why }),
         }
-        let failed = |why: String| EndpointError { origin: origin(&settings.url), why };
-        let config = tls(&settings).await.map_err(failed)?;
-        let connector = config.rustls_https_connector().map_err(|error| failed(explain(&error)))?;
-        let client = through(connector);
-        Ok(Self { settings, client })
     }
 
     /// An endpoint that is a function of the test, because the clock of a test does not wait for sockets.
@@ -124,9 +110,8 @@ impl Endpoint {
     }
 
     fn request(&self, body: Bytes) -> Result<Request<Body>, http::Error> {
-        let agent = concat!("firebreak/", env!("CARGO_PKG_VERSION"));
         let mut request = Request::post(&self.settings.url)
-            .header(USER_AGENT, agent)
+            .header(USER_AGENT, outbound::USER_AGENT)
             .header(CONTENT_TYPE, "application/x-protobuf");
         if self.settings.compression == Compression::Gzip {
             request = request.header(CONTENT_ENCODING, "gzip");
@@ -138,50 +123,17 @@ impl Endpoint {
     }
 }
 
-/// A client that connects like this.
-fn through<C: Connect + Clone + Send + Sync + 'static>(connector: C) -> HttpClient {
-    let client = Client::builder(TokioExecutor::new()).build(connector);
-    let client = client
-        .map_response(|response: Response<_>| {
-            response.map(|body| body.map_err(io::Error::other).boxed_unsync())
-        })
-        .map_err(BoxError::from);
-    BoxCloneSyncService::new(client)
-}
-
 /// Sends a request. An answer whose body is cut off or too long counts by its status.
 async fn exchange(client: HttpClient, request: Request<Body>) -> Result<(Parts, Bytes), BoxError> {
-    let (head, body) = client.oneshot(request).await?.into_parts();
-    let body = Limited::new(body, LONGEST_ANSWER).collect().await;
-    Ok((head, body.map(|body| body.to_bytes()).unwrap_or_default()))
+    let (head, body) = outbound::send(client, request).await?;
+    let body = outbound::at_most(LONGEST_ANSWER, body).await;
+    Ok((head, body.unwrap_or_default()))
 }
 
 fn compress(message: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(message)?;
     encoder.finish()
-}
-
-/// The configuration of TLS, in the form in which kube reads certificate authorities from a file.
-async fn tls(settings: &TraceSettings) -> Result<Config, String> {
-    if let Some(file) = &settings.certificate {
-        // The error of kube would name the path.
-        tokio::fs::read(file).await.map_err(|error| format!("the certificates cannot be read: {error}"))?;
-    }
-    let cluster = json!({"server": origin(&settings.url), "certificate-authority": settings.certificate});
-    let kubeconfig = json!({
-        "current-context": "traces",
-        "clusters": [{"name": "traces", "cluster": cluster}],
-        "users": [{"name": "traces", "user": {}}],
-        "contexts": [{"name": "traces", "context": {"cluster": "traces", "user": "traces"}}],
-    });
-    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).unwrap_or_default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let config = config.map_err(|error| explain(&error))?;
-    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
-        return Err("the file contains no certificate as PEM".to_owned());
-    }
-    Ok(config)
 }
 
 fn accepted(body: &[u8]) -> Answer {
@@ -210,16 +162,4 @@ fn refused(status: StatusCode, headers: &HeaderMap) -> Answer {
 fn wait(value: &HeaderValue) -> Option<Duration> {
     let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
-}
-
-/// What went wrong, and why: the outermost error of hyper says only where.
-fn explain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        texts.push(error.to_string());
-        cause = error.source();
-    }
-    texts.dedup();
-    texts.join(": ")
 }

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 
 use self::exporter::Queue;
 use crate::api::{Incident, IncidentStatus};
+use crate::outbound::origin;
 
 /// Where and how traces are sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,12 +80,6 @@ impl fmt::Debug for TraceSettings {
             .field("resource", &self.resource)
             .finish()
     }
-}
-
-/// The scheme and the authority of a URL, which may have a credential in the rest.
-pub fn origin(url: &Uri) -> String {
-    let authority = url.authority().map_or("", |authority| authority.as_str());
-    format!("{}://{authority}", url.scheme_str().unwrap_or_default())
 }
 
 /// Takes note of recorded statuses. Cheap to clone.

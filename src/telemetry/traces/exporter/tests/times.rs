@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, service_fn};
 
 use super::*;
-use crate::telemetry::traces::endpoint::HttpClient;
+use crate::outbound::HttpClient;
 
 /// A status, and what `Retry-After` says.
 type Said = (u16, Option<&'static str>);
@@ -33,7 +33,7 @@ impl Answers {
         Running::through(Endpoint::answering(settings(SocketAddr::from(([127, 0, 0, 1], 1))), client))
     }
 
-    fn next(&self) -> Result<http::Response<crate::telemetry::traces::endpoint::AnswerBody>, BoxError> {
+    fn next(&self) -> Result<http::Response<crate::outbound::AnswerBody>, BoxError> {
         self.asked.lock().unwrap().push(self.start.elapsed().as_secs_f64());
         let (status, after) = self.left.lock().unwrap().pop_front().unwrap_or((200, None));
         let mut response = http::Response::builder().status(StatusCode::from_u16(status)?);
