@@ -5,8 +5,8 @@
 //! - [`configuration`] reads the operator's configuration file, and again when it changes.
 //! - [`startup`] turns settings into a running operator, or a client verb.
 //! - [`api`] has the kinds that users write and read.
-//! - [`observe`] folds watches into readings.
-//! - [`outbound`] sends requests to what is not the API server.
+//! - [`observe`] folds watches into readings, and asks what is not in the cluster.
+//! - [`endpoints`] has what it asks, with credentials; [`outbound`] sends the requests.
 //! - [`look`] performs the live reads that a decision requests.
 //! - [`acceptance`] says whether a policy can be used, and which permissions its ServiceAccount needs.
 //! - [`workloads`] knows where each kind has the fields that an emergency changes.
@@ -31,6 +31,7 @@ pub mod api;
 pub mod cli;
 pub mod configuration;
 pub mod controller;
+pub mod endpoints;
 pub mod kubernetes;
 pub mod look;
 pub mod observe;

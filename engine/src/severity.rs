@@ -83,8 +83,9 @@ pub fn assess(observed: &Observed<'_>) -> Assessment {
     let mut found = Assessment { baselines: observed.baselines.clone(), ..Assessment::default() };
     for signal in &observed.rules.signals {
         let reading = observed.signals.get(&signal.name).map_or_else(not_watched_yet, Clone::clone);
-        let reading = with_expected(signal, reading, observed);
-        found.signals.push(summary(&signal.name, &reading));
+        let counts_objects = signal.kind.kind().shape().counts_objects();
+        let reading = if counts_objects { with_expected(signal, reading, observed) } else { reading };
+        found.signals.push(summary(signal, &reading));
         if let Reading::Known { values } = reading {
             found.values.insert(signal.name.clone(), values);
         }
@@ -275,7 +276,7 @@ fn move_baselines(observed: &Observed<'_>, found: &mut Assessment) {
     found.baselines.retain(|name, _| observed.rules.signals.iter().any(|signal| signal.name == *name));
 }
 
-fn summary(name: &str, reading: &Reading) -> SignalStatus {
+fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
     let (state, summary) = match reading {
         Reading::Known { values } => {
             let parts: Vec<String> = values
@@ -284,14 +285,16 @@ fn summary(name: &str, reading: &Reading) -> SignalStatus {
                     // No pressure is no news.
                     FieldValue::Int(0) if field.ends_with("Pressure") => None,
                     FieldValue::Int(number) => Some(format!("{field} {number}")),
-                    FieldValue::Double(_) | FieldValue::Map(_) => None,
+                    // A ratio follows from the counts. What was asked for is all there is.
+                    FieldValue::Double(number) => signal.pace.map(|_| format!("{field} {number:?}")),
+                    FieldValue::Map(_) => None,
                 })
                 .collect();
             (SignalState::Known, parts.join(", "))
         }
         Reading::Unknown { reason, detail } => (SignalState::Unknown, format!("{reason}: {detail}")),
     };
-    SignalStatus { name: name.to_owned(), state, summary: cut(&summary, 512) }
+    SignalStatus { name: signal.name.clone(), state, summary: cut(&summary, 512) }
 }
 
 fn evidence(condition: &Condition, signals: &[SignalStatus]) -> String {

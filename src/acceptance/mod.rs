@@ -11,7 +11,7 @@ use firebreak_engine::signal::{Source, Watched};
 use crate::kubernetes::built_in;
 use crate::workloads::Profiles;
 
-pub use rights::{Presence, Used, rights, used};
+pub use rights::{Presence, Used, known_rights, rights, used};
 
 /// The rules of a policy.
 ///
@@ -35,7 +35,9 @@ pub fn accept(spec: &PolicySpec, profiles: &Profiles) -> Result<Rules, Vec<Fault
 fn check_profiles(rules: &Rules, profiles: &Profiles) -> Vec<Fault> {
     let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| {
         let (field, so) = signal.kind.kind().needs_profile()?;
-        let Source::Watch(Watched { api_version, kind, .. }) = signal.kind.kind().source();
+        let Source::Watch(Watched { api_version, kind, .. }) = signal.kind.kind().source() else {
+            return None;
+        };
         profiles.find(api_version, kind).is_none().then(|| Fault {
             field: format!("spec.signals[{at}].{}.{field}", signal.kind.name()),
             problem: without_profile(profiles, api_version, kind, so),
@@ -95,9 +97,11 @@ pub fn named_kinds(rules: &Rules) -> Vec<NamedKind> {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),
     };
-    let signals = rules.signals.iter().enumerate().map(|(at, signal)| {
-        let Source::Watch(Watched { api_version, kind, .. }) = signal.kind.kind().source();
-        of(format!("spec.signals[{at}].{}", signal.kind.name()), api_version, kind)
+    let signals = rules.signals.iter().enumerate().filter_map(|(at, signal)| {
+        let Source::Watch(Watched { api_version, kind, .. }) = signal.kind.kind().source() else {
+            return None;
+        };
+        Some(of(format!("spec.signals[{at}].{}", signal.kind.name()), api_version, kind))
     });
     let steps = rules.steps.iter().enumerate().flat_map(|(at, step)| {
         let action = format!("spec.steps[{at}].action.{}", step.action.name());

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use firebreak_engine::action::{Autoscalers, Named, Pods, Reach, Yields};
 use firebreak_engine::change::OperationType;
-use firebreak_engine::rules::{Rules, Step};
+use firebreak_engine::rules::{Rules, Signal, Step};
 use firebreak_engine::selector::{Namespaces, NamespacesSpec};
-use firebreak_engine::signal::Source;
+use firebreak_engine::signal::{Polled, Source};
 
 use crate::kubernetes::access::Right;
 use crate::look::targets::{DEPLOYMENT, HPA, Kind, ROLLOUT, SCALED_OBJECT};
@@ -60,9 +60,13 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
     let places = |spec: Option<&NamespacesSpec>| Namespaces::of(spec).places(namespace);
     let mut all = Vec::new();
     for signal in &rules.signals {
-        let Source::Watch(watched) = signal.kind.kind().source();
-        let places = watched.namespaces.places(namespace);
-        all.push(required(watched.api_version, watched.kind, READ, places));
+        match signal.kind.kind().source() {
+            Source::Watch(watched) => {
+                let places = watched.namespaces.places(namespace);
+                all.push(required(watched.api_version, watched.kind, READ, places));
+            }
+            Source::Poll(_) => {}
+        }
     }
     let mut changed_in = BTreeSet::new();
     for step in &rules.steps {
@@ -168,6 +172,16 @@ fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
         ),
     };
     may_have.then(|| Used { presence, ..required(ROLLOUT.0, ROLLOUT.1, LOOK, namespaces.to_vec()) })
+}
+
+/// The permissions that a policy needs on what is no kind of the cluster, so that nobody has to be asked which resource
+/// serves it.
+pub fn known_rights(rules: &Rules, namespace: &str) -> BTreeSet<Right> {
+    let of_signal = |signal: &Signal| match signal.kind.kind().source() {
+        Source::Watch(_) => None,
+        Source::Poll(Polled::Endpoint { name, .. }) => Some(Right::to_use(name, namespace)),
+    };
+    rules.signals.iter().filter_map(of_signal).collect()
 }
 
 /// The permissions for one used kind, once its resource is known.

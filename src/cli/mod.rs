@@ -36,6 +36,7 @@ use self::connection::Connection;
 use self::screen::Screen;
 use crate::api::Response;
 use crate::configuration::Configuration;
+use crate::endpoints::Endpoints;
 use crate::kubernetes::client::ClusterChoice;
 use crate::settings::{Command, IncidentArgs, Settings};
 
@@ -54,7 +55,7 @@ pub enum Answer {
 /// When the work failed.
 pub async fn run(settings: Settings, configuration: Configuration) -> Result<Answer, Error> {
     let Settings { cluster, logs: _, plain, command } = settings;
-    let Configuration { profiles, report } = configuration;
+    let Configuration { profiles, endpoints, report } = configuration;
     let screen = Screen::new(plain);
     match command {
         Command::Controller(_) => Err(Error::failed(
@@ -65,7 +66,10 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Crds(args) => crds::run(&screen, &args),
         Command::Check(args) => check::run(&screen, &cluster, &args, profiles).await,
         Command::Test(args) => test::run(&screen, &args, profiles),
-        Command::Plan(args) => plan::run(&screen, &cluster, &args, profiles).await,
+        Command::Plan(args) => {
+            let endpoints = Endpoints::of(endpoints, &Endpoints::default());
+            plan::run(&screen, &cluster, &args, profiles, endpoints).await
+        }
         Command::Open(args) => open::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Describe(args) => describe::run(&screen, &Connection::open(&cluster).await?, &args).await,

@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Error, IgnoredAny};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use crate::endpoints::EndpointSpec;
 use crate::report::{ReportTemplate, TemplateError};
 use crate::workloads::{Profile, ProfileError, Profiles};
 
@@ -19,6 +20,8 @@ const KIND: &str = "OperatorConfiguration";
 pub struct Configuration {
     /// The built-in profiles, extended or replaced by those of the file.
     pub profiles: Profiles,
+    /// The endpoints that signals may ask.
+    pub endpoints: Vec<EndpointSpec>,
     /// The template of the file, or else the shipped one.
     pub report: ReportTemplate,
 }
@@ -35,7 +38,7 @@ pub enum ConfigurationError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("the configuration {} is refused: {problem}; docs/profiles.md and docs/report.md explain each field", file.display())]
+    #[error("the configuration {} is refused: {problem}; docs/endpoints.md, docs/profiles.md and docs/report.md explain each field", file.display())]
     Invalid {
         /// The file.
         file: PathBuf,
@@ -60,9 +63,8 @@ struct File {
     #[serde(deserialize_with = "kind")]
     #[expect(dead_code, reason = "checked while it is read")]
     kind: (),
-    #[serde(default, deserialize_with = "no_endpoints")]
-    #[expect(dead_code, reason = "checked while it is read")]
-    endpoints: (),
+    #[serde(default, deserialize_with = "endpoints")]
+    endpoints: Vec<EndpointSpec>,
     #[serde(default, deserialize_with = "profiles")]
     profiles: Vec<Profile>,
     #[serde(default, deserialize_with = "report_template")]
@@ -75,7 +77,11 @@ impl Configuration {
     /// # Errors
     /// None in a build that passed its tests.
     pub fn built_in() -> Result<Self, ConfigurationError> {
-        Ok(Self { profiles: Profiles::built_in()?, report: ReportTemplate::shipped()? })
+        Ok(Self {
+            profiles: Profiles::built_in()?,
+            endpoints: Vec::new(),
+            report: ReportTemplate::shipped()?,
+        })
     }
 
     /// The configuration with the text of this file.
@@ -93,6 +99,7 @@ impl Configuration {
         let built_in = Self::built_in()?;
         Ok(Self {
             profiles: said.profiles.into_iter().fold(built_in.profiles, Profiles::with),
+            endpoints: said.endpoints,
             report: said.report_template.unwrap_or(built_in.report),
         })
     }
@@ -120,15 +127,15 @@ fn exactly<'de, D: Deserializer<'de>>(wanted: &str, field: &str, deserializer: D
     if found == wanted { Ok(()) } else { Err(D::Error::custom(format!("{field} must be {wanted}"))) }
 }
 
-fn no_endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    let endpoints = Option::<Vec<IgnoredAny>>::deserialize(deserializer)?;
-    match endpoints.unwrap_or_default().is_empty() {
-        true => Ok(()),
-        false => Err(D::Error::custom(
-            "this release does not support endpoints; remove the list or leave it \
-            empty",
-        )),
+fn endpoints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<EndpointSpec>, D::Error> {
+    let endpoints = Option::<Vec<EndpointSpec>>::deserialize(deserializer)?.unwrap_or_default();
+    let mut names = BTreeSet::new();
+    for EndpointSpec { name, .. } in &endpoints {
+        if !names.insert(name) {
+            return Err(D::Error::custom(format!("two endpoints have the name {name}")));
+        }
     }
+    Ok(endpoints)
 }
 
 fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Profile>, D::Error> {
@@ -197,7 +204,25 @@ profiles:
             (START.replace("v1alpha1", "v2"), "apiVersion must be config.firebreak.dev/v1alpha1", Some(1)),
             (START.replace(KIND, "ConfigMap"), "kind must be OperatorConfiguration", Some(2)),
             (format!("{START}profile: []\n"), "profile", Some(3)),
-            (format!("{START}endpoints:\n- {{name: x}}\n"), "does not support endpoints", Some(4)),
+            (format!("{START}endpoints:\n- {{name: x}}\n"), "missing field", Some(4)),
+            (
+                format!("{START}endpoints:\n- {{name: x, type: Prometheus, url: x}}\n"),
+                "endpoint x: url is no URL",
+                Some(4),
+            ),
+            (
+                format!("{START}endpoints:\n- {{name: x, type: Prometheus, url: 'http://me:s3cret@a'}}\n"),
+                "without user, password",
+                Some(4),
+            ),
+            (
+                format!(
+                    "{START}endpoints:\n- {{name: x, type: Prometheus, url: 'http://a'}}\n\
+                     - {{name: x, type: Prometheus, url: 'http://b'}}\n"
+                ),
+                "two endpoints have the name x",
+                None,
+            ),
             (format!("{START}{}", ROCKET.replace("/spec/engines", "spec.engines")), "spec.engines", Some(6)),
             (format!("{START}{}", ROCKET.replace("/spec/engines", "/status/x")), "may change", Some(6)),
             (format!("{START}{}", ROCKET.replace("> 0", ">")), "", Some(7)),
@@ -220,7 +245,7 @@ profiles:
         for (text, expected, line) in table {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(expected) && error.contains("config.yaml"), "{text}: {error}");
-            assert!(!error.contains('\n'), "{error}");
+            assert!(!error.contains('\n') && !error.contains("s3cret"), "{error}");
             if let Some(line) = line {
                 assert!(error.contains(&format!("line {line}")), "line {line}: {error}");
             }

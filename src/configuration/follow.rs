@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::file::{Configuration, ConfigurationError, text};
+use crate::endpoints::Endpoints;
 use crate::report::ReportTemplate;
 use crate::telemetry::metrics::Metrics;
 use crate::workloads::Profiles;
@@ -24,6 +25,26 @@ pub struct Follower {
     in_force: String,
     /// The last content of the file, or why it could not be read. It is read at once.
     last: Result<String, String>,
+}
+
+/// What replaces each part of the configuration in force.
+pub struct Parts {
+    /// The profiles.
+    pub profiles: watch::Sender<Arc<Profiles>>,
+    /// The endpoints.
+    pub endpoints: watch::Sender<Arc<Endpoints>>,
+    /// The template of reports.
+    pub report: watch::Sender<Arc<ReportTemplate>>,
+}
+
+impl Parts {
+    fn replace(&self, configuration: Configuration) {
+        let Configuration { profiles, endpoints, report } = configuration;
+        self.profiles.send_replace(Arc::new(profiles));
+        let endpoints = Endpoints::of(endpoints, &self.endpoints.borrow());
+        self.endpoints.send_replace(Arc::new(endpoints));
+        self.report.send_replace(Arc::new(report));
+    }
 }
 
 /// The result of reading the file.
@@ -52,12 +73,7 @@ impl Follower {
     }
 
     /// Activates changes of the file, until it is dropped.
-    pub async fn run(
-        mut self,
-        profiles: watch::Sender<Arc<Profiles>>,
-        report: watch::Sender<Arc<ReportTemplate>>,
-        metrics: Arc<Metrics>,
-    ) {
+    pub async fn run(mut self, parts: Parts, metrics: Arc<Metrics>) {
         loop {
             sleep(EVERY).await;
             match self.look() {
@@ -70,8 +86,7 @@ impl Follower {
                     let kinds = configuration.profiles.iter().count();
                     tracing::info!(kinds, "the configuration was reloaded and is active");
                     metrics.configuration_valid(true);
-                    profiles.send_replace(Arc::new(configuration.profiles));
-                    report.send_replace(Arc::new(configuration.report));
+                    parts.replace(configuration);
                 }
                 News::Refused(error) => {
                     tracing::warn!("{error}; the last valid configuration stays active");
@@ -110,8 +125,10 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
+    use firebreak_engine::signal::EndpointType;
+
     use super::*;
-    use crate::configuration::{ProfilesInForce, TemplateInForce};
+    use crate::configuration::{EndpointsInForce, ProfilesInForce, TemplateInForce};
     use crate::report::markdown;
     use crate::view::IncidentView;
 
@@ -177,7 +194,9 @@ mod tests {
         let (sender, mut profiles) = ProfilesInForce::new(configuration.profiles);
         let metrics = Arc::new(Metrics::new().unwrap());
         let (templates, template) = TemplateInForce::new(configuration.report);
-        let following = tokio::spawn(follower.run(sender, templates, Arc::clone(&metrics)));
+        let (senders, endpoints) = EndpointsInForce::new(Endpoints::default());
+        let parts = Parts { profiles: sender, endpoints: senders, report: templates };
+        let following = tokio::spawn(follower.run(parts, Arc::clone(&metrics)));
         let report = || {
             let incident = IncidentView::of(&crate::api::Incident::new("x", Default::default()));
             markdown(&template.now(), &incident, jiff::Timestamp::UNIX_EPOCH).unwrap().text
@@ -210,6 +229,20 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(report(), "Incident x was here", "the last good template stays");
+
+        let find = || endpoints.now().find("main", EndpointType::Prometheus);
+        assert!(find().is_err());
+        let named =
+            |url: &str| format!("{EMPTY}endpoints: [{{name: main, type: Prometheus, url: '{url}'}}]\n");
+        mount(folder.path(), "..6", &named("http://a:1"));
+        profiles.changed().await;
+        let first = find().unwrap();
+        mount(folder.path(), "..7", &format!("{}# the same\n", named("http://a:1")));
+        profiles.changed().await;
+        assert!(Arc::ptr_eq(&first, &find().unwrap()), "what is the same keeps its connections");
+        mount(folder.path(), "..8", &named("http://b:1"));
+        profiles.changed().await;
+        assert!(!Arc::ptr_eq(&first, &find().unwrap()));
         following.abort();
     }
 

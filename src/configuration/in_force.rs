@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::endpoints::Endpoints;
 use crate::report::ReportTemplate;
 use crate::workloads::Profiles;
 
@@ -13,6 +14,8 @@ pub struct InForce<T>(watch::Receiver<Arc<T>>);
 
 /// The profiles in force.
 pub type ProfilesInForce = InForce<Profiles>;
+/// The endpoints in force.
+pub type EndpointsInForce = InForce<Endpoints>;
 /// The template of reports in force.
 pub type TemplateInForce = InForce<ReportTemplate>;
 

@@ -14,7 +14,8 @@ use super::policy::survey::Surveys;
 use super::seen::{OfIncidents, Shelf};
 use super::tally::{PolicyTally, Tally};
 use super::{Context, Operator};
-use crate::configuration::{ProfilesInForce, TemplateInForce};
+use crate::configuration::{EndpointsInForce, ProfilesInForce, TemplateInForce};
+use crate::endpoints::Endpoints;
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
@@ -32,7 +33,8 @@ pub fn operator(client: Client, traces: Traces) -> Operator {
     let metrics = Arc::new(Metrics::new().unwrap());
     let discovery = Discovery::new(client.clone());
     let profiles = ProfilesInForce::from(Arc::new(Profiles::built_in().unwrap()));
-    let (hub, _) = observe::hub(discovery.clone(), profiles.clone(), Arc::new(|_, _| {}));
+    let endpoints = EndpointsInForce::from(Arc::<Endpoints>::default());
+    let (hub, _) = observe::hub(discovery.clone(), profiles.clone(), endpoints.clone(), Arc::new(|_, _| {}));
     let leadership = Leadership::without_election();
     Operator {
         hub,
@@ -50,6 +52,7 @@ pub fn operator(client: Client, traces: Traces) -> Operator {
             impersonation: Impersonation::new(client.clone()),
             discovery,
             profiles,
+            endpoints,
             report: TemplateInForce::from(Arc::new(ReportTemplate::shipped().unwrap())),
             events: Events::new(client.clone(), "test".to_owned()).0,
             health: Health::new(leadership.clone()),

@@ -49,7 +49,7 @@ use self::refusal::Refusal;
 use self::seen::{OfIncidents, Shelf};
 use self::tally::{PolicyTally, Tally};
 use crate::api::{Incident, RemediationPolicy};
-use crate::configuration::{ProfilesInForce, TemplateInForce};
+use crate::configuration::{EndpointsInForce, ProfilesInForce, TemplateInForce};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
@@ -75,6 +75,8 @@ pub struct Context {
     pub discovery: Discovery,
     /// The profiles of the kinds.
     pub profiles: ProfilesInForce,
+    /// The endpoints that signals may ask.
+    pub endpoints: EndpointsInForce,
     /// The template of reports.
     pub report: TemplateInForce,
     /// The queue for Events.
@@ -210,7 +212,8 @@ pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
-    let (hub, moved) = observe::hub(context.discovery.clone(), context.profiles.clone(), errors);
+    let (hub, moved) =
+        observe::hub(context.discovery.clone(), context.profiles.clone(), context.endpoints.clone(), errors);
     let operator = Arc::new(Operator {
         hub,
         queue,

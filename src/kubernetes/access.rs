@@ -38,6 +38,17 @@ pub struct Right {
 }
 
 impl Right {
+    /// To use an endpoint of the operator's configuration in a policy of this namespace.
+    pub fn to_use(endpoint: &str, namespace: &str) -> Self {
+        Self {
+            verb: "use".to_owned(),
+            group: "firebreak.dev".to_owned(),
+            resource: "endpoints".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: Some(endpoint.to_owned()),
+        }
+    }
+
     fn split(&self) -> (&str, Option<&str>) {
         match self.resource.split_once('/') {
             Some((resource, subresource)) => (resource, Some(subresource)),

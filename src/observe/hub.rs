@@ -1,4 +1,4 @@
-//! The subscriptions: policies subscribe signals, and signals share watches.
+//! The subscriptions: policies subscribe signals, and signals share watches and pollers.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::counts::Counts;
 use super::fold::Judge;
+use super::poll::{self, Asker, PollKey, Polls, Reader};
 use super::source::{Source, WatchKey, unknown};
 use super::sync_state::SyncState;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
-use crate::configuration::ProfilesInForce;
+use crate::configuration::{EndpointsInForce, ProfilesInForce};
 use crate::workloads::Profiles;
 
 /// Finds the resource of an apiVersion and kind. It is called whenever a watch is opened, so it should remember
@@ -37,7 +38,7 @@ pub struct PolicyKey {
     pub name: String,
 }
 
-/// The watches of all policies. Cheap to clone; the last clone ends them.
+/// The watches and the pollers of all policies. Cheap to clone; the last clone ends them.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
@@ -46,6 +47,7 @@ pub struct Changes(Arc<Pending>);
 
 struct Inner {
     profiles: ProfilesInForce,
+    endpoints: EndpointsInForce,
     resolve: Resolve,
     errors: ErrorCounter,
     pending: Arc<Pending>,
@@ -63,6 +65,7 @@ struct State {
     policies: BTreeMap<PolicyKey, BTreeMap<String, Subscription>>,
     subscribed: BTreeMap<PolicyKey, Subscribed>,
     watches: BTreeMap<WatchKey, Shared>,
+    polls: Polls,
 }
 
 /// The subscription of a policy. As long as it is the same, there is nothing to do.
@@ -80,14 +83,14 @@ impl Subscribed {
 
 /// One signal of one policy.
 struct Subscription {
-    /// The watches that it reads, or why it cannot be read at all.
+    /// What it reads, or why it cannot be read at all.
     source: Result<Source, Reading>,
     last: Reading,
 }
 
 struct Shared {
     sync: Arc<Mutex<SyncState>>,
-    readers: BTreeSet<(PolicyKey, String)>,
+    readers: BTreeSet<Reader>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -95,12 +98,14 @@ impl Hub {
     /// A hub without watches.
     pub fn new(
         profiles: impl Into<ProfilesInForce>,
+        endpoints: impl Into<EndpointsInForce>,
         resolve: Resolve,
         errors: ErrorCounter,
     ) -> (Self, Changes) {
         let pending = Arc::new(Pending::default());
         let inner = Inner {
             profiles: profiles.into(),
+            endpoints: endpoints.into(),
             resolve,
             errors,
             pending: Arc::clone(&pending),
@@ -125,24 +130,31 @@ impl Hub {
         };
         state.subscribed.insert(policy.clone(), subscribed);
         let mut subscriptions = BTreeMap::new();
-        for watch in state.watches.values_mut() {
-            watch.readers.retain(|(reader, _)| reader != policy);
-        }
+        state.forget_reader(policy);
         for signal in signals {
             let source = Source::of(&policy.namespace, account, &profiles, signal);
-            if let Ok(Source::Watch { judge, watches }) = &source {
-                for key in watches {
-                    let watch = match state.watches.entry(key.clone()) {
-                        Entry::Occupied(shared) => shared.into_mut(),
-                        Entry::Vacant(place) => place.insert(self.start(key, client, judge)),
-                    };
-                    watch.readers.insert((policy.clone(), signal.name.clone()));
+            let reader = (policy.clone(), signal.name.clone());
+            match &source {
+                Ok(Source::Watch { judge, watches }) => {
+                    for key in watches {
+                        let watch = match state.watches.entry(key.clone()) {
+                            Entry::Occupied(shared) => shared.into_mut(),
+                            Entry::Vacant(place) => place.insert(self.start(key, client, judge)),
+                        };
+                        watch.readers.insert(reader.clone());
+                    }
                 }
+                Ok(Source::Poll { key, account }) => {
+                    let (namespace, client) = (policy.namespace.clone(), client.clone());
+                    let asker = Asker { account: account.clone(), namespace, client };
+                    state.polls.add(key, reader, &asker, &self.0.endpoints, || self.reports(key));
+                }
+                Err(_) => {}
             }
-            let last = read(&source, &state.watches);
+            let last = read(&source, &state.watches, &state.polls);
             subscriptions.insert(signal.name.clone(), Subscription { source, last });
         }
-        state.watches.retain(|_, watch| !watch.readers.is_empty());
+        state.end_what_nobody_reads();
         state.policies.insert(policy.clone(), subscriptions);
     }
 
@@ -153,10 +165,8 @@ impl Hub {
             return;
         }
         state.subscribed.remove(policy);
-        for watch in state.watches.values_mut() {
-            watch.readers.retain(|(reader, _)| reader != policy);
-        }
-        state.watches.retain(|_, watch| !watch.readers.is_empty());
+        state.forget_reader(policy);
+        state.end_what_nobody_reads();
         lock(&self.0.pending.policies).remove(policy);
     }
 
@@ -164,7 +174,7 @@ impl Hub {
     pub fn reading(&self, policy: &PolicyKey, signal: &str) -> Reading {
         let state = self.state();
         match state.policies.get(policy).and_then(|signals| signals.get(signal)) {
-            Some(subscription) => read(&subscription.source, &state.watches),
+            Some(subscription) => read(&subscription.source, &state.watches, &state.polls),
             None => unknown("NotSynced", "it has not been read yet"),
         }
     }
@@ -178,7 +188,10 @@ impl Hub {
     /// Objects of the signal that cannot be read, and so are not counted, or cannot be judged, for people.
     pub fn in_doubt(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
         let state = self.state();
-        let Source::Watch { watches, .. } = state.policies.get(policy)?.get(signal)?.source.as_ref().ok()?;
+        let watches = match state.policies.get(policy)?.get(signal)?.source.as_ref().ok()? {
+            Source::Watch { watches, .. } => watches,
+            Source::Poll { .. } => return None,
+        };
         let mut total = 0;
         let mut example = String::new();
         for key in watches {
@@ -189,6 +202,17 @@ impl Hub {
             }
         }
         (total > 0).then(|| format!("{total} object(s) cannot be read or judged, for example {example}"))
+    }
+
+    /// What the poller of a question reports.
+    fn reports(&self, key: &PollKey) -> poll::Signals {
+        let (errors, signal) = (Arc::clone(&self.0.errors), key.question.signal());
+        // The hub owns the poller, so the poller must not own the hub.
+        let (hub, key) = (Arc::downgrade(&self.0), key.clone());
+        poll::Signals {
+            changed: Box::new(move || answered(&hub, &key)),
+            error: Box::new(move |what| errors(signal, what)),
+        }
     }
 
     /// How many watches there are.
@@ -241,24 +265,53 @@ impl Changes {
 fn changed(hub: &Weak<Inner>, key: &WatchKey) {
     let Some(hub) = hub.upgrade() else { return };
     let mut state = lock(&hub.state);
-    let State { policies, watches, subscribed: _ } = &mut *state;
-    let Some(watch) = watches.get(key) else { return };
-    for (policy, signal) in &watch.readers {
-        let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));
-        let Some(subscription) = subscription else { continue };
-        let now = read(&subscription.source, watches);
-        if now != subscription.last {
-            subscription.last = now;
-            lock(&hub.pending.policies).insert(policy.clone());
-            hub.pending.wake.notify_one();
+    let Some(watch) = state.watches.get(key) else { return };
+    let readers: Vec<_> = watch.readers.iter().cloned().collect();
+    state.compare(&readers, &hub.pending);
+}
+
+/// The same for the readers of a question.
+fn answered(hub: &Weak<Inner>, key: &PollKey) {
+    let Some(hub) = hub.upgrade() else { return };
+    let mut state = lock(&hub.state);
+    let readers: Vec<_> = state.polls.readers(key).cloned().collect();
+    state.compare(&readers, &hub.pending);
+}
+
+impl State {
+    /// Notifies the policies whose readings have changed.
+    fn compare(&mut self, readers: &[Reader], pending: &Pending) {
+        let Self { policies, watches, polls, subscribed: _ } = self;
+        for (policy, signal) in readers {
+            let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));
+            let Some(subscription) = subscription else { continue };
+            let now = read(&subscription.source, watches, polls);
+            if now != subscription.last {
+                subscription.last = now;
+                lock(&pending.policies).insert(policy.clone());
+                pending.wake.notify_one();
+            }
         }
+    }
+
+    fn forget_reader(&mut self, policy: &PolicyKey) {
+        for watch in self.watches.values_mut() {
+            watch.readers.retain(|(reader, _)| reader != policy);
+        }
+        self.polls.forget(policy);
+    }
+
+    fn end_what_nobody_reads(&mut self) {
+        self.watches.retain(|_, watch| !watch.readers.is_empty());
+        self.polls.tidy();
     }
 }
 
 /// Known only if every watch of the signal knows its scope.
-fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>) -> Reading {
+fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>, polls: &Polls) -> Reading {
     let (judge, keys) = match source {
         Ok(Source::Watch { judge, watches }) => (judge, watches),
+        Ok(Source::Poll { key, account }) => return polls.read(key, account),
         Err(reading) => return reading.clone(),
     };
     let mut counts = Counts::default();

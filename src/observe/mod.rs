@@ -1,10 +1,10 @@
-//! The readings of the signals: watches that are folded into readings.
+//! The readings of the signals: watches that are folded into readings, and questions that are asked at intervals.
 //!
 //! # Flow
 //! Policies subscribe their signals at the [`Hub`]. Each signal is read by one watch or, if it names several
 //! namespaces, by one per namespace. Policies that read the same as the same ServiceAccount share a watch.
 //! A watch lists, follows, and keeps a small digest of each object (`fold`), from which a reading is counted.
-//! Subscribers are notified when a reading changes.
+//! Subscribers are notified when a reading changes. Signals of other systems are asked at intervals ([`poll`]).
 //!
 //! # Guarantees
 //! What was not seen is Unknown, never a number: before the first list, when the API server rejects the request,
@@ -22,6 +22,7 @@ mod fold;
 mod hub;
 mod kind;
 mod kinds;
+mod poll;
 mod resolve;
 mod selector;
 mod source;

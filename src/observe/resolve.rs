@@ -6,13 +6,14 @@ use futures::FutureExt;
 
 use super::hub::{Changes, ErrorCounter, Hub, Resolve};
 use super::watch::{Served, Unresolved};
-use crate::configuration::ProfilesInForce;
+use crate::configuration::{EndpointsInForce, ProfilesInForce};
 use crate::kubernetes::discovery::{Discovery, ResolveError};
 
 /// The watches of signals, which find their kinds by this discovery.
 pub fn hub(
     discovery: Discovery,
     profiles: impl Into<ProfilesInForce>,
+    endpoints: impl Into<EndpointsInForce>,
     errors: ErrorCounter,
 ) -> (Hub, Changes) {
     let resolve: Resolve = Arc::new(move |api_version, kind| {
@@ -28,5 +29,5 @@ pub fn hub(
         }
         .boxed()
     });
-    Hub::new(profiles, resolve, errors)
+    Hub::new(profiles, endpoints, resolve, errors)
 }

@@ -1,4 +1,4 @@
-//! Where a signal is read from: its watches, and what they count.
+//! Where a signal is read from: its watches and what they count, or a question.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use firebreak_engine::signal::{SignalKind, Watched};
 use super::fold::{Judge, Of};
 use super::kind::Kind;
 use super::kinds::{Nodes, Objects, Workloads};
+use super::poll::PollKey;
 use super::selector::selector_text;
 use crate::workloads::Profiles;
 
@@ -22,6 +23,13 @@ pub(super) enum Source {
         judge: Arc<dyn Judge>,
         /// Each reads one part of the scope.
         watches: Vec<WatchKey>,
+    },
+    /// A question is asked, as this account.
+    Poll {
+        /// The question.
+        key: PollKey,
+        /// The ServiceAccount.
+        account: String,
     },
 }
 
@@ -75,6 +83,7 @@ impl Source {
                 };
                 reader.watch(watched, Workloads { profile: Arc::clone(profile) })
             }
+            SignalKind::Prometheus(_) => reader.poll(signal),
         }
     }
 }
@@ -87,6 +96,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn poll(self, signal: &Signal) -> Result<Source, Reading> {
+        let key = PollKey::of(signal);
+        // A signal that is asked always has a pace.
+        let key =
+            key.ok_or_else(|| unknown("InternalError", "it has no pace; this is a bug, please report it"))?;
+        Ok(Source::Poll { key, account: self.account.to_owned() })
+    }
+
     /// One watch for each namespace, or one for the whole cluster.
     fn watch(self, watched: Watched<'_>, kind: impl Kind) -> Result<Source, Reading> {
         let Watched { api_version, kind: of, names, selector, namespaces } = watched;

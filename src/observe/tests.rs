@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::fake::{Answer, Fake, NODES};
 use super::watch::{Served, Unresolved};
 use super::{Changes, Hub, PolicyKey};
+use crate::endpoints::Endpoints;
 use crate::workloads::Profiles;
 
 const SERVING: &str = "/apis/inference.llm-d.io/v1alpha1/namespaces/serving/llmdeployments";
@@ -46,7 +47,8 @@ impl World {
         };
         let count = move |signal, error| *counted.lock().unwrap().entry((signal, error)).or_default() += 1;
         let profiles = Arc::new(Profiles::built_in().unwrap());
-        let (hub, changes) = Hub::new(profiles, Arc::new(resolve), Arc::new(count));
+        let endpoints = Arc::<Endpoints>::default();
+        let (hub, changes) = Hub::new(profiles, endpoints, Arc::new(resolve), Arc::new(count));
         Self { fake: Fake::new(), hub, changes, errors, served }
     }
 
@@ -482,7 +484,8 @@ async fn a_panic_makes_unknown_and_does_not_end_the_watch() {
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&());
         std::future::ready(Ok(Served { resource, namespaced: true })).boxed()
     };
-    (world.hub, world.changes) = Hub::new(profiles, Arc::new(resolve), Arc::new(|_, _| {}));
+    let endpoints = Arc::<Endpoints>::default();
+    (world.hub, world.changes) = Hub::new(profiles, endpoints, Arc::new(resolve), Arc::new(|_, _| {}));
     let policy = world.subscribe("p", &[models(None)]);
     world.until(&policy, "InternalError").await;
     *panics.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;

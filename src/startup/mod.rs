@@ -21,10 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli;
-use crate::configuration::{Configuration, ConfigurationError, Follower, ProfilesInForce, TemplateInForce};
+use crate::configuration::{
+    self, Configuration, ConfigurationError, EndpointsInForce, Follower, ProfilesInForce, TemplateInForce,
+};
 use crate::controller::queue::Queue;
 use crate::controller::refusal::Refusal;
 use crate::controller::{self, backlog};
+use crate::endpoints::Endpoints;
 use crate::kubernetes::client::{self, ClusterChoice, ConnectError};
 use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
@@ -47,7 +50,7 @@ pub fn run(settings: Settings) -> ExitCode {
         complain(&error);
         return ExitCode::from(2);
     }
-    let (configuration, follower) = match configuration(&settings.command) {
+    let (configuration, follower) = match configured(&settings.command) {
         Ok(configuration) => configuration,
         Err(error) => {
             complain(&error);
@@ -117,7 +120,7 @@ fn complain(error: &dyn std::error::Error) {
 }
 
 /// The configuration in force, and the task that follows its file; an invalid file is a usage error.
-fn configuration(command: &Command) -> Result<(Configuration, Option<Follower>), ConfigurationError> {
+fn configured(command: &Command) -> Result<(Configuration, Option<Follower>), ConfigurationError> {
     match command.config() {
         None => Ok((Configuration::built_in()?, None)),
         Some(file) => {
@@ -213,13 +216,17 @@ async fn operate(
     });
     let (profiles_moved, profiles) = ProfilesInForce::new(configuration.profiles);
     let (report_moved, report) = TemplateInForce::new(configuration.report);
-    let following = follower
-        .map(|follower| tokio::spawn(follower.run(profiles_moved, report_moved, Arc::clone(&metrics))));
+    let endpoints = Endpoints::of(configuration.endpoints, &Endpoints::default());
+    let (endpoints_moved, endpoints) = EndpointsInForce::new(endpoints);
+    let parts =
+        configuration::Parts { profiles: profiles_moved, endpoints: endpoints_moved, report: report_moved };
+    let following = follower.map(|follower| tokio::spawn(follower.run(parts, Arc::clone(&metrics))));
     let tasks = TaskTracker::new();
     let context = controller::Context {
         impersonation: Impersonation::new(client.clone()),
         discovery: Discovery::new(client.clone()),
         profiles,
+        endpoints,
         report,
         client,
         events,

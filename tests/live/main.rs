@@ -49,6 +49,7 @@
 //! - S21 `s21_brake`: a pause and the brake stop a step in the middle.
 //! - S22 `s22_command_line`: every verb against everything that can be wrong, also on a terminal.
 //! - S23 `s23_newcomer`: the quick start works, typed as it is written.
+//! - S24 `s24_endpoints`: signals that ask an endpoint are Unknown without a plain answer, and harm nothing else.
 //!
 //! One part each:
 //!
@@ -130,6 +131,7 @@ mod s20_decisions;
 mod s21_brake;
 mod s22_command_line;
 mod s23_newcomer;
+mod s24_endpoints;
 mod s2_drift;
 mod s3_autoscaler;
 mod s4_scheduler;

@@ -24,5 +24,6 @@ mod keda;
 mod prometheus;
 mod release;
 mod server;
+mod signals;
 mod site;
 mod survival;

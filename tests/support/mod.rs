@@ -6,6 +6,7 @@ pub mod admission;
 pub mod cgroup;
 pub mod collector;
 pub mod definition;
+pub mod endpoint;
 pub mod examples;
 pub mod flow_control;
 pub mod guardian;

@@ -39,8 +39,8 @@ app.kubernetes.io/name: firebreak
 {{- join "," $pairs -}}
 {{- end }}
 
-{{/* The port of the endpoint of traces. */}}
-{{- define "firebreak.tracingPort" -}}
+{{/* The port of a URL. */}}
+{{- define "firebreak.urlPort" -}}
 {{- $url := urlParse . -}}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
 {{- if $port }}{{ $port }}{{ else if eq $url.scheme "https" }}443{{ else }}80{{ end -}}

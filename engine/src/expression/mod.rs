@@ -59,8 +59,14 @@ pub struct SignalShape {
 }
 
 impl SignalShape {
-    /// The fields that the engine adds to every reading.
+    /// The fields that the engine adds to every reading that counts objects.
     pub const ADDED: [&'static str; 2] = ["expected", "missing"];
+
+    /// Whether the signal counts objects, so that some may be expected and missing.
+    #[must_use]
+    pub fn counts_objects(&self) -> bool {
+        self.fields.contains_key("expected")
+    }
 }
 
 /// The value of a field in a reading. A missing value is an absent key, never a number; a

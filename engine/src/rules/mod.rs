@@ -13,7 +13,7 @@ pub use crate::action::{Action, Targets};
 use crate::expression::{Condition, SignalShape};
 use crate::period::Period;
 use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};
-use crate::signal::SignalKind;
+use crate::signal::{Pace, SignalKind};
 use crate::window::Windows;
 
 /// What is wrong with a policy, and where.
@@ -103,7 +103,9 @@ pub struct Signal {
     pub name: String,
     /// The expected number of objects.
     pub expect: Option<i64>,
-    /// What it watches.
+    /// How often it is asked for; none if it is watched.
+    pub pace: Option<Pace>,
+    /// What it reads.
     pub kind: SignalKind,
 }
 

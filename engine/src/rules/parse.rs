@@ -7,7 +7,7 @@ use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
 use crate::action::{Action, Yields};
 use crate::period::Period;
 use crate::policy::{CheckSpec, GuardrailsSpec, OnFailure, RecoverySpec, SignalSpec, StepSpec};
-use crate::signal::SignalKind;
+use crate::signal::{Pace, SignalKind};
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
 const DEFAULT_SETTLE: Period = Period::seconds(60);
@@ -28,7 +28,8 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         faults.is_shapeless(&signal.name);
         return None;
     };
-    Some(Signal { name: signal.name.clone(), expect: signal.expect, kind })
+    let pace = Pace::parse(signal, kind.kind().source(), field, faults);
+    Some(Signal { name: signal.name.clone(), expect: signal.expect, pace, kind })
 }
 
 pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: &mut Faults) -> Option<Step> {

@@ -5,13 +5,19 @@
 
 mod nodes;
 mod objects;
+mod poll;
+mod prometheus;
+mod promql;
 mod workloads;
 
 pub use self::nodes::{Nodes, NodesSpec};
 pub use self::objects::{Objects, ObjectsSpec};
+pub use self::poll::{EndpointType, Pace, Polled};
+pub use self::prometheus::{Prometheus, PrometheusSpec};
 pub use self::workloads::{Workloads, WorkloadsSpec};
 use crate::expression::{FieldKind, SignalShape};
 use crate::one_of::one_of;
+use crate::period::Period;
 use crate::selector::{LabelSelector, Namespaces};
 
 one_of! {
@@ -27,14 +33,25 @@ one_of! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
         pub expect: Option<i64>,
+        /// How often the value is asked for; not for signals that are watched. Defaults to 15s.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub every: Option<Period>,
+        /// How long one request may take; not for signals that are watched. Defaults to 5s.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub timeout: Option<Period>,
+        /// How old a value may be before the signal is Unknown; not for signals that are watched. Defaults to 1m.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub max_age: Option<Period>,
     }
-    /// What a signal watches.
+    /// What a signal reads.
     parsed SignalKind: dyn Kind
     "kind of signal" {
         /// Nodes of the cluster.
         "nodes" nodes: Nodes(NodesSpec),
         /// Objects of any kind, counted by health.
         "objects" objects: Objects(ObjectsSpec),
+        /// A query of Prometheus.
+        "prometheus" prometheus: Prometheus(PrometheusSpec),
         /// Workloads: objects that run replicas.
         "workloads" workloads: Workloads(WorkloadsSpec),
     }
@@ -45,7 +62,8 @@ pub trait Kind {
     /// Where its values come from.
     fn source(&self) -> Source<'_>;
 
-    /// The fields that it gives to expressions. Every kind has `expected` and `missing`, which the engine adds.
+    /// The fields that it gives to expressions. A kind that counts objects has `expected` and `missing`, which the engine
+    /// adds.
     fn shape(&self) -> SignalShape;
 
     /// Why a signal that matches nothing, without `expect`, has no reading; none if it has one.
@@ -65,6 +83,8 @@ pub trait Kind {
 pub enum Source<'a> {
     /// Objects that are watched and counted, as the policy's ServiceAccount.
     Watch(Watched<'a>),
+    /// Something that is asked at intervals.
+    Poll(Polled<'a>),
 }
 
 /// The objects that a signal watches.
@@ -104,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
-        let known = "exactly one kind of signal must be set; this release has nodes, objects, workloads";
+        let known =
+            "exactly one kind of signal must be set; this release has nodes, objects, prometheus, workloads";
         let two =
             json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});
         for signal in [json!({"name": "s"}), json!({"name": "s", "horoscope": {}}), two] {

@@ -177,6 +177,7 @@ impl Good {
         grant.assumed |= policy.assumed;
         grant.accounts.insert(policy.rules.service_account.clone());
         grant.used.extend(acceptance::used(&policy.rules, &policy.namespace, profiles));
+        grant.rights.extend(acceptance::known_rights(&policy.rules, &policy.namespace));
         self.policies.push(policy);
     }
 }

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use crate::acceptance::{Presence, Used};
 use crate::cli::Error;
+use crate::kubernetes::access::Right;
 use crate::look::targets::SCALED_OBJECT;
 use crate::workloads::Profiles;
 
 /// Verbs in the order in which people write them.
-const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete", "use"];
 
 /// A policy that needs permissions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,10 +45,18 @@ pub struct Grant {
     pub assumed: bool,
     /// What it uses.
     pub used: Vec<Used>,
+    /// The permissions that do not depend on which resource serves a kind.
+    pub rights: BTreeSet<Right>,
 }
 
 /// A resource, as a rule names it.
-type Resource = (String, String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Resource {
+    group: String,
+    plural: String,
+    /// The only object that is meant; none for all.
+    name: Option<String>,
+}
 /// The verbs on each resource in each namespace; the empty namespace is the whole cluster.
 type Rights = BTreeMap<String, BTreeMap<Resource, BTreeSet<&'static str>>>;
 
@@ -56,7 +65,8 @@ pub fn manifests(grants: &BTreeMap<Grantee, Grant>, profiles: &Profiles) -> Resu
     let mut text = String::new();
     let mut created = BTreeSet::new();
     for (grantee, grant) in grants {
-        let (rights, words) = rights(&grant.used, profiles);
+        let (mut rights, words) = rights(&grant.used, profiles);
+        grant.rights.iter().for_each(|right| add(&mut rights, right));
         text.push_str("---\n");
         for comment in comments(grantee, grant).into_iter().chain(words) {
             text.push_str(&format!("# {comment}\n"));
@@ -140,19 +150,32 @@ fn rights(all: &[Used], profiles: &Profiles) -> (Rights, BTreeSet<String>) {
         }
         for namespace in &used.namespaces {
             let resources = rights.entry(namespace.clone()).or_default();
-            resources.entry((group.to_owned(), plural.clone())).or_default().extend(used.verbs);
+            // In a Role, `namespaces` means its own namespace, and can be restricted to it by name.
+            let own = !namespace.is_empty() && group.is_empty() && plural == "namespaces";
+            let name = own.then(|| namespace.clone());
+            let resource = Resource { group: group.to_owned(), plural: plural.clone(), name };
+            resources.entry(resource).or_default().extend(used.verbs);
         }
     }
     // A permission in the whole cluster need not be repeated in a namespace.
     let everywhere = rights.get("").cloned().unwrap_or_default();
     for (_, resources) in rights.iter_mut().filter(|(namespace, _)| !namespace.is_empty()) {
         for (resource, verbs) in resources.iter_mut() {
-            verbs.retain(|verb| !everywhere.get(resource).is_some_and(|given| given.contains(verb)));
+            let all = Resource { name: None, ..resource.clone() };
+            verbs.retain(|verb| !everywhere.get(&all).is_some_and(|given| given.contains(verb)));
         }
         resources.retain(|_, verbs| !verbs.is_empty());
     }
     rights.retain(|_, resources| !resources.is_empty());
     (rights, words)
+}
+
+/// Adds one permission.
+fn add(rights: &mut Rights, right: &Right) {
+    let Right { verb, group, resource, namespace, name } = right.clone();
+    let Some(verb) = VERBS.iter().copied().find(|known| *known == verb) else { return };
+    let resources = rights.entry(namespace.unwrap_or_default()).or_default();
+    resources.entry(Resource { group, plural: resource, name }).or_default().insert(verb);
 }
 
 /// A role and its binding for each namespace.
@@ -170,7 +193,7 @@ fn roles(grantee: &Grantee, grant: &Grant, rights: &Rights) -> Vec<Value> {
         };
         documents.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
-            "metadata": metadata, "rules": rules(namespace, resources),
+            "metadata": metadata, "rules": rules(resources),
         }));
         documents.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
@@ -182,21 +205,22 @@ fn roles(grantee: &Grantee, grant: &Grant, rights: &Rights) -> Vec<Value> {
     documents
 }
 
-/// One rule for each group and set of verbs.
-fn rules(namespace: &str, resources: &BTreeMap<Resource, BTreeSet<&'static str>>) -> Vec<Value> {
-    let mut rules: BTreeMap<(&str, bool, Vec<&str>), Vec<&str>> = BTreeMap::new();
-    for ((group, resource), verbs) in resources {
+/// The resources with the same group, name and verbs.
+type Rules<'r> = BTreeMap<(&'r str, Option<&'r str>, Vec<&'r str>), Vec<&'r str>>;
+
+/// One rule for each group, name and set of verbs.
+fn rules(resources: &BTreeMap<Resource, BTreeSet<&'static str>>) -> Vec<Value> {
+    let mut rules = Rules::new();
+    for (Resource { group, plural, name }, verbs) in resources {
         let ordered = VERBS.iter().copied().filter(|verb| verbs.contains(verb)).collect();
-        // In a Role, `namespaces` means its own namespace, and can be restricted to it by name.
-        let own = !namespace.is_empty() && group.is_empty() && resource == "namespaces";
-        rules.entry((group, own, ordered)).or_default().push(resource);
+        rules.entry((group, name.as_deref(), ordered)).or_default().push(plural);
     }
     rules
         .into_iter()
-        .map(|((group, own, verbs), resources)| {
+        .map(|((group, name, verbs), resources)| {
             let mut rule = json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-            if own {
-                rule["resourceNames"] = json!([namespace]);
+            if let Some(name) = name {
+                rule["resourceNames"] = json!([name]);
             }
             rule
         })

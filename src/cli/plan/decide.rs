@@ -19,6 +19,7 @@ use super::hints::hints;
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
+use crate::endpoints::Endpoints;
 use crate::look::holder::Holders;
 use crate::look::own::OwnReads;
 use crate::look::{self, Account, Kinds};
@@ -34,6 +35,8 @@ pub struct Subject<'a> {
     pub connection: &'a Connection,
     /// The profiles of the kinds.
     pub profiles: Profiles,
+    /// The endpoints that signals may ask.
+    pub endpoints: Arc<Endpoints>,
     /// The policy, with the status of the one in the cluster.
     pub policy: RemediationPolicy,
     /// The namespace where it is, or would be.
@@ -125,7 +128,8 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
     let profiles = Arc::new(subject.profiles.clone());
     let discovery = subject.connection.discovery.clone();
-    let (hub, mut moved) = observe::hub(discovery, profiles, Arc::new(|_, _| {}));
+    let (hub, mut moved) =
+        observe::hub(discovery, profiles, Arc::clone(&subject.endpoints), Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
     let all_read = async {
         while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {

@@ -29,7 +29,7 @@ pub async fn hints(
     for signal in &rules.signals {
         let Some(Reading::Known { values }) = readings.get(&signal.name) else { continue };
         let Some(FieldValue::Int(total)) = values.get("total") else { continue };
-        let Source::Watch(watched) = signal.kind.kind().source();
+        let Source::Watch(watched) = signal.kind.kind().source() else { continue };
         // Which of its names are absent is not known after an error, and says more than the number.
         let Some(absent) = absent(subject, &watched).await else { continue };
         let counted = Counted { total: *total, expected: expected(signal, baselines) };

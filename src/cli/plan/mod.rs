@@ -13,6 +13,8 @@ mod answer;
 mod decide;
 mod hints;
 
+use std::sync::Arc;
+
 use firebreak_engine::policy::PolicySpec;
 use kube::{Api, ResourceExt};
 
@@ -24,6 +26,7 @@ use super::screen::{Screen, note};
 use super::{Answer, Error};
 use crate::acceptance;
 use crate::api::RemediationPolicy;
+use crate::endpoints::Endpoints;
 use crate::kubernetes::client::ClusterChoice;
 use crate::kubernetes::impersonate::{ImpersonateError, Impersonation, ServiceAccountRef};
 use crate::kubernetes::retry;
@@ -38,6 +41,7 @@ pub async fn run(
     cluster: &ClusterChoice,
     args: &PlanArgs,
     profiles: Profiles,
+    endpoints: Endpoints,
 ) -> Result<Answer, Error> {
     // An invalid file needs no cluster.
     let from_file = match args.source() {
@@ -63,8 +67,16 @@ pub async fn run(
     }
     connection.say_without_account(&namespace, &policy.spec.policy).await;
     let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
-    let connection = &connection;
-    let subject = Subject { connection, profiles, policy, namespace, account, read_as, problem };
+    let subject = Subject {
+        connection: &connection,
+        profiles,
+        endpoints: Arc::new(endpoints),
+        policy,
+        namespace,
+        account,
+        read_as,
+        problem,
+    };
     let plan = plan(&subject).await?;
     print(screen, &plan, args.output)?;
     Ok(Answer::Yes)

@@ -11,11 +11,11 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::survey;
-use crate::acceptance::{Presence, rights, used};
+use crate::acceptance::{Presence, known_rights, rights, used};
 use crate::api::RemediationPolicy;
 use crate::controller::Operator;
 use crate::controller::queue::Name;
-use crate::kubernetes::access::lacking;
+use crate::kubernetes::access::{Right, lacking};
 use crate::kubernetes::discovery::ResolveError;
 use crate::kubernetes::impersonate::{ImpersonateError, ServiceAccountRef};
 use crate::kubernetes::retry;
@@ -153,7 +153,7 @@ async fn ask(
     account: &ServiceAccountRef,
     policy: &str,
 ) -> Access {
-    let mut needed = Vec::new();
+    let mut needed: Vec<Right> = known_rights(rules, account.namespace()).into_iter().collect();
     // Several signals and steps may name the same kind.
     let mut absent = BTreeSet::new();
     let used = used(rules, account.namespace(), &operator.profiles());
