@@ -146,7 +146,7 @@ fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> 
     let Reading::Known { mut values } = reading else { return reading };
     let count = |field: &str| match values.get(field) {
         Some(FieldValue::Int(number)) => *number,
-        Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => 0,
+        Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => 0,
     };
     let (present, idle) = (count("total"), count("idle"));
     let keeps =
@@ -264,7 +264,7 @@ fn move_baselines(observed: &Observed<'_>, found: &mut Assessment) {
         });
         let counted = |field: &str| match found.values.get(&signal.name)?.get(field) {
             Some(FieldValue::Int(number)) => Some(*number),
-            Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
+            Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
         };
         if let Some(expected) = counted("expected")
             && all_false
@@ -287,6 +287,7 @@ fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
                     FieldValue::Int(number) => Some(format!("{field} {number}")),
                     // A ratio follows from the counts. What was asked for is all there is.
                     FieldValue::Double(number) => signal.pace.map(|_| format!("{field} {number:?}")),
+                    FieldValue::Boolean(truth) => signal.pace.map(|_| format!("{field} {truth}")),
                     FieldValue::Map(_) => None,
                 })
                 .collect();

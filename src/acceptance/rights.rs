@@ -180,6 +180,9 @@ pub fn known_rights(rules: &Rules, namespace: &str) -> BTreeSet<Right> {
     let of_signal = |signal: &Signal| match signal.kind.kind().source() {
         Source::Watch(_) => None,
         Source::Poll(Polled::Endpoint { name, .. }) => Some(Right::to_use(name, namespace)),
+        Source::Poll(Polled::Service(service)) => {
+            Some(Right::to_proxy(&service.proxied(), service.place(namespace)))
+        }
     };
     rules.signals.iter().filter_map(of_signal).collect()
 }

@@ -31,19 +31,19 @@ impl Files {
 
 /// The headers of a request to this endpoint.
 pub(super) async fn headers(spec: &EndpointSpec) -> Result<Vec<(HeaderName, HeaderValue)>, Unanswered> {
-    let unusable = |why| Unanswered::unusable("BadCredentials", why);
+    let bad = |why| Unanswered::unusable("BadCredentials", why);
     let mut headers = spec.headers.clone();
     if let Some(file) = &spec.headers_file {
-        let text = text("headersFile", file).await.map_err(unusable)?;
-        headers.extend(lines(&text).map_err(unusable)?);
+        let text = text("headersFile", file).await.map_err(bad)?;
+        headers.extend(lines(&text).map_err(bad)?);
     }
     let authorization = match (&spec.bearer_token_file, &spec.basic_auth) {
         (Some(file), _) => {
-            let token = text("bearerTokenFile", file).await.map_err(unusable)?;
+            let token = text("bearerTokenFile", file).await.map_err(bad)?;
             Some(format!("Bearer {}", token.trim()))
         }
         (None, Some(BasicAuth { username, password_file })) => {
-            let password = text("passwordFile", password_file).await.map_err(unusable)?;
+            let password = text("passwordFile", password_file).await.map_err(bad)?;
             // A line break at the end belongs to the editor, not to the password.
             let password = password.trim_end_matches(['\n', '\r']);
             Some(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
@@ -52,7 +52,7 @@ pub(super) async fn headers(spec: &EndpointSpec) -> Result<Vec<(HeaderName, Head
     };
     if let Some(authorization) = authorization {
         let mut value = HeaderValue::from_str(&authorization)
-            .map_err(|_| unusable("the credential has a character that HTTP does not allow".to_owned()))?;
+            .map_err(|_| bad("the credential has a character that HTTP does not allow".to_owned()))?;
         value.set_sensitive(true);
         headers.push((AUTHORIZATION, value));
     }

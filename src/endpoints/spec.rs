@@ -166,7 +166,7 @@ mod tests {
             ("name: Main, type: Prometheus, url: 'http://a:1'".to_owned(), "a-z, 0-9 and -"),
             (
                 "name: main, type: Redis, url: 'http://a:1'".to_owned(),
-                "endpoint main: type is none of Prometheus",
+                "endpoint main: type is none of Prometheus, Alertmanager, HTTP",
             ),
             ("name: main, type: Prometheus, url: 'a:1'".to_owned(), "url is no URL with http"),
             (

@@ -49,6 +49,17 @@ impl Right {
         }
     }
 
+    /// To ask a Service through the proxy of the API server. The name has the port.
+    pub fn to_proxy(service: &str, namespace: &str) -> Self {
+        Self {
+            verb: "get".to_owned(),
+            group: String::new(),
+            resource: "services/proxy".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: Some(service.to_owned()),
+        }
+    }
+
     fn split(&self) -> (&str, Option<&str>) {
         match self.resource.split_once('/') {
             Some((resource, subresource)) => (resource, Some(subresource)),

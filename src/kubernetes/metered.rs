@@ -68,7 +68,7 @@ where
         let answer = self.inner.call(request);
         let sent = Instant::now();
         Box::pin(async move {
-            let ended = tokio::time::timeout(DEADLINE, receive(answer, is_stream(operation))).await;
+            let ended = tokio::time::timeout(DEADLINE, receive(answer, Takes::of(operation))).await;
             let (code, result) = match ended {
                 Ok(Ok(answer)) => (answer.status().as_str().to_owned(), Ok(answer)),
                 Ok(Err(error)) => ("error".to_owned(), Err(error)),
@@ -80,18 +80,39 @@ where
     }
 }
 
+/// What of a response the deadline includes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// All of it.
+    Whole,
+    /// All of it, unless it succeeds: then it is a stream.
+    Stream,
+    /// Its head. It is of a pod, which may send any amount; whoever asks bounds what is read.
+    Head,
+}
+
+impl Takes {
+    fn of(operation: &str) -> Self {
+        match operation {
+            "watch" | "watch_metadata" | "log_stream" | "exec" | "attach" | "portforward" => Self::Stream,
+            "proxy" => Self::Head,
+            _ => Self::Whole,
+        }
+    }
+}
+
 /// Waits for a response; for anything but a stream this includes the body. kube reads the whole body of a call
 /// into memory in any case, so collecting it here costs nothing more.
 async fn receive<B>(
     answer: impl Future<Output = Result<Response<B>, BoxError>>,
-    stream: bool,
+    takes: Takes,
 ) -> Result<Answer<B>, BoxError>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let answer = answer.await?;
-    if stream && answer.status().is_success() {
+    if takes == Takes::Head || takes == Takes::Stream && answer.status().is_success() {
         return Ok(answer.map(Either::Right));
     }
     let (head, body) = answer.into_parts();
@@ -111,10 +132,6 @@ fn operation(request: &Request<Body>) -> &'static str {
         "DELETE" => "delete",
         _ => "other",
     }
-}
-
-fn is_stream(operation: &str) -> bool {
-    matches!(operation, "watch" | "watch_metadata" | "log_stream" | "exec" | "attach" | "portforward")
 }
 
 /// The plural of the resource in a path of the API server, or the purpose of the path.

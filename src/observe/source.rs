@@ -83,7 +83,9 @@ impl Source {
                 };
                 reader.watch(watched, Workloads { profile: Arc::clone(profile) })
             }
-            SignalKind::Prometheus(_) => reader.poll(signal),
+            SignalKind::Alertmanager(_) | SignalKind::Http(_) | SignalKind::Prometheus(_) => {
+                reader.poll(signal)
+            }
         }
     }
 }
@@ -97,7 +99,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn poll(self, signal: &Signal) -> Result<Source, Reading> {
-        let key = PollKey::of(signal);
+        let key = PollKey::of(signal, self.namespace, self.account);
         // A signal that is asked always has a pace.
         let key =
             key.ok_or_else(|| unknown("InternalError", "it has no pace; this is a bug, please report it"))?;

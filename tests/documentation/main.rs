@@ -78,7 +78,7 @@ fn reasons_of_incidents() -> BTreeSet<String> {
 /// What the pages explain: headings, and the first cell of each row of a table.
 fn explained() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for page in ["conditions.md", "reasons.md", "concepts.md"] {
+    for page in ["conditions.md", "reasons.md", "concepts.md", "endpoints.md"] {
         let text = read(&root().join("docs").join(page));
         for line in text.lines() {
             if let Some(heading) = line.strip_prefix("### ") {
@@ -97,7 +97,7 @@ fn every_reason_is_explained() {
     let mut reasons = reasons_of_incidents();
     assert!(reasons.len() > 80 && reasons.contains("LadderUsedUp"), "{reasons:?}");
     reasons.extend(PolicyReason::ALL.iter().map(|reason| reason.name().to_owned()));
-    for (_, source) in sources("src/observe") {
+    for (_, source) in ["src/observe", "src/endpoints"].into_iter().flat_map(sources) {
         reasons.extend(reasons_of_readings(&source));
     }
     let explained = explained();
@@ -107,9 +107,10 @@ fn every_reason_is_explained() {
 
 /// Why a signal is Unknown.
 fn reasons_of_readings(source: &str) -> Vec<String> {
-    let marks = ["reason: \"", "unknown(\"", "blind(\""];
+    let marks = ["reason: ", "unknown(", "blind(", "unusable("];
     let after = marks.iter().flat_map(|mark| source.split(mark).skip(1));
-    after.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+    let texts = after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    texts.map(str::to_owned).collect()
 }
 
 /// The values of `state` in the entries of this list in the status of an Incident, from its schema.

@@ -74,6 +74,18 @@ fn signal() -> Value {
     })
 }
 
+/// A policy that opens an Incident when this is true of its signal `s`.
+async fn watcher(case: &Case, name: &str, signal: Value, when: &str) -> Object {
+    let policy = case.policy(name, |spec| {
+        let mut whole = json!({"name": "s", "every": "1s", "timeout": "1s", "maxAge": "3s"});
+        whole.as_object_mut().expect("a map").extend(signal.as_object().expect("a map").clone());
+        spec["steps"] = json!([]);
+        spec["signals"] = json!([whole]);
+        spec["severity"][0]["when"] = json!(when);
+    });
+    policy.await
+}
+
 fn named(name: &str, endpoint: &Endpoint, token: &std::path::Path) -> Value {
     let url = format!("http://{}/?key=s3cret", endpoint.address());
     json!({"name": name, "type": "Prometheus", "url": url, "bearerTokenFile": token})
@@ -95,6 +107,12 @@ async fn until_blind(policy: &Object, why: &str) {
     let blind = policy.wait_until(&format!("errors is Unknown: {why}"), is_blind).await;
     let shown = manifest::readable(&blind);
     assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{policy}: {shown}");
+}
+
+/// Waits until people are told why the signal cannot be read. The short form in the status keeps the first reason.
+async fn until_told(policy: &Object, why: &str) {
+    let is_told = |policy: &DynamicObject| message_of(policy, "Ready").contains(why);
+    policy.wait_until(&format!("Ready says {why}"), is_told).await;
 }
 
 async fn until_known(policy: &Object) {
@@ -243,4 +261,68 @@ async fn an_endpoint_that_the_configuration_lacks_is_named_with_those_that_it_ha
     assert!(case.operator.log().contains("a link-local address"), "the refusal says why");
     fs::write(&case.configuration, text(&named("other", &case.endpoint, &case.token))).expect("a file");
     policy.wait_for_condition("Ready", "True").await;
+}
+
+#[tokio::test]
+async fn alerts_that_fire_are_counted_by_their_severity() {
+    let case = Case::begin("s24-alerts").await;
+    let mut alertmanager = named("alerts", &case.endpoint, &case.token);
+    alertmanager["type"] = json!("Alertmanager");
+    fs::write(&case.configuration, text(&alertmanager)).expect("a file");
+    case.endpoint.answer(Answer::Alerts(&["warning"]));
+    let alerts =
+        json!({"endpoint": "alerts", "matchers": ["job=\"vllm\""], "severities": {"critical": "P0"}});
+    let signal = json!({"alertmanager": alerts});
+    let policy = watcher(&case, "drill", signal, "signals.s.p0 > 0 && signals.s.firing > 1").await;
+    policy.wait_for_condition("Ready", "True").await;
+    case.endpoint.answer(Answer::Page);
+    until_blind(&policy, "Unreadable").await;
+    case.endpoint.answer(Answer::Alerts(&["warning", "critical"]));
+    case.drill.world.incident_of(&policy).await;
+}
+
+#[tokio::test]
+async fn a_request_over_http_is_judged_by_its_status_alone() {
+    let case = Case::begin("s24-http").await;
+    let mut http = named("gateway", &case.endpoint, &case.token);
+    http["type"] = json!("HTTP");
+    fs::write(&case.configuration, text(&http)).expect("a file");
+    case.endpoint.answer(Answer::Page);
+    let signal = json!({"http": {"endpoint": "gateway", "path": "/health"}});
+    let policy = watcher(&case, "drill", signal, "!signals.s.ok && signals.s.status == 500").await;
+    policy.wait_for_condition("Ready", "True").await;
+    case.endpoint.answer(Answer::Many(1_000_000));
+    heartbeats(&case.operator, 3).await;
+    assert!(case.drill.incidents().await.is_empty(), "a long body is no failure");
+    case.endpoint.answer(Answer::Metadata);
+    until_blind(&policy, "Redirect").await;
+    case.endpoint.answer(Answer::Error(500, "internal"));
+    case.drill.world.incident_of(&policy).await;
+}
+
+#[tokio::test]
+async fn a_service_is_asked_through_the_api_server_as_the_service_account() {
+    let case = Case::begin("s24-service").await;
+    let world = &case.drill.world;
+    let port = case.endpoint.address().port();
+    let service = json!({"service": {"name": "chat", "port": port}, "path": "/health"});
+    let policy = watcher(&case, "drill", json!({"http": service}), "!signals.s.ok").await;
+    let is_forbidden = |policy: &DynamicObject| {
+        policy.data["status"]["signals"][0]["summary"].as_str().unwrap_or_default().starts_with("Forbidden")
+    };
+    policy.wait_until("the signal is Forbidden", is_forbidden).await;
+    let lacks = policy.wait_for_condition("Authorized", "False").await;
+    let right = format!("get services/proxy chat:{port} in namespace");
+    assert!(message_of(&lacks, "Authorized").contains(&right), "{}", message_of(&lacks, "Authorized"));
+    let mut rights = drill::rights();
+    rights.push(Rule { group: "", resources: &["services/proxy"], verbs: &["get"] });
+    world.grant(&world.a, &rights).await;
+    until_told(&policy, "NotFound").await;
+    let chat = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat", "namespace": world.a},
+        "spec": {"ports": [{"port": port, "protocol": "TCP"}]},
+    });
+    world.apply("harness", &chat.to_string()).await;
+    until_told(&policy, "Unreachable").await;
+    assert!(case.drill.incidents().await.is_empty());
 }

@@ -1,4 +1,5 @@
-//! Something that signals ask, in the process of the test: it speaks the API of Prometheus, and answers as it is told.
+//! Something that signals ask, in the process of the test: it speaks the APIs of Prometheus and Alertmanager, and answers as it
+//! is told.
 
 use std::{
     convert::Infallible,
@@ -34,8 +35,10 @@ pub enum Answer {
     Matrix,
     /// A value, and a warning that part of the data is missing.
     Partial(&'static str),
-    /// Something that is not the API of Prometheus.
+    /// Something that is none of these APIs.
     Page,
+    /// Alerts with these severities, and one that is silenced although nobody has asked for it.
+    Alerts(&'static [&'static str]),
     /// A status of HTTP, with an error of the API.
     Error(u16, &'static str),
     /// A redirect to the metadata service of a cloud.
@@ -112,6 +115,12 @@ async fn respond(State(state): State<Listens>, request: Request) -> Response {
         Answer::Partial(value) => success(&vector(&[value]), &json!(["a store did not answer: s3cret"])),
         Answer::Matrix => success(&json!({"resultType": "matrix", "result": []}), &json!(null)),
         Answer::Many(number) => many(number),
+        Answer::Alerts(severities) => {
+            let alert = |severity: &&str, state| json!({"labels": {"alertname": "A", "severity": severity}, "status": {"state": state}});
+            let firing = severities.iter().map(|severity| alert(severity, "active"));
+            let all: Vec<Value> = firing.chain([alert(&"critical", "suppressed")]).collect();
+            json!(all).to_string().into_response()
+        }
         Answer::Page => "<html>s3cret</html>".into_response(),
         Answer::Error(code, kind) => {
             let body = json!({"status": "error", "errorType": kind, "error": "s3cret"});

@@ -36,7 +36,7 @@ impl Deciding<'_> {
             let values = self.assessment.values.get(name)?;
             let number = |field: &&str| match values.get(*field) {
                 Some(FieldValue::Int(number)) => Some(*number),
-                Some(FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
+                Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
             };
             let well = WELL.iter().find_map(number)?;
             let expected = number(&"expected").filter(|expected| *expected > 0)?;

@@ -65,7 +65,7 @@ pub(super) struct SignalRead {
     pub field: String,
     /// The key, for a field that has one value per key.
     pub key: Option<String>,
-    /// Int or Double.
+    /// Int, Double or Boolean.
     pub kind: Kind,
 }
 
@@ -240,6 +240,7 @@ impl Checker<'_> {
         let kind = match (shape.fields.get(field.as_str()), key) {
             (Some(FieldKind::Int), []) | (Some(FieldKind::IntMap), [_]) => Kind::Int,
             (Some(FieldKind::Double), []) => Kind::Double,
+            (Some(FieldKind::Boolean), []) => Kind::Boolean,
             (Some(FieldKind::IntMap), []) => return Err(ExpressionError::NeedsKey(signal, field)),
             (Some(_), _) => return Err(ExpressionError::TakesNoKey(signal, field)),
             (None, _) => {

@@ -62,6 +62,7 @@ pub(super) fn rehearse(checked: &Checked) -> Result<(), ExpressionError> {
             let value = fields.entry(read.field.clone()).or_insert_with(|| match read.kind {
                 _ if read.key.is_some() => FieldValue::Map([].into()),
                 Kind::Double => FieldValue::Double(f64::from(number)),
+                Kind::Boolean => FieldValue::Boolean(number == 1),
                 _ => FieldValue::Int(number.into()),
             });
             if let (FieldValue::Map(map), Some(key)) = (value, &read.key) {

@@ -49,6 +49,8 @@ pub enum FieldKind {
     Double,
     /// Counts by name, read with a key: `allocatable["nvidia.com/gpu"]`.
     IntMap,
+    /// A truth.
+    Boolean,
 }
 
 /// The fields that a declared signal gives to expressions.
@@ -74,6 +76,8 @@ impl SignalShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum FieldValue {
+    /// A truth.
+    Boolean(bool),
     /// A count.
     Int(i64),
     /// A ratio or a measured value.

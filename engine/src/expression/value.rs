@@ -45,6 +45,7 @@ impl Part {
 /// A field of a signal. None for NaN, which is not a number.
 pub(super) fn field_value(value: &FieldValue) -> Option<Boxed<'_>> {
     Some(match value {
+        FieldValue::Boolean(truth) => Box::new(CelBool::from(*truth)),
         FieldValue::Int(number) => Box::new(CelInt::from(*number)),
         FieldValue::Double(number) if number.is_nan() => return None,
         FieldValue::Double(number) => Box::new(CelDouble::from(*number)),

@@ -17,7 +17,9 @@ use crate::period::Period;
 pub use crate::selector::{
     LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, ObjectRef, TargetsSpec,
 };
-pub use crate::signal::{NodesSpec, ObjectsSpec, PrometheusSpec, SignalSpec, WorkloadsSpec};
+pub use crate::signal::{
+    AlertmanagerSpec, HttpSpec, NodesSpec, ObjectsSpec, PrometheusSpec, SignalSpec, WorkloadsSpec,
+};
 
 /// The severity level. `P0` is the most severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

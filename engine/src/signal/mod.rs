@@ -3,6 +3,8 @@
 //!
 //! How the values are read is in `src/observe/`. ARCHITECTURE.md says how a kind is added.
 
+mod alertmanager;
+mod http;
 mod nodes;
 mod objects;
 mod poll;
@@ -10,6 +12,8 @@ mod prometheus;
 mod promql;
 mod workloads;
 
+pub use self::alertmanager::{Alertmanager, AlertmanagerSpec};
+pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
 pub use self::nodes::{Nodes, NodesSpec};
 pub use self::objects::{Objects, ObjectsSpec};
 pub use self::poll::{EndpointType, Pace, Polled};
@@ -46,6 +50,10 @@ one_of! {
     /// What a signal reads.
     parsed SignalKind: dyn Kind
     "kind of signal" {
+        /// Alerts that fire in Alertmanager.
+        "alertmanager" alertmanager: Alertmanager(AlertmanagerSpec),
+        /// A request over HTTP.
+        "http" http: Http(HttpSpec),
         /// Nodes of the cluster.
         "nodes" nodes: Nodes(NodesSpec),
         /// Objects of any kind, counted by health.
@@ -124,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
-        let known =
-            "exactly one kind of signal must be set; this release has nodes, objects, prometheus, workloads";
+        let known = "exactly one kind of signal must be set; this release has alertmanager, http, nodes, objects, prometheus, \
+                     workloads";
         let two =
             json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});
         for signal in [json!({"name": "s"}), json!({"name": "s", "horoscope": {}}), two] {

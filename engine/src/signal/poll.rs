@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{SignalSpec, Source};
+use super::{ServiceSpec, SignalSpec, Source};
 use crate::period::Period;
 use crate::rules::Faults;
 
@@ -23,6 +23,8 @@ pub enum Polled<'a> {
         /// What it must be.
         type_: EndpointType,
     },
+    /// A Service, through the proxy of the API server, as the policy's ServiceAccount.
+    Service(&'a ServiceSpec),
 }
 
 /// What an endpoint of the operator's configuration speaks.
@@ -30,16 +32,22 @@ pub enum Polled<'a> {
 pub enum EndpointType {
     /// The query API of Prometheus.
     Prometheus,
+    /// The API of Alertmanager, version 2.
+    Alertmanager,
+    /// Anything that is asked with GET, and of which only the status counts.
+    Http,
 }
 
 impl EndpointType {
     /// All types, in the order in which they are documented.
-    pub const ALL: &'static [Self] = &[Self::Prometheus];
+    pub const ALL: &'static [Self] = &[Self::Prometheus, Self::Alertmanager, Self::Http];
 
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prometheus => "Prometheus",
+            Self::Alertmanager => "Alertmanager",
+            Self::Http => "HTTP",
         }
     }
 }

@@ -128,6 +128,8 @@ fn field(value: &Value, kind: Option<FieldKind>) -> Result<FieldValue, String> {
         (Some(FieldKind::Double) | None, Value::Number(ratio)) if kind.is_some() || ratio.is_f64() => {
             Ok(FieldValue::Double(ratio.as_f64().unwrap_or_default()))
         }
+        (Some(FieldKind::Boolean) | None, Value::Bool(truth)) => Ok(FieldValue::Boolean(*truth)),
+        (Some(FieldKind::Boolean), _) => Err(format!("{value} is not true or false")),
         (Some(FieldKind::Double), _) => Err(format!("{value} is not a number")),
         (Some(FieldKind::Int) | None, _) => number(value).map(FieldValue::Int),
     }

@@ -140,6 +140,9 @@ fn show_signals(operator: &Operator, name: &Name, signals: &BTreeMap<String, Rea
                 #[expect(clippy::cast_precision_loss, reason = "counts of objects are far below 2^52")]
                 FieldValue::Int(number) => shown.push((signal.as_str(), field.as_str(), *number as f64)),
                 FieldValue::Double(number) => shown.push((signal.as_str(), field.as_str(), *number)),
+                FieldValue::Boolean(truth) => {
+                    shown.push((signal.as_str(), field.as_str(), f64::from(u8::from(*truth))));
+                }
                 FieldValue::Map(_) => {}
             }
         }

@@ -14,7 +14,7 @@ use crate::observe::source::Source;
 use crate::workloads::Profiles;
 
 /// The kinds that are asked instead, see `observe/poll`.
-const ASKED: [&str; 1] = ["prometheus"];
+const ASKED: [&str; 3] = ["alertmanager", "http", "prometheus"];
 
 /// The reading of a kind on these objects, and what is in doubt of them.
 pub(super) fn read(kind: &impl Kind, objects: &[String]) -> (Values, Option<String>) {
@@ -67,6 +67,7 @@ fn every_kind_gives_the_fields_of_its_shape_and_no_others() {
                 let kind = match value {
                     FieldValue::Int(_) => FieldKind::Int,
                     FieldValue::Double(_) => FieldKind::Double,
+                    FieldValue::Boolean(_) => FieldKind::Boolean,
                     FieldValue::Map(_) => FieldKind::IntMap,
                 };
                 (field.as_str(), kind)

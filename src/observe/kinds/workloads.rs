@@ -201,7 +201,7 @@ mod tests {
     fn ints(values: &Values) -> Vec<(&str, i64)> {
         let int = |value: &FieldValue| match value {
             FieldValue::Int(value) => Some(*value),
-            FieldValue::Double(_) | FieldValue::Map(_) => None,
+            FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_) => None,
         };
         values.iter().filter_map(|(name, value)| Some((name.as_str(), int(value)?))).collect()
     }

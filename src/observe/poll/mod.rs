@@ -10,6 +10,8 @@
 //! then it is Unknown, also while a request hangs. What is no plain answer is Unknown at once, with the reason; no answer at
 //! all only when the last value is too old. Nothing of the text of an answer is kept, only numbers.
 
+mod alertmanager;
+mod http;
 mod poller;
 mod prometheus;
 mod question;

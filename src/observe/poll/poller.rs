@@ -13,7 +13,8 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::question::PollKey;
+use super::http;
+use super::question::{Asks, PollKey, Question, Read};
 use super::shared::{Asker, Board};
 use crate::configuration::EndpointsInForce;
 use crate::endpoints::Unanswered;
@@ -98,8 +99,14 @@ impl Poller {
     }
 
     async fn ask(&self) -> Went {
-        let type_ = self.key.question.type_();
-        let endpoint = match self.endpoints.now().find(&self.key.endpoint, type_) {
+        match &self.key.question {
+            Question::Endpoint { name, asks } => self.ask_endpoint(name, asks).await,
+            Question::Service { path, expect_status, .. } => self.ask_service(path, *expect_status).await,
+        }
+    }
+
+    async fn ask_endpoint(&self, name: &str, asks: &Asks) -> Went {
+        let endpoint = match self.endpoints.now().find(name, asks.type_()) {
             Ok(endpoint) => endpoint,
             Err(why) => {
                 self.settle_all(&why);
@@ -107,7 +114,7 @@ impl Poller {
             }
         };
         let askers = self.board.askers();
-        let may = join_all(askers.iter().map(|asker| self.may_use(asker))).await;
+        let may = join_all(askers.iter().map(|asker| self.may_use(name, asker))).await;
         let mut allowed = Vec::new();
         for (asker, may) in askers.iter().zip(may) {
             match may {
@@ -121,9 +128,24 @@ impl Poller {
             return Went::Well;
         }
         let sent = Instant::now();
-        let answer = self.key.question.ask(&endpoint, self.key.timeout()).await;
+        let answer = asks.ask(&endpoint, self.key.timeout()).await;
+        self.take(&allowed, answer, sent)
+    }
+
+    /// The API server itself checks what the account may do.
+    async fn ask_service(&self, path: &str, expect_status: Option<u16>) -> Went {
+        let askers = self.board.askers();
+        // The key has the account, so there is one.
+        let Some(asker) = askers.first() else { return Went::Well };
+        let sent = Instant::now();
+        let answer = http::ask_service(&asker.client, path, expect_status, self.key.timeout()).await;
+        self.take(&[asker], answer, sent)
+    }
+
+    /// Gives an answer to those who may have it.
+    fn take(&self, allowed: &[&Asker], answer: Result<Read, Unanswered>, sent: Instant) -> Went {
         if let Err(why) = &answer {
-            tracing::debug!(?why, endpoint = self.key.endpoint, "a signal has no answer");
+            tracing::debug!(?why, signal = self.key.question.signal(), "a signal has no answer");
             (self.signals.error)(why.kind());
         }
         for asker in allowed {
@@ -137,13 +159,13 @@ impl Poller {
     }
 
     /// Whether a ServiceAccount may use the endpoint now.
-    async fn may_use(&self, asker: &Asker) -> Result<(), Unanswered> {
-        let right = Right::to_use(&self.key.endpoint, &asker.namespace);
+    async fn may_use(&self, name: &str, asker: &Asker) -> Result<(), Unanswered> {
+        let right = Right::to_use(name, &asker.namespace);
         let asked = timeout(self.key.timeout(), access::lacking(&asker.client, [right])).await;
         match asked {
             Ok(Ok(lacking)) if lacking.is_empty() => Ok(()),
             Ok(Ok(_)) => {
-                let (name, namespace) = (&self.key.endpoint, &asker.namespace);
+                let namespace = &asker.namespace;
                 let detail = format!(
                     "the ServiceAccount may not use endpoint {name}; its Role in namespace {namespace} needs the rule \
                      {{apiGroups: [firebreak.dev], resources: [endpoints], resourceNames: [{name}], verbs: [use]}}"

@@ -1,36 +1,73 @@
 //! What is asked, and whom.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use firebreak_engine::policy::Severity;
 use firebreak_engine::rules::Signal;
-use firebreak_engine::signal::{EndpointType, Pace, SignalKind};
+use firebreak_engine::signal::{EndpointType, HttpTarget, Pace, SignalKind};
 use jiff::SignedDuration;
 
-use super::prometheus;
+use super::alertmanager::{self, Levels};
+use super::{http, prometheus};
 use crate::endpoints::{Endpoint, Unanswered};
 use crate::observe::kind::Values;
 
 /// Signals with the same key share a poller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PollKey {
-    /// The name of the endpoint.
-    pub endpoint: String,
-    /// What is asked.
+    /// What is asked, and whom.
     pub question: Question,
     /// How often.
     pub pace: Pace,
 }
 
-/// What is asked.
+/// What is asked, and whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
+    /// An endpoint, with the operator's credentials.
+    Endpoint {
+        /// Its name.
+        name: String,
+        /// What is asked.
+        asks: Asks,
+    },
+    /// A Service, through the proxy of the API server, as this account.
+    Service {
+        /// The ServiceAccount: what one may read, another may not.
+        account: String,
+        /// The path of the request to the API server.
+        path: String,
+        /// The only status that is ok.
+        expect_status: Option<u16>,
+    },
+}
+
+/// What an endpoint is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asks {
     /// A query of Prometheus.
     Prometheus {
         /// What yields the values.
         query: String,
         /// What yields the time of the data.
         freshness: Option<String>,
+    },
+    /// A GET request.
+    Http {
+        /// Below the URL of the endpoint.
+        path: String,
+        /// The only status that is ok.
+        expect_status: Option<u16>,
+    },
+    /// The alerts that fire.
+    Alertmanager {
+        /// What they must match.
+        matchers: Vec<String>,
+        /// The label with the severity.
+        label: String,
+        /// The level of each value of that label.
+        levels: BTreeMap<String, Severity>,
     },
 }
 
@@ -44,17 +81,34 @@ pub struct Read {
 }
 
 impl PollKey {
-    /// The key of a signal; none if it is watched.
-    pub fn of(signal: &Signal) -> Option<Self> {
+    /// The key of a signal of a policy in this namespace, read as `account`; none if it is watched.
+    pub fn of(signal: &Signal, namespace: &str, account: &str) -> Option<Self> {
         let pace = signal.pace?;
-        let (endpoint, question) = match &signal.kind {
+        let endpoint = |name: &String, asks| Question::Endpoint { name: name.clone(), asks };
+        let question = match &signal.kind {
             SignalKind::Prometheus(prometheus) => {
                 let (query, freshness) = (prometheus.query.clone(), prometheus.freshness.clone());
-                (prometheus.endpoint.clone(), Question::Prometheus { query, freshness })
+                endpoint(&prometheus.endpoint, Asks::Prometheus { query, freshness })
+            }
+            SignalKind::Alertmanager(alerts) => {
+                let (matchers, label) = (alerts.matchers.clone(), alerts.severity_label.clone());
+                let levels = alerts.severities.clone();
+                endpoint(&alerts.endpoint, Asks::Alertmanager { matchers, label, levels })
+            }
+            SignalKind::Http(http) => {
+                let (path, expect_status) = (http.path.clone(), http.expect_status);
+                match &http.to {
+                    HttpTarget::Endpoint(name) => endpoint(name, Asks::Http { path, expect_status }),
+                    HttpTarget::Service(service) => Question::Service {
+                        account: account.to_owned(),
+                        path: http::proxy(service, namespace, &path),
+                        expect_status,
+                    },
+                }
             }
             SignalKind::Nodes(_) | SignalKind::Objects(_) | SignalKind::Workloads(_) => return None,
         };
-        Some(Self { endpoint, question, pace })
+        Some(Self { question, pace })
     }
 
     /// How long one request may take.
@@ -77,25 +131,35 @@ impl Question {
     /// The kind of signal, as the API names it.
     pub fn signal(&self) -> &'static str {
         match self {
-            Self::Prometheus { .. } => "prometheus",
+            Self::Endpoint { asks: Asks::Prometheus { .. }, .. } => "prometheus",
+            Self::Endpoint { asks: Asks::Alertmanager { .. }, .. } => "alertmanager",
+            Self::Endpoint { asks: Asks::Http { .. }, .. } | Self::Service { .. } => "http",
         }
     }
+}
 
+impl Asks {
     /// The type of endpoint that can answer.
     pub fn type_(&self) -> EndpointType {
         match self {
             Self::Prometheus { .. } => EndpointType::Prometheus,
+            Self::Alertmanager { .. } => EndpointType::Alertmanager,
+            Self::Http { .. } => EndpointType::Http,
         }
     }
 
-    /// Asks.
+    /// Asks an endpoint.
     ///
     /// # Errors
     /// There is no answer, or none that can be used.
-    pub async fn ask(&self, endpoint: &Arc<Endpoint>, within: Duration) -> Result<Read, Unanswered> {
+    pub async fn ask(&self, endpoint: &Endpoint, within: Duration) -> Result<Read, Unanswered> {
         let read = match self {
             Self::Prometheus { query, freshness } => {
                 prometheus::ask(endpoint, query, freshness.as_deref(), within).await
+            }
+            Self::Http { path, expect_status } => http::ask(endpoint, path, *expect_status, within).await,
+            Self::Alertmanager { matchers, label, levels } => {
+                alertmanager::ask(endpoint, matchers, &Levels { label, of: levels }, within).await
             }
         };
         read.map_err(|error| endpoint.named(error))

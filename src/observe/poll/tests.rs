@@ -259,6 +259,7 @@ async fn the_values_have_the_fields_of_the_shape_and_no_others() {
         let kind = match value {
             FieldValue::Int(_) => FieldKind::Int,
             FieldValue::Double(_) => FieldKind::Double,
+            FieldValue::Boolean(_) => FieldKind::Boolean,
             FieldValue::Map(_) => FieldKind::IntMap,
         };
         (field.as_str(), kind)
