@@ -320,7 +320,7 @@ async fn a_service_is_asked_through_the_api_server_as_the_service_account() {
     until_told(&policy, "NotFound").await;
     let chat = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat", "namespace": world.a},
-        "spec": {"ports": [{"port": port, "protocol": "TCP"}]},
+        "spec": {"selector": {"app": "chat"}, "ports": [{"port": port, "protocol": "TCP"}]},
     });
     world.apply("harness", &chat.to_string()).await;
     until_told(&policy, "Unreachable").await;

@@ -86,7 +86,7 @@ impl Status {
             StatusCode::FORBIDDEN => {
                 Unanswered::unusable("Forbidden", "the ServiceAccount may not get services/proxy of this Service")
             }
-            StatusCode::NOT_FOUND => Unanswered::unusable("NotFound", "there is no such Service"),
+            StatusCode::NOT_FOUND => Unanswered::unusable("NotFound", "there is no such Service, or nothing behind it"),
             StatusCode::SERVICE_UNAVAILABLE => Unanswered::NoAnswer(
                 "the API server reaches no pod of the Service: none is ready, or it does not listen on this port".to_owned(),
             ),

@@ -67,11 +67,10 @@ impl PollState {
     fn note(&mut self, why: &str) {
         match self {
             Self::Known { trouble, .. } => why.clone_into(trouble),
-            Self::Unknown { reason: "Stale" | "Unreachable" | Reading::NOT_SYNCED, .. } => {
+            // Whatever was wrong before may be mended by now.
+            Self::Unknown { .. } => {
                 *self = Self::Unknown { reason: "Unreachable", detail: why.to_owned() };
             }
-            // What was wrong before is still wrong, as far as is known.
-            Self::Unknown { .. } => {}
         }
     }
 
