@@ -57,15 +57,13 @@ pub struct Refused {
 }
 
 /// The metadata services of clouds that are not local to a link.
-const METADATA: [IpAddr; 5] = [
+const METADATA: [IpAddr; 4] = [
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     // Azure.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     // Oracle Cloud.
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    // AWS.
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     // Google Cloud.
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
@@ -77,9 +75,14 @@ fn sort(address: IpAddr) -> Option<&'static str> {
     }
     match address {
         IpAddr::V4(address) => sort_v4(address),
-        IpAddr::V6(address) => match embedded(address) {
-            Some(inner) => sort(IpAddr::V4(inner)),
-            None => sort_v6(address),
+        IpAddr::V6(address) => match embedded(address).as_slice() {
+            [] => sort_v6(address),
+            [inner] => sort(IpAddr::V4(*inner)),
+            // Each is one that it may mean; the zeros of another form mean nothing.
+            several => {
+                let sorts = several.iter().filter_map(|inner| sort(IpAddr::V4(*inner)));
+                sorts.into_iter().find(|sort| *sort != "unspecified")
+            }
         },
     }
 }
@@ -99,7 +102,10 @@ fn sort_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn sort_v6(address: Ipv6Addr) -> Option<&'static str> {
-    if address.is_loopback() {
+    // AWS has its services for an instance in a network of its own.
+    if address.segments()[..2] == [0xfd00, 0xec2] {
+        Some("metadata")
+    } else if address.is_loopback() {
         Some("loopback")
     } else if address.is_unspecified() {
         Some("unspecified")
@@ -112,19 +118,24 @@ fn sort_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The address of IPv4 to which this one leads: mapped, compatible, translated (NAT64) or tunnelled (6to4).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The address of IPv4 to which this one leads: mapped, compatible, translated (NAT64) or tunnelled (6to4). Several if the
+/// length of the prefix of the translation is not known.
+fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let of = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
     };
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] => Some(of(high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        [0, 0, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        _ => None,
+        [0, 0, 0, 0, 0, 0xffff, high, low] => vec![of(high, low)],
+        // The prefix for local use: the address is behind its 48 bits, around an octet of zeros, or at the end.
+        [0x64, 0xff9b, 1, first, second, third, high, low] => {
+            vec![of(first, (second << 8) | (third >> 8)), of(high, low)]
+        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => vec![of(high, low)],
+        [0x2002, high, low, ..] => vec![of(high, low)],
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
+        [0, 0, 0, 0, 0, 0, high, low] => vec![of(high, low)],
+        _ => Vec::new(),
     }
 }
 
@@ -186,6 +197,10 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "fe80::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd00:ec2:1::1",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1::169.254.169.254",
             "fd20:ce::254",
             "100.100.100.200",
             "168.63.129.16",
@@ -207,7 +222,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_reached_only_if_the_url_says_so() {
-        for address in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+        for address in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "64:ff9b:1:7f00:0:100::"] {
             let address: IpAddr = address.parse().unwrap();
             assert!(Reach::Others.check(address).is_err(), "{address}");
             assert_eq!(Reach::OthersAndThisMachine.check(address), Ok(()), "{address}");
@@ -223,9 +238,17 @@ mod tests {
 
     #[test]
     fn ordinary_addresses_of_clusters_and_of_the_internet_are_reached() {
-        for address in
-            ["10.96.0.10", "192.168.1.1", "172.16.0.1", "100.64.0.1", "8.8.8.8", "fd12::1", "2606:4700::1"]
-        {
+        for address in [
+            "10.96.0.10",
+            "192.168.1.1",
+            "172.16.0.1",
+            "100.64.0.1",
+            "8.8.8.8",
+            "fd12::1",
+            "2606:4700::1",
+            "64:ff9b:1:a00:0:100::",
+            "64:ff9b:1::10.0.0.1",
+        ] {
             assert_eq!(Reach::Others.check(address.parse().unwrap()), Ok(()), "{address}");
         }
     }

@@ -140,9 +140,14 @@ fn strange(path: &str) -> Option<&'static str> {
     {
         return Some("must be the path of a URL, without ? and #; write other characters as %20");
     }
-    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    plain
-        .split('/')
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%3b", ";");
+    if ["%25", "%2f", "%5c"].iter().any(|hidden| plain.contains(hidden)) {
+        return Some("must have no %25, %2F and %5C: some servers take them for % and / of the path itself");
+    }
+    // Some servers leave out what is behind a semicolon before they resolve the path.
+    let parts = plain.split('/').filter_map(|part| part.split(';').next());
+    parts
+        .into_iter()
         .any(|part| part == "." || part == "..")
         .then_some("must have no . and no .. as a part of it")
 }
@@ -199,6 +204,13 @@ mod tests {
             "/.",
             "/a\\..\\b",
             "/%5c..",
+            "/..;/admin",
+            "/a/..;x=1/b",
+            "/.;/b",
+            "/%2E.%3Bx/b",
+            "/%252e%252e/b",
+            "/a%2Fb",
+            "/a%5Cb",
         ] {
             let faults = faults(json!({"endpoint": "gateway", "path": path}));
             assert!(
@@ -206,7 +218,7 @@ mod tests {
                 "{path}: {faults:?}"
             );
         }
-        for path in ["/", "/v1/models", "/a%20b", "/...", "/a.b/..c", "//"] {
+        for path in ["/", "/v1/models", "/a%20b", "/...", "/a.b/..c", "//", "/a;v=1/b"] {
             assert_eq!(faults(json!({"endpoint": "gateway", "path": path})), [""; 0], "{path}");
         }
     }
