@@ -103,9 +103,10 @@ impl Pace {
         let every = within("every", spec.every, DEFAULT_EVERY, EVERY);
         let timeout = within("timeout", spec.timeout, DEFAULT_TIMEOUT, TIMEOUT);
         let max_age = spec.max_age.unwrap_or(DEFAULT_MAX_AGE);
-        if max_age.length() < every + timeout || max_age > LONGEST_MAX_AGE {
+        if max_age.length() < every + timeout * 2 || max_age > LONGEST_MAX_AGE {
             let why = format!(
-                "must be at least every and timeout together, or each value would be too old before the next, and at most \
+                "must be at least every and twice timeout together, or each value would be too old before the next, because a \
+                 request may wait for its turn as long as for its answer; and at most \
                  {LONGEST_MAX_AGE}; it is {max_age}"
             );
             faults.add(format!("{field}.maxAge"), why);
@@ -150,14 +151,21 @@ mod tests {
             (query(json!({"expect": 3})), "spec.signals[0].expect: this kind of signal counts no objects"),
             (query(json!({"every": "500ms"})), "spec.signals[0].every: must be from 1s to 1h"),
             (query(json!({"every": "2h", "maxAge": "3h"})), "spec.signals[0].every: must be from 1s to 1h"),
-            (query(json!({"timeout": "40s"})), "spec.signals[0].timeout: must be from 1s to 30s"),
+            (
+                query(json!({"timeout": "40s", "maxAge": "2m"})),
+                "spec.signals[0].timeout: must be from 1s to 30s",
+            ),
             (
                 query(json!({"every": "1m"})),
-                "spec.signals[0].maxAge: must be at least every and timeout together",
+                "spec.signals[0].maxAge: must be at least every and twice timeout together",
+            ),
+            (
+                query(json!({"every": "20s", "timeout": "10s", "maxAge": "39s"})),
+                "spec.signals[0].maxAge: must be at least every and twice timeout together",
             ),
             (
                 query(json!({"maxAge": "25h"})),
-                "spec.signals[0].maxAge: must be at least every and timeout together",
+                "spec.signals[0].maxAge: must be at least every and twice timeout together",
             ),
         ];
         for (signal, expected) in table {
