@@ -1,8 +1,9 @@
 //! The endpoints of the operator's configuration: what signals ask, with the operator's credentials.
 //!
 //! # Flow
-//! The configuration names them ([`spec`]); a policy holds a name, never a URL. [`Endpoint::get`] sends one request: it waits
-//! for its turn ([`gate`]), reads the files with credentials ([`credentials`]), and returns the status and, bounded, the body.
+//! The configuration names them ([`spec`]); a policy holds a name, never a URL. Whoever asks waits for a turn ([`gate`]). In it,
+//! [`Endpoint::get`] sends one request: it reads the files with credentials ([`credentials`]), and returns the status and,
+//! bounded, the body.
 //!
 //! # Guarantees
 //! Whoever asks has checked that the ServiceAccount of the policy may use the endpoint. Where a request may go is checked by
@@ -14,9 +15,9 @@ mod gate;
 mod spec;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use firebreak_engine::signal::EndpointType;
 use http::header::{ACCEPT, USER_AGENT};
@@ -25,10 +26,11 @@ use kube::client::Body;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::credentials::{Files, headers};
 use self::gate::Gate;
+pub use self::gate::Turn;
 pub use self::spec::EndpointSpec;
 use crate::outbound::addresses::Reach;
 use crate::outbound::{self, HttpClient};
@@ -45,7 +47,14 @@ pub enum Unanswered {
     },
     /// No conclusive answer. What was read last counts until it is too old. The text is for people.
     NoAnswer(String),
+    /// Nothing was sent, because others had their turn. What was read last counts until it is too old.
+    Busy(String),
 }
+
+/// The reason of [`Unanswered::NoAnswer`].
+pub const UNREACHABLE: &str = "Unreachable";
+/// The reason of [`Unanswered::Busy`].
+pub const BUSY: &str = "Busy";
 
 impl Unanswered {
     /// Asking again does not help.
@@ -57,7 +66,8 @@ impl Unanswered {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unusable { reason, .. } => reason,
-            Self::NoAnswer(_) => "Unreachable",
+            Self::NoAnswer(_) => UNREACHABLE,
+            Self::Busy(_) => BUSY,
         }
     }
 }
@@ -162,8 +172,16 @@ impl Endpoint {
         Self { client: Mutex::new(Some((Files::default(), client))), ..Self::new(spec) }
     }
 
-    /// Asks for a path below the URL of the endpoint, with these parameters. Waits for its turn and for the answer, each at
-    /// most for `within`.
+    /// Waits, at most for `within`, for a turn of one of these accounts. Nothing is sent without one.
+    ///
+    /// # Errors
+    /// It was not its turn within this time.
+    pub async fn turn(&self, accounts: &[&str], within: Duration) -> Result<Turn<'_>, Unanswered> {
+        self.gate.turn(accounts, within).await.map_err(|error| self.named(error))
+    }
+
+    /// Asks for a path below the URL of the endpoint, with these parameters. Whoever calls it has a turn, which ends a
+    /// request that takes too long.
     ///
     /// # Errors
     /// There is no answer, or one that is none: a redirect, or a body that is too long.
@@ -172,14 +190,13 @@ impl Endpoint {
         path: &str,
         parameters: &[(&str, &str)],
         take: Take,
-        within: Duration,
     ) -> Result<Answer, Unanswered> {
-        let request = async {
-            let exchange = timeout(within, self.exchange(path, parameters, take)).await;
-            let late = || Unanswered::NoAnswer(format!("it did not answer within {} ms", within.as_millis()));
-            exchange.unwrap_or_else(|_| Err(late()))
-        };
-        self.gate.pass(within, request).await
+        let result = self.exchange(path, parameters, take).await;
+        match &result {
+            Err(Unanswered::NoAnswer(_) | Unanswered::Busy(_)) => self.gate.was_silent(),
+            Ok(_) | Err(Unanswered::Unusable { .. }) => self.gate.has_answered(),
+        }
+        result
     }
 
     async fn exchange(
@@ -200,6 +217,7 @@ impl Endpoint {
         let sent = Instant::now();
         let no_answer = |error: &tower::BoxError| match refused(error.as_ref()) {
             Some(refused) => Unanswered::unusable("AddressRefused", refused.to_string()),
+            None if is_of_tls(error.as_ref()) => Unanswered::NoAnswer(NO_TLS.to_owned()),
             None => Unanswered::NoAnswer(outbound::explain(error.as_ref())),
         };
         let (head, body) = outbound::send(client, request).await.map_err(|error| no_answer(&error))?;
@@ -264,6 +282,7 @@ impl Endpoint {
                 Unanswered::Unusable { reason, detail: format!("endpoint {name}: {detail}") }
             }
             Unanswered::NoAnswer(detail) => Unanswered::NoAnswer(format!("endpoint {name}: {detail}")),
+            Unanswered::Busy(detail) => Unanswered::Busy(format!("endpoint {name}: {detail}")),
         }
     }
 }
@@ -278,6 +297,27 @@ fn refused<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e outbo
         cause = error.source();
     }
     None
+}
+
+/// What is told of an error of TLS, whose own text has what the peer says: the names in its certificate.
+const NO_TLS: &str = "the TLS connection failed: check that its certificate is valid for the host of its URL, that caFile has \
+                      the authority of it, and whether it demands a certificate of the client";
+
+/// Whether TLS is the cause of an error: the library says so with this kind of error, inside of others.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        // The source of such an error is not what it wraps, but the source of that.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn endpoint(url: &str, more: &str) -> Arc<Endpoint> {
 }
 
 async fn body(endpoint: &Endpoint, path: &str) -> Result<String, Unanswered> {
-    let answer = endpoint.get(path, &[("query", "up{a=\"b\"} > 1&x")], Take::Body(4096), WITHIN).await?;
+    let answer = endpoint.get(path, &[("query", "up{a=\"b\"} > 1&x")], Take::Body(4096)).await?;
     Ok(String::from_utf8(answer.body.to_vec()).unwrap())
 }
 
@@ -73,7 +73,7 @@ async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
         assert_eq!(why.kind(), reason, "{path}");
         assert!(!format!("{why:?}").contains("s3cret"), "{why:?}");
     }
-    let status = endpoint(&url, "").get("/long", &[], Take::Status, WITHIN).await.unwrap();
+    let status = endpoint(&url, "").get("/long", &[], Take::Status).await.unwrap();
     assert_eq!((status.status, status.body.len()), (StatusCode::OK, 0));
 }
 
@@ -81,12 +81,26 @@ async fn a_redirect_is_not_followed_and_a_long_body_is_not_read() {
 async fn no_answer_is_told_without_the_key_in_the_url() {
     let address = server().await;
     let silent = endpoint(&format!("http://{address}/?key=s3cret"), "");
-    let why = silent.get("/silent", &[], Take::Status, Duration::from_millis(50)).await.unwrap_err();
+    let turn = silent.turn(&[], WITHIN).await.unwrap();
+    let why =
+        turn.send(Duration::from_millis(50), silent.get("/silent", &[], Take::Status)).await.unwrap_err();
     let why = silent.named(why);
     assert_eq!(why, Unanswered::NoAnswer("endpoint main: it did not answer within 50 ms".to_owned()));
     let gone = body(&endpoint("http://127.0.0.1:1/?key=s3cret", ""), "/").await.unwrap_err();
     let Unanswered::NoAnswer(text) = &gone else { panic!("{gone:?}") };
     assert!(text.contains("Connection refused") && !text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
+async fn what_the_other_side_of_tls_says_is_not_told() {
+    use std::io::{Error, ErrorKind};
+    let of_tls = Error::new(ErrorKind::InvalidData, "certificate is only valid for DnsName(\"s3cret\")");
+    assert!(is_of_tls(&Error::other(Error::other(of_tls))));
+    assert!(!is_of_tls(&Error::other(Error::from(ErrorKind::ConnectionRefused))));
+    // A server that speaks no TLS at all, asked with any authority.
+    let address = server().await;
+    let why = body(&endpoint(&format!("https://{address}/"), ""), "/").await.unwrap_err();
+    assert_eq!(why, Unanswered::NoAnswer(NO_TLS.to_owned()));
 }
 
 #[tokio::test]

@@ -27,13 +27,12 @@ pub(super) async fn ask(
     endpoint: &Endpoint,
     matchers: &[String],
     levels: &Levels<'_>,
-    within: Duration,
 ) -> Result<Read, Unanswered> {
     let states =
         [("active", "true"), ("silenced", "false"), ("inhibited", "false"), ("unprocessed", "false")];
     let filters = matchers.iter().map(|matcher| ("filter", matcher.as_str()));
     let parameters: Vec<(&str, &str)> = states.into_iter().chain(filters).collect();
-    let answer = endpoint.get("/api/v2/alerts", &parameters, Take::Body(LONGEST), within).await?;
+    let answer = endpoint.get("/api/v2/alerts", &parameters, Take::Body(LONGEST)).await?;
     Ok(Read { values: values(&answer, levels)?, age: Duration::ZERO })
 }
 

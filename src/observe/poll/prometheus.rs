@@ -24,13 +24,12 @@ pub(super) async fn ask(
     endpoint: &Endpoint,
     query: &str,
     freshness: Option<&str>,
-    within: Duration,
 ) -> Result<Read, Unanswered> {
     let send = |query: &str| {
         let query = query.to_owned();
         async move {
             let take = Take::Body(LONGEST);
-            let answer = endpoint.get("/api/v1/query", &[("query", query.as_str())], take, within).await?;
+            let answer = endpoint.get("/api/v1/query", &[("query", query.as_str())], take).await?;
             samples(&answer)
         }
     };

@@ -148,21 +148,20 @@ impl Asks {
         }
     }
 
-    /// Asks an endpoint.
+    /// Asks an endpoint. Whoever calls it has a turn there.
     ///
     /// # Errors
     /// There is no answer, or none that can be used.
-    pub async fn ask(&self, endpoint: &Endpoint, within: Duration) -> Result<Read, Unanswered> {
-        let read = match self {
+    pub async fn ask(&self, endpoint: &Endpoint) -> Result<Read, Unanswered> {
+        match self {
             Self::Prometheus { query, freshness } => {
-                prometheus::ask(endpoint, query, freshness.as_deref(), within).await
+                prometheus::ask(endpoint, query, freshness.as_deref()).await
             }
-            Self::Http { path, expect_status } => http::ask(endpoint, path, *expect_status, within).await,
+            Self::Http { path, expect_status } => http::ask(endpoint, path, *expect_status).await,
             Self::Alertmanager { matchers, label, levels } => {
-                alertmanager::ask(endpoint, matchers, &Levels { label, of: levels }, within).await
+                alertmanager::ask(endpoint, matchers, &Levels { label, of: levels }).await
             }
-        };
-        read.map_err(|error| endpoint.named(error))
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use tower::BoxError;
 use tower::util::BoxCloneSyncService;
 
 use crate::configuration::EndpointsInForce;
-use crate::endpoints::{Endpoint, Endpoints};
+use crate::endpoints::{Endpoint, EndpointSpec, Endpoints};
 use crate::observe::hub::{Changes, Hub, PolicyKey, Resolve};
 use crate::outbound::HttpClient;
 use crate::workloads::Profiles;
@@ -60,16 +60,16 @@ struct World {
 
 const FRESH: Answer = Answer::Values(&["1"], Duration::ZERO);
 
+impl Fake {
+    fn new(answer: Answer) -> Arc<Mutex<Self>> {
+        let allowed = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        Arc::new(Mutex::new(Self { answer, allowed, asked: Vec::new(), at_once: 0, most_at_once: 0 }))
+    }
+}
+
 impl World {
     fn new() -> Self {
-        let fake = Fake {
-            answer: FRESH,
-            allowed: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
-            asked: Vec::new(),
-            at_once: 0,
-            most_at_once: 0,
-        };
-        let fake = Arc::new(Mutex::new(fake));
+        let fake = Fake::new(FRESH);
         let (endpoints, in_force) = EndpointsInForce::new(named("main", &fake));
         let errors: Arc<Mutex<BTreeMap<_, usize>>> = Arc::default();
         let counted = Arc::clone(&errors);
@@ -336,7 +336,6 @@ async fn an_endpoint_that_does_not_answer_gets_one_request_at_a_time_and_ever_fe
         world.subscribe("a", &format!("p{at}"), &[query]);
     }
     sleep(Duration::from_secs(60)).await;
-    world.fake.lock().unwrap().most_at_once = 0;
     let before = world.requests();
     sleep(Duration::from_secs(600)).await;
     assert_eq!(world.fake.lock().unwrap().most_at_once, 1);
@@ -399,6 +398,77 @@ async fn an_endpoint_that_the_configuration_lacks_is_unknown_until_it_is_added()
     assert!(world.until(&policy, "Known").await <= Duration::from_secs(1));
     world.endpoints.send_replace(Arc::default());
     assert!(world.until(&policy, "NoSuchEndpoint").await <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_endpoint_of_the_same_name_said_is_forgotten_and_what_it_still_says_is_dropped() {
+    let mut world = World::new();
+    let policy = world.subscribe("a", "p", &[query()]);
+    world.until(&policy, "Known").await;
+    let before = Arc::clone(&world.fake);
+    let other = Fake::new(Answer::Silence);
+    world.endpoints.send_replace(Arc::new(named("main", &other)));
+    assert_eq!(world.until(&policy, "NotSynced").await, Duration::ZERO);
+    let asked = before.lock().unwrap().asked.len();
+    sleep(Duration::from_millis(1000)).await;
+    assert_eq!((before.lock().unwrap().asked.len(), other.lock().unwrap().at_once), (asked, 1));
+    // It is replaced again while it is asked.
+    world.endpoints.send_replace(Arc::new(named("main", &world.fake)));
+    world.until(&policy, "Known").await;
+    assert_eq!(other.lock().unwrap().at_once, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_other_endpoints_asks_nothing() {
+    let mut world = World::new();
+    let policy = world.subscribe("a", "p", &[query()]);
+    world.until(&policy, "Known").await;
+    let specs = |names: &[&str]| -> Vec<EndpointSpec> {
+        let text = |name: &&str| format!("{{name: {name}, type: Prometheus, url: 'http://a'}}");
+        names.iter().map(|name| serde_saphyr::from_str(&text(name)).unwrap()).collect()
+    };
+    let before = world.requests();
+    for names in [&["main", "b"][..], &["main"], &["main", "c"]] {
+        let endpoints = Endpoints::of(specs(names), &world.endpoints.borrow());
+        world.endpoints.send_replace(Arc::new(endpoints));
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!((world.requests(), world.reason(&policy)), (before, "Known".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_use_an_endpoint_does_not_learn_which_there_are() {
+    let mut world = World::new();
+    world.endpoints.send_replace(Arc::new(named("s3cret", &world.fake)));
+    world.forbid("b");
+    let policy = world.subscribe("a", "p", &[query()]);
+    let stranger = world.subscribe("b", "q", &[query()]);
+    world.until(&policy, "NoSuchEndpoint").await;
+    world.until(&stranger, "Forbidden").await;
+    assert!(!world.detail(&stranger).contains("s3cret"), "{}", world.detail(&stranger));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_once() {
+    let mut world = World::new();
+    world.answer(Answer::Silence);
+    let policies: Vec<_> = (0..6)
+        .map(|at| {
+            let query = signal(json!({"prometheus": {"query": format!("up{at}")}}));
+            world.subscribe("a", &format!("p{at}"), &[query])
+        })
+        .collect();
+    for policy in &policies {
+        world.until(policy, "Unreachable").await;
+    }
+    let details: Vec<_> = policies.iter().map(|policy| world.detail(policy)).collect();
+    for at in 0..600 {
+        if at == 300 {
+            world.answer(Answer::Code(500));
+        }
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(details, policies.iter().map(|policy| world.detail(policy)).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test(start_paused = true)]
