@@ -9,7 +9,7 @@ use crate::{
     drill::{self, Drill, Models, change_of},
     support::{
         object::Object,
-        proxy::{Call, Fault, Rule},
+        proxy::{Call, Exchange, Fault, Rule},
         rights,
     },
 };
@@ -277,18 +277,17 @@ async fn a_scheduler_that_cannot_be_read_keeps_its_step_waiting_and_one_that_is_
     );
     scheduler.assert_untouched(0).await;
 
-    // It is the only Deployment, already scaled to 0, and not a target otherwise.
+    // Now that it can be read, there is no target for which it would be scaled down.
     operator.proxy.forget_rules();
-    let counts = |incident: &DynamicObject| step(incident)["targets"].clone();
-    let idle =
-        incident.wait_until("nothing to do", |incident| step(incident)["reason"] == "NothingToDo").await;
-    assert_eq!(
-        (&counts(&idle)["matched"], &counts(&idle)["nothingToDo"]),
-        (&json!(1), &json!(1)),
-        "{incident}"
-    );
+    let idle = incident.wait_until("no target", |incident| step(incident)["reason"] == "NoTargets").await;
+    assert_eq!(step(&idle)["targets"]["matched"], json!(0), "{incident}");
+    scheduler.assert_untouched(0).await;
     scheduler.objects[0].delete().await;
     scheduler.objects[0].wait_until_gone().await;
-    incident.wait_until("no target", |incident| step(incident)["reason"] == "NoTargets").await;
+    let is_gone = |exchange: &Exchange| {
+        reads(&exchange.call, "deployments", "ml-scheduler") && exchange.client == Some(404)
+    };
+    operator.proxy.wait_for("a read of the scheduler that is gone", is_gone).await;
+    assert_eq!(step(&incident.get().await)["reason"], "NoTargets", "{incident}");
     drill.recover(&incident).await;
 }
