@@ -264,8 +264,20 @@ impl Deciding<'_> {
     pub(super) fn may_be_approved(&self, change: &Change) -> bool {
         // A later approval may replace the one that was used.
         let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
-        let is_required = |step: &Step| step.approval == StepApproval::Required;
-        has_approval || self.step(&change.step).is_some_and(is_required)
+        has_approval || self.must_be_asked_for(change)
+    }
+
+    /// Whether a person has approved the change when it was made: an approval that became void or that expired counts for
+    /// nothing.
+    pub(super) fn was_approved(&self, change: &Change) -> bool {
+        let approval = self.next.step(&change.step).and_then(|status| status.approval.as_ref());
+        let is_used = approval.is_some_and(|approval| approval.state == ApprovalState::Used);
+        is_used || self.must_be_asked_for(change)
+    }
+
+    /// Whether no change of its step is made without an approval.
+    fn must_be_asked_for(&self, change: &Change) -> bool {
+        self.step(&change.step).is_some_and(|step| step.approval == StepApproval::Required)
     }
 }
 

@@ -191,7 +191,7 @@ impl Deciding<'_> {
     /// Whether a change that the emergency needs again is the one that a person has approved.
     pub(super) fn is_as_approved(&self, change: &Change) -> bool {
         change.again() == Again::IfMatching
-            && self.may_be_approved(change)
+            && self.was_approved(change)
             && self.value_of_somebody(change).is_none()
     }
 
