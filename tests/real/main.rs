@@ -24,6 +24,5 @@ mod keda;
 mod prometheus;
 mod release;
 mod server;
-mod signals;
 mod site;
 mod survival;

@@ -28,14 +28,13 @@ const DOES_NOT_HAPPEN: [&str; 2] = [
 ];
 
 /// A Prometheus that scrapes these operators every second.
-pub struct Prometheus {
+struct Prometheus {
     server: Server,
     started: Timestamp,
 }
 
 impl Prometheus {
-    /// Starts it. Does not wait until it listens.
-    pub async fn start(world: &World, operators: &[&Operator]) -> Self {
+    async fn start(world: &World, operators: &[&Operator]) -> Self {
         let mut targets = Vec::new();
         for operator in operators {
             targets.push(operator.url().await.trim_start_matches("http://").to_owned());
@@ -57,7 +56,7 @@ impl Prometheus {
     }
 
     /// The `data` of the answer to a request of the HTTP API; its error if it is refused.
-    pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+    async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let parameters = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
         let path = format!("/api/v1/{path}?{}", parameters.collect::<Vec<_>>().join("&"));
         let address = address(&self.server.log()).ok_or("Prometheus does not listen yet")?;
@@ -67,12 +66,6 @@ impl Prometheus {
             Some("success") => Ok(answer["data"].clone()),
             _ => Err(answer["error"].to_string()),
         }
-    }
-
-    /// Where it listens, once it does.
-    pub async fn url(&self) -> String {
-        self.wait_for("vector(1)").await;
-        format!("http://{}", address(&self.server.log()).expect("it has answered"))
     }
 
     /// The series of an expression over the whole run.
@@ -85,7 +78,7 @@ impl Prometheus {
     }
 
     /// Waits until an expression has a value.
-    pub async fn wait_for(&self, expression: &str) {
+    async fn wait_for(&self, expression: &str) {
         let seen = async {
             loop {
                 let data = self.get("query", &[("query", expression)]).await;

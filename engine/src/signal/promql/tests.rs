@@ -1,4 +1,4 @@
-//! Queries as people write them. `tests/real` asks the real Prometheus about the same ones.
+//! Queries as people write them, and queries that Prometheus refuses.
 
 use super::check;
 
