@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 /// The format that this release writes, and the newest one that it can continue. Raise it with every change after which
 /// the previous release would lose or misread what is stored. A status without a format has format 1.
 ///
-/// What is only shown, and derived anew with each look, does not raise it: the previous release drops `nothingToDo` of a step
-/// and nobody misses it, and on older definitions it is not stored and not written again for that alone.
+/// A field that is only shown, and that every listing derives again, does not raise it. The previous release drops
+/// `nothingToDo` of a step without harm. Older definitions do not store it, and it is not written again for that alone.
 pub const FORMAT: u16 = 2;
 
 /// The rule of the schema of each status.

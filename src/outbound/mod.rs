@@ -1,7 +1,8 @@
 //! Requests to what is not the API server: the endpoint of traces, and the endpoints of signals.
 //!
 //! # Guarantees
-//! Which addresses are connected to is checked ([`addresses`]). A redirect is not followed, and no proxy is used. With https the TLS is that of the client for Kubernetes; with http no
+//! It checks every address before it connects ([`addresses`]), follows no redirect and uses no proxy. For https it has the
+//! TLS of the client for Kubernetes; with http no
 //! certificate is read, because the image has none. An error never shows the path or the query of a URL, which may have a
 //! key, nor the value of a header.
 

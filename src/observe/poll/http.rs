@@ -27,7 +27,7 @@ pub(super) async fn ask(endpoint: &Endpoint, path: &str, expected: Option<u16>) 
     Ok(read(answer.status, expected, answer.took))
 }
 
-/// Asks a Service: the path is that of its proxy.
+/// Asks a Service through the API server's proxy.
 pub(super) async fn ask_service(
     client: &Client,
     path: &str,

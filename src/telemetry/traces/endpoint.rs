@@ -1,6 +1,6 @@
 //! One request to the endpoint of traces: OTLP over HTTP, with protobuf.
 //!
-//! The client is that of [`crate::outbound`].
+//! It sends with the client of [`crate::outbound`].
 
 use std::io::{self, Write};
 use std::time::Duration;
