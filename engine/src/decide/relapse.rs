@@ -17,7 +17,6 @@ use crate::path::FieldPath;
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
-use crate::severity::worst;
 use crate::value::same;
 use crate::verdict::Verdict;
 
@@ -54,20 +53,30 @@ impl Deciding<'_> {
         self.await_no_rollouts();
     }
 
-    /// What was changed before the targets of the wave, by its own steps or by others for the severity that returns:
+    /// What was changed before the targets of the wave, by its own steps or by others that the emergency needed as long:
     /// nothing moves away before what it leaves is out of the way.
     fn made_before_wave(&self, wave: &[ChangeId]) -> Vec<ChangeId> {
-        let level = worst(&self.assessment.rules);
-        let is_for_it =
-            |name: &str| self.step(name).is_some_and(|step| level.is_some_and(|it| step.is_for(it)));
         let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
         let mut before = Vec::new();
         for step in self.begun().iter().filter(is_of_wave) {
             let made = self.made_before(step).into_iter();
-            let made = made.filter(|change| change.step == step.name || is_for_it(&change.step));
+            let made = made.filter(|change| self.was_needed_as_long(&change.step, &step.name));
             before.extend(made.map(|change| change.id.clone()));
         }
         before
+    }
+
+    /// Whether a step listed the severity for as long as another one, or lists the level of a rule that holds. A rule
+    /// that is True and does not hold yet says nothing about the level that the emergency returns to.
+    fn was_needed_as_long(&self, step: &str, other: &str) -> bool {
+        let until = |name: &str| self.next.step(name).and_then(|status| status.unlisted_since);
+        let as_long = match (until(step), until(other)) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(until), Some(other)) => until >= other,
+        };
+        let holds = |step: &Step| self.assessment.rules.iter().any(|it| it.holds && step.is_for(it.level));
+        as_long || self.step(step).is_some_and(holds)
     }
 
     /// The emergency returned for steps that were reverted. They are applied again.
