@@ -69,6 +69,17 @@ fn is_spare(change: &Change) -> bool {
     }
 }
 
+/// The entry of a change for which there is no room. How an earlier round of it ended stays, and so do its values.
+fn refused(planned: Change, known: Option<&Change>, why: String) -> Change {
+    let fields = known.map(|known| known.fields().to_vec()).unwrap_or_default();
+    let mut refused = planned.with_fields(fields);
+    match refused.state {
+        ChangeState::Reverted => refused.explain(Some((Reason::JournalFull, why))),
+        _ => refused.stand(ChangeState::Skipped, Reason::JournalFull, why),
+    }
+    refused
+}
+
 impl Deciding<'_> {
     /// Rejects the planned changes for which the journal has no room.
     pub(super) fn refuse_what_does_not_fit(&self, plans: &mut Plans) {
@@ -76,9 +87,12 @@ impl Deciding<'_> {
         let (mut number, mut bytes) =
             lasting.fold((0, 0), |(number, bytes), change| (number + 1, bytes + size(change) + GROWTH));
         for (change, target) in std::mem::take(&mut plans.changes) {
-            let more = size(&change) + GROWTH;
-            if number < CHANGES && bytes + more <= TOTAL {
-                (number, bytes) = (number + 1, bytes + more);
+            let known = self.next.changes.iter().find(|known| known.id == change.id);
+            // What is made again has a place already.
+            let old = known.filter(|known| !is_spare(known)).map_or((0, 0), |old| (1, size(old) + GROWTH));
+            let with_it = (number + 1 - old.0, bytes + size(&change) + GROWTH - old.1);
+            if with_it.0 <= CHANGES && with_it.1 <= TOTAL {
+                (number, bytes) = with_it;
                 plans.changes.push((change, target));
                 continue;
             }
@@ -86,9 +100,7 @@ impl Deciding<'_> {
                 "the journal is full ({number} changes, {} kB): give the step fewer targets",
                 bytes / 1024
             );
-            let mut refused = change.with_fields(Vec::new());
-            refused.stand(ChangeState::Skipped, Reason::JournalFull, full);
-            plans.refused.push(refused);
+            plans.refused.push(refused(change, known, full));
         }
     }
 
@@ -130,5 +142,47 @@ impl Deciding<'_> {
                 (number, bytes) = (number - 1, bytes - size(&dropped) - GROWTH);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::fixture::{Fixture, field, live};
+    use super::*;
+    use crate::change::Again;
+
+    /// So many changes that a relapse is to make again, and their plans over another value.
+    fn again(number: usize, found: &Value) -> (Fixture, Plans) {
+        let mut given = Fixture::pinned();
+        let mut plans = Plans::default();
+        for name in (0..number).map(|at| format!("m{at}")) {
+            let path = "/spec/template/spec/schedulerName";
+            given = given.change_with("one", &name, ChangeState::Reverted, |change| {
+                *change = change.clone().with_fields(vec![field(path, &json!("old"), &json!("one"))]);
+                change.set_again(Again::Always);
+            });
+            let planned = given.facts.state.changes.last().unwrap().clone();
+            plans.changes.push((planned.with_fields(vec![field(path, found, &json!("one"))]), live(&name)));
+        }
+        (given, plans)
+    }
+
+    #[test]
+    fn what_is_made_again_has_a_place_already() {
+        let (given, mut plans) = again(CHANGES, &json!("new"));
+        given.deciding().refuse_what_does_not_fit(&mut plans);
+        assert_eq!((plans.changes.len(), plans.refused.len()), (CHANGES, 0));
+    }
+
+    #[test]
+    fn an_entry_without_room_keeps_how_its_earlier_round_ended() {
+        let (given, mut plans) = again(CHANGES, &json!("x".repeat(3000)));
+        given.deciding().refuse_what_does_not_fit(&mut plans);
+        assert!((100..200).contains(&plans.changes.len()), "{} have room", plans.changes.len());
+        let refused = plans.refused.last().unwrap();
+        assert_eq!((refused.state, &refused.reason), (ChangeState::Reverted, &Some(Reason::JournalFull)));
+        assert_eq!(refused.fields()[0].before, Some(json!("old")));
     }
 }
