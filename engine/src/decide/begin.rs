@@ -17,17 +17,16 @@ impl Deciding<'_> {
         // What a relapse applies again, and what waited for its turn, was within the guardrail and approved before.
         let hash = self.plan_hash(step, &plans);
         let stage = self.first_stage(step, &plans.changes);
-        let fits = self.too_many(step, &plans).is_none();
-        let is_again = |(change, _): &(Change, Target)| {
-            change.again() == Again::Always || (fits && self.is_as_approved(change))
-        };
-        let (again, new): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut plans.changes).into_iter().partition(is_again);
-        let first = self.first_stage(step, &again);
-        self.begin(step, first, again);
-        let (mut due, new) = new.into_iter().partition(|(change, _)| self.has_place(step, change));
+        self.set_apart_what_comes_back(step, &mut plans);
+        let changes = std::mem::take(&mut plans.changes);
+        let (mut due, new) = changes.into_iter().partition(|(change, _)| self.has_place(step, change));
         plans.changes = new;
-        if let Some(held) = hash.and_then(|hash| self.must_be_approved(step, &plans, &hash)) {
+        let held = hash.and_then(|hash| self.must_be_approved(step, &plans, &hash));
+        let mut again = std::mem::take(&mut plans.again);
+        if let Some(held) = held {
+            // It does not wait for what nobody may ever approve.
+            let first = self.first_stage(step, &again);
+            self.begin(step, first, again);
             self.begin(step, stage, due);
             return Some(held);
         }
@@ -37,10 +36,24 @@ impl Deciding<'_> {
             let status = self.step_status(&step.name);
             (status.reason, status.message) = (full.reason, full.message);
         }
-        due.append(&mut plans.changes);
-        self.begin(step, stage, due);
+        again.append(&mut due);
+        again.append(&mut plans.changes);
+        self.begin(step, stage, again);
         self.journal(plans.refused);
         None
+    }
+
+    /// Sets apart what a relapse applies again without another approval. Objects that join the step with it do not count:
+    /// they may wait for theirs.
+    fn set_apart_what_comes_back(&self, step: &Step, plans: &mut Plans) {
+        let comes_back = |change: &Change| change.again() == Again::Always || self.is_as_approved(change);
+        let of_targets = plans.changes.iter().filter(|(_, target)| target.stage == Stage::Targets);
+        let number = of_targets.filter(|(change, _)| comes_back(change)).count();
+        let fits = self.above_guardrail(step, number, plans.scope).is_none();
+        let changes = std::mem::take(&mut plans.changes).into_iter();
+        (plans.again, plans.changes) = changes.partition(|(change, _)| {
+            change.again() == Again::Always || (fits && self.is_as_approved(change))
+        });
     }
 
     /// Records these intents of a stage and those before it, at most as many as one status write may record.

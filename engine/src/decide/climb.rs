@@ -344,19 +344,25 @@ impl Deciding<'_> {
 
     /// Why this number of new changes exceeds the guardrails. None if it does not.
     pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
-        let new = plans.new_targets();
+        match plans.new_targets() {
+            0 => None,
+            new => self.above_guardrail(step, new + plans.targets_again(), plans.scope),
+        }
+    }
+
+    /// The guardrail that the step exceeds with so many more targets.
+    pub(super) fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
         let own = self.next.changes_of(&step.name);
         let own = own.filter(|change| change.counts() || change.has_no_turn_yet());
         let present = own.filter(|change| self.stage_of(step, change) == Stage::Targets).count();
         let limits = self.rules.map(|rules| &rules.limits);
         let most = limits.map_or(0, |limits| limits.max_targets);
         let percent = limits.map_or(0, |limits| limits.max_targets_percent);
-        let share = (plans.scope * percent).div_ceil(100).max(1);
+        let share = (scope * percent).div_ceil(100).max(1);
         let guardrail = match () {
-            () if new == 0 => return None,
             () if present + new > most => format!("guardrails.maxTargets is {most}"),
             () if present + new > share => {
-                format!("guardrails.maxTargetsPercent of {percent} allows {share} of {}", plans.scope)
+                format!("guardrails.maxTargetsPercent of {percent} allows {share} of {scope}")
             }
             () => return None,
         };

@@ -32,6 +32,8 @@ pub(super) struct Plans {
     pub doubt: Option<String>,
     /// Changes to make, each with the object that it was planned on.
     pub changes: Vec<(Change, Target)>,
+    /// Changes that a relapse makes again, and that need no other approval.
+    pub again: Vec<(Change, Target)>,
     /// The object of the first stage that cannot be changed, and why. Then nothing of a later stage is changed either.
     pub stage_refused: Option<(Stage, Change)>,
     /// Changes that must not be made; their entry says why.
@@ -41,7 +43,12 @@ pub(super) struct Plans {
 impl Plans {
     /// The number of objects that would be changed, without those that are changed before the targets.
     pub(super) fn new_targets(&self) -> usize {
-        self.changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
+        number_of_targets(&self.changes)
+    }
+
+    /// The number of objects that a relapse changes again, without those that are changed before the targets.
+    pub(super) fn targets_again(&self) -> usize {
+        number_of_targets(&self.again)
     }
 
     /// Notes that an object needs no change. What is changed before the targets is none of them.
@@ -66,6 +73,10 @@ impl Plans {
             number => format!(", {number} of them as owners of the targets"),
         }
     }
+}
+
+fn number_of_targets(changes: &[(Change, Target)]) -> usize {
+    changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
 }
 
 /// Whether the step has changed the object before, or tried to before a person resumed it, so that no new one joins it.
@@ -144,7 +155,8 @@ impl Deciding<'_> {
         Some(plans)
     }
 
-    /// For an action with a limit, changes at most that many targets at once, in the order of the listing.
+    /// For an action with a limit, changes at most that many targets at once, in the order of the listing. What a relapse
+    /// makes again goes before what joins.
     fn leave_what_is_over_the_limit(&mut self, step: &Step, plans: &mut Plans) {
         let Some(limit) = step.action.kind().limit() else { return };
         let own = &self.facts.incident.namespace;
@@ -155,7 +167,12 @@ impl Deciding<'_> {
         let is_target = |change: &&Change| step.action.stage_of(&change.target, own) == Stage::Targets;
         let changed = self.next.changes_of(&step.name).filter(is_target).filter(is_changed).count();
         let mut room = limit.saturating_sub(changed);
-        let changes = std::mem::take(&mut plans.changes);
+        let mut changes = std::mem::take(&mut plans.changes);
+        changes.sort_by_key(|(change, _)| match change.again() {
+            Again::Always => 0,
+            Again::IfMatching => 1,
+            Again::Never | Again::Possible | Again::AfterPause => 2,
+        });
         for (change, target) in changes {
             if target.stage != Stage::Targets || room > 0 {
                 room -= usize::from(target.stage == Stage::Targets);
