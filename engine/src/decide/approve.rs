@@ -9,7 +9,7 @@
 
 use serde_json::{Value, json};
 
-use super::plan::Plans;
+use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange, cut};
 use crate::id::digest;

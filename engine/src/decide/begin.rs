@@ -1,7 +1,7 @@
 //! From planned changes to intents: what needs no approval, or has it, stage by stage and turn by turn.
 
 use super::Deciding;
-use super::plan::Plans;
+use super::plans::Plans;
 use crate::change::{Again, Change};
 use crate::facts::{Stage, Target};
 use crate::incident::Held;

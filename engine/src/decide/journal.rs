@@ -1,7 +1,7 @@
 //! The bounds of the journal, so that no status is ever written that the schema rejects.
 
 use super::Deciding;
-use super::plan::Plans;
+use super::plans::Plans;
 use crate::change::{Change, ChangeState, FieldChange};
 use crate::reason::Reason;
 

@@ -27,6 +27,7 @@ mod operation_write;
 mod pace;
 mod patience;
 mod plan;
+mod plans;
 mod pods;
 mod progress;
 mod rate;

@@ -1,7 +1,7 @@
 //! Why nothing is changed: by the whole response, or by a step, in Observe as in Enforce.
 
 use super::Deciding;
-use super::plan::Plans;
+use super::plans::Plans;
 use crate::incident::Held;
 use crate::policy::Severity;
 use crate::reason::Reason;

@@ -2,7 +2,7 @@
 
 use super::Deciding;
 use super::course::StandingPlans;
-use super::plan::Plans;
+use super::plans::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{ListingRead, Target};
 use crate::incident::{IncidentState, Spared, StepState, StepStatus, count};

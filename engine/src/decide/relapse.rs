@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Deciding;
 use super::course::Course;
-use super::plan::Plans;
+use super::plans::Plans;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::facts::Target;
 use crate::id::ChangeId;

@@ -12,7 +12,8 @@
 use jiff::Timestamp;
 
 use super::approve::row;
-use super::plan::{Plans, may_join};
+use super::plan::may_join;
+use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::action::Turns;
 use crate::change::{Change, ChangeState};
