@@ -12,7 +12,7 @@ use super::plans::Plans;
 use crate::change::{Again, Change, ChangeState, FieldChange};
 use crate::facts::Target;
 use crate::id::ChangeId;
-use crate::incident::{Because, Held};
+use crate::incident::{Because, Held, RuleStatus};
 use crate::path::FieldPath;
 use crate::policy::Severity;
 use crate::reason::Reason;
@@ -53,30 +53,45 @@ impl Deciding<'_> {
         self.await_no_rollouts();
     }
 
-    /// What was changed before the targets of the wave, by its own steps or by others that the emergency needed as long:
+    /// What was changed before the targets of the wave, by its own steps or by others that the emergency needs as well:
     /// nothing moves away before what it leaves is out of the way.
     fn made_before_wave(&self, wave: &[ChangeId]) -> Vec<ChangeId> {
         let is_of_wave = |step: &&Step| self.next.changes_of(&step.name).any(|it| wave.contains(&it.id));
         let mut before = Vec::new();
         for step in self.begun().iter().filter(is_of_wave) {
             let made = self.made_before(step).into_iter();
-            let made = made.filter(|change| self.was_needed_as_long(&change.step, &step.name));
+            let made = made.filter(|change| {
+                change.step == step.name
+                    || self.step(&change.step).is_some_and(|other| self.is_needed_with(other, step))
+            });
             before.extend(made.map(|change| change.id.clone()));
         }
         before
     }
 
-    /// Whether a step listed the severity for as long as another one, or lists the level of a rule that holds. A rule
-    /// that is True and does not hold yet says nothing about the level that the emergency returns to.
-    fn was_needed_as_long(&self, step: &str, other: &str) -> bool {
-        let until = |name: &str| self.next.step(name).and_then(|status| status.unlisted_since);
-        let as_long = match (until(step), until(other)) {
+    /// Whether the emergency that returned needs a step as well as the one that relapses. A rule that is True and does
+    /// not hold yet may never enter its level, so it counts only for a step that was in force as long as the other.
+    fn is_needed_with(&self, step: &Step, relapsing: &Step) -> bool {
+        if let Some(pinned) = self.facts.intent.pinned {
+            return step.is_for(pinned);
+        }
+        let rules = &self.assessment.rules;
+        let level = rules.iter().filter(|rule| rule.holds).map(|rule| rule.level).min();
+        let is_true = |rule: &RuleStatus| {
+            rule.truth == Verdict::True && [step, relapsing].iter().all(|it| it.is_for(rule.level))
+        };
+        level.is_some_and(|level| step.is_for(level))
+            || (self.was_listed_as_long(step, relapsing) && rules.iter().any(is_true))
+    }
+
+    /// Whether a step listed the severity for as long as another one.
+    fn was_listed_as_long(&self, step: &Step, other: &Step) -> bool {
+        let until = |step: &Step| self.next.step(&step.name).and_then(|status| status.unlisted_since);
+        match (until(step), until(other)) {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(until), Some(other)) => until >= other,
-        };
-        let holds = |step: &Step| self.assessment.rules.iter().any(|it| it.holds && step.is_for(it.level));
-        as_long || self.step(step).is_some_and(holds)
+        }
     }
 
     /// The emergency returned for steps that were reverted. They are applied again.
