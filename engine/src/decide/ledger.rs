@@ -187,7 +187,7 @@ impl<'a> Deciding<'a> {
             .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
         for other in others.filter(|other| other.is_in_force()) {
             let is_taken = |field: &FieldChange| change.fields().iter().any(|taken| taken.path == field.path);
-            other.retain_fields(|field| field.ceded_to.is_some() || !is_taken(field));
+            other.leave_fields(|field| field.ceded_to.is_none() && is_taken(field));
         }
     }
 

@@ -227,18 +227,13 @@ impl Deciding<'_> {
         let is_known = |field: &&FieldChange| {
             let is_it = |value: &Option<Value>| same(&field.path, value.as_ref(), field.before.as_ref());
             let of = |known: &Change| known.fields().iter().find(|it| it.path == field.path).cloned();
-            // What another step has found counts only for a field that it took over. Otherwise nobody has approved to
-            // change that value in this step.
-            let own = lent.iter().filter(|known| known.step == change.step).find_map(|known| of(known));
-            let is_found = |known: &&Change| of(known).is_some_and(|it| is_it(&it.before));
-            let was_found = match own {
-                Some(own) => is_it(&own.before),
-                None => lent.iter().any(is_found),
-            };
+            // What only another step has found, nobody has approved to change in this one.
+            let own = lent.iter().filter(|known| known.step == change.step);
+            let own = own.filter_map(|known| known.found(&field.path)).any(|found| is_it(&found));
             let is_for_good = |known: &&Change| {
                 self.is_never_reverted(&known.step) && of(known).is_some_and(|it| is_it(&it.after))
             };
-            was_found || lent.iter().any(is_for_good)
+            own || lent.iter().any(is_for_good)
         };
         change.fields().iter().find(|field| !is_known(field)).map(|field| field.path.clone())
     }
