@@ -196,7 +196,8 @@ impl Deciding<'_> {
         }
     }
 
-    fn approval_needed(&mut self, step: &Step, plans: &Plans) -> Option<Needed> {
+    /// Why a plan must be approved; none if it may be carried out without a person.
+    pub(super) fn approval_needed(&mut self, step: &Step, plans: &Plans) -> Option<Needed> {
         if plans.changes.is_empty() {
             return None;
         }

@@ -352,7 +352,7 @@ impl Deciding<'_> {
     }
 
     /// The guardrail that the step exceeds with so many more targets.
-    pub(super) fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
+    fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
         let own = self.next.changes_of(&step.name);
         let own = own.filter(|change| change.counts() || change.has_no_turn_yet());
         let present = own.filter(|change| self.stage_of(step, change) == Stage::Targets).count();

@@ -103,9 +103,15 @@ impl<'a> Deciding<'a> {
         is_begun(&self.next, &step.name) && self.next.changes_of(&step.name).any(is_it)
     }
 
-    /// The stage that is changed now: while an object of it is not changed yet, nothing of a later stage is.
-    pub(super) fn first_stage(&self, step: &Step, changes: &[(Change, Target)]) -> Option<Stage> {
-        let under_way = self.next.changes_of(&step.name).filter(|change| change.is_open_intent());
+    /// The stage that is changed now: while an object of it is still to be changed, or such a change is under way, nothing
+    /// of a later stage is.
+    pub(super) fn first_stage(
+        &self,
+        step: &Step,
+        changes: &[(Change, Target)],
+        is_under_way: impl Fn(&Change) -> bool,
+    ) -> Option<Stage> {
+        let under_way = self.next.changes_of(&step.name).filter(|change| is_under_way(change));
         let under_way = under_way.map(|change| self.stage_of(step, change));
         under_way.chain(changes.iter().map(|(_, target)| target.stage)).min()
     }
