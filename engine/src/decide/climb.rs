@@ -95,7 +95,9 @@ impl Deciding<'_> {
 
     fn only(plans: Plans, is_wanted: impl Fn(&Change) -> bool) -> Plans {
         let changes = plans.changes.into_iter().filter(|(change, _)| is_wanted(change)).collect();
-        Plans { changes, refused: Vec::new(), ..plans }
+        let mut refused = plans.refused;
+        refused.retain(|change| change.reason == Some(Reason::JournalFull) && is_wanted(change));
+        Plans { changes, refused, ..plans }
     }
 
     pub(super) fn begun(&self) -> Vec<Step> {

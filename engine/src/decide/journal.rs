@@ -88,10 +88,10 @@ impl Deciding<'_> {
             lasting.fold((0, 0), |(number, bytes), change| (number + 1, bytes + size(change) + GROWTH));
         for (change, target) in std::mem::take(&mut plans.changes) {
             let known = self.next.changes.iter().find(|known| known.id == change.id);
-            // What is made again has a place already.
+            // What is made again has a place already, also where entries that have grown make the journal overfull.
             let old = known.filter(|known| !is_spare(known)).map_or((0, 0), |old| (1, size(old) + GROWTH));
             let with_it = (number + 1 - old.0, bytes + size(&change) + GROWTH - old.1);
-            if with_it.0 <= CHANGES && with_it.1 <= TOTAL {
+            if with_it.0 <= CHANGES.max(number) && with_it.1 <= TOTAL.max(bytes) {
                 (number, bytes) = with_it;
                 plans.changes.push((change, target));
                 continue;
@@ -153,14 +153,14 @@ mod tests {
     use super::*;
     use crate::change::Again;
 
-    /// So many changes that a relapse is to make again, and their plans over another value.
-    fn again(number: usize, found: &Value) -> (Fixture, Plans) {
+    /// So many changes that a relapse is to make again over this value, and their plans over another one.
+    fn again(number: usize, old: &Value, found: &Value) -> (Fixture, Plans) {
         let mut given = Fixture::pinned();
         let mut plans = Plans::default();
         for name in (0..number).map(|at| format!("m{at}")) {
             let path = "/spec/template/spec/schedulerName";
             given = given.change_with("one", &name, ChangeState::Reverted, |change| {
-                *change = change.clone().with_fields(vec![field(path, &json!("old"), &json!("one"))]);
+                *change = change.clone().with_fields(vec![field(path, old, &json!("one"))]);
                 change.set_again(Again::Always);
             });
             let planned = given.facts.state.changes.last().unwrap().clone();
@@ -171,14 +171,22 @@ mod tests {
 
     #[test]
     fn what_is_made_again_has_a_place_already() {
-        let (given, mut plans) = again(CHANGES, &json!("new"));
+        let (given, mut plans) = again(CHANGES, &json!("old"), &json!("new"));
         given.deciding().refuse_what_does_not_fit(&mut plans);
         assert_eq!((plans.changes.len(), plans.refused.len()), (CHANGES, 0));
     }
 
     #[test]
+    fn entries_that_have_grown_keep_nothing_from_being_made_again() {
+        let long = json!("x".repeat(3000));
+        let (given, mut plans) = again(200, &long, &long);
+        given.deciding().refuse_what_does_not_fit(&mut plans);
+        assert_eq!((plans.changes.len(), plans.refused.len()), (200, 0));
+    }
+
+    #[test]
     fn an_entry_without_room_keeps_how_its_earlier_round_ended() {
-        let (given, mut plans) = again(CHANGES, &json!("x".repeat(3000)));
+        let (given, mut plans) = again(CHANGES, &json!("old"), &json!("x".repeat(3000)));
         given.deciding().refuse_what_does_not_fit(&mut plans);
         assert!((100..200).contains(&plans.changes.len()), "{} have room", plans.changes.len());
         let refused = plans.refused.last().unwrap();

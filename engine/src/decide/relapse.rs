@@ -163,10 +163,12 @@ impl Deciding<'_> {
         Some(Held::new(Reason::Relapsed, &message))
     }
 
-    /// What the last relapse did not apply again, because nobody has approved it over another value, to be added to a text.
+    /// What the last relapse did not apply again, because nobody has approved it over another value or the journal is full,
+    /// to be added to a text.
     fn not_applied_again(&self) -> String {
         let is_one = |change: &&Change| {
-            change.state == ChangeState::Reverted && change.reason == Some(Reason::PlanChanged)
+            change.state == ChangeState::Reverted
+                && matches!(change.reason, Some(Reason::PlanChanged | Reason::JournalFull))
         };
         let mut left = self.next.changes.iter().filter(is_one);
         let Some(first) = left.next() else { return String::new() };
