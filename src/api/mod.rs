@@ -13,6 +13,8 @@ pub mod lean;
 mod manifests;
 pub mod names;
 pub mod policy;
+#[cfg(test)]
+mod reference;
 
 pub use admission::SHIPPED_NAMESPACE;
 pub use condition::{Condition, ConditionType};
