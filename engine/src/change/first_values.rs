@@ -44,27 +44,6 @@ impl Change {
         })
     }
 
-    /// The value that this change has found in a field, or that it found before a later step took the field over. None if
-    /// the field is not its own.
-    pub fn found(&self, path: &FieldPath) -> Option<Option<Value>> {
-        let loan = self.loan()?;
-        let own = loan.fields.iter().find(|field| field.path == *path).map(|field| field.before.clone());
-        own.or_else(|| loan.first.iter().find(|first| first.path == *path).map(|first| first.value.clone()))
-    }
-
-    /// Leaves the fields that are taken to another change, and notes the values that this one has found in them.
-    pub fn leave_fields(&mut self, is_taken: impl Fn(&FieldChange) -> bool) {
-        let Some(loan) = self.work.loan_mut() else { return };
-        let (taken, kept) = std::mem::take(&mut loan.fields).into_iter().partition(is_taken);
-        loan.fields = kept;
-        let taken: Vec<FieldChange> = taken;
-        for field in taken {
-            if !loan.first.iter().any(|first| first.path == field.path) {
-                loan.first.push(FirstValue { path: field.path, value: field.before });
-            }
-        }
-    }
-
     /// Notes these values for the fields in which something else is before this change.
     pub fn note_first_values(&mut self, values: &[FirstValue]) {
         let Some(loan) = self.work.loan_mut() else { return };

@@ -167,8 +167,12 @@ impl<'a> Deciding<'a> {
         // edited the order of the steps since.
         let began = |change: &Change| self.next.step(&change.step).and_then(|step| step.started_at);
         let own = began(known);
+        // A step that has not begun was not there before the others.
         let is_later = |other: &&Change| {
-            other.target.uid == known.target.uid && other.step != known.step && began(other) > own
+            own.is_some()
+                && other.target.uid == known.target.uid
+                && other.step != known.step
+                && began(other) > own
         };
         self.next.changes.iter().filter(is_later).find_map(|other| {
             let theirs = |field: &&FieldChange| fields.iter().any(|own| own.path.overlaps(&field.path));
@@ -187,7 +191,7 @@ impl<'a> Deciding<'a> {
             .filter(|other| other.id != change.id && other.target.uid == change.target.uid);
         for other in others.filter(|other| other.is_in_force()) {
             let is_taken = |field: &FieldChange| change.fields().iter().any(|taken| taken.path == field.path);
-            other.leave_fields(|field| field.ceded_to.is_none() && is_taken(field));
+            other.retain_fields(|field| field.ceded_to.is_some() || !is_taken(field));
         }
     }
 
