@@ -72,16 +72,18 @@ impl Deciding<'_> {
     /// Whether the emergency that returned needs a step as well as the one that relapses. A rule that is True and does
     /// not hold yet may never enter its level, so it counts only for a step that was in force as long as the other.
     fn is_needed_with(&self, step: &Step, relapsing: &Step) -> bool {
+        let as_long = self.was_listed_as_long(step, relapsing);
         if let Some(pinned) = self.facts.intent.pinned {
-            return step.is_for(pinned);
+            return if relapsing.is_for(pinned) { step.is_for(pinned) } else { as_long };
         }
-        let rules = &self.assessment.rules;
+        let rules = self.assessment.rules.iter().filter(|rule| rule.holds || rule.truth == Verdict::True);
+        let rules: Vec<&RuleStatus> = rules.collect();
+        if !rules.iter().any(|rule| relapsing.is_for(rule.level)) {
+            return as_long; // it is applied again whatever the level is
+        }
         let level = rules.iter().filter(|rule| rule.holds).map(|rule| rule.level).min();
-        let is_true = |rule: &RuleStatus| {
-            rule.truth == Verdict::True && [step, relapsing].iter().all(|it| it.is_for(rule.level))
-        };
-        level.is_some_and(|level| step.is_for(level))
-            || (self.was_listed_as_long(step, relapsing) && rules.iter().any(is_true))
+        let is_for_both = |rule: &&RuleStatus| step.is_for(rule.level) && relapsing.is_for(rule.level);
+        level.is_some_and(|level| step.is_for(level)) || (as_long && rules.iter().any(is_for_both))
     }
 
     /// Whether a step listed the severity for as long as another one.
