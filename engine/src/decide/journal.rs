@@ -13,6 +13,8 @@ const TOTAL: usize = 512 * 1024;
 const ENTRY: usize = 4096;
 /// The growth of an entry while it is in progress: times, versions, health, fence.
 const GROWTH: usize = 320;
+/// How many bytes more than the maximum the journal may have for what a relapse applies again over longer values.
+const AGAIN: usize = 64 * 1024;
 /// The maximum number of fields of one change.
 const FIELDS: usize = 64;
 /// The maximum length of a path, and of a list of owners, in bytes.
@@ -86,12 +88,14 @@ impl Deciding<'_> {
         let lasting = self.next.changes.iter().filter(|change| !is_spare(change));
         let (mut number, mut bytes) =
             lasting.fold((0, 0), |(number, bytes), change| (number + 1, bytes + size(change) + GROWTH));
+        let full_size = bytes;
         for (change, target) in std::mem::take(&mut plans.changes) {
             let known = self.next.changes.iter().find(|known| known.id == change.id);
             // What is made again has a place already, also where entries that have grown make the journal overfull.
             let old = known.filter(|known| !is_spare(known)).map_or((0, 0), |old| (1, size(old) + GROWTH));
             let with_it = (number + 1 - old.0, bytes + size(&change) + GROWTH - old.1);
-            if with_it.0 <= CHANGES.max(number) && with_it.1 <= TOTAL.max(bytes) {
+            let most = if old.0 > 0 { full_size.max(TOTAL) + AGAIN } else { TOTAL };
+            if with_it.0 <= CHANGES.max(number) && with_it.1 <= most {
                 (number, bytes) = with_it;
                 plans.changes.push((change, target));
                 continue;
