@@ -32,6 +32,29 @@ pub fn same(path: &FieldPath, left: Option<&Value>, right: Option<&Value>) -> bo
     }
 }
 
+/// One form for all values that are the [`same`] at `path`.
+pub fn canonical(path: &FieldPath, value: Option<&Value>) -> Value {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Value::Null };
+    let value = of_field(path, value);
+    match quantity(&value).filter(|_| path.is_quantity()) {
+        Some(amount) => Value::String(amount.to_string()),
+        None if value.is_string() => seal::seal(&value),
+        None => with_one_kind_of_number(&value),
+    }
+}
+
+fn with_one_kind_of_number(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Null, Value::from),
+        Value::Array(items) => items.iter().map(with_one_kind_of_number).collect(),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| (name.clone(), with_one_kind_of_number(value)));
+            Value::Object(members.collect())
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
 /// The value that the field has, without where a removed flag stood.
 pub fn of_field<'a>(path: &FieldPath, value: &'a Value) -> Cow<'a, Value> {
     if path.is_flag() { flag::value(value) } else { Cow::Borrowed(value) }

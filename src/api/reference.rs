@@ -69,7 +69,8 @@ fn row(path: &str, field: &Value) -> String {
         let values: Vec<String> = values.iter().map(|value| format!("`{}`", shown(value))).collect();
         text += &format!(" One of {}.", values.join(", "));
     }
-    if let Some(default) = Some(&field["default"]).filter(|default| !default.is_null() && !default.is_object())
+    if let Some(default) =
+        Some(&field["default"]).filter(|default| !default.is_null() && !default.is_object())
     {
         text += &format!(" Defaults to `{}`.", shown(default));
     }

@@ -111,6 +111,10 @@ pub struct Loan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub first: Vec<FirstValue>,
+    /// What a person has approved: a digest of each field with its values. Only this is applied again without asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 64), inner(length(max = 32))))]
+    pub approved: Vec<String>,
 }
 
 /// One field of a change. If `before` or `after` is absent, the field does not exist.

@@ -11,6 +11,7 @@
 //!                        └─ three unknown answers: Held
 //! ```
 
+mod approved;
 mod first_values;
 mod half_returned;
 mod health;

@@ -2,17 +2,17 @@
 //!
 //! # Guarantees
 //! An approval counts for one plan: the hash binds it to the Incident, the step,
-//! its action and, for every object, the fields with their values. If any of these
-//! or the policy changes, the approval is void. It counts from the time the status
+//! its action and, for every object, the fields with their values, and to whether
+//! it is above the guardrails. If any of these or the policy changes, the approval is void. It counts from the time the status
 //! shows it, and not for longer than the policy says. An approval that was not used
 //! in time never counts again.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::plan_hash::row;
 use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange, cut};
-use crate::id::digest;
 use crate::incident::{ApprovalState, ApprovalStatus, AskedApproval, Held};
 use crate::intent::Approval;
 use crate::period::{Period, after};
@@ -28,6 +28,16 @@ const LONGEST_QUOTE: usize = 300;
 pub(super) struct Needed {
     reason: Reason,
     why: String,
+}
+
+/// What a person says to a plan.
+pub(super) enum Answer {
+    /// Nobody has to be asked.
+    NotNeeded,
+    /// They have approved it.
+    Approved,
+    /// They have not approved it yet.
+    Waits(Held),
 }
 
 impl Deciding<'_> {
@@ -67,6 +77,7 @@ impl Deciding<'_> {
             approved_by: given.approved_by.clone(),
             at: self.now,
             state,
+            allowed: None,
         });
         let (type_, what) = if fits {
             ("Approved", "approved")
@@ -122,23 +133,27 @@ impl Deciding<'_> {
         }
     }
 
-    /// What a person must approve before this plan is carried out, if they have not approved it yet. The plan is then
+    /// Whether a person must approve this plan before it is carried out, and whether they have. If not, the plan is then
     /// in the status for them to read, and the message says how to approve it. `hash` covers the plan of the whole step.
-    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &str) -> Option<Held> {
-        let needed = self.approval_needed(step, plans)?;
+    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &str) -> Answer {
+        let Some(needed) = self.approval_needed(step, plans) else { return Answer::NotNeeded };
         let index = self.step_index(&step.name);
         if let Some(known) = self.next.steps[index].approval.clone() {
             let by = &known.approved_by;
             match (known.state, known.plan_hash == hash) {
                 (ApprovalState::Valid, true) => {
                     self.end_approval(index, ApprovalState::Used);
+                    let allowed = self.allowed_without_approval(plans.scope);
+                    if let Some(approval) = &mut self.next.steps[index].approval {
+                        approval.allowed = Some(allowed);
+                    }
                     self.happen(
                         "ApprovalUsed",
                         &format!("step {}: started with the approval by {by}", step.name),
                     );
-                    return None;
+                    return Answer::Approved;
                 }
-                (ApprovalState::Used, true) => return None,
+                (ApprovalState::Used, true) => return Answer::Approved,
                 (ApprovalState::Valid, false) => {
                     self.end_approval(index, ApprovalState::Void);
                     let changed = format!("step {}: the plan has changed since {by} approved it", step.name);
@@ -147,7 +162,7 @@ impl Deciding<'_> {
                 (ApprovalState::Used | ApprovalState::Expired | ApprovalState::Void, _) => {}
             }
         }
-        Some(self.await_approval(step, plans, &needed, index))
+        Answer::Waits(self.await_approval(step, plans, &needed, index))
     }
 
     fn await_approval(&mut self, step: &Step, plans: &Plans, needed: &Needed, index: usize) -> Held {
@@ -225,31 +240,6 @@ impl Deciding<'_> {
         Some(format!("it is outside guardrails.windows. Without approval it starts on {opening}"))
     }
 
-    /// The hash of the plan of the whole step: what it has done, what waits there, and what it would do now; none if none.
-    pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
-        let is_of_it = |change: &&Change| change.round > 0 || change.has_no_turn_yet();
-        let begun = self.next.changes_of(&step.name).filter(is_of_it);
-        let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
-        let new = plans.changes.iter().map(|(change, _)| change);
-        let mut rows: Vec<String> = begun.filter(is_new).chain(new).map(row).collect();
-        if rows.is_empty() {
-            return None;
-        }
-        rows.sort();
-        let action = serde_json::to_string(&step.definition.action).unwrap_or_default();
-        let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
-        parts.extend(rows.iter().map(String::as_str));
-        Some(format!("sha256:{}", digest(&parts)))
-    }
-
-    /// Publishes the hash of what the step would do now.
-    pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
-        if is_begun(&self.next, &step.name) || plans.new_targets() > 0 {
-            let hash = self.plan_hash(step, plans);
-            self.step_status(&step.name).plan_hash = hash;
-        }
-    }
-
     /// Whether a person has approved anything of the step that has not started yet.
     pub(super) fn is_approved(&self, step: &Step) -> bool {
         let approval = self.next.step(&step.name).and_then(|status| status.approval.as_ref());
@@ -268,16 +258,8 @@ impl Deciding<'_> {
         has_approval || self.must_be_asked_for(change)
     }
 
-    /// Whether a person has approved the change when it was made: an approval that became void or that expired counts for
-    /// nothing.
-    pub(super) fn was_approved(&self, change: &Change) -> bool {
-        let approval = self.next.step(&change.step).and_then(|status| status.approval.as_ref());
-        let is_used = approval.is_some_and(|approval| approval.state == ApprovalState::Used);
-        is_used || self.must_be_asked_for(change)
-    }
-
     /// Whether no change of its step is made without an approval.
-    fn must_be_asked_for(&self, change: &Change) -> bool {
+    pub(super) fn must_be_asked_for(&self, change: &Change) -> bool {
         self.step(&change.step).is_some_and(|step| step.approval == StepApproval::Required)
     }
 }
@@ -323,58 +305,11 @@ fn row_to_be_read(change: &Change) -> String {
     format!("{}: {}", change.target, change.fields().iter().map(field).collect::<Vec<_>>().join(", "))
 }
 
-/// One change as it is hashed: the object and the values, without any version.
-pub(super) fn row(change: &Change) -> String {
-    let fields: Vec<_> = change
-        .fields()
-        .iter()
-        .map(|field| {
-            json!([
-                field.path.to_string(),
-                field.before,
-                field.after,
-                field.before.is_some(),
-                field.after.is_some()
-            ])
-        })
-        .collect();
-    let (target, operation) = (&change.target, change.as_operation());
-    match operation.map(|it| (it.operation, it.delivery, &it.write)) {
-        Some((does, delivery, Some(write))) => json!([target, does, delivery, write.paths]).to_string(),
-        Some((does, delivery, None)) => json!([target, does, delivery]).to_string(),
-        None => json!([target, fields]).to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, target};
+    use super::super::fixture::Fixture;
     use super::*;
-    use crate::id::ChangeId;
     use crate::reason::Reason;
-
-    fn planned(object: &str, after: &str) -> Change {
-        let fields = vec![FieldChange {
-            path: "/spec/replicas".parse().unwrap(),
-            before: Some(json!("4")),
-            after: Some(json!(after)),
-            created: None,
-            owner: None,
-            ceded_to: None,
-        }];
-        Change::planned(ChangeId::of("incident", "one", object), "one", target(object), fields)
-    }
-
-    #[test]
-    fn a_row_of_the_plan_names_the_object_and_the_values_and_nothing_that_moves_by_itself() {
-        let change = planned("a", "0");
-        let mut later = change.clone();
-        later.tries = 3;
-        later.explain(Some((Reason::Conflict, "somebody else wrote it".to_owned())));
-        assert_eq!(row(&change), row(&later));
-        assert_ne!(row(&change), row(&planned("b", "0")));
-        assert_ne!(row(&change), row(&planned("a", "1")));
-    }
 
     #[test]
     fn a_need_is_told_once_though_something_else_holds_the_response_meanwhile() {

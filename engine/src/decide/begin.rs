@@ -1,6 +1,7 @@
 //! From planned changes to intents: what needs no approval, or has it, stage by stage and turn by turn.
 
 use super::Deciding;
+use super::approve::Answer;
 use super::plans::Plans;
 use crate::change::{Again, Change, ChangeState};
 use crate::facts::{Stage, Target};
@@ -22,14 +23,21 @@ impl Deciding<'_> {
         let changes = std::mem::take(&mut plans.changes);
         let (mut due, new) = changes.into_iter().partition(|(change, _)| self.has_place(step, change));
         plans.changes = new;
-        let held = hash.and_then(|hash| self.must_be_approved(step, &plans, &hash));
+        let answer = hash.map_or(Answer::NotNeeded, |hash| self.must_be_approved(step, &plans, &hash));
         let again = std::mem::take(&mut plans.again);
-        if let Some(held) = held {
+        let mut room = BATCH;
+        if let Answer::Waits(held) = answer {
             // It does not wait for what nobody may ever approve.
             let first = self.first_stage(step, &again, is_moving);
-            self.begin(step, first, again);
-            self.begin(step, stage, due);
+            self.begin(step, first, again, &mut room);
+            self.begin(step, stage, due, &mut room);
             return Some(held);
+        }
+        for (change, _) in &mut plans.changes {
+            match answer {
+                Answer::Approved => change.approve(),
+                Answer::NotNeeded | Answer::Waits(_) => change.approve_nothing(),
+            }
         }
         let full = plans.refused.iter().find(|change| change.reason == Some(Reason::JournalFull));
         if let Some(full) = full.cloned() {
@@ -37,9 +45,9 @@ impl Deciding<'_> {
             let status = self.step_status(&step.name);
             (status.reason, status.message) = (full.reason, full.message);
         }
-        self.begin(step, moving_stage, again);
+        self.begin(step, moving_stage, again, &mut room);
         due.append(&mut plans.changes);
-        self.begin(step, stage, due);
+        self.begin(step, stage, due, &mut room);
         self.journal(plans.refused);
         None
     }
@@ -47,9 +55,12 @@ impl Deciding<'_> {
     /// Sets apart what a relapse applies again without asking: what a person has approved, and what needs no approval
     /// while objects that join the step do.
     fn set_apart_what_comes_back(&mut self, step: &Step, plans: &mut Plans) {
-        let is_approved = |change: &Change| change.again() == Again::Always || self.is_as_approved(change);
+        let stays_approved = self.what_was_approved_may_come_back(step, plans);
+        let needs_nobody = |change: &Change| {
+            change.again() == Again::Always || (stays_approved && self.is_as_approved(change))
+        };
         let changes = std::mem::take(&mut plans.changes).into_iter();
-        let (again, others): (Vec<_>, Vec<_>) = changes.partition(|(change, _)| is_approved(change));
+        let (again, others): (Vec<_>, Vec<_>) = changes.partition(|(change, _)| needs_nobody(change));
         plans.again = again;
         let (back, mut joiners): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|(change, _)| change.again() == Again::IfMatching);
@@ -60,12 +71,30 @@ impl Deciding<'_> {
         plans.changes.append(&mut joiners);
     }
 
-    /// Records these intents of a stage and those before it, at most as many as one status write may record.
-    fn begin(&mut self, step: &Step, stage: Option<Stage>, mut changes: Vec<(Change, Target)>) {
+    /// Whether what was approved is within the guardrails, or these are no narrower than those above which it was approved.
+    fn what_was_approved_may_come_back(&self, step: &Step, plans: &Plans) -> bool {
+        let comes_back = |change: &Change| change.again() == Again::Always || self.is_as_approved(change);
+        let of_targets = plans.changes.iter().filter(|(_, target)| target.stage == Stage::Targets);
+        let number = of_targets.filter(|(change, _)| comes_back(change)).count();
+        let approval = self.next.step(&step.name).and_then(|status| status.approval.as_ref());
+        let allowed = approval.and_then(|approval| approval.allowed);
+        number == 0
+            || self.above_guardrail(step, number, plans.scope).is_none()
+            || allowed.is_some_and(|allowed| self.allowed_without_approval(plans.scope) >= allowed)
+    }
+
+    /// Records these intents of a stage and those before it, as far as the status write has `room` for them.
+    fn begin(
+        &mut self,
+        step: &Step,
+        stage: Option<Stage>,
+        mut changes: Vec<(Change, Target)>,
+        room: &mut usize,
+    ) {
         let mut begun: Vec<Change> = Vec::new();
         changes.retain(|(_, target)| stage.is_none_or(|stage| target.stage <= stage));
         let changes = self.in_turn(step, changes);
-        for (mut change, target) in changes.into_iter().take(BATCH) {
+        for (mut change, target) in changes.into_iter().take(*room) {
             if self.is_being_written(&target.id) {
                 continue; // it joins when that write is answered
             }
@@ -76,6 +105,7 @@ impl Deciding<'_> {
             }
             begun.push(change);
         }
+        *room -= begun.len();
         self.journal(begun);
     }
 }

@@ -354,14 +354,12 @@ impl Deciding<'_> {
     }
 
     /// The guardrail that the step exceeds with so many more targets.
-    fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
+    pub(super) fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
         let own = self.next.changes_of(&step.name);
         let own = own.filter(|change| change.counts() || change.has_no_turn_yet());
         let present = own.filter(|change| self.stage_of(step, change) == Stage::Targets).count();
-        let limits = self.rules.map(|rules| &rules.limits);
-        let most = limits.map_or(0, |limits| limits.max_targets);
-        let percent = limits.map_or(0, |limits| limits.max_targets_percent);
-        let share = (scope * percent).div_ceil(100).max(1);
+        let (most, share) = self.guardrails(scope);
+        let percent = self.rules.map_or(0, |rules| rules.limits.max_targets_percent);
         let guardrail = match () {
             () if present + new > most => format!("guardrails.maxTargets is {most}"),
             () if present + new > share => {
@@ -370,5 +368,19 @@ impl Deciding<'_> {
             () => return None,
         };
         Some(guardrail)
+    }
+
+    /// How many objects a step may change without approval, of so many in its scope: in all, and as their share.
+    fn guardrails(&self, scope: usize) -> (usize, usize) {
+        let limits = self.rules.map(|rules| &rules.limits);
+        let percent = limits.map_or(0, |limits| limits.max_targets_percent);
+        let most = limits.map_or(0, |limits| limits.max_targets);
+        (most, (scope * percent).div_ceil(100).max(1))
+    }
+
+    /// The smaller of both.
+    pub(super) fn allowed_without_approval(&self, scope: usize) -> u16 {
+        let (most, share) = self.guardrails(scope);
+        u16::try_from(most.min(share)).unwrap_or(u16::MAX)
     }
 }

@@ -27,6 +27,7 @@ mod operation_write;
 mod pace;
 mod patience;
 mod plan;
+mod plan_hash;
 mod plans;
 mod pods;
 mod progress;

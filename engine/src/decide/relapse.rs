@@ -4,20 +4,17 @@
 //! the next withdrawal doubles, and after `recovery.relapses` relapses a person must decide.
 
 use jiff::SignedDuration;
-use serde_json::Value;
 
 use super::Deciding;
 use super::course::Course;
 use super::plans::Plans;
-use crate::change::{Again, Change, ChangeState, FieldChange};
+use crate::change::{Again, Change, ChangeState};
 use crate::facts::Target;
 use crate::id::ChangeId;
 use crate::incident::{Because, Held, RuleStatus};
-use crate::path::FieldPath;
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::{Rules, Step};
-use crate::value::same;
 use crate::verdict::Verdict;
 
 /// Why this is a relapse.
@@ -199,10 +196,11 @@ impl Deciding<'_> {
     /// rule holds, and once its plan is approved.
     pub(super) fn ask_for_what_was_not_approved(&mut self, plans: &mut Plans) {
         for (change, _) in &mut plans.changes {
-            if change.again() != Again::Always || !self.may_be_approved(change) {
+            let asks = change.was_approved() || self.must_be_asked_for(change);
+            let Some(path) = change.beyond_approval().filter(|_| asks && change.again() == Again::Always)
+            else {
                 continue;
-            }
-            let Some(path) = self.value_of_somebody(change) else { continue };
+            };
             let why = format!("{path} has another value than when its plan was approved");
             change.set_again(Again::IfMatching);
             if let Some(known) = self.next.changes.iter_mut().find(|known| known.id == change.id) {
@@ -218,28 +216,7 @@ impl Deciding<'_> {
 
     /// Whether a change that the emergency needs again is the one that a person has approved.
     pub(super) fn is_as_approved(&self, change: &Change) -> bool {
-        change.again() == Again::IfMatching
-            && self.was_approved(change)
-            && self.value_of_somebody(change).is_none()
-    }
-
-    /// A field whose present value is neither the one that the Incident has found in it nor one that it has set for good.
-    /// What the field was to become does not count, because admission may have stored something else.
-    fn value_of_somebody(&self, change: &Change) -> Option<FieldPath> {
-        let is_of_it = |known: &&Change| known.target.uid == change.target.uid && known.was_lent();
-        let lent: Vec<&Change> = self.next.changes.iter().filter(is_of_it).collect();
-        let is_known = |field: &&FieldChange| {
-            let is_it = |value: &Option<Value>| same(&field.path, value.as_ref(), field.before.as_ref());
-            let of = |known: &Change| known.fields().iter().find(|it| it.path == field.path).cloned();
-            // What only another step has found, nobody has approved to change in this one.
-            let own = lent.iter().filter(|known| known.step == change.step);
-            let own = own.filter_map(|known| known.found(&field.path)).any(|found| is_it(&found));
-            let is_for_good = |known: &&Change| {
-                self.is_never_reverted(&known.step) && of(known).is_some_and(|it| is_it(&it.after))
-            };
-            own || lent.iter().any(is_for_good)
-        };
-        change.fields().iter().find(|field| !is_known(field)).map(|field| field.path.clone())
+        change.again() == Again::IfMatching && change.was_approved() && change.beyond_approval().is_none()
     }
 
     /// Whether anything of this step is still to be applied again.

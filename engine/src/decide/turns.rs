@@ -11,8 +11,8 @@
 
 use jiff::Timestamp;
 
-use super::approve::row;
 use super::plan::may_join;
+use super::plan_hash::row;
 use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::action::Turns;

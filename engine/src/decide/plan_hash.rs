@@ -1,0 +1,94 @@
+//! The hash of a step's plan, which an approval names.
+
+use serde_json::json;
+
+use super::plans::Plans;
+use super::{Deciding, is_begun};
+use crate::change::Change;
+use crate::id::digest;
+use crate::rules::Step;
+
+impl Deciding<'_> {
+    /// The hash of the plan of the whole step: what it has done, what waits there, and what it would do now; none if none.
+    pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
+        let is_of_it = |change: &&Change| change.round > 0 || change.has_no_turn_yet();
+        let begun = self.next.changes_of(&step.name).filter(is_of_it);
+        let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
+        let new = plans.changes.iter().map(|(change, _)| change);
+        let mut rows: Vec<String> = begun.filter(is_new).chain(new).map(row).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        rows.sort();
+        let action = serde_json::to_string(&step.definition.action).unwrap_or_default();
+        let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
+        parts.extend(rows.iter().map(String::as_str));
+        if self.too_many(step, plans).is_some() {
+            parts.push("above the guardrails"); // what was approved within them is another plan
+        }
+        Some(format!("sha256:{}", digest(&parts)))
+    }
+
+    /// Publishes the hash of what the step would do now.
+    pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
+        if is_begun(&self.next, &step.name) || plans.new_targets() > 0 {
+            let hash = self.plan_hash(step, plans);
+            self.step_status(&step.name).plan_hash = hash;
+        }
+    }
+}
+
+/// One change as it is hashed: the object and the values, without any version.
+pub(super) fn row(change: &Change) -> String {
+    let fields: Vec<_> = change
+        .fields()
+        .iter()
+        .map(|field| {
+            json!([
+                field.path.to_string(),
+                field.before,
+                field.after,
+                field.before.is_some(),
+                field.after.is_some()
+            ])
+        })
+        .collect();
+    let (target, operation) = (&change.target, change.as_operation());
+    match operation.map(|it| (it.operation, it.delivery, &it.write)) {
+        Some((does, delivery, Some(write))) => json!([target, does, delivery, write.paths]).to_string(),
+        Some((does, delivery, None)) => json!([target, does, delivery]).to_string(),
+        None => json!([target, fields]).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::target;
+    use super::*;
+    use crate::change::FieldChange;
+    use crate::id::ChangeId;
+    use crate::reason::Reason;
+
+    fn planned(object: &str, after: &str) -> Change {
+        let fields = vec![FieldChange {
+            path: "/spec/replicas".parse().unwrap(),
+            before: Some(json!("4")),
+            after: Some(json!(after)),
+            created: None,
+            owner: None,
+            ceded_to: None,
+        }];
+        Change::planned(ChangeId::of("incident", "one", object), "one", target(object), fields)
+    }
+
+    #[test]
+    fn a_row_of_the_plan_names_the_object_and_the_values_and_nothing_that_moves_by_itself() {
+        let change = planned("a", "0");
+        let mut later = change.clone();
+        later.tries = 3;
+        later.explain(Some((Reason::Conflict, "somebody else wrote it".to_owned())));
+        assert_eq!(row(&change), row(&later));
+        assert_ne!(row(&change), row(&planned("b", "0")));
+        assert_ne!(row(&change), row(&planned("a", "1")));
+    }
+}
