@@ -10,6 +10,7 @@ pub mod change;
 pub mod decide;
 pub mod decide_policy;
 pub mod effect;
+pub mod expected;
 pub mod expression;
 pub mod facts;
 pub mod flag;

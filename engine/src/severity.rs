@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::change::cut;
-use crate::expression::{Condition, FieldValue};
+use crate::expected::{Expected, Sight};
+use crate::expression::{Condition, FieldValue, SignalShape};
 use crate::facts::Reading;
 use crate::incident::{RuleStatus, SignalState, SignalStatus};
 use crate::period::after;
 use crate::policy::Severity;
 use crate::rules::{Rules, SeverityRule, Signal};
+use crate::signal::count;
 use crate::verdict::Verdict;
 
 /// How long a clock stops for Unknown before it is reset: the default of `maxAge` in the API.
 pub const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How long after a start every signal counts as known.
+const START_GRACE: SignedDuration = SignedDuration::from_mins(2);
 
-/// The values of the known signals, `expected` and `missing` included.
+/// The values of the signals, with what the engine adds. One that is Unknown has only `known`.
 pub type Values = BTreeMap<String, BTreeMap<String, FieldValue>>;
 
 /// The input of an assessment.
@@ -27,14 +31,22 @@ pub struct Observed<'a> {
     pub previous: &'a [RuleStatus],
     /// The present readings of the signals.
     pub signals: &'a BTreeMap<String, Reading>,
-    /// The value of `expected` before the emergency, for each signal.
-    pub baselines: &'a BTreeMap<String, i64>,
-    /// Whether the policy has an open Incident, which keeps the baselines.
-    pub incident_open: bool,
+    /// The expected numbers of the signals, as the policy has recorded them.
+    pub expected: &'a [Expected],
+    /// When this process began to watch; none if that does not matter.
+    pub began: Option<Timestamp>,
     /// Nobody watched for too long, so clocks are reset.
     pub clocks_broken: bool,
     /// The moment.
     pub now: Timestamp,
+}
+
+impl Observed<'_> {
+    /// What is recorded of the objects that the signal counts.
+    fn window(&self, signal: &Signal) -> Option<&Expected> {
+        let of_name = self.expected.iter().find(|expected| expected.signal == signal.name)?;
+        Some(of_name).filter(|expected| expected.is_of(&signal.scope))
+    }
 }
 
 /// The result of an assessment.
@@ -46,8 +58,6 @@ pub struct Assessment {
     pub signals: Vec<SignalStatus>,
     /// The values, for expressions.
     pub values: Values,
-    /// The new baselines.
-    pub baselines: BTreeMap<String, i64>,
     /// Expressions that failed, as `reason: problem`.
     pub rule_errors: Vec<String>,
     /// When a clock runs out.
@@ -59,6 +69,11 @@ impl Assessment {
     /// clock. None while any rule is true, held or Unknown.
     pub fn quiet_since(&self) -> Option<Timestamp> {
         quiet_since(&self.rules)
+    }
+
+    /// Whether a signal can be read.
+    pub fn knows(&self, signal: &str) -> bool {
+        self.signals.iter().any(|known| known.name == signal && known.state == SignalState::Known)
     }
 
     /// Whether a rule holds.
@@ -80,24 +95,37 @@ pub fn worst(rules: &[RuleStatus]) -> Option<Severity> {
 
 /// Assesses the rules of a policy.
 pub fn assess(observed: &Observed<'_>) -> Assessment {
-    let mut found = Assessment { baselines: observed.baselines.clone(), ..Assessment::default() };
+    let mut found = Assessment::default();
     for signal in &observed.rules.signals {
         let reading = observed.signals.get(&signal.name).map_or_else(not_watched_yet, Clone::clone);
-        let counts_objects = signal.kind.kind().shape().counts_objects();
-        let reading = if counts_objects { with_expected(signal, reading, observed) } else { reading };
+        let reading = with_expected(signal, reading, observed);
         found.signals.push(summary(signal, &reading));
-        if let Reading::Known { values } = reading {
-            found.values.insert(signal.name.clone(), values);
-        }
+        let known = FieldValue::Boolean(is_known(&reading, observed));
+        let mut values = match reading {
+            Reading::Known { values } => values,
+            Reading::Unknown { .. } => BTreeMap::new(),
+        };
+        values.insert(SignalShape::KNOWN.to_owned(), known);
+        found.values.insert(signal.name.clone(), values);
     }
+    found.wake_at = changes_by_time(observed, &found);
     for rule in &observed.rules.severity {
         let status = assess_rule(rule, observed, &mut found);
         found.rules.push(status);
     }
-    if !observed.incident_open {
-        move_baselines(observed, &mut found);
-    }
     found
+}
+
+/// When a value changes although no reading does.
+fn changes_by_time(observed: &Observed<'_>, found: &Assessment) -> Option<Timestamp> {
+    let of = |signal: &Signal| {
+        let window = observed.window(signal)?;
+        window.changes_at(signal.expect_within).filter(|_| signal.expect.is_none())
+    };
+    let falls = observed.rules.signals.iter().filter_map(of);
+    let has_unknown = found.signals.iter().any(|signal| signal.state == SignalState::Unknown);
+    let known = grace_until(observed).filter(|_| has_unknown);
+    falls.chain(known).filter(|due| *due > observed.now).min()
 }
 
 /// The level that follows from the rules and the present level: it rises as soon as
@@ -136,40 +164,112 @@ pub fn keep_texts(
     }
 }
 
+/// Counts that a summary leaves out while they are 0.
+const QUIET: [&str; 3] = ["starting", "unknown", "cordoned"];
+/// How many of the idle objects somebody deletes. It is in a reading if there are any, and no expression reads it.
+const DELETING: &str = "deleting";
+
 fn not_watched_yet() -> Reading {
     Reading::Unknown { reason: Reading::NOT_SYNCED.to_owned(), detail: "it has not been read yet".to_owned() }
 }
 
-/// Adds `expected` and `missing`. The Node object of a dead machine is soon deleted,
-/// so while a rule's clock runs, `expected` does not fall.
+/// How many objects are off on purpose: not those that somebody deletes, which are missed.
+fn parked(values: &BTreeMap<String, FieldValue>) -> i64 {
+    let count = |field| count(values, field).unwrap_or_default();
+    count("idle") - count(DELETING)
+}
+
+/// Adds `expected` and `missing` to the reading of a kind that counts objects.
 fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> Reading {
     let Reading::Known { mut values } = reading else { return reading };
-    let count = |field: &str| match values.get(field) {
-        Some(FieldValue::Int(number)) => *number,
-        Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => 0,
-    };
-    let (present, idle) = (count("total"), count("idle"));
-    let keeps =
-        observed.incident_open
-            || observed.rules.severity.iter().any(|rule| {
-                rule.reads().contains(&signal.name) && clock_runs(observed.previous, &rule.reason)
-            });
-    let baseline = observed.baselines.get(&signal.name).copied().filter(|_| keeps).unwrap_or(0);
-    let known = signal.expect.unwrap_or_else(|| present.max(baseline));
-    if known == 0
-        && signal.expect.is_none()
-        && let Some(detail) = signal.kind.kind().unknown_when_empty()
+    let kind = signal.kind.kind();
+    if !signal.counts_objects() {
+        return Reading::Known { values };
+    }
+    let present = kind.present(&values);
+    let idle = count(&values, "idle").unwrap_or_default();
+    let highest = observed
+        .window(signal)
+        .and_then(|window| window.highest(signal.expect_within, present, parked(&values), observed.now));
+    if signal.expect.is_none()
+        && highest.is_none()
+        && present == Some(0)
+        && let Some(detail) = kind.unknown_when_empty()
     {
         return Reading::Unknown { reason: "EmptyScope".to_owned(), detail: detail.to_owned() };
     }
-    // What is off on purpose is not expected to serve. It is there, so it is not missing.
-    values.insert("expected".to_owned(), FieldValue::Int((known - idle).max(0)));
-    values.insert("missing".to_owned(), FieldValue::Int((known - present).max(0)));
+    if let Some(expected) = signal.expect.or(highest.max(present)) {
+        values.insert(SignalShape::EXPECTED.to_owned(), FieldValue::Int(expected));
+        let starting = count(&values, "starting").unwrap_or_default();
+        if let Some(total) = count(&values, "total") {
+            let missing = (expected - (total - starting - idle)).max(0);
+            values.insert(SignalShape::MISSING.to_owned(), FieldValue::Int(missing));
+        }
+    }
     Reading::Known { values }
 }
 
-fn clock_runs(previous: &[RuleStatus], reason: &str) -> bool {
-    previous.iter().any(|rule| rule.reason == reason && (rule.known == Verdict::True || rule.holds))
+/// Whether a signal counts as known. What was not read yet does, and everything does shortly after a start: the first
+/// answers are on their way.
+fn is_known(reading: &Reading, observed: &Observed<'_>) -> bool {
+    match reading {
+        Reading::Known { .. } => true,
+        Reading::Unknown { .. } => {
+            reading.is_not_read_yet() || grace_until(observed).is_some_and(|until| until > observed.now)
+        }
+    }
+}
+
+fn grace_until(observed: &Observed<'_>) -> Option<Timestamp> {
+    observed.began.map(|began| after(began, START_GRACE))
+}
+
+/// Takes the present numbers into the windows of the signals. Returns them, and when to look again although nothing
+/// changes.
+pub fn follow_expected<'a>(
+    observed: &Observed<'_>,
+    found: &Assessment,
+    sight: impl Fn(&str) -> Sight<'a>,
+) -> (Vec<Expected>, Option<Timestamp>) {
+    let mut wake_at = None;
+    let mut next = Vec::new();
+    for signal in &observed.rules.signals {
+        let kind = signal.kind.kind();
+        if signal.expect.is_some() || !signal.counts_objects() {
+            continue;
+        }
+        let old = observed.window(signal);
+        let mut expected = old.cloned().unwrap_or_else(|| Expected::of(&signal.name));
+        expected.scope = Some(signal.scope.clone());
+        let (present, idle) = match observed.signals.get(&signal.name) {
+            Some(Reading::Known { values }) => (kind.present(values), parked(values)),
+            Some(Reading::Unknown { .. }) | None => (None, expected.idle),
+        };
+        let highest = expected.highest(signal.expect_within, present, idle, observed.now);
+        let is_lost = present < highest;
+        let keeps = |rule: &&SeverityRule| {
+            let status = found.rules.iter().find(|status| status.reason == rule.reason);
+            rule.reads().contains(&signal.name)
+                && status.is_some_and(|rule| clock_runs(rule) || is_lost && rule.truth == Verdict::Unknown)
+        };
+        let due = expected.follow(&Sight {
+            present,
+            idle,
+            kept_by_rule: observed.rules.severity.iter().any(|rule| keeps(&rule)),
+            within: signal.expect_within,
+            now: observed.now,
+            ..sight(&signal.name)
+        });
+        wake_at = earliest(wake_at, due);
+        if !expected.is_empty() {
+            next.push(expected);
+        }
+    }
+    (next, wake_at)
+}
+
+fn clock_runs(rule: &RuleStatus) -> bool {
+    rule.known == Verdict::True || rule.holds
 }
 
 fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessment) -> RuleStatus {
@@ -252,38 +352,16 @@ fn evaluate(
     (found.verdict, found.why.filter(|_| found.verdict == Verdict::Unknown).map(|why| cut(&why, 512)))
 }
 
-/// The last reading at which every rule that reads a signal was False.
-fn move_baselines(observed: &Observed<'_>, found: &mut Assessment) {
-    for signal in observed.rules.signals.iter().filter(|signal| signal.expect.is_none()) {
-        let read_by = |rule: &&SeverityRule| rule.reads().contains(&signal.name);
-        let all_false = observed.rules.severity.iter().filter(read_by).all(|rule| {
-            found
-                .rules
-                .iter()
-                .any(|status| status.reason == rule.reason && status.truth == Verdict::False && !status.holds)
-        });
-        let counted = |field: &str| match found.values.get(&signal.name)?.get(field) {
-            Some(FieldValue::Int(number)) => Some(*number),
-            Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
-        };
-        if let Some(expected) = counted("expected")
-            && all_false
-        {
-            // Objects that are idle now may be started again, so the baseline has them.
-            found.baselines.insert(signal.name.clone(), expected + counted("idle").unwrap_or_default());
-        }
-    }
-    found.baselines.retain(|name, _| observed.rules.signals.iter().any(|signal| signal.name == *name));
-}
-
 fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
     let (state, summary) = match reading {
         Reading::Known { values } => {
             let parts: Vec<String> = values
                 .iter()
                 .filter_map(|(field, value)| match value {
-                    // No pressure is no news.
-                    FieldValue::Int(0) if field.ends_with("Pressure") => None,
+                    // No pressure, and nothing that starts or is in doubt, is no news.
+                    FieldValue::Int(0) if field.ends_with("Pressure") || QUIET.contains(&field.as_str()) => {
+                        None
+                    }
                     FieldValue::Int(number) => Some(format!("{field} {number}")),
                     // A ratio follows from the counts. What was asked for is all there is.
                     FieldValue::Double(number) => signal.pace.map(|_| format!("{field} {number:?}")),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 ///
 /// A field that is only shown, and that every listing derives again, does not raise it. The previous release drops
 /// `nothingToDo` of a step without harm. Older definitions do not store it, and it is not written again for that alone.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 /// The rule of the schema of each status.
 pub(super) fn never_older() -> Value {

@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod condition;
+mod expect;
 mod flat;
 pub mod format;
 pub mod incident;

@@ -16,6 +16,9 @@ pub const POLICY: &str = "firebreak.dev/policy";
 /// takes it from nobody but the controller.
 pub const NONCE: &str = "firebreak.dev/nonce";
 
+/// Annotation on a policy: how many objects of its signals a person expects, as `firebreak expect` writes it.
+pub const EXPECT: &str = "firebreak.dev/expect";
+
 /// Annotation on an Incident that is being deleted: `"true"` abandons what cannot be reverted. The records
 /// stay on the objects.
 pub const ABANDON: &str = "firebreak.dev/abandon";

@@ -27,14 +27,23 @@ impl Clocks {
         is_new
     }
 
+    /// When clocks were first assessed in this term.
+    pub fn began(&self, now: Timestamp) -> Timestamp {
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now)
+    }
+
+    /// How long nobody had watched before this process did; the longest time if nobody can tell.
+    pub fn unwatched(&self, state: &ElectionState, now: Timestamp) -> SignedDuration {
+        let began = self.began(now);
+        let renewed = match state {
+            ElectionState::Leading { term, .. } => term.previous_renewal,
+            ElectionState::Unknown | ElectionState::Standby { .. } => None,
+        };
+        renewed.map_or(SignedDuration::MAX, |renewed| began.duration_since(renewed).max(SignedDuration::ZERO))
+    }
+
     /// Whether nobody watched for too long before this process did.
     pub fn are_broken(&self, state: &ElectionState, now: Timestamp) -> bool {
-        let started = *self.term.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(now);
-        match state {
-            ElectionState::Leading { term, .. } => {
-                term.previous_renewal.is_none_or(|renewed| started.duration_since(renewed) > LONGEST_GAP)
-            }
-            ElectionState::Unknown | ElectionState::Standby { .. } => true,
-        }
+        self.unwatched(state, now) > LONGEST_GAP
     }
 }

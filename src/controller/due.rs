@@ -147,8 +147,9 @@ impl Operator {
     }
 }
 
-/// The part of a policy that its Incidents depend on: its spec and its claim. The uid of an announced Incident is left
-/// out: such an Incident acts before its uid is recorded, and one that needs the uid to close checks at an interval.
+/// The part of a policy that its Incidents depend on: its spec, its claim, and what it expects of its signals. The uid of
+/// an announced Incident is left out: such an Incident acts before its uid is recorded, and one that needs the uid to close
+/// checks at an interval.
 fn of_concern_to_its_incidents(policy: &RemediationPolicy) -> impl PartialEq {
     let status = policy.status.clone().unwrap_or_default();
     let claim = status.state.active_incident.map(|mut claim| {
@@ -161,6 +162,7 @@ fn of_concern_to_its_incidents(policy: &RemediationPolicy) -> impl PartialEq {
         status.observed_generation,
         claim,
         responses.collect::<Vec<_>>(),
+        status.state.expected,
     )
 }
 
@@ -174,8 +176,8 @@ fn is_news<K: Kept>(before: Option<&Seen<K>>, now: Option<&Seen<K>>) -> bool {
     before.is_none() || before != version(now)
 }
 
-/// What an Incident's policy has to know of it: whose it is, whether it has, waits for or may get the claim, and that it
-/// ends.
+/// What an Incident's policy has to know of it: whose it is, whether it has, waits for or may get the claim, that it ends,
+/// and whether a change of it is in force.
 fn of_concern_to_its_policy(incident: &Incident) -> impl PartialEq {
     let state = incident.status.as_ref().map(|status| &status.state);
     (
@@ -186,6 +188,7 @@ fn of_concern_to_its_policy(incident: &Incident) -> impl PartialEq {
         incident.closed_at(),
         incident.metadata.deletion_timestamp.clone(),
         incident.annotations().get(names::NONCE).cloned(),
+        state.is_some_and(|state| state.in_force() > 0),
     )
 }
 

@@ -32,7 +32,8 @@ pub mod watches;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use firebreak_engine::expected::Expected;
+use jiff::{SignedDuration, Timestamp};
 use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -152,6 +153,26 @@ impl Operator {
     /// Whether nobody watched for too long before this process did.
     pub fn clocks_are_broken(&self, now: Timestamp) -> bool {
         self.clocks.are_broken(&self.context.leadership.state(), now)
+    }
+
+    /// When this process began to watch in this term.
+    pub fn began(&self, now: Timestamp) -> Timestamp {
+        self.clocks.began(now)
+    }
+
+    /// What the policy has recorded of its signals, without the time in which nobody watched. From its first recorded pass
+    /// on, the record has that itself.
+    pub fn windows(&self, policy: &Name, recorded: &[Expected], now: Timestamp) -> Vec<Expected> {
+        let unwatched = match self.memories.policy(policy).assessed {
+            true => SignedDuration::ZERO,
+            false => self.unwatched(now),
+        };
+        recorded.iter().map(|expected| expected.after_absence(unwatched, now)).collect()
+    }
+
+    /// How long nobody had watched before this process did.
+    pub fn unwatched(&self, now: Timestamp) -> SignedDuration {
+        self.clocks.unwatched(&self.context.leadership.state(), now)
     }
 
     /// All objects of one of our kinds that can be listed were seen.

@@ -113,7 +113,7 @@ mod tests {
                 Refusal::of_guarded(&incident(json!({"format": FORMAT + 1, "phase": phase}))).unwrap();
             let said = refusal.to_string();
             assert!(
-                said.contains("Incident i in namespace ns: it has format 3, and this release knows"),
+                said.contains("Incident i in namespace ns: it has format 4, and this release knows"),
                 "{said}"
             );
             assert_eq!(refusal.notice().regarding.kind.as_deref(), Some("Incident"));

@@ -1,7 +1,5 @@
 //! How urgent an Incident and its policy are.
 
-use std::collections::BTreeMap;
-
 use firebreak_engine::policy::Severity;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::severity::{Observed, assess, worst};
@@ -62,16 +60,15 @@ impl Operator {
 
     fn worst_now(&self, name: &Name, policy: &RemediationPolicy, rules: &Rules) -> Option<Severity> {
         let state = policy.status.as_ref().map(|status| status.state.clone()).unwrap_or_default();
-        let baselines: BTreeMap<String, i64> =
-            state.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect();
+        let now = Timestamp::now();
         let assessment = assess(&Observed {
             rules,
             previous: &state.rules,
             signals: &self.hub.readings(&name.into(), rules),
-            baselines: &baselines,
-            incident_open: state.active_incident.is_some(),
+            expected: &self.windows(name, &state.expected, now),
+            began: Some(self.began(now)),
             clocks_broken: false,
-            now: Timestamp::now(),
+            now,
         });
         worst(&assessment.rules)
     }

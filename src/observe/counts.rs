@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     fields: BTreeMap<&'static str, i64>,
-    /// Pieces per resource, and how many objects offer it.
-    offered: BTreeMap<String, (i64, i64)>,
+    /// Objects that count in a field only some time after their creation, by its second.
+    late: BTreeMap<(u32, &'static str), i64>,
+    /// Pieces per field and resource, and how many objects have it.
+    offered: BTreeMap<(&'static str, String), (i64, i64)>,
 }
 
 impl Counts {
@@ -16,20 +18,35 @@ impl Counts {
         *self.fields.entry(field).or_default() += amount;
     }
 
+    /// Adds to a field that counts some time after this second.
+    pub(super) fn add_late(&mut self, created: u32, field: &'static str, amount: i64) {
+        let place = self.late.entry((created, field)).or_default();
+        *place += amount;
+        if *place == 0 {
+            self.late.remove(&(created, field));
+        }
+    }
+
     /// Adds the resources of one object.
-    pub(super) fn offer(&mut self, resource: &str, pieces: i64, times: i64) {
-        let (sum, objects) = self.offered.get(resource).copied().unwrap_or_default();
+    pub(super) fn offer(&mut self, field: &'static str, resource: &str, pieces: i64, times: i64) {
+        let key = (field, resource.to_owned());
+        let (sum, objects) = self.offered.get(&key).copied().unwrap_or_default();
         let (sum, objects) = (sum.saturating_add(pieces.saturating_mul(times)), objects + times);
         if objects == 0 {
-            self.offered.remove(resource);
+            self.offered.remove(&key);
         } else {
-            self.offered.insert(resource.to_owned(), (sum, objects));
+            self.offered.insert(key, (sum, objects));
         }
     }
 
     /// A field; 0 if nothing was added.
     pub(super) fn of(&self, field: &str) -> i64 {
         self.fields.get(field).copied().unwrap_or_default()
+    }
+
+    /// What counts late, as the second of creation, the field, and how many.
+    pub(super) fn late(&self) -> impl Iterator<Item = (u32, &'static str, i64)> {
+        self.late.iter().map(|((created, field), amount)| (*created, *field, *amount))
     }
 
     /// One field over the sum of others; none over nothing.
@@ -39,8 +56,9 @@ impl Counts {
     }
 
     /// Pieces per resource.
-    pub(super) fn offered(&self) -> BTreeMap<String, i64> {
-        self.offered.iter().map(|(resource, (sum, _))| (resource.clone(), *sum)).collect()
+    pub(super) fn offered(&self, field: &str) -> BTreeMap<String, i64> {
+        let of_field = self.offered.iter().filter(|((of, _), _)| *of == field);
+        of_field.map(|((_, resource), (sum, _))| (resource.clone(), *sum)).collect()
     }
 
     /// Adds the counts of another scope.
@@ -48,9 +66,12 @@ impl Counts {
         for (field, amount) in &other.fields {
             self.add(field, *amount);
         }
-        for (resource, (sum, objects)) in &other.offered {
-            let (own_sum, own_objects) = self.offered.get(resource).copied().unwrap_or_default();
-            self.offered.insert(resource.clone(), (own_sum.saturating_add(*sum), own_objects + objects));
+        for ((created, field), amount) in &other.late {
+            self.add_late(*created, field, *amount);
+        }
+        for (key, (sum, objects)) in &other.offered {
+            let (own_sum, own_objects) = self.offered.get(key).copied().unwrap_or_default();
+            self.offered.insert(key.clone(), (own_sum.saturating_add(*sum), own_objects + objects));
         }
     }
 }

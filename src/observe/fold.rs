@@ -2,13 +2,15 @@
 //!
 //! Object → digest by uid → counts. A digest holds only what a reading needs,
 //! so an event that does not change it (a heartbeat) has no further effect,
-//! and the objects themselves are never stored: about 40 bytes for each.
+//! and the objects themselves are never stored: about 50 bytes for each.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::counts::Counts;
@@ -19,8 +21,11 @@ pub(super) trait Judge: Debug + Send + Sync {
     /// A fold that has seen nothing yet.
     fn fold(&self) -> Box<dyn Fold>;
 
-    /// The fields of a reading.
-    fn values(&self, counts: &Counts) -> Values;
+    /// The fields of a reading at this moment.
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values;
+
+    /// When a field changes by time alone; none if it does not.
+    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp>;
 }
 
 /// A kind of signal restricted to the objects with these names, or unrestricted if there are none.
@@ -44,8 +49,12 @@ impl<K: Kind> Judge for Of<K> {
         })
     }
 
-    fn values(&self, counts: &Counts) -> Values {
-        self.kind.values(counts)
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values {
+        self.kind.values(counts, now)
+    }
+
+    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
+        self.kind.changes_at(counts, now)
     }
 }
 
@@ -57,6 +66,12 @@ pub(super) trait Fold: Debug + Send {
     /// Removes an object, given in its last state. An error means that it is not
     /// known which object it was.
     fn remove(&mut self, object: &str) -> Result<Put, String>;
+
+    /// Takes over from the fold before a new list what only it knows of the objects that are still there.
+    fn succeed(&mut self, before: &dyn Fold);
+
+    /// Itself, for the fold after it.
+    fn as_any(&self) -> &dyn Any;
 
     /// The counts over all digests.
     fn counts(&self) -> &Counts;
@@ -126,6 +141,21 @@ impl<K: Kind> Fold for Digests<K> {
         Ok(Put { changed, version: version(&identity), readable: true })
     }
 
+    fn succeed(&mut self, before: &dyn Fold) {
+        let Some(before) = before.as_any().downcast_ref::<Self>() else { return };
+        for (key, old) in &before.digests {
+            if let (Some(Some(now)), Some(old)) = (self.digests.get_mut(key), old) {
+                K::count(now, -1, &mut self.counts);
+                K::succeed(old, now);
+                K::count(now, 1, &mut self.counts);
+            }
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -154,7 +184,10 @@ impl<K: Kind> Digests<K> {
         Some(digest)
     }
 
-    fn replace(&mut self, key: u128, digest: Option<Option<K::Digest>>) -> bool {
+    fn replace(&mut self, key: u128, mut digest: Option<Option<K::Digest>>) -> bool {
+        if let (Some(Some(before)), Some(Some(now))) = (self.digests.get(&key), &mut digest) {
+            K::succeed(before, now);
+        }
         if self.digests.get(&key) == digest.as_ref() {
             return false;
         }

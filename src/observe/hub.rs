@@ -3,10 +3,12 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Rules, Signal};
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -43,7 +45,7 @@ pub struct PolicyKey {
 pub struct Hub(Arc<Inner>);
 
 /// The policies of which a reading changed, each once however often it did.
-pub struct Changes(Arc<Pending>);
+pub struct Changes(Arc<Pending>, Weak<Inner>);
 
 struct Inner {
     profiles: ProfilesInForce,
@@ -86,6 +88,17 @@ struct Subscription {
     /// What it reads, or why it cannot be read at all.
     source: Result<Source, Reading>,
     last: Reading,
+    /// When the reading changes by time alone.
+    changes_at: Option<Timestamp>,
+}
+
+impl Subscription {
+    /// Reads the signal. Returns whether its reading has changed.
+    fn refresh(&mut self, watches: &BTreeMap<WatchKey, Shared>, polls: &Polls) -> bool {
+        let (reading, changes_at) = read(&self.source, watches, polls, Timestamp::now());
+        self.changes_at = changes_at;
+        std::mem::replace(&mut self.last, reading) != self.last
+    }
 }
 
 struct Shared {
@@ -111,7 +124,9 @@ impl Hub {
             pending: Arc::clone(&pending),
             state: Mutex::default(),
         };
-        (Self(Arc::new(inner)), Changes(pending))
+        let inner = Arc::new(inner);
+        let changes = Changes(pending, Arc::downgrade(&inner));
+        (Self(inner), changes)
     }
 
     /// Reads these signals for a policy as the ServiceAccount `account` (any text that names it),
@@ -151,11 +166,15 @@ impl Hub {
                 }
                 Err(_) => {}
             }
-            let last = read(&source, &state.watches, &state.polls);
-            subscriptions.insert(signal.name.clone(), Subscription { source, last });
+            let last = unknown("NotSynced", "it has not been read yet");
+            let mut subscription = Subscription { source, last, changes_at: None };
+            subscription.refresh(&state.watches, &state.polls);
+            subscriptions.insert(signal.name.clone(), subscription);
         }
         state.end_what_nobody_reads();
         state.policies.insert(policy.clone(), subscriptions);
+        // The next change by time may be an earlier one now.
+        self.0.pending.wake.notify_one();
     }
 
     /// Ends the subscription of the policy, and the watches that nobody else reads.
@@ -174,7 +193,9 @@ impl Hub {
     pub fn reading(&self, policy: &PolicyKey, signal: &str) -> Reading {
         let state = self.state();
         match state.policies.get(policy).and_then(|signals| signals.get(signal)) {
-            Some(subscription) => read(&subscription.source, &state.watches, &state.polls),
+            Some(subscription) => {
+                read(&subscription.source, &state.watches, &state.polls, Timestamp::now()).0
+            }
             None => unknown("NotSynced", "it has not been read yet"),
         }
     }
@@ -256,7 +277,39 @@ impl Changes {
             if !next.is_empty() {
                 return next;
             }
-            self.0.wake.notified().await;
+            let woken = self.0.wake.notified();
+            match self.due() {
+                None => woken.await,
+                Some(wait) => {
+                    if tokio::time::timeout(wait, woken).await.is_err() {
+                        changed_by_time(&self.1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long it is until the next change by time.
+    fn due(&self) -> Option<Duration> {
+        let hub = self.1.upgrade()?;
+        let state = lock(&hub.state);
+        let due = state.policies.values().flat_map(BTreeMap::values).filter_map(|it| it.changes_at).min()?;
+        // A moment later, so that the clock is certainly past it.
+        let wait = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        Some(wait + Duration::from_millis(5))
+    }
+}
+
+/// Compares what was told last with what is the case now, where time alone may have changed it.
+fn changed_by_time(hub: &Weak<Inner>) {
+    let Some(hub) = hub.upgrade() else { return };
+    let mut state = lock(&hub.state);
+    let State { policies, watches, polls, subscribed: _ } = &mut *state;
+    let now = Timestamp::now();
+    for (policy, signals) in policies {
+        let due = signals.values_mut().filter(|it| it.changes_at.is_some_and(|due| due <= now));
+        if due.filter_map(|it| it.refresh(watches, polls).then_some(())).count() > 0 {
+            lock(&hub.pending.policies).insert(policy.clone());
         }
     }
 }
@@ -285,9 +338,7 @@ impl State {
         for (policy, signal) in readers {
             let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));
             let Some(subscription) = subscription else { continue };
-            let now = read(&subscription.source, watches, polls);
-            if now != subscription.last {
-                subscription.last = now;
+            if subscription.refresh(watches, polls) {
                 lock(&pending.policies).insert(policy.clone());
                 pending.wake.notify_one();
             }
@@ -307,30 +358,46 @@ impl State {
     }
 }
 
+/// The reading of a signal at this moment, and when it changes by time alone.
+fn read(
+    source: &Result<Source, Reading>,
+    watches: &BTreeMap<WatchKey, Shared>,
+    polls: &Polls,
+    now: Timestamp,
+) -> (Reading, Option<Timestamp>) {
+    match source {
+        Ok(Source::Watch { judge, watches: keys }) => match count(keys, watches) {
+            Ok(counts) => {
+                (Reading::Known { values: judge.values(&counts, now) }, judge.changes_at(&counts, now))
+            }
+            Err(reading) => (reading, None),
+        },
+        Ok(Source::Poll { key, account }) => (polls.read(key, account), None),
+        Err(reading) => (reading.clone(), None),
+    }
+}
+
 /// Known only if every watch of the signal knows its scope.
-fn read(source: &Result<Source, Reading>, watches: &BTreeMap<WatchKey, Shared>, polls: &Polls) -> Reading {
-    let (judge, keys) = match source {
-        Ok(Source::Watch { judge, watches }) => (judge, watches),
-        Ok(Source::Poll { key, account }) => return polls.read(key, account),
-        Err(reading) => return reading.clone(),
-    };
+fn count(keys: &[WatchKey], watches: &BTreeMap<WatchKey, Shared>) -> Result<Counts, Reading> {
     let mut counts = Counts::default();
     for key in keys {
-        let Some(watch) = watches.get(key) else { return unknown("NotSynced", "it has not been read yet") };
+        let Some(watch) = watches.get(key) else {
+            return Err(unknown("NotSynced", "it has not been read yet"));
+        };
         let mut sync = lock(&watch.sync);
         // Checked here too, because the watch may be late.
         sync.expire(Instant::now());
         match &*sync {
             SyncState::Known { fold, .. } => counts.absorb(fold.counts()),
             SyncState::Unknown { reason, detail } => {
-                return match &key.namespace {
+                return Err(match &key.namespace {
                     Some(namespace) => unknown(reason, &format!("in namespace {namespace}: {detail}")),
                     None => unknown(reason, detail),
-                };
+                });
             }
         }
     }
-    Reading::Known { values: judge.values(&counts) }
+    Ok(counts)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use firebreak_engine::expression::FieldValue;
+use jiff::Timestamp;
 
 use super::counts::Counts;
 
 /// The fields of a reading.
 pub(super) type Values = BTreeMap<String, FieldValue>;
+
+/// The count of those idle objects that somebody deletes, in a reading if there are any. No expression reads it.
+pub(super) const DELETING: &str = "deleting";
 
 /// The digest of each object, and the counts over all digests.
 pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
@@ -22,11 +26,19 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
     /// Adds an object to the counts, or removes it with `times` -1.
     fn count(digest: &Self::Digest, times: i64, counts: &mut Counts);
 
+    /// Takes over from the digest before what only it knows of the object.
+    fn succeed(_before: &Self::Digest, _now: &mut Self::Digest) {}
+
     /// How many objects could not be judged.
     fn unjudged(&self, counts: &Counts) -> i64;
 
-    /// The fields of a reading: those of the engine's shape of the kind, without what the engine adds.
-    fn values(&self, counts: &Counts) -> Values;
+    /// The fields of a reading at this moment: those of the engine's shape of the kind, without what the engine adds.
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values;
+
+    /// When a field changes by time alone; none if it does not.
+    fn changes_at(&self, _counts: &Counts, _now: Timestamp) -> Option<Timestamp> {
+        None
+    }
 
     /// What distinguishes it from others of its kind that read the same objects.
     fn identity(&self) -> Option<String> {

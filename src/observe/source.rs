@@ -64,7 +64,7 @@ impl Source {
     ) -> Result<Self, Reading> {
         let reader = Reader { signal: signal.kind.name(), namespace, account };
         match &signal.kind {
-            SignalKind::Nodes(nodes) => reader.watch(nodes.watched(), Nodes::default()),
+            SignalKind::Nodes(nodes) => reader.watch(nodes.watched(), Nodes::of(nodes, signal.expect_within)),
             SignalKind::Objects(objects) => {
                 let watched = objects.watched();
                 let profile = profiles.find(watched.api_version, watched.kind).cloned();

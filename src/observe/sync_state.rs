@@ -52,7 +52,12 @@ impl SyncState {
     /// unknown in the meantime, so that only a list helps.
     pub(super) fn opened(&mut self, listed: Option<Box<dyn Fold>>, now: Instant) -> bool {
         match (self, listed) {
-            (this, Some(fold)) => *this = Self::Known { fold, answered_at: now },
+            (this, Some(mut fold)) => {
+                if let Self::Known { fold: before, .. } = this {
+                    fold.succeed(&**before);
+                }
+                *this = Self::Known { fold, answered_at: now };
+            }
             (Self::Known { answered_at, .. }, None) => *answered_at = now,
             (Self::Unknown { .. }, None) => return false,
         }

@@ -416,19 +416,56 @@ async fn namespaces_are_added_up_and_one_that_is_unknown_makes_all_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_of_unknown_health_leaves_the_total() {
+async fn a_model_of_unknown_health_is_unknown_and_blinds_nobody() {
     let mut world = World::new();
     world.fake.put(SERVING, "a", model("a", json!("Ready")));
     world.fake.put(SERVING, "b", json!({"metadata": {"name": "b", "uid": "u"}, "status": "broken"}));
     let policy = world.subscribe("p", &[models(None)]);
     world.until(&policy, "Known").await;
-    assert_eq!(world.int(&policy, "total"), 2);
-    for field in ["healthy", "unhealthy", "healthyRatio"] {
-        assert_eq!(world.field(&policy, field), None);
-    }
+    let counts =
+        |world: &World| ["total", "healthy", "unhealthy", "unknown"].map(|field| world.int(&policy, field));
+    assert_eq!(counts(&world), [2, 1, 0, 1]);
     world.fake.delete(SERVING, "b");
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(world.int(&policy, "unhealthy"), 0);
+    assert_eq!(counts(&world), [1, 1, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_young_node_that_was_ready_is_not_starting_after_a_new_list() {
+    let mut world = World::new();
+    let young = |ready| {
+        let mut node = node("a", ready);
+        node["metadata"]["creationTimestamp"] = json!(jiff::Timestamp::now().to_string());
+        node
+    };
+    world.fake.put(NODES, "a", young("True"));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    world.told().await;
+    let lists = world.fake.lists();
+    // The watch ends, and what happened meanwhile is only seen in a list.
+    world.fake.hang_up();
+    world.fake.put(NODES, "a", young("False"));
+    world.fake.compact();
+    let next = timeout(Duration::from_secs(300), world.changes.next()).await;
+    assert_eq!(next.unwrap(), [policy.clone()].into());
+    assert_eq!(world.fake.lists(), lists + 1);
+    assert_eq!((world.int(&policy, "starting"), world.int(&policy, "notReady")), (0, 1));
+}
+
+// Not with paused time: the age of a node is told by the clock.
+#[tokio::test]
+async fn a_node_that_does_not_get_ready_in_time_is_told_although_nothing_comes_from_the_server() {
+    let mut world = World::new();
+    let mut new = node("a", "False");
+    new["metadata"]["creationTimestamp"] = json!(jiff::Timestamp::now().to_string());
+    world.fake.put(NODES, "a", new);
+    let policy = world.subscribe("p", &[signal(json!({"nodes": {}, "expectWithin": "2s"}))]);
+    world.until(&policy, "Known").await;
+    assert_eq!((world.int(&policy, "starting"), world.int(&policy, "notReady")), (1, 0));
+    let next = timeout(Duration::from_secs(30), world.changes.next());
+    assert_eq!(next.await.unwrap(), [policy.clone()].into());
+    assert_eq!((world.int(&policy, "starting"), world.int(&policy, "notReady")), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,11 +7,19 @@ use super::profile::{Case, Profile};
 /// Why the object is neither healthy nor unhealthy, for people; none if it is one of them. An object of any kind can be
 /// deleted; how it is stopped or parked says the profile of its kind.
 pub fn idle(profile: Option<&Profile>, object: &Value) -> Option<String> {
-    let is_being_deleted = object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
-    if is_being_deleted {
+    if is_being_deleted(object) {
         return Some("it is being deleted".to_owned());
     }
     profile.and_then(|profile| Case::first(&profile.idle, object))
+}
+
+/// Whether the object is idle for no other reason than that it is being deleted: it will be missed.
+pub fn is_lost(profile: Option<&Profile>, object: &Value) -> bool {
+    is_being_deleted(object) && profile.is_none_or(|profile| Case::first(&profile.idle, object).is_none())
+}
+
+fn is_being_deleted(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
 }
 
 /// Why the pods of the object keep the template that they have, for people; none if a new one rolls out.

@@ -19,7 +19,7 @@ mod target;
 
 pub use borrowed::{borrows, may_be_borrowed, runner, speak_for};
 pub use health::healthy;
-pub use idle::{idle, rollout_paused};
+pub use idle::{idle, is_lost, rollout_paused};
 pub use ordered::Template;
 pub use owner::{Owner, controlling_owner};
 pub use pods::{Selection, Trouble, is_controlled_by, quote, refused};

@@ -48,8 +48,8 @@ async fn a_leader_that_meets_a_newer_incident_ends_and_leaves_the_lease_to_a_new
     let policy = drill.policy().await;
     let incident = drill.respond(&policy).await;
     let format = |object: &kube::api::DynamicObject| object.data["status"]["format"].clone();
-    assert_eq!(format(&incident.get().await), json!(2), "{incident}");
-    assert_eq!(format(&policy.get().await), json!(2), "{policy}");
+    assert_eq!(format(&incident.get().await), json!(3), "{incident}");
+    assert_eq!(format(&policy.get().await), json!(3), "{policy}");
 
     becomes_newer(&incident).await;
     assert_refuses(&operator, &incident).await;

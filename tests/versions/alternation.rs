@@ -57,7 +57,7 @@ async fn nothing_is_lost_when_an_earlier_release_and_this_one_lead_in_turn() {
         ["model-0", "model-1", "model-2"].into_iter().all(verified)
     };
     incident.wait_until("all changes are verified", is_verified).await;
-    assert_eq!(incident.get().await.data["status"]["format"], json!(2), "{incident}");
+    assert_eq!(incident.get().await.data["status"]["format"], json!(3), "{incident}");
     let status = new.stop().await;
     assert!(status.success(), "{status}");
 

@@ -123,7 +123,7 @@ async fn resolved(incident: &Object, closing: &str) {
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], closing, "{incident}");
     assert_eq!(resolved.data["status"]["changesInForce"], 0, "{incident}");
-    assert_eq!(resolved.data["status"]["format"], 2, "{incident}");
+    assert_eq!(resolved.data["status"]["format"], 3, "{incident}");
 }
 
 /// It is as it was before the emergency, with the same owners of its fields.

@@ -11,6 +11,7 @@ mod climb;
 mod close;
 mod course;
 mod demand;
+mod expected;
 mod fall;
 #[cfg(test)]
 mod fixture;
@@ -225,8 +226,8 @@ impl<'a> Deciding<'a> {
             rules,
             previous: if state.rules.is_empty() { &self.facts.policy_rules } else { &state.rules },
             signals: &self.facts.signals,
-            baselines: &self.facts.baselines,
-            incident_open: true,
+            expected: &self.facts.expected,
+            began: self.facts.began,
             clocks_broken: self.facts.clocks_broken,
             now: self.now,
         });
@@ -234,6 +235,7 @@ impl<'a> Deciding<'a> {
         self.next.signals.clone_from(&self.assessment.signals);
         self.wake(self.assessment.wake_at);
         let current = self.next.severity.zip(self.next.severity_reason.clone());
+        self.tell_of_accepted();
         let level = match self.facts.intent.pinned {
             Some(pinned) => Some((pinned, PINNED.to_owned())),
             None => severity::level(&self.assessment.rules, current.clone()),

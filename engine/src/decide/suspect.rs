@@ -1,11 +1,25 @@
 //! A detector that reports most objects as sick at once may be at fault itself, and a person looks at it first.
 
 use super::Deciding;
-use crate::expression::FieldValue;
+use crate::expression::SignalShape;
 use crate::rules::SeverityRule;
+use crate::signal::count;
 
-/// The fields of a signal that count healthy nodes, workloads or objects.
-const WELL: [&str; 3] = ["ready", "available", "healthy"];
+/// A way to count healthy nodes, workloads or objects.
+struct Judgement {
+    /// The field with their number.
+    well: &'static str,
+    /// The field with the number of those of which it is not known.
+    in_doubt: Option<&'static str>,
+    /// The other fields that say the same.
+    others: [&'static str; 2],
+}
+
+const JUDGEMENTS: [Judgement; 3] = [
+    Judgement { well: "ready", in_doubt: None, others: ["notReady", "readyRatio"] },
+    Judgement { well: "available", in_doubt: None, others: ["unavailable", "availableRatio"] },
+    Judgement { well: "healthy", in_doubt: Some("unknown"), others: ["unhealthy", "healthyRatio"] },
+];
 
 impl Deciding<'_> {
     /// Why the detector itself may be at fault; none if nothing suggests it.
@@ -14,9 +28,7 @@ impl Deciding<'_> {
         let most = i64::from(rules.limits.suspect_detector_above_percent?);
         let reason = self.next.severity_reason.as_ref()?;
         let rule = rules.severity.iter().find(|rule| rule.reason == *reason)?;
-        if let Some(signal) =
-            rule.reads().into_iter().find(|name| !self.assessment.values.contains_key(*name))
-        {
+        if let Some(signal) = rule.reads().into_iter().find(|name| !self.assessment.knows(name)) {
             return Some(format!(
                 "signal {signal}, which {reason} reads, is Unknown, so \
                  guardrails.suspectDetectorAbovePercent of {most} cannot be checked. First verify the signal"
@@ -34,13 +46,20 @@ impl Deciding<'_> {
     fn sick(&self, rule: &SeverityRule) -> Vec<(String, i64, i64)> {
         let sick_of = |name: &String| {
             let values = self.assessment.values.get(name)?;
-            let number = |field: &&str| match values.get(*field) {
-                Some(FieldValue::Int(number)) => Some(*number),
-                Some(FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_)) | None => None,
+            let expected = count(values, SignalShape::EXPECTED).filter(|expected| *expected > 0)?;
+            let sick_by = |by: &Judgement| {
+                // What is not known looks neither well nor sick.
+                let in_doubt = by.in_doubt.and_then(|field| count(values, field)).unwrap_or_default();
+                Some((expected - count(values, by.well)? - in_doubt).max(0))
             };
-            let well = WELL.iter().find_map(number)?;
-            let expected = number(&"expected").filter(|expected| *expected > 0)?;
-            Some((name.clone(), (expected - well).max(0), expected))
+            let is_read = |by: &&Judgement| {
+                let mut fields = by.others.iter().chain([&by.well]).chain(&by.in_doubt);
+                fields.any(|field| rule.reads_field(name, field))
+            };
+            // If the rule reads none of them, the worst counts.
+            let read = JUDGEMENTS.iter().filter(is_read).filter_map(sick_by).max();
+            let sick = read.or_else(|| JUDGEMENTS.iter().filter_map(sick_by).max())?;
+            Some((name.clone(), sick, expected))
         };
         rule.reads().into_iter().filter_map(sick_of).collect()
     }

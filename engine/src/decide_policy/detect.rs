@@ -1,16 +1,19 @@
 //! Whether a policy's rules ask for an Incident.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::claim::{Claim, Fate};
 use super::facts::PolicyFacts;
 use super::state::PolicyState;
+use crate::expected::{ExpectRequest, Expected, Sight};
 use crate::incident::RuleStatus;
 use crate::period::{Period, after, clock_time};
 use crate::policy::Severity;
 use crate::response::{RecentResponse, is_of, last_ended};
 use crate::rules::Rules;
-use crate::severity::{Assessment, Observed, assess, earliest, worst};
+use crate::severity::{Assessment, Observed, assess, earliest, follow_expected, worst};
 use crate::verdict::Verdict;
 
 /// The input of a detection.
@@ -29,8 +32,12 @@ pub(super) struct Watch<'a> {
 
 /// The result of a detection.
 pub(super) struct Detection {
-    /// The present rules, signals and baselines.
+    /// The present rules and signals.
     pub assessment: Assessment,
+    /// The expected numbers of the signals.
+    pub expected: Vec<Expected>,
+    /// The time of the newest request about expected numbers that was counted.
+    pub requested_at: Option<Timestamp>,
     /// The rule that asks for a response.
     pub asks: Option<Opening>,
     /// The rule that asks for an Incident to be opened now.
@@ -63,14 +70,26 @@ pub(super) struct Opening {
 
 /// Assesses a policy's rules and returns whether they ask for an Incident.
 pub(super) fn detect(watch: &Watch<'_>, rules: &Rules) -> Detection {
-    let assessment = assess(&Observed {
+    let recorded = watch.state.expected.iter();
+    let expected: Vec<Expected> =
+        recorded.map(|expected| expected.after_absence(watch.facts.unwatched, watch.now)).collect();
+    let observed = Observed {
         rules,
         previous: &watch.state.rules,
         signals: &watch.facts.signals,
-        baselines: &watch.state.baselines(),
-        incident_open: watch.fate.is_open(),
+        expected: &expected,
+        began: watch.facts.began,
         clocks_broken: watch.facts.clocks_broken,
         now: watch.now,
+    };
+    let assessment = assess(&observed);
+    let in_force = watch.facts.open.iter().any(|incident| incident.in_force);
+    let requested: BTreeMap<&String, &ExpectRequest> =
+        watch.facts.asked.iter().filter(|(_, asked)| is_new(asked, watch)).collect();
+    let (expected, expected_due) = follow_expected(&observed, &assessment, |signal| Sight {
+        in_force,
+        asked: requested.iter().find(|(name, _)| name.as_str() == signal).map(|(_, asked)| *asked),
+        ..Sight::at(watch.now)
     });
     let waiting_for = waiting_for(watch, &assessment.rules);
     let candidate = assessment.rules.iter().find(|rule| rule.holds && !waiting_for.contains(&rule.reason));
@@ -86,10 +105,18 @@ pub(super) fn detect(watch: &Watch<'_>, rules: &Rules) -> Detection {
         why_not: why_not.or(too_soon),
         cooldown_until,
         waiting_for,
-        wake_at: earliest(assessment.wake_at, cooldown_until),
+        wake_at: earliest(earliest(assessment.wake_at, expected_due), cooldown_until),
         asks,
+        expected,
+        requested_at: requested.values().map(|asked| asked.at).max().or(watch.state.expect_requested_at),
         assessment,
     }
+}
+
+/// Whether a request was not counted yet. One that is older than the policy was made of another policy of its name. The
+/// time of the last one counts for all signals, so that it stays when a signal leaves the policy for a while.
+fn is_new(asked: &ExpectRequest, watch: &Watch<'_>) -> bool {
+    Some(asked.at) > watch.facts.created_at.max(watch.state.expect_requested_at)
 }
 
 /// The rules that must be False once before they open an Incident again.

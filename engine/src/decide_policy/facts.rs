@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::PolicyState;
+use crate::expected::ExpectRequest;
 use crate::facts::Reading;
 use crate::incident::Closing;
 use crate::period::after;
@@ -22,6 +23,8 @@ pub struct PolicyFacts {
     pub uid: String,
     /// Its guardrails, whatever else is wrong with it.
     pub limits: Limits,
+    /// When it was created; none if that does not matter.
+    pub created_at: Option<Timestamp>,
     /// Its recorded state; none if no controller has picked it up since it was created.
     pub state: Option<PolicyState>,
     /// What is wrong with it; empty if it is Accepted.
@@ -36,6 +39,12 @@ pub struct PolicyFacts {
     pub signals: BTreeMap<String, Reading>,
     /// The clocks of the rules cannot be trusted, because nobody watched for too long.
     pub clocks_broken: bool,
+    /// When this process began to watch; none if that does not matter.
+    pub began: Option<Timestamp>,
+    /// How long nobody had watched when this process began; zero once that is recorded.
+    pub unwatched: SignedDuration,
+    /// What people expect of signals, by the name of the signal.
+    pub asked: BTreeMap<String, ExpectRequest>,
     /// Its Incidents that are not closed, as last seen.
     pub open: Vec<IncidentFact>,
     /// The results of the live reads so far.
@@ -54,6 +63,7 @@ impl PolicyFacts {
         Self {
             name: name.into(),
             uid: String::new(),
+            created_at: None,
             limits,
             state: None,
             faults: Vec::new(),
@@ -62,6 +72,9 @@ impl PolicyFacts {
             doubts: Vec::new(),
             signals: BTreeMap::new(),
             clocks_broken: false,
+            began: None,
+            unwatched: SignedDuration::ZERO,
+            asked: BTreeMap::new(),
             open: Vec::new(),
             reads: PolicyReads::default(),
             creation: None,
@@ -106,6 +119,8 @@ pub struct IncidentFact {
     pub closing: Option<Closing>,
     /// When it was closed.
     pub resolved_at: Option<Timestamp>,
+    /// Whether a change of it is in force.
+    pub in_force: bool,
 }
 
 impl IncidentFact {

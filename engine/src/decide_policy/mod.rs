@@ -30,7 +30,7 @@ pub use self::conditions::{NO_SEVERITY_RULES, PolicyReason, says};
 use self::detect::{Detection, Watch, detect};
 pub use self::facts::{Access, Creation, IncidentFact, PolicyFacts, PolicyLook, PolicyReads, Refusal};
 use self::responses::{follow, told_by};
-pub use self::state::{ActiveIncident, Expected, PolicyState};
+pub use self::state::{ActiveIncident, PolicyState};
 use crate::phase::ConditionFact;
 use crate::policy::Severity;
 use crate::rules::Rules;
@@ -192,7 +192,6 @@ fn take_in(next: &mut PolicyState, detection: &Detection) {
         (next.rules, next.signals) = (found.rules.clone(), found.signals.clone());
     }
     next.waiting_for.clone_from(&detection.waiting_for);
-    let expected = found.baselines.iter();
-    next.expected =
-        expected.map(|(signal, value)| Expected { signal: signal.clone(), value: *value }).collect();
+    next.expected.clone_from(&detection.expected);
+    next.expect_requested_at = detection.requested_at;
 }

@@ -130,6 +130,7 @@ mod tests {
             deleting: false,
             closing: None,
             resolved_at: end.map(at),
+            in_force: false,
         };
         let told = told_by(&[
             incident("open", 9, Some("n"), None),

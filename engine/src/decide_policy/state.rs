@@ -1,9 +1,11 @@
 //! What is known about one policy: the state that a decision starts with and returns, as it is stored
 //! in the policy's status.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Claim;
+use crate::expected::Expected;
 use crate::incident::{RuleStatus, SignalStatus};
 use crate::response::RecentResponse;
 
@@ -27,6 +29,9 @@ pub struct PolicyState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["signal"])))]
     pub expected: Vec<Expected>,
+    /// The time of the newest request of `firebreak expect` that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_requested_at: Option<Timestamp>,
     /// The readings of the signals when the truth of a rule last changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
@@ -60,26 +65,9 @@ pub struct ActiveIncident {
     pub revoked: bool,
 }
 
-/// The expected number of objects of a signal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Expected {
-    /// The name of the signal.
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 40)))]
-    pub signal: String,
-    /// The expected number.
-    pub value: i64,
-}
-
 impl PolicyState {
     /// The state of the claim of the policy.
     pub fn claim(&self) -> Claim<'_> {
         self.active_incident.as_ref().map_or(Claim::Vacant, Claim::of)
-    }
-
-    /// `expected` of each signal.
-    pub fn baselines(&self) -> std::collections::BTreeMap<String, i64> {
-        self.expected.iter().map(|entry| (entry.signal.clone(), entry.value)).collect()
     }
 }

@@ -24,6 +24,7 @@ mod check;
 mod error;
 mod evaluate;
 mod kind;
+mod partial;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -61,13 +62,18 @@ pub struct SignalShape {
 }
 
 impl SignalShape {
-    /// The fields that the engine adds to every reading that counts objects.
-    pub const ADDED: [&'static str; 2] = ["expected", "missing"];
+    /// The fields that the engine adds to a reading, as far as its kind has them.
+    pub const ADDED: [&'static str; 3] = [Self::EXPECTED, Self::MISSING, Self::KNOWN];
+    /// How many objects are expected. Only a kind that counts objects has it.
+    pub const EXPECTED: &'static str = "expected";
+    /// How many of them are not there.
+    pub const MISSING: &'static str = "missing";
+    /// Whether the signal can be read. Every kind has it.
+    pub const KNOWN: &'static str = "known";
 
-    /// Whether the signal counts objects, so that some may be expected and missing.
-    #[must_use]
+    /// Whether the kind counts objects.
     pub fn counts_objects(&self) -> bool {
-        self.fields.contains_key("expected")
+        self.fields.contains_key(Self::EXPECTED)
     }
 }
 
@@ -142,10 +148,17 @@ impl Condition {
         &self.0.signals
     }
 
-    /// Evaluates it on the signals whose reading is known; the others are absent.
+    /// Whether it reads this field of this signal.
+    #[must_use]
+    pub fn reads_field(&self, signal: &str, field: &str) -> bool {
+        self.0.reads.iter().any(|read| read.signal == signal && read.field == field)
+    }
+
+    /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown, the
+    /// result is a truth only if it is the same whatever their health is.
     #[must_use]
     pub fn evaluate(&self, signals: &Readings) -> Evaluation {
-        evaluate::over_signals(&self.0, signals)
+        partial::evaluate(&self.0, signals)
     }
 }
 

@@ -1,16 +1,28 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::FieldKind::{Double, Int, IntMap};
+use super::FieldKind::{Boolean, Double, Int, IntMap};
 use super::*;
 use crate::verdict::Verdict::{False, True, Unknown};
 
 fn declared() -> BTreeMap<String, SignalShape> {
     let shape =
         |fields: &[(&'static str, FieldKind)]| SignalShape { fields: fields.iter().copied().collect() };
-    let gpu_nodes =
-        shape(&[("allocatable", IntMap), ("expected", Int), ("ready", Int), ("readyRatio", Double)]);
-    let models = shape(&[("healthy", Int), ("unhealthy", Int)]);
+    let gpu_nodes = shape(&[
+        ("allocatable", IntMap),
+        ("expected", Int),
+        ("known", Boolean),
+        ("ready", Int),
+        ("readyRatio", Double),
+    ]);
+    let models = shape(&[
+        ("healthy", Int),
+        ("unhealthy", Int),
+        ("unknown", Int),
+        ("total", Int),
+        ("expected", Int),
+        ("healthyRatio", Double),
+    ]);
     [("gpuNodes".to_owned(), gpu_nodes), ("models".to_owned(), models)].into()
 }
 
@@ -280,7 +292,10 @@ fn signals_are_only_read_as_declared_fields() {
             "signals.gpuNode.ready == 0",
             "signals.gpuNode is not declared; the policy declares: gpuNodes, models",
         ),
-        ("signals.models.redy == 0", "signals.models has no field redy; it has: healthy, unhealthy"),
+        (
+            "signals.models.redy == 0",
+            "signals.models has no field redy; it has: expected, healthy, healthyRatio, total, unhealthy, unknown",
+        ),
         ("signals == signals", FORM),
         ("signals.gpuNodes == {}", FORM),
         ("signals['gpuNodes'].ready == 0", FORM),
@@ -763,4 +778,71 @@ fn field_values_are_plain_json() {
         assert_eq!(serde_json::to_string(&value).unwrap(), text);
         assert_eq!(serde_json::from_str::<FieldValue>(text).unwrap(), value);
     }
+}
+
+/// Objects by their health.
+fn judged(healthy: i64, unhealthy: i64, unknown: i64) -> BTreeMap<String, FieldValue> {
+    let total = healthy + unhealthy + unknown;
+    let counts = [("healthy", healthy), ("unhealthy", unhealthy), ("unknown", unknown), ("total", total)];
+    let counts = [&counts[..], &[("expected", 10)]].concat();
+    counts.into_iter().map(|(name, count)| (name.to_owned(), FieldValue::Int(count))).collect()
+}
+
+#[test]
+fn a_truth_that_is_the_same_whatever_the_unknown_are_is_the_truth() {
+    let table = [
+        ("signals.models.unhealthy > 0", (9, 0, 1), Unknown),
+        ("signals.models.unhealthy > 0", (8, 1, 1), True),
+        ("signals.models.unhealthy > 0", (9, 0, 0), False),
+        ("signals.models.healthyRatio < 0.5", (9, 0, 1), False),
+        ("signals.models.healthyRatio < 0.5", (4, 5, 1), Unknown),
+        ("signals.models.healthyRatio < 0.5", (3, 6, 1), True),
+        ("signals.models.healthyRatio < 0.5", (0, 0, 1), Unknown),
+        ("signals.models.healthy * 2 <= signals.models.expected", (5, 0, 1), Unknown),
+        ("signals.models.healthy * 2 <= signals.models.expected", (4, 0, 1), True),
+        // Only some of the cases in between are True.
+        ("signals.models.healthy == 2 || signals.models.healthy == 0", (0, 0, 3), Unknown),
+        // It does not depend on the health of any object.
+        ("signals.models.total == 10 && signals.models.unknown == 9", (1, 0, 9), True),
+        ("signals.models.total == 1001", (1, 0, 1000), True),
+        ("signals.models.unhealthy >= 0", (0, 0, 64), True),
+        ("signals.models.unhealthy >= 0", (0, 0, 65), Unknown),
+    ];
+    for (source, (healthy, unhealthy, unknown), verdict) in table {
+        let readings = [("models".to_owned(), judged(healthy, unhealthy, unknown))].into();
+        let found = condition(source).evaluate(&readings);
+        assert_eq!(found.verdict, verdict, "{source} {healthy} {unhealthy} {unknown}: {found:?}");
+        assert!(!found.rule_error, "{found:?}");
+    }
+    let readings = [("models".to_owned(), judged(9, 0, 1))].into();
+    let why = condition("signals.models.unhealthy > 0").evaluate(&readings).why;
+    assert_eq!(why.as_deref(), Some("the health of 1 object(s) of signals.models is Unknown"));
+}
+
+#[test]
+fn each_combination_of_several_signals_is_possible_up_to_65_of_them() {
+    let shape = declared()["models"].clone();
+    let declared: BTreeMap<String, SignalShape> =
+        ["a", "b"].map(|name| (name.to_owned(), shape.clone())).into();
+    let verdict = |source: &str, a: i64, b: i64| {
+        let readings = [("a".to_owned(), judged(0, 0, a)), ("b".to_owned(), judged(0, 0, b))].into();
+        Condition::parse(source, &declared).unwrap().evaluate(&readings).verdict
+    };
+    let sum = "signals.a.healthy + signals.b.healthy <= 5";
+    assert_eq!(verdict(sum, 2, 3), True);
+    assert_eq!(verdict(sum, 2, 4), Unknown);
+    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 4, 12), True);
+    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 5, 12), Unknown);
+}
+
+#[test]
+fn a_truth_of_a_signal_is_used_as_it_is() {
+    let readings =
+        |known| [("gpuNodes".to_owned(), [("known".to_owned(), FieldValue::Boolean(known))].into())].into();
+    let gap = condition("!signals.gpuNodes.known");
+    assert_eq!([true, false].map(|known| gap.evaluate(&readings(known)).verdict), [False, True]);
+    let either = condition("!signals.gpuNodes.known || signals.gpuNodes.ready == 0");
+    assert_eq!([true, false].map(|known| either.evaluate(&readings(known)).verdict), [Unknown, True]);
+    assert!(refusal("signals.gpuNodes.known == 1").contains("does not work on Boolean and Int"));
+    assert!(refusal("signals.gpuNodes.known > signals.gpuNodes.ready").contains("does not work on"));
 }

@@ -17,6 +17,7 @@ pub use self::target::{
     Stage, Target, Wanted,
 };
 use crate::effect::EffectId;
+use crate::expected::Expected;
 use crate::expression::FieldValue;
 use crate::id::IncidentId;
 use crate::incident::{IncidentState, ReportStatus, RuleStatus};
@@ -28,7 +29,7 @@ use crate::response::RecentResponse;
 pub enum Reading {
     /// It has values.
     Known {
-        /// The fields of the signal's kind, except `expected` and `missing`, which the engine adds.
+        /// The fields of the signal's kind, except those that the engine adds.
         values: BTreeMap<String, FieldValue>,
     },
     /// It has none.
@@ -63,8 +64,10 @@ pub struct Facts {
     pub policy: PolicyFact,
     /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
-    /// The value of `expected` before the emergency, for each signal.
-    pub baselines: BTreeMap<String, i64>,
+    /// The expected numbers of the signals, as the policy has recorded them.
+    pub expected: Vec<Expected>,
+    /// When this process began to watch; none if that does not matter.
+    pub began: Option<Timestamp>,
     /// The rules as the policy's status has them: the clocks of a new Incident continue from there.
     pub policy_rules: Vec<RuleStatus>,
     /// The clocks of the rules cannot be trusted, because nobody watched for too long.
@@ -90,7 +93,8 @@ impl Facts {
             state: IncidentState::default(),
             intent: PersonIntent::default(),
             signals: BTreeMap::new(),
-            baselines: BTreeMap::new(),
+            expected: Vec::new(),
+            began: None,
             policy_rules: Vec::new(),
             clocks_broken: false,
             listing_age: BTreeMap::new(),

@@ -98,6 +98,9 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub signals: Vec<SignalStatus>,
+    /// When a smaller number of objects was last accepted as expected, as far as the timeline says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_accepted_at: Option<Timestamp>,
     /// The rules that determine the severity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 16)))]

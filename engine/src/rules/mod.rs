@@ -10,10 +10,12 @@ use jiff::SignedDuration;
 pub(crate) use self::faults::Faults;
 use self::parse::{parse_limits, parse_recovery, parse_signal, parse_step};
 pub use crate::action::{Action, Targets};
-use crate::expression::{Condition, SignalShape};
+use crate::expression::{Condition, FieldKind, SignalShape};
+use crate::id::digest;
 use crate::period::Period;
 use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};
-use crate::signal::{Pace, SignalKind};
+use crate::selector::Namespaces;
+use crate::signal::{Pace, SignalKind, Source, Watched};
 use crate::window::Windows;
 
 /// What is wrong with a policy, and where.
@@ -95,6 +97,9 @@ impl Limits {
     }
 }
 
+/// Characters of the digest of a scope.
+const SCOPE: usize = 12;
+
 /// One signal.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -103,10 +108,46 @@ pub struct Signal {
     pub name: String,
     /// The expected number of objects.
     pub expect: Option<i64>,
+    /// How long the highest number of objects is expected, and how long a new node may take to become ready.
+    pub expect_within: SignedDuration,
     /// How often it is asked for; none if it is watched.
     pub pace: Option<Pace>,
     /// What it reads.
     pub kind: SignalKind,
+    /// Which objects it counts, as a short digest: the same text means the same objects, counted the same way. Empty if it
+    /// counts none.
+    pub scope: String,
+}
+
+impl Signal {
+    /// Whether it counts objects, so that some may be expected and missing.
+    pub fn counts_objects(&self) -> bool {
+        !self.scope.is_empty()
+    }
+
+    /// The scope of a signal of this kind.
+    fn scope_of(kind: &SignalKind) -> String {
+        let kind = kind.kind();
+        let Source::Watch(watched) = kind.source() else {
+            // What is asked for counts no objects.
+            return String::new();
+        };
+        let Watched { api_version, kind: name, names, selector, namespaces } = watched;
+        let sorted = |names: &[String]| {
+            let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            names.into_iter().collect::<Vec<_>>().join(",")
+        };
+        let selector = serde_json::to_string(&selector).unwrap_or_default();
+        let namespaces = match namespaces {
+            Namespaces::Own => "own".to_owned(),
+            Namespaces::All => "all".to_owned(),
+            Namespaces::Named(names) => format!("of {}", sorted(names)),
+        };
+        let counted = kind.counted();
+        let mut digest = digest(&[counted, api_version, name, &sorted(names), &selector, &namespaces]);
+        digest.truncate(SCOPE);
+        digest
+    }
 }
 
 /// One severity rule.
@@ -129,6 +170,12 @@ impl SeverityRule {
     /// The signals that it reads.
     pub fn reads(&self) -> BTreeSet<&String> {
         self.when.reads().iter().chain(self.until.iter().flat_map(|until| until.reads())).collect()
+    }
+
+    /// Whether it reads this field of this signal.
+    pub fn reads_field(&self, signal: &str, field: &str) -> bool {
+        self.when.reads_field(signal, field)
+            || self.until.as_ref().is_some_and(|until| until.reads_field(signal, field))
     }
 }
 
@@ -280,7 +327,12 @@ impl Rules {
 }
 
 fn shapes(signals: &[Signal]) -> Shapes {
-    signals.iter().map(|signal| (signal.name.clone(), signal.kind.kind().shape())).collect()
+    let shape = |signal: &Signal| {
+        let mut shape = signal.kind.kind().shape();
+        shape.fields.insert(SignalShape::KNOWN, FieldKind::Boolean);
+        (signal.name.clone(), shape)
+    };
+    signals.iter().map(shape).collect()
 }
 
 /// A started step, from the Incident's own status. Its expressions were

@@ -5,13 +5,14 @@ use jiff::SignedDuration;
 use super::faults::Faults;
 use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
 use crate::action::{Action, Yields};
+use crate::expected::{DEFAULT_WITHIN, LONGEST_WITHIN, SHORTEST_WITHIN};
 use crate::period::Period;
 use crate::policy::{CheckSpec, GuardrailsSpec, OnFailure, RecoverySpec, SignalSpec, StepSpec};
 use crate::signal::{Pace, SignalKind};
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
 const DEFAULT_SETTLE: Period = Period::seconds(60);
-const DEFAULT_WITHIN: Period = Period::seconds(300);
+const DEFAULT_VERIFY: Period = Period::seconds(300);
 const DEFAULT_RETRIES: u8 = 3;
 const DEFAULT_RECOVERY: Period = Period::seconds(300);
 const DEFAULT_AT_ONCE: u32 = 10;
@@ -29,13 +30,32 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         return None;
     };
     let pace = Pace::parse(signal, kind.kind().source(), field, faults);
-    Some(Signal { name: signal.name.clone(), expect: signal.expect, pace, kind })
+    let within = signal.expect_within.unwrap_or(DEFAULT_WITHIN);
+    if !(SHORTEST_WITHIN..=LONGEST_WITHIN).contains(&within) {
+        let bounds = format!("must be from {SHORTEST_WITHIN} to {LONGEST_WITHIN}");
+        faults.add(format!("{field}.expectWithin"), bounds);
+    }
+    if !kind.kind().shape().counts_objects() {
+        let set = [("expect", signal.expect.is_some()), ("expectWithin", signal.expect_within.is_some())];
+        for (name, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+            let why = "this kind of signal counts no objects, so none can be expected; remove it";
+            faults.add(format!("{field}.{name}"), why);
+        }
+    }
+    Some(Signal {
+        name: signal.name.clone(),
+        expect: signal.expect,
+        expect_within: within.length(),
+        pace,
+        scope: Signal::scope_of(&kind),
+        kind,
+    })
 }
 
 pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: &mut Faults) -> Option<Step> {
     let when = step.when.as_ref().map(|when| faults.condition(format!("{field}.when"), when, shapes));
     let verify = step.verify.as_ref().map(|verify| Verify {
-        within: verify.within.unwrap_or(DEFAULT_WITHIN).length(),
+        within: verify.within.unwrap_or(DEFAULT_VERIFY).length(),
         checks: verify
             .checks
             .iter()

@@ -12,6 +12,8 @@ mod prometheus;
 mod promql;
 mod workloads;
 
+use std::collections::BTreeMap;
+
 pub use self::alertmanager::{Alertmanager, AlertmanagerSpec};
 pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
 pub use self::nodes::{Nodes, NodesSpec};
@@ -19,7 +21,7 @@ pub use self::objects::{Objects, ObjectsSpec};
 pub use self::poll::{EndpointType, Pace, Polled};
 pub use self::prometheus::{Prometheus, PrometheusSpec};
 pub use self::workloads::{Workloads, WorkloadsSpec};
-use crate::expression::{FieldKind, SignalShape};
+use crate::expression::{FieldKind, FieldValue, SignalShape};
 use crate::one_of::one_of;
 use crate::period::Period;
 use crate::selector::{LabelSelector, Namespaces};
@@ -33,10 +35,14 @@ one_of! {
             schemars(length(min = 1, max = 40), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))
         )]
         pub name: String,
-        /// The expected number of objects. Defaults to the number before the emergency.
+        /// The expected number of objects. Defaults to the highest number within `expectWithin`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
         pub expect: Option<i64>,
+        /// How long the highest number of objects is expected, and how long a new node may take to become ready. At most
+        /// 24h. Defaults to 15m.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub expect_within: Option<Period>,
         /// How often the value is asked for; not for signals that are watched. Defaults to 15s.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub every: Option<Period>,
@@ -70,11 +76,24 @@ pub trait Kind {
     /// Where its values come from.
     fn source(&self) -> Source<'_>;
 
-    /// The fields that it gives to expressions. A kind that counts objects has `expected` and `missing`, which the engine
-    /// adds.
+    /// The fields that it gives to expressions, without `known`, which every kind has. A kind that counts objects has
+    /// `expected` and `missing`, which the engine adds.
     fn shape(&self) -> SignalShape;
 
-    /// Why a signal that matches nothing, without `expect`, has no reading; none if it has one.
+    /// How many of its objects are there, so that as many are expected later; none if that is not known.
+    fn present(&self, values: &BTreeMap<String, FieldValue>) -> Option<i64> {
+        Some(count(values, "total")? - count(values, "idle").unwrap_or_default())
+    }
+
+    /// What counts as present, in a word. See [`Self::present`].
+    fn counted(&self) -> &'static str {
+        "total"
+    }
+
+    /// Adds to a reading of a story what follows from its other fields where the story does not say it.
+    fn complete(&self, _values: &mut BTreeMap<String, FieldValue>) {}
+
+    /// Why a signal of which no object was ever there, without `expect`, has no reading; none if it has one.
     fn unknown_when_empty(&self) -> Option<&'static str> {
         None
     }
@@ -110,9 +129,18 @@ pub struct Watched<'a> {
     pub namespaces: Namespaces<'a>,
 }
 
+/// A count of a reading.
+pub(crate) fn count(values: &BTreeMap<String, FieldValue>, field: &str) -> Option<i64> {
+    match values.get(field)? {
+        FieldValue::Int(number) => Some(*number),
+        FieldValue::Boolean(_) | FieldValue::Double(_) | FieldValue::Map(_) => None,
+    }
+}
+
 /// A shape with counts, a ratio and what the engine adds.
 fn shape(counts: &[&'static str], ratio: &'static str) -> SignalShape {
-    let counts = counts.iter().chain(&SignalShape::ADDED).map(|name| (*name, FieldKind::Int));
+    let added = [SignalShape::EXPECTED, SignalShape::MISSING];
+    let counts = counts.iter().chain(&added).map(|name| (*name, FieldKind::Int));
     SignalShape { fields: counts.chain([(ratio, FieldKind::Double)]).collect() }
 }
 
@@ -149,7 +177,8 @@ mod tests {
         let fields: Vec<&str> =
             faults.iter().filter_map(|fault| fault.split_once(": ")).map(|(f, _)| f).collect();
         assert_eq!(fields, ["spec.signals[0].objects.namespaces", "spec.signals[0].objects.healthy"]);
-        let readers = self::faults(json!({"name": "s", "nodes": {}}));
+        let readers =
+            self::faults(json!({"name": "s", "workloads": {"apiVersion": "apps/v1", "kind": "Deployment"}}));
         assert!(readers[0].starts_with("spec.severity[0].when: "), "{readers:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! Nodes by label: how many of them work.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Source, Watched, shape};
-use crate::expression::{FieldKind, SignalShape};
+use super::{Kind, Source, Watched, count, shape};
+use crate::expression::{FieldKind, FieldValue, ObjectCondition, ObjectScope, SignalShape};
 use crate::rules::Faults;
 use crate::selector::{LabelSelector, Namespaces};
 
@@ -15,6 +17,10 @@ pub struct NodesSpec {
     /// The nodes to select. Defaults to all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
+    /// CEL over `object`, a Node, that is true if the node is healthy. Defaults to its condition Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024)))]
+    pub healthy: Option<String>,
 }
 
 /// Nodes.
@@ -23,11 +29,16 @@ pub struct NodesSpec {
 pub struct Nodes {
     /// Which; none is all.
     pub selector: Option<LabelSelector>,
+    /// What makes one healthy; none: that it is Ready.
+    pub healthy: Option<ObjectCondition>,
 }
 
 impl Nodes {
-    pub(super) fn parse(spec: &NodesSpec, _: &str, _: &mut Faults) -> Option<Self> {
-        Some(Self { selector: spec.selector.clone() })
+    pub(super) fn parse(spec: &NodesSpec, field: &str, faults: &mut Faults) -> Option<Self> {
+        let healthy = spec.healthy.as_ref().and_then(|healthy| {
+            faults.object_condition(format!("{field}.healthy"), healthy, ObjectScope::Object)
+        });
+        Some(Self { selector: spec.selector.clone(), healthy })
     }
 
     /// What is watched for it.
@@ -48,14 +59,45 @@ impl Kind for Nodes {
     }
 
     fn shape(&self) -> SignalShape {
-        let counts =
-            ["total", "ready", "notReady", "schedulable", "memoryPressure", "diskPressure", "pidPressure"];
+        let counts = [
+            "total",
+            "starting",
+            "ready",
+            "notReady",
+            "healthy",
+            "unhealthy",
+            "unknown",
+            "cordoned",
+            "schedulable",
+            "memoryPressure",
+            "diskPressure",
+            "pidPressure",
+        ];
         let mut shape = shape(&counts, "readyRatio");
-        shape.fields.insert("allocatable", FieldKind::IntMap);
+        shape.fields.insert("healthyRatio", FieldKind::Double);
+        shape.fields.extend([("allocatable", FieldKind::IntMap), ("capacity", FieldKind::IntMap)]);
         shape
     }
 
+    fn present(&self, values: &BTreeMap<String, FieldValue>) -> Option<i64> {
+        count(values, self.counted())
+    }
+
+    fn counted(&self) -> &'static str {
+        "ready"
+    }
+
+    /// Without an expression of its own, a node is healthy if it is ready.
+    fn complete(&self, values: &mut BTreeMap<String, FieldValue>) {
+        for (field, same) in [("healthy", "ready"), ("unhealthy", "notReady"), ("healthyRatio", "readyRatio")]
+        {
+            if let Some(value) = values.get(same).cloned() {
+                values.entry(field.to_owned()).or_insert(value);
+            }
+        }
+    }
+
     fn unknown_when_empty(&self) -> Option<&'static str> {
-        Some("no node matches and none is expected; check the selector, or set expect")
+        Some("no node that matches was ever ready, and none is expected; check the selector, or set expect")
     }
 }

@@ -67,7 +67,7 @@ impl Kind for Objects {
     }
 
     fn shape(&self) -> SignalShape {
-        shape(&["total", "healthy", "unhealthy", "idle"], "healthyRatio")
+        shape(&["total", "healthy", "unhealthy", "unknown", "idle"], "healthyRatio")
     }
 
     fn needs_profile(&self) -> Option<(&'static str, &'static str)> {

@@ -81,13 +81,7 @@ impl Pace {
                 }
                 None
             }
-            Source::Poll(_) => {
-                if spec.expect.is_some() {
-                    let why = "this kind of signal counts no objects, so none can be expected; remove it";
-                    faults.add(format!("{field}.expect"), why);
-                }
-                Some(Self::of(spec, field, faults))
-            }
+            Source::Poll(_) => Some(Self::of(spec, field, faults)),
         }
     }
 
@@ -149,6 +143,10 @@ mod tests {
             (json!({"name": "s", "nodes": {}, "timeout": "5s"}), "spec.signals[0].timeout: "),
             (json!({"name": "s", "nodes": {}, "maxAge": "1m"}), "spec.signals[0].maxAge: "),
             (query(json!({"expect": 3})), "spec.signals[0].expect: this kind of signal counts no objects"),
+            (
+                query(json!({"expectWithin": "1h"})),
+                "spec.signals[0].expectWithin: this kind of signal counts no objects",
+            ),
             (query(json!({"every": "500ms"})), "spec.signals[0].every: must be from 1s to 1h"),
             (query(json!({"every": "2h", "maxAge": "3h"})), "spec.signals[0].every: must be from 1s to 1h"),
             (
@@ -181,6 +179,6 @@ mod tests {
             "severity": [{"level": "P0", "reason": "Outage", "when": "signals.s.missing > 0"}],
         });
         let faults = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap_err();
-        assert!(faults[0].problem.contains("count, max, min, sum, value"), "{}", faults[0]);
+        assert!(faults[0].problem.contains("count, known, max, min, sum, value"), "{}", faults[0]);
     }
 }

@@ -1,9 +1,11 @@
 //! Workloads: how many of them serve, and how many replicas run.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Source, Watched, shape};
-use crate::expression::SignalShape;
+use super::{Kind, Source, Watched, count, shape};
+use crate::expression::{FieldValue, SignalShape};
 use crate::rules::Faults;
 use crate::selector::{LabelSelector, Namespaces, NamespacesSpec};
 
@@ -68,6 +70,14 @@ impl Kind for Workloads {
             "rolloutsStuck",
         ];
         shape(&counts, "availableRatio")
+    }
+
+    fn present(&self, values: &BTreeMap<String, FieldValue>) -> Option<i64> {
+        count(values, self.counted())
+    }
+
+    fn counted(&self) -> &'static str {
+        "available"
     }
 
     fn needs_profile(&self) -> Option<(&'static str, &'static str)> {

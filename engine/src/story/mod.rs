@@ -77,7 +77,7 @@ pub struct Story {
 pub struct Moment {
     /// The time since the start.
     pub at: Period,
-    /// Readings: the fields of the signal's kind without `expected` and `missing`, or `Unknown`.
+    /// Readings: the fields of the signal's kind without `expected`, `missing` and `known`, or `Unknown`.
     #[serde(default)]
     pub signals: BTreeMap<String, Value>,
     /// Objects by name: null deletes; anything else is merged into the object, as by someone else.
@@ -127,6 +127,12 @@ pub struct Moment {
     /// Why the targets cannot be read from now on; empty text: they can be read.
     #[serde(default)]
     pub unreadable: Option<String>,
+    /// How many objects of a signal a person expects from now on, as with `firebreak expect`.
+    #[serde(default)]
+    pub person_expects: BTreeMap<String, i64>,
+    /// From this moment on, no operator runs for so long. Then the expectations are compared.
+    #[serde(default)]
+    pub away: Option<Period>,
     /// What must be true.
     #[serde(default)]
     pub expect: Expect,

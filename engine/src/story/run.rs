@@ -1,9 +1,11 @@
 //! Plays a story: both controllers in miniature, moment after moment.
 
-use std::collections::BTreeSet;
+mod deeds;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::means::{Accept, Means};
@@ -11,14 +13,14 @@ use super::sense;
 use super::server::merge;
 use super::world::{Controller, Translate, World, incident, usable};
 use super::{Deed, Fate, Moment, Story};
-use crate::change::Change;
 use crate::decide_policy::{
     Access, Creation, IncidentFact, NewIncident, PolicyDecision, PolicyFacts, PolicyLook, decide_policy,
 };
+use crate::expected::ExpectRequest;
 use crate::facts::{Brake, Holder, PolicyFact};
 use crate::id::IncidentId;
 use crate::incident::IncidentState;
-use crate::intent::{Approval, PersonIntent, Response, Settlement};
+use crate::intent::{PersonIntent, Response};
 use crate::period::after;
 use crate::policy::PolicySpec;
 use crate::rules::{Limits, Rules};
@@ -55,6 +57,10 @@ pub(super) struct Stage {
     object: Value,
     /// How the Incident was opened.
     beginning: Beginning,
+    /// How long nobody watched, until the policy has recorded it.
+    unwatched: SignedDuration,
+    /// What a person expects of signals.
+    asked: BTreeMap<String, ExpectRequest>,
 }
 
 /// How an Incident was opened.
@@ -115,6 +121,8 @@ impl Stage {
             incidents: 0,
             object: story.object.clone(),
             beginning: Beginning::default(),
+            unwatched: SignedDuration::ZERO,
+            asked: BTreeMap::new(),
         };
         stage.world.runs = runs;
         stage.world.hears = hears;
@@ -156,6 +164,9 @@ impl Stage {
     /// Runs both controllers once. Returns when to run them again; none: at once.
     fn turn(&mut self) -> Result<Option<Timestamp>, String> {
         let never = Timestamp::MAX;
+        if !self.is_open() {
+            self.world.away = SignedDuration::ZERO;
+        }
         let mut wake = self.policy_turn()?;
         if !self.is_open() {
             return Ok(Some(wake.unwrap_or(never)));
@@ -181,6 +192,7 @@ impl Stage {
         let mut creation = None;
         for _ in 0..POLICY_ROUNDS {
             let decision = self.decide_policy(creation.take());
+            self.unwatched = SignedDuration::ZERO;
             self.why_not = decision.why;
             let is_calm = decision.create.is_none() && decision.next == self.world.policy_state;
             self.world.policy_state = decision.next;
@@ -200,6 +212,10 @@ impl Stage {
             state: Some(self.world.policy_state.clone()),
             access: Access::Complete,
             signals: self.world.signals.clone(),
+            clocks_broken: self.unwatched > SignedDuration::ZERO,
+            began: self.world.began,
+            unwatched: self.unwatched,
+            asked: self.asked.clone(),
             open: self.incident_fact().filter(|incident| !incident.is_closed()).into_iter().collect(),
             creation,
             nonce: format!("nonce-{}", self.incidents + 1),
@@ -233,6 +249,7 @@ impl Stage {
             deleting: self.world.intent.deleting,
             closing: state.closing,
             resolved_at: state.resolved_at,
+            in_force: state.in_force() > 0,
         })
     }
 
@@ -249,6 +266,7 @@ impl Stage {
             deleting: false,
             closing: None,
             resolved_at: None,
+            in_force: false,
         }
     }
 
@@ -304,10 +322,7 @@ impl Stage {
                 self.accept()?;
             }
         }
-        let shapes = self.world.rules.as_ref().map(Rules::shapes);
-        for (name, value) in &moment.signals {
-            self.world.signals.insert(name.clone(), sense::reading(name, value, shapes.as_ref())?);
-        }
+        self.read(moment)?;
         match moment.claimed_by.as_deref() {
             None => {}
             Some("") => self.world.policy = usable(self.generation),
@@ -335,6 +350,7 @@ impl Stage {
             self.world.brake = if why.is_empty() { Brake::Off } else { engaged };
         }
         self.world.terminating |= moment.terminating == Some(true);
+        self.expect(moment);
         self.approve(moment)?;
         self.settle(moment)?;
         self.world.intent.pinned = moment.pinned.or(self.world.intent.pinned);
@@ -351,49 +367,7 @@ impl Stage {
                 Deed::Restart => self.controller = Controller::default(),
             }
         }
-        Ok(())
-    }
-
-    fn approve(&mut self, moment: &Moment) -> Result<(), String> {
-        if let Some(approvals) = &moment.approvals {
-            self.world.intent.approvals.clone_from(approvals);
-        }
-        for (step, by) in &moment.approve {
-            let hash = self.world.state().step(step).and_then(|status| status.plan_hash.clone());
-            let plan_hash = hash.ok_or(format!("step {step} has no plan to approve"))?;
-            self.world.intent.approvals.retain(|other| other.step != *step);
-            let approval = Approval { step: step.clone(), plan_hash, approved_by: by.clone() };
-            self.world.intent.approvals.push(approval);
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self, moment: &Moment) -> Result<(), String> {
-        for (object, outcome) in &moment.settle_operations {
-            let is_open = |change: &&Change| change.target.name == *object && change.needs_settlement();
-            let change = self.world.state().changes.iter().find(is_open);
-            let change = change.ok_or(format!("no operation of {object} is to be settled"))?.id.to_string();
-            let settlement = Settlement { change, outcome: *outcome, settled_by: "alice".to_owned() };
-            self.world.intent.settlements.push(settlement);
-        }
-        Ok(())
-    }
-
-    fn object(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        if value.is_null() {
-            self.world.server.delete(name);
-            return Ok(());
-        }
-        let old = self.world.server.objects.get(name).cloned();
-        let mut object = old.as_deref().unwrap_or(&self.object).clone();
-        merge(&mut object, value);
-        sense::object(name, &object, old.as_deref())?;
-        if old.is_some() {
-            self.world.server.edit(name, SOMEBODY, |stored| *stored = object);
-        } else {
-            object["metadata"]["name"] = name.into();
-            self.world.server.create(object, CREATOR);
-        }
+        self.go_away(moment);
         Ok(())
     }
 }

@@ -181,7 +181,7 @@ mod tests {
             (json!({"/then/1/expect": {"lent": {"a/chta": {}}}}), "at 10s: chta is expected"),
             (json!({"/then/1/expect": {"objects": {"chat": {"spec.x": 1}}}}), "at 10s: spec.x: "),
             (json!({"/then/0/signals": {"nods": "Unknown"}}), "has no signal nods; it has nodes"),
-            (json!({"/then/0/signals/nodes": {"raedy": 3}}), "has no field raedy; it has allocatable, disk"),
+            (json!({"/then/0/signals/nodes": {"raedy": 3}}), "has no field raedy; it has allocatable, cap"),
             (json!({"/then/0/signals/nodes": {"expected": 3}}), "nodes.expected is derived by the engine"),
             (json!({"/then/0/signals/nodes": {"total": 0.5}}), "nodes.total: 0.5 is not a whole number"),
             (json!({"/then/0/signals/nodes": {"total": {"a": 1}}}), "is not a whole number"),

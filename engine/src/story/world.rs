@@ -88,6 +88,10 @@ pub struct World {
     /// The status that the operator of an object sets as soon as Firebreak has changed its spec;
     /// observedGeneration follows. None: objects keep the status that they have.
     pub settle: Option<Value>,
+    /// When the operator started after nobody had watched; none if it has run since before the story.
+    pub began: Option<Timestamp>,
+    /// How long nobody had watched then, until the Incident was decided again.
+    pub away: SignedDuration,
 }
 
 /// One process; it forgets everything when it crashes.
@@ -147,6 +151,8 @@ impl World {
             made: BTreeMap::new(),
             sent: 0,
             settle: None,
+            began: None,
+            away: SignedDuration::ZERO,
         }
     }
 
@@ -173,9 +179,10 @@ impl World {
             intent: self.intent.clone(),
             policy,
             signals: self.signals.clone(),
-            baselines: self.policy_state.baselines(),
+            expected: self.policy_state.expected.clone(),
+            began: self.began,
             policy_rules: self.policy_state.rules.clone(),
-            clocks_broken: false,
+            clocks_broken: self.away > SignedDuration::from_mins(1),
             reads_took: SignedDuration::ZERO,
             listing_age: controller.listed_at.iter().map(|(step, at)| (step.clone(), age(at))).collect(),
             looked: Looked::default(),
@@ -300,6 +307,7 @@ impl World {
     pub fn round(&mut self, controller: &mut Controller) -> Result<(Decision, bool), String> {
         controller.view = self.recorded.len() - 1;
         let (facts, decision) = self.decide(controller, |_| {})?;
+        self.away = SignedDuration::ZERO;
         check_effects_are_recorded(&facts, &decision)?;
         check_person_is_told(&decision)?;
         self.record(controller, &decision);

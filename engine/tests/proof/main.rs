@@ -3,6 +3,7 @@
 mod approvals;
 mod claims;
 mod dice;
+mod expected;
 mod faults;
 mod journal;
 mod mutants;

@@ -54,7 +54,8 @@ pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
     let signals = signals(subject, &rules).await?;
-    let baselines = subject.policy.status.as_ref().map(|status| status.state.baselines()).unwrap_or_default();
+    let expected = subject.policy.status.iter().flat_map(|status| &status.state.expected);
+    let baselines = expected.map(|entry| (entry.signal.clone(), entry.value)).collect();
     let hints = hints(subject, &rules, &signals, &baselines).await;
     let (now, listed) = decide(subject, &rules, signals.clone()).await;
     let problem = subject.problem.clone();
@@ -164,7 +165,7 @@ async fn decide(
     };
     let mut facts = Facts {
         signals,
-        baselines: status.map(|status| status.state.baselines()).unwrap_or_default(),
+        expected: status.map(|status| status.state.expected.clone()).unwrap_or_default(),
         policy_rules: status.map(|status| status.state.rules.clone()).unwrap_or_default(),
         ..Facts::new(incident, usable)
     };

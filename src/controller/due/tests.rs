@@ -112,6 +112,11 @@ async fn one_event_makes_due_what_has_to_know_of_it_however_many_there_are() {
     assert_eq!(due(&operator).await, both, "the claim has moved");
     take(json!({"activeIncident": {"name": "incident-008", "uid": "8"}, "waitingFor": ["Always"]}));
     assert_eq!(due(&operator).await, both[1..], "what its Incident does not read");
+    let window =
+        json!([{"signal": "nodes", "value": 4, "peaks": [{"value": 4, "lastSeen": "2026-03-01T10:00:00Z"}]}]);
+    let claim = json!({"name": "incident-008", "uid": "8"});
+    take(json!({"activeIncident": claim, "waitingFor": ["Always"], "expected": window}));
+    assert_eq!(due(&operator).await, both, "the window of a signal has moved");
     operator.readings_moved([of_policy]);
     assert_eq!(due(&operator).await, both, "its signal has moved");
 }

@@ -231,7 +231,12 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .zip(policy.as_ref())
             .map(|(rules, policy)| operator.hub.readings(&policy.into(), rules))
             .unwrap_or_default(),
-        baselines: status.map(|status| status.state.baselines()).unwrap_or_default(),
+        expected: policy
+            .as_ref()
+            .zip(status)
+            .map(|(policy, status)| operator.windows(policy, &status.state.expected, now))
+            .unwrap_or_default(),
+        began: Some(operator.began(now)),
         policy_rules: status.map(|status| status.state.rules.clone()).unwrap_or_default(),
         clocks_broken: !kept_clocks && operator.clocks_are_broken(now),
         reads_took: SignedDuration::try_from(memory.reads_took).unwrap_or(SignedDuration::MAX),

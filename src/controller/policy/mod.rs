@@ -4,6 +4,7 @@
 //! [`firebreak_engine::decide_policy`].
 
 pub mod act;
+mod notices;
 pub mod observe;
 pub mod record;
 pub mod survey;
@@ -73,10 +74,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         if !decision.unaware.is_empty() {
             return Ok(make_aware(operator, name, &decision));
         }
-        operator.memories.edit_policy(name, |memory| {
-            memory.assessed |= rules.is_some();
-            memory.worst = decision.urgency.into();
-        });
+        operator.memories.edit_policy(name, |memory| memory.worst = decision.urgency.into());
         operator
             .context
             .metrics
@@ -85,7 +83,11 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
             .inc_by(decision.rule_errors.len() as u64);
         // What is recorded may lead further: the expected value of a signal, for one, depends on which rules held before.
         let has_moved = facts.state.as_ref() != Some(&decision.next);
+        let accepted = notices::accepted(facts.state.as_ref(), &decision.next);
         let recorded = record::record(operator, policy, decision, now).await?;
+        // Only now: what the clocks and the windows missed is not to be forgotten.
+        operator.memories.edit_policy(name, |memory| memory.assessed |= rules.is_some());
+        notices::say(operator, recorded.policy(), accepted);
         creation = act::act(operator, &recorded).await?;
         let is_settled = match &creation {
             Some(Creation::Created(_)) => true,

@@ -8,7 +8,7 @@ use firebreak_engine::decide_policy::{
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Limits, Rules};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
@@ -43,6 +43,7 @@ pub fn facts(
     let open = incidents.iter().filter(|incident| !incident.is_closed());
     PolicyFacts {
         uid: policy.uid().unwrap_or_default(),
+        created_at: policy.creation_timestamp().map(|time| time.0),
         state: translate::state(policy).cloned(),
         faults: subscription.faults,
         access: subscription.access,
@@ -50,6 +51,9 @@ pub fn facts(
         doubts: subscription.doubts,
         signals,
         clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
+        began: Some(operator.began(now)),
+        unwatched: if memory.assessed { SignedDuration::ZERO } else { operator.unwatched(now) },
+        asked: policy.asked(),
         open: open.map(|incident| translate::incident(incident)).collect(),
         // The watch may be slower than the next pass.
         creation: creation.or_else(|| memory.created.map(Creation::Created)),

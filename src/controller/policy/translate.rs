@@ -27,6 +27,7 @@ pub fn incident(incident: &Incident) -> IncidentFact {
         deleting: incident.metadata.deletion_timestamp.is_some(),
         closing: state.and_then(|state| state.closing),
         resolved_at: incident.closed_at(),
+        in_force: state.is_some_and(|state| state.in_force() > 0),
     }
 }
 

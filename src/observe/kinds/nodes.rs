@@ -1,51 +1,93 @@
 //! Nodes by label: how many there are, and how many of them work.
 //!
 //! - `total`: nodes that match; `ready`: those with condition Ready True;
-//!   `notReady`: the others, also those whose kubelet is silent (Unknown).
-//! - `readyRatio`: `ready / total`, absent over nothing.
-//! - `schedulable`: those that are not cordoned, ready or not.
+//!   `starting`: those that were never ready and are young; `notReady`: the others,
+//!   also those whose kubelet is silent (Unknown). After a new list, a node that is not
+//!   ready is judged by its age alone.
+//! - `readyRatio`: `ready` over `ready` and `notReady`, absent over nothing.
+//! - `healthy`, `unhealthy`, `unknown`: as the expression of the signal says, or by
+//!   condition Ready; a node that is starting is none of them. `healthyRatio`:
+//!   `healthy` over `healthy` and `unhealthy`.
+//! - `schedulable`: those that are not cordoned, ready or not; `cordoned`: those that
+//!   were cordoned, but not by a response of Firebreak, whose label is on them. What a
+//!   response cordons is judged as if it had not: otherwise, it would keep its
+//!   own rule true.
 //! - `memoryPressure`, `diskPressure`, `pidPressure`: those with the condition True.
-//! - `allocatable["nvidia.com/gpu"]`: per resource with a domain in its name, the
-//!   sum over all nodes that match, ready or not, because the status of a node
+//! - `allocatable["nvidia.com/gpu"]`, `capacity[…]`: per resource with a domain in its
+//!   name, the sum over all nodes that match, ready or not, because the status of a node
 //!   keeps it. Absent when no node has the resource at all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use firebreak_engine::expression::FieldValue;
+use firebreak_engine::expression::{FieldValue, ObjectCondition};
+use firebreak_engine::period::after;
+use firebreak_engine::signal;
 use firebreak_engine::value::quantity;
+use firebreak_engine::verdict::Verdict;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::api::names;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
 
 /// If there are more distinct sets of resources than this, unused ones are removed.
 const MANY_POOLS: usize = 1024;
+/// The taint that a cordon brings with it.
+const CORDON_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Nodes. Those of one pool have the same resources, so these are stored once.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Nodes {
-    pools: BTreeSet<Arc<BTreeMap<String, i64>>>,
+    /// What makes one healthy; none: that it is ready.
+    healthy: Option<ObjectCondition>,
+    /// How long a new one may take to become ready.
+    within: SignedDuration,
+    pools: BTreeSet<Arc<Pool>>,
+}
+
+/// The resources that the nodes of a pool have.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pool {
+    allocatable: BTreeMap<String, i64>,
+    capacity: BTreeMap<String, i64>,
 }
 
 /// What is kept of one node.
 #[derive(Debug, PartialEq)]
 pub(in crate::observe) struct NodeDigest {
     ready: bool,
+    /// It was seen ready, now or before.
+    was_ready: bool,
     schedulable: bool,
+    cordoned: bool,
     memory_pressure: bool,
     disk_pressure: bool,
     pid_pressure: bool,
-    allocatable: Arc<BTreeMap<String, i64>>,
+    health: Verdict,
+    /// In seconds.
+    created: u32,
+    pool: Arc<Pool>,
 }
 
 #[derive(Deserialize)]
 struct SlimNode<'a> {
+    #[serde(borrow)]
+    metadata: SlimMetadata<'a>,
     spec: Option<SlimSpec>,
     #[serde(borrow)]
     status: Option<SlimStatus<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimMetadata<'a> {
+    creation_timestamp: Option<Timestamp>,
+    #[serde(borrow)]
+    labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +101,8 @@ struct SlimStatus<'a> {
     conditions: Option<Vec<SlimCondition<'a>>>,
     #[serde(borrow)]
     allocatable: Option<BTreeMap<Cow<'a, str>, Value>>,
+    #[serde(borrow)]
+    capacity: Option<BTreeMap<Cow<'a, str>, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -72,80 +116,177 @@ struct SlimCondition<'a> {
 impl Kind for Nodes {
     type Digest = NodeDigest;
 
-    fn digest(&mut self, node: &str) -> Result<(NodeDigest, Option<String>), String> {
-        let node: SlimNode<'_> = serde_json::from_str(node).map_err(|error| error.to_string())?;
-        let (conditions, allocatable) = node
-            .status
-            .map(|status| (status.conditions.unwrap_or_default(), status.allocatable.unwrap_or_default()))
+    fn digest(&mut self, json: &str) -> Result<(NodeDigest, Option<String>), String> {
+        let SlimNode { metadata, spec, status } =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let (conditions, allocatable, capacity) = status
+            .map(|it| {
+                let (allocatable, capacity) =
+                    (it.allocatable.unwrap_or_default(), it.capacity.unwrap_or_default());
+                (it.conditions.unwrap_or_default(), allocatable, capacity)
+            })
             .unwrap_or_default();
         let is = |type_: &str| {
             conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
         };
+        let ready = is("Ready");
+        let schedulable = !spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let is_lent = metadata.labels.is_some_and(|labels| labels.contains_key(names::INCIDENT));
+        let (health, doubt) = match &self.healthy {
+            None => (ready.into(), None),
+            Some(healthy) => judge(healthy, json, is_lent && !schedulable)?,
+        };
+        let created = metadata.creation_timestamp.map_or(0, Timestamp::as_second);
         let digest = NodeDigest {
-            ready: is("Ready"),
-            schedulable: !node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+            ready,
+            was_ready: ready,
+            schedulable,
+            cordoned: !schedulable && !is_lent,
             memory_pressure: is("MemoryPressure"),
             disk_pressure: is("DiskPressure"),
             pid_pressure: is("PIDPressure"),
-            allocatable: self.shared(extended(allocatable)),
+            health,
+            created: u32::try_from(created).unwrap_or_default(),
+            pool: self.shared(Pool { allocatable: extended(allocatable), capacity: extended(capacity) }),
         };
-        Ok((digest, None))
+        Ok((digest, doubt))
+    }
+
+    fn succeed(before: &NodeDigest, now: &mut NodeDigest) {
+        now.was_ready |= before.was_ready;
     }
 
     fn count(node: &NodeDigest, times: i64, counts: &mut Counts) {
-        let NodeDigest { ready, schedulable, memory_pressure, disk_pressure, pid_pressure, allocatable } =
-            node;
         let fields = [
             ("total", true),
-            ("ready", *ready),
-            ("notReady", !ready),
-            ("schedulable", *schedulable),
-            ("memoryPressure", *memory_pressure),
-            ("diskPressure", *disk_pressure),
-            ("pidPressure", *pid_pressure),
+            ("schedulable", node.schedulable),
+            ("cordoned", node.cordoned),
+            ("memoryPressure", node.memory_pressure),
+            ("diskPressure", node.disk_pressure),
+            ("pidPressure", node.pid_pressure),
         ];
         for (field, holds) in fields {
             counts.add(field, if holds { times } else { 0 });
         }
-        for (name, pieces) in allocatable.iter() {
-            counts.offer(name, *pieces, times);
+        let health = match node.health {
+            Verdict::True => HEALTHY,
+            Verdict::False => "unhealthy",
+            Verdict::Unknown => UNKNOWN,
+        };
+        for field in [if node.ready { READY } else { NOT_READY }, health] {
+            match node.was_ready {
+                true => counts.add(field, times),
+                false => counts.add_late(node.created, field, times),
+            }
+        }
+        for (field, resources) in [(ALLOCATABLE, &node.pool.allocatable), (CAPACITY, &node.pool.capacity)] {
+            for (name, pieces) in resources {
+                counts.offer(field, name, *pieces, times);
+            }
         }
     }
 
-    fn unjudged(&self, _: &Counts) -> i64 {
-        0
+    fn unjudged(&self, counts: &Counts) -> i64 {
+        let late: i64 =
+            counts.late().filter(|(_, field, _)| *field == UNKNOWN).map(|(.., amount)| amount).sum();
+        counts.of(UNKNOWN) + late
     }
 
-    fn values(&self, counts: &Counts) -> Values {
-        const FIELDS: [&str; 7] =
-            ["total", "ready", "notReady", "schedulable", "memoryPressure", "diskPressure", "pidPressure"];
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values {
+        const FIELDS: [&str; 12] = [
+            "total",
+            "starting",
+            READY,
+            NOT_READY,
+            HEALTHY,
+            "unhealthy",
+            UNKNOWN,
+            "cordoned",
+            "schedulable",
+            "memoryPressure",
+            "diskPressure",
+            "pidPressure",
+        ];
+        let mut counts = counts.clone();
+        let late: Vec<_> = counts.late().collect();
+        for (created, field, amount) in late {
+            match self.starts_until(created) > now {
+                false => counts.add(field, amount),
+                true if field == NOT_READY => counts.add("starting", amount),
+                true => {}
+            }
+        }
         let mut values: Values =
             FIELDS.iter().map(|field| ((*field).to_owned(), FieldValue::Int(counts.of(field)))).collect();
-        if let Some(ratio) = counts.ratio("ready", &["total"]) {
-            values.insert("readyRatio".to_owned(), FieldValue::Double(ratio));
+        let ratios =
+            [("readyRatio", READY, [READY, NOT_READY]), ("healthyRatio", HEALTHY, [HEALTHY, "unhealthy"])];
+        for (name, part, whole) in ratios {
+            if let Some(ratio) = counts.ratio(part, &whole) {
+                values.insert(name.to_owned(), FieldValue::Double(ratio));
+            }
         }
-        values.insert("allocatable".to_owned(), FieldValue::Map(counts.offered()));
+        for field in [ALLOCATABLE, CAPACITY] {
+            values.insert(field.to_owned(), FieldValue::Map(counts.offered(field)));
+        }
         values
+    }
+
+    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
+        counts.late().map(|(created, ..)| self.starts_until(created)).filter(|due| *due > now).min()
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.healthy.as_ref().map(|healthy| healthy.source().to_owned())
     }
 }
 
+const READY: &str = "ready";
+const NOT_READY: &str = "notReady";
+const HEALTHY: &str = "healthy";
+const UNKNOWN: &str = "unknown";
+const ALLOCATABLE: &str = "allocatable";
+const CAPACITY: &str = "capacity";
+
+/// Whether a node is healthy, and why that cannot be told. What a response has cordoned is judged without that.
+fn judge(healthy: &ObjectCondition, json: &str, is_lent: bool) -> Result<(Verdict, Option<String>), String> {
+    let mut node: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    if is_lent && let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("unschedulable");
+        if let Some(taints) = spec.get_mut("taints").and_then(Value::as_array_mut) {
+            taints.retain(|taint| taint["key"] != CORDON_TAINT);
+        }
+    }
+    let found = healthy.evaluate(&node, None);
+    Ok((found.verdict, found.why.map(|why| format!("cannot tell whether it is healthy: {why}"))))
+}
+
 impl Nodes {
-    fn shared(&mut self, offered: BTreeMap<String, i64>) -> Arc<BTreeMap<String, i64>> {
-        if let Some(known) = self.pools.get(&offered) {
+    /// The nodes of a signal, of which new ones may take so long to become ready.
+    pub(in crate::observe) fn of(nodes: &signal::Nodes, within: SignedDuration) -> Self {
+        Self { healthy: nodes.healthy.clone(), within, pools: BTreeSet::new() }
+    }
+
+    /// Until when a node that was created then may be starting.
+    fn starts_until(&self, created: u32) -> Timestamp {
+        after(Timestamp::from_second(created.into()).unwrap_or_default(), self.within)
+    }
+
+    fn shared(&mut self, pool: Pool) -> Arc<Pool> {
+        if let Some(known) = self.pools.get(&pool) {
             return Arc::clone(known);
         }
         if self.pools.len() >= MANY_POOLS {
             self.pools.retain(|pool| Arc::strong_count(pool) > 1);
         }
-        let offered = Arc::new(offered);
-        self.pools.insert(Arc::clone(&offered));
-        offered
+        let pool = Arc::new(pool);
+        self.pools.insert(Arc::clone(&pool));
+        pool
     }
 }
 
 /// The resources that are counted in pieces: those with a domain in their name.
-fn extended(allocatable: BTreeMap<Cow<'_, str>, Value>) -> BTreeMap<String, i64> {
-    let extended = allocatable.into_iter().filter(|(name, _)| name.contains('/'));
+fn extended(resources: BTreeMap<Cow<'_, str>, Value>) -> BTreeMap<String, i64> {
+    let extended = resources.into_iter().filter(|(name, _)| name.contains('/'));
     extended
         .filter_map(|(name, amount)| {
             let pieces = quantity(&amount)? / 1_000_000_000;
@@ -155,80 +296,4 @@ fn extended(allocatable: BTreeMap<Cow<'_, str>, Value>) -> BTreeMap<String, i64>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observe::kinds::tests::read as read_as;
-    use serde_json::json;
-
-    fn node(name: &str, ready: &str, gpus: Value) -> String {
-        json!({
-            "metadata": {"name": name, "uid": name, "resourceVersion": "1"},
-            "status": {
-                "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
-                "allocatable": {"cpu": "8", "hugepages-2Mi": "0", "nvidia.com/gpu": gpus},
-            },
-        })
-        .to_string()
-    }
-
-    fn read(nodes: &[String]) -> Values {
-        read_as(&Nodes::default(), nodes).0
-    }
-
-    #[test]
-    fn ready_is_only_what_says_so() {
-        let silent = json!({"metadata": {"uid": "4", "name": "n"}}).to_string();
-        let nodes = [
-            node("1", "True", json!("8")),
-            node("2", "False", json!(8)),
-            node("3", "Unknown", json!("8")),
-            silent,
-        ];
-        let values = read(&nodes);
-        assert_eq!(values["total"], FieldValue::Int(4));
-        assert_eq!(values["ready"], FieldValue::Int(1));
-        assert_eq!(values["notReady"], FieldValue::Int(3));
-        assert_eq!(values["readyRatio"], FieldValue::Double(0.25));
-        assert_eq!(values["allocatable"], FieldValue::Map([("nvidia.com/gpu".to_owned(), 24)].into()));
-    }
-
-    #[test]
-    fn over_nothing_there_is_no_ratio_and_no_resource() {
-        let values = read(&[]);
-        assert_eq!(values["total"], FieldValue::Int(0));
-        assert!(!values.contains_key("readyRatio"));
-        assert_eq!(values["allocatable"], FieldValue::Map(BTreeMap::new()));
-    }
-
-    #[test]
-    fn a_cordoned_node_and_one_under_pressure_are_counted() {
-        let sick = json!({
-            "metadata": {"uid": "1", "name": "n"},
-            "spec": {"unschedulable": true},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"},
-                {"type": "PIDPressure", "status": "True"}, {"type": "MemoryPressure", "status": "True"}]},
-        });
-        let values = read(&[sick.to_string()]);
-        assert_eq!(values["schedulable"], FieldValue::Int(0));
-        for field in ["memoryPressure", "diskPressure", "pidPressure", "ready"] {
-            assert_eq!(values[field], FieldValue::Int(1), "{field}");
-        }
-    }
-
-    #[test]
-    fn a_resource_without_amount_is_zero_and_one_that_no_node_has_is_absent() {
-        let gpus = |amount: Value| read(&[node("1", "True", amount)])["allocatable"].clone();
-        assert_eq!(gpus(json!("0")), FieldValue::Map([("nvidia.com/gpu".to_owned(), 0)].into()));
-        assert_eq!(gpus(json!("many")), FieldValue::Map(BTreeMap::new()));
-    }
-
-    #[test]
-    fn equal_pools_are_kept_once() {
-        let mut nodes = Nodes::default();
-        let digests: Vec<_> = (0..100)
-            .map(|index| nodes.digest(&node(&index.to_string(), "True", json!("8"))).unwrap().0)
-            .collect();
-        assert_eq!(nodes.pools.len(), 1);
-        assert!(std::mem::size_of_val(&digests[0]) <= 16);
-    }
-}
+mod tests;

@@ -1,19 +1,19 @@
 //! Objects of any kind: how many there are, and how many of them are healthy.
 //!
-//! `total`, `idle`, `healthy`, `unhealthy`, `healthyRatio` (absent over nothing).
+//! `total`, `idle`, `healthy`, `unhealthy`, `unknown`, `healthyRatio` (absent over nothing).
 //! An object that is idle, because it is off on purpose, is neither healthy nor
-//! unhealthy. If the health of a single other object is Unknown, all but `total`
-//! and `idle` are absent: otherwise, `unhealthy == 0` would be true or false by
-//! a guess.
+//! unhealthy. One whose health cannot be told is `unknown`: the engine evaluates an
+//! expression for every health that such objects can have.
 
 use std::sync::Arc;
 
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::observe::counts::Counts;
-use crate::observe::kind::{Kind, Values};
+use crate::observe::kind::{DELETING, Kind, Values};
 use crate::workloads::{self, Profile};
 
 /// Objects of a kind.
@@ -30,6 +30,8 @@ pub(in crate::observe) struct Objects {
 pub(in crate::observe) enum ObjectDigest {
     /// It is off on purpose.
     Idle,
+    /// Somebody deletes it. It is idle, too, but it will be missed.
+    Deleting,
     /// Whether it is healthy.
     Judged(Verdict),
 }
@@ -40,7 +42,8 @@ impl Kind for Objects {
     fn digest(&mut self, object: &str) -> Result<(ObjectDigest, Option<String>), String> {
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         if workloads::idle(self.profile.as_deref(), &object).is_some() {
-            return Ok((ObjectDigest::Idle, None));
+            let is_lost = workloads::is_lost(self.profile.as_deref(), &object);
+            return Ok((if is_lost { ObjectDigest::Deleting } else { ObjectDigest::Idle }, None));
         }
         let Some(healthy) = &self.healthy else { return Ok((ObjectDigest::Judged(Verdict::Unknown), None)) };
         let found = healthy.evaluate(&object, None);
@@ -52,13 +55,16 @@ impl Kind for Objects {
         counts.add("total", times);
         counts.add(
             match digest {
-                ObjectDigest::Idle => "idle",
+                ObjectDigest::Idle | ObjectDigest::Deleting => "idle",
                 ObjectDigest::Judged(Verdict::True) => "healthy",
                 ObjectDigest::Judged(Verdict::False) => "unhealthy",
                 ObjectDigest::Judged(Verdict::Unknown) => "unknown",
             },
             times,
         );
+        if *digest == ObjectDigest::Deleting {
+            counts.add(DELETING, times);
+        }
     }
 
     fn unjudged(&self, counts: &Counts) -> i64 {
@@ -66,14 +72,14 @@ impl Kind for Objects {
         if self.healthy.is_some() { counts.of("unknown") } else { 0 }
     }
 
-    fn values(&self, counts: &Counts) -> Values {
+    fn values(&self, counts: &Counts, _: Timestamp) -> Values {
         let field = |name: &str| (name.to_owned(), FieldValue::Int(counts.of(name)));
-        let mut values = Values::from([field("total"), field("idle")]);
-        if self.healthy.is_some() && counts.of("unknown") == 0 {
-            values.extend([field("healthy"), field("unhealthy")]);
-            if let Some(ratio) = counts.ratio("healthy", &["healthy", "unhealthy"]) {
-                values.insert("healthyRatio".to_owned(), FieldValue::Double(ratio));
-            }
+        let mut values = Values::from(["total", "idle", "healthy", "unhealthy", "unknown"].map(field));
+        if counts.of(DELETING) > 0 {
+            values.extend([field(DELETING)]);
+        }
+        if let Some(ratio) = counts.ratio("healthy", &["healthy", "unhealthy"]) {
+            values.insert("healthyRatio".to_owned(), FieldValue::Double(ratio));
         }
         values
     }
@@ -87,18 +93,16 @@ impl Kind for Objects {
 
 #[cfg(test)]
 mod tests {
-    use firebreak_engine::expression::ObjectScope;
-
     use super::*;
 
-    fn fields(healths: &[Verdict], judged: bool) -> Vec<(String, FieldValue)> {
+    fn fields(healths: &[Verdict]) -> Vec<(String, FieldValue)> {
         let mut counts = Counts::default();
         for health in healths {
             Objects::count(&ObjectDigest::Judged(*health), 1, &mut counts);
         }
         Objects::count(&ObjectDigest::Idle, 1, &mut counts);
-        let healthy = ObjectCondition::parse("object.ok", ObjectScope::Object).unwrap();
-        Objects { healthy: judged.then_some(healthy), profile: None }.values(&counts).into_iter().collect()
+        let objects = Objects { healthy: None, profile: None };
+        objects.values(&counts, Timestamp::now()).into_iter().collect()
     }
 
     fn int(name: &str, value: i64) -> (String, FieldValue) {
@@ -106,18 +110,19 @@ mod tests {
     }
 
     #[test]
-    fn healthy_and_unhealthy_are_counted() {
-        let ratio = ("healthyRatio".to_owned(), FieldValue::Double(0.5));
-        let expected = vec![int("healthy", 1), ratio, int("idle", 1), int("total", 3), int("unhealthy", 1)];
-        assert_eq!(fields(&[Verdict::True, Verdict::False], true), expected);
-        let none = vec![int("healthy", 0), int("idle", 1), int("total", 1), int("unhealthy", 0)];
-        assert_eq!(fields(&[], true), none, "a ratio over nothing is absent");
-    }
-
-    #[test]
-    fn one_unknown_health_leaves_only_what_does_not_depend_on_it() {
-        assert_eq!(fields(&[Verdict::True, Verdict::Unknown], true), vec![int("idle", 1), int("total", 3)]);
-        assert_eq!(fields(&[], false), vec![int("idle", 1), int("total", 1)]);
+    fn objects_are_counted_by_their_health() {
+        let rest = |total, healthy, unhealthy, unknown| {
+            let counted = [("total", total), ("unhealthy", unhealthy), ("unknown", unknown)];
+            let counted = counted.map(|(name, value)| int(name, value));
+            ([int("healthy", healthy)], [int("idle", 1)], counted)
+        };
+        let all = |(healthy, idle, counted): ([_; 1], [_; 1], [_; 3]), ratio: Option<f64>| {
+            let ratio = ratio.map(|ratio| ("healthyRatio".to_owned(), FieldValue::Double(ratio)));
+            healthy.into_iter().chain(ratio).chain(idle).chain(counted).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&[Verdict::True, Verdict::False]), all(rest(3, 1, 1, 0), Some(0.5)));
+        assert_eq!(fields(&[]), all(rest(1, 0, 0, 0), None), "a ratio over nothing is absent");
+        assert_eq!(fields(&[Verdict::True, Verdict::Unknown]), all(rest(3, 1, 0, 1), Some(1.0)));
     }
 
     #[test]
@@ -132,6 +137,11 @@ mod tests {
         assert_eq!(digest(serde_json::json!({"metadata": {}})), ObjectDigest::Judged(Verdict::False));
         let mut without = Objects { healthy: None, profile: None };
         let deleted = serde_json::json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
-        assert_eq!(without.digest(&deleted.to_string()).unwrap().0, ObjectDigest::Idle);
+        let digest = without.digest(&deleted.to_string()).unwrap().0;
+        let mut counts = Counts::default();
+        Objects::count(&digest, 1, &mut counts);
+        let values = without.values(&counts, Timestamp::now());
+        let one = |field: &str| values.get(field) == Some(&FieldValue::Int(1));
+        assert!(one("idle") && one("deleting") && one("total"), "it will be missed: {values:?}");
     }
 }

@@ -6,6 +6,7 @@ use firebreak_engine::expression::{FieldKind, FieldValue, SignalShape};
 use firebreak_engine::policy::PolicySpec;
 use firebreak_engine::rules::Rules;
 use firebreak_engine::signal::SignalKind;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::observe::fold::{Judge, Of};
@@ -27,7 +28,7 @@ fn reading(judge: &dyn Judge, objects: &[String]) -> (Values, Option<String>) {
         fold.put(object);
     }
     let doubt = fold.in_doubt().map(|(count, problem)| format!("{count} {problem}"));
-    (judge.values(fold.counts()), doubt)
+    (judge.values(fold.counts(), Timestamp::now()), doubt)
 }
 
 /// A signal of each kind that is counted from objects, and an object of which everything is known.
@@ -72,7 +73,7 @@ fn every_kind_gives_the_fields_of_its_shape_and_no_others() {
                 };
                 (field.as_str(), kind)
             })
-            .chain(SignalShape::ADDED.map(|field| (field, FieldKind::Int)))
+            .chain([SignalShape::EXPECTED, SignalShape::MISSING].map(|field| (field, FieldKind::Int)))
             .collect();
         assert_eq!(given, rules.signals[0].kind.kind().shape().fields, "{name}");
     }

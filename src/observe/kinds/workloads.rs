@@ -18,10 +18,11 @@ use firebreak_engine::expression::FieldValue;
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::value::whole;
 use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::observe::counts::Counts;
-use crate::observe::kind::{Kind, Values};
+use crate::observe::kind::{DELETING, Kind, Values};
 use crate::workloads::{self, Profile, ReadyAbsent};
 
 /// The replicas that an object wants, and that are ready, if it does not say.
@@ -59,6 +60,8 @@ pub(in crate::observe) struct Workloads {
 pub(in crate::observe) struct WorkloadDigest {
     /// It is off on purpose; nothing else counts then.
     idle: bool,
+    /// It is idle because somebody deletes it, so it will be missed.
+    deleting: bool,
     health: Verdict,
     stuck: Verdict,
     desired: Option<u32>,
@@ -67,6 +70,7 @@ pub(in crate::observe) struct WorkloadDigest {
 
 const IDLE: WorkloadDigest = WorkloadDigest {
     idle: true,
+    deleting: false,
     health: Verdict::True,
     stuck: Verdict::False,
     desired: Some(0),
@@ -80,7 +84,8 @@ impl Kind for Workloads {
         let profile = &self.profile;
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         if workloads::idle(Some(profile), &object).is_some() {
-            return Ok((IDLE, None));
+            let deleting = workloads::is_lost(Some(profile), &object);
+            return Ok((WorkloadDigest { deleting, ..IDLE }, None));
         }
         let health = profile.healthy.evaluate(&object, None);
         let mut doubt = health.why.map(|why| format!("cannot tell whether it is healthy: {why}"));
@@ -101,13 +106,17 @@ impl Kind for Workloads {
             Some([desired, ready]) => [number(desired), number(ready)],
             None => [Some(WANTED), Some(READY)],
         };
-        Ok((WorkloadDigest { idle: false, health: health.verdict, stuck, desired, ready }, doubt))
+        Ok((
+            WorkloadDigest { idle: false, deleting: false, health: health.verdict, stuck, desired, ready },
+            doubt,
+        ))
     }
 
     fn count(workload: &WorkloadDigest, times: i64, counts: &mut Counts) {
-        let WorkloadDigest { idle, health, stuck, desired, ready } = workload;
+        let WorkloadDigest { idle, deleting, health, stuck, desired, ready } = workload;
         counts.add("total", times);
         if *idle {
+            counts.add(DELETING, if *deleting { times } else { 0 });
             return counts.add("idle", times);
         }
         match health {
@@ -137,10 +146,13 @@ impl Kind for Workloads {
         counts.of("inDoubt")
     }
 
-    fn values(&self, counts: &Counts) -> Values {
+    fn values(&self, counts: &Counts, _: Timestamp) -> Values {
         let profile = &self.profile;
         let field = |name: &str| (name.to_owned(), FieldValue::Int(counts.of(name)));
         let mut values = Values::from([field("total"), field("idle")]);
+        if counts.of(DELETING) > 0 {
+            values.extend([field(DELETING)]);
+        }
         if counts.of("healthUnknown") > 0 {
             return values;
         }
@@ -307,6 +319,6 @@ mod tests {
             Workloads::count(&good, times, &mut counts);
             Workloads::count(&bad, times, &mut counts);
         }
-        assert!(ints(&workloads.values(&counts)).iter().all(|(_, value)| *value == 0));
+        assert!(ints(&workloads.values(&counts, Timestamp::now())).iter().all(|(_, value)| *value == 0));
     }
 }

@@ -1,6 +1,7 @@
 //! One decision after another, each from plain facts.
 
 mod claim;
+mod expected;
 mod recreated;
 
 use super::*;
@@ -66,6 +67,7 @@ fn incident(name: &str, nonce: Option<&str>) -> IncidentFact {
         deleting: false,
         closing: None,
         resolved_at: None,
+        in_force: false,
     }
 }
 

@@ -85,6 +85,7 @@ impl Incident {
             deleting: stage.deleting,
             closing: stage.closing,
             resolved_at: stage.resolved_at,
+            in_force: false,
         }
     }
 
