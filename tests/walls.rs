@@ -42,10 +42,11 @@ fn only_the_actuator_writes_to_targets() {
         &["Patch::Merge", "Patch::Json", "Patch::Strategic", "Patch::Apply"],
         &[
             "src/actuator",
-            // Finalizers and decisions of our own kind, Events, and the brake.
+            // Finalizers and decisions of our own kinds, Events, and the brake.
             "src/controller/incident/record.rs",
             "src/kubernetes/events",
             "src/cli/decision.rs",
+            "src/cli/expect.rs",
             "src/cli/brake/mod.rs",
         ],
     );

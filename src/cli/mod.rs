@@ -14,6 +14,7 @@ mod crds;
 mod decision;
 mod describe;
 mod error;
+mod expect;
 mod follow;
 mod get;
 mod open;
@@ -76,6 +77,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Approve(args) => approve::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Settle(args) => settle::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Expect(args) => expect::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Ack(args) => ack::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Pause(args) => respond(&screen, &cluster, &args, Response::Paused).await,
         Command::Resume(args) => respond(&screen, &cluster, &args, Response::Active).await,

@@ -230,6 +230,22 @@ pub struct SettleArgs {
     pub namespace: NamespaceArgs,
 }
 
+/// `expect`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ExpectArgs {
+    /// The policy
+    #[arg(value_parser = name)]
+    pub policy: String,
+    /// Its signal
+    pub signal: String,
+    /// How many objects
+    #[arg(value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
+    pub number: i64,
+    /// Where.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
 /// `support`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct SupportArgs {

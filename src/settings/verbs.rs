@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::arguments::{
-    ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, GetArgs, IncidentArgs,
-    OpenArgs, PlanArgs, ReportArgs, SettleArgs, SupportArgs, TestArgs, UndoArgs,
+    ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, ExpectArgs, GetArgs,
+    IncidentArgs, OpenArgs, PlanArgs, ReportArgs, SettleArgs, SupportArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -63,6 +63,11 @@ pub enum Command {
         after_help = "Examples:\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --happened -n llm-serving\n  firebreak settle gpu-outage 5f2c0d6a1b3e4f70 --did-not-happen -n llm-serving\n\n`firebreak describe` names the change and what to look at. After --did-not-happen the step may carry the operation out again.\nYou need the verb approve on incidents.firebreak.dev."
     )]
     Settle(SettleArgs),
+    /// Say how many objects of a signal are expected from now on
+    #[command(
+        after_help = "Example:\n  firebreak expect gpu-cluster-failure gpuNodes 4 -n llm-serving\n\nWithout it, the highest number within expectWithin of the signal is expected. Use it after a pool was made smaller on purpose.\nYou need the verb patch on remediationpolicies.firebreak.dev."
+    )]
+    Expect(ExpectArgs),
     /// Acknowledge an incident
     #[command(after_help = "Example:\n  firebreak ack gpu-outage -n llm-serving")]
     Ack(IncidentArgs),
@@ -125,6 +130,7 @@ impl Command {
             | Self::Watch(_)
             | Self::Approve(_)
             | Self::Settle(_)
+            | Self::Expect(_)
             | Self::Ack(_)
             | Self::Pause(_)
             | Self::Resume(_)

@@ -85,6 +85,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Watch(_)
             | Command::Approve(_)
             | Command::Settle(_)
+            | Command::Expect(_)
             | Command::Ack(_)
             | Command::Pause(_)
             | Command::Resume(_)
