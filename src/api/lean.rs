@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use firebreak_engine::expected::{Accepted, Expected, Peak};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::{ObjectMeta, Resource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
 
 use super::incident::{Incident, IncidentSpec, IncidentStatus};
 use super::policy::{RemediationPolicy, RemediationPolicySpec, RemediationPolicyStatus};
@@ -23,6 +26,9 @@ pub trait Parts: Resource<DynamicType = ()> {
 
     /// The format of its status.
     fn format(&self) -> Option<u16>;
+
+    /// Fields of its status that came with the newest format, so that definitions of an earlier release drop them.
+    fn newest() -> Map<String, Value>;
 }
 
 impl Parts for Incident {
@@ -35,6 +41,10 @@ impl Parts for Incident {
 
     fn format(&self) -> Option<u16> {
         self.status.as_ref()?.format
+    }
+
+    fn newest() -> Map<String, Value> {
+        Map::from_iter([("expectedAcceptedAt".to_owned(), json!(Timestamp::UNIX_EPOCH))])
     }
 }
 
@@ -52,6 +62,26 @@ impl Parts for RemediationPolicy {
 
     fn format(&self) -> Option<u16> {
         self.status.as_ref()?.format
+    }
+
+    fn newest() -> Map<String, Value> {
+        let at = Timestamp::UNIX_EPOCH;
+        let expected = Expected {
+            scope: Some("probe".to_owned()),
+            peaks: vec![Peak { value: 1, last_seen: at }],
+            idle: 1,
+            there: 1,
+            noted_at: Some(at),
+            frozen_since: Some(at),
+            blind_since: Some(at),
+            lost_since: Some(at),
+            accepted: Some(Accepted { at, value: 1, request: Some(at) }),
+            ..Expected::of("probe")
+        };
+        Map::from_iter([
+            ("expected".to_owned(), json!([expected])),
+            ("expectRequestedAt".to_owned(), json!(at)),
+        ])
     }
 }
 

@@ -1,8 +1,9 @@
 //! Whether the CustomResourceDefinitions in the cluster store all that this release writes.
 //!
 //! The API server drops fields that a definition does not have, without a word. So before this process may lead, it lets the
-//! API server store the status of one object of each kind with `dryRun`, and looks at the answer. If there is no object
-//! yet, the first write of a status shows it, see [`super::stored`].
+//! API server store the status of one object of each kind with `dryRun`, together with the fields that came with the newest
+//! format, and looks at the answer. If there is no object yet, a write of a status with such a field shows it, see
+//! [`super::stored`]. Definitions come as a whole, so those that have these fields have the new ones of the spec, too.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::queue::Name;
 use super::refusal::Refusal;
 use super::seen::{Kept, Shelf};
 use crate::api::format::FORMAT;
+use crate::api::lean::Parts;
 use crate::api::names;
 use crate::kubernetes::retry;
 
@@ -42,7 +44,7 @@ pub(super) async fn examine(operator: &Operator) {
 /// Why this process must not lead, if the definition of the kind is older than this release.
 async fn insufficient<K>(operator: &Operator, shelf: &Shelf<K>) -> Option<Refusal>
 where
-    K: Kept + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug,
+    K: Kept + Parts + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug,
 {
     for name in shelf.names() {
         loop {
@@ -76,7 +78,7 @@ enum Dry {
 
 async fn would_be_stored<K>(operator: &Operator, name: &Name) -> Result<Dry, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Parts + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> =
@@ -84,9 +86,14 @@ where
     let Some(mut object) = retry::find(&name.name, || api.get(&name.name)).await? else {
         return Ok(Dry::Gone);
     };
-    object.data["status"]["format"] = json!(FORMAT);
+    let mut probe = K::newest();
+    probe.insert("format".to_owned(), json!(FORMAT));
+    for (field, value) in &probe {
+        object.data["status"][field] = value.clone();
+    }
     let params = PostParams { dry_run: true, field_manager: Some(names::MANAGER.to_owned()) };
     let answer = retry::read(|| api.replace_status(&name.name, &params, &object)).await?;
-    let is_stored = answer.data["status"]["format"] == json!(FORMAT);
+    let stored = &answer.data["status"];
+    let is_stored = probe.iter().all(|(field, value)| stored.get(field) == Some(value));
     Ok(if is_stored { Dry::Stored } else { Dry::StoredInPart(Box::new(answer)) })
 }

@@ -32,8 +32,6 @@ where
 {
     match own_kinds::replace_status(api, object, names::MANAGER).await? {
         Stored::Whole => Ok(()),
-        Stored::WithoutFormat => {
-            Err(Refusal::OldDefinitions { object: Box::new(object.object_ref(&())) }.into())
-        }
+        Stored::InPart => Err(Refusal::OldDefinitions { object: Box::new(object.object_ref(&())) }.into()),
     }
 }

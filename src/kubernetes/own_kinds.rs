@@ -1,10 +1,12 @@
 //! Reads and status writes of our own kinds, with as little work as possible.
 //!
 //! A status write is answered with the whole object. Only its new version is news, because the write was guarded by the
-//! old one, so only that is decoded, and whether the format of the status is there: the API server drops fields that the
-//! definition of the kind does not have.
+//! old one, so only that is decoded, and what came with a format: the API server drops fields that the definition of the
+//! kind does not have.
 
+use firebreak_engine::expected::Peak;
 use firebreak_engine::id::ResourceVersion;
+use jiff::Timestamp;
 use kube::api::{GetParams, PostParams};
 use kube::core::Request;
 use kube::{Api, Error, ResourceExt};
@@ -32,12 +34,31 @@ pub async fn find<K: Parts + Clone>(api: &Api<K>, name: &str) -> Result<Option<K
 struct Written {
     metadata: Version,
     #[serde(default)]
-    status: Format,
+    status: Dated,
 }
 
-#[derive(Clone, Default, Deserialize)]
-struct Format {
+/// The part of what is sent that may be missing in the answer.
+#[derive(Deserialize)]
+struct Sent {
+    #[serde(default)]
+    status: Dated,
+}
+
+/// What came with a format: definitions of an earlier release drop it.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Dated {
     format: Option<u16>,
+    #[serde(default)]
+    expected: Vec<Window>,
+    expect_requested_at: Option<Timestamp>,
+    expected_accepted_at: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Deserialize)]
+struct Window {
+    #[serde(default)]
+    peaks: Vec<Peak>,
 }
 
 /// What the API server has stored of a status.
@@ -45,8 +66,8 @@ struct Format {
 pub enum Stored {
     /// All of it.
     Whole,
-    /// Not its format: the definition of the kind is older than the status.
-    WithoutFormat,
+    /// Not what came with its format: the definition of the kind is older than the status.
+    InPart,
 }
 
 #[derive(Clone, Deserialize)]
@@ -65,11 +86,12 @@ where
 {
     let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
     let body = serde_json::to_vec(object).map_err(Error::SerdeError)?;
+    let sent: Sent = serde_json::from_slice(&body).map_err(Error::SerdeError)?;
     let request = Request::new(api.resource_url());
     let request = request.replace_subresource("status", &object.name_any(), &params, body);
     let mut request = request.map_err(Error::BuildRequest)?;
     request.extensions_mut().insert("replace_status");
     let written: Written = api.clone().into_client().request(request).await?;
     object.meta_mut().resource_version = Some(written.metadata.resource_version.into());
-    Ok(if written.status.format == object.format() { Stored::Whole } else { Stored::WithoutFormat })
+    Ok(if written.status == sent.status { Stored::Whole } else { Stored::InPart })
 }

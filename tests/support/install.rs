@@ -41,11 +41,17 @@ pub fn once_per_cluster(testbed: &Testbed) -> Result<(), String> {
 
 /// Our CRDs and our ClusterRoles as the release in this directory has them, in place of those of another one.
 pub fn release(testbed: &Testbed, root: &Path) -> Result<(), String> {
+    edited_release(testbed, root, |_| {})
+}
+
+/// The same with edited documents.
+pub fn edited_release(testbed: &Testbed, root: &Path, edit: impl Fn(&mut Value)) -> Result<(), String> {
     for folder in ["crds", "deploy"] {
-        for (file, document) in documents(&root.join(folder))? {
+        for (file, mut document) in documents(&root.join(folder))? {
             if ["CustomResourceDefinition", "ClusterRole"]
                 .contains(&document["kind"].as_str().unwrap_or_default())
             {
+                edit(&mut document);
                 // The file has other documents too, which must not be applied as they are.
                 let one = testbed.dir.join("shared.json");
                 fs::write(&one, document.to_string()).map_err(|error| format!("{file}: {error}"))?;

@@ -34,6 +34,23 @@ async fn an_operator_on_older_definitions_writes_nothing_until_they_are_upgraded
     policy.wait_for_condition("Ready", "True").await;
 }
 
+#[tokio::test]
+async fn an_operator_does_not_lead_on_definitions_that_store_its_format_and_not_what_came_with_it() {
+    let cluster = Cluster::of_the_format_before().await;
+    let drill = Drill::new("old-format").await;
+    let policy = drill.apply_policy(|_| {}).await;
+    cluster.stores_the_format_alone(&policy).await;
+    let stored = policy.get().await;
+    let operator = new_operator(drill.world.operator(), "new").start().await;
+    assert_refuses(&operator, &policy).await;
+    assert!(operator.proxy.writes().is_empty(), "it wrote {}", operator.proxy.writes()[0].call.object());
+    assert_eq!(policy.get().await.metadata.resource_version, stored.metadata.resource_version);
+
+    cluster.upgrade(&policy).await;
+    operator.restart();
+    policy.wait_for_condition("Ready", "True").await;
+}
+
 /// There was nothing to examine when it began to lead.
 #[tokio::test]
 async fn an_operator_finds_older_definitions_out_with_the_first_policy() {

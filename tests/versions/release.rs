@@ -38,31 +38,65 @@ impl Cluster {
         Self { _alone: alone }
     }
 
+    /// With the definitions of this release, which store its format, but nothing that came with it: those of the release
+    /// before.
+    pub async fn of_the_format_before() -> Self {
+        let alone = CLUSTER.lock().await;
+        let without = |document: &mut Value| {
+            let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+            if document["spec"]["names"]["kind"] == "RemediationPolicy" {
+                let status = document.pointer_mut(status).and_then(Value::as_object_mut).expect("a status");
+                status.remove("expectRequestedAt").expect("it came with the newest format");
+                let window = status["expected"].pointer_mut("/items/properties").expect("a window");
+                window
+                    .as_object_mut()
+                    .and_then(|window| window.remove("peaks"))
+                    .expect("it came with it, too");
+            }
+        };
+        let installed = install::edited_release(testbed(), repository(), without);
+        installed.unwrap_or_else(|why| panic!("{why}"));
+        Self { _alone: alone }
+    }
+
+    /// Waits until the API server works by the definitions of [`Self::of_the_format_before`].
+    pub async fn stores_the_format_alone(&self, policy: &Object) {
+        until_stored_is(policy, &newest(), &json!({"format": 1000})).await;
+    }
+
     /// Waits until the API server works by the definitions of the earlier release, which have no format.
     pub async fn is_served(&self, policy: &Object) {
-        until_format_is(policy, &Value::Null).await;
+        until_stored_is(policy, &json!({"format": 1000}), &json!({})).await;
     }
 
     /// The definitions and the ClusterRoles of this release replace them, as before every upgrade. Waits until the API server
     /// works by them.
     pub async fn upgrade(&self, policy: &Object) {
         install(repository());
-        until_format_is(policy, &json!(1000)).await;
+        until_stored_is(policy, &newest(), &newest()).await;
     }
 }
 
-/// The API server takes a moment to work by another definition, so this asks it what it would store of a format.
-async fn until_format_is(policy: &Object, expected: &Value) {
+/// What only definitions of this release store of the status of a policy.
+fn newest() -> Value {
+    json!({"format": 1000, "expectRequestedAt": "2026-01-01T00:00:00Z"})
+}
+
+/// The API server takes a moment to work by another definition, so this asks it what it would store of these fields of a
+/// status.
+async fn until_stored_is(policy: &Object, sent: &Value, stored: &Value) {
     let client = testbed().client().await;
     let document = policy.get().await;
     let api = manifest::api(&client, policy.resource(), document.metadata.namespace.as_deref());
+    let fields = sent.as_object().expect("fields of a status");
     let asked = async {
         loop {
-            let patch = Patch::Merge(json!({"status": {"format": 1000}}));
+            let patch = Patch::Merge(json!({"status": sent}));
             let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
             let answer =
                 api.patch_status(policy.name(), &dry_run, &patch).await.expect("an administrator may");
-            if answer.data["status"]["format"] == *expected {
+            let status = &answer.data["status"];
+            if fields.keys().all(|field| status.get(field) == stored.get(field)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
