@@ -58,6 +58,7 @@
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
+//! - `expected`: how many nodes are expected when some are deleted, when a pool grows, and when a person says so.
 //! - `flow_control`: every request of a response is served from the share of the API server that the chart keeps.
 //! - `formats`: an operator does not lead over what a newer release has stored.
 //! - `hints`: what is missing or misspelled is named, with what to do.
@@ -96,6 +97,7 @@ mod claims;
 mod cli;
 mod drill;
 mod examples;
+mod expected;
 mod flow_control;
 mod formats;
 mod harness;

@@ -50,14 +50,44 @@ pub struct SilentNodes {
 
 impl Nodes {
     pub(super) async fn create(world: &World, count: usize) -> Self {
+        let nodes = Self::create_each(world, "gpu", count, |_| {}).await;
+        nodes.wait_for_ready("True").await;
+        nodes
+    }
+
+    /// Node objects without a kubelet, until [`Self::start`].
+    pub(super) async fn create_unstarted(world: &World, count: usize) -> Self {
+        let without_kubelet =
+            |manifest: &mut serde_json::Value| manifest["metadata"]["annotations"] = json!({});
+        Self::create_each(world, "new", count, without_kubelet).await
+    }
+
+    async fn create_each(
+        world: &World,
+        name: &str,
+        count: usize,
+        edit: impl Fn(&mut serde_json::Value),
+    ) -> Self {
         let mut nodes = Self { client: world.client.clone(), nodes: Vec::new() };
         for i in 0..count {
-            let manifest = manifest(&world.id, &format!("{}-gpu-{i}", world.id));
+            let mut manifest = manifest(&world.id, &format!("{}-{name}-{i}", world.id));
+            edit(&mut manifest);
             nodes.nodes.extend(world.create("harness", &manifest.to_string()).await);
         }
         world.belongings().objects.extend(nodes.nodes.iter().cloned());
-        nodes.wait_for_ready("True").await;
         nodes
+    }
+
+    /// The kubelets start, and report that their nodes are ready. kwok would not: it only takes nodes that were its own from
+    /// the beginning. So the nodes are ready until the node controller misses the next report, most of a minute later.
+    pub async fn start(&self) {
+        let now = jiff::Timestamp::now().to_string();
+        let ready = json!({"status": {"conditions": [{
+            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "",
+            "lastHeartbeatTime": now, "lastTransitionTime": now,
+        }]}});
+        join_all(self.nodes.iter().map(|node| node.merge_status("harness", ready.clone()))).await;
+        self.wait_for_ready("True").await;
     }
 
     pub fn names(&self) -> Vec<&str> {

@@ -137,6 +137,11 @@ impl World {
         Nodes::create(self, count).await
     }
 
+    /// The same, of which no machine has started yet.
+    pub async fn starting_gpu_nodes(&self, count: usize) -> Nodes {
+        Nodes::create_unstarted(self, count).await
+    }
+
     /// The same, with machines that can fall silent.
     pub async fn silent_gpu_nodes(&self, count: usize) -> SilentNodes {
         SilentNodes::start(self, count).await
