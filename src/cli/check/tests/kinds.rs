@@ -1,4 +1,4 @@
-//! Kinds of Kubernetes that do not exist.
+//! Kinds of Kubernetes that do not exist, and kinds of others that need not be installed.
 
 use super::*;
 
@@ -25,6 +25,43 @@ fn a_misspelled_kind_of_kubernetes_is_a_fault_wherever_a_policy_names_it() {
     );
     let (_, grants) = check(&POLICY.replace("space.example.com/v1, kind: Rocket", "v1, kind: Pods"));
     assert_eq!(grants.len(), 0, "it is granted nothing");
+}
+
+#[test]
+fn an_admin_of_a_namespace_may_grant_every_kind_that_need_not_be_installed() {
+    let step = |action: &str| {
+        let policy = format!(
+            "apiVersion: firebreak.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: p, namespace: n}}\n\
+             spec: {{steps: [{{name: s, action: {{{action}}}}}]}}"
+        );
+        let (faults, grants) = check(&policy);
+        assert_eq!(faults, Vec::<String>::new());
+        granted(&grants)
+    };
+    let targets = "targets: {apiVersion: apps/v1, kind: Deployment}";
+    let printed = [
+        step(&format!("scale: {{{targets}, replicas: 3}}")),
+        step(&format!("cpuFallback: {{{targets}}}")),
+        step(&format!("rolloutRestart: {{{targets}}}")),
+        step(
+            "raiseAutoscalerLimit: {ceiling: 9, targets: {apiVersion: keda.sh/v1alpha1, kind: ScaledObject}}",
+        ),
+    ]
+    .concat();
+    let optional = printed.lines().filter_map(|line| {
+        let kind = line.strip_prefix("# ")?.strip_suffix(" is needed only if it is installed.")?;
+        kind.split_once('.')
+    });
+    let optional: BTreeSet<(&str, &str)> = optional.collect();
+    let people = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/people.yaml")).unwrap();
+    let people: Vec<Value> = serde_saphyr::from_multiple(&people).unwrap();
+    let admin = people.iter().find(|role| role["metadata"]["name"] == "firebreak-admin").unwrap();
+    let rules =
+        admin["rules"].as_array().unwrap().iter().filter(|rule| rule["verbs"] == serde_json::json!(["list"]));
+    let listed =
+        rules.map(|rule| (rule["resources"][0].as_str().unwrap(), rule["apiGroups"][0].as_str().unwrap()));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), optional);
+    assert_eq!(optional.len(), 2, "{printed}");
 }
 
 #[tokio::test]
