@@ -37,9 +37,9 @@ use self::connection::Connection;
 use self::screen::Screen;
 use crate::api::Response;
 use crate::configuration::Configuration;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{EndpointSpec, Endpoints};
 use crate::kubernetes::client::ClusterChoice;
-use crate::settings::{Command, IncidentArgs, Settings};
+use crate::settings::{Command, ConfigArgs, IncidentArgs, Settings};
 
 /// The result of a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Check(args) => check::run(&screen, &cluster, &args, profiles).await,
         Command::Test(args) => test::run(&screen, &args, profiles),
         Command::Plan(args) => {
-            let endpoints = Endpoints::of(endpoints, &Endpoints::default());
+            let endpoints = given(&args.config, endpoints);
             plan::run(&screen, &cluster, &args, profiles, endpoints).await
         }
         Command::Open(args) => open::run(&screen, &Connection::open(&cluster).await?, &args).await,
@@ -91,6 +91,11 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Support(args) => support::run(&screen, &Connection::open(&cluster).await?, &args).await,
         Command::Completion(args) => completion::run(&screen, args),
     }
+}
+
+/// The endpoints of the operator's configuration; none if it was not given.
+fn given(config: &ConfigArgs, endpoints: Vec<EndpointSpec>) -> Option<Endpoints> {
+    config.config.is_some().then(|| Endpoints::of(endpoints, &Endpoints::default()))
 }
 
 async fn respond(

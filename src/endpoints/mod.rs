@@ -92,6 +92,9 @@ pub struct Answer {
     pub took: Duration,
 }
 
+/// The reason of a signal that asks an endpoint which the configuration does not have.
+pub const NO_SUCH_ENDPOINT: &str = "NoSuchEndpoint";
+
 /// All endpoints of a configuration.
 #[derive(Debug, Default)]
 pub struct Endpoints(BTreeMap<String, Arc<Endpoint>>);
@@ -136,7 +139,7 @@ impl Endpoints {
                 ),
             )),
             None => Err(Unanswered::unusable(
-                "NoSuchEndpoint",
+                NO_SUCH_ENDPOINT,
                 format!("the operator's configuration has no endpoint {name}; {}", known()),
             )),
         }

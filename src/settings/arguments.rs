@@ -14,7 +14,7 @@ use crate::telemetry::traces::TraceChoice;
 /// `--config`.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct ConfigArgs {
-    /// The operator configuration, which adds or replaces workload profiles
+    /// The operator's configuration: workload profiles, and the endpoints that signals ask
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -34,7 +34,7 @@ pub enum Command {
     Test(TestArgs),
     /// Show what a policy would change now, and why not; writes nothing
     #[command(
-        after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml"
+        after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml\n  firebreak plan high-error-rate --config config.yaml"
     )]
     Plan(PlanArgs),
     /// Open an incident

@@ -16,6 +16,7 @@ use kube::ResourceExt;
 
 use super::answer::{About, Listed, Plan};
 use super::hints::hints;
+use super::unasked::say_unasked;
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
@@ -35,8 +36,8 @@ pub struct Subject<'a> {
     pub connection: &'a Connection,
     /// The profiles of the kinds.
     pub profiles: Profiles,
-    /// The endpoints that signals may ask.
-    pub endpoints: Arc<Endpoints>,
+    /// The endpoints that signals may ask; none if the operator's configuration was not given.
+    pub endpoints: Option<Arc<Endpoints>>,
     /// The policy, with the status of the one in the cluster.
     pub policy: RemediationPolicy,
     /// The namespace where it is, or would be.
@@ -129,8 +130,8 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
     let profiles = Arc::new(subject.profiles.clone());
     let discovery = subject.connection.discovery.clone();
-    let (hub, mut moved) =
-        observe::hub(discovery, profiles, Arc::clone(&subject.endpoints), Arc::new(|_, _| {}));
+    let endpoints = subject.endpoints.clone().unwrap_or_default();
+    let (hub, mut moved) = observe::hub(discovery, profiles, endpoints, Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
     let all_read = async {
         while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {
@@ -139,7 +140,12 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     };
     // A missing reading is an answer too: it says itself what is wrong.
     let _ = tokio::time::timeout(READINGS, all_read).await;
-    Ok(hub.readings(&policy, rules))
+    let mut readings = hub.readings(&policy, rules);
+    if subject.endpoints.is_none() {
+        let status = subject.policy.status.as_ref();
+        say_unasked(&mut readings, status.map(|status| &*status.state.signals).unwrap_or_default());
+    }
+    Ok(readings)
 }
 
 /// What the operator would decide about a new Incident of the policy, and which objects it would change

@@ -12,6 +12,7 @@
 mod answer;
 mod decide;
 mod hints;
+mod unasked;
 
 use std::sync::Arc;
 
@@ -35,13 +36,13 @@ use crate::settings::{Output, PlanArgs, PlanSource};
 use crate::view;
 use crate::workloads::Profiles;
 
-/// Prints what a policy would do now.
+/// Prints what a policy would do now. Without the operator's configuration, no endpoint is asked.
 pub async fn run(
     screen: &Screen,
     cluster: &ClusterChoice,
     args: &PlanArgs,
     profiles: Profiles,
-    endpoints: Endpoints,
+    endpoints: Option<Endpoints>,
 ) -> Result<Answer, Error> {
     // An invalid file needs no cluster.
     let from_file = match args.source() {
@@ -70,7 +71,7 @@ pub async fn run(
     let subject = Subject {
         connection: &connection,
         profiles,
-        endpoints: Arc::new(endpoints),
+        endpoints: endpoints.map(Arc::new),
         policy,
         namespace,
         account,
