@@ -11,6 +11,7 @@ use crate::incident::SignalState;
 use crate::phase::ConditionFact;
 use crate::reason::MovesOn;
 use crate::rules::Rules;
+use crate::severity::doubt;
 use crate::verdict::Verdict;
 
 macro_rules! reasons {
@@ -47,7 +48,7 @@ reasons! {
     Forbidden Person;
     /// Authorized: the API server has not been asked, or did not answer.
     NotAsked Itself;
-    /// Ready: signals are read and rules evaluated.
+    /// Ready: signals are read and rules evaluated. The message names the rules that are Unknown, and why.
     Watching Nothing;
     /// Ready: signals are read; an Incident is open.
     Responding Nothing;
@@ -148,7 +149,12 @@ fn summary(
     };
     let responding =
         claimed.map(|name| Summary::ready(PolicyReason::Responding, format!("Incident {name} is open")));
-    let watching = || Summary::ready(PolicyReason::Watching, watching(rules));
+    let doubt = detection.and_then(|_| doubt(&next.rules));
+    let in_doubt = |text: &str| match &doubt {
+        Some(doubt) => format!("{text}. {doubt}"),
+        None => text.to_owned(),
+    };
+    let watching = || Summary::ready(PolicyReason::Watching, in_doubt(watching(rules)));
     let Some(detection) = detection else { return responding.unwrap_or_else(watching) };
     if let Some(refusal) = facts.refusal.as_ref().filter(|_| detection.assessment.holds()) {
         return Summary::not_ready(PolicyReason::CannotOpen, &refusal.why);
@@ -171,7 +177,7 @@ fn summary(
     if detection.cooldown_until.is_some() {
         Summary::ready(PolicyReason::Cooldown, why_not())
     } else if !next.waiting_for.is_empty() {
-        Summary::ready(PolicyReason::WaitingForFalse, why_not())
+        Summary::ready(PolicyReason::WaitingForFalse, in_doubt(&why_not()))
     } else {
         watching()
     }

@@ -115,7 +115,8 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
     };
     let doubt = match unknown.as_slice() {
         [] => String::new(),
-        unknown => format!(" (and {} is Unknown)", unknown.join(", ")),
+        [one] => format!(" (and {one} is Unknown)"),
+        several => format!(" (and {} are Unknown)", several.join(", ")),
     };
     let why = match rules {
         [] => NO_SEVERITY_RULES.to_owned(),

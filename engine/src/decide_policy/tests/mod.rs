@@ -4,6 +4,8 @@ mod claim;
 mod expected;
 mod recreated;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::expression::FieldValue;
 use crate::facts::Reading;
@@ -267,4 +269,24 @@ fn a_policy_without_severity_rules_says_who_uses_it() {
     let watching = |text: &str| (Verdict::True, "Watching".to_owned(), text.to_owned());
     assert_eq!(told("{}"), watching(NO_SEVERITY_RULES));
     assert_eq!(told(POLICY), watching("no rule holds"));
+}
+
+#[test]
+fn a_rule_that_is_unknown_though_its_signal_is_known_is_named_without_another_write() {
+    let policy = r#"{
+        "signals": [{"name": "errors", "prometheus": {"endpoint": "main", "query": "no_such_metric"}}],
+        "severity": [{"level": "P0", "reason": "Errors", "when": "signals.errors.value > 0.05"},
+            {"level": "P1", "reason": "Some", "when": "signals.errors.value > 0.01 && signals.errors.count > 0"}]
+    }"#;
+    let rules = Rules::parse(&serde_json::from_str(policy).unwrap()).unwrap();
+    let values = BTreeMap::from([("count".to_owned(), FieldValue::Int(0))]);
+    let mut facts = facts(8, PolicyState::default());
+    facts.signals = [("errors".to_owned(), Reading::Known { values })].into();
+    let first = decide_policy(&facts, Some(&rules), at(0));
+    let ready = |decision: &PolicyDecision| decision.conditions[0].clone();
+    assert_eq!(ready(&first).message, "no rule holds. Errors is Unknown: signals.errors.value has no value");
+    assert_eq!(ready(&first).reason, "Watching");
+    facts.state = Some(first.next.clone());
+    let later = decide_policy(&facts, Some(&rules), at(30));
+    assert_eq!((ready(&later), &later.next), (ready(&first), &first.next), "nothing new is written");
 }
