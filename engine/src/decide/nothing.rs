@@ -6,6 +6,7 @@ use crate::incident::Held;
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::Step;
+use crate::severity::{doubt, keep_texts};
 use crate::why::WhyNot;
 
 impl Deciding<'_> {
@@ -20,8 +21,9 @@ impl Deciding<'_> {
                      after recovery.for"
                 ),
                 _ => format!(
-                    "no rule of the policy holds, so nothing is {does}, and the Incident closes after recovery.for; \
-                     status.rules says why"
+                    "no rule of the policy holds, so nothing is {does}, and the Incident closes when every rule has been \
+                     False for recovery.for; {}",
+                    self.doubt().unwrap_or_else(|| "status.rules says why".to_owned())
                 ),
             };
             let purpose = match self.observes() {
@@ -36,6 +38,13 @@ impl Deciding<'_> {
             );
             Held::new(Reason::NotClassified, &wait)
         })
+    }
+
+    /// Which rules are Unknown, in the words of the status as long as they are.
+    fn doubt(&self) -> Option<String> {
+        let mut rules = self.next.rules.clone();
+        keep_texts(&self.facts.state.rules, &mut rules, &[], &mut []);
+        doubt(&rules)
     }
 
     /// Why a step would change no target now; none if it would change one.
