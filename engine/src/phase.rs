@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::cut;
+use crate::change::{Change, cut};
 use crate::incident::{Closing, Held, IncidentState, PINNED, StepState};
 use crate::reason::{MovesOn, Reason};
 use crate::verdict::Verdict;
@@ -158,7 +158,7 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
     match phase {
         Phase::Open => open_text(state),
         Phase::AwaitingApproval => state.held.as_ref().map(|held| held.message.clone()).unwrap_or_default(),
-        Phase::Remediating => "changes are being applied".to_owned(),
+        Phase::Remediating => applying_text(state),
         Phase::Verifying => "waiting until the step is verified".to_owned(),
         Phase::Monitoring if state.severity_reason.as_deref() == Some(PINNED) && !state.rule_has_held => {
             "a step helped; the severity is pinned and no rule has held, so nothing is reverted until someone withdraws the response".to_owned()
@@ -174,6 +174,26 @@ fn phase_text(state: &IncidentState, phase: Phase) -> String {
         Phase::Resolved => {
             let why = state.closing.map_or("Resolved", Closing::name);
             format!("CLOSED ({why}): {}", returned_text(state))
+        }
+    }
+}
+
+/// What is being applied, and which of it the API server refuses.
+fn applying_text(state: &IncidentState) -> String {
+    let is_refused = |change: &&Change| {
+        change.is_under_way() && matches!(change.reason, Some(Reason::Refused | Reason::FenceRefused))
+    };
+    let refused: Vec<&Change> = state.changes.iter().filter(is_refused).collect();
+    match refused.first() {
+        None => "changes are being applied".to_owned(),
+        Some(first) => {
+            let why = first.message.as_deref().unwrap_or_default();
+            let text = format!(
+                "{} write(s) are refused, and sent again; the first is to {}: {why}",
+                refused.len(),
+                first.subject()
+            );
+            cut(&text, 1024)
         }
     }
 }
@@ -211,9 +231,43 @@ fn verify_text(state: &IncidentState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::StepStatus;
 
     fn condition(state: &IncidentState, type_: &str) -> ConditionFact {
         conditions(state).into_iter().find(|condition| condition.type_ == type_).unwrap()
+    }
+
+    #[test]
+    fn writes_that_are_refused_are_no_progress() {
+        use crate::change::ChangeState;
+        use crate::id::{ChangeId, TargetId};
+        let change = |name: &str| {
+            let target = TargetId {
+                api_version: "apps/v1".to_owned(),
+                kind: "Deployment".to_owned(),
+                namespace: "a".to_owned(),
+                name: name.to_owned(),
+                uid: name.to_owned(),
+            };
+            let mut change = Change::planned(ChangeId::of("i", "one", name), "one", target, Vec::new());
+            change.state = ChangeState::Intended;
+            change
+        };
+        let step = StepStatus { name: "one".to_owned(), state: StepState::Applying, ..StepStatus::default() };
+        let mut state = IncidentState {
+            changes: vec![change("chat"), change("search")],
+            steps: vec![step],
+            ..IncidentState::default()
+        };
+        assert_eq!(condition(&state, "Ready").message, "changes are being applied");
+        state.changes[1].explain(Some((Reason::Refused, "the API server answered 403: no".to_owned())));
+        assert_eq!(
+            condition(&state, "Ready").message,
+            "1 write(s) are refused, and sent again; the first is to Deployment a/search: the API server answered 403: no"
+        );
+        assert!(!state.has_taken_effect());
+        state.changes[0].state = ChangeState::Applied;
+        assert!(state.has_taken_effect());
     }
 
     #[test]

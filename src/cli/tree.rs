@@ -101,7 +101,7 @@ fn head(incident: &IncidentView, now: Timestamp) -> Vec<Line> {
     lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why).whole()));
     let moments = [
         ("opened", incident.opened_at),
-        ("first change", incident.first_action_at),
+        (if incident.has_taken_effect { "first change" } else { "first attempt" }, incident.first_action_at),
         ("mitigated", incident.mitigated_at),
         ("closed", incident.resolved_at),
     ];

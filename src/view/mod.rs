@@ -65,8 +65,11 @@ pub struct IncidentView {
     pub opened_at: Option<Timestamp>,
     /// When the Incident first had a severity.
     pub classified_at: Option<Timestamp>,
-    /// When the first change was made.
+    /// When the first change was recorded, just before it was sent.
     pub first_action_at: Option<Timestamp>,
+    /// Whether a change is known to have taken effect.
+    #[serde(skip)]
+    pub has_taken_effect: bool,
     /// When a step was first verified.
     pub mitigated_at: Option<Timestamp>,
     /// When it was closed.
@@ -230,6 +233,7 @@ impl IncidentView {
             opened_at: state.opened_at,
             classified_at: state.classified_at,
             first_action_at: state.first_action_at,
+            has_taken_effect: state.has_taken_effect(),
             mitigated_at: state.mitigated_at,
             resolved_at: state.resolved_at,
             closing: state.closing,

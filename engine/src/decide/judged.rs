@@ -28,6 +28,16 @@ pub(super) enum Known {
 }
 
 impl Deciding<'_> {
+    /// What a person must know of a step that cannot go on by itself; none if it can.
+    pub(super) fn trouble_of(&self, step: &str) -> Option<&'static str> {
+        let any = |state| self.next.changes_of(step).any(|change: &Change| change.state == state);
+        match () {
+            () if any(ChangeState::Failed) => Some("has failed on an object"),
+            () if any(ChangeState::Held) => Some("may have changed an object: the outcome is not known"),
+            () => None,
+        }
+    }
+
     /// The step that started last of those with changes that stand and say something.
     pub(super) fn newest_that_stands(&self) -> Option<String> {
         let says_something = |step: &Step| {
@@ -90,5 +100,32 @@ impl Deciding<'_> {
             self.facts.incident.withdraw_command()
         );
         Known::Nothing(Held::new(Reason::VerifyUnknown, &message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    #[test]
+    fn a_step_that_waited_for_one_says_what_became_of_that() {
+        let says = |state| {
+            let given = Fixture::pinned().change("one", "a", state).with(|facts| {
+                facts.state.steps.push(StepStatus {
+                    name: "two".to_owned(),
+                    reason: Some(Reason::WaitsForEarlierStep),
+                    message: Some("step one is being applied".to_owned()),
+                    ..StepStatus::default()
+                });
+            });
+            let mut deciding = given.deciding();
+            deciding.climb();
+            deciding.next.step("two").unwrap().message.clone().unwrap()
+        };
+        assert_eq!(says(ChangeState::Failed), "step one has failed on an object");
+        let unknown = "step one may have changed an object: the outcome is not known";
+        assert_eq!(says(ChangeState::Held), unknown);
+        assert_eq!(says(ChangeState::Intended), "step one is being applied");
     }
 }

@@ -48,7 +48,11 @@ impl Deciding<'_> {
             let name = &step.name;
             let is_open = Change::is_under_way;
             if self.next.changes_of(name).any(is_open) {
-                return NextStep::Wait(format!("step {name} is being applied"));
+                let trouble = self.trouble_of(name).map(|what| format!(", and {what}"));
+                return NextStep::Wait(format!(
+                    "step {name} is being applied{}",
+                    trouble.unwrap_or_default()
+                ));
             }
             // One that only waits for a rollout holds up nothing but its own object, unless it is applied again after that.
             let is_going = |change: &Change| {

@@ -160,6 +160,15 @@ impl IncidentState {
         self.changes.iter().filter(|change| change.is_in_force()).count()
     }
 
+    /// Whether a change is known to have taken effect, whatever became of it.
+    pub fn has_taken_effect(&self) -> bool {
+        use crate::change::ChangeState::{Ceded, Kept, Reverted};
+        let ended = |change: &Change| matches!(change.state, Reverted | Ceded | Kept);
+        let took_effect = |change: &Change| change.stands() || change.is_in_force() || ended(change);
+        let any = |change: &Change| took_effect(change) || change.took_effect_at().is_some();
+        self.mitigated_at.is_some() || self.changes.iter().any(any)
+    }
+
     /// The status of a step, if it has one.
     pub fn step(&self, name: &str) -> Option<&StepStatus> {
         self.steps.iter().find(|step| step.name == name)
