@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::error::Error;
 use super::follow::Following;
-use crate::api::{Incident, names};
+use super::leader;
+use crate::api::{Incident, SHIPPED_NAMESPACE, names};
 use crate::kubernetes::{access, retry};
 use crate::view::moves;
 
@@ -106,21 +107,25 @@ impl Decision<'_> {
                 "`firebreak get -A` lists all Incidents",
             ))
         });
-        waited.await.unwrap_or_else(|_| {
-            Err(Error::failed(
-                format!(
-                    "Incident {}/{}: the decision is recorded, but no operator acts on \
-                    it",
-                    self.namespace, self.name
-                ),
-                format!("waited {} s until {wish}", PATIENCE.as_secs()),
-                format!(
-                    "check that the operator runs and holds its lease; `firebreak watch {} -n {}` follows \
-                        the Incident",
-                    self.name, self.namespace
-                ),
-            ))
-        })
+        match waited.await {
+            Ok(found) => found,
+            Err(_) => Err(self.unseen(wish).await),
+        }
+    }
+
+    /// That no operator has seen the decision in time.
+    async fn unseen(&self, wish: &str) -> Error {
+        let Self { connection, namespace, name, .. } = self;
+        let absence = leader::absence(&connection.client, SHIPPED_NAMESPACE).await;
+        let absence = absence.map(|why| format!("; {why}")).unwrap_or_default();
+        Error::failed(
+            format!("Incident {namespace}/{name}: the decision is recorded, but no operator acts on it"),
+            format!("waited {} s until {wish}{absence}", PATIENCE.as_secs()),
+            format!(
+                "check that the operator runs and holds its lease; `firebreak watch {name} -n {namespace}` follows the \
+                 Incident"
+            ),
+        )
     }
 
     /// The purpose.

@@ -14,9 +14,10 @@ use kube::runtime::watcher::{self, watch_object};
 
 use super::connection::Connection;
 use super::error::Error;
+use super::leader;
 use super::screen::{Line, Screen, Style, note};
 use super::tree::{self, Detail};
-use crate::api::Incident;
+use crate::api::{Incident, SHIPPED_NAMESPACE};
 use crate::kubernetes::retry;
 use crate::view::{IncidentView, StepView, Tone};
 
@@ -105,6 +106,8 @@ pub async fn until_closed(
             _ = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(QUIET), if quiet.is_some() => {
                 quiet.take().into_iter().for_each(note);
+                let absence = leader::absence(&connection.client, SHIPPED_NAMESPACE).await;
+                absence.iter().for_each(|why| note(why));
                 following.has_spoken = true;
                 continue;
             }

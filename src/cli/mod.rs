@@ -17,6 +17,7 @@ mod error;
 mod expect;
 mod follow;
 mod get;
+mod leader;
 mod open;
 mod plan;
 mod report;

@@ -3,17 +3,17 @@
 mod withdraw_all;
 
 use firebreak_engine::facts::Brake;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::connection::Connection;
+use super::leader;
 use super::screen::{Line, Screen, Style, note};
 use super::{Answer, Error};
 use crate::api::{SHIPPED_NAMESPACE, names};
-use crate::kubernetes::{lease, retry};
+use crate::kubernetes::retry;
 use crate::look::brake::{KEY, NAME, state};
 use crate::settings::{BrakeArgs, BrakeCommand};
 
@@ -36,7 +36,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> 
     screen.lines(&brake.lines(map.as_ref()))?;
     brake.doubt().await;
     match &args.command {
-        BrakeCommand::On(on) if on.withdraw_all => withdraw_all::run(screen, connection, on).await,
+        BrakeCommand::On(on) if on.withdraw_all => {
+            withdraw_all::run(screen, connection, on, &args.namespace).await
+        }
         BrakeCommand::On(_) | BrakeCommand::Off | BrakeCommand::Status => Ok(Answer::Yes),
     }
 }
@@ -73,13 +75,9 @@ impl BrakeMap<'_> {
 
     /// Warns if no operator seems to read it: a brake that only seems to be on is worse than none.
     async fn doubt(&self) {
-        let api: Api<Lease> = Api::namespaced(self.api.clone().into_client(), self.namespace);
-        if let Ok(None) = retry::find(lease::NAME, || api.get(lease::NAME)).await {
+        if let Some(absence) = leader::absence(&self.api.clone().into_client(), self.namespace).await {
             note(&format!(
-                "no operator has led in namespace {} (it has no Lease {}), and an operator in another \
-                    namespace does not read this brake; {NAME_IT}",
-                self.namespace,
-                lease::NAME
+                "{absence}, and an operator in another namespace does not read this brake; {NAME_IT}"
             ));
         }
     }

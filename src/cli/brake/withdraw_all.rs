@@ -21,7 +21,7 @@ use crate::cli::connection::Connection;
 use crate::cli::decision::Decision;
 use crate::cli::respond;
 use crate::cli::screen::{Line, Screen, Style, note};
-use crate::cli::{Answer, Error, follow, tree};
+use crate::cli::{Answer, Error, follow, leader, tree};
 use crate::settings::BrakeOnArgs;
 use crate::view::{IncidentView, Tone};
 
@@ -32,14 +32,23 @@ struct Open {
     problem: Option<String>,
 }
 
-/// Withdraws all open Incidents. Yes if all of them are closed in time.
-pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeOnArgs) -> Result<Answer, Error> {
+/// Withdraws all open Incidents of the operator in this namespace. Yes if all of them are closed in time.
+pub async fn run(
+    screen: &Screen,
+    connection: &Connection,
+    args: &BrakeOnArgs,
+    operator: &str,
+) -> Result<Answer, Error> {
     let mut all = All { screen, connection, open: BTreeMap::new(), closed: 0, drawn: 0 };
     let done = tokio::time::timeout(args.timeout, all.follow(&args.watch_namespaces)).await;
     if let Ok(done) = done {
         done?;
     }
-    all.say_end(args.timeout)
+    let absence = match all.open.is_empty() {
+        true => None,
+        false => leader::absence(&connection.client, operator).await,
+    };
+    all.say_end(args.timeout, absence)
 }
 
 struct All<'a> {
@@ -166,7 +175,8 @@ impl All<'_> {
         Ok(())
     }
 
-    fn say_end(&self, timeout: Duration) -> Result<Answer, Error> {
+    /// Says what is left, and whether an operator continues with it.
+    fn say_end(&self, timeout: Duration, absence: Option<String>) -> Result<Answer, Error> {
         if self.open.is_empty() {
             let text = match self.closed {
                 0 => "no Incident is open: there is nothing to revert".to_owned(),
@@ -181,12 +191,12 @@ impl All<'_> {
             .flat_map(|(key, open)| std::iter::once(line(key, open)).chain(outstanding(open)));
         // The drawn lines were cut to the window; this is all of it.
         self.screen.lines(&left.collect::<Vec<_>>())?;
-        note(&format!(
-            "{} Incident(s) still open after {} s, see above; the operator continues, and the same command \
-                waits again",
-            self.open.len(),
-            timeout.as_secs()
-        ));
+        let next = match absence {
+            Some(why) => format!("{why}; when one does, it continues, and the same command waits again"),
+            None => "the operator continues, and the same command waits again".to_owned(),
+        };
+        let (open, waited) = (self.open.len(), timeout.as_secs());
+        note(&format!("{open} Incident(s) still open after {waited} s, see above; {next}"));
         Ok(Answer::No)
     }
 }

@@ -1,0 +1,63 @@
+//! Whether an operator leads: without one, nobody carries out what a person decides.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{Api, Client};
+
+use super::time::age;
+use crate::kubernetes::{lease, retry};
+
+/// By how much the clock of this machine may differ from that of the operator.
+const SKEW: SignedDuration = SignedDuration::from_secs(10);
+/// The user waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// That no operator leads in this namespace, and since when, as a sentence. None if one does, or if the user may not know.
+pub async fn absence(client: &Client, namespace: &str) -> Option<String> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let read = tokio::time::timeout(PATIENCE, retry::find(lease::NAME, || api.get(lease::NAME)));
+    let found = read.await.ok()?.ok()?;
+    let why = match found {
+        None => format!("it has no Lease {}", lease::NAME),
+        Some(found) => format!("its Lease {} {}", lease::NAME, over(found.spec.as_ref(), Timestamp::now())?),
+    };
+    Some(format!("no operator leads in namespace {namespace} ({why})"))
+}
+
+/// Since when a Lease is held by nobody; none if somebody holds it.
+fn over(spec: Option<&LeaseSpec>, now: Timestamp) -> Option<String> {
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|at| at.0);
+    let lasts = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    let is_over = |at: Timestamp| now.duration_since(at) > SignedDuration::from_secs(lasts.into()) + SKEW;
+    match (holder, renewed) {
+        ("", _) => Some("has no holder".to_owned()),
+        (_, None) => Some("was never renewed".to_owned()),
+        (_, Some(at)) => is_over(at).then(|| format!("was last renewed {} ago", age(at, now))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_when_it_was_released_or_not_renewed_for_too_long() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let spec = |holder: &str, second: i64| LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            renew_time: Some(MicroTime(Timestamp::from_second(second).unwrap())),
+            lease_duration_seconds: Some(15),
+            ..LeaseSpec::default()
+        };
+        assert_eq!(over(Some(&spec("a", 985)), now), None);
+        assert_eq!(over(Some(&spec("a", 975)), now), None, "the clocks may differ");
+        assert_eq!(over(Some(&spec("a", 970)), now).unwrap(), "was last renewed 30s ago");
+        assert_eq!(over(Some(&spec("", 999)), now).unwrap(), "has no holder");
+        assert_eq!(over(None, now).unwrap(), "has no holder");
+    }
+}
