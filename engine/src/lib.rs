@@ -33,6 +33,7 @@ pub mod seal;
 pub mod selector;
 pub mod severity;
 pub mod signal;
+pub mod spelling;
 pub mod story;
 pub mod undo;
 pub mod value;

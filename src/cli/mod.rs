@@ -66,7 +66,10 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
             "this is a bug, please report it",
         )),
         Command::Crds(args) => crds::run(&screen, &args),
-        Command::Check(args) => check::run(&screen, &cluster, &args, profiles).await,
+        Command::Check(args) => {
+            let endpoints = given(&args.config, endpoints);
+            check::run(&screen, &cluster, &args, profiles, endpoints).await
+        }
         Command::Test(args) => test::run(&screen, &args, profiles),
         Command::Plan(args) => {
             let endpoints = given(&args.config, endpoints);

@@ -5,6 +5,8 @@
 
 use std::cmp::Reverse;
 
+use firebreak_engine::spelling::{distance, most_slips};
+
 /// By group and version: the kinds that can be listed and watched, in the tested minors of Kubernetes with every API
 /// turned on (`api/discovery` in its sources). A live test compares it with an API server.
 #[rustfmt::skip]
@@ -85,7 +87,7 @@ pub fn meant<'a>(
     kind: &str,
     known: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Option<String> {
-    let most = if kind.len() <= 4 { 1 } else { 2 };
+    let most = most_slips(kind);
     let written = kind.to_lowercase();
     let alike = known.filter_map(|(at, name)| {
         let distance = distance(&written, &name.to_lowercase());
@@ -104,25 +106,6 @@ pub fn meant<'a>(
 
 fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
-/// How many letters have to be inserted, removed or replaced, or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -175,20 +158,6 @@ mod tests {
             ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"),
         ] {
             assert_eq!(fault(api_version, kind), None);
-        }
-    }
-
-    #[test]
-    fn letters_are_counted_as_people_mistype_them() {
-        for (a, b, letters) in [
-            ("pod", "pod", 0),
-            ("pod", "pods", 1),
-            ("deploymnet", "deployment", 1),
-            ("", "job", 3),
-            ("job", "pod", 2),
-        ] {
-            assert_eq!(distance(a, b), letters, "{a} {b}");
-            assert_eq!(distance(b, a), letters, "{b} {a}");
         }
     }
 }

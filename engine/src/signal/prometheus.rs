@@ -53,6 +53,18 @@ impl Prometheus {
     }
 }
 
+impl Prometheus {
+    /// The functions that Prometheus does not have, each with the field of its query and the function that was probably meant.
+    pub fn unknown_functions(&self) -> Vec<(&'static str, String, Option<&'static str>)> {
+        let queries = [("query", Some(&self.query)), ("freshness", self.freshness.as_ref())];
+        let queries = queries.into_iter().filter_map(|(field, query)| Some((field, query?)));
+        let of = |(field, query): (&'static str, &String)| {
+            promql::unknown_functions(query).into_iter().map(move |(name, meant)| (field, name, meant))
+        };
+        queries.flat_map(of).collect()
+    }
+}
+
 impl Kind for Prometheus {
     fn source(&self) -> Source<'_> {
         Source::Poll(Polled::Endpoint { name: &self.endpoint, type_: EndpointType::Prometheus })

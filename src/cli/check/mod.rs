@@ -9,6 +9,7 @@ mod cluster;
 pub mod documents;
 mod rights;
 pub mod schema;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -25,6 +26,7 @@ use super::connection::Connection;
 use super::screen::{Line, Screen, Style, note};
 use super::{Answer, Error};
 use crate::acceptance::{self, NamedKind};
+use crate::endpoints::Endpoints;
 use crate::kubernetes::built_in;
 use crate::kubernetes::client::ClusterChoice;
 use crate::kubernetes::discovery::{Discovery, ResolveError};
@@ -35,17 +37,19 @@ use crate::workloads::Profiles;
 /// The namespace of a policy whose file names none, without a cluster.
 const ASSUMED: &str = "default";
 
-/// Checks files. Yes if nothing is wrong with them: what Argo CD does is no fault of a policy.
+/// Checks files. Yes if nothing is wrong with them: what Argo CD does is no fault of a policy. Without the operator's
+/// configuration, it is not known which endpoints there are.
 pub async fn run(
     screen: &Screen,
     cluster: &ClusterChoice,
     args: &CheckArgs,
     profiles: Profiles,
+    endpoints: Option<Endpoints>,
 ) -> Result<Answer, Error> {
     let connection = if args.cluster { Some(reach(cluster).await?) } else { None };
     let assumed = connection.as_ref().map(|connection| connection.client.default_namespace());
     let assumed = args.namespace.as_deref().or(assumed).unwrap_or(ASSUMED);
-    let checker = Checker::new(profiles, assumed);
+    let checker = Checker { endpoints, ..Checker::new(profiles, assumed) };
     let mut good = Good::default();
     let faults = files(screen, args, &checker, connection.as_ref(), &mut good).await?;
     if let Some(connection) = &connection {
@@ -103,7 +107,7 @@ async fn files(
             faults += found.len();
             say(screen, &label, &found)?;
             if let Some(policy) = policy.filter(|_| found.is_empty()) {
-                screen.lines(&policy.remarks())?;
+                remark(screen, &label, &policy.remarks())?;
                 good.add(policy, &checker.profiles);
             }
         }
@@ -124,6 +128,15 @@ fn say(screen: &Screen, label: &str, faults: &[String]) -> Result<(), Error> {
     screen.lines(&lines.collect::<Vec<_>>())?;
     if !io::stdout().is_terminal() {
         faults.iter().for_each(|text| note(&format!("{label}: {text}")));
+    }
+    Ok(())
+}
+
+/// Says what is no fault of an object. In a pipe to kubectl nobody sees standard output.
+fn remark(screen: &Screen, label: &str, remarks: &[String]) -> Result<(), Error> {
+    screen.lines(&remarks.iter().map(|text| fault(text)).collect::<Vec<_>>())?;
+    if !io::stdout().is_terminal() {
+        remarks.iter().for_each(|text| note(&format!("{label}: {text}")));
     }
     Ok(())
 }
@@ -201,14 +214,15 @@ struct Policy {
 
 impl Policy {
     /// What is no fault, and may surprise people.
-    fn remarks(&self) -> Vec<Line> {
+    fn remarks(&self) -> Vec<String> {
         let Self { name, namespace, rules, .. } = self;
         let opens_nothing = || {
             let level = Severity::worst_of(rules.steps.iter().map(|step| &step.definition));
             let open = format!("firebreak open {name} -n {namespace} --severity {level}");
-            Line::of(format!("#   {NO_SEVERITY_RULES}: `{open}`"))
+            format!("{NO_SEVERITY_RULES}: `{open}`")
         };
-        rules.severity.is_empty().then(opens_nothing).into_iter().collect()
+        let opens_nothing = rules.severity.is_empty().then(opens_nothing);
+        opens_nothing.into_iter().chain(signals::unknown_functions(rules)).collect()
     }
 }
 
@@ -218,11 +232,13 @@ struct Checker {
     profiles: Profiles,
     /// The namespace of a policy whose file names none.
     assumed: String,
+    /// The endpoints of the operator's configuration; none if that was not given.
+    endpoints: Option<Endpoints>,
 }
 
 impl Checker {
     fn new(profiles: Profiles, assumed: &str) -> Self {
-        Self { schemas: Schemas::new(), profiles, assumed: assumed.to_owned() }
+        Self { schemas: Schemas::new(), profiles, assumed: assumed.to_owned(), endpoints: None }
     }
 
     /// What is found in an object; none at all if it is not one of our kinds.
@@ -241,12 +257,17 @@ impl Checker {
                 faults.extend(found);
                 None
             }
-            Ok(rules) => faults.is_empty().then(|| Policy {
-                name: document.name().to_owned(),
-                namespace: document.namespace().unwrap_or(&self.assumed).to_owned(),
-                assumed: document.namespace().is_none(),
-                rules,
-            }),
+            Ok(rules) => {
+                let endpoints = self.endpoints.as_ref();
+                faults
+                    .extend(endpoints.map(|all| signals::missing_endpoints(&rules, all)).unwrap_or_default());
+                faults.is_empty().then(|| Policy {
+                    name: document.name().to_owned(),
+                    namespace: document.namespace().unwrap_or(&self.assumed).to_owned(),
+                    assumed: document.namespace().is_none(),
+                    rules,
+                })
+            }
         };
         Some(Checked { faults, policy })
     }

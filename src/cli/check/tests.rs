@@ -5,6 +5,7 @@ use futures::FutureExt;
 use super::*;
 
 mod kinds;
+mod signals;
 
 const POLICY: &str = r#"
 apiVersion: firebreak.dev/v1alpha1
@@ -211,16 +212,18 @@ fn a_policy_without_severity_rules_is_told_who_uses_it() {
     let checker = Checker::new(Profiles::built_in().unwrap(), ASSUMED);
     let remarks = |yaml: &str| {
         let document = documents::parse(yaml).unwrap().remove(0);
-        crate::cli::screen::plain(&checker.check(&document).unwrap().policy.unwrap().remarks())
+        checker.check(&document).unwrap().policy.unwrap().remarks()
     };
-    assert_eq!(remarks(POLICY), "");
+    assert_eq!(remarks(POLICY), Vec::<String>::new());
     let rules = POLICY.find("  severity:").unwrap()..POLICY.find("  steps:").unwrap();
     let mut without = POLICY.to_owned();
     without.replace_range(rules, "");
     assert_eq!(
         remarks(&without),
-        "#   it has no severity rules, so it opens nothing: only Incidents that people open with a severity use it: \
-         `firebreak open gpu-cluster-failure -n llm-serving --severity P0`\n"
+        [
+            "it has no severity rules, so it opens nothing: only Incidents that people open with a severity use it: \
+          `firebreak open gpu-cluster-failure -n llm-serving --severity P0`"
+        ]
     );
 }
 

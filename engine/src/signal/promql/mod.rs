@@ -1,10 +1,11 @@
 //! Whether a text is PromQL, before a policy with it is accepted.
 //!
 //! It checks the syntax, and where a range of values or a text stands in place of a vector: a slip such as `rate(x)` is found with
-//! its place. It does not evaluate, and it leaves to the endpoint what depends on its version: which functions exist, and the
-//! syntax of regular expressions. The crate promql-parser would bring 22 further crates, a parser generator among them, and it does
+//! its place. It does not evaluate, and it leaves to the endpoint what depends on its product and version: which functions exist,
+//! and the syntax of regular expressions. What Prometheus does not have, [`unknown_functions`] names. The crate promql-parser would bring 22 further crates, a parser generator among them, and it does
 //! not tell the place of an error.
 
+mod functions;
 mod lexer;
 mod parser;
 mod selector;
@@ -12,6 +13,8 @@ mod selector;
 mod tests;
 
 use std::fmt;
+
+use crate::spelling::alike;
 
 /// What a query yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,14 @@ impl Wrong {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Self { line, column, what: what.into() }
     }
+}
+
+/// The functions in a query that Prometheus does not have, each with the one that was probably meant. What only speaks its API
+/// may have more. There are none in what is not PromQL.
+pub fn unknown_functions(query: &str) -> Vec<(String, Option<&'static str>)> {
+    let calls = parser::calls(query).unwrap_or_default();
+    let unknown = calls.into_iter().filter(|name| !functions::FUNCTIONS.contains(name));
+    unknown.map(|name| (name.to_owned(), alike(name, &functions::FUNCTIONS))).collect()
 }
 
 /// Checks a query that must yield numbers now.

@@ -55,11 +55,20 @@ const SCALARS: [&str; 3] = ["time", "pi", "scalar"];
 
 /// What a query yields.
 pub(super) fn parse(query: &str) -> Result<Yields, Wrong> {
-    let mut parser = Parser { query, tokens: tokens(query)?, next: 0, depth: 0 };
+    Ok(read(query)?.0)
+}
+
+/// The functions that a query calls, each once.
+pub(super) fn calls(query: &str) -> Result<Vec<&str>, Wrong> {
+    Ok(read(query)?.1)
+}
+
+fn read(query: &str) -> Result<(Yields, Vec<&str>), Wrong> {
+    let mut parser = Parser { query, tokens: tokens(query)?, next: 0, depth: 0, calls: Vec::new() };
     let yields = parser.expression(0)?;
     let rest = parser.peek();
     match rest.kind {
-        TokenKind::End => Ok(yields),
+        TokenKind::End => Ok((yields, parser.calls)),
         _ => Err(parser.wrong(&format!("{} has no meaning here", said(rest)))),
     }
 }
@@ -69,6 +78,7 @@ pub(super) struct Parser<'q> {
     tokens: Vec<Token<'q>>,
     pub(super) next: usize,
     depth: usize,
+    calls: Vec<&'q str>,
 }
 
 /// What an operator connects.
@@ -343,7 +353,10 @@ impl<'q> Parser<'q> {
         Ok(is_there)
     }
 
-    fn call(&mut self, name: &str) -> Result<Yields, Wrong> {
+    fn call(&mut self, name: &'q str) -> Result<Yields, Wrong> {
+        if !self.calls.contains(&name) {
+            self.calls.push(name);
+        }
         let at = self.peek();
         let arguments = self.arguments()?;
         let is_of_ranges = OF_RANGES.contains(&name) || name.ends_with("_over_time");

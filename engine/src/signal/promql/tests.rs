@@ -1,6 +1,6 @@
 //! Queries as people write them, and queries that Prometheus refuses.
 
-use super::check;
+use super::{check, unknown_functions};
 
 /// What Prometheus accepts.
 const GOOD: &str = include_str!("../../../../tests/support/promql/good.txt");
@@ -24,6 +24,25 @@ fn what_it_does_not_accept_is_refused_with_its_place() {
         let wrong = check(query).expect_err(query).to_string();
         assert!(wrong.contains(expected), "{query}: {wrong}, not {expected}");
     }
+}
+
+#[test]
+fn functions_that_prometheus_does_not_have_are_named_with_the_one_that_was_meant() {
+    for query in GOOD.lines() {
+        assert_eq!(unknown_functions(query), [], "{query}");
+    }
+    let found =
+        unknown_functions("sum(ratee(x[5m])) / rollup_rate(y[5m]) + ratee(z[1m]) + sum_over_tiem(z[1m:])");
+    let said = |name: &str, meant| (name.to_owned(), meant);
+    assert_eq!(
+        found,
+        [
+            said("ratee", Some("rate")),
+            said("rollup_rate", None),
+            said("sum_over_tiem", Some("sum_over_time"))
+        ]
+    );
+    assert_eq!(unknown_functions("sum("), [], "what is no PromQL says so itself");
 }
 
 #[test]
