@@ -20,6 +20,11 @@ use crate::workloads::Profiles;
 /// Verbs in the order in which people write them.
 const VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete", "use"];
 
+/// The label of all roles and bindings, by which they are found and deleted.
+const PART_OF: &str = "app.kubernetes.io/part-of";
+/// Its value.
+const FIREBREAK: &str = "firebreak";
+
 /// A policy that needs permissions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grantee {
@@ -186,10 +191,11 @@ fn roles(grantee: &Grantee, grant: &Grant, rights: &Rights) -> Vec<Value> {
         |account: &String| json!({"kind": "ServiceAccount", "name": account, "namespace": grantee.namespace});
     let subjects: Vec<Value> = grant.accounts.iter().map(subject).collect();
     for (namespace, resources) in rights {
+        let labels = json!({PART_OF: FIREBREAK});
         let (kind, metadata) = if namespace.is_empty() {
-            ("ClusterRole", json!({"name": name}))
+            ("ClusterRole", json!({"name": name, "labels": labels}))
         } else {
-            ("Role", json!({"name": name, "namespace": namespace}))
+            ("Role", json!({"name": name, "namespace": namespace, "labels": labels}))
         };
         documents.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
