@@ -55,7 +55,7 @@ impl Deciding<'_> {
         let is_going = |why: &&WhyNot| why.step == step.name && why.reason == Reason::WaitsForRollout;
         let going = self.why.iter().find(is_going);
         Some(match (plans.matched, plans.refused.first(), going) {
-            (0, ..) => (Reason::NoTargets, self.no_targets(&step.name, plans)),
+            (0, ..) => (Reason::NoTargets, self.no_targets(step, plans)),
             (_, Some(refused), _) => (
                 Reason::NothingCanBeChanged,
                 format!("{}: {}", refused.target, refused.message.clone().unwrap_or_default()),
@@ -69,8 +69,8 @@ impl Deciding<'_> {
 
     /// For people: that a step has no targets, which names no object has, and which objects would be some if they were
     /// not off.
-    fn no_targets(&self, step: &str, plans: &Plans) -> String {
-        let is_off = |why: &&WhyNot| why.step == step && why.reason == Reason::Idle;
+    fn no_targets(&self, step: &Step, plans: &Plans) -> String {
+        let is_off = |why: &&WhyNot| why.step == step.name && why.reason == Reason::Idle;
         let off =
             || self.why.iter().filter(is_off).filter_map(|why| Some((why.target.as_ref()?, &why.message)));
         let absent = match plans.absent.as_slice() {
@@ -78,10 +78,17 @@ impl Deciding<'_> {
             names => format!("; no object in scope is named {}", names.join(", ")),
         };
         match off().min_by_key(|(target, _)| target.to_string()) {
-            None if plans.scope > 0 => format!(
-                "no object matches its targets: `where` is not true for any of {} in scope{absent}",
-                plans.scope
-            ),
+            None if plans.scope > 0 => {
+                let targets = step.targets();
+                let where_ = match &targets.scope.where_ {
+                    Some(_) => "`where`".to_owned(),
+                    None => format!("the default `where`, `{}`,", targets.where_.source()),
+                };
+                let scope = plans.scope;
+                format!(
+                    "no object matches its targets: {where_} is not true for any of {scope} in scope{absent}"
+                )
+            }
             None => format!("no object matches its targets{absent}"),
             Some((first, why)) => format!(
                 "no object matches its targets, except {} that are off on purpose; the first is {first}: {why}{absent}",
@@ -107,6 +114,9 @@ mod tests {
         let (reason, text) = nothing(Plans { absent, ..Plans::default() }).unwrap();
         assert_eq!(reason, Reason::NoTargets);
         assert_eq!(text, "no object matches its targets; no object in scope is named chat, search");
+        let (_, text) = nothing(Plans { scope: 3, ..Plans::default() }).unwrap();
+        let default = "the default `where`, `!healthy`, is not true for any of 3 in scope";
+        assert_eq!(text, format!("no object matches its targets: {default}"));
         let matched = Plans {
             matched: 1,
             nothing_to_do: vec![Spared::default()],

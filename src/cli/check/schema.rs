@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use firebreak_engine::period;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
@@ -156,10 +157,12 @@ impl Faults {
         };
         if !fits {
             let wanted = schema.type_.as_deref().unwrap_or_default();
-            let hint = if wanted == "string" && !value.is_object() && !value.is_array() && !value.is_null() {
-                "; put it in quotes"
-            } else {
-                ""
+            let is_quoted_scalar =
+                wanted == "string" && !value.is_object() && !value.is_array() && !value.is_null();
+            let hint = match unit(&bare(value), schema) {
+                Some(hint) => hint,
+                None if is_quoted_scalar => "; put it in quotes".to_owned(),
+                None => String::new(),
             };
             return self.add(at, format!("must be of type {wanted}, not {}{hint}", kind_of(value)));
         }
@@ -267,7 +270,8 @@ impl Faults {
         if let Some(pattern) = &schema.pattern
             && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
         {
-            self.add(at, format!("{text:?} does not match {pattern}"));
+            let hint = unit(text, schema).unwrap_or_default();
+            self.add(at, format!("{text:?} does not match {pattern}{hint}"));
         }
     }
 }
@@ -291,6 +295,13 @@ fn kind_of(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
+}
+
+/// What to do about a number where a duration is wanted.
+fn unit(text: &str, schema: &JSONSchemaProps) -> Option<String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_duration = schema.pattern.as_deref() == Some(period::PATTERN);
+    (is_number && is_duration).then(|| format!("; add a unit: {text}s"))
 }
 
 /// Text without its quotes, anything else as JSON.

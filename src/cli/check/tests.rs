@@ -127,6 +127,8 @@ fn every_fault_is_named_with_its_field() {
             "spec.setps: unknown field; known are guardrails, mode,",
         ),
         ("for: 30s", "for: 30 s", "spec.severity[0].for: \"30 s\" does not match"),
+        ("for: 30s", "for: 5", "spec.severity[0].for: must be of type string, not a number; add a unit: 5s"),
+        ("for: 30s", "for: \"5\"", "|h)){1,4}$; add a unit: 5s"),
         ("expect: 8", "expect: -1", "spec.signals[0].expect: must be from 0 to 1000000"),
         ("expect: 8", "expect: many", "spec.signals[0].expect: must be of type integer, not a string"),
         ("gpu: \"true\"", "gpu: true", "must be of type string, not a boolean; put it in quotes"),

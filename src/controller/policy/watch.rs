@@ -167,15 +167,24 @@ async fn ask(
             Err(error @ ResolveError::Unreachable { .. }) => return Access::Unknown(error.to_string()),
         }
     }
+    let all_needed = needed.iter().collect::<BTreeSet<_>>().len();
     match lacking(client, needed).await {
         Ok(missing) if missing.is_empty() && absent.is_empty() => Access::Complete,
         Ok(missing) if missing.is_empty() => Access::Lacking(Vec::from_iter(absent).join("; ")),
         Ok(missing) => {
             tracing::debug!(policy, missing = missing.len(), "permissions are missing");
+            let has_none = missing.len() == all_needed;
+            let nothing = has_none.then(|| has_no_rights(account));
             let lacks = missing.iter().map(|right| format!("ServiceAccount {account} may not {right}"));
-            let all = absent.into_iter().chain(lacks).chain([GRANTS.to_owned()]);
+            let all = nothing.into_iter().chain(absent).chain(lacks).chain([GRANTS.to_owned()]);
             Access::Lacking(all.collect::<Vec<_>>().join("; "))
         }
         Err(error) => Access::Unknown(retry::explain(&error)),
     }
+}
+
+/// That an account lacks every permission. The API server lets the operator impersonate one that does not exist, and does not
+/// say so.
+fn has_no_rights(account: &ServiceAccountRef) -> String {
+    format!("ServiceAccount {account} does not exist or has none of the permissions that the policy needs")
 }
