@@ -93,17 +93,6 @@ pub fn worst(rules: &[RuleStatus]) -> Option<Severity> {
     rules.iter().filter(|rule| rule.holds || rule.truth == Verdict::True).map(|rule| rule.level).min()
 }
 
-/// The maximum length of what is said about Unknown rules, in bytes.
-const LONGEST_DOUBT: usize = 400;
-
-/// For people: which rules are Unknown, each with the reason; none if none is.
-pub fn doubt(rules: &[RuleStatus]) -> Option<String> {
-    let unknown = rules.iter().filter(|rule| rule.truth == Verdict::Unknown);
-    let said: Vec<String> =
-        unknown.map(|rule| format!("{} is Unknown: {}", rule.reason, rule.evidence)).collect();
-    (!said.is_empty()).then(|| cut(&said.join("; "), LONGEST_DOUBT))
-}
-
 /// Assesses the rules of a policy.
 pub fn assess(observed: &Observed<'_>) -> Assessment {
     let mut found = Assessment::default();

@@ -2,11 +2,11 @@
 
 use super::Deciding;
 use super::plans::Plans;
-use crate::incident::Held;
+use crate::incident::{Held, doubt};
 use crate::policy::Severity;
 use crate::reason::Reason;
 use crate::rules::Step;
-use crate::severity::{doubt, keep_texts};
+use crate::severity::keep_texts;
 use crate::why::WhyNot;
 
 impl Deciding<'_> {

@@ -7,11 +7,10 @@ use super::claim::Claim;
 use super::detect::Detection;
 use super::facts::{Access, PolicyFacts};
 use super::state::PolicyState;
-use crate::incident::SignalState;
+use crate::incident::{SignalState, doubt};
 use crate::phase::ConditionFact;
 use crate::reason::MovesOn;
 use crate::rules::Rules;
-use crate::severity::doubt;
 use crate::verdict::Verdict;
 
 macro_rules! reasons {

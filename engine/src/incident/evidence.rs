@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::change::cut;
 use crate::policy::Severity;
 use crate::verdict::Verdict;
 
@@ -60,4 +61,15 @@ pub struct RuleStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub evidence: String,
+}
+
+/// The maximum length of what is said about Unknown rules, in bytes.
+const LONGEST_DOUBT: usize = 400;
+
+/// For people: which rules are Unknown, each with the reason; none if none is.
+pub fn doubt(rules: &[RuleStatus]) -> Option<String> {
+    let unknown = rules.iter().filter(|rule| rule.truth == Verdict::Unknown);
+    let said: Vec<String> =
+        unknown.map(|rule| format!("{} is Unknown: {}", rule.reason, rule.evidence)).collect();
+    (!said.is_empty()).then(|| cut(&said.join("; "), LONGEST_DOUBT))
 }

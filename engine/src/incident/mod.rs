@@ -8,7 +8,7 @@ mod timeline;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::evidence::{RuleStatus, SignalState, SignalStatus};
+pub use self::evidence::{RuleStatus, SignalState, SignalStatus, doubt};
 pub use self::step::{
     ApprovalState, ApprovalStatus, AskedApproval, Spared, StepState, StepStatus, TargetCounts, Verification,
     count, keep_unnamed,
