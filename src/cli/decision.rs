@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::error::Error;
 use super::follow::Following;
 use super::leader;
-use crate::api::{Incident, SHIPPED_NAMESPACE, names};
+use crate::api::{Incident, names};
 use crate::kubernetes::{access, retry};
 use crate::view::moves;
 
@@ -116,8 +116,7 @@ impl Decision<'_> {
     /// That no operator has seen the decision in time.
     async fn unseen(&self, wish: &str) -> Error {
         let Self { connection, namespace, name, .. } = self;
-        let absence = leader::absence(&connection.client, SHIPPED_NAMESPACE).await;
-        let absence = absence.map(|why| format!("; {why}")).unwrap_or_default();
+        let absence = leader::usual_absence(&connection.client).await;
         Error::failed(
             format!("Incident {namespace}/{name}: the decision is recorded, but no operator acts on it"),
             format!("waited {} s until {wish}{absence}", PATIENCE.as_secs()),

@@ -14,6 +14,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::connection::Connection;
+use super::leader;
 use super::screen::{Line, Screen, Style};
 use super::{Answer, Error};
 use crate::api::{RemediationPolicy, names};
@@ -134,16 +135,21 @@ impl Expecting<'_> {
                 tokio::time::sleep(EVERY).await;
             }
         });
-        waited.await.unwrap_or_else(|_| {
-            Err(Error::failed(
-                format!(
-                    "policy {}/{}: the number is recorded, but no operator acts on it",
-                    self.namespace, self.args.policy
-                ),
-                format!("waited {} s until the status has it", PATIENCE.as_secs()),
-                "check that the operator runs and holds its lease; it takes the number in when it does",
-            ))
-        })
+        match waited.await {
+            Ok(found) => found,
+            Err(_) => Err(self.unseen().await),
+        }
+    }
+
+    /// That no operator has counted the request in time.
+    async fn unseen(&self) -> Error {
+        let absence = leader::usual_absence(&self.connection.client).await;
+        let (namespace, policy) = (&self.namespace, &self.args.policy);
+        Error::failed(
+            format!("policy {namespace}/{policy}: the number is recorded, but no operator acts on it"),
+            format!("waited {} s until the status has it{absence}", PATIENCE.as_secs()),
+            "check that the operator runs and holds its lease; it takes the number in when it does",
+        )
     }
 
     async fn policy(&self) -> Result<RemediationPolicy, Error> {

@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{Api, Client};
 
 use super::time::age;
+use crate::api::SHIPPED_NAMESPACE;
 use crate::kubernetes::{lease, retry};
 
 /// By how much the clock of this machine may differ from that of the operator.
@@ -24,6 +25,11 @@ pub async fn absence(client: &Client, namespace: &str) -> Option<String> {
         Some(found) => format!("its Lease {} {}", lease::NAME, over(found.spec.as_ref(), Timestamp::now())?),
     };
     Some(format!("no operator leads in namespace {namespace} ({why})"))
+}
+
+/// The same of the namespace in which an operator usually runs, to be added to a text; empty if there is nothing to say.
+pub async fn usual_absence(client: &Client) -> String {
+    absence(client, SHIPPED_NAMESPACE).await.map(|why| format!("; {why}")).unwrap_or_default()
 }
 
 /// Since when a Lease is held by nobody; none if somebody holds it.

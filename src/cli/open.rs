@@ -9,6 +9,7 @@ use kube::api::PostParams;
 
 use super::connection::Connection;
 use super::follow::Following;
+use super::leader;
 use super::screen::{Screen, note};
 use super::tree::{self, Detail};
 use super::{Answer, Error, watch};
@@ -54,8 +55,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
         }
         None => {
             show(screen, args.output, &incident)?;
+            let absence = leader::usual_absence(&connection.client).await;
             note(&format!(
-                "it is open, but no operator has picked it up within {} s; check that the operator is \
+                "it is open, but no operator has picked it up within {} s{absence}; check that the operator is \
                     running. `firebreak watch {called}` follows it",
                 PATIENCE.as_secs()
             ));
