@@ -11,7 +11,7 @@ use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
 use crate::facts::Stage;
 use crate::gitops;
-use crate::incident::{Held, StepStatus};
+use crate::incident::Held;
 use crate::period::after;
 use crate::policy::{OnFailure, Severity};
 use crate::reason::Reason;
@@ -259,18 +259,6 @@ impl Deciding<'_> {
             return None;
         }
         self.what_is_missing(left, &next, level)
-    }
-
-    /// Nothing new starts: a step that waited for an earlier one says what became of that.
-    fn say_who_waits(&mut self) {
-        let trouble = |step: &Step| Some(format!("step {} {}", step.name, self.trouble_of(&step.name)?));
-        let Some(why) = self.begun().iter().find_map(trouble) else { return };
-        let waits = |status: &&StepStatus| status.reason == Some(Reason::WaitsForEarlierStep);
-        let waiting: Vec<String> =
-            self.next.steps.iter().filter(waits).map(|status| status.name.clone()).collect();
-        for step in waiting {
-            self.pending(&step, Reason::WaitsForEarlierStep, &why);
-        }
     }
 
     /// Requests the listings of all steps that might start at once, because each

@@ -38,6 +38,18 @@ impl Deciding<'_> {
         }
     }
 
+    /// Nothing new starts: a step that waited for an earlier one says what became of that.
+    pub(super) fn say_who_waits(&mut self) {
+        let trouble = |step: &Step| Some(format!("step {} {}", step.name, self.trouble_of(&step.name)?));
+        let Some(why) = self.begun().iter().find_map(trouble) else { return };
+        let waits = |status: &&StepStatus| status.reason == Some(Reason::WaitsForEarlierStep);
+        let waiting: Vec<String> =
+            self.next.steps.iter().filter(waits).map(|status| status.name.clone()).collect();
+        for step in waiting {
+            self.pending(&step, Reason::WaitsForEarlierStep, &why);
+        }
+    }
+
     /// The step that started last of those with changes that stand and say something.
     pub(super) fn newest_that_stands(&self) -> Option<String> {
         let says_something = |step: &Step| {
