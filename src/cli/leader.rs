@@ -15,16 +15,21 @@ const SKEW: SignedDuration = SignedDuration::from_secs(10);
 /// The user waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// That no operator leads in this namespace, and since when, as a sentence. None if one does, or if the user may not know.
+/// That no operator leads in this namespace, or that it is not known, and why, as a sentence. None if one does, or if the
+/// user may not know.
 pub async fn absence(client: &Client, namespace: &str) -> Option<String> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let read = tokio::time::timeout(PATIENCE, retry::find(lease::NAME, || api.get(lease::NAME)));
     let found = read.await.ok()?.ok()?;
-    let why = match found {
-        None => format!("it has no Lease {}", lease::NAME),
-        Some(found) => format!("its Lease {} {}", lease::NAME, over(found.spec.as_ref(), Timestamp::now())?),
+    let Some(found) = found else {
+        return Some(format!(
+            "namespace {namespace} has no Lease {}, so it is not known whether an operator leads: it may run in another \
+             namespace, with --no-leader-election, or not at all",
+            lease::NAME
+        ));
     };
-    Some(format!("no operator leads in namespace {namespace} ({why})"))
+    let why = over(found.spec.as_ref(), Timestamp::now())?;
+    Some(format!("no operator leads in namespace {namespace}: its Lease {} {why}", lease::NAME))
 }
 
 /// The same of the namespace in which an operator usually runs, to be added to a text; empty if there is nothing to say.
@@ -41,7 +46,7 @@ fn over(spec: Option<&LeaseSpec>, now: Timestamp) -> Option<String> {
     match (holder, renewed) {
         ("", _) => Some("has no holder".to_owned()),
         (_, None) => Some("was never renewed".to_owned()),
-        (_, Some(at)) => is_over(at).then(|| format!("was last renewed {} ago", age(at, now))),
+        (_, Some(at)) => is_over(at).then(|| format!("was last renewed {} ago by the clock of this machine", age(at, now))),
     }
 }
 
@@ -62,7 +67,7 @@ mod tests {
         };
         assert_eq!(over(Some(&spec("a", 985)), now), None);
         assert_eq!(over(Some(&spec("a", 975)), now), None, "the clocks may differ");
-        assert_eq!(over(Some(&spec("a", 970)), now).unwrap(), "was last renewed 30s ago");
+        assert_eq!(over(Some(&spec("a", 970)), now).unwrap(), "was last renewed 30s ago by the clock of this machine");
         assert_eq!(over(Some(&spec("", 999)), now).unwrap(), "has no holder");
         assert_eq!(over(None, now).unwrap(), "has no holder");
     }

@@ -45,10 +45,11 @@ impl Parser<'_> {
                             self.wrong(&format!("expected a text in quotes, and found {}", said(value)))
                         );
                     }
-                    // What an absent label matches too selects nothing.
-                    selects |=
-                        value.text.len() > 2 && operator.starts_with('=') && !value.text.contains(".*")
-                            || operator.starts_with('!') && value.text.len() == 2;
+                    // What an absent label matches too selects nothing. Of other patterns that match the empty text,
+                    // Prometheus says so.
+                    let text = &value.text[1..value.text.len() - 1];
+                    let matches_all = text.is_empty() || (operator == "=~" && text == ".*");
+                    selects |= if operator.starts_with('=') { !matches_all } else { text.is_empty() };
                 }
             }
             if !self.took_symbol(",") {
