@@ -46,7 +46,9 @@ fn over(spec: Option<&LeaseSpec>, now: Timestamp) -> Option<String> {
     match (holder, renewed) {
         ("", _) => Some("has no holder".to_owned()),
         (_, None) => Some("was never renewed".to_owned()),
-        (_, Some(at)) => is_over(at).then(|| format!("was last renewed {} ago by the clock of this machine", age(at, now))),
+        (_, Some(at)) => {
+            is_over(at).then(|| format!("was last renewed {} ago by the clock of this machine", age(at, now)))
+        }
     }
 }
 
@@ -67,7 +69,10 @@ mod tests {
         };
         assert_eq!(over(Some(&spec("a", 985)), now), None);
         assert_eq!(over(Some(&spec("a", 975)), now), None, "the clocks may differ");
-        assert_eq!(over(Some(&spec("a", 970)), now).unwrap(), "was last renewed 30s ago by the clock of this machine");
+        assert_eq!(
+            over(Some(&spec("a", 970)), now).unwrap(),
+            "was last renewed 30s ago by the clock of this machine"
+        );
         assert_eq!(over(Some(&spec("", 999)), now).unwrap(), "has no holder");
         assert_eq!(over(None, now).unwrap(), "has no holder");
     }

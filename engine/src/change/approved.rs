@@ -1,6 +1,6 @@
 //! What a person has approved of a change, so that a later round of it asks about everything else.
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::{Change, FieldChange};
 use crate::id::digest;
@@ -10,35 +10,51 @@ use crate::value::canonical;
 /// The length of a digest in characters: 128 bits.
 const LENGTH: usize = 32;
 
+/// The fields of a change as a person has approved them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Approved {
+    /// A digest of each field with its values before and after.
+    #[cfg_attr(feature = "schema", schemars(length(max = 64), inner(length(max = 32))))]
+    pub fields: Vec<String>,
+    /// The number of objects that the step might have changed without approval at that time. While the guardrails allow
+    /// as many, a change that was approved above them is applied again.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
+    pub allowed: u16,
+}
+
 impl Change {
-    /// Notes that a person has approved the change as it is planned.
-    pub fn approve(&mut self) {
-        let Some(loan) = self.work.loan_mut() else { return };
-        loan.approved = loan.fields.iter().map(digest_of).collect();
+    /// Notes that a person has approved the change as it is planned, where so many needed no approval.
+    pub fn approve(&mut self, allowed: u16) {
+        if let Some(loan) = self.work.loan_mut() {
+            loan.approved = Some(Approved { fields: loan.fields.iter().map(digest_of).collect(), allowed });
+        }
     }
 
     /// Notes that nobody was asked about the change as it is planned.
     pub fn approve_nothing(&mut self) {
         if let Some(loan) = self.work.loan_mut() {
-            loan.approved.clear();
+            loan.approved = None;
         }
     }
 
-    /// Whether a person has approved an earlier round of the change.
-    pub fn was_approved(&self) -> bool {
-        self.loan().is_some_and(|loan| !loan.approved.is_empty())
+    /// What a person has approved of it in an earlier round.
+    pub fn approved(&self) -> Option<&Approved> {
+        self.loan()?.approved.as_ref()
     }
 
     /// The first field of which nobody has approved these values.
     pub fn beyond_approval(&self) -> Option<&FieldPath> {
         let loan = self.loan()?;
-        let is_approved = |field: &&FieldChange| loan.approved.contains(&digest_of(field));
+        let approved = loan.approved.as_ref();
+        let is_approved =
+            |field: &&FieldChange| approved.is_some_and(|it| it.fields.contains(&digest_of(field)));
         loan.fields.iter().find(|field| !is_approved(field)).map(|field| &field.path)
     }
 }
 
 fn digest_of(field: &FieldChange) -> String {
-    let value = |value: &Option<Value>| canonical(&field.path, value.as_ref()).to_string();
+    let value = |value: &Option<serde_json::Value>| canonical(&field.path, value.as_ref()).to_string();
     let mut digest = digest(&[&field.path.to_string(), &value(&field.before), &value(&field.after)]);
     digest.truncate(LENGTH);
     digest

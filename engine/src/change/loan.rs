@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Change, ChangeState, FirstValue, PodDeletion, SitsOut, Work, is_zero};
+use super::{Approved, Change, ChangeState, FirstValue, PodDeletion, SitsOut, Work, is_zero};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::path::FieldPath;
 use crate::reason::Reason;
@@ -111,10 +111,9 @@ pub struct Loan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub first: Vec<FirstValue>,
-    /// What a person has approved: a digest of each field with its values. Only this is applied again without asking.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 64), inner(length(max = 32))))]
-    pub approved: Vec<String>,
+    /// What a person has approved. Only this is applied again without asking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
 }
 
 /// One field of a change. If `before` or `after` is absent, the field does not exist.

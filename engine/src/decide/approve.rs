@@ -2,14 +2,13 @@
 //!
 //! # Guarantees
 //! An approval counts for one plan: the hash binds it to the Incident, the step,
-//! its action and, for every object, the fields with their values, and to whether
-//! it is above the guardrails. If any of these or the policy changes, the approval is void. It counts from the time the status
+//! its action and, for every object, the fields with their values. If any of these
+//! or the policy changes, the approval is void. It counts from the time the status
 //! shows it, and not for longer than the policy says. An approval that was not used
 //! in time never counts again.
 
 use serde_json::Value;
 
-use super::plan_hash::row;
 use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange, cut};
@@ -77,7 +76,6 @@ impl Deciding<'_> {
             approved_by: given.approved_by.clone(),
             at: self.now,
             state,
-            allowed: None,
         });
         let (type_, what) = if fits {
             ("Approved", "approved")
@@ -143,10 +141,6 @@ impl Deciding<'_> {
             match (known.state, known.plan_hash == hash) {
                 (ApprovalState::Valid, true) => {
                     self.end_approval(index, ApprovalState::Used);
-                    let allowed = self.allowed_without_approval(plans.scope);
-                    if let Some(approval) = &mut self.next.steps[index].approval {
-                        approval.allowed = Some(allowed);
-                    }
                     self.happen(
                         "ApprovalUsed",
                         &format!("step {}: started with the approval by {by}", step.name),
@@ -246,16 +240,10 @@ impl Deciding<'_> {
         approval.is_some_and(|approval| approval.state == ApprovalState::Valid)
     }
 
-    /// Whether these fields differ from those that a person has approved for the change.
+    /// Whether these fields differ from those that a person has approved for the change, or had to.
     pub(super) fn is_beyond_approval(&self, change: &Change, fields: &[FieldChange]) -> bool {
-        self.may_be_approved(change) && row(change) != row(&change.clone().with_fields(fields.to_vec()))
-    }
-
-    /// Whether a person may have approved the change.
-    pub(super) fn may_be_approved(&self, change: &Change) -> bool {
-        // A later approval may replace the one that was used.
-        let has_approval = self.next.step(&change.step).is_some_and(|status| status.approval.is_some());
-        has_approval || self.must_be_asked_for(change)
+        let is_asked_for = change.approved().is_some() || self.must_be_asked_for(change);
+        is_asked_for && change.clone().with_fields(fields.to_vec()).beyond_approval().is_some()
     }
 
     /// Whether no change of its step is made without an approval.

@@ -33,9 +33,10 @@ impl Deciding<'_> {
             self.begin(step, stage, due, &mut room);
             return Some(held);
         }
+        let allowed = self.allowed_without_approval(plans.scope);
         for (change, _) in &mut plans.changes {
             match answer {
-                Answer::Approved => change.approve(),
+                Answer::Approved => change.approve(allowed),
                 Answer::NotNeeded | Answer::Waits(_) => change.approve_nothing(),
             }
         }
@@ -55,12 +56,10 @@ impl Deciding<'_> {
     /// Sets apart what a relapse applies again without asking: what a person has approved, and what needs no approval
     /// while objects that join the step do.
     fn set_apart_what_comes_back(&mut self, step: &Step, plans: &mut Plans) {
-        let stays_approved = self.what_was_approved_may_come_back(step, plans);
-        let needs_nobody = |change: &Change| {
-            change.again() == Again::Always || (stays_approved && self.is_as_approved(change))
-        };
-        let changes = std::mem::take(&mut plans.changes).into_iter();
-        let (again, others): (Vec<_>, Vec<_>) = changes.partition(|(change, _)| needs_nobody(change));
+        let changes = std::mem::take(&mut plans.changes);
+        let is_approved = self.what_stays_approved(step, &changes, plans.scope);
+        let is_again = |change: &Change| change.again() == Again::Always || is_approved(change);
+        let (again, others): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(change, _)| is_again(change));
         plans.again = again;
         let (back, mut joiners): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|(change, _)| change.again() == Again::IfMatching);
@@ -71,16 +70,22 @@ impl Deciding<'_> {
         plans.changes.append(&mut joiners);
     }
 
-    /// Whether what was approved is within the guardrails, or these are no narrower than those above which it was approved.
-    fn what_was_approved_may_come_back(&self, step: &Step, plans: &Plans) -> bool {
-        let comes_back = |change: &Change| change.again() == Again::Always || self.is_as_approved(change);
-        let of_targets = plans.changes.iter().filter(|(_, target)| target.stage == Stage::Targets);
+    /// Which of these planned changes a person has approved in an earlier round: within the guardrails, or above ones that
+    /// were no wider than they are now.
+    pub(super) fn what_stays_approved(
+        &self,
+        step: &Step,
+        changes: &[(Change, Target)],
+        scope: usize,
+    ) -> impl Fn(&Change) -> bool + use<> {
+        let comes_back = |change: &Change| change.again() == Again::Always || is_as_approved(change);
+        let of_targets = changes.iter().filter(|(_, target)| target.stage == Stage::Targets);
         let number = of_targets.filter(|(change, _)| comes_back(change)).count();
-        let approval = self.next.step(&step.name).and_then(|status| status.approval.as_ref());
-        let allowed = approval.and_then(|approval| approval.allowed);
-        number == 0
-            || self.above_guardrail(step, number, plans.scope).is_none()
-            || allowed.is_some_and(|allowed| self.allowed_without_approval(plans.scope) >= allowed)
+        let fits = number == 0 || self.above_guardrail(step, number, scope).is_none();
+        let now = self.allowed_without_approval(scope);
+        let is_wide =
+            move |change: &Change| change.approved().is_some_and(|approved| now >= approved.allowed);
+        move |change| is_as_approved(change) && (fits || is_wide(change))
     }
 
     /// Records these intents of a stage and those before it, as far as the status write has `room` for them.
@@ -113,4 +118,9 @@ impl Deciding<'_> {
 /// Whether a change is under way and may still succeed without a person.
 fn is_moving(change: &Change) -> bool {
     change.is_open_intent() && change.state != ChangeState::Held
+}
+
+/// Whether a change that the emergency needs again is the one that a person has approved.
+fn is_as_approved(change: &Change) -> bool {
+    change.again() == Again::IfMatching && change.approved().is_some() && change.beyond_approval().is_none()
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::plans::Plans;
 use super::{Deciding, is_begun};
-use crate::change::Change;
+use crate::change::{Again, Change};
 use crate::id::digest;
 use crate::rules::Step;
 
@@ -14,8 +14,15 @@ impl Deciding<'_> {
         let is_of_it = |change: &&Change| change.round > 0 || change.has_no_turn_yet();
         let begun = self.next.changes_of(&step.name).filter(is_of_it);
         let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
-        let new = plans.changes.iter().map(|(change, _)| change);
-        let mut rows: Vec<String> = begun.filter(is_new).chain(new).map(row).collect();
+        let stays_approved = self.what_stays_approved(step, &plans.changes, plans.scope);
+        // Nobody has approved to change it again: what an earlier approval of the same plan says counts for nothing.
+        let asks_again = |change: &Change| change.again() == Again::IfMatching && !stays_approved(change);
+        let row_of_plan = |(change, _): &(Change, _)| match asks_again(change) {
+            true => format!("{} again {}", row(change), self.next.relapses),
+            false => row(change),
+        };
+        let planned = plans.changes.iter().map(row_of_plan);
+        let mut rows: Vec<String> = begun.filter(is_new).map(row).chain(planned).collect();
         if rows.is_empty() {
             return None;
         }
@@ -23,9 +30,6 @@ impl Deciding<'_> {
         let action = serde_json::to_string(&step.definition.action).unwrap_or_default();
         let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
         parts.extend(rows.iter().map(String::as_str));
-        if self.too_many(step, plans).is_some() {
-            parts.push("above the guardrails"); // what was approved within them is another plan
-        }
         Some(format!("sha256:{}", digest(&parts)))
     }
 

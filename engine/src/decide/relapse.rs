@@ -196,7 +196,7 @@ impl Deciding<'_> {
     /// rule holds, and once its plan is approved.
     pub(super) fn ask_for_what_was_not_approved(&mut self, plans: &mut Plans) {
         for (change, _) in &mut plans.changes {
-            let asks = change.was_approved() || self.must_be_asked_for(change);
+            let asks = change.approved().is_some() || self.must_be_asked_for(change);
             let Some(path) = change.beyond_approval().filter(|_| asks && change.again() == Again::Always)
             else {
                 continue;
@@ -212,11 +212,6 @@ impl Deciding<'_> {
             change.again() != Again::IfMatching || target.matched == Verdict::True
         };
         plans.changes.retain(|(change, target)| joins(change, target));
-    }
-
-    /// Whether a change that the emergency needs again is the one that a person has approved.
-    pub(super) fn is_as_approved(&self, change: &Change) -> bool {
-        change.again() == Again::IfMatching && change.was_approved() && change.beyond_approval().is_none()
     }
 
     /// Whether anything of this step is still to be applied again.

@@ -199,11 +199,6 @@ pub struct ApprovalStatus {
     pub at: Timestamp,
     /// Where it stands.
     pub state: ApprovalState,
-    /// The number of objects that the step might have changed without it when it was used. While the guardrails allow
-    /// as many, what was approved above them is applied again without another approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
-    pub allowed: Option<u16>,
 }
 
 /// The state of an approval.

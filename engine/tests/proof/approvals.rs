@@ -26,13 +26,8 @@ fn an_approval_is_void_when_the_policy_was_created_again_with_the_same_generatio
         plan_hash: plan_hash.clone(),
         approved_by: approved_by.clone(),
     };
-    let approval = ApprovalStatus {
-        plan_hash: plan_hash.clone(),
-        approved_by,
-        at: now,
-        state: ApprovalState::Valid,
-        allowed: None,
-    };
+    let approval =
+        ApprovalStatus { plan_hash: plan_hash.clone(), approved_by, at: now, state: ApprovalState::Valid };
     let step = StepStatus {
         name: "fallback".to_owned(),
         plan_hash: Some(plan_hash),
