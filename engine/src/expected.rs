@@ -207,7 +207,8 @@ impl Expected {
     #[must_use]
     pub fn after_absence(&self, unwatched: SignedDuration, now: Timestamp) -> Self {
         let mut expected = self.clone();
-        if expected.frozen_since.is_none() {
+        // The present number does not age, so a restart writes nothing about one that stays the same.
+        if expected.frozen_since.is_none() && expected.peaks.len() > 1 {
             expected.shift(unwatched, now);
         }
         if expected.blind_since.is_none() {
