@@ -31,7 +31,7 @@ fn a_misspelled_kind_of_kubernetes_is_a_fault_wherever_a_policy_names_it() {
 fn an_admin_of_a_namespace_may_grant_every_kind_that_need_not_be_installed() {
     let step = |action: &str| {
         let policy = format!(
-            "apiVersion: firebreak.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: p, namespace: n}}\n\
+            "apiVersion: firebreak.dev/v1alpha1\nkind: RemediationPolicy\nmetadata: {{name: p, namespace: serving}}\n\
              spec: {{steps: [{{name: s, action: {{{action}}}}}]}}"
         );
         let (faults, grants) = check(&policy);
