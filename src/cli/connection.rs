@@ -7,8 +7,9 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
 use super::error::Error;
+use super::operator::Operator;
 use super::screen::note;
-use crate::api::{Incident, RemediationPolicy};
+use crate::api::{Incident, RemediationPolicy, SHIPPED_NAMESPACE};
 use crate::kubernetes::access;
 use crate::kubernetes::client::{self, ClusterChoice};
 use crate::kubernetes::discovery::Discovery;
@@ -23,14 +24,22 @@ pub struct Connection {
     pub client: Client,
     /// Resolves kinds.
     pub discovery: Discovery,
+    /// The operator, as the user sees it.
+    pub operator: Operator,
 }
 
 impl Connection {
-    /// Makes the client. Sends nothing yet.
+    /// Makes the client, for the operator where it usually runs. Sends nothing yet.
     pub async fn open(cluster: &ClusterChoice) -> Result<Self, Error> {
         let metrics = Metrics::new().map_err(|error| Error::bug("cannot count requests", error))?;
         let client = client::connect(cluster, Arc::new(metrics)).await?;
-        Ok(Self { discovery: Discovery::new(client.clone()), client })
+        let operator = Operator::new(client.clone(), SHIPPED_NAMESPACE);
+        Ok(Self { discovery: Discovery::new(client.clone()), operator, client })
+    }
+
+    /// The same for the operator that the command line names.
+    pub fn to(self, operator_namespace: &str) -> Self {
+        Self { operator: Operator::new(self.client.clone(), operator_namespace), ..self }
     }
 
     /// The explicit namespace, or the namespace of the context.

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::error::Error;
 use super::follow::Following;
-use super::leader;
 use crate::api::{Incident, names};
 use crate::kubernetes::{access, retry};
 use crate::view::moves;
@@ -116,7 +115,7 @@ impl Decision<'_> {
     /// That no operator has seen the decision in time.
     async fn unseen(&self, wish: &str) -> Error {
         let Self { connection, namespace, name, .. } = self;
-        let absence = leader::usual_absence(&connection.client).await;
+        let absence = connection.operator.absence_after().await;
         Error::failed(
             format!("Incident {namespace}/{name}: the decision is recorded, but no operator acts on it"),
             format!("waited {} s until {wish}{absence}", PATIENCE.as_secs()),

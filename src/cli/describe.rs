@@ -25,6 +25,9 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &IncidentArgs) 
             Err(error) => note(&format!("whether its policy is Ready is not known: {error}")),
         }
     }
+    if !incident.is_closed() {
+        connection.operator.absence().await.iter().for_each(|why| note(why));
+    }
     screen.lines(&tree::tree(&view, Detail { fields: true, timeline: 20 }, Timestamp::now()))?;
     Ok(Answer::Yes)
 }

@@ -14,7 +14,6 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::connection::Connection;
-use super::leader;
 use super::screen::{Line, Screen, Style};
 use super::{Answer, Error};
 use crate::api::{RemediationPolicy, names};
@@ -143,7 +142,7 @@ impl Expecting<'_> {
 
     /// That no operator has counted the request in time.
     async fn unseen(&self) -> Error {
-        let absence = leader::usual_absence(&self.connection.client).await;
+        let absence = self.connection.operator.absence_after().await;
         let (namespace, policy) = (&self.namespace, &self.args.policy);
         Error::failed(
             format!("policy {namespace}/{policy}: the number is recorded, but no operator acts on it"),

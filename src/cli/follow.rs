@@ -14,10 +14,9 @@ use kube::runtime::watcher::{self, watch_object};
 
 use super::connection::Connection;
 use super::error::Error;
-use super::leader;
 use super::screen::{Line, Screen, Style, note};
 use super::tree::{self, Detail};
-use crate::api::{Incident, SHIPPED_NAMESPACE};
+use crate::api::Incident;
 use crate::kubernetes::retry;
 use crate::view::{IncidentView, StepView, Tone};
 
@@ -106,7 +105,7 @@ pub async fn until_closed(
             _ = &mut interrupt => return Ok(End::Interrupted),
             () = tokio::time::sleep(QUIET), if quiet.is_some() => {
                 quiet.take().into_iter().for_each(note);
-                let absence = leader::absence(&connection.client, SHIPPED_NAMESPACE).await;
+                let absence = connection.operator.absence().await;
                 absence.iter().for_each(|why| note(why));
                 following.has_spoken = true;
                 continue;

@@ -17,8 +17,8 @@ mod error;
 mod expect;
 mod follow;
 mod get;
-mod leader;
 mod open;
+mod operator;
 mod plan;
 mod report;
 mod respond;
@@ -59,6 +59,9 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
     let Settings { cluster, logs: _, plain, command } = settings;
     let Configuration { profiles, endpoints, report } = configuration;
     let screen = Screen::new(plain);
+    let open = async |operator_namespace: &str| {
+        Connection::open(&cluster).await.map(|connection| connection.to(operator_namespace))
+    };
     match command {
         Command::Controller(_) => Err(Error::failed(
             "`controller` is no client verb",
@@ -75,14 +78,26 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
             let endpoints = given(&args.config, endpoints);
             plan::run(&screen, &cluster, &args, profiles, endpoints).await
         }
-        Command::Open(args) => open::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Open(args) => {
+            open::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
         Command::Get(args) => get::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Describe(args) => describe::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Watch(args) => watch::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Approve(args) => approve::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Settle(args) => settle::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Expect(args) => expect::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Ack(args) => ack::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Describe(args) => {
+            describe::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
+        Command::Watch(args) => {
+            watch::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
+        Command::Approve(args) => {
+            approve::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
+        Command::Settle(args) => {
+            settle::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
+        Command::Expect(args) => {
+            expect::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
+        Command::Ack(args) => ack::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await,
         Command::Pause(args) => respond(&screen, &cluster, &args, Response::Paused).await,
         Command::Resume(args) => respond(&screen, &cluster, &args, Response::Active).await,
         Command::Withdraw(args) => respond(&screen, &cluster, &args, Response::Withdrawn).await,
@@ -91,8 +106,10 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Report(args) => {
             report::run(&screen, &Connection::open(&cluster).await?, &args, &report).await
         }
-        Command::Brake(args) => brake::run(&screen, &Connection::open(&cluster).await?, &args).await,
-        Command::Support(args) => support::run(&screen, &Connection::open(&cluster).await?, &args).await,
+        Command::Brake(args) => brake::run(&screen, &open(&args.namespace).await?, &args).await,
+        Command::Support(args) => {
+            support::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await
+        }
         Command::Completion(args) => completion::run(&screen, args),
     }
 }
@@ -108,5 +125,11 @@ async fn respond(
     args: &IncidentArgs,
     wanted: Response,
 ) -> Result<Answer, Error> {
-    respond::run(screen, &Connection::open(cluster).await?, args, wanted).await
+    respond::run(
+        screen,
+        &Connection::open(cluster).await?.to(&args.operator.operator_namespace),
+        args,
+        wanted,
+    )
+    .await
 }

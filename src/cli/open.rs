@@ -9,7 +9,6 @@ use kube::api::PostParams;
 
 use super::connection::Connection;
 use super::follow::Following;
-use super::leader;
 use super::screen::{Screen, note};
 use super::tree::{self, Detail};
 use super::{Answer, Error, watch};
@@ -30,6 +29,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
     let what = format!("open an Incident for {}", args.policy);
     let policy = connection.policy(&namespace, &args.policy, &what).await?;
     problem(&policy).iter().for_each(|why| note(why));
+    connection.operator.brake().await.iter().for_each(|why| note(why));
     connection.say_without_account(&namespace, &policy.spec.policy).await;
     if let Some(open) = open_already(connection, &policy).await? {
         return refuse(screen, args, &open);
@@ -55,7 +55,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &OpenArgs) -> R
         }
         None => {
             show(screen, args.output, &incident)?;
-            let absence = leader::usual_absence(&connection.client).await;
+            let absence = connection.operator.absence_after().await;
             note(&format!(
                 "it is open, but no operator has picked it up within {} s{absence}; check that the operator is \
                     running. `firebreak watch {called}` follows it",

@@ -21,9 +21,8 @@ pub async fn run(
     args: &ReportArgs,
     template: &ReportTemplate,
 ) -> Result<Answer, Error> {
-    let ReportArgs { incident: args, config } = args;
-    let namespace = connection.namespace(&args.namespace);
-    let name = &args.incident;
+    let ReportArgs { incident: name, namespace, config } = args;
+    let namespace = connection.namespace(namespace);
     let Some(incident) = connection.find_incident(&namespace, name).await? else {
         // The report outlives the Incident.
         let kept = written(connection, &namespace, &report::name(name), None).await.ok().flatten();

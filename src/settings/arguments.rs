@@ -96,6 +96,9 @@ pub struct PlanArgs {
     /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -158,14 +161,20 @@ pub struct IncidentArgs {
     /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
 }
 
 /// `report`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct ReportArgs {
-    /// The Incident.
+    /// The incident
+    #[arg(value_parser = name)]
+    pub incident: String,
+    /// The namespace.
     #[command(flatten)]
-    pub incident: IncidentArgs,
+    pub namespace: NamespaceArgs,
     /// The operator's configuration, whose template is tried.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -189,6 +198,9 @@ pub struct OpenArgs {
     /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Table, conflicts_with = "watch")]
     pub output: Output,
@@ -208,6 +220,9 @@ pub struct ApproveArgs {
     /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
 }
 
 /// `settle`.
@@ -228,6 +243,9 @@ pub struct SettleArgs {
     /// Where.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
 }
 
 /// `expect`.
@@ -244,6 +262,9 @@ pub struct ExpectArgs {
     /// Where.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
 }
 
 /// `support`.
@@ -252,9 +273,9 @@ pub struct SupportArgs {
     /// Only the Incidents, policies and Events of this namespace [default: all that you may list]
     #[arg(short = 'n', long, value_name = "NS", value_parser = namespace)]
     pub namespace: Option<String>,
-    /// The namespace of the operator
-    #[arg(long, value_name = "NS", default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
-    pub operator_namespace: String,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
     /// The archive to write; must not exist [default: firebreak-support-yyyymmdd-hhmmss.tar.gz]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -268,6 +289,7 @@ pub struct BrakeArgs {
     pub command: BrakeCommand,
     /// The namespace of the operator
     #[arg(short = 'n', long, global = true, value_name = "NS")]
+    #[arg(env = "FIREBREAK_OPERATOR_NAMESPACE", hide_env_values = true)]
     #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
     pub namespace: String,
 }
@@ -333,6 +355,15 @@ pub struct UndoArgs {
     /// The namespace.
     #[command(flatten)]
     pub namespace: NamespaceArgs,
+}
+
+/// `--operator-namespace`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct OperatorArgs {
+    /// The namespace of the operator, with its lease and brake
+    #[arg(long, env = "FIREBREAK_OPERATOR_NAMESPACE", hide_env_values = true, value_name = "NS")]
+    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    pub operator_namespace: String,
 }
 
 /// `-n`.

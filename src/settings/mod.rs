@@ -17,8 +17,8 @@ use firebreak_engine::change::cut;
 
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
-    CrdsArgs, ExpectArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, Output, PlanArgs,
-    PlanSource, ReportArgs, SettleArgs, Shell, SupportArgs, TestArgs, UndoArgs,
+    CrdsArgs, ExpectArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, OperatorArgs, Output,
+    PlanArgs, PlanSource, ReportArgs, SettleArgs, Shell, SupportArgs, TestArgs, UndoArgs,
 };
 pub use verbs::Command;
 

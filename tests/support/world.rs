@@ -1,6 +1,7 @@
 //! What one test has to itself in the shared cluster.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::PathBuf,
     sync::{
@@ -277,7 +278,7 @@ impl World {
         arguments: &[&str],
     ) -> std::process::Output {
         let mut command = std::process::Command::new(operator::binary());
-        command.env("KUBECONFIG", &self.testbed.kubeconfig).envs(environment.iter().copied()).args(arguments);
+        command.envs(self.environment()).envs(environment.iter().copied()).args(arguments);
         run(command).await
     }
 
@@ -287,7 +288,7 @@ impl World {
         let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
         let typed = format!("stty cols {columns} rows {rows}; exec '{binary}' {}", quoted.join(" "));
         let mut command = std::process::Command::new("script");
-        command.env("KUBECONFIG", &self.testbed.kubeconfig).args(["-qec", &typed, "/dev/null"]);
+        command.envs(self.environment()).args(["-qec", &typed, "/dev/null"]);
         let output = run(command).await;
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{typed}: {shown}");
@@ -302,12 +303,16 @@ impl World {
         }
         let path = std::env::join_paths([self.files()]).expect("a path");
         let mut command = std::process::Command::new(self.testbed.tools.join("kubectl"));
-        command
-            .env("KUBECONFIG", &self.testbed.kubeconfig)
-            .env("PATH", path)
-            .arg("firebreak")
-            .args(arguments);
+        command.envs(self.environment()).env("PATH", path).arg("firebreak").args(arguments);
         run(command).await
+    }
+
+    /// The variables of a user of this cluster and this operator.
+    fn environment(&self) -> [(&'static str, &OsStr); 2] {
+        [
+            ("KUBECONFIG", self.testbed.kubeconfig.as_os_str()),
+            ("FIREBREAK_OPERATOR_NAMESPACE", self.operator_namespace.as_ref()),
+        ]
     }
 
     pub(super) fn remember(&self, operator: &Operator) {

@@ -3,14 +3,16 @@
 mod withdraw_all;
 
 use firebreak_engine::facts::Brake;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::connection::Connection;
-use super::leader;
 use super::screen::{Line, Screen, Style, note};
+use super::time::age;
 use super::{Answer, Error};
 use crate::api::{SHIPPED_NAMESPACE, names};
 use crate::kubernetes::retry;
@@ -34,11 +36,12 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeArgs) -> 
         BrakeCommand::On(_) => brake.set("true").await?,
     };
     screen.lines(&brake.lines(map.as_ref()))?;
-    brake.doubt().await;
+    // A brake that only seems to be on is worse than none.
+    if let Some(absence) = connection.operator.absence().await {
+        note(&format!("{absence}, and an operator in another namespace does not read this brake; {NAME_IT}"));
+    }
     match &args.command {
-        BrakeCommand::On(on) if on.withdraw_all => {
-            withdraw_all::run(screen, connection, on, &args.namespace).await
-        }
+        BrakeCommand::On(on) if on.withdraw_all => withdraw_all::run(screen, connection, on).await,
         BrakeCommand::On(_) | BrakeCommand::Off | BrakeCommand::Status => Ok(Answer::Yes),
     }
 }
@@ -70,15 +73,6 @@ impl BrakeMap<'_> {
                 NAME_IT,
             )),
             Ok(Some(_)) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Warns if no operator seems to read it: a brake that only seems to be on is worse than none.
-    async fn doubt(&self) {
-        if let Some(absence) = leader::absence(&self.api.clone().into_client(), self.namespace).await {
-            note(&format!(
-                "{absence}, and an operator in another namespace does not read this brake; {NAME_IT}"
-            ));
         }
     }
 
@@ -149,7 +143,7 @@ impl BrakeMap<'_> {
                     .and(format!(": the operator in namespace {} may write", self.namespace)),
             ],
             Brake::Engaged { why } => vec![
-                Line::styled(Style::Bad, "on").and(format!(": {why}")),
+                Line::styled(Style::Bad, "on").and(format!(": {why}{}", map.map(set_by).unwrap_or_default())),
                 Line::of(format!(
                     "  no response starts another write, and applied changes stay; `{}` releases it",
                     self.command("off")
@@ -167,4 +161,20 @@ impl BrakeMap<'_> {
             other => Error::request(what, other),
         }
     }
+}
+
+/// The client that set the brake and when, to be added to a text; empty if the ConfigMap does not tell. The API server
+/// records no users there, so it is the field manager.
+fn set_by(map: &ConfigMap) -> String {
+    let key = format!("f:{KEY}");
+    let owns_it = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|owned| owned.0["f:data"].get(&key).is_some())
+    };
+    let entries = map.metadata.managed_fields.iter().flatten();
+    let Some(entry) = entries.filter(owns_it).max_by_key(|entry| entry.time.as_ref().map(|at| at.0)) else {
+        return String::new();
+    };
+    let manager = entry.manager.as_deref().unwrap_or("an unnamed client");
+    let at = entry.time.as_ref().map(|at| format!(" {} ago", age(at.0, Timestamp::now())));
+    format!(", set by {manager}{}", at.unwrap_or_default())
 }

@@ -21,7 +21,7 @@ use crate::cli::connection::Connection;
 use crate::cli::decision::Decision;
 use crate::cli::respond;
 use crate::cli::screen::{Line, Screen, Style, note};
-use crate::cli::{Answer, Error, follow, leader, tree};
+use crate::cli::{Answer, Error, follow, tree};
 use crate::settings::BrakeOnArgs;
 use crate::view::{IncidentView, Tone};
 
@@ -33,12 +33,7 @@ struct Open {
 }
 
 /// Withdraws all open Incidents of the operator in this namespace. Yes if all of them are closed in time.
-pub async fn run(
-    screen: &Screen,
-    connection: &Connection,
-    args: &BrakeOnArgs,
-    operator: &str,
-) -> Result<Answer, Error> {
+pub async fn run(screen: &Screen, connection: &Connection, args: &BrakeOnArgs) -> Result<Answer, Error> {
     let mut all = All { screen, connection, open: BTreeMap::new(), closed: 0, drawn: 0 };
     let done = tokio::time::timeout(args.timeout, all.follow(&args.watch_namespaces)).await;
     if let Ok(done) = done {
@@ -46,7 +41,7 @@ pub async fn run(
     }
     let absence = match all.open.is_empty() {
         true => None,
-        false => leader::absence(&connection.client, operator).await,
+        false => connection.operator.absence().await,
     };
     all.say_end(args.timeout, absence)
 }

@@ -61,7 +61,10 @@ pub struct About {
     open_incident: Option<String>,
     /// What keeps the policy in the cluster from responding.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    pub problem: Option<String>,
+    /// That the brake is engaged, or that it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brake: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,9 +118,8 @@ struct NotDone {
 }
 
 impl About {
-    /// What must be reported about a policy. `problem`: what keeps the policy in the cluster from
-    /// responding.
-    pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str, problem: Option<String>) -> Self {
+    /// A policy that nothing keeps from responding.
+    pub fn new(namespace: &str, policy: &RemediationPolicy, read_as: &str) -> Self {
         let active = policy.status.as_ref().and_then(|status| status.state.active_incident.as_ref());
         Self {
             namespace: namespace.to_owned(),
@@ -126,7 +128,8 @@ impl About {
             suspend: policy.spec.policy.suspend,
             read_as: read_as.to_owned(),
             open_incident: active.map(|active| active.name.clone()),
-            problem,
+            problem: None,
+            brake: None,
         }
     }
 }
@@ -243,8 +246,8 @@ impl About {
                 .add(Style::Strong, format!("{}/{}", self.namespace, self.name))
                 .and(format!(", {:?}, read as {}", self.mode, self.read_as)),
         ];
-        let problem = self.problem.iter();
-        lines.extend(problem.map(|why| Line::of("  ").add(Style::Bad, why)));
+        let problems = self.problem.iter().chain(&self.brake);
+        lines.extend(problems.map(|why| Line::of("  ").add(Style::Bad, why)));
         if self.suspend {
             lines.push(Line::styled(Style::Busy, "  It is suspended, so it would do none of this."));
         }

@@ -48,6 +48,8 @@ pub struct Subject<'a> {
     pub read_as: String,
     /// What keeps the policy in the cluster from responding.
     pub problem: Option<String>,
+    /// That the brake is engaged, or that it is not known.
+    pub brake: Option<String>,
 }
 
 /// Plans for the level that holds now, or as if a rule held if none does.
@@ -59,8 +61,9 @@ pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let baselines = expected.map(|entry| (entry.signal.clone(), entry.value)).collect();
     let hints = hints(subject, &rules, &signals, &baselines).await;
     let (now, listed) = decide(subject, &rules, signals.clone()).await;
-    let problem = subject.problem.clone();
-    let about = About::new(&subject.namespace, &subject.policy, &subject.read_as, problem);
+    let mut about = About::new(&subject.namespace, &subject.policy, &subject.read_as);
+    about.problem.clone_from(&subject.problem);
+    about.brake.clone_from(&subject.brake);
     if now.next.severity.is_some() {
         return Ok(Plan::new(about, &rules, &now, &now, &listed, &hints, None));
     }

@@ -49,7 +49,7 @@ pub async fn run(
         Some(PlanSource::File(file)) => Some(documents::policy(file)?),
         Some(PlanSource::Policy(_)) | None => None,
     };
-    let connection = Connection::open(cluster).await?;
+    let connection = Connection::open(cluster).await?.to(&args.operator.operator_namespace);
     let InCluster { policy, namespace, problem } = match (from_file, args.source()) {
         (Some(policy), _) => in_cluster(&connection, policy, args).await?,
         (None, Some(PlanSource::Policy(name))) => {
@@ -68,6 +68,7 @@ pub async fn run(
     }
     connection.say_without_account(&namespace, &policy.spec.policy).await;
     let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
+    let brake = connection.operator.brake().await;
     let subject = Subject {
         connection: &connection,
         profiles,
@@ -77,6 +78,7 @@ pub async fn run(
         account,
         read_as,
         problem,
+        brake,
     };
     let plan = plan(&subject).await?;
     print(screen, &plan, args.output)?;

@@ -36,7 +36,7 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &SupportArgs) -
     let places = Places {
         namespace,
         fallback: connection.client.default_namespace(),
-        operator: &args.operator_namespace,
+        operator: &args.operator.operator_namespace,
     };
     let mut reader =
         Reader { client: &connection.client, archive: &mut archive, failure: None, narrowed: vec![] };

@@ -148,6 +148,15 @@ async fn a_person_approves_and_the_brake_stops_and_puts_everything_back() {
     let name = incident.name();
     incident.wait_until("is braked", |seen| drill::is_stalled(seen, "Braked")).await;
     assert!(run(world, &["describe", name]).await.contains("`firebreak brake off`"));
+    let engaged = format!(
+        "the brake is engaged (ConfigMap {}/firebreak-brake), so no response writes",
+        world.operator_namespace
+    );
+    let planned = run(world, &["plan", "drill"]).await;
+    assert!(planned.contains(&engaged), "no {engaged} in {planned}");
+    let opened = firebreak(world, &["open", "drill", "-n", &world.a]).await;
+    assert!(opened.err.contains(&engaged), "no {engaged} in {}", opened.err);
+    assert!(brake(&["status"]).await.contains(", set by firebreak "));
     assert!(brake(&["off"]).await.starts_with("the brake is off"));
 
     let waits = incident

@@ -113,6 +113,9 @@ async fn what_is_closed_stays_so_and_what_is_printed_can_be_piped_on() {
     )
     .await;
 
+    let described = firebreak(world, &["describe", "young", "-n", &world.a]).await;
+    let absence = format!("namespace {} has no Lease firebreak", world.operator_namespace);
+    assert!(described.err.contains(&absence), "no {absence} in {}", described.err);
     let tree = run(world, &["describe", "over"]).await;
     let again = format!("`firebreak open drill -n {}` opens a new one", world.a);
     assert!(tree.contains("Resolved  CLOSED") && tree.contains(&again), "{tree}");

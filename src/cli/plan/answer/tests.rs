@@ -71,6 +71,7 @@ fn about() -> About {
         read_as: "ServiceAccount llm-serving/firebreak-responder".to_owned(),
         open_incident: Some("gpu-outage".to_owned()),
         problem: None,
+        brake: None,
     }
 }
 
@@ -88,7 +89,11 @@ fn hints() -> BTreeMap<String, String> {
 
 #[test]
 fn a_plan_says_what_will_not_work() {
-    let about = About { problem: Some("policy x is not Ready".to_owned()), ..about() };
+    let about = About {
+        problem: Some("policy x is not Ready".to_owned()),
+        brake: Some("the brake is engaged, so no response writes".to_owned()),
+        ..about()
+    };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let absent = BTreeMap::from([
         ("cpu-fallback".to_owned(), names(&["a", "b"])),
