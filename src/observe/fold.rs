@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::counts::Counts;
+use super::doubt::{Doubt, Problems};
 use super::kind::{Kind, Values};
 
 /// Any kind of signal with its settings.
@@ -45,7 +46,8 @@ impl<K: Kind> Judge for Of<K> {
             counts: Counts::default(),
             unreadable: 0,
             nameless: 0,
-            problem: None,
+            unread: Problems::default(),
+            unjudged: Problems::default(),
         })
     }
 
@@ -76,8 +78,11 @@ pub(super) trait Fold: Debug + Send {
     /// The counts over all digests.
     fn counts(&self) -> &Counts;
 
-    /// How many objects cannot be read or judged, and the problem of one of them.
-    fn in_doubt(&self) -> Option<(usize, &str)>;
+    /// The objects that cannot be read, so that nothing counts them.
+    fn uncounted(&self) -> Doubt;
+
+    /// The objects that cannot be judged.
+    fn unjudged(&self) -> Doubt;
 }
 
 #[derive(Debug)]
@@ -88,7 +93,10 @@ struct Digests<K: Kind> {
     counts: Counts,
     unreadable: usize,
     nameless: usize,
-    problem: Option<String>,
+    /// Of the unreadable and nameless ones.
+    unread: Problems,
+    /// Of those that are counted, but not judged.
+    unjudged: Problems,
 }
 
 /// The effect of adding or updating one object.
@@ -125,19 +133,21 @@ impl<K: Kind> Fold for Digests<K> {
             Ok(identity) => identity,
             Err(problem) => {
                 self.nameless += 1;
-                self.problem = Some(problem);
+                self.unread.set_nameless(problem);
                 return Put { changed: true, version: None, readable: false };
             }
         };
-        let digest = self.digest(&identity, object);
+        let key = key(&identity.uid);
+        let (digest, problem) = self.digest(&identity, object);
         let readable = !matches!(digest, Some(None));
-        let changed = self.replace(key(&identity.uid), digest);
+        let changed = self.put_digest(key, digest, problem);
         Put { changed, version: version(&identity), readable }
     }
 
     fn remove(&mut self, object: &str) -> Result<Put, String> {
         let identity = identify(object)?;
-        let changed = self.replace(key(&identity.uid), None);
+        let key = key(&identity.uid);
+        let changed = self.put_digest(key, None, None);
         Ok(Put { changed, version: version(&identity), readable: true })
     }
 
@@ -160,28 +170,42 @@ impl<K: Kind> Fold for Digests<K> {
         &self.counts
     }
 
-    fn in_doubt(&self) -> Option<(usize, &str)> {
-        let unjudged = usize::try_from(self.of.kind.unjudged(&self.counts)).unwrap_or(0);
-        let count = self.unreadable + self.nameless + unjudged;
-        (count > 0).then(|| (count, self.problem.as_deref().unwrap_or_default()))
+    fn uncounted(&self) -> Doubt {
+        Doubt::of(self.unreadable + self.nameless, &self.unread)
+    }
+
+    fn unjudged(&self) -> Doubt {
+        Doubt::of(usize::try_from(self.of.kind.unjudged(&self.counts)).unwrap_or(0), &self.unjudged)
     }
 }
 
 impl<K: Kind> Digests<K> {
-    /// None if the signal does not select the object.
-    fn digest(&mut self, identity: &Identity<'_>, object: &str) -> Option<Option<K::Digest>> {
+    /// The digest, or none if the signal does not select the object, and what is wrong with it.
+    fn digest(
+        &mut self,
+        identity: &Identity<'_>,
+        object: &str,
+    ) -> (Option<Option<K::Digest>>, Option<String>) {
         let Of { kind, names } = &mut self.of;
         if !names.is_empty() && !names.contains(&*identity.name) {
-            return None;
+            return (None, None);
         }
         let (digest, problem) = match kind.digest(object) {
             Ok((digest, doubt)) => (Some(digest), doubt),
             Err(problem) => (None, Some(problem)),
         };
-        if let Some(problem) = problem {
-            self.problem = Some(format!("{}: {problem}", identity.name));
-        }
-        Some(digest)
+        (Some(digest), problem.map(|problem| format!("{}: {problem}", identity.name)))
+    }
+
+    /// Replaces the digest of an object and what is wrong with it. Returns whether a reading may have changed.
+    fn put_digest(&mut self, key: u128, digest: Option<Option<K::Digest>>, problem: Option<String>) -> bool {
+        let (unread, unjudged) = match &digest {
+            Some(None) => (problem, None),
+            Some(Some(_)) | None => (None, problem),
+        };
+        self.unread.set(key, unread);
+        self.unjudged.set(key, unjudged);
+        self.replace(key, digest)
     }
 
     fn replace(&mut self, key: u128, mut digest: Option<Option<K::Digest>>) -> bool {
@@ -270,9 +294,16 @@ mod tests {
         fold.put(&node("bad", json!(7)));
         fold.put("{\"metadata\":\"none\"}");
         assert_eq!(fold.counts().of("total"), 1);
-        assert_eq!(fold.in_doubt().unwrap().0, 2);
+        let told = |fold: &dyn Fold| fold.uncounted().told("read").unwrap();
+        assert!(
+            told(&*fold).starts_with("2 object(s) cannot be read, for example bad: "),
+            "{}",
+            told(&*fold)
+        );
         fold.put(&node("bad", json!("True")));
-        assert_eq!((fold.counts().of("total"), fold.in_doubt().unwrap().0), (2, 1));
+        assert_eq!(fold.counts().of("total"), 2);
+        assert!(told(&*fold).starts_with("1 object(s) cannot be read, for example "), "{}", told(&*fold));
+        assert_eq!(fold.unjudged(), Doubt::default());
     }
 
     #[test]

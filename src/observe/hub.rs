@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::counts::Counts;
+use super::doubt::{Doubt, Doubts};
 use super::fold::Judge;
 use super::poll::{self, Asker, PollKey, Polls, Reader};
 use super::source::{Source, WatchKey, unknown};
@@ -206,23 +207,20 @@ impl Hub {
         rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
     }
 
-    /// Objects of the signal that cannot be read, and so are not counted, or cannot be judged, for people.
-    pub fn in_doubt(&self, policy: &PolicyKey, signal: &str) -> Option<String> {
+    /// Objects of the signal that cannot be read or judged.
+    pub fn doubts(&self, policy: &PolicyKey, signal: &str) -> Doubts {
         let state = self.state();
-        let watches = match state.policies.get(policy)?.get(signal)?.source.as_ref().ok()? {
-            Source::Watch { watches, .. } => watches,
-            Source::Poll { .. } => return None,
+        let source = state.policies.get(policy).and_then(|signals| signals.get(signal));
+        let Some(Ok(Source::Watch { watches, .. })) = source.map(|it| it.source.as_ref()) else {
+            return Doubts::default();
         };
-        let mut total = 0;
-        let mut example = String::new();
-        for key in watches {
-            let mut sync = lock(&state.watches.get(key)?.sync);
-            if let Some((count, problem)) = sync.fold().and_then(|fold| fold.in_doubt()) {
-                total += count;
-                example = problem.to_owned();
+        let (mut uncounted, mut unjudged) = (Doubt::default(), Doubt::default());
+        for sync in watches.iter().filter_map(|key| Some(&state.watches.get(key)?.sync)) {
+            if let Some(fold) = lock(sync).fold() {
+                (uncounted, unjudged) = (uncounted.and(fold.uncounted()), unjudged.and(fold.unjudged()));
             }
         }
-        (total > 0).then(|| format!("{total} object(s) cannot be read or judged, for example {example}"))
+        Doubts { uncounted: uncounted.told("read"), unjudged: unjudged.told("judged") }
     }
 
     /// What the poller of a question reports.

@@ -17,6 +17,7 @@
 //! different expressions have two watches.
 
 mod counts;
+mod doubt;
 mod failure;
 mod fold;
 mod hub;
@@ -34,6 +35,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
+pub use doubt::Doubts;
 pub use hub::{Changes, ErrorCounter, Hub, PolicyKey};
 pub use resolve::hub;
 pub use selector::selector_text;

@@ -355,8 +355,10 @@ async fn a_malformed_object_among_good_ones_costs_itself_only() {
     let policy = world.subscribe("p", &[nodes()]);
     world.until(&policy, "Known").await;
     assert_eq!(world.int(&policy, "ready"), 2);
-    let unreadable = world.hub.in_doubt(&policy, "s").unwrap();
-    assert!(unreadable.starts_with("2 object(s)"), "{unreadable}");
+    let doubts = world.hub.doubts(&policy, "s");
+    let unreadable = doubts.uncounted.unwrap();
+    assert!(unreadable.starts_with("2 object(s) cannot be read, for example b: "), "{unreadable}");
+    assert_eq!(doubts.unjudged, None);
     assert_eq!(world.errors.lock().unwrap()[&("nodes", "Unreadable")], 2);
     world.fake.put(NODES, "b", json!({"metadata": {"name": "b", "uid": "uid-b"}, "status": 3}));
     world.fake.put(NODES, "a", node("a", "False"));

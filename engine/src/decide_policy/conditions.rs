@@ -149,9 +149,10 @@ fn summary(
     let responding =
         claimed.map(|name| Summary::ready(PolicyReason::Responding, format!("Incident {name} is open")));
     let doubt = detection.and_then(|_| doubt(&next.rules));
-    let in_doubt = |text: &str| match &doubt {
-        Some(doubt) => format!("{text}. {doubt}"),
-        None => text.to_owned(),
+    let unjudged = |(signal, what): (&String, &String)| format!("{signal}: {what}");
+    let doubts: Vec<String> = doubt.into_iter().chain(facts.unjudged.iter().map(unjudged)).collect();
+    let in_doubt = |text: &str| {
+        std::iter::once(text.to_owned()).chain(doubts.iter().cloned()).collect::<Vec<_>>().join(". ")
     };
     let watching = || Summary::ready(PolicyReason::Watching, in_doubt(watching(rules)));
     let Some(detection) = detection else { return responding.unwrap_or_else(watching) };
@@ -164,7 +165,10 @@ fn summary(
     let unknown = detection.assessment.signals.iter().filter(|signal| signal.state == SignalState::Unknown);
     let mut unknown: Vec<String> =
         unknown.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
-    unknown.extend(facts.doubts.iter().cloned());
+    // No rule knows of these.
+    unknown.extend(facts.uncounted.iter().cloned());
+    let blinds = |signal: &str| rules.is_some_and(|rules| blinds_a_rule(signal, rules, next));
+    unknown.extend(facts.unjudged.iter().filter(|(signal, _)| blinds(signal)).map(unjudged));
     if !unknown.is_empty() {
         let text = format!("cannot be read: {}", unknown.join("; "));
         return Summary::not_ready(PolicyReason::SignalUnknown, text);
@@ -180,6 +184,16 @@ fn summary(
     } else {
         watching()
     }
+}
+
+/// Whether a rule that reads a signal is Unknown.
+fn blinds_a_rule(signal: &str, rules: &Rules, next: &PolicyState) -> bool {
+    let is_unknown =
+        |reason: &str| next.rules.iter().any(|rule| rule.reason == reason && rule.truth == Verdict::Unknown);
+    rules
+        .severity
+        .iter()
+        .any(|rule| rule.reads().iter().any(|read| *read == signal) && is_unknown(&rule.reason))
 }
 
 /// What a policy waits for that opens nothing.

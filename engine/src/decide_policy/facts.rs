@@ -33,8 +33,10 @@ pub struct PolicyFacts {
     pub access: Access,
     /// What people must know although the policy is Accepted; empty if there is nothing.
     pub warning: String,
-    /// Objects that signals cannot read or judge, as `signal: what`.
-    pub doubts: Vec<String>,
+    /// Objects that signals cannot read, so that no field counts them, as `signal: what`.
+    pub uncounted: Vec<String>,
+    /// Objects that signals count as `unknown`, because their health cannot be told, by signal.
+    pub unjudged: BTreeMap<String, String>,
     /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
     /// The clocks of the rules cannot be trusted, because nobody watched for too long.
@@ -69,7 +71,8 @@ impl PolicyFacts {
             faults: Vec::new(),
             access: Access::default(),
             warning: String::new(),
-            doubts: Vec::new(),
+            uncounted: Vec::new(),
+            unjudged: BTreeMap::new(),
             signals: BTreeMap::new(),
             clocks_broken: false,
             began: None,

@@ -1,6 +1,6 @@
 //! Keeps the watches of a policy, and knows what its ServiceAccount may do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use firebreak_engine::change::cut;
@@ -59,8 +59,10 @@ pub struct Subscription {
     pub access: Access,
     /// What people must know about the objects that its steps may change.
     pub warning: String,
-    /// Objects that signals cannot read or judge, as `signal: what`.
-    pub doubts: Vec<String>,
+    /// Objects that signals cannot read, as `signal: what`.
+    pub uncounted: Vec<String>,
+    /// Objects that signals count and cannot judge, by signal.
+    pub unjudged: BTreeMap<String, String>,
     /// When to check again.
     pub check_again: Option<Duration>,
 }
@@ -128,13 +130,14 @@ pub async fn subscribe(
     };
     let check_again =
         Some(checked.patience(doubted).saturating_sub(checked.at.elapsed()) + Duration::from_millis(50));
-    let in_doubt = |signal: &Signal| {
-        let doubt = operator.hub.in_doubt(&name.into(), &signal.name)?;
-        Some(cut(&format!("{}: {doubt}", signal.name), 512))
-    };
-    let doubts = rules.signals.iter().filter_map(in_doubt).collect();
+    let (mut uncounted, mut unjudged) = (Vec::new(), BTreeMap::new());
+    for Signal { name: signal, .. } in &rules.signals {
+        let doubts = operator.hub.doubts(&name.into(), signal);
+        uncounted.extend(doubts.uncounted.map(|what| cut(&format!("{signal}: {what}"), 512)));
+        unjudged.extend(doubts.unjudged.map(|what| (signal.clone(), cut(&what, 512))));
+    }
     let warning = survey::warning(memory.surveyed.as_ref(), policy, &checked.access);
-    Subscription { access: checked.access, warning, doubts, check_again, faults: Vec::new() }
+    Subscription { access: checked.access, warning, uncounted, unjudged, check_again, faults: Vec::new() }
 }
 
 /// Whether the server rejects a signal, whatever the last check of permissions said.

@@ -27,7 +27,7 @@ fn reading(judge: &dyn Judge, objects: &[String]) -> (Values, Option<String>) {
     for object in objects {
         fold.put(object);
     }
-    let doubt = fold.in_doubt().map(|(count, problem)| format!("{count} {problem}"));
+    let doubt = fold.uncounted().told("read").or(fold.unjudged().told("judged"));
     (judge.values(fold.counts(), Timestamp::now()), doubt)
 }
 

@@ -261,7 +261,11 @@ mod tests {
         let (values, doubt) = read(&[deployment(json!(1), json!(1), "True"), broken]);
         assert_eq!(ints(&values), [("idle", 0), ("total", 2)]);
         assert!(!values.contains_key("availableRatio"));
-        assert!(doubt.unwrap().starts_with("1 w1: cannot tell whether it is healthy"));
+        assert!(
+            doubt.unwrap().starts_with(
+                "1 object(s) cannot be judged, for example w1: cannot tell whether it is healthy"
+            )
+        );
     }
 
     #[test]
@@ -272,7 +276,10 @@ mod tests {
             (&values["readyReplicas"], &values["available"]),
             (&FieldValue::Int(1), &FieldValue::Int(1))
         );
-        assert_eq!(doubt.unwrap(), "1 w0: /spec/replicas is not a number of replicas");
+        assert_eq!(
+            doubt.unwrap(),
+            "1 object(s) cannot be judged, for example w0: /spec/replicas is not a number of replicas"
+        );
     }
 
     #[test]
@@ -295,7 +302,10 @@ mod tests {
         assert_eq!(ints(&set(status).0), expected);
         let (values, doubt) = set(json!({"desiredNumberScheduled": 4, "numberAvailable": 4}));
         assert!(!values.contains_key("readyReplicas"), "it is never guessed");
-        assert_eq!(doubt.unwrap(), "1 d: /status/numberReady is not a number of replicas");
+        assert_eq!(
+            doubt.unwrap(),
+            "1 object(s) cannot be judged, for example d: /status/numberReady is not a number of replicas"
+        );
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn it_is_as_urgent_as_the_worst_rule_that_is_true_though_it_does_not_hold_yet() 
 #[test]
 fn it_is_stalled_only_where_a_person_must_act() {
     type Edit = fn(&mut PolicyFacts);
-    let cases: [(&str, Edit, &str, Verdict, Verdict); 5] = [
+    let cases: [(&str, Edit, &str, Verdict, Verdict); 7] = [
         ("fine", |_| {}, "Watching", Verdict::False, Verdict::False),
         (
             "permissions are missing",
@@ -217,8 +217,26 @@ fn it_is_stalled_only_where_a_person_must_act() {
             Verdict::False,
         ),
         (
+            "an object cannot be read",
+            |facts| facts.uncounted = vec!["nodes: Node n".to_owned()],
+            "SignalUnknown",
+            Verdict::True,
+            Verdict::False,
+        ),
+        (
             "an object cannot be judged",
-            |facts| facts.doubts = vec!["nodes: Node n".to_owned()],
+            |facts| drop(facts.unjudged.insert("nodes".to_owned(), "Node n".to_owned())),
+            "Watching",
+            Verdict::False,
+            Verdict::False,
+        ),
+        (
+            "an object cannot be judged, and a rule depends on it",
+            |facts| {
+                facts.unjudged.insert("nodes".to_owned(), "Node n".to_owned());
+                let Some(Reading::Known { values }) = facts.signals.get_mut("nodes") else { unreachable!() };
+                values.remove("ready");
+            },
             "SignalUnknown",
             Verdict::True,
             Verdict::False,

@@ -203,7 +203,10 @@ fn what_cannot_be_told_of_a_node_is_in_doubt() {
     let node: Value = serde_json::from_str(&node("1", "True", json!("8"))).unwrap();
     assert_eq!(judged(&kind, &node), IS_UNKNOWN.map(FieldValue::Int));
     let doubt = read_as(&kind, &[node.to_string()]).1.unwrap();
-    assert_eq!(doubt, "1 1: cannot tell whether it is healthy: the object has no nodeInfo");
+    assert_eq!(
+        doubt,
+        "1 object(s) cannot be judged, for example 1: cannot tell whether it is healthy: the object has no nodeInfo"
+    );
 }
 
 /// The shipped policy sees GPUs that are lost while the node stays Ready.
