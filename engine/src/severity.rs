@@ -1,5 +1,7 @@
 //! From readings to a level: rules with clocks, three-valued, with hysteresis.
 
+mod texts;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +16,9 @@ use crate::policy::Severity;
 use crate::rules::{Rules, SeverityRule, Signal};
 use crate::signal::count;
 use crate::verdict::Verdict;
+
+pub use texts::keep_texts;
+use texts::{evidence, summary};
 
 /// How long a clock stops for Unknown before it is reset: the default of `maxAge` in the API.
 pub const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -143,29 +148,6 @@ pub fn level(rules: &[RuleStatus], current: Option<(Severity, String)>) -> Optio
     if in_doubt { Some(current) } else { found }
 }
 
-/// Keeps the old text where only numbers have changed, so that
-/// nothing is written in steady state.
-pub fn keep_texts(
-    old_rules: &[RuleStatus],
-    rules: &mut [RuleStatus],
-    old_signals: &[SignalStatus],
-    signals: &mut [SignalStatus],
-) {
-    for rule in rules {
-        if let Some(old) = old_rules.iter().find(|old| old.reason == rule.reason && old.truth == rule.truth) {
-            rule.evidence.clone_from(&old.evidence);
-        }
-    }
-    for signal in signals {
-        if let Some(old) = old_signals.iter().find(|old| old.name == signal.name && old.state == signal.state)
-        {
-            signal.summary.clone_from(&old.summary);
-        }
-    }
-}
-
-/// Counts that a summary leaves out while they are 0.
-const QUIET: [&str; 3] = ["starting", "unknown", "cordoned"];
 /// How many of the idle objects somebody deletes. It is in a reading if there are any, and no expression reads it.
 const DELETING: &str = "deleting";
 
@@ -350,36 +332,6 @@ fn evaluate(
         errors.push(format!("{reason}: {}", found.why.as_deref().unwrap_or("the expression failed")));
     }
     (found.verdict, found.why.filter(|_| found.verdict == Verdict::Unknown).map(|why| cut(&why, 512)))
-}
-
-fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
-    let (state, summary) = match reading {
-        Reading::Known { values } => {
-            let parts: Vec<String> = values
-                .iter()
-                .filter_map(|(field, value)| match value {
-                    // No pressure, and nothing that starts or is in doubt, is no news.
-                    FieldValue::Int(0) if field.ends_with("Pressure") || QUIET.contains(&field.as_str()) => {
-                        None
-                    }
-                    FieldValue::Int(number) => Some(format!("{field} {number}")),
-                    // A ratio follows from the counts. What was asked for is all there is.
-                    FieldValue::Double(number) => signal.pace.map(|_| format!("{field} {number:?}")),
-                    FieldValue::Boolean(truth) => signal.pace.map(|_| format!("{field} {truth}")),
-                    FieldValue::Map(_) => None,
-                })
-                .collect();
-            (SignalState::Known, parts.join(", "))
-        }
-        Reading::Unknown { reason, detail } => (SignalState::Unknown, format!("{reason}: {detail}")),
-    };
-    SignalStatus { name: signal.name.clone(), state, summary: cut(&summary, 512) }
-}
-
-fn evidence(condition: &Condition, signals: &[SignalStatus]) -> String {
-    let read = signals.iter().filter(|signal| condition.reads().contains(&signal.name));
-    let parts: Vec<String> = read.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
-    cut(&parts.join("; "), 512)
 }
 
 /// The earlier of two moments.

@@ -1,0 +1,110 @@
+//! What the status says of signals and rules, for people.
+
+use crate::change::cut;
+use crate::expression::{Condition, FieldValue};
+use crate::facts::Reading;
+use crate::incident::{RuleStatus, SignalState, SignalStatus};
+use crate::rules::Signal;
+
+/// Counts that a summary leaves out while they are 0.
+const QUIET: [&str; 3] = ["starting", "unknown", "cordoned"];
+
+/// Whether a summary leaves a field out while it is 0: no pressure, and nothing that starts or is in doubt, is no news.
+fn is_quiet(field: &str) -> bool {
+    field.ends_with("Pressure") || QUIET.contains(&field)
+}
+
+/// Keeps the old text where only numbers have changed, so that nothing is written in steady state. A text that names
+/// another cause, or reads other signals, is new.
+pub fn keep_texts(
+    old_rules: &[RuleStatus],
+    rules: &mut [RuleStatus],
+    old_signals: &[SignalStatus],
+    signals: &mut [SignalStatus],
+) {
+    for rule in rules {
+        let is_same = |old: &&RuleStatus| {
+            old.reason == rule.reason
+                && old.truth == rule.truth
+                && words(&old.evidence).eq(words(&rule.evidence))
+        };
+        if let Some(old) = old_rules.iter().find(is_same) {
+            rule.evidence.clone_from(&old.evidence);
+        }
+    }
+    for signal in signals {
+        let is_same = |old: &&SignalStatus| {
+            old.name == signal.name
+                && old.state == signal.state
+                && words(&old.summary).eq(words(&signal.summary))
+        };
+        if let Some(old) = old_signals.iter().find(is_same) {
+            signal.summary.clone_from(&old.summary);
+        }
+    }
+}
+
+/// The words of a text without its values and the counts that are not always there.
+fn words(text: &str) -> impl Iterator<Item = String> {
+    let is_word = |word: &&str| !matches!(*word, "true" | "false") && word.parse::<f64>().is_err();
+    let parts = text.split([' ', ',', ';']).filter(is_word).filter(|word| !is_quiet(word));
+    let without_digits = |word: &str| word.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+    parts.map(without_digits).filter(|word| !word.is_empty())
+}
+
+/// A signal in the status.
+pub(super) fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
+    let (state, summary) = match reading {
+        Reading::Known { values } => {
+            let parts: Vec<String> = values
+                .iter()
+                .filter_map(|(field, value)| match value {
+                    FieldValue::Int(0) if is_quiet(field) => None,
+                    FieldValue::Int(number) => Some(format!("{field} {number}")),
+                    // A ratio follows from the counts. What was asked for is all there is.
+                    FieldValue::Double(number) => signal.pace.map(|_| format!("{field} {number:?}")),
+                    FieldValue::Boolean(truth) => signal.pace.map(|_| format!("{field} {truth}")),
+                    FieldValue::Map(_) => None,
+                })
+                .collect();
+            (SignalState::Known, parts.join(", "))
+        }
+        Reading::Unknown { reason, detail } => (SignalState::Unknown, format!("{reason}: {detail}")),
+    };
+    SignalStatus { name: signal.name.clone(), state, summary: cut(&summary, 512) }
+}
+
+/// The readings that a condition reads.
+pub(super) fn evidence(condition: &Condition, signals: &[SignalStatus]) -> String {
+    let read = signals.iter().filter(|signal| condition.reads().contains(&signal.name));
+    let parts: Vec<String> = read.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
+    cut(&parts.join("; "), 512)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(old: &str, new: &str, state: SignalState) -> bool {
+        let signal =
+            |summary: &str| SignalStatus { name: "gpuNodes".to_owned(), state, summary: summary.to_owned() };
+        let mut signals = [signal(new)];
+        keep_texts(&[], &mut [], &[signal(old)], &mut signals);
+        signals[0].summary == old
+    }
+
+    #[test]
+    fn other_numbers_are_no_news_and_another_cause_is() {
+        let known = |old, new| kept(old, new, SignalState::Known);
+        assert!(known("ready 8, total 8", "ready 2, total 8"));
+        assert!(known("ready 8, total 8", "cordoned 2, ready 8, starting 1, total 8, diskPressure 1"));
+        assert!(known("latencyMs 12, ok true, status 200", "latencyMs 9, ok false, status 503"));
+        assert!(known("value 0.25", "value 1e-7"));
+        assert!(known("value 0.25", "value NaN"));
+        assert!(!known("ready 8, total 8", "available 8, total 8"), "the signal has another kind now");
+        let unknown = |old, new| kept(old, new, SignalState::Unknown);
+        assert!(unknown("Unreachable: no answer for 61s", "Unreachable: no answer for 75s"));
+        assert!(!unknown("Unreachable: no answer for 61s", "Forbidden: nodes"));
+        assert!(!unknown("Unreachable: connection refused", "Unreachable: no such host"));
+    }
+}
