@@ -3,6 +3,7 @@
 //! The number stands in an annotation of the policy, so it takes the right to edit the policy and leaves its spec to
 //! GitOps. The operator counts it once, and then the window of the signal goes on from there.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use firebreak_engine::expected::ExpectRequest;
@@ -34,22 +35,33 @@ pub async fn run(screen: &Screen, connection: &Connection, args: &ExpectArgs) ->
     let asked = expecting.write().await?;
     let policy = expecting.wait(asked.at).await?;
     let line = Line::of(format!("policy {}/{}: signal {} ", expecting.namespace, args.policy, args.signal));
-    let line = match more_than(args.number, &args.signal, &policy) {
-        None => line.add(Style::Good, format!("expects {}", args.number)).and(" from now on"),
-        Some(there) => line.add(Style::Bad, format!("expects {there}, not {}", args.number)).and(format!(
-            ": {there} are there now, and what is there is expected for as long as expectWithin after it is gone. Remove \
-             the others first, and then run this command again"
-        )),
+    let wanted = args.number;
+    let there = last_number(&args.signal, &policy).unwrap_or(wanted);
+    let (line, answer) = match there.cmp(&wanted) {
+        Ordering::Equal | Ordering::Less => {
+            let line = line.add(Style::Good, format!("expects {wanted} from now on")).and(
+                ". What is not there within expectWithin is not expected any longer; to expect a fixed number, set expect \
+                 in the policy",
+            );
+            (line, Answer::Yes)
+        }
+        Ordering::Greater => {
+            let line = line.add(Style::Bad, format!("expects {there}, not {wanted}")).and(format!(
+                ": {there} are there now, and what is there is expected for as long as expectWithin after it is gone. \
+                 Remove the others first, and then run this command again"
+            ));
+            (line, Answer::No)
+        }
     };
     screen.lines(&[line])?;
-    Ok(Answer::Yes)
+    Ok(answer)
 }
 
-/// The present number, if it is above the one that a person expects.
-fn more_than(number: i64, signal: &str, policy: &RemediationPolicy) -> Option<i64> {
+/// How many objects of a signal were there last.
+fn last_number(signal: &str, policy: &RemediationPolicy) -> Option<i64> {
     let mut expected = policy.status.iter().flat_map(|status| &status.state.expected);
     let window = expected.find(|expected| expected.signal == signal)?;
-    window.peaks.last().map(|present| present.value).filter(|present| *present > number)
+    window.peaks.last().map(|present| present.value)
 }
 
 /// The time of a request: later than the policy and all requests before, whatever the clocks of their writers say.

@@ -92,6 +92,10 @@ async fn nodes_that_are_all_deleted_while_no_operator_runs_are_missed_on_its_ret
     let operator = drill.quick_operator().await;
     let policy = drill.policy_with(watches_nodes).await;
     wait_for_peak(&policy, 8).await;
+    // What is there stays expected.
+    let said = drill.world.firebreak(&["expect", "drill", "gpuNodes", "4", "-n", &drill.world.a]).await;
+    let told = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.code() == Some(1) && told.contains("expects 8, not 4: 8 are there now"), "{said:?}");
     operator.kill();
     nodes.delete().await;
     operator.restart();
