@@ -21,13 +21,28 @@ pub struct Approved {
     /// as many, a change that was approved above them is applied again.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
     pub allowed: u16,
+    /// The number of objects that the step changes with this plan, as the person saw it. What was approved beside others
+    /// is not applied again beside more. If it is absent, as many as `allowed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 65_535)))]
+    pub in_all: Option<u16>,
+}
+
+/// How many objects a step may change, and changes with a plan that a person approves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Without an approval, by the guardrails.
+    pub allowed: u16,
+    /// With the plan.
+    pub in_all: u16,
 }
 
 impl Change {
-    /// Notes that a person has approved the change as it is planned, where so many needed no approval.
-    pub fn approve(&mut self, allowed: u16) {
+    /// Notes that a person has approved the change as it is planned, in a plan of this extent.
+    pub fn approve(&mut self, Extent { allowed, in_all }: Extent) {
         if let Some(loan) = self.work.loan_mut() {
-            loan.approved = Some(Approved { fields: loan.fields.iter().map(digest_of).collect(), allowed });
+            let fields = loan.fields.iter().map(digest_of).collect();
+            loan.approved = Some(Approved { fields, allowed, in_all: Some(in_all) });
         }
     }
 
@@ -38,7 +53,7 @@ impl Change {
         }
     }
 
-    /// What a person has approved of it in an earlier round.
+    /// What a person has approved of it, in this round or an earlier one.
     pub fn approved(&self) -> Option<&Approved> {
         self.loan()?.approved.as_ref()
     }

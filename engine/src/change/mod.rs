@@ -27,7 +27,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::approved::Approved;
+pub use self::approved::{Approved, Extent};
 pub use self::first_values::FirstValue;
 pub use self::health::Evidence;
 pub use self::loan::{Again, FieldChange, Loan};

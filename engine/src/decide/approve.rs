@@ -2,13 +2,15 @@
 //!
 //! # Guarantees
 //! An approval counts for one plan: the hash binds it to the Incident, the step,
-//! its action and, for every object, the fields with their values. If any of these
-//! or the policy changes, the approval is void. It counts from the time the status
+//! its action, the guardrails on its number of objects and, for every object, the
+//! fields with their values. If any of these or the policy changes, or the detector
+//! becomes suspect, the approval is void. It counts from the time the status
 //! shows it, and not for longer than the policy says. An approval that was not used
 //! in time never counts again.
 
 use serde_json::Value;
 
+use super::plan_hash::PlanHash;
 use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Change, ChangeState, FieldChange, cut};
@@ -133,12 +135,12 @@ impl Deciding<'_> {
 
     /// Whether a person must approve this plan before it is carried out, and whether they have. If not, the plan is then
     /// in the status for them to read, and the message says how to approve it. `hash` covers the plan of the whole step.
-    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &str) -> Answer {
+    pub(super) fn must_be_approved(&mut self, step: &Step, plans: &Plans, hash: &PlanHash) -> Answer {
         let Some(needed) = self.approval_needed(step, plans) else { return Answer::NotNeeded };
         let index = self.step_index(&step.name);
         if let Some(known) = self.next.steps[index].approval.clone() {
             let by = &known.approved_by;
-            match (known.state, known.plan_hash == hash) {
+            match (known.state, hash.is_approved_by(&known.plan_hash)) {
                 (ApprovalState::Valid, true) => {
                     self.end_approval(index, ApprovalState::Used);
                     self.happen(
@@ -194,7 +196,7 @@ impl Deciding<'_> {
         let objects = u32::try_from(plans.to_be_approved()).unwrap_or(u32::MAX);
         let asked = AskedApproval { reason: needed.reason.clone(), objects };
         let is_told = match self.facts.state.held.as_ref().filter(|held| held.stops) {
-            Some(held) if held.step.as_ref() == Some(&step.name) => true,
+            Some(held) if held.step.as_ref() == Some(&step.name) => held.reason == needed.reason,
             Some(_) => self.next.step(&step.name).is_some_and(|status| status.asked.as_ref() == Some(&asked)),
             None => false,
         };
@@ -210,17 +212,21 @@ impl Deciding<'_> {
         if plans.changes.is_empty() {
             return None;
         }
-        if step.approval == StepApproval::Required {
-            let why = "the policy says approval: Required".to_owned();
-            return Some(Needed { reason: Reason::ApprovalRequired, why });
-        }
-        if let Some(why) = self.too_many(step, plans) {
-            return Some(Needed { reason: Reason::TooManyTargets, why });
-        }
-        if let Some(why) = self.suspect_detector() {
-            return Some(Needed { reason: Reason::DetectorSuspect, why });
-        }
-        self.outside_windows(step).map(|why| Needed { reason: Reason::OutsideWindows, why })
+        let required = "the policy says approval: Required";
+        let required = (step.approval == StepApproval::Required).then(|| required.to_owned());
+        let needs = [
+            required.map(|why| (Reason::ApprovalRequired, why)),
+            self.too_many(step, plans).map(|why| (Reason::TooManyTargets, why)),
+            self.suspect_detector().map(|why| (Reason::DetectorSuspect, why)),
+        ];
+        let needs: Vec<(Reason, String)> = needs.into_iter().flatten().collect();
+        // Whoever approves must know of the signal, whatever else they are asked about.
+        let suspect = needs.iter().find(|(reason, _)| *reason == Reason::DetectorSuspect);
+        let Some((reason, _)) = suspect.or(needs.first()) else {
+            return self.outside_windows(step).map(|why| Needed { reason: Reason::OutsideWindows, why });
+        };
+        let whys: Vec<&str> = needs.iter().map(|(_, why)| why.as_str()).collect();
+        Some(Needed { reason: reason.clone(), why: whys.join(", and ") })
     }
 
     /// Why the step must not start without approval at this time; none if it may, or if it has started: what has started
@@ -270,15 +276,18 @@ fn to_be_read(change: &Change) -> Option<Change> {
     }
 }
 
-/// The plan for objects that were changed and reverted before, because their entries say how that ended.
+/// The plan for objects that the step has changed before, or tried to, because their entries say how that ended.
 fn of_another_round(plans: &Plans) -> String {
     let again = plans.changes.iter().map(|(change, _)| change);
-    let again = again.filter(|change| change.state == ChangeState::Reverted && !change.fields().is_empty());
+    let again = again.filter(|change| change.round > 0 && !change.fields().is_empty());
     let rows: Vec<String> = again.map(row_to_be_read).collect();
     if rows.is_empty() {
         return String::new();
     }
-    format!(". What was reverted before would be changed again: {}", cut(&rows.join("; "), LONGEST_QUOTE))
+    format!(
+        ". What was tried or reverted before would be changed again: {}",
+        cut(&rows.join("; "), LONGEST_QUOTE)
+    )
 }
 
 fn row_to_be_read(change: &Change) -> String {

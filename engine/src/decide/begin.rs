@@ -33,10 +33,10 @@ impl Deciding<'_> {
             self.begin(step, stage, due, &mut room);
             return Some(held);
         }
-        let allowed = self.allowed_without_approval(plans.scope);
+        let extent = self.extent(step, plans.scope, plans.new_targets() + plans.targets_again());
         for (change, _) in &mut plans.changes {
             match answer {
-                Answer::Approved => change.approve(allowed),
+                Answer::Approved => change.approve(extent),
                 Answer::NotNeeded | Answer::Waits(_) => change.approve_nothing(),
             }
         }
@@ -65,27 +65,32 @@ impl Deciding<'_> {
             others.into_iter().partition(|(change, _)| change.again() == Again::IfMatching);
         plans.changes = back;
         if !joiners.is_empty() && self.approval_needed(step, plans).is_none() {
+            plans.changes.iter_mut().for_each(|(change, _)| change.approve_nothing());
             plans.again.append(&mut plans.changes);
         }
         plans.changes.append(&mut joiners);
     }
 
-    /// Which of these planned changes a person has approved in an earlier round: within the guardrails, or above ones that
-    /// were no wider than they are now.
+    /// Which of these planned changes need no other approval than an earlier one: what a person has approved, within the
+    /// guardrails, or above ones that were no wider than they are now and beside as many other changes. While the detector
+    /// is suspect nothing is: whoever approved the number of objects has not verified the signal.
     pub(super) fn what_stays_approved(
         &self,
         step: &Step,
         changes: &[(Change, Target)],
         scope: usize,
     ) -> impl Fn(&Change) -> bool + use<> {
-        let comes_back = |change: &Change| change.again() == Again::Always || is_as_approved(change);
         let of_targets = changes.iter().filter(|(_, target)| target.stage == Stage::Targets);
-        let number = of_targets.filter(|(change, _)| comes_back(change)).count();
+        let number = of_targets.filter(|(change, _)| is_as_approved(change)).count();
         let fits = number == 0 || self.above_guardrail(step, number, scope).is_none();
-        let now = self.allowed_without_approval(scope);
-        let is_wide =
-            move |change: &Change| change.approved().is_some_and(|approved| now >= approved.allowed);
-        move |change| is_as_approved(change) && (fits || is_wide(change))
+        let now = self.extent(step, scope, number);
+        let is_wide = move |change: &Change| {
+            change.approved().is_some_and(|approved| {
+                now.allowed >= approved.allowed && now.in_all <= approved.in_all.unwrap_or(approved.allowed)
+            })
+        };
+        let is_suspect = self.suspect_detector().is_some();
+        move |change| !is_suspect && is_as_approved(change) && (fits || is_wide(change))
     }
 
     /// Records these intents of a stage and those before it, as far as the status write has `room` for them.
@@ -120,7 +125,9 @@ fn is_moving(change: &Change) -> bool {
     change.is_open_intent() && change.state != ChangeState::Held
 }
 
-/// Whether a change that the emergency needs again is the one that a person has approved.
+/// Whether a change that is made once more is the one that a person has approved. What was just put back is not counted:
+/// it needs no approval.
 fn is_as_approved(change: &Change) -> bool {
-    change.again() == Again::IfMatching && change.approved().is_some() && change.beyond_approval().is_none()
+    let is_once_more = change.round > 0 && change.again() != Again::Always;
+    is_once_more && change.approved().is_some() && change.beyond_approval().is_none()
 }

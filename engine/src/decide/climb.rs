@@ -9,7 +9,6 @@ use super::plan::was_in_step;
 use super::plans::Plans;
 use super::{Deciding, is_begun};
 use crate::change::{Again, Change};
-use crate::facts::Stage;
 use crate::gitops;
 use crate::incident::Held;
 use crate::period::after;
@@ -345,44 +344,5 @@ impl Deciding<'_> {
             Verdict::False => Some((Reason::WhenFalse, format!("its condition is false: {}", when.source()))),
             Verdict::Unknown => Some((Reason::WhenUnknown, found.why.unwrap_or_default())),
         }
-    }
-
-    /// Why this number of new changes exceeds the guardrails. None if it does not.
-    pub(super) fn too_many(&self, step: &Step, plans: &Plans) -> Option<String> {
-        match plans.new_targets() {
-            0 => None,
-            new => self.above_guardrail(step, new + plans.targets_again(), plans.scope),
-        }
-    }
-
-    /// The guardrail that the step exceeds with so many more targets.
-    pub(super) fn above_guardrail(&self, step: &Step, new: usize, scope: usize) -> Option<String> {
-        let own = self.next.changes_of(&step.name);
-        let own = own.filter(|change| change.counts() || change.has_no_turn_yet());
-        let present = own.filter(|change| self.stage_of(step, change) == Stage::Targets).count();
-        let (most, share) = self.guardrails(scope);
-        let percent = self.rules.map_or(0, |rules| rules.limits.max_targets_percent);
-        let guardrail = match () {
-            () if present + new > most => format!("guardrails.maxTargets is {most}"),
-            () if present + new > share => {
-                format!("guardrails.maxTargetsPercent of {percent} allows {share} of {scope}")
-            }
-            () => return None,
-        };
-        Some(guardrail)
-    }
-
-    /// How many objects a step may change without approval, of so many in its scope: in all, and as their share.
-    fn guardrails(&self, scope: usize) -> (usize, usize) {
-        let limits = self.rules.map(|rules| &rules.limits);
-        let percent = limits.map_or(0, |limits| limits.max_targets_percent);
-        let most = limits.map_or(0, |limits| limits.max_targets);
-        (most, (scope * percent).div_ceil(100).max(1))
-    }
-
-    /// The smaller of both.
-    pub(super) fn allowed_without_approval(&self, scope: usize) -> u16 {
-        let (most, share) = self.guardrails(scope);
-        u16::try_from(most.min(share)).unwrap_or(u16::MAX)
     }
 }

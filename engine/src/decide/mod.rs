@@ -15,6 +15,7 @@ mod expected;
 mod fall;
 #[cfg(test)]
 mod fixture;
+mod guardrails;
 mod held;
 mod idle;
 mod journal;

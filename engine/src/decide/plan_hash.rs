@@ -8,17 +8,36 @@ use crate::change::{Again, Change};
 use crate::id::digest;
 use crate::rules::Step;
 
+/// The hash of a plan under the guardrails that bind it.
+pub(super) struct PlanHash {
+    /// As things are.
+    now: String,
+    /// While the detector is suspect.
+    suspect: String,
+}
+
+impl PlanHash {
+    /// Whether an approval of this hash is one of the plan. Whoever has approved it although the detector was suspect has
+    /// also approved it without that.
+    pub(super) fn is_approved_by(&self, approved: &str) -> bool {
+        self.now == approved || self.suspect == approved
+    }
+}
+
 impl Deciding<'_> {
     /// The hash of the plan of the whole step: what it has done, what waits there, and what it would do now; none if none.
-    pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<String> {
+    pub(super) fn plan_hash(&self, step: &Step, plans: &Plans) -> Option<PlanHash> {
         let is_of_it = |change: &&Change| change.round > 0 || change.has_no_turn_yet();
         let begun = self.next.changes_of(&step.name).filter(is_of_it);
         let is_new = |known: &&Change| !plans.changes.iter().any(|(change, _)| change.id == known.id);
         let stays_approved = self.what_stays_approved(step, &plans.changes, plans.scope);
-        // Nobody has approved to change it again: what an earlier approval of the same plan says counts for nothing.
-        let asks_again = |change: &Change| change.again() == Again::IfMatching && !stays_approved(change);
+        // Nobody has approved to change it once more: what an earlier approval says of the step counts for nothing.
+        let asks_again = |change: &Change| {
+            let is_once_more = change.round > 0 && change.loan().is_some();
+            is_once_more && change.again() != Again::Always && !stays_approved(change)
+        };
         let row_of_plan = |(change, _): &(Change, _)| match asks_again(change) {
-            true => format!("{} again {}", row(change), self.next.relapses),
+            true => format!("{} again {}", row(change), change.round),
             false => row(change),
         };
         let planned = plans.changes.iter().map(row_of_plan);
@@ -28,16 +47,25 @@ impl Deciding<'_> {
         }
         rows.sort();
         let action = serde_json::to_string(&step.definition.action).unwrap_or_default();
-        let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
-        parts.extend(rows.iter().map(String::as_str));
-        Some(format!("sha256:{}", digest(&parts)))
+        let limits = self.rules.map(|rules| &rules.limits);
+        let guardrails =
+            limits.map(|limits| json!([limits.max_targets, limits.max_targets_percent]).to_string());
+        let guardrails = guardrails.unwrap_or_default();
+        let hash = |doubt: &str| {
+            let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action, &guardrails, doubt];
+            parts.extend(rows.iter().map(String::as_str));
+            format!("sha256:{}", digest(&parts))
+        };
+        let suspect = hash("suspect");
+        let now = if self.suspect_detector().is_some() { suspect.clone() } else { hash("") };
+        Some(PlanHash { now, suspect })
     }
 
     /// Publishes the hash of what the step would do now.
     pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
         if is_begun(&self.next, &step.name) || plans.new_targets() > 0 {
             let hash = self.plan_hash(step, plans);
-            self.step_status(&step.name).plan_hash = hash;
+            self.step_status(&step.name).plan_hash = hash.map(|hash| hash.now);
         }
     }
 }

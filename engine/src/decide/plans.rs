@@ -1,6 +1,6 @@
 //! The plan of a step: what it would change, what it leaves alone, and why.
 
-use crate::change::Change;
+use crate::change::{Again, Change};
 use crate::facts::{Stage, Target};
 use crate::incident::Spared;
 
@@ -35,9 +35,10 @@ impl Plans {
         number_of_targets(&self.changes)
     }
 
-    /// The number of objects that a relapse changes again, without those that are changed before the targets.
+    /// The number of objects that are changed once more beside them. What a relapse applies again in any case has its
+    /// place already.
     pub(super) fn targets_again(&self) -> usize {
-        number_of_targets(&self.again)
+        number_of_targets(self.again.iter().filter(|(change, _)| change.again() != Again::Always))
     }
 
     /// Notes that an object needs no change. What is changed before the targets is none of them.
@@ -64,6 +65,6 @@ impl Plans {
     }
 }
 
-fn number_of_targets(changes: &[(Change, Target)]) -> usize {
-    changes.iter().filter(|(_, target)| target.stage == Stage::Targets).count()
+fn number_of_targets<'a>(changes: impl IntoIterator<Item = &'a (Change, Target)>) -> usize {
+    changes.into_iter().filter(|(_, target)| target.stage == Stage::Targets).count()
 }

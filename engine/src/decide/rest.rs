@@ -139,7 +139,8 @@ fn retry(change: &mut Change) {
         ChangeState::Failed if change.reason == Some(Reason::RecordNotKept) => {}
         ChangeState::Failed if change.round > 1 && change.loan().is_some() => {
             change.stand(ChangeState::Reverted, Reason::Resumed, "retried after a pause");
-            change.set_again(Again::Always);
+            // A rule, `where` and the guardrails bind it as they did when it failed.
+            change.set_again(Again::IfMatching);
         }
         ChangeState::Failed => {
             change.stand(ChangeState::Skipped, Reason::Resumed, "retried after a pause");

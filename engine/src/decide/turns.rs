@@ -128,7 +128,7 @@ impl<'a> Deciding<'a> {
         };
         let gone = away.iter().filter(|away| away.has_had_turn && away.level == level).count();
         let mut room = turns.at_once().map_or(usize::MAX, |most| most.saturating_sub(gone));
-        let mut due = Vec::new();
+        let (mut due, mut waiting) = (Vec::new(), Vec::new());
         for (mut change, target) in changes {
             let its_level = turns.level_of(&target);
             if its_level == level && room > 0 {
@@ -139,8 +139,9 @@ impl<'a> Deciding<'a> {
             let (reason, why) = what_it_waits_for(&away, turns, its_level);
             self.not_done(&step.name, Some(&target), reason.clone(), &why);
             change.stand(ChangeState::Skipped, reason, why);
-            self.journal([change]);
+            waiting.push(change);
         }
+        self.journal(waiting);
         self.wake(away.iter().filter_map(|away| away.until).min());
         due
     }
@@ -206,7 +207,7 @@ impl<'a> Deciding<'a> {
     }
 
     /// What the step selects, as this decision has listed it.
-    fn targets_of(&self, step: &Step) -> Vec<&'a Target> {
+    pub(super) fn targets_of(&self, step: &Step) -> Vec<&'a Target> {
         match self.facts.looked.listings.get(&step.name) {
             Some(ListingRead::Listed(listing)) => listing.targets.iter().collect(),
             Some(ListingRead::Refused { .. } | ListingRead::Failed { .. }) | None => Vec::new(),
