@@ -7,6 +7,7 @@ use super::settle::last_applied;
 use crate::change::{Change, ChangeState};
 use crate::incident::{Held, StepStatus};
 use crate::period::after;
+use crate::policy::OnFailure;
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::severity::UNKNOWN_GRACE;
@@ -31,8 +32,9 @@ impl Deciding<'_> {
     /// What a person must know of a step that cannot go on by itself; none if it can.
     pub(super) fn trouble_of(&self, step: &str) -> Option<&'static str> {
         let any = |state| self.next.changes_of(step).any(|change: &Change| change.state == state);
+        let passes_over = self.step(step).is_some_and(|step| step.on_failure == OnFailure::Continue);
         match () {
-            () if any(ChangeState::Failed) => Some("has failed on an object"),
+            () if any(ChangeState::Failed) && !passes_over => Some("has failed on an object"),
             () if any(ChangeState::Held) => Some("may have changed an object: the outcome is not known"),
             () => None,
         }
