@@ -18,7 +18,7 @@ use crate::signal::count;
 use crate::verdict::Verdict;
 
 pub use texts::keep_texts;
-use texts::{evidence, summary};
+use texts::{cause, evidence, summary};
 
 /// How long a clock stops for Unknown before it is reset: the default of `maxAge` in the API.
 pub const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -266,7 +266,10 @@ fn assess_rule(rule: &SeverityRule, observed: &Observed<'_>, found: &mut Assessm
         since: previous.and_then(|old| old.since),
         unknown_since: previous.and_then(|old| old.unknown_since),
         holds: previous.is_some_and(|old| old.holds),
-        evidence: why.unwrap_or_else(|| evidence(&rule.when, &found.signals)),
+        evidence: match why {
+            Some(why) => cause(&why, rule, &found.signals),
+            None => evidence(&rule.when, &found.signals),
+        },
     };
     if observed.clocks_broken {
         status.since = status.since.map(|_| now);

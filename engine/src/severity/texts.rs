@@ -4,7 +4,7 @@ use crate::change::cut;
 use crate::expression::{Condition, FieldValue};
 use crate::facts::Reading;
 use crate::incident::{RuleStatus, SignalState, SignalStatus};
-use crate::rules::Signal;
+use crate::rules::{SeverityRule, Signal};
 
 /// Counts that a summary leaves out while they are 0.
 const QUIET: [&str; 3] = ["starting", "unknown", "cordoned"];
@@ -74,10 +74,29 @@ pub(super) fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
     SignalStatus { name: signal.name.clone(), state, summary: cut(&summary, 512) }
 }
 
+/// Why a rule is Unknown, with why its signals are, or with what was answered instead of a value.
+pub(super) fn cause(why: &str, rule: &SeverityRule, signals: &[SignalStatus]) -> String {
+    let explains = |signal: &&SignalStatus| rule.when.reads().contains(&signal.name) && is_no_value(signal);
+    let parts: Vec<String> = signals.iter().filter(explains).map(told).collect();
+    match parts.is_empty() {
+        true => why.to_owned(),
+        false => cut(&format!("{why} ({})", parts.join("; ")), 512),
+    }
+}
+
+/// Whether a signal is Unknown, or was answered with no series or several, which are no value.
+fn is_no_value(signal: &SignalStatus) -> bool {
+    signal.state == SignalState::Unknown || signal.summary.starts_with("count ")
+}
+
+fn told(signal: &SignalStatus) -> String {
+    format!("{}: {}", signal.name, signal.summary)
+}
+
 /// The readings that a condition reads.
 pub(super) fn evidence(condition: &Condition, signals: &[SignalStatus]) -> String {
     let read = signals.iter().filter(|signal| condition.reads().contains(&signal.name));
-    let parts: Vec<String> = read.map(|signal| format!("{}: {}", signal.name, signal.summary)).collect();
+    let parts: Vec<String> = read.map(told).collect();
     cut(&parts.join("; "), 512)
 }
 

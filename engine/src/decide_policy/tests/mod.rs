@@ -302,7 +302,8 @@ fn a_rule_that_is_unknown_though_its_signal_is_known_is_named_without_another_wr
     facts.signals = [("errors".to_owned(), Reading::Known { values })].into();
     let first = decide_policy(&facts, Some(&rules), at(0));
     let ready = |decision: &PolicyDecision| decision.conditions[0].clone();
-    assert_eq!(ready(&first).message, "no rule holds. Errors is Unknown: signals.errors.value has no value");
+    let why = "no rule holds. Errors is Unknown: signals.errors.value has no value (errors: count 0)";
+    assert_eq!(ready(&first).message, why);
     assert_eq!(ready(&first).reason, "Watching");
     facts.state = Some(first.next.clone());
     let later = decide_policy(&facts, Some(&rules), at(30));
