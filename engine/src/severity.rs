@@ -165,7 +165,7 @@ fn parked(values: &BTreeMap<String, FieldValue>) -> i64 {
 fn with_expected(signal: &Signal, reading: Reading, observed: &Observed<'_>) -> Reading {
     let Reading::Known { mut values } = reading else { return reading };
     let kind = signal.kind.kind();
-    if !signal.counts_objects() {
+    if !signal.expects_objects() {
         return Reading::Known { values };
     }
     let present = kind.present(&values);
@@ -217,7 +217,7 @@ pub fn follow_expected<'a>(
     let mut next = Vec::new();
     for signal in &observed.rules.signals {
         let kind = signal.kind.kind();
-        if signal.expect.is_some() || !signal.counts_objects() {
+        if signal.expect.is_some() || !signal.expects_objects() {
             continue;
         }
         let old = observed.window(signal);

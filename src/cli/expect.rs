@@ -122,9 +122,9 @@ impl Expecting<'_> {
             return Err(Error::failed(self.what(), why, "edit the policy instead, or remove expect from it"));
         }
         let counts = Rules::parse(&policy.spec.policy)
-            .is_ok_and(|rules| rules.shapes().get(&signal.name).is_some_and(|shape| shape.counts_objects()));
+            .is_ok_and(|rules| rules.shapes().get(&signal.name).is_some_and(|shape| shape.expects_objects()));
         if !counts {
-            let why = "the signal counts no objects, or the policy is not Accepted";
+            let why = "the signal has no `expected`, or the policy is not Accepted";
             return Err(Error::failed(
                 self.what(),
                 why,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     fields: BTreeMap<&'static str, i64>,
-    /// Objects that count in a field only some time after their creation, by its second.
-    late: BTreeMap<(u32, &'static str), i64>,
+    /// What counts in a field only for some time, or only after some, by field and second.
+    dated: BTreeMap<(&'static str, u32), i64>,
     /// Pieces per field and resource, and how many objects have it.
     offered: BTreeMap<(&'static str, String), (i64, i64)>,
 }
@@ -18,12 +18,21 @@ impl Counts {
         *self.fields.entry(field).or_default() += amount;
     }
 
-    /// Adds to a field that counts some time after this second.
-    pub(super) fn add_late(&mut self, created: u32, field: &'static str, amount: i64) {
-        let place = self.late.entry((created, field)).or_default();
+    /// Adds to a field what is dated to this second.
+    pub(super) fn add_dated(&mut self, field: &'static str, date: u32, amount: i64) {
+        let place = self.dated.entry((field, date)).or_default();
         *place += amount;
         if *place == 0 {
-            self.late.remove(&(created, field));
+            self.dated.remove(&(field, date));
+        }
+    }
+
+    /// Drops the oldest of what is dated in a field, as long as it is void. The kind ignores what is void, so it is
+    /// harmless if an object takes away later what is dropped here.
+    pub(super) fn forget(&mut self, field: &'static str, is_void: impl Fn(u32) -> bool) {
+        let oldest = |counts: &Self| counts.dated(field).map(|(date, _)| date).next();
+        while let Some(date) = oldest(self).filter(|date| is_void(*date)) {
+            self.dated.remove(&(field, date));
         }
     }
 
@@ -44,9 +53,9 @@ impl Counts {
         self.fields.get(field).copied().unwrap_or_default()
     }
 
-    /// What counts late, as the second of creation, the field, and how many.
-    pub(super) fn late(&self) -> impl Iterator<Item = (u32, &'static str, i64)> {
-        self.late.iter().map(|((created, field), amount)| (*created, *field, *amount))
+    /// What is dated in a field, as the second and how much; the oldest first.
+    pub(super) fn dated(&self, field: &'static str) -> impl Iterator<Item = (u32, i64)> {
+        self.dated.range((field, 0)..=(field, u32::MAX)).map(|((_, date), amount)| (*date, *amount))
     }
 
     /// One field over the sum of others; none over nothing.
@@ -66,8 +75,8 @@ impl Counts {
         for (field, amount) in &other.fields {
             self.add(field, *amount);
         }
-        for ((created, field), amount) in &other.late {
-            self.add_late(*created, field, *amount);
+        for ((field, date), amount) in &other.dated {
+            self.add_dated(field, *date, *amount);
         }
         for (key, (sum, objects)) in &other.offered {
             let (own_sum, own_objects) = self.offered.get(key).copied().unwrap_or_default();

@@ -48,6 +48,7 @@ impl<K: Kind> Judge for Of<K> {
             nameless: 0,
             unread: Problems::default(),
             unjudged: Problems::default(),
+            seen_at: Timestamp::UNIX_EPOCH,
         })
     }
 
@@ -62,8 +63,8 @@ impl<K: Kind> Judge for Of<K> {
 
 /// The digests of one scope, whatever kind of signal they are for.
 pub(super) trait Fold: Debug + Send {
-    /// Adds or updates an object, given as JSON.
-    fn put(&mut self, object: &str) -> Put;
+    /// Adds or updates an object, given as JSON and seen at this moment.
+    fn put(&mut self, object: &str, at: Timestamp) -> Put;
 
     /// Removes an object, given in its last state. An error means that it is not
     /// known which object it was.
@@ -97,6 +98,8 @@ struct Digests<K: Kind> {
     unread: Problems,
     /// Of those that are counted, but not judged.
     unjudged: Problems,
+    /// When the last object was put.
+    seen_at: Timestamp,
 }
 
 /// The effect of adding or updating one object.
@@ -128,7 +131,8 @@ struct Identity<'a> {
 }
 
 impl<K: Kind> Fold for Digests<K> {
-    fn put(&mut self, object: &str) -> Put {
+    fn put(&mut self, object: &str, at: Timestamp) -> Put {
+        self.seen_at = at;
         let identity = match identify(object) {
             Ok(identity) => identity,
             Err(problem) => {
@@ -153,13 +157,15 @@ impl<K: Kind> Fold for Digests<K> {
 
     fn succeed(&mut self, before: &dyn Fold) {
         let Some(before) = before.as_any().downcast_ref::<Self>() else { return };
+        let Self { of, digests, counts, seen_at, .. } = self;
         for (key, old) in &before.digests {
-            if let (Some(Some(now)), Some(old)) = (self.digests.get_mut(key), old) {
-                K::count(now, -1, &mut self.counts);
-                K::succeed(old, now);
-                K::count(now, 1, &mut self.counts);
+            if let (Some(Some(now)), Some(old)) = (digests.get_mut(key), old) {
+                K::count(now, -1, counts);
+                of.kind.succeed(old, now, *seen_at);
+                K::count(now, 1, counts);
             }
         }
+        of.kind.forget(counts, *seen_at);
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -190,7 +196,7 @@ impl<K: Kind> Digests<K> {
         if !names.is_empty() && !names.contains(&*identity.name) {
             return (None, None);
         }
-        let (digest, problem) = match kind.digest(object) {
+        let (digest, problem) = match kind.digest(object, self.seen_at) {
             Ok((digest, doubt)) => (Some(digest), doubt),
             Err(problem) => (None, Some(problem)),
         };
@@ -210,7 +216,7 @@ impl<K: Kind> Digests<K> {
 
     fn replace(&mut self, key: u128, mut digest: Option<Option<K::Digest>>) -> bool {
         if let (Some(Some(before)), Some(Some(now))) = (self.digests.get(&key), &mut digest) {
-            K::succeed(before, now);
+            self.of.kind.succeed(before, now, self.seen_at);
         }
         if self.digests.get(&key) == digest.as_ref() {
             return false;
@@ -222,6 +228,7 @@ impl<K: Kind> Digests<K> {
             self.count(new.as_ref(), 1);
             self.digests.insert(key, new);
         }
+        self.of.kind.forget(&mut self.counts, self.seen_at);
         true
     }
 
@@ -260,9 +267,11 @@ fn key(uid: &str) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kinds::Nodes;
+    use super::super::kinds::{Nodes, Pods};
     use super::*;
     use serde_json::{Value, json};
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn nodes(names: &[&str]) -> Box<dyn Fold> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -278,10 +287,13 @@ mod tests {
     #[test]
     fn a_heartbeat_changes_nothing() {
         let mut fold = nodes(&[]);
-        assert!(fold.put(&node("a", json!("True"))).changed);
+        assert!(fold.put(&node("a", json!("True")), NOW).changed);
         let later = node("a", json!("True")).replace("\"x\"", "\"y\"");
-        assert_eq!(fold.put(&later), Put { changed: false, version: Some("5".to_owned()), readable: true });
-        assert!(fold.put(&node("a", json!("False"))).changed);
+        assert_eq!(
+            fold.put(&later, NOW),
+            Put { changed: false, version: Some("5".to_owned()), readable: true }
+        );
+        assert!(fold.put(&node("a", json!("False")), NOW).changed);
         assert!(fold.remove(&node("a", json!("False"))).unwrap().changed);
         assert!(!fold.remove(&node("a", json!("False"))).unwrap().changed);
         assert_eq!(fold.counts().of("total"), 0);
@@ -290,9 +302,9 @@ mod tests {
     #[test]
     fn an_object_that_cannot_be_read_costs_itself_only() {
         let mut fold = nodes(&[]);
-        fold.put(&node("good", json!("True")));
-        fold.put(&node("bad", json!(7)));
-        fold.put("{\"metadata\":\"none\"}");
+        fold.put(&node("good", json!("True")), NOW);
+        fold.put(&node("bad", json!(7)), NOW);
+        fold.put("{\"metadata\":\"none\"}", NOW);
         assert_eq!(fold.counts().of("total"), 1);
         let told = |fold: &dyn Fold| fold.uncounted().told("read").unwrap();
         assert!(
@@ -300,7 +312,7 @@ mod tests {
             "{}",
             told(&*fold)
         );
-        fold.put(&node("bad", json!("True")));
+        fold.put(&node("bad", json!("True")), NOW);
         assert_eq!(fold.counts().of("total"), 2);
         assert!(told(&*fold).starts_with("1 object(s) cannot be read, for example "), "{}", told(&*fold));
         assert_eq!(fold.unjudged(), Doubt::default());
@@ -309,8 +321,8 @@ mod tests {
     #[test]
     fn only_the_names_asked_for_are_counted() {
         let mut fold = nodes(&["a"]);
-        assert!(fold.put(&node("a", json!("True"))).changed);
-        assert!(!fold.put(&node("b", json!("True"))).changed);
+        assert!(fold.put(&node("a", json!("True")), NOW).changed);
+        assert!(!fold.put(&node("b", json!("True")), NOW).changed);
         assert_eq!(fold.counts().of("total"), 1);
     }
 
@@ -319,5 +331,6 @@ mod tests {
         assert_eq!(key("00000000-0000-0000-0000-00000000000f"), 15);
         assert_ne!(key("a"), key("b"));
         assert!(std::mem::size_of::<(u128, Option<<Nodes as Kind>::Digest>)>() <= 48);
+        assert!(std::mem::size_of::<(u128, Option<<Pods as Kind>::Digest>)>() <= 48);
     }
 }

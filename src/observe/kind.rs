@@ -19,15 +19,19 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
     /// The digest of one object. A cluster has many objects, so it must be small.
     type Digest: Debug + PartialEq + Send;
 
-    /// The digest of an object, given as JSON, and what is Unknown about it. An object of another form
-    /// is an error, for people.
-    fn digest(&mut self, object: &str) -> Result<(Self::Digest, Option<String>), String>;
+    /// The digest of an object, given as JSON and seen at this moment, and what is Unknown about it. An object of
+    /// another form is an error, for people.
+    fn digest(&mut self, object: &str, at: Timestamp) -> Result<(Self::Digest, Option<String>), String>;
 
     /// Adds an object to the counts, or removes it with `times` -1.
     fn count(digest: &Self::Digest, times: i64, counts: &mut Counts);
 
-    /// Takes over from the digest before what only it knows of the object.
-    fn succeed(_before: &Self::Digest, _now: &mut Self::Digest) {}
+    /// Takes over from the digest before what only it knows of the object, and dates to this moment what has
+    /// happened since.
+    fn succeed(&self, _before: &Self::Digest, _now: &mut Self::Digest, _at: Timestamp) {}
+
+    /// Drops from the counts what no longer counts after this moment, whatever happens.
+    fn forget(&self, _counts: &mut Counts, _at: Timestamp) {}
 
     /// How many objects could not be judged.
     fn unjudged(&self, counts: &Counts) -> i64;

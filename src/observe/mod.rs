@@ -18,6 +18,7 @@
 
 mod counts;
 mod doubt;
+mod elements;
 mod failure;
 mod fold;
 mod hub;

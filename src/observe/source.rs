@@ -10,7 +10,7 @@ use firebreak_engine::signal::{SignalKind, Watched};
 
 use super::fold::{Judge, Of};
 use super::kind::Kind;
-use super::kinds::{Nodes, Objects, Workloads};
+use super::kinds::{Nodes, Objects, Pods, Workloads};
 use super::poll::PollKey;
 use super::selector::selector_text;
 use crate::workloads::Profiles;
@@ -72,6 +72,7 @@ impl Source {
                 let healthy = objects.healthy.clone().or_else(of_profile);
                 reader.watch(watched, Objects { healthy, profile })
             }
+            SignalKind::Pods(pods) => reader.watch(pods.watched(), Pods::of(pods)),
             SignalKind::Workloads(workloads) => {
                 let watched = workloads.watched();
                 let Some(profile) = profiles.find(watched.api_version, watched.kind) else {

@@ -9,8 +9,8 @@
 //!
 //! # Guarantees
 //! The list counts only once the watch after it was answered, so a ServiceAccount
-//! that may list and not watch never flickers. Items are read one by one from
-//! the raw answer. No object outlives the event that brought it.
+//! that may list and not watch never flickers. Objects are read one by one from
+//! the raw answer while it arrives. No object outlives the event that brought it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, TryStreamExt};
+use futures::{AsyncBufReadExt, FutureExt, Stream, TryStreamExt};
+use jiff::Timestamp;
 use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, DynamicObject, Request, Resource};
@@ -27,6 +28,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::elements::Elements;
 use super::failure::Failure;
 use super::fold::{Fold, Judge};
 use super::sync_state::SyncState;
@@ -42,7 +44,8 @@ const PAGE_WITHIN: Duration = Duration::from_secs(30);
 /// A watch that ends sooner did not go well, whatever it says, so the next one must wait.
 const SHORTEST: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(30);
-const PAGE: u32 = 500;
+/// The connection reads ahead of us, up to megabytes, but never more than a page.
+const PAGE: u32 = 100;
 
 /// A resource that the cluster serves.
 #[derive(Clone, Debug)]
@@ -98,11 +101,9 @@ type Position = Option<String>;
 type Event = Result<WatchEvent<Box<RawValue>>, kube::Error>;
 
 #[derive(Deserialize)]
-struct Page<'a> {
+struct Page {
     #[serde(default)]
     metadata: PageMeta,
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -217,23 +218,38 @@ impl Watch {
         loop {
             let mut request = Request::new(url).list(&params).map_err(unsendable)?;
             request.extensions_mut().insert("list");
-            let send =
-                async { self.scope.client.request_text(request).await.map_err(|error| Failure::of(&error)) };
-            let text = within(PAGE_WITHIN, "the list", send).await?;
-            let page: Page<'_> = serde_json::from_str(&text)
-                .map_err(|error| Failure::Trouble(format!("the list cannot be read: {error}")))?;
-            for item in page.items.unwrap_or_default() {
-                if !fold.put(item.get()).readable {
-                    (self.signals.error)("Unreadable");
-                }
-            }
-            if page.metadata.next.is_empty() {
-                let version = page.metadata.resource_version;
+            let page = within(PAGE_WITHIN, "the list", self.page(request, fold.as_mut())).await?;
+            if page.next.is_empty() {
+                let version = page.resource_version;
                 // From an empty version the server would start anywhere.
                 let versionless = || Failure::Trouble("the list has no version".to_owned());
                 return (!version.is_empty()).then_some((fold, version)).ok_or_else(versionless);
             }
-            params.continue_token = Some(page.metadata.next);
+            params.continue_token = Some(page.next);
+        }
+    }
+
+    /// Puts the objects of one page into the fold.
+    async fn page(&self, request: http::Request<Vec<u8>>, fold: &mut dyn Fold) -> Result<PageMeta, Failure> {
+        let body = self.scope.client.request_stream(request).await.map_err(|error| Failure::of(&error))?;
+        let mut body = std::pin::pin!(body);
+        let mut elements = Elements::default();
+        let unreadable = |error: String| Failure::Trouble(format!("the list cannot be read: {error}"));
+        loop {
+            let bytes = body.fill_buf().await.map_err(|error| unreadable(error.to_string()))?;
+            if bytes.is_empty() {
+                let page = serde_json::from_slice(elements.rest());
+                return page.map(|page: Page| page.metadata).map_err(|error| unreadable(error.to_string()));
+            }
+            let length = bytes.len();
+            elements.feed(bytes, |object| {
+                // What is no text is no object either.
+                let object = std::str::from_utf8(object).unwrap_or_default();
+                if !fold.put(object, Timestamp::now()).readable {
+                    (self.signals.error)("Unreadable");
+                }
+            });
+            body.consume_unpin(length);
         }
     }
 
@@ -272,7 +288,7 @@ impl Watch {
     fn take(&self, event: WatchEvent<Box<RawValue>>, position: &mut Position) -> Result<(), Failure> {
         let put = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                self.update(|sync| sync.fold().map(|fold| fold.put(object.get())))
+                self.update(|sync| sync.fold().map(|fold| fold.put(object.get(), Timestamp::now())))
             }
             WatchEvent::Deleted(object) => {
                 let removed = self.update(|sync| sync.fold().map(|fold| fold.remove(object.get())));

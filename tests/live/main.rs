@@ -69,6 +69,7 @@
 //! - `opened_by_hand`: Incidents that people open for a policy.
 //! - `owners_and_autoscalers`: objects that a step reaches through others.
 //! - `placement`: what stays of a placement, and what cannot be known of it.
+//! - `pods`: pods that find no node, crash and are killed, and what of it is known after a restart of the operator.
 //! - `policy_recreated`: the policy is deleted and created again while its Incident is open.
 //! - `policy_unavailable`: the policy becomes unusable while its Incident is open.
 //! - `report_template`: the report has the form that the configuration gives it.
@@ -109,6 +110,7 @@ mod observe;
 mod opened_by_hand;
 mod owners_and_autoscalers;
 mod placement;
+mod pods;
 mod policy_recreated;
 mod policy_unavailable;
 mod report_template;

@@ -16,7 +16,7 @@ use crate::{
 
 /// Policies that respond to the same alarm, each with its own target.
 const POLICIES: usize = 30;
-/// Objects that a signal counts, of 20 kB each: a page of a list has 500 of them, and so 10 MB.
+/// Objects that a signal counts, of 20 kB each, and so 10 MB in all.
 const LARGE: usize = 500;
 
 /// The most memory that a process has had, in bytes.

@@ -64,15 +64,15 @@ pub struct SignalShape {
 impl SignalShape {
     /// The fields that the engine adds to a reading, as far as its kind has them.
     pub const ADDED: [&'static str; 3] = [Self::EXPECTED, Self::MISSING, Self::KNOWN];
-    /// How many objects are expected. Only a kind that counts objects has it.
+    /// How many objects are expected. Only a kind of which a number of objects is expected has it.
     pub const EXPECTED: &'static str = "expected";
     /// How many of them are not there.
     pub const MISSING: &'static str = "missing";
     /// Whether the signal can be read. Every kind has it.
     pub const KNOWN: &'static str = "known";
 
-    /// Whether the kind counts objects.
-    pub fn counts_objects(&self) -> bool {
+    /// Whether a number of objects is expected of the kind, and some may be missing.
+    pub fn expects_objects(&self) -> bool {
         self.fields.contains_key(Self::EXPECTED)
     }
 }

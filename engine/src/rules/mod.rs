@@ -114,24 +114,24 @@ pub struct Signal {
     pub pace: Option<Pace>,
     /// What it reads.
     pub kind: SignalKind,
-    /// Which objects it counts, as a short digest: the same text means the same objects, counted the same way. Empty if it
-    /// counts none.
+    /// Which objects are expected, as a short digest: the same text means the same objects, counted the same way. Empty if
+    /// none are.
     pub scope: String,
 }
 
 impl Signal {
-    /// Whether it counts objects, so that some may be expected and missing.
-    pub fn counts_objects(&self) -> bool {
+    /// Whether a number of objects is expected of it, and some may be missing.
+    pub fn expects_objects(&self) -> bool {
         !self.scope.is_empty()
     }
 
     /// The scope of a signal of this kind.
     fn scope_of(kind: &SignalKind) -> String {
         let kind = kind.kind();
-        let Source::Watch(watched) = kind.source() else {
-            // What is asked for counts no objects.
+        let Source::Watch(watched) = kind.source() else { return String::new() };
+        if !kind.shape().expects_objects() {
             return String::new();
-        };
+        }
         let Watched { api_version, kind: name, names, selector, namespaces } = watched;
         let sorted = |names: &[String]| {
             let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();

@@ -35,10 +35,10 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         let bounds = format!("must be from {SHORTEST_WITHIN} to {LONGEST_WITHIN}");
         faults.add(format!("{field}.expectWithin"), bounds);
     }
-    if !kind.kind().shape().counts_objects() {
+    if !kind.kind().shape().expects_objects() {
         let set = [("expect", signal.expect.is_some()), ("expectWithin", signal.expect_within.is_some())];
         for (name, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-            let why = "this kind of signal counts no objects, so none can be expected; remove it";
+            let why = "this kind of signal has no `expected`; remove it";
             faults.add(format!("{field}.{name}"), why);
         }
     }

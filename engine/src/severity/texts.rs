@@ -7,7 +7,18 @@ use crate::incident::{RuleStatus, SignalState, SignalStatus};
 use crate::rules::{SeverityRule, Signal};
 
 /// Counts that a summary leaves out while they are 0.
-const QUIET: [&str; 3] = ["starting", "unknown", "cordoned"];
+const QUIET: [&str; 10] = [
+    "starting",
+    "unknown",
+    "cordoned",
+    "unschedulable",
+    "failed",
+    "crashLooping",
+    "oomKilled",
+    "imagePullBackOff",
+    "restarts",
+    "oldestPendingSeconds",
+];
 
 /// Whether a summary leaves a field out while it is 0: no pressure, and nothing that starts or is in doubt, is no news.
 fn is_quiet(field: &str) -> bool {

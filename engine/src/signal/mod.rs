@@ -7,6 +7,7 @@ mod alertmanager;
 mod http;
 mod nodes;
 mod objects;
+mod pods;
 mod poll;
 mod prometheus;
 mod promql;
@@ -18,6 +19,7 @@ pub use self::alertmanager::{Alertmanager, AlertmanagerSpec};
 pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
 pub use self::nodes::{Nodes, NodesSpec};
 pub use self::objects::{Objects, ObjectsSpec};
+pub use self::pods::{Pods, PodsSpec};
 pub use self::poll::{EndpointType, Pace, Polled};
 pub use self::prometheus::{Prometheus, PrometheusSpec};
 pub use self::workloads::{Workloads, WorkloadsSpec};
@@ -64,6 +66,8 @@ one_of! {
         "nodes" nodes: Nodes(NodesSpec),
         /// Objects of any kind, counted by health.
         "objects" objects: Objects(ObjectsSpec),
+        /// Pods, by what keeps them from running.
+        "pods" pods: Pods(PodsSpec),
         /// A query of Prometheus.
         "prometheus" prometheus: Prometheus(PrometheusSpec),
         /// Workloads: objects that run replicas.
@@ -76,8 +80,8 @@ pub trait Kind {
     /// Where its values come from.
     fn source(&self) -> Source<'_>;
 
-    /// The fields that it gives to expressions, without `known`, which every kind has. A kind that counts objects has
-    /// `expected` and `missing`, which the engine adds.
+    /// The fields that it gives to expressions, without `known`, which every kind has. A kind of which a number of objects is
+    /// expected has `expected` and `missing`, which the engine adds.
     fn shape(&self) -> SignalShape;
 
     /// How many of its objects are there, so that as many are expected later; none if that is not known.
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
-        let known = "exactly one kind of signal must be set; this release has alertmanager, http, nodes, objects, prometheus, \
+        let known = "exactly one kind of signal must be set; this release has alertmanager, http, nodes, objects, pods, prometheus, \
                      workloads";
         let two =
             json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});

@@ -142,10 +142,10 @@ mod tests {
             (json!({"name": "s", "nodes": {}, "every": "15s"}), "spec.signals[0].every: "),
             (json!({"name": "s", "nodes": {}, "timeout": "5s"}), "spec.signals[0].timeout: "),
             (json!({"name": "s", "nodes": {}, "maxAge": "1m"}), "spec.signals[0].maxAge: "),
-            (query(json!({"expect": 3})), "spec.signals[0].expect: this kind of signal counts no objects"),
+            (query(json!({"expect": 3})), "spec.signals[0].expect: this kind of signal has no `expected`"),
             (
                 query(json!({"expectWithin": "1h"})),
-                "spec.signals[0].expectWithin: this kind of signal counts no objects",
+                "spec.signals[0].expectWithin: this kind of signal has no `expected`",
             ),
             (query(json!({"every": "500ms"})), "spec.signals[0].every: must be from 1s to 1h"),
             (query(json!({"every": "2h", "maxAge": "3h"})), "spec.signals[0].every: must be from 1s to 1h"),

@@ -30,6 +30,7 @@ pub fn unknown_functions(rules: &Rules) -> Vec<String> {
             | SignalKind::Http(_)
             | SignalKind::Nodes(_)
             | SignalKind::Objects(_)
+            | SignalKind::Pods(_)
             | SignalKind::Workloads(_) => Vec::new(),
         };
         unknown.into_iter().map(move |(field, name, meant)| {

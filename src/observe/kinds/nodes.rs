@@ -116,7 +116,7 @@ struct SlimCondition<'a> {
 impl Kind for Nodes {
     type Digest = NodeDigest;
 
-    fn digest(&mut self, json: &str) -> Result<(NodeDigest, Option<String>), String> {
+    fn digest(&mut self, json: &str, _: Timestamp) -> Result<(NodeDigest, Option<String>), String> {
         let SlimNode { metadata, spec, status } =
             serde_json::from_str(json).map_err(|error| error.to_string())?;
         let (conditions, allocatable, capacity) = status
@@ -152,7 +152,7 @@ impl Kind for Nodes {
         Ok((digest, doubt))
     }
 
-    fn succeed(before: &NodeDigest, now: &mut NodeDigest) {
+    fn succeed(&self, before: &NodeDigest, now: &mut NodeDigest, _: Timestamp) {
         now.was_ready |= before.was_ready;
     }
 
@@ -170,13 +170,13 @@ impl Kind for Nodes {
         }
         let health = match node.health {
             Verdict::True => HEALTHY,
-            Verdict::False => "unhealthy",
+            Verdict::False => UNHEALTHY,
             Verdict::Unknown => UNKNOWN,
         };
         for field in [if node.ready { READY } else { NOT_READY }, health] {
             match node.was_ready {
                 true => counts.add(field, times),
-                false => counts.add_late(node.created, field, times),
+                false => counts.add_dated(field, node.created, times),
             }
         }
         for (field, resources) in [(ALLOCATABLE, &node.pool.allocatable), (CAPACITY, &node.pool.capacity)] {
@@ -187,8 +187,7 @@ impl Kind for Nodes {
     }
 
     fn unjudged(&self, counts: &Counts) -> i64 {
-        let late: i64 =
-            counts.late().filter(|(_, field, _)| *field == UNKNOWN).map(|(.., amount)| amount).sum();
+        let late: i64 = counts.dated(UNKNOWN).map(|(_, amount)| amount).sum();
         counts.of(UNKNOWN) + late
     }
 
@@ -199,7 +198,7 @@ impl Kind for Nodes {
             READY,
             NOT_READY,
             HEALTHY,
-            "unhealthy",
+            UNHEALTHY,
             UNKNOWN,
             "cordoned",
             "schedulable",
@@ -208,18 +207,20 @@ impl Kind for Nodes {
             "pidPressure",
         ];
         let mut counts = counts.clone();
-        let late: Vec<_> = counts.late().collect();
-        for (created, field, amount) in late {
-            match self.starts_until(created) > now {
-                false => counts.add(field, amount),
-                true if field == NOT_READY => counts.add("starting", amount),
-                true => {}
+        for field in LATE {
+            let late: Vec<_> = counts.dated(field).collect();
+            for (created, amount) in late {
+                match self.starts_until(created) > now {
+                    false => counts.add(field, amount),
+                    true if field == NOT_READY => counts.add("starting", amount),
+                    true => {}
+                }
             }
         }
         let mut values: Values =
             FIELDS.iter().map(|field| ((*field).to_owned(), FieldValue::Int(counts.of(field)))).collect();
         let ratios =
-            [("readyRatio", READY, [READY, NOT_READY]), ("healthyRatio", HEALTHY, [HEALTHY, "unhealthy"])];
+            [("readyRatio", READY, [READY, NOT_READY]), ("healthyRatio", HEALTHY, [HEALTHY, UNHEALTHY])];
         for (name, part, whole) in ratios {
             if let Some(ratio) = counts.ratio(part, &whole) {
                 values.insert(name.to_owned(), FieldValue::Double(ratio));
@@ -232,7 +233,8 @@ impl Kind for Nodes {
     }
 
     fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
-        counts.late().map(|(created, ..)| self.starts_until(created)).filter(|due| *due > now).min()
+        let late = LATE.into_iter().flat_map(|field| counts.dated(field));
+        late.map(|(created, _)| self.starts_until(created)).filter(|due| *due > now).min()
     }
 
     fn identity(&self) -> Option<String> {
@@ -243,7 +245,10 @@ impl Kind for Nodes {
 const READY: &str = "ready";
 const NOT_READY: &str = "notReady";
 const HEALTHY: &str = "healthy";
+const UNHEALTHY: &str = "unhealthy";
 const UNKNOWN: &str = "unknown";
+/// What a node that was never ready counts in only when it is not young any more.
+const LATE: [&str; 4] = [NOT_READY, HEALTHY, UNHEALTHY, UNKNOWN];
 const ALLOCATABLE: &str = "allocatable";
 const CAPACITY: &str = "capacity";
 

@@ -39,7 +39,7 @@ pub(in crate::observe) enum ObjectDigest {
 impl Kind for Objects {
     type Digest = ObjectDigest;
 
-    fn digest(&mut self, object: &str) -> Result<(ObjectDigest, Option<String>), String> {
+    fn digest(&mut self, object: &str, _: Timestamp) -> Result<(ObjectDigest, Option<String>), String> {
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         if workloads::idle(self.profile.as_deref(), &object).is_some() {
             let is_lost = workloads::is_lost(self.profile.as_deref(), &object);
@@ -131,13 +131,14 @@ mod tests {
         let profile = profiles.find("serving.kserve.io/v1beta1", "InferenceService").cloned();
         let healthy = profile.as_ref().map(|profile| profile.healthy.clone());
         let mut objects = Objects { healthy, profile };
-        let mut digest = |object: serde_json::Value| objects.digest(&object.to_string()).unwrap().0;
+        let mut digest =
+            |object: serde_json::Value| objects.digest(&object.to_string(), Timestamp::now()).unwrap().0;
         let stopped = serde_json::json!({"metadata": {"annotations": {"serving.kserve.io/stop": "true"}}});
         assert_eq!(digest(stopped), ObjectDigest::Idle);
         assert_eq!(digest(serde_json::json!({"metadata": {}})), ObjectDigest::Judged(Verdict::False));
         let mut without = Objects { healthy: None, profile: None };
         let deleted = serde_json::json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
-        let digest = without.digest(&deleted.to_string()).unwrap().0;
+        let digest = without.digest(&deleted.to_string(), Timestamp::now()).unwrap().0;
         let mut counts = Counts::default();
         Objects::count(&digest, 1, &mut counts);
         let values = without.values(&counts, Timestamp::now());

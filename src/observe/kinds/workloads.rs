@@ -80,7 +80,7 @@ const IDLE: WorkloadDigest = WorkloadDigest {
 impl Kind for Workloads {
     type Digest = WorkloadDigest;
 
-    fn digest(&mut self, object: &str) -> Result<(WorkloadDigest, Option<String>), String> {
+    fn digest(&mut self, object: &str, _: Timestamp) -> Result<(WorkloadDigest, Option<String>), String> {
         let profile = &self.profile;
         let object: Value = serde_json::from_str(object).map_err(|error| error.to_string())?;
         if workloads::idle(Some(profile), &object).is_some() {
@@ -322,9 +322,12 @@ mod tests {
     fn a_workload_that_changes_or_goes_is_taken_out_again() {
         let mut workloads = of("apps/v1", "Deployment");
         let mut counts = Counts::default();
-        let good = workloads.digest(&deployment(json!(2), json!(2), "True").to_string()).unwrap().0;
+        let good = workloads
+            .digest(&deployment(json!(2), json!(2), "True").to_string(), Timestamp::now())
+            .unwrap()
+            .0;
         let bad = json!({"status": {"conditions": 1}, "spec": {"replicas": -1}}).to_string();
-        let bad = workloads.digest(&bad).unwrap().0;
+        let bad = workloads.digest(&bad, Timestamp::now()).unwrap().0;
         for times in [1, -1] {
             Workloads::count(&good, times, &mut counts);
             Workloads::count(&bad, times, &mut counts);

@@ -106,7 +106,10 @@ impl PollKey {
                     },
                 }
             }
-            SignalKind::Nodes(_) | SignalKind::Objects(_) | SignalKind::Workloads(_) => return None,
+            SignalKind::Nodes(_)
+            | SignalKind::Objects(_)
+            | SignalKind::Pods(_)
+            | SignalKind::Workloads(_) => return None,
         };
         Some(Self { question, pace })
     }

@@ -76,7 +76,7 @@ fn a_resource_without_amount_is_zero_and_one_that_no_node_has_is_absent() {
 fn equal_pools_are_kept_once() {
     let mut nodes = Nodes::default();
     let digests: Vec<_> = (0..100)
-        .map(|index| nodes.digest(&node(&index.to_string(), "True", json!("8"))).unwrap().0)
+        .map(|index| nodes.digest(&node(&index.to_string(), "True", json!("8")), Timestamp::now()).unwrap().0)
         .collect();
     assert_eq!(nodes.pools.len(), 1);
     assert!(std::mem::size_of_val(&digests[0]) <= 24);
@@ -100,7 +100,7 @@ fn within(minutes: i64) -> Nodes {
 /// The counts of these nodes, put one after the other.
 fn counts(kind: &Nodes, nodes: &[String]) -> Counts {
     let mut fold = Of { kind: kind.clone(), names: BTreeSet::new() }.fold();
-    nodes.iter().for_each(|node| drop(fold.put(node)));
+    nodes.iter().for_each(|node| drop(fold.put(node, Timestamp::now())));
     fold.counts().clone()
 }
 
@@ -141,7 +141,7 @@ fn a_node_that_was_ready_is_never_starting_again_until_it_is_listed_anew() {
 fn a_node_that_starts_and_goes_is_taken_out_again() {
     let kind = within(15);
     let mut fold = Of { kind: kind.clone(), names: BTreeSet::new() }.fold();
-    fold.put(&aged("new", "False", 60));
+    fold.put(&aged("new", "False", 60), Timestamp::now());
     fold.remove(&aged("new", "False", 60)).unwrap();
     assert_eq!(shown(&kind.values(fold.counts(), now()), STATES), [0, 0, 0, 0].map(FieldValue::Int));
     assert_eq!(kind.changes_at(fold.counts(), now()), None);

@@ -1,0 +1,380 @@
+//! Pods by label: how many there are, and what keeps them from running.
+//!
+//! - `total`: pods that match. One that has succeeded, that is being deleted, or that a scheduling gate holds
+//!   back counts in no other field: nobody waits for it.
+//! - `pending`, `running`, `failed`: by phase. `unschedulable`: pending ones for which the scheduler has found no node.
+//! - `crashLooping`: pods with a container that waits for its next start after a crash (CrashLoopBackOff), and from then on
+//!   until all containers are ready: between two crashes, a container runs for a while.
+//! - `imagePullBackOff`: pods with a container whose image cannot be pulled.
+//! - `oomKilled`: pods of which a container was killed for its memory within the window.
+//! - `restarts`: how often their containers have restarted within the window, as far as the watch has seen it.
+//! - `oldestPendingSeconds`: the age of the oldest pending pod, 0 without any.
+//!
+//! # Time
+//! What happened is dated by the clock of the operator, when it is seen. Only a kill that happened before the pod was
+//! first seen is dated by the clock of its node, and the age of a pod by that of the API server. Dates are
+//! rounded up to a sixtieth of the window, so that a pod that restarts for ever has few of them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use firebreak_engine::expression::FieldValue;
+use firebreak_engine::period::after;
+use firebreak_engine::signal;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::observe::counts::Counts;
+use crate::observe::kind::{Kind, Values};
+
+/// The parts of a window to which dates are rounded up.
+const PARTS: i64 = 60;
+/// More dates than this of one pod are never within the window.
+const MOST_DATES: usize = PARTS as usize + 2;
+/// The age up to which a pending pod changes the reading every second; then every ten.
+const YOUNG: i64 = 60;
+const STEP: i64 = 10;
+/// Why a container waits whose image cannot be pulled, as the kubelet says it.
+const IMAGE_FAILS: [&str; 6] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "SignatureValidationFailed",
+];
+
+/// Pods, and how long what happened to them counts.
+#[derive(Clone, Debug, Default)]
+pub(in crate::observe) struct Pods {
+    window: SignedDuration,
+}
+
+/// What is kept of one pod.
+#[derive(Debug, PartialEq)]
+pub(in crate::observe) struct PodDigest {
+    life: Life,
+    unschedulable: bool,
+    /// A container waits after a crash, or did, and not all containers have been ready since.
+    crash_looping: bool,
+    ready: bool,
+    image_fails: bool,
+    /// Since when it waits if it is pending, in seconds: since its creation, or since no gate holds it back any more.
+    since: u32,
+    /// Restarts of all its containers so far.
+    restarts: u32,
+    /// None for the many pods to which nothing happened.
+    past: Option<Box<Past>>,
+}
+
+/// Where a pod is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It has succeeded, is being deleted, or its phase is none of these.
+    Other,
+    /// It waits on purpose.
+    Gated,
+    Pending,
+    Running,
+    Failed,
+}
+
+/// What happened to a pod, in seconds.
+#[derive(Debug, Default, PartialEq)]
+struct Past {
+    /// When a container was last killed for its memory, as its node says. Only to notice another kill.
+    kill: Option<u32>,
+    /// From when that counts.
+    killed: u32,
+    /// When restarts were seen, rounded up, and how many; the oldest first.
+    restarts: Vec<(u32, u32)>,
+}
+
+#[derive(Deserialize)]
+struct SlimPod<'a> {
+    metadata: SlimMetadata,
+    #[serde(borrow)]
+    status: Option<SlimStatus<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimMetadata {
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimStatus<'a> {
+    #[serde(borrow)]
+    phase: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    conditions: Option<Vec<SlimCondition<'a>>>,
+    #[serde(borrow)]
+    container_statuses: Option<Vec<SlimContainer<'a>>>,
+    #[serde(borrow)]
+    init_container_statuses: Option<Vec<SlimContainer<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct SlimCondition<'a> {
+    #[serde(borrow, rename = "type")]
+    type_: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimContainer<'a> {
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    restart_count: u32,
+    #[serde(borrow)]
+    state: Option<SlimState<'a>>,
+    #[serde(borrow)]
+    last_state: Option<SlimState<'a>>,
+}
+
+#[derive(Deserialize)]
+struct SlimState<'a> {
+    #[serde(borrow)]
+    waiting: Option<SlimWaiting<'a>>,
+    #[serde(borrow)]
+    terminated: Option<SlimTerminated<'a>>,
+}
+
+#[derive(Deserialize)]
+struct SlimWaiting<'a> {
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimTerminated<'a> {
+    #[serde(borrow)]
+    reason: Option<Cow<'a, str>>,
+    finished_at: Option<Timestamp>,
+}
+
+impl SlimStatus<'_> {
+    /// All containers, those that run first among them.
+    fn all_containers(&self) -> impl Iterator<Item = &SlimContainer<'_>> {
+        self.init_container_statuses.iter().chain(&self.container_statuses).flatten()
+    }
+
+    /// Whether a container waits for one of these reasons.
+    fn waits(&self, reasons: &[&str]) -> bool {
+        let waiting = self.all_containers().filter_map(|it| it.state.as_ref()?.waiting.as_ref());
+        waiting.filter_map(|it| it.reason.as_deref()).any(|reason| reasons.contains(&reason))
+    }
+
+    /// Whether no node was chosen for this reason.
+    fn is_not_placed(&self, why: &str) -> bool {
+        self.conditions.iter().flatten().any(|condition| {
+            condition.type_ == "PodScheduled"
+                && condition.status == "False"
+                && condition.reason.as_deref() == Some(why)
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut containers = self.container_statuses.iter().flatten().peekable();
+        containers.peek().is_some() && containers.all(|container| container.ready)
+    }
+
+    /// When a container was last killed for its memory.
+    fn kill(&self) -> Option<u32> {
+        let states = self.all_containers().flat_map(|it| [&it.state, &it.last_state]).flatten();
+        let ends = states.filter_map(|state| state.terminated.as_ref());
+        let kills = ends.filter(|end| end.reason.as_deref() == Some("OOMKilled"));
+        kills.map(|end| end.finished_at.map_or(0, second)).max()
+    }
+
+    fn life(&self) -> Life {
+        match self.phase.as_deref() {
+            Some("Pending") if self.is_not_placed("SchedulingGated") => Life::Gated,
+            Some("Pending") => Life::Pending,
+            Some("Running") => Life::Running,
+            Some("Failed") => Life::Failed,
+            _ => Life::Other,
+        }
+    }
+}
+
+impl Kind for Pods {
+    type Digest = PodDigest;
+
+    fn digest(&mut self, object: &str, at: Timestamp) -> Result<(PodDigest, Option<String>), String> {
+        let SlimPod { metadata, status } = serde_json::from_str(object).map_err(|error| error.to_string())?;
+        let status = status.unwrap_or_default();
+        let past = status.kill().map(|kill| {
+            // A node whose clock is ahead would else date it to the future.
+            let killed = self.rounded(kill.min(second(at)));
+            Box::new(Past { kill: Some(kill), killed, restarts: Vec::new() })
+        });
+        let digest = PodDigest {
+            life: if metadata.deletion_timestamp.is_some() { Life::Other } else { status.life() },
+            unschedulable: status.is_not_placed("Unschedulable"),
+            crash_looping: status.waits(&["CrashLoopBackOff"]),
+            ready: status.is_ready(),
+            image_fails: status.waits(&IMAGE_FAILS),
+            since: metadata.creation_timestamp.map_or(0, second),
+            restarts: status.all_containers().map(|it| it.restart_count).fold(0, u32::saturating_add),
+            past,
+        };
+        Ok((digest, None))
+    }
+
+    fn succeed(&self, before: &PodDigest, now: &mut PodDigest, at: Timestamp) {
+        let is_released = before.life == Life::Gated && now.life != Life::Gated;
+        now.since = if is_released { second(at) } else { before.since };
+        now.crash_looping |= before.crash_looping && !now.ready;
+        let old = before.past.as_deref();
+        if let Some(past) = &mut now.past {
+            let is_old = old.is_some_and(|old| old.kill == past.kill);
+            past.killed = old.filter(|_| is_old).map_or(self.rounded(second(at)), |old| old.killed);
+        }
+        let mut dates = old.map(|old| old.restarts.clone()).unwrap_or_default();
+        let more = now.restarts.saturating_sub(before.restarts);
+        if more > 0 {
+            let date = self.rounded(second(at));
+            match dates.last_mut().filter(|(last, _)| *last == date) {
+                Some((_, count)) => *count = count.saturating_add(more),
+                None => dates.push((date, more)),
+            }
+            dates.drain(..dates.len().saturating_sub(MOST_DATES));
+        }
+        if !dates.is_empty() {
+            now.past.get_or_insert_default().restarts = dates;
+        }
+    }
+
+    fn count(pod: &PodDigest, times: i64, counts: &mut Counts) {
+        counts.add(TOTAL, times);
+        match pod.life {
+            Life::Other | Life::Gated => return,
+            Life::Pending => {
+                counts.add(PENDING, times);
+                counts.add_dated(PENDING, pod.since, times);
+                counts.add(UNSCHEDULABLE, if pod.unschedulable { times } else { 0 });
+            }
+            Life::Running => counts.add(RUNNING, times),
+            Life::Failed => counts.add(FAILED, times),
+        }
+        if pod.life != Life::Failed {
+            counts.add(CRASH_LOOPING, if pod.crash_looping { times } else { 0 });
+            counts.add(IMAGE_PULL_BACK_OFF, if pod.image_fails { times } else { 0 });
+        }
+        let Some(past) = &pod.past else { return };
+        if past.kill.is_some() {
+            counts.add_dated(OOM_KILLED, past.killed, times);
+        }
+        for (date, restarts) in &past.restarts {
+            counts.add_dated(RESTARTS, *date, i64::from(*restarts) * times);
+        }
+    }
+
+    fn forget(&self, counts: &mut Counts, at: Timestamp) {
+        for field in PASSING {
+            counts.forget(field, |date| !self.counts_still(date, at));
+        }
+    }
+
+    fn unjudged(&self, _: &Counts) -> i64 {
+        0
+    }
+
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values {
+        let fields = [TOTAL, RUNNING, PENDING, UNSCHEDULABLE, FAILED, CRASH_LOOPING, IMAGE_PULL_BACK_OFF];
+        let mut values: BTreeMap<&str, i64> =
+            fields.into_iter().map(|field| (field, counts.of(field))).collect();
+        for field in PASSING {
+            let within = counts.dated(field).filter(|(date, _)| self.counts_still(*date, now));
+            values.insert(field, within.map(|(_, amount)| amount).sum::<i64>().max(0));
+        }
+        values
+            .insert("oldestPendingSeconds", oldest_pending(counts).map_or(0, |since| age(since, now).max(0)));
+        values.into_iter().map(|(field, value)| (field.to_owned(), FieldValue::Int(value))).collect()
+    }
+
+    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
+        let ends = PASSING.into_iter().flat_map(|field| counts.dated(field));
+        let ends = ends.map(|(date, _)| self.counts_until(date)).filter(|due| *due > now);
+        let older = oldest_pending(counts).map(|since| next_look(since, now));
+        ends.chain(older).min()
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.window.to_string())
+    }
+}
+
+const TOTAL: &str = "total";
+const RUNNING: &str = "running";
+const PENDING: &str = "pending";
+const UNSCHEDULABLE: &str = "unschedulable";
+const FAILED: &str = "failed";
+const CRASH_LOOPING: &str = "crashLooping";
+const IMAGE_PULL_BACK_OFF: &str = "imagePullBackOff";
+const OOM_KILLED: &str = "oomKilled";
+const RESTARTS: &str = "restarts";
+/// What counts for the length of the window.
+const PASSING: [&str; 2] = [OOM_KILLED, RESTARTS];
+
+impl Pods {
+    /// The pods of a signal.
+    pub(in crate::observe) fn of(pods: &signal::Pods) -> Self {
+        Self { window: pods.window }
+    }
+
+    /// This second, rounded up to a part of the window.
+    fn rounded(&self, second: u32) -> u32 {
+        // At most PARTS of them are a window.
+        let part = (self.window.as_secs() + PARTS - 1) / PARTS;
+        second.checked_next_multiple_of(u32::try_from(part.max(1)).unwrap_or(1)).unwrap_or(second)
+    }
+
+    fn counts_until(&self, date: u32) -> Timestamp {
+        after(moment(date), self.window)
+    }
+
+    fn counts_still(&self, date: u32, now: Timestamp) -> bool {
+        self.counts_until(date) > now
+    }
+}
+
+/// Since when the oldest pending pod waits.
+fn oldest_pending(counts: &Counts) -> Option<u32> {
+    counts.dated(PENDING).map(|(since, _)| since).next()
+}
+
+/// In whole seconds; negative if the clocks differ.
+fn age(since: u32, now: Timestamp) -> i64 {
+    now.duration_since(moment(since)).as_secs()
+}
+
+/// When the age of a pod is looked at again: every second at first, then at every tenth one and the one after it, so
+/// that both `>= 300` and `> 300` are seen at once.
+fn next_look(since: u32, now: Timestamp) -> Timestamp {
+    let age = age(since, now).max(0);
+    let next = if age < YOUNG || age % STEP == 0 { age + 1 } else { age + STEP - age % STEP };
+    after(moment(since), SignedDuration::from_secs(next))
+}
+
+fn second(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second()).unwrap_or_default()
+}
+
+fn moment(second: u32) -> Timestamp {
+    Timestamp::from_second(second.into()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
