@@ -31,7 +31,7 @@ pub async fn measure() -> String {
 
     eprintln!("{NODES} nodes and {PODS} pods are created");
     scene::nodes(&world, 0, NODES).await;
-    scene::create(&world, (0..PODS).map(|number| pod(&world, number))).await;
+    scene::create(&world, (0..PODS).map(|number| scene::pod(&world, number))).await;
     let operator = start(&world, cgroup.as_ref()).await;
     rows.add("leads, no policy", &operator);
     let policy = world.apply("bench", &look(&world).to_string()).await.remove(0);
@@ -146,9 +146,7 @@ fn look(world: &World) -> Value {
         "spec": {
             "signals": [
                 {"name": "nodes", "nodes": {"selector": {"matchLabels": {POOL: world.id}}}},
-                {"name": "pods", "objects": {
-                    "apiVersion": "v1", "kind": "Pod", "healthy": "object.status.phase != 'Failed'",
-                }},
+                {"name": "pods", "pods": {}},
             ],
             "severity": [
                 {"level": "P3", "reason": "Never", "when": "signals.nodes.total < 0 || signals.pods.total < 0"},
@@ -162,21 +160,4 @@ fn responds(world: &World, number: usize) -> Value {
     let mut policy = burst::policy(world, "storm", number, burst::level(number));
     policy["spec"]["recovery"] = json!({"for": "1s", "between": "0s"});
     policy
-}
-
-/// A pod of the size of a real one, which no scheduler places.
-fn pod(world: &World, number: usize) -> Value {
-    let variable = |i: usize| json!({"name": format!("VARIABLE_{i}"), "value": "x".repeat(60)});
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("pod-{number}"), "namespace": world.a, "labels": {"app": "server"}},
-        "spec": {
-            "schedulerName": "nobody", "automountServiceAccountToken": false,
-            "containers": [{
-                "name": "server", "image": "registry.example.com/serving/vllm:1",
-                "env": (0..20).map(variable).collect::<Vec<_>>(),
-                "resources": {"limits": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"}},
-            }],
-        },
-    })
 }

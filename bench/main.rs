@@ -1,6 +1,6 @@
 //! Measurements of the release binary against a real control plane; see README.md.
 //!
-//! `cargo run --release --example bench [-- memory|latency|calls|burst|flood|takeover|limit …]`, with the binary in
+//! `cargo run --release --example bench [-- memory|pods|latency|calls|burst|flood|takeover|limit …]`, with the binary in
 //! `FIREBREAK_BINARY`. Numbers after `burst` are the numbers of policies, instead of the defaults. The tables go to
 //! standard output, and progress to standard error.
 
@@ -14,6 +14,7 @@ mod latency;
 mod limit;
 mod memory;
 mod numbers;
+mod pods;
 mod process;
 mod scene;
 mod shown;
@@ -28,6 +29,9 @@ async fn main() {
     println!("{}\n", process::machine());
     if is_wanted("memory") {
         println!("{}", memory::measure().await);
+    }
+    if is_wanted("pods") {
+        println!("{}", pods::measure().await);
     }
     if is_wanted("latency") {
         println!("{}", latency::measure().await);

@@ -11,18 +11,18 @@ use crate::support::{operator::Operator, world::World};
 
 /// The number of nodes, and of models.
 const OBJECTS: usize = 2000;
+/// The columns of a table about memory.
+pub const COLUMNS: [&str; 5] =
+    ["operator", "RSS", "of it anonymous", "threads", "bytes per object, over the line above named"];
 const IDLE_FOR: Duration = Duration::from_secs(20);
 /// The time after a change until the last event is handled and the last request is over.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Two tables.
+/// One table.
 pub async fn measure() -> String {
     let world = World::new("memory").await;
     scene::grant(&world).await;
-    let mut table = Table::new(
-        "Memory",
-        &["operator", "RSS", "of it anonymous", "threads", "bytes per object, over the line above named"],
-    );
+    let mut table = Table::new("Memory", &COLUMNS);
 
     // Objects are created one by one while the operator watches.
     let operator = start(&world).await;
@@ -102,25 +102,29 @@ pub async fn measure() -> String {
     table.to_string()
 }
 
-async fn start(world: &World) -> Operator {
+/// An operator that leads.
+pub async fn start(world: &World) -> Operator {
     let operator = world.operator().directly().log("info").start().await;
     scene::wait_until_leading(&operator).await;
     operator
 }
 
-async fn weigh(operator: &Operator) -> Memory {
+/// The memory of the operator once it rests.
+pub async fn weigh(operator: &Operator) -> Memory {
     tokio::time::sleep(SETTLE).await;
     Memory::settled(operator.id().expect("it runs")).await
 }
 
-fn row(table: &mut Table, what: &str, memory: Memory, per_object: Option<String>) {
+/// Adds a row.
+pub fn row(table: &mut Table, what: &str, memory: Memory, per_object: Option<String>) {
     let megabytes = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
     let threads = format!("{:.0}", memory.threads);
     let per_object = per_object.unwrap_or_default();
     table.row([what.to_owned(), megabytes(memory.rss), megabytes(memory.anonymous), threads, per_object]);
 }
 
+/// Bytes per object.
 #[expect(clippy::cast_precision_loss, reason = "a few thousand objects")]
-fn per(now: Memory, before: Memory, objects: usize) -> String {
+pub fn per(now: Memory, before: Memory, objects: usize) -> String {
     format!("{:.0}", (now.rss - before.rss) / objects as f64)
 }

@@ -134,6 +134,23 @@ pub async fn create(world: &World, documents: impl Iterator<Item = Value>) -> Ve
         .expect("the scene can be built")
 }
 
+/// A pod of the size of a real one, which no scheduler places.
+pub fn pod(world: &World, number: usize) -> Value {
+    let variable = |i: usize| json!({"name": format!("VARIABLE_{i}"), "value": "x".repeat(60)});
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("pod-{number}"), "namespace": world.a, "labels": {"app": "server"}},
+        "spec": {
+            "schedulerName": "nobody", "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "server", "image": "registry.example.com/serving/vllm:1",
+                "env": (0..20).map(variable).collect::<Vec<_>>(),
+                "resources": {"limits": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"}},
+            }],
+        },
+    })
+}
+
 /// One heartbeat of every node: a status without any change.
 pub async fn heartbeats(nodes: &[Object]) {
     let beat = |node: &Object| {
