@@ -163,6 +163,7 @@ impl Deciding<'_> {
             false => None,
         };
         let Some(mut plans) = plans else {
+            self.end_turns_unlisted(step);
             self.verify_unlisted(step);
             return match joining {
                 Joining::Open => self.held_since_last_listing(step),

@@ -86,6 +86,13 @@ impl<'a> Deciding<'a> {
         }
     }
 
+    /// Nobody has a turn while the API server refuses to list the targets, and that may be for good.
+    pub(super) fn end_turns_unlisted(&mut self, step: &Step) {
+        if matches!(self.facts.looked.listings.get(&step.name), Some(ListingRead::Refused { .. })) {
+            self.end_turns(step);
+        }
+    }
+
     /// Nothing has a turn after the end.
     pub(super) fn end_all_turns(&mut self) {
         let waits = [Some(Reason::WaitsForTurn), Some(Reason::WhereUnknown)];
