@@ -288,9 +288,8 @@ pub struct BrakeArgs {
     #[command(subcommand)]
     pub command: BrakeCommand,
     /// The namespace of the operator
-    #[arg(short = 'n', long, global = true, value_name = "NS")]
-    #[arg(env = "FIREBREAK_OPERATOR_NAMESPACE", hide_env_values = true)]
-    #[arg(default_value = SHIPPED_NAMESPACE, value_parser = namespace)]
+    #[arg(short = 'n', long, global = true, value_name = "NS", value_parser = namespace)]
+    #[arg(env = "FIREBREAK_OPERATOR_NAMESPACE", hide_env_values = true, default_value = SHIPPED_NAMESPACE)]
     pub namespace: String,
 }
 
