@@ -1,7 +1,6 @@
-//! The objects of a list, one by one while the answer arrives.
+//! The objects of a list, one by one.
 //!
-//! The objects of a page may be many megabytes. Only one of them is decoded at a time, and the text of a page is never in one
-//! piece.
+//! The objects of a page may be many megabytes, so only one of them is decoded at a time, wherever the answer is cut.
 
 /// How deep the objects of a list are: in an array of the answer's object.
 const DEPTH: usize = 2;

@@ -10,7 +10,7 @@
 //! # Guarantees
 //! The list counts only once the watch after it was answered, so a ServiceAccount
 //! that may list and not watch never flickers. Objects are read one by one from
-//! the raw answer while it arrives. No object outlives the event that brought it.
+//! the raw answer. No object outlives the event that brought it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +44,7 @@ const PAGE_WITHIN: Duration = Duration::from_secs(30);
 /// A watch that ends sooner did not go well, whatever it says, so the next one must wait.
 const SHORTEST: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(30);
-/// The connection reads ahead of us, up to megabytes, but never more than a page.
+/// The client collects the text of a page before it is read, so a page must not be large.
 const PAGE: u32 = 100;
 
 /// A resource that the cluster serves.

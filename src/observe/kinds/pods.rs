@@ -184,9 +184,10 @@ impl SlimStatus<'_> {
         })
     }
 
+    /// Whether all containers are ready, sidecars among them. An init container is ready once it has succeeded.
     fn is_ready(&self) -> bool {
-        let mut containers = self.container_statuses.iter().flatten().peekable();
-        containers.peek().is_some() && containers.all(|container| container.ready)
+        let has_main = self.container_statuses.iter().flatten().next().is_some();
+        has_main && self.all_containers().all(|container| container.ready)
     }
 
     /// When a container was last killed for its memory.
@@ -237,9 +238,19 @@ impl Kind for Pods {
         now.since = if is_released { second(at) } else { before.since };
         now.crash_looping |= before.crash_looping && !now.ready;
         let old = before.past.as_deref();
-        if let Some(past) = &mut now.past {
-            let is_old = old.is_some_and(|old| old.kill == past.kill);
-            past.killed = old.filter(|_| is_old).map_or(self.rounded(second(at)), |old| old.killed);
+        let last_kill = old.and_then(|old| Some((old.kill?, old.killed)));
+        let kill = now.past.as_ref().and_then(|past| past.kill);
+        match last_kill {
+            // The containers tell only how they ended last. After another end, or beside an older kill, this one counts on.
+            Some((last, killed)) if kill.is_none_or(|kill| kill <= last) => {
+                let past = now.past.get_or_insert_default();
+                (past.kill, past.killed) = (Some(last), killed);
+            }
+            Some(_) | None => {
+                if let Some(past) = &mut now.past {
+                    past.killed = self.rounded(second(at));
+                }
+            }
         }
         let mut dates = old.map(|old| old.restarts.clone()).unwrap_or_default();
         let more = now.restarts.saturating_sub(before.restarts);

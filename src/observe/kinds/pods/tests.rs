@@ -171,6 +171,21 @@ fn a_pod_crash_loops_also_while_it_tries_again_until_it_is_ready() {
 }
 
 #[test]
+fn a_sidecar_crash_loops_though_the_other_containers_are_ready() {
+    let mut fold = fold();
+    let mut see = |sidecar: Value| {
+        let finished = json!({"ready": true, "restartCount": 0, "state": {"terminated": {"reason": "Completed", "exitCode": 0}}});
+        let mut status = with("Running", running(true, 0));
+        status["initContainerStatuses"] = json!([finished, sidecar[0]]);
+        put(fold.as_mut(), &pod("p", status), at(0));
+        int(fold.as_ref(), "crashLooping", at(0))
+    };
+    assert_eq!(see(waiting("CrashLoopBackOff", 1)), 1);
+    assert_eq!(see(running(false, 1)), 1, "it runs between two crashes");
+    assert_eq!(see(running(true, 1)), 0);
+}
+
+#[test]
 fn restarts_count_from_when_they_are_seen_until_the_window_is_over() {
     let mut fold = fold();
     let mut see = |restarts, seconds| {
@@ -242,6 +257,27 @@ fn a_kill_counts_for_the_window_from_when_it_is_seen() {
     assert_eq!([seen(fold.as_ref(), 699), seen(fold.as_ref(), 700)], [1, 0]);
     put(fold.as_mut(), &pod("p", with("Running", killed(at(-3000), 2))), at(800));
     assert_eq!([seen(fold.as_ref(), 1399), seen(fold.as_ref(), 1400)], [1, 0]);
+}
+
+#[test]
+fn a_kill_counts_on_after_the_container_has_ended_otherwise() {
+    let mut fold = fold();
+    put(fold.as_mut(), &pod("p", with("Running", running(true, 0))), at(0));
+    put(fold.as_mut(), &pod("p", with("Running", killed(at(100), 1))), at(100));
+    put(fold.as_mut(), &pod("p", with("Running", waiting("CrashLoopBackOff", 2))), at(130));
+    let seen = |seconds| int(fold.as_ref(), "oomKilled", at(seconds));
+    assert_eq!([seen(699), seen(700)], [1, 0]);
+}
+
+#[test]
+fn an_older_kill_of_another_container_is_no_new_one() {
+    let mut fold = fold();
+    let of = |containers: [Value; 2]| json!([containers[0][0], containers[1][0]]);
+    let both = of([killed(at(-7200), 1), killed(at(-3600), 1)]);
+    put(fold.as_mut(), &pod("p", with("Running", both)), at(0));
+    let one = of([killed(at(-7200), 1), waiting("CrashLoopBackOff", 2)]);
+    put(fold.as_mut(), &pod("p", with("Running", one)), at(10));
+    assert_eq!(int(fold.as_ref(), "oomKilled", at(10)), 0);
 }
 
 #[test]
