@@ -6,6 +6,7 @@
 //! sent, and the changed object carries the record that undoes it (`undo`).
 
 pub mod action;
+pub mod alerts;
 pub mod change;
 pub mod decide;
 pub mod decide_policy;

@@ -65,7 +65,7 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
                 let places = watched.namespaces.places(namespace);
                 all.push(required(watched.api_version, watched.kind, READ, places));
             }
-            Source::Poll(_) => {}
+            Source::Poll(_) | Source::Push => {}
         }
     }
     let mut changed_in = BTreeSet::new();
@@ -178,7 +178,7 @@ fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
 /// serves it.
 pub fn known_rights(rules: &Rules, namespace: &str) -> BTreeSet<Right> {
     let of_signal = |signal: &Signal| match signal.kind.kind().source() {
-        Source::Watch(_) => None,
+        Source::Watch(_) | Source::Push => None,
         Source::Poll(Polled::Endpoint { name, .. }) => Some(Right::to_use(name, namespace)),
         Source::Poll(Polled::Service(service)) => {
             Some(Right::to_proxy(&service.proxied(), service.place(namespace)))

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use firebreak_engine::alerts::{Fingerprint, FiringAlert, PartialAlerts, PartialReason, ReceivedAlerts};
 use firebreak_engine::expected::{Accepted, Expected, Peak};
+use firebreak_engine::policy::Severity;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::{ObjectMeta, Resource};
@@ -78,9 +80,18 @@ impl Parts for RemediationPolicy {
             accepted: Some(Accepted { at, value: 1, request: Some(at) }),
             ..Expected::of("probe")
         };
+        let fingerprint = Fingerprint::default();
+        let alerts = ReceivedAlerts {
+            signal: "probe".to_owned(),
+            scope: "probe".to_owned(),
+            heard_at: at,
+            firing: vec![FiringAlert { fingerprint, level: Some(Severity::P0), heard_at: at }],
+            partial: Some(PartialAlerts { reason: PartialReason::TooManyAlerts, at }),
+        };
         Map::from_iter([
             ("expected".to_owned(), json!([expected])),
             ("expectRequestedAt".to_owned(), json!(at)),
+            ("alerts".to_owned(), json!([alerts])),
         ])
     }
 }

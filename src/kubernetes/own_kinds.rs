@@ -4,6 +4,7 @@
 //! old one, so only that is decoded, and what came with a format: the API server drops fields that the definition of the
 //! kind does not have.
 
+use firebreak_engine::alerts::ReceivedAlerts;
 use firebreak_engine::expected::Peak;
 use firebreak_engine::id::ResourceVersion;
 use jiff::Timestamp;
@@ -52,6 +53,8 @@ struct Dated {
     #[serde(default)]
     expected: Vec<Window>,
     expect_requested_at: Option<Timestamp>,
+    #[serde(default)]
+    alerts: Vec<ReceivedAlerts>,
     expected_accepted_at: Option<Timestamp>,
 }
 

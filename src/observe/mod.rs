@@ -4,7 +4,8 @@
 //! Policies subscribe their signals at the [`Hub`]. Each signal is read by one watch or, if it names several
 //! namespaces, by one per namespace. Policies that read the same as the same ServiceAccount share a watch.
 //! A watch lists, follows, and keeps a small digest of each object (`fold`), from which a reading is counted.
-//! Subscribers are notified when a reading changes. Signals of other systems are asked at intervals ([`poll`]).
+//! Subscribers are notified when a reading changes. Signals of other systems are asked at intervals ([`poll`]),
+//! and alerts that are sent to a policy are handed over with [`Hub::hear`].
 //!
 //! # Guarantees
 //! What was not seen is Unknown, never a number: before the first list, when the API server rejects the request,
@@ -25,6 +26,7 @@ mod hub;
 mod kind;
 mod kinds;
 mod poll;
+mod push;
 mod resolve;
 mod selector;
 mod source;

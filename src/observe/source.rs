@@ -1,4 +1,4 @@
-//! Where a signal is read from: its watches and what they count, or a question.
+//! Where a signal is read from: its watches and what they count, a question, or what others send.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::fold::{Judge, Of};
 use super::kind::Kind;
 use super::kinds::{Nodes, Objects, Pods, Workloads};
 use super::poll::PollKey;
+use super::push::Pushed;
 use super::selector::selector_text;
 use crate::workloads::Profiles;
 
@@ -31,6 +32,8 @@ pub(super) enum Source {
         /// The ServiceAccount.
         account: String,
     },
+    /// Alerts are sent to Firebreak.
+    Push(Pushed),
 }
 
 /// Signals with the same key share a watch.
@@ -85,7 +88,10 @@ impl Source {
                 reader.watch(watched, Workloads { profile: Arc::clone(profile) })
             }
             SignalKind::Alertmanager(_) | SignalKind::Http(_) | SignalKind::Prometheus(_) => {
-                reader.poll(signal)
+                match signal.hearing {
+                    Some(hearing) => Ok(Self::Push(Pushed::new(hearing))),
+                    None => reader.poll(signal),
+                }
             }
         }
     }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use firebreak_engine::alerts::{AlertState, Extent, Message, News, ReceivedAlerts, SentAlert, take_in};
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::policy::PolicySpec;
@@ -530,4 +531,35 @@ async fn a_panic_makes_unknown_and_does_not_end_the_watch() {
     *panics.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
     panics.clear_poison();
     world.until(&policy, "Known").await;
+}
+
+/// What is known after a message with an alert that fires.
+fn one_alert() -> Vec<ReceivedAlerts> {
+    let spec = json!({"signals": [{"name": "s", "alertmanager": {"receive": {}}}]});
+    let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+    let fires = SentAlert {
+        fingerprint: "00c8a5b5c4f6d1e2".parse().unwrap(),
+        state: AlertState::Firing,
+        labels: BTreeMap::new(),
+    };
+    let message = Message { alerts: vec![fires], extent: Extent::Whole };
+    take_in(&[], &rules, &News::of(&message, &rules), jiff::Timestamp::now())
+}
+
+#[tokio::test]
+async fn alerts_that_were_sent_count_for_their_policy_alone_and_its_readers_are_told() {
+    let mut world = World::new();
+    let receives = || signal(json!({"alertmanager": {"receive": {}}}));
+    let (policy, other) = (world.subscribe("p", &[receives()]), world.subscribe("q", &[receives()]));
+    assert_eq!(world.reason(&policy), "NotSynced", "nobody has looked into the status");
+    world.hub.hear(&policy, &[]);
+    assert_eq!(world.changes.next().await.into_iter().map(|key| key.name).collect::<Vec<_>>(), ["p"]);
+    assert_eq!((world.reason(&policy), world.reason(&other)), ("NotHeard".into(), "NotSynced".into()));
+    world.hub.hear(&policy, &one_alert());
+    assert_eq!(world.changes.next().await.len(), 1);
+    assert_eq!(world.int(&policy, "firing"), 1);
+    world.hub.hear(&policy, &one_alert());
+    world.hub.hear(&other, &[]);
+    let told: Vec<_> = world.changes.next().await.into_iter().map(|key| key.name).collect();
+    assert_eq!(told, ["q"], "the same again is no change");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::state::PolicyState;
+use crate::alerts::ReceivedAlerts;
 use crate::expected::ExpectRequest;
 use crate::facts::Reading;
 use crate::incident::Closing;
@@ -39,6 +40,8 @@ pub struct PolicyFacts {
     pub unjudged: BTreeMap<String, String>,
     /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
+    /// The alerts that Alertmanager has sent, which the readings of their signals count: what is recorded, and what is new.
+    pub alerts: Vec<ReceivedAlerts>,
     /// The clocks of the rules cannot be trusted, because nobody watched for too long.
     pub clocks_broken: bool,
     /// When this process began to watch; none if that does not matter.
@@ -74,6 +77,7 @@ impl PolicyFacts {
             uncounted: Vec::new(),
             unjudged: BTreeMap::new(),
             signals: BTreeMap::new(),
+            alerts: Vec::new(),
             clocks_broken: false,
             began: None,
             unwatched: SignedDuration::ZERO,

@@ -114,6 +114,7 @@ fn attempt(facts: &PolicyFacts, rules: Option<&Rules>, now: Timestamp) -> Result
         let mut next = PolicyState {
             recent_responses: follow(&before, active.as_ref(), ended_at, &facts.limits, now),
             active_incident: active,
+            alerts: facts.alerts.clone(),
             ..before.clone()
         };
         if let Some(detection) = detection {

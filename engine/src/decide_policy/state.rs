@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Claim;
+use crate::alerts::ReceivedAlerts;
 use crate::expected::Expected;
 use crate::incident::{RuleStatus, SignalStatus};
 use crate::response::RecentResponse;
@@ -32,6 +33,10 @@ pub struct PolicyState {
     /// The time of the newest request of `firebreak expect` that was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect_requested_at: Option<Timestamp>,
+    /// The alerts that Alertmanager has sent, by signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["signal"])))]
+    pub alerts: Vec<ReceivedAlerts>,
     /// The readings of the signals when the truth of a rule last changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]

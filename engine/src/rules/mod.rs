@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 pub(crate) use self::faults::Faults;
-use self::parse::{parse_limits, parse_recovery, parse_signal, parse_step};
+use self::parse::{check_receivers, parse_limits, parse_recovery, parse_signal, parse_step};
 pub use crate::action::{Action, Targets};
 use crate::expression::{Condition, FieldKind, SignalShape};
 use crate::id::digest;
 use crate::period::Period;
 use crate::policy::{Mode, OnFailure, PolicySpec, Revert, Severity, StepApproval, StepSpec};
 use crate::selector::Namespaces;
-use crate::signal::{Pace, SignalKind, Source, Watched};
+use crate::signal::{Hearing, Pace, SignalKind, Source, Watched};
 use crate::window::Windows;
 
 /// What is wrong with a policy, and where.
@@ -110,8 +110,10 @@ pub struct Signal {
     pub expect: Option<i64>,
     /// How long the highest number of objects is expected, and how long a new node may take to become ready.
     pub expect_within: SignedDuration,
-    /// How often it is asked for; none if it is watched.
+    /// How often it is asked for; none if nobody is asked.
     pub pace: Option<Pace>,
+    /// How long what was sent to it counts; none if nothing is sent to it.
+    pub hearing: Option<Hearing>,
     /// What it reads.
     pub kind: SignalKind,
     /// Which objects are expected, as a short digest: the same text means the same objects, counted the same way. Empty if
@@ -277,6 +279,7 @@ impl Rules {
             .enumerate()
             .filter_map(|(at, signal)| parse_signal(signal, &format!("spec.signals[{at}]"), &mut faults))
             .collect();
+        check_receivers(&spec.signals, &mut faults);
         let shapes = shapes(&signals);
         let mut severity = Vec::new();
         for (at, rule) in spec.severity.iter().enumerate() {

@@ -5,10 +5,11 @@ use jiff::SignedDuration;
 use super::faults::Faults;
 use super::{Check, Limits, Recovery, Shapes, Signal, Step, Verify};
 use crate::action::{Action, Yields};
+use crate::alerts::MOST_SIGNALS;
 use crate::expected::{DEFAULT_WITHIN, LONGEST_WITHIN, SHORTEST_WITHIN};
 use crate::period::Period;
 use crate::policy::{CheckSpec, GuardrailsSpec, OnFailure, RecoverySpec, SignalSpec, StepSpec};
-use crate::signal::{Pace, SignalKind};
+use crate::signal::{Hearing, Pace, SignalKind};
 
 const DEFAULT_TIMEOUT: Period = Period::seconds(300);
 const DEFAULT_SETTLE: Period = Period::seconds(60);
@@ -30,6 +31,7 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         return None;
     };
     let pace = Pace::parse(signal, kind.kind().source(), field, faults);
+    let hearing = Hearing::parse(signal, kind.kind().source(), field, faults);
     let within = signal.expect_within.unwrap_or(DEFAULT_WITHIN);
     if !(SHORTEST_WITHIN..=LONGEST_WITHIN).contains(&within) {
         let bounds = format!("must be from {SHORTEST_WITHIN} to {LONGEST_WITHIN}");
@@ -47,9 +49,23 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         expect: signal.expect,
         expect_within: within.length(),
         pace,
+        hearing,
         scope: Signal::scope_of(&kind),
         kind,
     })
+}
+
+/// Not too many signals may receive alerts.
+pub(super) fn check_receivers(signals: &[SignalSpec], faults: &mut Faults) {
+    let receives =
+        |signal: &SignalSpec| signal.alertmanager.as_ref().is_some_and(|alerts| alerts.receive.is_some());
+    let receivers = signals.iter().enumerate().filter(|(_, signal)| receives(signal));
+    for (at, _) in receivers.skip(MOST_SIGNALS) {
+        let why = format!(
+            "at most {MOST_SIGNALS} signals of a policy can receive alerts; let one match more of them"
+        );
+        faults.add(format!("spec.signals[{at}].alertmanager.receive"), why);
+    }
 }
 
 pub(super) fn parse_step(step: &StepSpec, field: &str, shapes: &Shapes, faults: &mut Faults) -> Option<Step> {

@@ -5,23 +5,27 @@
 
 mod alertmanager;
 mod http;
+mod matcher;
 mod nodes;
 mod objects;
 mod pods;
 mod poll;
 mod prometheus;
 mod promql;
+mod push;
 mod workloads;
 
 use std::collections::BTreeMap;
 
-pub use self::alertmanager::{Alertmanager, AlertmanagerSpec};
+pub use self::alertmanager::{Alertmanager, AlertmanagerSpec, AlertsFrom, ReceiveSpec};
 pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
+pub use self::matcher::Matcher;
 pub use self::nodes::{Nodes, NodesSpec};
 pub use self::objects::{Objects, ObjectsSpec};
 pub use self::pods::{Pods, PodsSpec};
 pub use self::poll::{EndpointType, Pace, Polled};
 pub use self::prometheus::{Prometheus, PrometheusSpec};
+pub use self::push::Hearing;
 pub use self::workloads::{Workloads, WorkloadsSpec};
 use crate::expression::{FieldKind, FieldValue, SignalShape};
 use crate::one_of::one_of;
@@ -45,13 +49,14 @@ one_of! {
         /// 24h. Defaults to 15m.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub expect_within: Option<Period>,
-        /// How often the value is asked for; not for signals that are watched. Defaults to 15s.
+        /// How often the value is asked for; only for signals that are asked. Defaults to 15s.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub every: Option<Period>,
-        /// How long one request may take; not for signals that are watched. Defaults to 5s.
+        /// How long one request may take; only for signals that are asked. Defaults to 5s.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub timeout: Option<Period>,
-        /// How old a value may be before the signal is Unknown; not for signals that are watched. Defaults to 1m.
+        /// How old a value may be before the signal is Unknown; not for signals that are watched. Defaults to 1m, and to 5h for
+        /// alerts that are received.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub max_age: Option<Period>,
     }
@@ -116,6 +121,8 @@ pub enum Source<'a> {
     Watch(Watched<'a>),
     /// Something that is asked at intervals.
     Poll(Polled<'a>),
+    /// Alerts that are sent to Firebreak.
+    Push,
 }
 
 /// The objects that a signal watches.

@@ -65,7 +65,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of a signal that is asked; none if it is watched. What does not fit the source of the signal is a fault.
+    /// The pace of a signal that is asked; none if nobody is asked. What does not fit the source of the signal is a fault.
     pub(crate) fn parse(
         spec: &SignalSpec,
         source: Source<'_>,
@@ -82,6 +82,8 @@ impl Pace {
                 None
             }
             Source::Poll(_) => Some(Self::of(spec, field, faults)),
+            // Its own file finds what does not fit.
+            Source::Push => None,
         }
     }
 

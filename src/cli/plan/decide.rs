@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firebreak_engine::alerts::take_in;
 use firebreak_engine::decide::Decision;
 use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
 use firebreak_engine::facts::{Facts, ListingRead, Looked, PolicyFact, Reading};
@@ -12,6 +13,7 @@ use firebreak_engine::incident::RuleStatus;
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::answer::{About, Listed, Plan};
@@ -137,6 +139,8 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     let endpoints = subject.endpoints.clone().unwrap_or_default();
     let (hub, mut moved) = observe::hub(discovery, profiles, endpoints, Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
+    let recorded = subject.policy.status.as_ref().map(|status| &*status.state.alerts).unwrap_or_default();
+    hub.hear(&policy, &take_in(recorded, rules, &BTreeMap::new(), Timestamp::now()));
     let all_read = async {
         while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {
             moved.next().await;

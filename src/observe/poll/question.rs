@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firebreak_engine::policy::Severity;
 use firebreak_engine::rules::Signal;
-use firebreak_engine::signal::{EndpointType, HttpTarget, Pace, SignalKind};
+use firebreak_engine::signal::{AlertsFrom, EndpointType, HttpTarget, Pace, SignalKind};
 use jiff::SignedDuration;
 
 use super::alertmanager::{self, Levels};
@@ -81,7 +81,7 @@ pub struct Read {
 }
 
 impl PollKey {
-    /// The key of a signal of a policy in this namespace, read as `account`; none if it is watched.
+    /// The key of a signal of a policy in this namespace, read as `account`; none if nobody is asked.
     pub fn of(signal: &Signal, namespace: &str, account: &str) -> Option<Self> {
         let pace = signal.pace?;
         let endpoint = |name: &String, asks| Question::Endpoint { name: name.clone(), asks };
@@ -91,9 +91,9 @@ impl PollKey {
                 endpoint(&prometheus.endpoint, Asks::Prometheus { query, freshness })
             }
             SignalKind::Alertmanager(alerts) => {
-                let (matchers, label) = (alerts.matchers.clone(), alerts.severity_label.clone());
-                let levels = alerts.severities.clone();
-                endpoint(&alerts.endpoint, Asks::Alertmanager { matchers, label, levels })
+                let AlertsFrom::Endpoint { name, matchers } = &alerts.from else { return None };
+                let (matchers, label) = (matchers.clone(), alerts.severity_label.clone());
+                endpoint(name, Asks::Alertmanager { matchers, label, levels: alerts.severities.clone() })
             }
             SignalKind::Http(http) => {
                 let (path, expect_status) = (http.path.clone(), http.expect_status);

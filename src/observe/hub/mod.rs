@@ -1,24 +1,27 @@
 //! The subscriptions: policies subscribe signals, and signals share watches and pollers.
 
+mod changes;
+mod subscription;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
+use firebreak_engine::alerts::ReceivedAlerts;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Rules, Signal};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::counts::Counts;
+pub use self::changes::Changes;
+use self::changes::Pending;
+use self::subscription::{ReadFrom, Shared, Subscription, unread};
 use super::doubt::{Doubt, Doubts};
 use super::fold::Judge;
-use super::poll::{self, Asker, PollKey, Polls, Reader};
-use super::source::{Source, WatchKey, unknown};
+use super::poll::{self, Asker, PollKey, Reader};
+use super::source::{Source, WatchKey};
 use super::sync_state::SyncState;
 use super::watch::{Scope, Served, Signals, Unresolved, Watch};
 use crate::configuration::{EndpointsInForce, ProfilesInForce};
@@ -45,9 +48,6 @@ pub struct PolicyKey {
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
-/// The policies of which a reading changed, each once however often it did.
-pub struct Changes(Arc<Pending>, Weak<Inner>);
-
 struct Inner {
     profiles: ProfilesInForce,
     endpoints: EndpointsInForce,
@@ -58,17 +58,10 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Pending {
-    policies: Mutex<BTreeSet<PolicyKey>>,
-    wake: Notify,
-}
-
-#[derive(Default)]
 struct State {
     policies: BTreeMap<PolicyKey, BTreeMap<String, Subscription>>,
     subscribed: BTreeMap<PolicyKey, Subscribed>,
-    watches: BTreeMap<WatchKey, Shared>,
-    polls: Polls,
+    read_from: ReadFrom,
 }
 
 /// The subscription of a policy. As long as it is the same, there is nothing to do.
@@ -82,30 +75,6 @@ impl Subscribed {
     fn is(&self, account: &str, profiles: &Arc<Profiles>, signals: &[Signal]) -> bool {
         self.account == account && Arc::ptr_eq(&self.profiles, profiles) && self.signals == signals
     }
-}
-
-/// One signal of one policy.
-struct Subscription {
-    /// What it reads, or why it cannot be read at all.
-    source: Result<Source, Reading>,
-    last: Reading,
-    /// When the reading changes by time alone.
-    changes_at: Option<Timestamp>,
-}
-
-impl Subscription {
-    /// Reads the signal. Returns whether its reading has changed.
-    fn refresh(&mut self, watches: &BTreeMap<WatchKey, Shared>, polls: &Polls) -> bool {
-        let (reading, changes_at) = read(&self.source, watches, polls, Timestamp::now());
-        self.changes_at = changes_at;
-        std::mem::replace(&mut self.last, reading) != self.last
-    }
-}
-
-struct Shared {
-    sync: Arc<Mutex<SyncState>>,
-    readers: BTreeSet<Reader>,
-    _task: AbortOnDropHandle<()>,
 }
 
 impl Hub {
@@ -146,14 +115,14 @@ impl Hub {
         };
         state.subscribed.insert(policy.clone(), subscribed);
         let mut subscriptions = BTreeMap::new();
-        state.forget_reader(policy);
+        state.read_from.forget_reader(policy);
         for signal in signals {
             let source = Source::of(&policy.namespace, account, &profiles, signal);
             let reader = (policy.clone(), signal.name.clone());
             match &source {
                 Ok(Source::Watch { judge, watches }) => {
                     for key in watches {
-                        let watch = match state.watches.entry(key.clone()) {
+                        let watch = match state.read_from.watches.entry(key.clone()) {
                             Entry::Occupied(shared) => shared.into_mut(),
                             Entry::Vacant(place) => place.insert(self.start(key, client, judge)),
                         };
@@ -163,19 +132,34 @@ impl Hub {
                 Ok(Source::Poll { key, account }) => {
                     let (namespace, client) = (policy.namespace.clone(), client.clone());
                     let asker = Asker { account: account.clone(), namespace, client };
-                    state.polls.add(key, reader, &asker, &self.0.endpoints, || self.reports(key));
+                    state.read_from.polls.add(key, reader, &asker, &self.0.endpoints, || self.reports(key));
                 }
-                Err(_) => {}
+                // What was sent is handed over with `hear`.
+                Ok(Source::Push(_)) | Err(_) => {}
             }
-            let last = unknown("NotSynced", "it has not been read yet");
-            let mut subscription = Subscription { source, last, changes_at: None };
-            subscription.refresh(&state.watches, &state.polls);
+            let mut subscription = Subscription::new(source);
+            subscription.refresh(&state.read_from);
             subscriptions.insert(signal.name.clone(), subscription);
         }
-        state.end_what_nobody_reads();
+        state.read_from.end_what_nobody_reads();
         state.policies.insert(policy.clone(), subscriptions);
         // The next change by time may be an earlier one now.
         self.0.pending.wake.notify_one();
+    }
+
+    /// Takes what is known of the alerts that were sent to a policy, for its signals that count them.
+    pub fn hear(&self, policy: &PolicyKey, alerts: &[ReceivedAlerts]) {
+        let mut state = self.state();
+        let State { policies, read_from, subscribed: _ } = &mut *state;
+        for (name, subscription) in policies.get_mut(policy).into_iter().flatten() {
+            let Ok(Source::Push(pushed)) = &mut subscription.source else { continue };
+            pushed.hear(alerts.iter().find(|known| known.signal == *name).cloned());
+            if subscription.refresh(read_from) {
+                lock(&self.0.pending.policies).insert(policy.clone());
+            }
+            // The next change by time may be an earlier one now.
+            self.0.pending.wake.notify_one();
+        }
     }
 
     /// Ends the subscription of the policy, and the watches that nobody else reads.
@@ -185,8 +169,8 @@ impl Hub {
             return;
         }
         state.subscribed.remove(policy);
-        state.forget_reader(policy);
-        state.end_what_nobody_reads();
+        state.read_from.forget_reader(policy);
+        state.read_from.end_what_nobody_reads();
         lock(&self.0.pending.policies).remove(policy);
     }
 
@@ -194,10 +178,8 @@ impl Hub {
     pub fn reading(&self, policy: &PolicyKey, signal: &str) -> Reading {
         let state = self.state();
         match state.policies.get(policy).and_then(|signals| signals.get(signal)) {
-            Some(subscription) => {
-                read(&subscription.source, &state.watches, &state.polls, Timestamp::now()).0
-            }
-            None => unknown("NotSynced", "it has not been read yet"),
+            Some(subscription) => subscription.read(&state.read_from, Timestamp::now()).0,
+            None => unread(),
         }
     }
 
@@ -215,7 +197,7 @@ impl Hub {
             return Doubts::default();
         };
         let (mut uncounted, mut unjudged) = (Doubt::default(), Doubt::default());
-        for sync in watches.iter().filter_map(|key| Some(&state.watches.get(key)?.sync)) {
+        for sync in watches.iter().filter_map(|key| Some(&state.read_from.watches.get(key)?.sync)) {
             if let Some(fold) = lock(sync).fold() {
                 (uncounted, unjudged) = (uncounted.and(fold.uncounted()), unjudged.and(fold.unjudged()));
             }
@@ -236,7 +218,7 @@ impl Hub {
 
     /// How many watches there are.
     pub fn watches(&self) -> usize {
-        self.state().watches.len()
+        self.state().read_from.watches.len()
     }
 
     fn start(&self, key: &WatchKey, client: &Client, judge: &Arc<dyn Judge>) -> Shared {
@@ -267,56 +249,11 @@ impl Hub {
     }
 }
 
-impl Changes {
-    /// The next policies of which a reading changed: all of them at that time.
-    pub async fn next(&mut self) -> BTreeSet<PolicyKey> {
-        loop {
-            let next = std::mem::take(&mut *lock(&self.0.policies));
-            if !next.is_empty() {
-                return next;
-            }
-            let woken = self.0.wake.notified();
-            match self.due() {
-                None => woken.await,
-                Some(wait) => {
-                    if tokio::time::timeout(wait, woken).await.is_err() {
-                        changed_by_time(&self.1);
-                    }
-                }
-            }
-        }
-    }
-
-    /// How long it is until the next change by time.
-    fn due(&self) -> Option<Duration> {
-        let hub = self.1.upgrade()?;
-        let state = lock(&hub.state);
-        let due = state.policies.values().flat_map(BTreeMap::values).filter_map(|it| it.changes_at).min()?;
-        // A moment later, so that the clock is certainly past it.
-        let wait = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-        Some(wait + Duration::from_millis(5))
-    }
-}
-
-/// Compares what was told last with what is the case now, where time alone may have changed it.
-fn changed_by_time(hub: &Weak<Inner>) {
-    let Some(hub) = hub.upgrade() else { return };
-    let mut state = lock(&hub.state);
-    let State { policies, watches, polls, subscribed: _ } = &mut *state;
-    let now = Timestamp::now();
-    for (policy, signals) in policies {
-        let due = signals.values_mut().filter(|it| it.changes_at.is_some_and(|due| due <= now));
-        if due.filter_map(|it| it.refresh(watches, polls).then_some(())).count() > 0 {
-            lock(&hub.pending.policies).insert(policy.clone());
-        }
-    }
-}
-
 /// Compares what the readers of a watch were told last with its present state.
 fn changed(hub: &Weak<Inner>, key: &WatchKey) {
     let Some(hub) = hub.upgrade() else { return };
     let mut state = lock(&hub.state);
-    let Some(watch) = state.watches.get(key) else { return };
+    let Some(watch) = state.read_from.watches.get(key) else { return };
     let readers: Vec<_> = watch.readers.iter().cloned().collect();
     state.compare(&readers, &hub.pending);
 }
@@ -325,77 +262,23 @@ fn changed(hub: &Weak<Inner>, key: &WatchKey) {
 fn answered(hub: &Weak<Inner>, key: &PollKey) {
     let Some(hub) = hub.upgrade() else { return };
     let mut state = lock(&hub.state);
-    let readers: Vec<_> = state.polls.readers(key).cloned().collect();
+    let readers: Vec<_> = state.read_from.polls.readers(key).cloned().collect();
     state.compare(&readers, &hub.pending);
 }
 
 impl State {
     /// Notifies the policies whose readings have changed.
     fn compare(&mut self, readers: &[Reader], pending: &Pending) {
-        let Self { policies, watches, polls, subscribed: _ } = self;
+        let Self { policies, read_from, subscribed: _ } = self;
         for (policy, signal) in readers {
             let subscription = policies.get_mut(policy).and_then(|signals| signals.get_mut(signal));
             let Some(subscription) = subscription else { continue };
-            if subscription.refresh(watches, polls) {
+            if subscription.refresh(read_from) {
                 lock(&pending.policies).insert(policy.clone());
                 pending.wake.notify_one();
             }
         }
     }
-
-    fn forget_reader(&mut self, policy: &PolicyKey) {
-        for watch in self.watches.values_mut() {
-            watch.readers.retain(|(reader, _)| reader != policy);
-        }
-        self.polls.forget(policy);
-    }
-
-    fn end_what_nobody_reads(&mut self) {
-        self.watches.retain(|_, watch| !watch.readers.is_empty());
-        self.polls.tidy();
-    }
-}
-
-/// The reading of a signal at this moment, and when it changes by time alone.
-fn read(
-    source: &Result<Source, Reading>,
-    watches: &BTreeMap<WatchKey, Shared>,
-    polls: &Polls,
-    now: Timestamp,
-) -> (Reading, Option<Timestamp>) {
-    match source {
-        Ok(Source::Watch { judge, watches: keys }) => match count(keys, watches) {
-            Ok(counts) => {
-                (Reading::Known { values: judge.values(&counts, now) }, judge.changes_at(&counts, now))
-            }
-            Err(reading) => (reading, None),
-        },
-        Ok(Source::Poll { key, account }) => (polls.read(key, account), None),
-        Err(reading) => (reading.clone(), None),
-    }
-}
-
-/// Known only if every watch of the signal knows its scope.
-fn count(keys: &[WatchKey], watches: &BTreeMap<WatchKey, Shared>) -> Result<Counts, Reading> {
-    let mut counts = Counts::default();
-    for key in keys {
-        let Some(watch) = watches.get(key) else {
-            return Err(unknown("NotSynced", "it has not been read yet"));
-        };
-        let mut sync = lock(&watch.sync);
-        // Checked here too, because the watch may be late.
-        sync.expire(Instant::now());
-        match &*sync {
-            SyncState::Known { fold, .. } => counts.absorb(fold.counts()),
-            SyncState::Unknown { reason, detail } => {
-                return Err(match &key.namespace {
-                    Some(namespace) => unknown(reason, &format!("in namespace {namespace}: {detail}")),
-                    None => unknown(reason, detail),
-                });
-            }
-        }
-    }
-    Ok(counts)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
