@@ -13,6 +13,7 @@
 //! - [`controller`] holds the two loops: policies open Incidents, Incidents respond.
 //! - [`actuator`] reads targets live and writes to them.
 //! - [`view`] is an Incident as people see it, as plain data.
+//! - [`receiver`] takes alerts that Alertmanager sends.
 //! - [`report`] turns that into Markdown.
 //! - [`kubernetes`] connects to a cluster: clients, identities, lease, events, kinds.
 //! - [`telemetry`] reports what the process does: logs, metrics, health.
@@ -36,6 +37,7 @@ pub mod kubernetes;
 pub mod look;
 pub mod observe;
 pub mod outbound;
+pub mod receiver;
 pub mod report;
 pub mod settings;
 pub mod startup;

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::alerts::Inbox;
 use super::clocks::Clocks;
 use super::memory::Memories;
 use super::passes::Passes;
@@ -38,6 +39,7 @@ pub fn operator(client: Client, traces: Traces) -> Operator {
     let leadership = Leadership::without_election();
     Operator {
         hub,
+        inbox: Inbox::default(),
         queue: Arc::default(),
         passes: Passes::default(),
         policies: Shelf::new(PolicyTally::new(Arc::clone(&metrics))),

@@ -6,6 +6,7 @@
 //! change, their policy becomes due. Workers take the most urgent key and run its
 //! pass. Only a leader runs passes; a standby keeps its shelves warm.
 
+mod alerts;
 pub mod backlog;
 pub mod brake;
 mod clocks;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::alerts::Inbox;
 use self::clocks::Clocks;
 use self::error::Error;
 use self::memory::{Memories, Parsed};
@@ -57,6 +59,7 @@ use crate::kubernetes::impersonate::Impersonation;
 use crate::kubernetes::lease::Leadership;
 use crate::look::brake::BrakeReader;
 use crate::observe::{self, ErrorCounter, Hub};
+use crate::receiver::Deliveries;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, ReconcileResult};
 use crate::telemetry::traces::Traces;
@@ -119,6 +122,8 @@ pub struct Operator {
     pub context: Context,
     /// The watches of signals.
     pub hub: Hub,
+    /// Messages about alerts that wait for the pass of their policy.
+    inbox: Inbox,
     /// The work that is due.
     pub queue: Arc<Queue>,
     passes: Passes,
@@ -225,11 +230,11 @@ impl Passed {
     }
 }
 
-/// Runs the control loops until [`Context::stop`], on the queue of [`backlog::show`].
+/// Runs the control loops until [`Context::stop`], on the queue of [`backlog::show`]. Alerts come from `deliveries`.
 ///
 /// # Errors
 /// This process must not lead.
-pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
+pub async fn run(context: Context, queue: Arc<Queue>, deliveries: Deliveries) -> Result<(), Refusal> {
     let metrics = Arc::clone(&context.metrics);
     let errors: ErrorCounter =
         Arc::new(move |kind, _| metrics.signal_errors.with_label_values(&[kind]).inc());
@@ -237,6 +242,7 @@ pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
         observe::hub(context.discovery.clone(), context.profiles.clone(), context.endpoints.clone(), errors);
     let operator = Arc::new(Operator {
         hub,
+        inbox: Inbox::default(),
         queue,
         passes: Passes::default(),
         policies: Shelf::new(PolicyTally::new(Arc::clone(&context.metrics))),
@@ -259,6 +265,7 @@ pub async fn run(context: Context, queue: Arc<Queue>) -> Result<(), Refusal> {
     tokio::select! {
         () = stop.cancelled() => {}
         () = watching => {}
+        () = alerts::run(&operator, deliveries) => {}
         () = definitions::examine(&operator) => {}
         () = configuration::follow(&operator) => {}
         () = retention::run(&operator) => {}

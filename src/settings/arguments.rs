@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use firebreak_engine::policy::Severity;
 
+use super::alerts::AlertsArgs;
 use super::values::{duration, lease_duration, name, namespace, object_name, plan_hash, severity, summary};
 use crate::api::SHIPPED_NAMESPACE;
 use crate::telemetry::traces::TraceChoice;
@@ -35,6 +36,9 @@ pub struct ControllerArgs {
     /// The address for /metrics, /healthz and /readyz
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// The receiver of alerts.
+    #[command(flatten)]
+    pub alerts: AlertsArgs,
     /// How long to wait for a silent leader before taking over
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
     pub lease_duration: Duration,

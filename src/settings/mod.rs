@@ -3,6 +3,7 @@
 //! Every other part gets its settings as arguments, so that a test can pass others. Values are
 //! checked here once and, where that is cheap, carried in types that cannot hold an invalid one.
 
+mod alerts;
 mod arguments;
 mod traces;
 mod values;
@@ -15,6 +16,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use firebreak_engine::change::cut;
 
+pub use alerts::AlertsArgs;
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
     CrdsArgs, ExpectArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, OperatorArgs, Output,

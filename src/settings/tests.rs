@@ -110,6 +110,8 @@ fn verbs_take_what_kubectl_takes() {
         "firebreak check --cluster -f a.yaml -n llm --context prod",
         "firebreak plan gpu --config config.yaml",
         "firebreak controller --config /etc/firebreak/config.yaml",
+        "firebreak controller --alerts-listen 0.0.0.0:8090",
+        "firebreak controller --alerts-listen 0.0.0.0:8090 --alerts-tls-cert a.crt --alerts-tls-key a.key",
         "firebreak controller --watch-namespaces a,b --lease-duration 2s --listen 127.0.0.1:0 --no-leader-election",
     ] {
         assert!(parse(line).is_ok(), "{line}: {:?}", parse(line));
@@ -151,6 +153,10 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_help() {
         "firebreak controller --lease-duration soon",
         "firebreak controller --watch-namespaces a,,b",
         "firebreak controller --namespace A",
+        "firebreak controller --alerts-listen 8090",
+        "firebreak controller --alerts-tls-cert a.crt --alerts-tls-key a.key",
+        "firebreak controller --alerts-listen 0.0.0.0:8090 --alerts-tls-cert a.crt",
+        "firebreak controller --alerts-listen 0.0.0.0:8090 --alerts-tls-key a.key",
         "firebreak controller --config",
         "firebreak get --config config.yaml",
     ] {

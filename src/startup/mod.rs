@@ -17,6 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use shutdown::{DRAIN, Ends, Parts, Signals};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +34,8 @@ use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
 use crate::kubernetes::lease::{self, Election, Leadership, LeaseTimes};
-use crate::settings::{Command, ControllerArgs, Settings};
+use crate::receiver::{self, Certificates, CertificatesError, Desk, Listening, RequestCounter};
+use crate::settings::{AlertsArgs, Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
@@ -142,6 +144,10 @@ enum Failure {
     Connect(#[from] ConnectError),
     #[error("cannot listen on {address}: {source}; choose another --listen")]
     Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("cannot listen on {address}: {source}; choose another --alerts-listen")]
+    ListenForAlerts { address: std::net::SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     #[error("cannot register metrics: {0}; this is a bug, please report it")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
@@ -163,6 +169,8 @@ impl Failure {
             Self::Refused(_) => ExitCode::from(3),
             Self::Connect(_)
             | Self::Listen { .. }
+            | Self::ListenForAlerts { .. }
+            | Self::Certificates(_)
             | Self::Metrics(_)
             | Self::Signals(_)
             | Self::Part(_)
@@ -199,6 +207,9 @@ async fn operate(
     backlog::show(&metrics, Arc::clone(&queue), leadership.clone())?;
     let served = health::serve(args.listen, Arc::clone(&metrics), health.clone(), ends.server.clone());
     let (_, server) = served.await.map_err(|source| Failure::Listen { address: args.listen, source })?;
+    let (desk, deliveries) = receiver::channel();
+    let desk = Desk::new(client.clone(), leadership.clone(), RequestCounter::show(&metrics)?, desk);
+    let receiver = receiver(&args.alerts, desk, ends.work.clone()).await?;
     let (events, writer) = Events::new(client.clone(), args.identity.clone());
     let (traces, exporter) = traces(args.traces, &metrics).await?.unzip();
 
@@ -243,12 +254,21 @@ async fn operate(
         surveyed,
         tasks: tasks.clone(),
     };
-    let controller = tokio::spawn(controller::run(context, queue));
-    let parts = Parts { controller, tasks, election, writer, exporter, server, ends };
+    let controller = tokio::spawn(controller::run(context, queue, deliveries));
+    let parts = Parts { controller, tasks, receiver, election, writer, exporter, server, ends };
     let result = parts.supervise(&mut signals).await;
     shown.abort();
-    following.iter().for_each(tokio::task::JoinHandle::abort);
+    following.iter().for_each(JoinHandle::abort);
     result
+}
+
+/// The task that receives alerts until `stop`; without an address it receives none.
+async fn receiver(args: &AlertsArgs, desk: Desk, stop: CancellationToken) -> Result<JoinHandle<()>, Failure> {
+    let Some(address) = args.listen else { return Ok(tokio::spawn(stop.cancelled_owned())) };
+    let certificates = args.tls().map(Certificates::read).transpose()?;
+    let listening = Listening::bind(address, certificates).await;
+    let listening = listening.map_err(|source| Failure::ListenForAlerts { address, source })?;
+    Ok(tokio::spawn(listening.serve(Arc::new(desk), stop)))
 }
 
 /// Takes note of ended parts of responses, and the task that sends them; none if no endpoint is set, or if it cannot be

@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) controller: Task<Result<(), Refusal>>,
     /// What the controller has started and must finish: writes in flight.
     pub(super) tasks: TaskTracker,
+    /// Receives alerts.
+    pub(super) receiver: Task<()>,
     pub(super) election: Task<()>,
     pub(super) writer: Task<()>,
     /// If it ends, traces are lost, and nothing else is.
@@ -56,6 +58,7 @@ impl Parts {
                     Ok(Ok(())) | Err(_) => Failure::Part("the controller"),
                 })
             }
+            _ = &mut self.receiver => Err(Failure::Part("the receiver of alerts")),
             _ = &mut self.election => Err(Failure::Part("the leader election")),
             _ = &mut self.writer => Err(Failure::Part("the writer of events")),
             _ = &mut self.server => Err(Failure::Part("the metrics server")),
@@ -81,6 +84,8 @@ impl Parts {
         });
         drained.await.map_err(|_| Failure::NotDrained)?;
 
+        // What it has not recorded, its senders send again.
+        finish(&mut self.receiver).await;
         self.ends.events.cancel();
         self.ends.election.cancel();
         finish(&mut self.election).await;

@@ -20,12 +20,13 @@ use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
+use self::observe::Known;
 use self::watch::Subscription;
 use super::error::Error;
 use super::memory::PolicyMemory;
 use super::queue::{Key, Name};
 use super::seen::Seen;
-use super::{Operator, Passed};
+use super::{Operator, Passed, alerts};
 use crate::api::RemediationPolicy;
 
 /// Decisions in one pass; after that other policies get their turn.
@@ -40,6 +41,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         Some(Seen::Object(policy)) => policy.as_ref().clone(),
         Some(Seen::Undecodable { why, .. }) => {
             operator.hub.unsubscribe(&name.into());
+            operator.inbox.forget(name);
             record::undecodable(operator, name, &why).await?;
             return Ok(Passed::undecided());
         }
@@ -63,13 +65,15 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
                 Subscription::refused(faults.clone())
             }
         };
+        let heard = alerts::take_in(operator, name, &policy, rules);
         if rules.is_some_and(|rules| is_starting(operator, name, rules)) {
             // The first readings are on their way, and the hub notifies when they arrive.
             return Ok(Passed::undecided_for(Duration::from_secs(1)));
         }
         let now = Timestamp::now();
         let check_again = subscription.check_again;
-        let mut facts = observe::facts(operator, name, &policy, rules, subscription, creation.take(), now);
+        let known = Known { subscription, alerts: heard.alerts };
+        let mut facts = observe::facts(operator, name, &policy, rules, known, creation.take(), now);
         let decision = observe::decide(operator, name, rules, &mut facts, now).await?;
         if !decision.unaware.is_empty() {
             return Ok(make_aware(operator, name, &decision));
@@ -84,7 +88,9 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         // What is recorded may lead further: the expected value of a signal, for one, depends on which rules held before.
         let has_moved = facts.state.as_ref() != Some(&decision.next);
         let accepted = notices::accepted(facts.state.as_ref(), &decision.next);
+        let before = facts.state.take().map(|state| state.alerts).unwrap_or_default();
         let recorded = record::record(operator, policy, decision, now).await?;
+        alerts::settle(operator, name, &before, &facts.alerts);
         // Only now: what the clocks and the windows missed is not to be forgotten.
         operator.memories.edit_policy(name, |memory| memory.assessed |= rules.is_some());
         notices::say(operator, recorded.policy(), accepted);
@@ -96,7 +102,7 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         };
         if is_settled {
             let wake = recorded.decision().wake_at.map(until);
-            let again = wake.into_iter().chain(check_again).min();
+            let again = wake.into_iter().chain(check_again).chain(heard.again).min();
             return Ok(Passed::decided(recorded.policy(), again));
         }
         policy = recorded.into_policy();
@@ -124,6 +130,7 @@ fn make_aware(operator: &Operator, name: &Name, decision: &PolicyDecision) -> Pa
 /// A policy was deleted, and its watches end.
 fn forget(operator: &Operator, name: &Name) {
     operator.hub.unsubscribe(&name.into());
+    operator.inbox.forget(name);
     operator.context.metrics.signals(&name.to_string(), &[]);
     operator.memories.forget_policy(name);
 }

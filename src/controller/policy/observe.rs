@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use firebreak_engine::alerts::ReceivedAlerts;
 use firebreak_engine::decide_policy::{
     Creation, IncidentFact, PolicyDecision, PolicyFacts, PolicyLook, decide_policy,
 };
@@ -26,13 +27,21 @@ use crate::kubernetes::retry;
 /// Incidents of one page of a list: one may have more than a megabyte.
 const PAGE: u32 = 50;
 
+/// What the pass has found out about the signals of a policy.
+pub struct Known {
+    /// What keeps the policy from reading them.
+    pub subscription: Subscription,
+    /// The alerts that were sent to it.
+    pub alerts: Vec<ReceivedAlerts>,
+}
+
 /// The facts without any live read.
 pub fn facts(
     operator: &Operator,
     name: &Name,
     policy: &RemediationPolicy,
     rules: Option<&Rules>,
-    subscription: Subscription,
+    Known { subscription, alerts }: Known,
     creation: Option<Creation>,
     now: Timestamp,
 ) -> PolicyFacts {
@@ -51,6 +60,7 @@ pub fn facts(
         uncounted: subscription.uncounted,
         unjudged: subscription.unjudged,
         signals,
+        alerts,
         clocks_broken: !memory.assessed && operator.clocks_are_broken(now),
         began: Some(operator.began(now)),
         unwatched: if memory.assessed { SignedDuration::ZERO } else { operator.unwatched(now) },

@@ -1,0 +1,107 @@
+//! Messages of Alertmanager: from the desk of the [`crate::receiver`] into the status of a policy.
+//!
+//! # Flow
+//! A message becomes news for the signals that its alerts match, and waits in the [`Inbox`] for the next pass of its policy,
+//! which takes in all that waits, decides with it, and records both in one write. Then the senders are answered.
+//!
+//! # Guarantees
+//! Nothing is known that is not recorded or about to be: what waits belongs to one generation of the policy and one term of
+//! this process, and is dropped with it. Its senders are told to send it again.
+
+mod inbox;
+
+use std::time::Duration;
+
+use firebreak_engine::alerts::{self, News, ReceivedAlerts};
+use firebreak_engine::rules::Rules;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+pub use self::inbox::Inbox;
+use self::inbox::{Epoch, Full, Recording};
+use super::Operator;
+use super::queue::{Key, Name};
+use super::urgency::NOT_KNOWN;
+use crate::api::RemediationPolicy;
+use crate::receiver::{Answer, Deliveries, Delivery};
+
+/// Takes messages until it is dropped.
+pub(super) async fn run(operator: &Operator, mut deliveries: Deliveries) {
+    while let Some(delivery) = deliveries.recv().await {
+        accept(operator, delivery);
+    }
+    // Nobody listens, so nothing comes.
+    std::future::pending().await
+}
+
+/// Puts a message into the inbox, or answers why not.
+fn accept(operator: &Operator, delivery: Delivery) {
+    let name = Name::new(delivery.namespace, delivery.policy);
+    let (message, answer) = (delivery.message, delivery.answer);
+    let put = || {
+        if !operator.policies.is_primed() {
+            return Err(Answer::NotLeading);
+        }
+        let policy = operator.policies.object(&name).ok_or(Answer::NoPolicy)?;
+        let rules = operator.rules(&policy);
+        let rules = rules.as_ref().as_ref().map_err(|_| Answer::NotAccepted)?;
+        let news = News::of(&message, rules);
+        if news.is_empty() {
+            return Err(Answer::NoSignal);
+        }
+        let epoch = epoch(operator, &policy).ok_or(Answer::NotLeading)?;
+        Ok((epoch, news))
+    };
+    let refused = match put() {
+        Err(why) => Some((answer, why)),
+        Ok((epoch, news)) => {
+            let put = operator.inbox.put(&name, epoch, news, answer);
+            put.err().map(|Full(answer)| (answer, Answer::Full))
+        }
+    };
+    match refused {
+        Some((answer, why)) => {
+            // The sender may have gone.
+            let _ = answer.send(why);
+        }
+        None => {
+            // Nobody knows yet which rule the alerts make true.
+            let urgency = operator.worst_possible(&name).unwrap_or(NOT_KNOWN);
+            operator.queue.nudge(Key::Policy(name), urgency);
+        }
+    }
+}
+
+/// What counts as the same policy under the same leader; none if this process does not lead.
+fn epoch(operator: &Operator, policy: &RemediationPolicy) -> Option<Epoch> {
+    let term = operator.context.leadership.term()?.number;
+    Some(Epoch { uid: policy.uid(), generation: policy.metadata.generation, term })
+}
+
+/// What a pass knows of the alerts that were sent to its policy.
+pub struct Heard {
+    /// What the status will say.
+    pub alerts: Vec<ReceivedAlerts>,
+    /// When to look again for what still waits.
+    pub again: Option<Duration>,
+}
+
+/// Takes in what waits for a policy, and tells its signals. Without rules nobody knows what matches, and nothing changes.
+pub fn take_in(operator: &Operator, name: &Name, policy: &RemediationPolicy, rules: Option<&Rules>) -> Heard {
+    let recorded = policy.status.as_ref().map(|status| &*status.state.alerts).unwrap_or_default();
+    let Some((rules, epoch)) = rules.zip(epoch(operator, policy)) else {
+        operator.inbox.forget(name);
+        return Heard { alerts: recorded.to_vec(), again: None };
+    };
+    let (news, again) = operator.inbox.take(name, &epoch, Instant::now());
+    let alerts = alerts::take_in(recorded, rules, &news, Timestamp::now());
+    operator.hub.hear(&name.into(), &alerts);
+    Heard { alerts, again }
+}
+
+/// Answers the senders of what a pass has taken in: it is recorded.
+pub fn settle(operator: &Operator, name: &Name, before: &[ReceivedAlerts], recorded: &[ReceivedAlerts]) {
+    let recording = if before == recorded { Recording::NothingNew } else { Recording::Written };
+    operator.inbox.settle(name, recording, Instant::now());
+}

@@ -1,0 +1,120 @@
+//! The listener: a bounded number of connections, each with bounded time for what it must send.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::certificates::Certificates;
+use super::desk::Desk;
+
+/// Connections that are open. Whoever comes then waits in the queue of the kernel.
+const MOST: usize = 64;
+/// How long a connection may take for its handshake, and for the head of each request. An idle one ends after this time.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// The longest head of a request, in bytes.
+const LONGEST_HEAD: usize = 64 * 1024;
+/// How long to wait after a connection could not be accepted: too many files are open, for example.
+const AFTER_TROUBLE: Duration = Duration::from_millis(100);
+
+/// A bound listener.
+pub struct Listening {
+    listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Listening {
+    /// Binds the address, and logs it.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn bind(address: SocketAddr, certificates: Option<Certificates>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let tls = certificates.is_some();
+        tracing::info!(address = %listener.local_addr()?, tls, "receiving alerts");
+        Ok(Self { listener, certificates: certificates.map(Arc::new) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves requests until `stop`. Requests in hand are answered.
+    pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(MOST));
+        let connections = TaskTracker::new();
+        while let Some((stream, place)) = stop.run_until_cancelled(self.next(&places)).await {
+            let (desk, stop, certificates) = (Arc::clone(&desk), stop.clone(), self.certificates.clone());
+            connections.spawn(async move {
+                let _place = place;
+                match certificates {
+                    None => converse(stream, desk, stop).await,
+                    Some(certificates) => {
+                        let shaken = timeout(HEAD_WITHIN, certificates.acceptor().accept(stream)).await;
+                        if let Ok(Ok(stream)) = shaken {
+                            converse(stream, desk, stop).await;
+                        }
+                    }
+                }
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn next(&self, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(places).acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, place),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    sleep(AFTER_TROUBLE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    desk: Arc<Desk>,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, std::convert::Infallible>(desk.answer(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(LONGEST_HEAD);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // How a connection ends concerns only its client.
+    if stop.run_until_cancelled(connection.as_mut()).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;
