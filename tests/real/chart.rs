@@ -28,7 +28,7 @@ const OLM: &str = "v0.9.1";
 /// Values that render every object that the chart can render.
 const EVERYTHING: &str = "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,\
     metrics.dashboards.enabled=true,config.reportTemplate=report,secrets={token},watchNamespaces={a,b},\
-    flowControl.responderNamespaces={a,b}";
+    flowControl.responderNamespaces={a,b},alerts.enabled=true,alerts.tlsSecret=certificate";
 
 fn chart() -> PathBuf {
     repository().join("charts/firebreak")
