@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use firebreak::api::Incident;
 use firebreak::api::condition::ConditionType;
+use firebreak_engine::alerts::PartialReason;
 use firebreak_engine::decide_policy::PolicyReason;
 use firebreak_engine::expression::SignalShape;
 use firebreak_engine::reason::{self, MovesOn, Stops};
@@ -97,7 +98,8 @@ fn every_reason_is_explained() {
     let mut reasons = reasons_of_incidents();
     assert!(reasons.len() > 80 && reasons.contains("LadderUsedUp"), "{reasons:?}");
     reasons.extend(PolicyReason::ALL.iter().map(|reason| reason.name().to_owned()));
-    for (_, source) in ["src/observe", "src/endpoints"].into_iter().flat_map(sources) {
+    reasons.extend(PartialReason::ALL.iter().map(|reason| reason.name().to_owned()));
+    for (_, source) in ["src/observe", "src/endpoints", "engine/src/alerts"].into_iter().flat_map(sources) {
         reasons.extend(reasons_of_readings(&source));
     }
     let explained = explained();

@@ -50,6 +50,7 @@
 //! - S22 `s22_command_line`: every verb against everything that can be wrong, also on a terminal.
 //! - S23 `s23_newcomer`: the quick start works, typed as it is written.
 //! - S24 `s24_endpoints`: signals that ask an endpoint are Unknown without a plain answer, and harm nothing else.
+//! - S25 `s25_alerts`: an alert that is sent opens an Incident within a second, and nothing but its end resolves it.
 //!
 //! One part each:
 //!
@@ -136,6 +137,7 @@ mod s21_brake;
 mod s22_command_line;
 mod s23_newcomer;
 mod s24_endpoints;
+mod s25_alerts;
 mod s2_drift;
 mod s3_autoscaler;
 mod s4_scheduler;

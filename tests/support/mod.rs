@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a library for tests, of which each uses a part")]
 
 pub mod admission;
+pub mod alertmanager;
 pub mod cgroup;
 pub mod collector;
 pub mod definition;

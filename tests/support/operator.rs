@@ -31,6 +31,8 @@ pub struct Plan<'w> {
     log: &'static str,
     directly: bool,
     cgroup: Option<PathBuf>,
+    /// Whether it may ask the API server whose a token is.
+    reviews: bool,
 }
 
 /// An operator that runs or has run. Dropping it kills it.
@@ -51,6 +53,7 @@ impl<'w> Plan<'w> {
             log: "info,firebreak=debug",
             directly: false,
             cgroup: None,
+            reviews: false,
         }
     }
 
@@ -90,6 +93,12 @@ impl<'w> Plan<'w> {
         self
     }
 
+    /// With a receiver of alerts on a free port, and the permission that it needs, as the chart gives it.
+    pub fn receiving_alerts(mut self) -> Self {
+        self.reviews = true;
+        self.flag("--alerts-listen").flag("127.0.0.1:0")
+    }
+
     /// A further environment variable.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
@@ -100,6 +109,9 @@ impl<'w> Plan<'w> {
     pub async fn start(self) -> Operator {
         let world = self.world;
         world.install().await;
+        if self.reviews {
+            world.let_review().await;
+        }
         let proxy = Proxy::start(&world.testbed.config().await).await;
         let files = world.files().join(&self.name);
         fs::create_dir_all(&files).expect("the testbed's directory is writable");
@@ -220,6 +232,19 @@ impl Operator {
     pub async fn url(&self) -> String {
         let address = self.until(PATIENCE, "listening", || listening(&self.log())).await;
         format!("http://{address}")
+    }
+
+    /// Where it receives alerts, from the newest address in its log.
+    pub async fn alerts_address(&self) -> String {
+        let is_said = |line: &&str| line.contains("receiving alerts");
+        self.until(PATIENCE, "receiving alerts", || {
+            let log = self.log();
+            let line = log.lines().rfind(is_said)?;
+            let address = &line[line.find("127.0.0.1:")?..];
+            let end = address.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+            Some(address[..end.unwrap_or(address.len())].to_owned())
+        })
+        .await
     }
 
     /// The response at a path: the status code and the text. Waits until it listens.

@@ -33,6 +33,18 @@ impl World {
         }
     }
 
+    /// Allows operators of this world to ask the API server who sends alerts, as the chart does.
+    pub async fn let_review(&self) {
+        let name = format!("{}-alerts", self.id);
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:auth-delegator"},
+            "subjects": [{"kind": "ServiceAccount", "name": "firebreak", "namespace": self.operator_namespace}],
+        });
+        manifest::apply(&self.client, "harness", &binding).await.expect("rights");
+        self.belongings().objects.push(Object::of(&self.client, &binding));
+    }
+
     fn role(&self, kind: &str, name: &str, namespace: Option<&str>, rules: &[Rule<'_>]) -> Value {
         let rules: Vec<Value> = rules
             .iter()
