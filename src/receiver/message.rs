@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 /// The longest reason that is told, in characters.
 const LONGEST: usize = 200;
+/// The longest value of a label, in bytes. Patterns are compared with it, so it bounds how long that takes.
+const LONGEST_VALUE: usize = 4096;
 
 /// As far as it is read.
 #[derive(Deserialize)]
@@ -39,6 +41,11 @@ enum Status {
 /// What is wrong with it, for people.
 pub fn parse(body: &[u8]) -> Result<Message, String> {
     let body: Body = serde_json::from_slice(body).map_err(|error| cut(&error.to_string(), LONGEST))?;
+    let mut labels = body.alerts.iter().flat_map(|alert| &alert.labels);
+    if let Some((label, _)) = labels.find(|(_, value)| value.len() > LONGEST_VALUE) {
+        let label = cut(label, LONGEST);
+        return Err(format!("the label {label} of an alert has more than {LONGEST_VALUE} bytes; shorten it"));
+    }
     let alerts = body.alerts.into_iter().map(|alert| SentAlert {
         fingerprint: alert.fingerprint,
         state: match alert.status {
@@ -121,5 +128,14 @@ mod tests {
             parse(format!("{{\"alerts\": \"{}\"}}", "x".repeat(9000)).as_bytes()).unwrap_err().len() < 250
         );
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_label_that_is_too_long_is_named() {
+        let with =
+            |length: usize| edited(|body| body["alerts"][1]["labels"]["node"] = json!("x".repeat(length)));
+        assert!(with(LONGEST_VALUE).is_ok());
+        let why = with(LONGEST_VALUE + 1).unwrap_err();
+        assert_eq!(why, "the label node of an alert has more than 4096 bytes; shorten it");
     }
 }

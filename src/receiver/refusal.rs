@@ -135,7 +135,9 @@ impl Refusal {
                 );
             }
             Self::Slow => "the message did not arrive in time",
-            Self::Malformed(why) => return format!("this is no message of Alertmanager's webhook: {why}"),
+            Self::Malformed(why) => {
+                return format!("the message cannot be read as one of Alertmanager's webhook: {why}");
+            }
             Self::NotLeading => {
                 "this replica of the operator does not lead, and only the leader records alerts; try again"
             }

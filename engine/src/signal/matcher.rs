@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexBuilder};
 
 const FORM: &str = "must be LABEL, then =, !=, =~ or !~, then a text in double quotes";
-/// The most memory of one compiled pattern, in bytes: a short pattern can describe a huge automaton.
-const LARGEST: usize = 256 * 1024;
+/// The largest compiled pattern, in bytes: a short pattern can describe a huge automaton.
+const LARGEST: usize = 64 * 1024;
+/// The most memory, in bytes, for the states that one search of a pattern keeps for the next one. Searches at the same time have
+/// such memory each, and so have the two directions of a search.
+const MOST_STATES: usize = 256 * 1024;
 
 /// What one label of an alert must be.
 #[derive(Clone, Debug)]
@@ -116,7 +119,8 @@ impl PartialEq for Matcher {
 
 /// The pattern for the whole text of a label, as in Alertmanager.
 fn pattern(text: &str) -> Result<Value, String> {
-    let whole = RegexBuilder::new(&format!("^(?:{text})$")).size_limit(LARGEST).build();
+    let whole =
+        RegexBuilder::new(&format!("^(?:{text})$")).size_limit(LARGEST).dfa_size_limit(MOST_STATES).build();
     let why = |error: regex::Error| match error {
         regex::Error::CompiledTooBig(_) => "the pattern is too large; write a simpler one".to_owned(),
         error => {
