@@ -160,5 +160,7 @@ async fn a_body_that_never_ends_is_not_awaited() {
         Result<hyper::body::Frame<Bytes>, std::io::Error>,
     >());
     let request = Request::post(PATH).header(AUTHORIZATION, "Bearer good").body(endless).unwrap();
-    assert_eq!(desk.answer(request).await.status(), StatusCode::REQUEST_TIMEOUT);
+    let response = desk.answer(request).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "Alertmanager must send it again");
+    assert!(response.headers().contains_key("retry-after"));
 }

@@ -102,11 +102,13 @@ impl Refusal {
             Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::NotLeading | Self::NotAccepted | Self::Busy | Self::NotReviewed | Self::NotRecorded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Slow
+            | Self::NotLeading
+            | Self::NotAccepted
+            | Self::Busy
+            | Self::NotReviewed
+            | Self::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -134,7 +136,7 @@ impl Refusal {
                     "the message has more than {most} bytes; set max_alerts in Alertmanager, or group alerts by more labels"
                 );
             }
-            Self::Slow => "the message did not arrive in time",
+            Self::Slow => "the message did not arrive in time; try again",
             Self::Malformed(why) => {
                 return format!("the message cannot be read as one of Alertmanager's webhook: {why}");
             }
