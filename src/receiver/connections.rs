@@ -1,4 +1,4 @@
-//! The listener: a bounded number of connections, each with bounded time for what it must send.
+//! The listener: a bounded number of connections, of which one address has only a few, each with bounded time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,17 +11,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::certificates::Certificates;
 use super::desk::Desk;
+use super::peers::{Peers, Seat};
 
 /// Connections that are open. Whoever comes then waits in the queue of the kernel.
 const MOST: usize = 64;
 /// How long a connection may take for its handshake, and for the head of each request. An idle one ends after this time.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// How long a connection takes new requests.
+const TAKES_FOR: Duration = Duration::from_secs(30);
+/// How long a connection lasts at most: the request in hand then is answered within that time, or not at all.
+const LASTS: Duration = Duration::from_secs(60);
 /// The longest head of a request, in bytes.
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How long to wait after a connection could not be accepted: too many files are open, for example.
@@ -56,11 +61,12 @@ impl Listening {
     /// Serves requests until `stop`. Requests in hand are answered.
     pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MOST));
+        let peers = Peers::default();
         let connections = TaskTracker::new();
-        while let Some((stream, place)) = stop.run_until_cancelled(self.next(&places)).await {
+        while let Some((stream, place, seat)) = stop.run_until_cancelled(self.next(&places, &peers)).await {
             let (desk, stop, certificates) = (Arc::clone(&desk), stop.clone(), self.certificates.clone());
             connections.spawn(async move {
-                let _place = place;
+                let _held = (place, seat);
                 match certificates {
                     None => converse(stream, desk, stop).await,
                     Some(certificates) => {
@@ -76,15 +82,19 @@ impl Listening {
         connections.wait().await;
     }
 
-    /// The next connection, once there is a place for it.
-    async fn next(&self, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    /// The next connection, once there is a place for it. One of an address that has enough of them is closed at once.
+    async fn next(&self, places: &Arc<Semaphore>, peers: &Peers) -> (TcpStream, OwnedSemaphorePermit, Seat) {
         loop {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(places).acquire_owned().await else {
                 return std::future::pending().await;
             };
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, place),
+                Ok((stream, peer)) => {
+                    if let Some(seat) = peers.seat(peer.ip()) {
+                        return (stream, place, seat);
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection");
                     sleep(AFTER_TROUBLE).await;
@@ -108,10 +118,12 @@ async fn converse(
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(LONGEST_HEAD);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let end = Instant::now() + LASTS;
     // How a connection ends concerns only its client.
-    if stop.run_until_cancelled(connection.as_mut()).await.is_none() {
+    let taking = timeout(TAKES_FOR, stop.run_until_cancelled(connection.as_mut())).await;
+    if !matches!(taking, Ok(Some(_))) {
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        let _ = timeout_at(end, connection).await;
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
 use crate::kubernetes::lease::Leadership;
-use crate::receiver::{RequestCounter, TlsPair, channel};
+use crate::receiver::{RequestCounter, TlsPair, channel, peers};
 use crate::telemetry::metrics::Metrics;
 
 /// The certificates of other tests; their README says what they are.
@@ -24,15 +24,19 @@ fn pair() -> TlsPair {
     TlsPair { certificate: file("server.crt"), key: file("server.key") }
 }
 
-/// A receiver that runs until it is told to stop.
-async fn start(certificates: Option<Certificates>) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+fn desk() -> Desk {
     let service = tower::service_fn(|_: Request<Body>| async {
         Err::<http::Response<Body>, tower::BoxError>("there is no API server".into())
     });
     let (sender, _) = channel();
     let counter = RequestCounter::show(&Metrics::new().unwrap()).unwrap();
     let client = kube::Client::new(service, "default");
-    let desk = Arc::new(Desk::new(client, Leadership::without_election(), counter, sender));
+    Desk::new(client, Leadership::without_election(), counter, sender)
+}
+
+/// A receiver that runs until it is told to stop.
+async fn start(certificates: Option<Certificates>) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    let desk = Arc::new(desk());
     let listening = Listening::bind(SocketAddr::from(([127, 0, 0, 1], 0)), certificates).await.unwrap();
     let (address, stop) = (listening.address().unwrap(), CancellationToken::new());
     let server = tokio::spawn(listening.serve(desk, stop.clone()));
@@ -68,8 +72,33 @@ async fn requests_are_answered_until_it_stops_and_an_idle_connection_does_not_ke
     let _idle = TcpStream::connect(address).await.unwrap();
     let mut used = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut used).await, "HTTP/1.1 404 Not Found");
+    assert_eq!(used.read(&mut [0; 9]).await.unwrap(), 0, "who is refused holds no connection");
     stop.cancel();
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    let (address, stop, server) = start(None).await;
+    let mut held = Vec::new();
+    for _ in 0..peers::MOST {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut beyond = TcpStream::connect(address).await.unwrap();
+    assert_eq!(beyond.read(&mut [0; 9]).await.unwrap(), 0, "it is closed at once");
+    assert_eq!(ask(held.pop().unwrap()).await, "HTTP/1.1 404 Not Found");
+    stop.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_does_not_keep_the_connection() {
+    let (desk, stop) = (Arc::new(desk()), CancellationToken::new());
+    let (mut client, server) = tokio::io::duplex(64);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let since = Instant::now();
+    timeout(2 * LASTS, converse(server, desk, stop)).await.unwrap();
+    assert_eq!(since.elapsed().as_secs(), LASTS.as_secs());
 }
 
 #[tokio::test]

@@ -130,9 +130,9 @@ async fn what_the_controller_says_is_told_and_what_may_work_later_asks_to_try_ag
         answering(deliveries, answer);
         let response = desk.answer(request(PATH, "Bearer good", MESSAGE)).await;
         assert_eq!(response.status().as_u16(), status, "{answer:?}");
-        let again =
-            response.headers().get("retry-after").is_some() && response.headers()["connection"] == "close";
-        assert_eq!(again, status == 503, "{answer:?}");
+        assert_eq!(response.headers().contains_key("retry-after"), status == 503, "{answer:?}");
+        let closes = response.headers().get("connection").is_some_and(|value| value == "close");
+        assert_eq!(closes, status != 200, "{answer:?}");
     }
     let (desk, mut deliveries) = desk();
     let (said, ()) = tokio::join!(ask(&desk, request(PATH, "Bearer good", MESSAGE)), async {

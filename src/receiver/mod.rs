@@ -9,7 +9,8 @@
 //! # Guarantees
 //! 200 means that the API server has stored it. Any other answer may be followed by the same request, because alerts are known
 //! by their fingerprint. Connections, bodies, reviews and deliveries are bounded, so that nobody can make the process grow;
-//! whatever is beyond is answered with 503 and `Retry-After`.
+//! whatever is beyond is answered with 503 and `Retry-After`. One address has only a few connections ([`peers`]), and only a few new
+//! senders a second are reviewed ([`rate`]); known ones are remembered ([`memory`]).
 //!
 //! # Caveats
 //! A replica that does not lead forwards nothing: it answers 503 and closes the connection, so that the next attempt may reach
@@ -19,7 +20,10 @@ mod certificates;
 mod connections;
 mod delivery;
 mod desk;
+mod memory;
 mod message;
+mod peers;
+mod rate;
 mod refusal;
 mod reviews;
 

@@ -159,11 +159,11 @@ impl Refusal {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // Who is refused holds no connection, and the next attempt takes a new one, which may lead to another replica.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, AGAIN);
-                // The next attempt takes a new connection, which may lead to another replica.
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

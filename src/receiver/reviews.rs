@@ -3,9 +3,11 @@
 //! Alertmanager sends the token of a ServiceAccount. A TokenReview says whose it is, and a SubjectAccessReview says whether that
 //! account has the verb `create` on `alerts.firebreak.dev` with the name of the policy. Both answers are kept for a short
 //! while, so that many messages are not many reviews. Tokens are kept only as digests.
+//!
+//! Whoever reaches the port can send any number of random tokens and names, so only a few questions a second are asked that the
+//! API server has not answered with yes before. Senders that it knows do not wait for that.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
@@ -13,37 +15,49 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
+use super::memory::{Memory, Unknown};
+use super::rate::Rate;
 use super::refusal::Refusal;
 use crate::kubernetes::retry;
 
-/// How long an answer counts. A token that was revoked, or a right that was taken away, is refused so much later.
-const COUNTS_FOR: Duration = Duration::from_secs(60);
-/// How long a refusal counts: so soon a new right is noticed.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// How many answers of each kind are kept.
-const MOST: usize = 256;
 /// Reviews in flight.
 const AT_ONCE: usize = 4;
+/// Questions a second of each kind that were never answered with yes.
+const NEW_PER_SECOND: u32 = 10;
+/// How long a question waits for its turn, and how long for its answer. No question is repeated; the sender repeats its message.
+const WAITS: Duration = Duration::from_secs(5);
 
 type Sender = [u8; 32];
+
+/// A sender, and the namespace and the name of a policy.
+type About = (Sender, String, String);
 
 /// What the API server has said of senders.
 pub struct Reviews {
     client: Client,
-    /// The user of a token; none for one that it does not accept.
-    users: Mutex<Kept<Sender, Option<UserInfo>>>,
-    /// Whether a sender may send alerts to the policy of this namespace and name.
-    rights: Mutex<Kept<(Sender, String, String), bool>>,
+    /// The user of a token.
+    users: Memory<Sender, UserInfo>,
+    /// Whether a sender may send alerts to a policy.
+    rights: Memory<About, ()>,
     turns: Semaphore,
+    new_users: Rate,
+    new_rights: Rate,
 }
 
 impl Reviews {
     /// Asks as the operator.
     pub fn new(client: Client) -> Self {
-        Self { client, users: Mutex::default(), rights: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+        Self {
+            client,
+            users: Memory::default(),
+            rights: Memory::default(),
+            turns: Semaphore::new(AT_ONCE),
+            new_users: Rate::per_second(NEW_PER_SECOND),
+            new_rights: Rate::per_second(NEW_PER_SECOND),
+        }
     }
 
     /// Whether who has this token may send alerts to a policy.
@@ -62,44 +76,65 @@ impl Reviews {
     }
 
     async fn user(&self, sender: Sender, token: &str) -> Result<Option<UserInfo>, Refusal> {
-        if let Some(known) = find(&self.users, &sender) {
-            return Ok(known);
-        }
-        // The semaphore is never closed.
-        let _turn = self.turns.acquire().await.map_err(|_| Refusal::Busy)?;
-        // Somebody else may have asked meanwhile.
-        if let Some(known) = find(&self.users, &sender) {
-            return Ok(known);
-        }
+        let _turn = match self.known_or_turn(&self.users, &self.new_users, &sender).await? {
+            Next::Known(answer) => return Ok(answer),
+            Next::Ask(turn) => turn,
+        };
         let question = TokenReview {
             spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: None },
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await }).await;
-        let status = answer.map_err(|error| unanswered("TokenReview", &error))?.status.unwrap_or_default();
+        let answer = answered("TokenReview", reviews.create(&PostParams::default(), &question)).await?;
+        let status = answer.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true));
-        keep(&self.users, sender, user.clone(), if user.is_some() { COUNTS_FOR } else { REFUSED_FOR });
+        self.users.keep(sender, user.clone());
         Ok(user)
     }
 
-    async fn may(&self, about: &(Sender, String, String), user: &UserInfo) -> Result<bool, Refusal> {
-        if let Some(known) = find(&self.rights, about) {
-            return Ok(known);
-        }
-        let _turn = self.turns.acquire().await.map_err(|_| Refusal::Busy)?;
-        if let Some(known) = find(&self.rights, about) {
-            return Ok(known);
-        }
+    async fn may(&self, about: &About, user: &UserInfo) -> Result<bool, Refusal> {
+        let _turn = match self.known_or_turn(&self.rights, &self.new_rights, about).await? {
+            Next::Known(answer) => return Ok(answer.is_some()),
+            Next::Ask(turn) => turn,
+        };
         let (_, namespace, policy) = about;
         let question = question(user, namespace, policy);
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = retry::read(|| async { reviews.create(&PostParams::default(), &question).await }).await;
-        let answer = answer.map_err(|error| unanswered("SubjectAccessReview", &error))?;
+        let answer =
+            answered("SubjectAccessReview", reviews.create(&PostParams::default(), &question)).await?;
         let is_allowed = answer.status.is_some_and(|status| status.allowed);
-        keep(&self.rights, about.clone(), is_allowed, if is_allowed { COUNTS_FOR } else { REFUSED_FOR });
+        self.rights.keep(about.clone(), is_allowed.then_some(()));
         Ok(is_allowed)
     }
+
+    /// What is known, or a turn to ask.
+    async fn known_or_turn<K: Ord + Clone, V: Clone>(
+        &self,
+        memory: &Memory<K, V>,
+        new: &Rate,
+        key: &K,
+    ) -> Result<Next<'_, V>, Refusal> {
+        if let Ok(answer) = memory.recall(key) {
+            return Ok(Next::Known(answer));
+        }
+        let turn = timeout(WAITS, self.turns.acquire()).await.map_err(|_| Refusal::Busy)?;
+        // The semaphore is never closed.
+        let turn = turn.map_err(|_| Refusal::Busy)?;
+        // Somebody else may have asked meanwhile.
+        match memory.recall(key) {
+            Ok(answer) => Ok(Next::Known(answer)),
+            Err(Unknown::New) if !new.allows() => Err(Refusal::Busy),
+            Err(Unknown::New | Unknown::Lapsed) => Ok(Next::Ask(turn)),
+        }
+    }
+}
+
+/// What to do about a question.
+enum Next<'a, V> {
+    /// The answer is known; none is a refusal.
+    Known(Option<V>),
+    /// Ask while this is held.
+    Ask(SemaphorePermit<'a>),
 }
 
 fn question(user: &UserInfo, namespace: &str, policy: &str) -> SubjectAccessReview {
@@ -123,48 +158,30 @@ fn question(user: &UserInfo, namespace: &str, policy: &str) -> SubjectAccessRevi
     }
 }
 
-fn unanswered(review: &str, error: &kube::Error) -> Refusal {
-    tracing::warn!(
-        review,
-        why = retry::explain(error),
-        "cannot find out who sends alerts; it must try again"
-    );
-    Refusal::NotReviewed
-}
-
-/// Answers, each until it is too old.
-struct Kept<K, V>(BTreeMap<K, (Instant, V)>);
-
-impl<K, V> Default for Kept<K, V> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-fn find<K: Ord, V: Clone>(kept: &Mutex<Kept<K, V>>, key: &K) -> Option<V> {
-    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.0.get(key).filter(|(until, _)| *until > Instant::now()).map(|(_, value)| value.clone())
-}
-
-/// Keeps an answer. If there are too many, the one that would be too old first gives way.
-fn keep<K: Ord + Clone, V>(kept: &Mutex<Kept<K, V>>, key: K, value: V, length: Duration) {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.0.len() >= MOST {
-        let first = kept.0.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| key.clone());
-        first.into_iter().for_each(|first| drop(kept.0.remove(&first)));
-    }
-    kept.0.insert(key, (Instant::now() + length, value));
+/// What the API server answers in time.
+async fn answered<T>(
+    review: &'static str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Refusal> {
+    let why = match timeout(WAITS, request).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => retry::explain(&error),
+        Err(_) => format!("no answer within {} s", WAITS.as_secs()),
+    };
+    tracing::warn!(review, why, "cannot find out who sends alerts; it must try again");
+    Err(Refusal::NotReviewed)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::receiver::memory::{COUNTS_FOR, MOST, REFUSED_FOR};
 
     /// An API server that knows tokens that begin with `good`, and lets alice send alerts to `gpu` in `llm`. It records what it
     /// was asked.
@@ -241,9 +258,51 @@ mod tests {
         let reviews = Reviews::new(client);
         for number in 0..3 * MOST {
             assert!(reviews.allow(&format!("good {number}"), "llm", "gpu").await.is_ok());
+            let refused = reviews.allow(&format!("good {number}"), "llm", "other").await;
+            assert!(matches!(refused, Err(Refusal::Forbidden { .. })), "{refused:?}");
+            assert_eq!(reviews.allow(&format!("bad {number}"), "llm", "gpu").await, Err(Refusal::BadToken));
+            tokio::time::advance(Duration::from_millis(200)).await;
         }
-        assert_eq!(reviews.users.lock().unwrap().0.len(), MOST);
-        assert_eq!(reviews.rights.lock().unwrap().0.len(), MOST);
+        assert_eq!(reviews.users.len(), (MOST, MOST));
+        assert_eq!(reviews.rights.len(), (MOST, MOST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_questions_is_not_asked_and_keeps_nobody_out_who_is_known() {
+        let (client, asked) = server();
+        let reviews = Reviews::new(client);
+        assert_eq!(reviews.allow("good", "llm", "gpu").await, Ok(()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let flood = async |round: u32| {
+            for number in 0..99 {
+                let why = reviews.allow(&format!("bad {round} {number}"), "llm", "gpu").await.unwrap_err();
+                assert_eq!(why, if number < NEW_PER_SECOND { Refusal::BadToken } else { Refusal::Busy });
+            }
+            for number in 0..99 {
+                let policy = format!("other {round} {number}");
+                let why = reviews.allow("good", "llm", &policy).await.unwrap_err();
+                assert_eq!(why == Refusal::Busy, number >= NEW_PER_SECOND, "{why:?}");
+            }
+        };
+        for round in 0..99 {
+            flood(round).await;
+            assert_eq!(reviews.allow("good", "llm", "gpu").await, Ok(()), "also when the answer has lapsed");
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let asked = asked.lock().unwrap().len();
+        assert!((99 * 20..99 * 20 + 9).contains(&asked), "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_an_api_server_that_does_not_answer() {
+        let service = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, tower::BoxError>>()
+        });
+        let reviews = Reviews::new(Client::new(service, "default"));
+        let ask = |token| reviews.allow(token, "llm", "gpu");
+        let all = timeout(3 * WAITS, futures::future::join_all(["a", "b", "c", "d", "e"].map(ask))).await;
+        let all = all.unwrap();
+        assert!(all.iter().all(|why| matches!(why, Err(Refusal::NotReviewed | Refusal::Busy))), "{all:?}");
     }
 
     #[tokio::test(start_paused = true)]
