@@ -40,6 +40,8 @@ pub struct Certificates {
 struct Present {
     read_at: Instant,
     acceptor: TlsAcceptor,
+    /// Why the files could not be read the last time; none if they were.
+    trouble: Option<String>,
 }
 
 impl Certificates {
@@ -50,7 +52,7 @@ impl Certificates {
     pub fn read(pair: TlsPair) -> Result<Self, CertificatesError> {
         match acceptor(&pair) {
             Ok(acceptor) => {
-                let present = Mutex::new(Present { read_at: Instant::now(), acceptor });
+                let present = Mutex::new(Present { read_at: Instant::now(), acceptor, trouble: None });
                 Ok(Self { pair, present })
             }
             Err(why) => Err(CertificatesError { pair, why }),
@@ -63,11 +65,21 @@ impl Certificates {
         if present.read_at.elapsed() >= EVERY {
             present.read_at = Instant::now();
             match acceptor(&self.pair) {
-                Ok(acceptor) => present.acceptor = acceptor,
-                Err(why) => tracing::warn!(
-                    why,
-                    "cannot read the certificate of the receiver again; the last one stays"
-                ),
+                Ok(acceptor) => {
+                    present.acceptor = acceptor;
+                    if present.trouble.take().is_some() {
+                        tracing::info!("the certificate of the receiver can be read again");
+                    }
+                }
+                Err(why) => {
+                    if present.trouble.as_ref() != Some(&why) {
+                        tracing::warn!(
+                            why,
+                            "cannot read the certificate of the receiver again; the last one stays"
+                        );
+                    }
+                    present.trouble = Some(why);
+                }
             }
         }
         present.acceptor.clone()

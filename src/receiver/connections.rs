@@ -9,13 +9,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, TlsPair};
 use super::desk::Desk;
 use super::peers::{Peers, Seat};
 
@@ -29,37 +29,104 @@ const TAKES_FOR: Duration = Duration::from_secs(30);
 const LASTS: Duration = Duration::from_secs(60);
 /// The longest head of a request, in bytes.
 const LONGEST_HEAD: usize = 64 * 1024;
+/// Connections that wait in the queue of the kernel.
+const QUEUE: u32 = 1024;
+/// How often the certificate is tried again that could not be read at the start.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be accepted: too many files are open, for example.
 const AFTER_TROUBLE: Duration = Duration::from_millis(100);
 
-/// A bound listener.
+/// A bound address.
 pub struct Listening {
+    address: SocketAddr,
+    door: Door,
+}
+
+/// Whether connections are taken.
+enum Door {
+    Open(Open),
+    /// The certificate cannot be read, for this reason. Tokens must not be sent without TLS, so connections are refused.
+    Closed(TcpSocket, TlsPair, String),
+}
+
+struct Open {
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
 }
 
 impl Listening {
-    /// Binds the address, and logs it.
+    /// Binds the address, and logs it. If its certificate cannot be read, it stays closed until that can be read.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn bind(address: SocketAddr, certificates: Option<Certificates>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub fn bind(address: SocketAddr, tls: Option<TlsPair>) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // So that it can be bound again right after a restart.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let address = socket.local_addr()?;
+        let door = match tls {
+            None => Door::Open(Open::listen(socket, None)?),
+            Some(pair) => match Certificates::read(pair.clone()) {
+                Ok(certificates) => Door::Open(Open::listen(socket, Some(certificates))?),
+                Err(error) => {
+                    let why = error.to_string();
+                    tracing::warn!(%address, why, "no alerts are received until the certificate can be read");
+                    Door::Closed(socket, pair, why)
+                }
+            },
+        };
+        Ok(Self { address, door })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves requests until `stop`. Requests in hand are answered.
+    pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) {
+        match stop.run_until_cancelled(self.door.open()).await {
+            Some(Ok(open)) => open.serve(desk, stop).await,
+            Some(Err(error)) => tracing::error!(%error, address = %self.address, "cannot receive alerts"),
+            None => {}
+        }
+    }
+}
+
+impl Door {
+    /// Waits for the certificate, and logs why it cannot be read whenever that changes.
+    async fn open(self) -> io::Result<Open> {
+        let (socket, pair, mut said) = match self {
+            Self::Open(open) => return Ok(open),
+            Self::Closed(socket, pair, why) => (socket, pair, why),
+        };
+        loop {
+            sleep(TRY_AGAIN).await;
+            match Certificates::read(pair.clone()) {
+                Ok(certificates) => return Open::listen(socket, Some(certificates)),
+                Err(error) => {
+                    let why = error.to_string();
+                    if why != said {
+                        tracing::warn!(why, "no alerts are received until the certificate can be read");
+                        said = why;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Open {
+    fn listen(socket: TcpSocket, certificates: Option<Certificates>) -> io::Result<Self> {
+        let listener = socket.listen(QUEUE)?;
         let tls = certificates.is_some();
         tracing::info!(address = %listener.local_addr()?, tls, "receiving alerts");
         Ok(Self { listener, certificates: certificates.map(Arc::new) })
     }
 
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// The operating system does not say.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
     /// Serves requests until `stop`. Requests in hand are answered.
-    pub async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) {
+    async fn serve(self, desk: Arc<Desk>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MOST));
         let peers = Peers::default();
         let connections = TaskTracker::new();

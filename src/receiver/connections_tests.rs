@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
 use crate::kubernetes::lease::Leadership;
-use crate::receiver::{RequestCounter, TlsPair, channel, peers};
+use crate::receiver::{RequestCounter, channel, peers};
 use crate::telemetry::metrics::Metrics;
 
 /// The certificates of other tests; their README says what they are.
@@ -35,10 +35,10 @@ fn desk() -> Desk {
 }
 
 /// A receiver that runs until it is told to stop.
-async fn start(certificates: Option<Certificates>) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+fn start(tls: Option<TlsPair>) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let desk = Arc::new(desk());
-    let listening = Listening::bind(SocketAddr::from(([127, 0, 0, 1], 0)), certificates).await.unwrap();
-    let (address, stop) = (listening.address().unwrap(), CancellationToken::new());
+    let listening = Listening::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tls).unwrap();
+    let (address, stop) = (listening.address(), CancellationToken::new());
     let server = tokio::spawn(listening.serve(desk, stop.clone()));
     (address, stop, server)
 }
@@ -65,7 +65,7 @@ async fn secure(address: SocketAddr, authority: &str) -> io::Result<impl AsyncRe
 
 #[tokio::test]
 async fn requests_are_answered_until_it_stops_and_an_idle_connection_does_not_keep_it() {
-    let (address, stop, server) = start(None).await;
+    let (address, stop, server) = start(None);
     for _ in 0..3 {
         assert_eq!(ask(TcpStream::connect(address).await.unwrap()).await, "HTTP/1.1 404 Not Found");
     }
@@ -79,7 +79,7 @@ async fn requests_are_answered_until_it_stops_and_an_idle_connection_does_not_ke
 
 #[tokio::test]
 async fn one_address_cannot_take_all_places() {
-    let (address, stop, server) = start(None).await;
+    let (address, stop, server) = start(None);
     let mut held = Vec::new();
     for _ in 0..peers::MOST {
         held.push(TcpStream::connect(address).await.unwrap());
@@ -103,11 +103,37 @@ async fn a_client_that_does_not_read_its_answer_does_not_keep_the_connection() {
 
 #[tokio::test]
 async fn with_a_certificate_only_tls_is_spoken_and_a_failed_handshake_harms_nobody() {
-    let (address, stop, server) = start(Some(Certificates::read(pair()).unwrap())).await;
+    let (address, stop, server) = start(Some(pair()));
     assert!(secure(address, "other-ca.crt").await.is_err(), "it is trusted by the wrong authority");
     let plain = ask(TcpStream::connect(address).await.unwrap()).await;
     assert!(!plain.starts_with("HTTP"), "{plain}");
     assert_eq!(ask(secure(address, "ca.crt").await.unwrap()).await, "HTTP/1.1 404 Not Found");
+    stop.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_certificate_it_stays_closed_until_the_files_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+    let (address, stop, server) = start(Some(TlsPair { certificate: certificate.clone(), key: key.clone() }));
+    tokio::time::advance(3 * TRY_AGAIN).await;
+    assert!(TcpStream::connect(address).await.is_err(), "tokens must not be sent without TLS");
+    std::fs::copy(file("server.crt"), certificate).unwrap();
+    std::fs::copy(file("server.key"), key).unwrap();
+    while TcpStream::connect(address).await.is_err() {
+        tokio::time::advance(TRY_AGAIN).await;
+    }
+    tokio::time::resume();
+    assert_eq!(ask(secure(address, "ca.crt").await.unwrap()).await, "HTTP/1.1 404 Not Found");
+    stop.cancel();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_never_comes_does_not_keep_it_from_stopping() {
+    let missing = PathBuf::from("/does/not/exist");
+    let (_, stop, server) = start(Some(TlsPair { certificate: missing.clone(), key: missing }));
     stop.cancel();
     server.await.unwrap();
 }

@@ -12,6 +12,8 @@
 //! whatever is beyond is answered with 503 and `Retry-After`. One address has only a few connections ([`peers`]), and only a few new
 //! senders a second are reviewed ([`rate`]); known ones are remembered ([`memory`]).
 //!
+//! With a certificate that cannot be read, the listener is closed: a token is never taken without the TLS that was asked for.
+//!
 //! # Caveats
 //! A replica that does not lead forwards nothing: it answers 503 and closes the connection, so that the next attempt may reach
 //! the leader.
@@ -27,7 +29,7 @@ mod rate;
 mod refusal;
 mod reviews;
 
-pub use certificates::{Certificates, CertificatesError, TlsPair};
+pub use certificates::TlsPair;
 pub use connections::Listening;
 pub use delivery::{Answer, Deliveries, Delivery, channel};
 pub use desk::Desk;

@@ -34,7 +34,7 @@ use crate::kubernetes::discovery::Discovery;
 use crate::kubernetes::events::Events;
 use crate::kubernetes::impersonate::Impersonation;
 use crate::kubernetes::lease::{self, Election, Leadership, LeaseTimes};
-use crate::receiver::{self, Certificates, CertificatesError, Desk, Listening, RequestCounter};
+use crate::receiver::{self, Desk, Listening, RequestCounter};
 use crate::settings::{AlertsArgs, Command, ControllerArgs, Settings};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::logs;
@@ -146,8 +146,6 @@ enum Failure {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot listen on {address}: {source}; choose another --alerts-listen")]
     ListenForAlerts { address: std::net::SocketAddr, source: io::Error },
-    #[error(transparent)]
-    Certificates(#[from] CertificatesError),
     #[error("cannot register metrics: {0}; this is a bug, please report it")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
@@ -170,7 +168,6 @@ impl Failure {
             Self::Connect(_)
             | Self::Listen { .. }
             | Self::ListenForAlerts { .. }
-            | Self::Certificates(_)
             | Self::Metrics(_)
             | Self::Signals(_)
             | Self::Part(_)
@@ -209,7 +206,7 @@ async fn operate(
     let (_, server) = served.await.map_err(|source| Failure::Listen { address: args.listen, source })?;
     let (desk, deliveries) = receiver::channel();
     let desk = Desk::new(client.clone(), leadership.clone(), RequestCounter::show(&metrics)?, desk);
-    let receiver = receiver(&args.alerts, desk, ends.work.clone()).await?;
+    let receiver = receiver(&args.alerts, desk, ends.work.clone())?;
     let (events, writer) = Events::new(client.clone(), args.identity.clone());
     let (traces, exporter) = traces(args.traces, &metrics).await?.unzip();
 
@@ -263,11 +260,10 @@ async fn operate(
 }
 
 /// The task that receives alerts until `stop`; without an address it receives none.
-async fn receiver(args: &AlertsArgs, desk: Desk, stop: CancellationToken) -> Result<JoinHandle<()>, Failure> {
+fn receiver(args: &AlertsArgs, desk: Desk, stop: CancellationToken) -> Result<JoinHandle<()>, Failure> {
     let Some(address) = args.listen else { return Ok(tokio::spawn(stop.cancelled_owned())) };
-    let certificates = args.tls().map(Certificates::read).transpose()?;
-    let listening = Listening::bind(address, certificates).await;
-    let listening = listening.map_err(|source| Failure::ListenForAlerts { address, source })?;
+    let listening = Listening::bind(address, args.tls())
+        .map_err(|source| Failure::ListenForAlerts { address, source })?;
     Ok(tokio::spawn(listening.serve(Arc::new(desk), stop)))
 }
 
