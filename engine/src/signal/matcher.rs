@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use regex::{Regex, RegexBuilder};
 
 const FORM: &str = "must be LABEL, then =, !=, =~ or !~, then a text in double quotes";
+/// The classes of Unicode have some hundred ranges.
+const TOO_LARGE: &str =
+    "the pattern is too large; write a simpler one, with [0-9] in place of \\d and * in place of {1,63}";
 /// The largest compiled pattern, in bytes: a short pattern can describe a huge automaton.
 const LARGEST: usize = 64 * 1024;
 /// The most memory, in bytes, for the states that one search of a pattern keeps for the next one. Searches at the same time have
@@ -122,7 +125,7 @@ fn pattern(text: &str) -> Result<Value, String> {
     let whole =
         RegexBuilder::new(&format!("^(?:{text})$")).size_limit(LARGEST).dfa_size_limit(MOST_STATES).build();
     let why = |error: regex::Error| match error {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large; write a simpler one".to_owned(),
+        regex::Error::CompiledTooBig(_) => TOO_LARGE.to_owned(),
         error => {
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
