@@ -285,6 +285,8 @@ async fn work(operator: Arc<Operator>) {
         let term = leadership.gained().await;
         if operator.clocks.begin(&term) {
             operator.memories.forget_clocks();
+            // Another leader may have recorded other alerts since.
+            operator.hub.forget_alerts();
         }
         let key = operator.queue.next().await;
         if operator.context.stop.is_cancelled() {

@@ -34,6 +34,11 @@ impl Pushed {
         self.known = sent.map_or(Known::Never, Known::Sent);
     }
 
+    /// Nobody has looked into the status since.
+    pub(super) fn forget(&mut self) {
+        self.known = Known::NotRead;
+    }
+
     /// The reading at this moment, and when it changes by time alone.
     pub(super) fn reading(&self, now: Timestamp) -> (Reading, Option<Timestamp>) {
         match &self.known {

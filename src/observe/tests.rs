@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use firebreak_engine::alerts::{AlertState, Extent, Message, News, ReceivedAlerts, SentAlert, take_in};
+use firebreak_engine::alerts::{
+    AlertState, Emergency, Extent, Message, News, ReceivedAlerts, SentAlert, take_in,
+};
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::policy::PolicySpec;
@@ -543,7 +545,7 @@ fn one_alert() -> Vec<ReceivedAlerts> {
         labels: BTreeMap::new(),
     };
     let message = Message { alerts: vec![fires], extent: Extent::Whole };
-    take_in(&[], &rules, &News::of(&message, &rules), jiff::Timestamp::now())
+    take_in(&[], &rules, &News::of(&message, &rules), Emergency::None, jiff::Timestamp::now())
 }
 
 #[tokio::test]

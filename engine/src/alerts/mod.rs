@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::news::Told;
 pub use self::news::{AlertState, Extent, Fingerprint, Message, News, NotAFingerprint, SentAlert};
-use crate::expression::FieldValue;
+use crate::expression::{FieldValue, MAY_BE_MORE};
 use crate::facts::Reading;
 use crate::id::digest;
 use crate::period::after;
@@ -97,12 +97,28 @@ pub enum PartialReason {
     OversizedMessage,
     /// The signal was edited while alerts fired, and only their labels say whether they still belong to it.
     SignalEdited,
+    /// The first message came while an Incident was open, and what fired before may not have been repeated since.
+    HeardSinceShortly,
+}
+
+/// Whether an Incident of the policy is open. It must not end because of what nobody has been told yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emergency {
+    /// It is.
+    Open,
+    /// None is.
+    None,
 }
 
 impl PartialReason {
     /// All reasons, in the order in which they are documented.
-    pub const ALL: &'static [Self] =
-        &[Self::TooManyAlerts, Self::TruncatedAlerts, Self::OversizedMessage, Self::SignalEdited];
+    pub const ALL: &'static [Self] = &[
+        Self::TooManyAlerts,
+        Self::TruncatedAlerts,
+        Self::OversizedMessage,
+        Self::SignalEdited,
+        Self::HeardSinceShortly,
+    ];
 
     /// The reason of the reading.
     pub fn name(self) -> &'static str {
@@ -111,6 +127,7 @@ impl PartialReason {
             Self::TruncatedAlerts => "TruncatedAlerts",
             Self::OversizedMessage => "OversizedMessage",
             Self::SignalEdited => "SignalEdited",
+            Self::HeardSinceShortly => "HeardSinceShortly",
         }
     }
 
@@ -130,8 +147,11 @@ impl PartialReason {
                 "a message of Alertmanager was too long to be read; group alerts by more labels, or send fewer; {again}"
             ),
             Self::SignalEdited => format!(
-                "the signal was edited while alerts fired, and nobody knows whether they still belong to it; {again}, \
-                 or at once under another name"
+                "the signal was edited, and nobody knows whether the alerts that fired still belong to it; {again}"
+            ),
+            Self::HeardSinceShortly => format!(
+                "the signal is new and an Incident is open, and alerts that fired before may not have been repeated yet; \
+                 {again}"
             ),
         }
     }
@@ -154,6 +174,7 @@ pub fn take_in(
     recorded: &[ReceivedAlerts],
     rules: &Rules,
     news: &BTreeMap<String, News>,
+    emergency: Emergency,
     now: Timestamp,
 ) -> Vec<ReceivedAlerts> {
     let of_signal = |signal: &Signal| {
@@ -163,7 +184,7 @@ pub fn take_in(
         let scope = scope_of(kind)?;
         let before = recorded.iter().find(|known| known.signal == signal.name);
         let news = news.get(&signal.name).filter(|news| news.scope == scope);
-        ReceivedAlerts::follow(before, signal, scope, news, hearing, now)
+        ReceivedAlerts::follow(before, signal, scope, news, hearing, emergency, now)
     };
     rules.signals.iter().filter_map(of_signal).collect()
 }
@@ -176,6 +197,7 @@ impl ReceivedAlerts {
         scope: String,
         news: Option<&News>,
         hearing: Hearing,
+        emergency: Emergency,
         now: Timestamp,
     ) -> Option<Self> {
         let step = hearing.max_age / PARTS;
@@ -183,11 +205,13 @@ impl ReceivedAlerts {
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let mut known = match before {
             Some(before) if before.scope == scope => before.clone(),
-            Some(before) => before.edited(scope, now),
+            Some(before) => before.edited(scope, emergency, now),
             None => {
                 news?;
                 let signal = signal.name.clone();
-                Self { signal, scope, heard_at: now, firing: Vec::new(), partial: None }
+                let reason = PartialReason::HeardSinceShortly;
+                let partial = (emergency == Emergency::Open).then_some(PartialAlerts { reason, at: now });
+                Self { signal, scope, heard_at: now, firing: Vec::new(), partial }
             }
         };
         known.partial = known.partial.filter(|partial| after(partial.at, hearing.max_age) > now);
@@ -198,8 +222,8 @@ impl ReceivedAlerts {
     }
 
     /// What is known when the signal has another scope from now on.
-    fn edited(&self, scope: String, now: Timestamp) -> Self {
-        let is_clear = self.firing.is_empty() && self.partial.is_none();
+    fn edited(&self, scope: String, emergency: Emergency, now: Timestamp) -> Self {
+        let is_clear = self.firing.is_empty() && self.partial.is_none() && emergency == Emergency::None;
         let edited = PartialAlerts { reason: PartialReason::SignalEdited, at: now };
         Self { scope, firing: Vec::new(), partial: (!is_clear).then_some(edited), ..self.clone() }
     }
@@ -245,9 +269,9 @@ impl ReceivedAlerts {
     pub fn reading(&self, hearing: Hearing, now: Timestamp) -> (Reading, Option<Timestamp>) {
         let until = |at: Timestamp| after(at, hearing.max_age);
         let partial = self.partial.filter(|partial| until(partial.at) > now);
-        let oldest = self.firing.iter().map(|alert| alert.heard_at).min();
-        let ends = [Some(self.heard_at), oldest, partial.map(|partial| partial.at)];
-        let changes_at = ends.into_iter().flatten().map(until).filter(|end| *end > now).min();
+        let ends = [Some(self.heard_at), partial.map(|partial| partial.at)].into_iter().flatten();
+        let ends = ends.chain(self.firing.iter().map(|alert| alert.heard_at));
+        let changes_at = ends.map(until).filter(|end| *end > now).min();
         let max_age = hearing.max_age;
         let unknown = |reason: &str, detail: String| Reading::Unknown { reason: reason.to_owned(), detail };
         let reading = if until(self.heard_at) <= now {
@@ -257,27 +281,36 @@ impl ReceivedAlerts {
             unknown(STALE, detail)
         } else if let Some(partial) = partial {
             unknown(partial.reason.name(), partial.reason.explain(max_age))
-        } else if oldest.is_some_and(|oldest| until(oldest) <= now) {
-            let detail = format!(
-                "an alert that fired was neither repeated nor resolved for {max_age:#} (maxAge); it may be silenced, or maxAge \
-                 is shorter than repeat_interval of Alertmanager"
-            );
-            unknown(STALE, detail)
         } else {
-            Reading::Known { values: self.values() }
+            Reading::Known { values: self.values(|alert| until(alert.heard_at) > now) }
         };
         (reading, changes_at)
     }
 
-    fn values(&self) -> BTreeMap<String, FieldValue> {
-        let count = |level: Severity| self.firing.iter().filter(|alert| alert.level == Some(level)).count();
-        let levels = [("p0", Severity::P0), ("p1", Severity::P1), ("p2", Severity::P2), ("p3", Severity::P3)];
-        let counts = levels.into_iter().map(|(field, level)| (field, count(level)));
-        let counts = counts.chain([("firing", self.firing.len())]);
-        let value = |count: usize| FieldValue::Int(i64::try_from(count).unwrap_or(i64::MAX));
-        counts.map(|(field, count)| (field.to_owned(), value(count))).collect()
+    /// The numbers of alerts that fire. One that was neither repeated nor resolved for too long may fire or not: it may be
+    /// silenced, and may have ended meanwhile.
+    fn values(&self, is_fresh: impl Fn(&FiringAlert) -> bool) -> BTreeMap<String, FieldValue> {
+        let mut values = BTreeMap::new();
+        for (level, (field, doubtful)) in LEVELS.into_iter().zip(MAY_BE_MORE) {
+            let (fresh, stale): (Vec<_>, Vec<_>) = self
+                .firing
+                .iter()
+                .filter(|alert| level.is_none() || alert.level == level)
+                .partition(|alert| is_fresh(alert));
+            let value =
+                |alerts: &[&FiringAlert]| FieldValue::Int(i64::try_from(alerts.len()).unwrap_or(i64::MAX));
+            values.insert(field.to_owned(), value(&fresh));
+            if !stale.is_empty() {
+                values.insert(doubtful.to_owned(), value(&stale));
+            }
+        }
+        values
     }
 }
+
+/// The levels that are counted, in the order of [`MAY_BE_MORE`]; none is all.
+const LEVELS: [Option<Severity>; 5] =
+    [None, Some(Severity::P0), Some(Severity::P1), Some(Severity::P2), Some(Severity::P3)];
 
 /// What was told is too old.
 const STALE: &str = "Stale";

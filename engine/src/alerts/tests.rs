@@ -21,21 +21,23 @@ fn rules_with(matchers: Value) -> Rules {
 struct World {
     rules: Rules,
     known: Vec<ReceivedAlerts>,
+    emergency: Emergency,
     now: Timestamp,
 }
 
 impl World {
     fn new() -> Self {
-        Self { rules: rules(), known: Vec::new(), now: START }
+        Self { rules: rules(), known: Vec::new(), emergency: Emergency::None, now: START }
     }
 
     fn hear(&mut self, message: &Message) {
-        self.known = take_in(&self.known, &self.rules, &News::of(message, &self.rules), self.now);
+        self.known =
+            take_in(&self.known, &self.rules, &News::of(message, &self.rules), self.emergency, self.now);
     }
 
     fn wait(&mut self, minutes: i64) {
         self.now = after(self.now, SignedDuration::from_mins(minutes));
-        self.known = take_in(&self.known, &self.rules, &BTreeMap::new(), self.now);
+        self.known = take_in(&self.known, &self.rules, &BTreeMap::new(), self.emergency, self.now);
     }
 
     fn read(&self, name: &str) -> (Reading, Option<Timestamp>) {
@@ -105,7 +107,7 @@ fn of_several_messages_the_last_word_on_an_alert_counts() {
         }
     }
     assert_eq!(news["llm"].len(), 3);
-    let known = take_in(&[], &rules, &news, START);
+    let known = take_in(&[], &rules, &news, Emergency::None, START);
     let names: Vec<Fingerprint> = known[0].firing.iter().map(|alert| alert.fingerprint).collect();
     assert_eq!(names, [fingerprint(2), fingerprint(3)]);
 }
@@ -127,7 +129,24 @@ fn what_was_not_heard_for_max_age_is_unknown_and_never_resolved() {
     world.hear(&firing([1]));
     assert_eq!(world.says("llm"), "2/2/0");
     world.wait(60);
-    assert_eq!(world.says("llm"), "Stale", "the second was not repeated");
+    assert_eq!(world.says("llm"), "1/1/0", "the second was not repeated");
+    let truth = |world: &World, when: &str| {
+        let Reading::Known { values } = world.read("llm").0 else { panic!("it is Unknown") };
+        let shapes = world.rules.signals.iter().map(|it| (it.name.clone(), it.kind.kind().shape())).collect();
+        let readings = [("llm".to_owned(), values)].into();
+        crate::expression::Condition::parse(when, &shapes).unwrap().evaluate(&readings).verdict
+    };
+    use crate::verdict::Verdict::{False, True, Unknown};
+    for (when, expected) in [
+        ("signals.llm.p0 > 0", True),
+        ("signals.llm.p0 > 1", Unknown),
+        ("signals.llm.p0 > 2", False),
+        ("signals.llm.p0 == 0", False),
+        ("signals.llm.firing > 0 && signals.llm.p2 == 0", True),
+        ("signals.llm.firing == signals.llm.p0", Unknown),
+    ] {
+        assert_eq!(truth(&world, when), expected, "{when}");
+    }
     assert!(world.read("llm").1.is_some_and(|at| at > world.now), "and the first, later");
     world.hear(&resolved([2]));
     assert_eq!(world.says("llm"), "1/1/0");
@@ -214,10 +233,28 @@ fn an_edit_of_the_signal_resolves_nothing() {
 }
 
 #[test]
+fn while_an_incident_is_open_a_list_that_begins_empty_is_not_the_whole_one() {
+    let mut world = World::new();
+    world.emergency = Emergency::Open;
+    world.hear(&message([]));
+    assert_eq!(world.says("llm"), "HeardSinceShortly");
+    world.rules = rules_with(json!([]));
+    world.wait(0);
+    assert_eq!(world.says("llm"), "SignalEdited", "alerts may match now that did not before");
+    world.wait(4 * 60);
+    world.hear(&firing([1]));
+    world.wait(60);
+    assert_eq!(world.says("llm"), "1/1/0", "everything that fires was repeated");
+    world.rules = rules();
+    world.wait(0);
+    assert_eq!(world.says("llm"), "SignalEdited");
+}
+
+#[test]
 fn news_for_a_signal_as_it_was_before_an_edit_is_dropped() {
     let before = rules();
     let news = News::of(&firing([1]), &before);
-    let known = take_in(&[], &rules_with(json!([])), &news, START);
+    let known = take_in(&[], &rules_with(json!([])), &news, Emergency::None, START);
     assert_eq!(known.iter().map(|known| known.signal.as_str()).collect::<Vec<_>>(), ["all"]);
 }
 
@@ -243,7 +280,7 @@ fn the_status_of_a_policy_has_room_for_the_alerts_of_its_signals() {
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].field, "spec.signals[8].alertmanager.receive");
     let rules = parse(MOST_SIGNALS).unwrap();
-    let known = take_in(&[], &rules, &News::of(&firing(0..MOST), &rules), START);
+    let known = take_in(&[], &rules, &News::of(&firing(0..MOST), &rules), Emergency::None, START);
     let bytes = serde_json::to_vec(&known).unwrap().len();
     assert!(bytes < 200 * 1024, "{bytes} bytes");
 }

@@ -40,6 +40,7 @@ use crate::verdict::Verdict;
 use check::{Checked, Scope, check};
 pub use error::ExpressionError;
 pub use kind::Kind;
+pub use partial::MAY_BE_MORE;
 
 /// What kind of value a field of a signal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +155,8 @@ impl Condition {
         self.0.reads.iter().any(|read| read.signal == signal && read.field == field)
     }
 
-    /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown, the
-    /// result is a truth only if it is the same whatever their health is.
+    /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown, or
+    /// whether alerts still fire, the result is a truth only if it is the same in each case.
     #[must_use]
     pub fn evaluate(&self, signals: &Readings) -> Evaluation {
         partial::evaluate(&self.0, signals)

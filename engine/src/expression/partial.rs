@@ -1,4 +1,4 @@
-//! Partial knowledge: objects whose health is Unknown.
+//! Partial knowledge: objects whose health is Unknown, and alerts that may have ended.
 //!
 //! One odd object must not blind a signal. The expression is evaluated with k of the unknown objects healthy and the
 //! others unhealthy, for each k, and for each combination if it reads several such signals. The same truth every time is
@@ -9,6 +9,16 @@ use super::evaluate::over_signals;
 use super::{Evaluation, FieldValue, Readings};
 use crate::verdict::Verdict;
 
+/// Counts that may be higher, and in which field of the reading stands by how many; no expression reads that. Of alerts that
+/// were not heard of for long.
+pub const MAY_BE_MORE: [(&str, &str); 5] = [
+    ("firing", "unheard"),
+    ("p0", "unheardP0"),
+    ("p1", "unheardP1"),
+    ("p2", "unheardP2"),
+    ("p3", "unheardP3"),
+];
+
 /// The maximum number of evaluations of one expression.
 const MOST: usize = 65;
 
@@ -18,18 +28,26 @@ const UNHEALTHY: &str = "unhealthy";
 const RATIO: &str = "healthyRatio";
 const UNKNOWN: &str = "unknown";
 
-/// A signal with objects whose health is Unknown.
+/// Something that is not known of a signal.
 struct Doubt<'a> {
     signal: &'a str,
-    healthy: i64,
-    unhealthy: i64,
+    about: About,
+    /// How many objects or alerts it is about.
     unknown: i64,
+}
+
+/// What is not known.
+enum About {
+    /// The health of objects.
+    Health { healthy: i64, unhealthy: i64 },
+    /// Whether alerts are to be added to this number in this field.
+    More { field: &'static str, least: i64 },
 }
 
 /// Evaluates an expression over signals.
 pub(super) fn evaluate(checked: &Checked, readings: &Readings) -> Evaluation {
     let doubts: Vec<Doubt<'_>> =
-        checked.signals.iter().filter_map(|signal| doubt(checked, signal, readings)).collect();
+        checked.signals.iter().flat_map(|signal| doubts_of(checked, signal, readings)).collect();
     if doubts.is_empty() {
         return over_signals(checked, readings);
     }
@@ -61,41 +79,58 @@ pub(super) fn evaluate(checked: &Checked, readings: &Readings) -> Evaluation {
     found.unwrap_or_else(|| Evaluation::missing(told(&doubts)))
 }
 
-/// The doubt about a signal; none if everything is known of it, or the expression reads nothing that depends on it.
-fn doubt<'a>(checked: &'a Checked, signal: &'a str, readings: &Readings) -> Option<Doubt<'a>> {
-    let depends = |field: &str| [HEALTHY, UNHEALTHY, RATIO].contains(&field);
-    checked.reads.iter().find(|read| read.signal == *signal && depends(&read.field))?;
-    let fields = readings.get(signal)?;
+/// The doubts about a signal; none if everything is known of it, or the expression reads nothing that depends on it.
+fn doubts_of<'a>(checked: &'a Checked, signal: &'a str, readings: &Readings) -> Vec<Doubt<'a>> {
+    let Some(fields) = readings.get(signal) else { return Vec::new() };
+    let is_read =
+        |field: &str| checked.reads.iter().any(|read| read.signal == *signal && read.field == field);
     let number = |field: &str| match fields.get(field) {
         Some(FieldValue::Int(number)) => Some(*number),
         Some(_) | None => None,
     };
-    let unknown = number(UNKNOWN).filter(|unknown| *unknown > 0)?;
-    Some(Doubt { signal, healthy: number(HEALTHY)?, unhealthy: number(UNHEALTHY)?, unknown })
+    let in_doubt = |field: &str| number(field).filter(|unknown| *unknown > 0);
+    let health = || {
+        let depends = [HEALTHY, UNHEALTHY, RATIO].into_iter().any(is_read);
+        let unknown = in_doubt(UNKNOWN).filter(|_| depends)?;
+        let about = About::Health { healthy: number(HEALTHY)?, unhealthy: number(UNHEALTHY)? };
+        Some(Doubt { signal, about, unknown })
+    };
+    let more = |(field, doubtful): (&'static str, &str)| {
+        let unknown = in_doubt(doubtful).filter(|_| is_read(field))?;
+        Some(Doubt { signal, about: About::More { field, least: number(field)? }, unknown })
+    };
+    health().into_iter().chain(MAY_BE_MORE.into_iter().filter_map(more)).collect()
 }
 
 /// Changes the readings to those of one case.
 fn suppose(doubts: &[Doubt<'_>], mut case: usize, readings: &mut Readings) {
-    for doubt in doubts {
-        let cases = usize::try_from(doubt.unknown).unwrap_or_default() + 1;
+    for Doubt { signal, about, unknown } in doubts {
+        let cases = usize::try_from(*unknown).unwrap_or_default() + 1;
         let better = i64::try_from(case % cases).unwrap_or_default();
         case /= cases;
-        let (healthy, unhealthy) = (doubt.healthy + better, doubt.unhealthy + doubt.unknown - better);
-        let Some(fields) = readings.get_mut(doubt.signal) else { continue };
-        fields.insert(HEALTHY.to_owned(), FieldValue::Int(healthy));
-        fields.insert(UNHEALTHY.to_owned(), FieldValue::Int(unhealthy));
-        #[expect(clippy::cast_precision_loss, reason = "counts of objects are far below 2^52")]
-        let ratio = healthy as f64 / (healthy + unhealthy) as f64;
-        fields.insert(RATIO.to_owned(), FieldValue::Double(ratio));
+        let Some(fields) = readings.get_mut(*signal) else { continue };
+        match *about {
+            About::Health { healthy, unhealthy } => {
+                let (healthy, unhealthy) = (healthy + better, unhealthy + unknown - better);
+                fields.insert(HEALTHY.to_owned(), FieldValue::Int(healthy));
+                fields.insert(UNHEALTHY.to_owned(), FieldValue::Int(unhealthy));
+                #[expect(clippy::cast_precision_loss, reason = "counts of objects are far below 2^52")]
+                let ratio = healthy as f64 / (healthy + unhealthy) as f64;
+                fields.insert(RATIO.to_owned(), FieldValue::Double(ratio));
+            }
+            About::More { field, least } => {
+                fields.insert(field.to_owned(), FieldValue::Int(least + better));
+            }
+        }
     }
 }
 
 fn told(doubts: &[Doubt<'_>]) -> String {
-    let told: Vec<String> = doubts
-        .iter()
-        .map(|doubt| {
-            format!("the health of {} object(s) of signals.{} is Unknown", doubt.unknown, doubt.signal)
-        })
-        .collect();
-    told.join(", and ")
+    let told = |Doubt { signal, about, unknown }: &Doubt<'_>| match about {
+        About::Health { .. } => format!("the health of {unknown} object(s) of signals.{signal} is Unknown"),
+        About::More { field, .. } => format!(
+            "{unknown} alert(s) in signals.{signal}.{field} were neither repeated nor resolved for maxAge, and may have ended"
+        ),
+    };
+    doubts.iter().map(told).collect::<Vec<_>>().join(", and ")
 }

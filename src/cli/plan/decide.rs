@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebreak_engine::alerts::take_in;
+use firebreak_engine::alerts::{Emergency, take_in};
 use firebreak_engine::decide::Decision;
 use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
 use firebreak_engine::facts::{Facts, ListingRead, Looked, PolicyFact, Reading};
@@ -140,7 +140,7 @@ async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String
     let (hub, mut moved) = observe::hub(discovery, profiles, endpoints, Arc::new(|_, _| {}));
     hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
     let recorded = subject.policy.status.as_ref().map(|status| &*status.state.alerts).unwrap_or_default();
-    hub.hear(&policy, &take_in(recorded, rules, &BTreeMap::new(), Timestamp::now()));
+    hub.hear(&policy, &take_in(recorded, rules, &BTreeMap::new(), Emergency::None, Timestamp::now()));
     let all_read = async {
         while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {
             moved.next().await;

@@ -1,4 +1,4 @@
-use firebreak_engine::alerts::{AlertState, Extent, Message, SentAlert, take_in};
+use firebreak_engine::alerts::{AlertState, Emergency, Extent, Message, SentAlert, take_in};
 use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,7 +42,7 @@ fn put(inbox: &Inbox, news: BTreeMap<String, News>) -> Receiver<Answer> {
 /// How many alerts fire according to what a pass takes, and when it looks again.
 fn take(inbox: &Inbox, epoch: &Epoch, now: Instant) -> (usize, Option<Duration>) {
     let (news, again) = inbox.take(&policy(), epoch, now);
-    let known = take_in(&[], &rules(), &news, Timestamp::UNIX_EPOCH);
+    let known = take_in(&[], &rules(), &news, Emergency::None, Timestamp::UNIX_EPOCH);
     (known.first().map_or(0, |known| known.firing.len()), again)
 }
 

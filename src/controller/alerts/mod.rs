@@ -12,7 +12,7 @@ mod inbox;
 
 use std::time::Duration;
 
-use firebreak_engine::alerts::{self, News, ReceivedAlerts};
+use firebreak_engine::alerts::{self, Emergency, News, ReceivedAlerts};
 use firebreak_engine::rules::Rules;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -95,7 +95,9 @@ pub fn take_in(operator: &Operator, name: &Name, policy: &RemediationPolicy, rul
         return Heard { alerts: recorded.to_vec(), again: None };
     };
     let (news, again) = operator.inbox.take(name, &epoch, Instant::now());
-    let alerts = alerts::take_in(recorded, rules, &news, Timestamp::now());
+    let is_open = operator.incidents.of_policy(name).iter().any(|incident| !incident.is_closed());
+    let emergency = if is_open { Emergency::Open } else { Emergency::None };
+    let alerts = alerts::take_in(recorded, rules, &news, emergency, Timestamp::now());
     operator.hub.hear(&name.into(), &alerts);
     Heard { alerts, again }
 }

@@ -162,6 +162,18 @@ impl Hub {
         }
     }
 
+    /// What is known of alerts that are sent counts no more, until somebody looks into the status of each policy again.
+    pub fn forget_alerts(&self) {
+        let mut state = self.state();
+        let State { policies, read_from, subscribed: _ } = &mut *state;
+        for subscription in policies.values_mut().flat_map(|signals| signals.values_mut()) {
+            if let Ok(Source::Push(pushed)) = &mut subscription.source {
+                pushed.forget();
+                subscription.refresh(read_from);
+            }
+        }
+    }
+
     /// Ends the subscription of the policy, and the watches that nobody else reads.
     pub fn unsubscribe(&self, policy: &PolicyKey) {
         let mut state = self.state();
