@@ -77,7 +77,7 @@ mod tests {
             (json!({"timeout": "5s"}), "spec.signals[0].timeout: nobody is asked"),
             (json!({"maxAge": "30s"}), "spec.signals[0].maxAge: must be from 1m to 168h"),
             (json!({"maxAge": "169h"}), "spec.signals[0].maxAge: must be from 1m to 168h"),
-            (json!({"expect": 1}), "spec.signals[0].expect: this kind of signal counts no objects"),
+            (json!({"expect": 1}), "spec.signals[0].expect: this kind of signal has no `expected`"),
         ];
         for (more, expected) in table {
             let why = parse(more.clone()).unwrap_err();
