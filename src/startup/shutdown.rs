@@ -53,12 +53,16 @@ impl Parts {
             }
             ended = &mut self.controller => {
                 controller_ended = true;
-                Err(match ended {
-                    Ok(Err(refusal)) => Failure::Refused(refusal),
-                    Ok(Ok(())) | Err(_) => Failure::Part("the controller"),
-                })
+                Err(why_it_ended(ended))
             }
-            _ = &mut self.receiver => Err(Failure::Part("the receiver of alerts")),
+            // A controller that refuses to lead stops it first.
+            _ = &mut self.receiver => match self.ends.work.is_cancelled() {
+                true => {
+                    controller_ended = true;
+                    Err(why_it_ended((&mut self.controller).await))
+                }
+                false => Err(Failure::Part("the receiver of alerts")),
+            },
             _ = &mut self.election => Err(Failure::Part("the leader election")),
             _ = &mut self.writer => Err(Failure::Part("the writer of events")),
             _ = &mut self.server => Err(Failure::Part("the metrics server")),
@@ -95,6 +99,13 @@ impl Parts {
         }
         self.ends.server.cancel();
         Ok(())
+    }
+}
+
+fn why_it_ended<E>(controller: Result<Result<(), Refusal>, E>) -> Failure {
+    match controller {
+        Ok(Err(refusal)) => Failure::Refused(refusal),
+        Ok(Ok(())) | Err(_) => Failure::Part("the controller"),
     }
 }
 
