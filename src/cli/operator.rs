@@ -13,7 +13,7 @@ use super::time::age;
 use crate::kubernetes::{lease, retry};
 use crate::look::brake;
 
-/// By how much the clock of this machine may differ from that of the operator.
+/// How much the clocks of this machine and of the operator may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(10);
 /// The user waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(5);

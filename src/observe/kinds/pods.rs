@@ -12,7 +12,7 @@
 //!
 //! # Time
 //! What happened is dated by the clock of the operator, when it is seen. Only a kill that happened before the pod was
-//! first seen is dated by the clock of its node, and the age of a pod by that of the API server. Dates are
+//! first seen is dated by the clock of its node, and the age of a pod by the clock of the API server. Dates are
 //! rounded up to a sixtieth of the window, so that a pod that restarts for ever has few of them.
 
 use std::borrow::Cow;

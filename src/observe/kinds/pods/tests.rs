@@ -240,9 +240,9 @@ fn a_new_list_keeps_what_was_seen_and_dates_what_it_missed() {
     assert_eq!(shown(after.as_ref(), at(120)), are(&expected));
     assert_eq!(int(after.as_ref(), "restarts", at(660)), 2);
     // Without a digest from before nothing is known of the past, as after a restart of the operator.
-    let mut anew = fold();
-    put(anew.as_mut(), &pod("p", with("Running", running(false, 3))), at(120));
-    assert_eq!(shown(anew.as_ref(), at(120)), are(&[("running", 1), ("total", 1)]));
+    let mut restarted = fold();
+    put(restarted.as_mut(), &pod("p", with("Running", running(false, 3))), at(120));
+    assert_eq!(shown(restarted.as_ref(), at(120)), are(&[("running", 1), ("total", 1)]));
 }
 
 #[test]
