@@ -14,13 +14,21 @@ pub(super) struct PlanHash {
     now: String,
     /// While the detector is suspect.
     suspect: String,
+    /// As the release before publishes it: without guardrails and without what is known of the detector. A plan that
+    /// has such a hash keeps it, so that a person can approve during an upgrade what they have read before it.
+    before_guardrails: String,
 }
 
 impl PlanHash {
     /// Whether an approval of this hash is one of the plan. Whoever has approved it although the detector was suspect has
     /// also approved it without that.
     pub(super) fn is_approved_by(&self, approved: &str) -> bool {
-        self.now == approved || self.suspect == approved
+        [&self.now, &self.suspect, &self.before_guardrails].into_iter().any(|hash| hash == approved)
+    }
+
+    /// The hash to publish for a plan that has been published with the other one, if any.
+    fn published(self, known: Option<&String>) -> String {
+        if known == Some(&self.before_guardrails) { self.before_guardrails } else { self.now }
     }
 }
 
@@ -51,21 +59,23 @@ impl Deciding<'_> {
         let guardrails =
             limits.map(|limits| json!([limits.max_targets, limits.max_targets_percent]).to_string());
         let guardrails = guardrails.unwrap_or_default();
-        let hash = |doubt: &str| {
-            let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action, &guardrails, doubt];
+        let hash = |under: &[&str]| {
+            let mut parts = vec![self.facts.incident.uid.as_str(), &step.name, &action];
+            parts.extend(under);
             parts.extend(rows.iter().map(String::as_str));
             format!("sha256:{}", digest(&parts))
         };
-        let suspect = hash("suspect");
-        let now = if self.suspect_detector().is_some() { suspect.clone() } else { hash("") };
-        Some(PlanHash { now, suspect })
+        let suspect = hash(&[&guardrails, "suspect"]);
+        let now = if self.suspect_detector().is_some() { suspect.clone() } else { hash(&[&guardrails, ""]) };
+        Some(PlanHash { now, suspect, before_guardrails: hash(&[]) })
     }
 
     /// Publishes the hash of what the step would do now.
     pub(super) fn note_plan(&mut self, step: &Step, plans: &Plans) {
         if is_begun(&self.next, &step.name) || plans.new_targets() > 0 {
             let hash = self.plan_hash(step, plans);
-            self.step_status(&step.name).plan_hash = hash.map(|hash| hash.now);
+            let status = self.step_status(&step.name);
+            status.plan_hash = hash.map(|hash| hash.published(status.plan_hash.as_ref()));
         }
     }
 }
