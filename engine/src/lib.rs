@@ -8,6 +8,7 @@
 pub mod action;
 pub mod alerts;
 pub mod change;
+pub mod common;
 pub mod decide;
 pub mod decide_policy;
 pub mod effect;

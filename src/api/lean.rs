@@ -46,7 +46,11 @@ impl Parts for Incident {
     }
 
     fn newest() -> Map<String, Value> {
-        Map::from_iter([("expectedAcceptedAt".to_owned(), json!(Timestamp::UNIX_EPOCH))])
+        Map::from_iter([
+            ("expectedAcceptedAt".to_owned(), json!(Timestamp::UNIX_EPOCH)),
+            ("common".to_owned(), json!("probe")),
+            ("commonLabels".to_owned(), json!(["probe"])),
+        ])
     }
 }
 

@@ -30,6 +30,7 @@ pub fn tree(incident: &IncidentView, detail: Detail, now: Timestamp) -> Vec<Line
         lines.push(Line::styled(Style::Strong, "Rules"));
     }
     lines.extend(incident.rules.iter().map(|rule| rule_line(rule, now)));
+    lines.extend(incident.common.iter().map(|common| Line::of(format!("  {common}")).whole()));
     if !incident.steps.is_empty() {
         lines.push(Line::styled(Style::Strong, "Steps"));
     }

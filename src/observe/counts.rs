@@ -1,6 +1,12 @@
 //! Counts over objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use firebreak_engine::common::{Alike, Census, Labels};
+
+/// The most objects that are gone of which the labels are remembered.
+const GONE: usize = 512;
 
 /// Sums over digests.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,6 +16,19 @@ pub(super) struct Counts {
     dated: BTreeMap<(&'static str, u32), i64>,
     /// Pieces per field and resource, and how many objects have it.
     offered: BTreeMap<(&'static str, String), (i64, i64)>,
+    /// How many objects with these labels are in this state; with a second, only from then on.
+    placed: BTreeMap<(Arc<Labels>, Standing, Option<u32>), i64>,
+    /// The labels of objects that are gone, with the second, the newest last.
+    gone: VecDeque<(u32, Arc<Labels>)>,
+}
+
+/// How an object is, where objects are counted by label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// It works.
+    Healthy,
+    /// It does not.
+    Sick,
 }
 
 impl Counts {
@@ -48,6 +67,58 @@ impl Counts {
         }
     }
 
+    /// Adds to the objects with these labels that are in this state; with a date, only from that second on.
+    pub(super) fn place(&mut self, labels: &Arc<Labels>, standing: Standing, from: Option<u32>, times: i64) {
+        let key = (Arc::clone(labels), standing, from);
+        let place = self.placed.entry(key.clone()).or_default();
+        *place += times;
+        if *place == 0 {
+            self.placed.remove(&key);
+        }
+    }
+
+    /// An object with these labels is gone.
+    pub(super) fn lose(&mut self, labels: &Arc<Labels>, at: u32) {
+        self.gone.push_back((at, Arc::clone(labels)));
+        if self.gone.len() > GONE {
+            self.gone.pop_front();
+        }
+    }
+
+    /// Takes over the objects that were gone before a new list.
+    pub(super) fn remember_gone(&mut self, before: &Self) {
+        self.gone.clone_from(&before.gone);
+    }
+
+    /// Drops the objects that were gone before this second.
+    pub(super) fn forget_gone(&mut self, before: u32) {
+        while self.gone.front().is_some_and(|(at, _)| *at < before) {
+            self.gone.pop_front();
+        }
+    }
+
+    /// The objects by label. What is dated counts if it `is_due`.
+    pub(super) fn census(&self, is_due: impl Fn(u32) -> bool) -> Census {
+        let mut present: BTreeMap<&Arc<Labels>, (i64, i64)> = BTreeMap::new();
+        for ((labels, standing, from), amount) in &self.placed {
+            if from.is_none_or(&is_due) {
+                let (sick, healthy) = present.entry(labels).or_default();
+                match standing {
+                    Standing::Sick => *sick += amount,
+                    Standing::Healthy => *healthy += amount,
+                }
+            }
+        }
+        let number = |amount: i64| usize::try_from(amount).unwrap_or_default();
+        let alike = |(labels, (sick, healthy)): (&Arc<Labels>, _)| Alike {
+            labels: Arc::clone(labels),
+            sick: number(sick),
+            healthy: number(healthy),
+        };
+        let gone = self.gone.iter().rev().map(|(_, labels)| Arc::clone(labels)).collect();
+        Census { present: present.into_iter().map(alike).collect(), gone }
+    }
+
     /// A field; 0 if nothing was added.
     pub(super) fn of(&self, field: &str) -> i64 {
         self.fields.get(field).copied().unwrap_or_default()
@@ -81,6 +152,12 @@ impl Counts {
         for (key, (sum, objects)) in &other.offered {
             let (own_sum, own_objects) = self.offered.get(key).copied().unwrap_or_default();
             self.offered.insert(key.clone(), (own_sum.saturating_add(*sum), own_objects + objects));
+        }
+        for ((labels, standing, from), amount) in &other.placed {
+            self.place(labels, *standing, *from, *amount);
+        }
+        for (at, labels) in &other.gone {
+            self.lose(labels, *at);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use firebreak_engine::common::Census;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -27,6 +28,9 @@ pub(super) trait Judge: Debug + Send + Sync {
 
     /// When a field changes by time alone; none if it does not.
     fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp>;
+
+    /// The objects by their labels at this moment.
+    fn census(&self, counts: &Counts, now: Timestamp) -> Census;
 }
 
 /// A kind of signal restricted to the objects with these names, or unrestricted if there are none.
@@ -58,6 +62,10 @@ impl<K: Kind> Judge for Of<K> {
 
     fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
         self.kind.changes_at(counts, now)
+    }
+
+    fn census(&self, counts: &Counts, now: Timestamp) -> Census {
+        self.kind.census(counts, now)
     }
 }
 
@@ -158,11 +166,16 @@ impl<K: Kind> Fold for Digests<K> {
     fn succeed(&mut self, before: &dyn Fold) {
         let Some(before) = before.as_any().downcast_ref::<Self>() else { return };
         let Self { of, digests, counts, seen_at, .. } = self;
+        counts.remember_gone(&before.counts);
         for (key, old) in &before.digests {
-            if let (Some(Some(now)), Some(old)) = (digests.get_mut(key), old) {
-                K::count(now, -1, counts);
-                of.kind.succeed(old, now, *seen_at);
-                K::count(now, 1, counts);
+            match (digests.get_mut(key), old) {
+                (Some(Some(now)), Some(old)) => {
+                    K::count(now, -1, counts);
+                    of.kind.succeed(old, now, *seen_at);
+                    K::count(now, 1, counts);
+                }
+                (None, Some(old)) => K::lose(old, counts, *seen_at),
+                (Some(None), _) | (_, None) => {}
             }
         }
         of.kind.forget(counts, *seen_at);
@@ -223,6 +236,9 @@ impl<K: Kind> Digests<K> {
         }
         if let Some(old) = self.digests.remove(&key) {
             self.count(old.as_ref(), -1);
+            if let (Some(old), None) = (&old, &digest) {
+                K::lose(old, &mut self.counts, self.seen_at);
+            }
         }
         if let Some(new) = digest {
             self.count(new.as_ref(), 1);

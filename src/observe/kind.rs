@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use firebreak_engine::common::Census;
 use firebreak_engine::expression::FieldValue;
 use jiff::Timestamp;
 
@@ -30,6 +31,9 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
     /// happened since.
     fn succeed(&self, _before: &Self::Digest, _now: &mut Self::Digest, _at: Timestamp) {}
 
+    /// Takes note of an object that is gone.
+    fn lose(_digest: &Self::Digest, _counts: &mut Counts, _at: Timestamp) {}
+
     /// Drops from the counts what no longer counts after this moment, whatever happens.
     fn forget(&self, _counts: &mut Counts, _at: Timestamp) {}
 
@@ -38,6 +42,11 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
 
     /// The fields of a reading at this moment: those of the engine's shape of the kind, without what the engine adds.
     fn values(&self, counts: &Counts, now: Timestamp) -> Values;
+
+    /// The objects by their labels at this moment, if the kind keeps labels.
+    fn census(&self, _counts: &Counts, _now: Timestamp) -> Census {
+        Census::default()
+    }
 
     /// When a field changes by time alone; none if it does not.
     fn changes_at(&self, _counts: &Counts, _now: Timestamp) -> Option<Timestamp> {

@@ -101,6 +101,8 @@ pub struct IncidentView {
     pub rules: Vec<RuleView>,
     /// The readings of the signals.
     pub signals: Vec<SignalView>,
+    /// What the sick objects have in common, if anything is known to be.
+    pub common: Option<String>,
     /// The steps, in order.
     pub steps: Vec<StepView>,
     /// The changes, including planned and skipped ones.
@@ -249,6 +251,7 @@ impl IncidentView {
             changes_in_force: state.in_force(),
             rules: state.rules.iter().map(RuleView::of).collect(),
             signals: state.signals.iter().map(SignalView::of).collect(),
+            common: state.common.clone(),
             steps: state.steps.iter().map(|step| StepView::of(incident, step)).collect(),
             changes: state.changes.iter().map(|change| ChangeView::of(change, is_closed)).collect(),
             timeline_is_cut: state.timeline.len() >= KEPT,

@@ -104,6 +104,34 @@ async fn nodes_that_are_all_deleted_while_no_operator_runs_are_missed_on_its_ret
 }
 
 #[tokio::test]
+async fn an_incident_tells_which_zone_the_sick_nodes_share_and_when_their_labels_are_not_known() {
+    let drill = begin("exp-zone").await;
+    let nodes = drill.world.gpu_nodes(8).await;
+    nodes.some(0..4).are_in_zone("a").await;
+    nodes.some(4..8).are_in_zone("b").await;
+    let operator = drill.quick_operator().await;
+    let policy = drill.policy_with(watches_nodes).await;
+    wait_for_peak(&policy, 8).await;
+
+    // One of them is not ready, and the others are deleted while they are.
+    nodes.some(7..8).fail().await;
+    nodes.some(4..7).delete().await;
+    let incident = drill.world.incident_of(&policy).await;
+    wait_for_severity(&incident, "P0").await;
+    let common = "4 of 4 sick nodes share topology.kubernetes.io/zone=b, 0 of 4 healthy do";
+    incident.wait_until(common, |seen| seen.data["status"]["common"] == common).await;
+    assert_eq!(incident.get().await.data["status"]["commonLabels"], json!(["topology.kubernetes.io/zone=b"]));
+    let told = drill.world.firebreak(&["describe", incident.name(), "-n", &drill.world.a]).await;
+    assert!(String::from_utf8_lossy(&told.stdout).contains(common), "{told:?}");
+
+    // Another process has never seen the three, and takes the young one that is not ready for one that starts.
+    operator.kill();
+    operator.restart();
+    let common = "the labels of 4 of 4 sick nodes are not known";
+    incident.wait_until(common, |seen| seen.data["status"]["common"] == common).await;
+}
+
+#[tokio::test]
 async fn a_pool_that_grows_is_quiet_while_its_nodes_start_and_expects_them_afterwards() {
     let drill = begin("exp-grows").await;
     drill.world.gpu_nodes(4).await;

@@ -104,7 +104,7 @@ impl Nodes {
         // The simulated kubelet handles pods and node separately, and would repair the pods a
         // second after the node controller has made them unready.
         self.mark_pods(true).await;
-        self.label(json!("true")).await;
+        self.label(NOT_READY, json!("true")).await;
         self.wait_for_ready("False").await;
         // Those that were scheduled in the meantime. From here on the nodes are tainted, and no more are.
         self.mark_pods(true).await;
@@ -112,7 +112,7 @@ impl Nodes {
 
     /// The kubelets are ready again, and so are the pods that still exist.
     pub async fn recover(&self) {
-        self.label(json!(null)).await;
+        self.label(NOT_READY, json!(null)).await;
         self.mark_pods(false).await;
         self.wait_for_ready("True").await;
     }
@@ -127,8 +127,13 @@ impl Nodes {
         }
     }
 
-    async fn label(&self, value: serde_json::Value) {
-        let label = json!({"metadata": {"labels": {NOT_READY: value}}});
+    /// The nodes are in this zone.
+    pub async fn are_in_zone(&self, zone: &str) {
+        self.label("topology.kubernetes.io/zone", json!(zone)).await;
+    }
+
+    async fn label(&self, key: &str, value: serde_json::Value) {
+        let label = json!({"metadata": {"labels": {key: value}}});
         join_all(self.nodes.iter().map(|node| node.merge("harness", label.clone()))).await;
     }
 

@@ -9,6 +9,7 @@ mod approve;
 mod begin;
 mod climb;
 mod close;
+mod common;
 mod course;
 mod demand;
 mod expected;
@@ -55,6 +56,7 @@ pub use revert::cede_refused;
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::common::keep_common;
 use self::course::{Course, Permits};
 use self::held::Findings;
 use crate::change::{Change, cut};
@@ -255,6 +257,7 @@ impl<'a> Deciding<'a> {
         self.next.rule_has_held |= self.assessment.holds();
         (self.next.severity, self.next.severity_reason) = level.unzip();
         self.next.worst_severity = self.next.severity.into_iter().chain(self.next.worst_severity).min();
+        self.note_common();
     }
 
     fn follow(&mut self, course: Course) -> Followed {
@@ -290,6 +293,7 @@ impl<'a> Deciding<'a> {
         let mut worded = self.next.clone();
         keep_texts(&state.rules, &mut worded.rules, &state.signals, &mut worded.signals);
         keep_unnamed(&state.steps, &mut worded.steps);
+        keep_common(state, &mut worded);
         if worded == *state {
             self.next = worded;
         }

@@ -16,6 +16,7 @@ pub use self::target::{
     About, Container, Demand, Doubt, Obstacle, OwnedBy, Purpose, Revision, Role, ScaledBy, Slot, Slots,
     Stage, Target, Wanted,
 };
+use crate::common::Census;
 use crate::effect::EffectId;
 use crate::expected::Expected;
 use crate::expression::FieldValue;
@@ -64,6 +65,8 @@ pub struct Facts {
     pub policy: PolicyFact,
     /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
+    /// The objects of the signals by their labels, of those signals of which labels are known.
+    pub censuses: BTreeMap<String, Census>,
     /// The expected numbers of the signals, as the policy has recorded them.
     pub expected: Vec<Expected>,
     /// When this process began to watch; none if that does not matter.
@@ -93,6 +96,7 @@ impl Facts {
             state: IncidentState::default(),
             intent: PersonIntent::default(),
             signals: BTreeMap::new(),
+            censuses: BTreeMap::new(),
             expected: Vec::new(),
             began: None,
             policy_rules: Vec::new(),

@@ -98,6 +98,15 @@ pub struct IncidentState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub signals: Vec<SignalStatus>,
+    /// What the sick objects have in common that the healthy ones do not, for people: labels of nodes. It was so when this
+    /// status last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
+    pub common: Option<String>,
+    /// The labels that they have in common, as `key=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 3), inner(length(max = 384))))]
+    pub common_labels: Vec<String>,
     /// When a smaller number of objects was last accepted as expected, as far as the timeline says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_accepted_at: Option<Timestamp>,

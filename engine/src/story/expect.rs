@@ -23,6 +23,8 @@ pub struct Expect {
     pub held: Option<String>,
     /// Text in the message to that person.
     pub says: Option<String>,
+    /// Text in what the sick objects have in common; `None` if nothing is known to be.
+    pub common: Option<String>,
     /// Why it is closed or being closed.
     pub closing: Option<String>,
     /// The state of steps by name, and for a Pending step the reason: `Pending NoTargets`.
@@ -125,6 +127,10 @@ impl Expect {
         let is_told = |text: &String| if text.is_empty() { told.is_empty() } else { told.contains(text) };
         if let Some(text) = self.policy_says.as_ref().filter(|text| !is_told(text)) {
             wrong.push(format!("the policy says \"{told}\", not \"{text}\""));
+        }
+        let common = state.common.as_deref().unwrap_or("None");
+        if let Some(text) = self.common.as_ref().filter(|text| !common.contains(*text)) {
+            wrong.push(format!("the sick objects have in common: \"{common}\", not \"{text}\""));
         }
         let said = held.map(|held| held.message.as_str()).unwrap_or_default();
         if let Some(text) = self.says.as_ref().filter(|text| !said.contains(*text)) {

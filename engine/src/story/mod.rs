@@ -45,6 +45,7 @@ pub use fault::{Fault, Mishap};
 pub use means::{Accept, Means};
 pub use run::{play, play_with};
 
+use crate::common::Labels;
 use crate::intent::{Approval, SettlementOutcome};
 use crate::period::Period;
 use crate::policy::{PolicySpec, Severity};
@@ -71,6 +72,23 @@ pub struct Story {
     pub then: Vec<Moment>,
 }
 
+/// Objects of a signal that have the same labels.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labelled {
+    /// The labels that say where they are.
+    pub labels: Labels,
+    /// How many of them are sick.
+    #[serde(default)]
+    pub sick: usize,
+    /// How many of them are healthy.
+    #[serde(default)]
+    pub healthy: usize,
+    /// How many of them are gone.
+    #[serde(default)]
+    pub gone: usize,
+}
+
 /// One moment of a story.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -80,6 +98,9 @@ pub struct Moment {
     /// Readings: the fields of the signal's kind without `expected`, `missing` and `known`, or `Unknown`.
     #[serde(default)]
     pub signals: BTreeMap<String, Value>,
+    /// The objects of signals by their labels; each list replaces the previous one.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Vec<Labelled>>,
     /// Objects by name: null deletes; anything else is merged into the object, as by someone else.
     #[serde(default)]
     pub objects: BTreeMap<String, Value>,

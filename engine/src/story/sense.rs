@@ -83,15 +83,21 @@ pub(super) fn object(name: &str, object: &Value, old: Option<&Value>) -> Result<
     Ok(())
 }
 
+/// Whether the policy has the signal. If it is rejected, every name is accepted.
+pub(super) fn is_signal(signal: &str, shapes: Option<&Shapes>) -> Result<(), String> {
+    shapes.map_or(Ok(()), |shapes| shape_of(signal, shapes).map(|_| ()))
+}
+
+fn shape_of<'a>(signal: &str, shapes: &'a Shapes) -> Result<&'a SignalShape, String> {
+    shapes.get(signal).ok_or_else(|| {
+        let known: Vec<&str> = shapes.keys().map(String::as_str).collect();
+        format!("the policy has no signal {signal}; it has {}", known.join(", "))
+    })
+}
+
 /// The reading of a signal. If the policy is rejected there are no shapes, and every name is accepted.
 pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> Result<Reading, String> {
-    let shape = match shapes {
-        None => None,
-        Some(shapes) => Some(shapes.get(signal).ok_or_else(|| {
-            let known: Vec<&str> = shapes.keys().map(String::as_str).collect();
-            format!("the policy has no signal {signal}; it has {}", known.join(", "))
-        })?),
-    };
+    let shape = shapes.map(|shapes| shape_of(signal, shapes)).transpose()?;
     let Value::Object(fields) = value else {
         let reason = value.as_str().unwrap_or("Unknown").to_owned();
         return Ok(Reading::Unknown { reason, detail: "as the story says".to_owned() });

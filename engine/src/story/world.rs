@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::pods;
 use super::server::{Answer, Server, merge};
 use crate::change::{Delivery, OperationType, Request};
+use crate::common::Census;
 use crate::decide::{Decision, decide};
 use crate::decide_policy::PolicyState;
 use crate::effect::{Effect, EffectId, Write};
@@ -49,6 +50,8 @@ pub struct World {
     pub intent: PersonIntent,
     /// The readings of the signals.
     pub signals: BTreeMap<String, Reading>,
+    /// The objects of the signals by their labels.
+    pub censuses: BTreeMap<String, Census>,
     /// The recorded state of the policy.
     pub policy_state: PolicyState,
     /// The policy's own namespace; without it, targets may be in any namespace.
@@ -132,6 +135,7 @@ impl World {
             policy: usable(1),
             intent: PersonIntent::default(),
             signals: BTreeMap::new(),
+            censuses: BTreeMap::new(),
             policy_state: PolicyState::default(),
             namespace: None,
             exempt: BTreeSet::new(),
@@ -179,6 +183,7 @@ impl World {
             intent: self.intent.clone(),
             policy,
             signals: self.signals.clone(),
+            censuses: self.censuses.clone(),
             expected: self.policy_state.expected.clone(),
             began: self.began,
             policy_rules: self.policy_state.rules.clone(),

@@ -231,6 +231,7 @@ fn facts(operator: &Operator, incident: &Incident, situation: &Situation, now: T
             .zip(policy.as_ref())
             .map(|(rules, policy)| operator.hub.readings(&policy.into(), rules))
             .unwrap_or_default(),
+        censuses: policy.as_ref().map(|policy| operator.hub.censuses(&policy.into())).unwrap_or_default(),
         expected: policy
             .as_ref()
             .zip(status)

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use firebreak_engine::alerts::ReceivedAlerts;
+use firebreak_engine::common::Census;
 use firebreak_engine::facts::Reading;
 use firebreak_engine::rules::{Rules, Signal};
 use futures::future::BoxFuture;
@@ -199,6 +200,14 @@ impl Hub {
     pub fn readings(&self, policy: &PolicyKey, rules: &Rules) -> BTreeMap<String, Reading> {
         let reading = |name: &String| self.reading(policy, name);
         rules.signals.iter().map(|signal| (signal.name.clone(), reading(&signal.name))).collect()
+    }
+
+    /// The objects of the signals of a policy by their labels, of those signals of which labels are kept.
+    pub fn censuses(&self, policy: &PolicyKey) -> BTreeMap<String, Census> {
+        let (state, now) = (self.state(), Timestamp::now());
+        let signals = state.policies.get(policy).into_iter().flatten();
+        let censuses = signals.map(|(name, it)| (name.clone(), it.census(&state.read_from, now)));
+        censuses.filter(|(_, census)| *census != Census::default()).collect()
     }
 
     /// Objects of the signal that cannot be read or judged.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use firebreak_engine::common::Census;
 use firebreak_engine::facts::Reading;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -63,6 +64,16 @@ impl Subscription {
             Ok(Source::Poll { key, account }) => (read_from.polls.read(key, account), None),
             Ok(Source::Push(pushed)) => pushed.reading(now),
             Err(reading) => (reading.clone(), None),
+        }
+    }
+
+    /// The objects by their labels at this moment; none if they are not known.
+    pub(super) fn census(&self, read_from: &ReadFrom, now: Timestamp) -> Census {
+        match &self.source {
+            Ok(Source::Watch { judge, watches: keys }) => {
+                count(keys, &read_from.watches).map(|counts| judge.census(&counts, now)).unwrap_or_default()
+            }
+            Ok(Source::Poll { .. } | Source::Push(_)) | Err(_) => Census::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use firebreak_engine::common::{Census, Labels, PLACES};
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::period::after;
 use firebreak_engine::signal;
@@ -31,15 +32,17 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::names;
-use crate::observe::counts::Counts;
+use crate::observe::counts::{Counts, Standing};
 use crate::observe::kind::{Kind, Values};
 
 /// If there are more distinct sets of resources than this, unused ones are removed.
 const MANY_POOLS: usize = 1024;
 /// The taint that a cordon brings with it.
 const CORDON_TAINT: &str = "node.kubernetes.io/unschedulable";
+/// How long the labels of a node that is gone are remembered: as long as it may be expected.
+const GONE_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// Nodes. Those of one pool have the same resources, so these are stored once.
+/// Nodes. Those of one pool have the same resources and places, so these are stored once.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Nodes {
     /// What makes one healthy; none: that it is ready.
@@ -49,11 +52,13 @@ pub(in crate::observe) struct Nodes {
     pools: BTreeSet<Arc<Pool>>,
 }
 
-/// The resources that the nodes of a pool have.
+/// What the nodes of a pool have in common.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pool {
     allocatable: BTreeMap<String, i64>,
     capacity: BTreeMap<String, i64>,
+    /// The labels that say where they are.
+    places: Arc<Labels>,
 }
 
 /// What is kept of one node.
@@ -131,12 +136,13 @@ impl Kind for Nodes {
         };
         let ready = is("Ready");
         let schedulable = !spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
-        let is_lent = metadata.labels.is_some_and(|labels| labels.contains_key(names::INCIDENT));
+        let labels = metadata.labels.unwrap_or_default();
+        let is_lent = labels.contains_key(names::INCIDENT);
         let (health, doubt) = match &self.healthy {
             None => (ready.into(), None),
             Some(healthy) => judge(healthy, json, is_lent && !schedulable)?,
         };
-        let created = metadata.creation_timestamp.map_or(0, Timestamp::as_second);
+        let created = metadata.creation_timestamp.map_or(0, second);
         let digest = NodeDigest {
             ready,
             was_ready: ready,
@@ -146,8 +152,12 @@ impl Kind for Nodes {
             disk_pressure: is("DiskPressure"),
             pid_pressure: is("PIDPressure"),
             health,
-            created: u32::try_from(created).unwrap_or_default(),
-            pool: self.shared(Pool { allocatable: extended(allocatable), capacity: extended(capacity) }),
+            created,
+            pool: self.shared(Pool {
+                allocatable: extended(allocatable),
+                capacity: extended(capacity),
+                places: Arc::new(places(&labels)),
+            }),
         };
         Ok((digest, doubt))
     }
@@ -179,11 +189,31 @@ impl Kind for Nodes {
                 false => counts.add_dated(field, node.created, times),
             }
         }
+        let standing = match node.health {
+            Verdict::True => Some(Standing::Healthy),
+            Verdict::False => Some(Standing::Sick),
+            Verdict::Unknown => None,
+        };
+        if let Some(standing) = standing {
+            let from = (!node.was_ready).then_some(node.created);
+            counts.place(&node.pool.places, standing, from, times);
+        }
         for (field, resources) in [(ALLOCATABLE, &node.pool.allocatable), (CAPACITY, &node.pool.capacity)] {
             for (name, pieces) in resources {
                 counts.offer(field, name, *pieces, times);
             }
         }
+    }
+
+    fn lose(node: &NodeDigest, counts: &mut Counts, at: Timestamp) {
+        // Nobody expects one that was never ready.
+        if node.was_ready {
+            counts.lose(&node.pool.places, second(at));
+        }
+    }
+
+    fn forget(&self, counts: &mut Counts, at: Timestamp) {
+        counts.forget_gone(second(after(at, -GONE_FOR)));
     }
 
     fn unjudged(&self, counts: &Counts) -> i64 {
@@ -230,6 +260,10 @@ impl Kind for Nodes {
             values.insert(field.to_owned(), FieldValue::Map(counts.offered(field)));
         }
         values
+    }
+
+    fn census(&self, counts: &Counts, now: Timestamp) -> Census {
+        counts.census(|created| self.starts_until(created) <= now)
     }
 
     fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
@@ -287,6 +321,17 @@ impl Nodes {
         self.pools.insert(Arc::clone(&pool));
         pool
     }
+}
+
+/// The labels that say where a node is.
+fn places(labels: &BTreeMap<Cow<'_, str>, Cow<'_, str>>) -> Labels {
+    let found =
+        PLACES.iter().filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone().into_owned())));
+    found.collect()
+}
+
+fn second(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second()).unwrap_or_default()
 }
 
 /// The resources that are counted in pieces: those with a domain in their name.

@@ -1,9 +1,12 @@
 //! What happens in a moment of a story: what is read, what people do, and what becomes of objects.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{CREATOR, SOMEBODY, Stage};
 use crate::change::Change;
+use crate::common::{Alike, Census};
 use crate::expected::ExpectRequest;
 use crate::facts::Reading;
 use crate::intent::{Approval, Settlement};
@@ -11,7 +14,7 @@ use crate::period::after;
 use crate::rules::Rules;
 use crate::story::server::merge;
 use crate::story::world::Controller;
-use crate::story::{Moment, sense};
+use crate::story::{Labelled, Moment, sense};
 
 impl Stage {
     /// The signals are read.
@@ -26,6 +29,10 @@ impl Stage {
                 signal.kind.kind().complete(values);
             }
             self.world.signals.insert(name.clone(), reading);
+        }
+        for (signal, labelled) in &moment.labels {
+            sense::is_signal(signal, shapes.as_ref())?;
+            self.world.censuses.insert(signal.clone(), census(labelled));
         }
         Ok(())
     }
@@ -88,4 +95,14 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+fn census(labelled: &[Labelled]) -> Census {
+    let mut census = Census::default();
+    for Labelled { labels, sick, healthy, gone } in labelled {
+        let labels = Arc::new(labels.clone());
+        census.gone.extend(std::iter::repeat_n(Arc::clone(&labels), *gone));
+        census.present.push(Alike { labels, sick: *sick, healthy: *healthy });
+    }
+    census
 }

@@ -7,7 +7,7 @@ use firebreak_engine::signal::SignalKind;
 use serde_json::json;
 
 use super::*;
-use crate::observe::fold::{Judge, Of};
+use crate::observe::fold::{Fold, Judge, Of};
 use crate::observe::kinds::tests::read as read_as;
 
 fn node(name: &str, ready: &str, gpus: Value) -> String {
@@ -247,4 +247,64 @@ fn the_shipped_policy_sees_gpus_that_a_ready_node_has_lost() {
     (without["spec"], without["status"]["capacity"], without["status"]["allocatable"]) =
         (json!({}), json!({}), json!({}));
     assert_eq!(judged(&kind, &without), IS_HEALTHY.map(FieldValue::Int), "devices by claim");
+}
+
+fn placed(name: &str, ready: &str, zone: &str) -> String {
+    json!({
+        "metadata": {"name": name, "uid": name, "labels": {"topology.kubernetes.io/zone": zone, "app": name}},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    })
+    .to_string()
+}
+
+/// By zone: how many are sick and healthy; and the zones of those that are gone, the newest first.
+fn zones(fold: &dyn Fold, kind: &Nodes, now: Timestamp) -> (Vec<(String, usize, usize)>, Vec<String>) {
+    let zone = |labels: &Labels| {
+        assert!(labels.keys().eq(["topology.kubernetes.io/zone"]), "only places are kept: {labels:?}");
+        labels["topology.kubernetes.io/zone"].clone()
+    };
+    let census = kind.census(fold.counts(), now);
+    let present = census.present.iter().map(|alike| (zone(&alike.labels), alike.sick, alike.healthy));
+    (present.collect(), census.gone.iter().map(|labels| zone(labels)).collect())
+}
+
+#[test]
+fn nodes_are_counted_by_place_and_those_that_are_gone_are_remembered_also_over_a_new_list() {
+    let kind = Nodes { within: SignedDuration::from_mins(15), ..Nodes::default() };
+    let of = || Of { kind: kind.clone(), names: BTreeSet::new() }.fold();
+    let now = Timestamp::from_second(1_000_000).unwrap();
+    let mut fold = of();
+    for (name, zone) in [("1", "a"), ("2", "b"), ("3", "b"), ("4", "b")] {
+        fold.put(&placed(name, "True", zone), now);
+    }
+    fold.put(&placed("2", "False", "b"), now);
+    fold.remove(&placed("3", "True", "b")).unwrap();
+    let count = |zone: &str, sick, healthy| (zone.to_owned(), sick, healthy);
+    let expected = (vec![count("a", 0, 1), count("b", 1, 1)], vec!["b".to_owned()]);
+    assert_eq!(zones(&*fold, &kind, now), expected);
+
+    // The others of zone b vanish between two lists, and the sick one was ready before.
+    let mut next = of();
+    next.put(&placed("1", "True", "a"), now);
+    next.succeed(&*fold);
+    assert_eq!(zones(&*next, &kind, now), (vec![count("a", 0, 1)], ["b"; 3].map(str::to_owned).to_vec()));
+
+    // A day later nobody expects them any more.
+    next.put(&placed("1", "False", "a"), after(now, SignedDuration::from_hours(25)));
+    assert_eq!(zones(&*next, &kind, now), (vec![count("a", 1, 0)], vec![]));
+}
+
+#[test]
+fn a_node_that_never_was_ready_is_sick_only_when_it_is_not_young_any_more_and_nobody_misses_it() {
+    let kind = Nodes { within: SignedDuration::from_mins(15), ..Nodes::default() };
+    let created = Timestamp::from_second(1_000_000).unwrap();
+    let node =
+        placed("1", "False", "a").replace(r#""uid""#, &format!(r#""creationTimestamp":"{created}","uid""#));
+    let mut fold = Of { kind: kind.clone(), names: BTreeSet::new() }.fold();
+    fold.put(&node, created);
+    assert_eq!(zones(&*fold, &kind, after(created, SignedDuration::from_mins(14))).0, vec![]);
+    let later = after(created, SignedDuration::from_mins(16));
+    assert_eq!(zones(&*fold, &kind, later).0, vec![("a".to_owned(), 1, 0)]);
+    fold.remove(&node).unwrap();
+    assert_eq!(zones(&*fold, &kind, later), (vec![], vec![]));
 }
