@@ -108,6 +108,8 @@ reasons! {
     WaveUnknown Itself;
     /// An autoscaler still needs the limit that was raised.
     AutoscalerStillNeedsIt Itself;
+    /// An autoscaler still needs the limit that was raised, and is set to never scale down.
+    ScaleDownDisabled Person;
     /// No rule has held yet.
     NotClassified Itself;
     /// The remaining changes are reverted only on request.

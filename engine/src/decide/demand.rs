@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Deciding;
 use super::climb::{RELIST_BUSY, RELIST_IDLE};
 use crate::change::Change;
-use crate::facts::{Demand, ListingRead, ObjectRead, Role, Slot, Target, Wanted};
+use crate::facts::{Demand, ListingRead, ObjectRead, Role, ScaleDown, Slot, Target, Wanted};
 use crate::id::ChangeId;
 use crate::incident::Held;
 use crate::path::FieldPath;
@@ -13,6 +13,21 @@ use crate::period::after;
 use crate::reason::Reason;
 use crate::rules::Step;
 use crate::value::whole;
+
+/// Why an autoscaler still needs a limit that was raised.
+#[derive(Clone, PartialEq, Eq)]
+struct Need {
+    /// A person must act, or it passes without one.
+    reason: Reason,
+    /// For people.
+    why: String,
+}
+
+impl Need {
+    fn for_now(why: String) -> Self {
+        Self { reason: Reason::AutoscalerStillNeedsIt, why }
+    }
+}
 
 impl Deciding<'_> {
     /// The changes whose autoscaler wants no more than the old limit allows. The others wait, and report it.
@@ -28,7 +43,10 @@ impl Deciding<'_> {
         if !self.is_listing_due(&step.name, if is_asked { RELIST_IDLE } else { RELIST_BUSY }) {
             // The result of a listing counts until the next one.
             let said = self.facts.state.held.clone();
-            return (Vec::new(), said.filter(|held| held.reason == Reason::AutoscalerStillNeedsIt));
+            let is_of_this = |held: &Held| {
+                [Reason::AutoscalerStillNeedsIt, Reason::ScaleDownDisabled].contains(&held.reason)
+            };
+            return (Vec::new(), said.filter(is_of_this));
         }
         self.wake_in(RELIST_IDLE);
         match self.listing(&step.name) {
@@ -36,7 +54,7 @@ impl Deciding<'_> {
             Some(ListingRead::Listed(_)) => {}
             Some(ListingRead::Refused { why } | ListingRead::Failed { why }) => {
                 let why = format!("step {}: cannot tell what the autoscalers want: {why}", step.name);
-                return (Vec::new(), self.still_needed(step, &why, due));
+                return (Vec::new(), self.still_needed(step, Need::for_now(why), due));
             }
         }
         let candidates: Vec<Change> =
@@ -44,21 +62,28 @@ impl Deciding<'_> {
         let demands: Vec<Option<Demand>> =
             candidates.iter().map(|change| self.demand_of(step, change)).collect();
         let mut wanted = Vec::new();
-        let mut waits = None;
+        let mut waits: Option<Need> = None;
         for (change, demand) in candidates.into_iter().zip(demands) {
             let target = &change.target;
             let needs = match demand {
                 None => return (Vec::new(), None), // a live read is still to come
                 Some(Demand::None) => None,
                 Some(Demand::Wants(all)) => all.iter().find_map(|wanted| self.needs(&change, wanted)),
-                Some(Demand::Unknown(why)) => Some(format!("cannot tell what the autoscaler wants: {why}")),
+                Some(Demand::Unknown(why)) => {
+                    Some(Need::for_now(format!("cannot tell what the autoscaler wants: {why}")))
+                }
             };
-            match needs {
-                None => wanted.push(change.id),
-                Some(why) => _ = waits.get_or_insert(format!("{target}: {why}")),
+            let Some(Need { reason, why }) = needs else {
+                wanted.push(change.id);
+                continue;
+            };
+            // What only a person ends is said first.
+            if waits.as_ref().is_none_or(|said| said.reason != reason && reason == Reason::ScaleDownDisabled)
+            {
+                waits = Some(Need { reason, why: format!("{target}: {why}") });
             }
         }
-        let held = waits.and_then(|why| self.still_needed(step, &why, due));
+        let held = waits.and_then(|need| self.still_needed(step, need, due));
         (wanted, held)
     }
 
@@ -78,18 +103,25 @@ impl Deciding<'_> {
         })
     }
 
-    /// Why this autoscaler still needs the change, for people; none if it wants no more than its old limit.
-    fn needs(&self, change: &Change, wanted: &Wanted) -> Option<String> {
+    /// Why this autoscaler still needs the change; none if it wants no more than its old limit.
+    fn needs(&self, change: &Change, wanted: &Wanted) -> Option<Need> {
         let replicas = wanted.replicas;
-        match self.old_limit(change, wanted) {
-            Ok(before) if replicas <= before => None,
-            Ok(before) => {
-                Some(format!("the autoscaler wants {replicas} replicas, and its old limit is {before}"))
+        let why = match self.old_limit(change, wanted) {
+            Ok(before) if replicas <= before => return None,
+            Ok(before) => format!("the autoscaler wants {replicas} replicas, and its old limit is {before}"),
+            Err(why) => {
+                format!("the autoscaler wants {replicas} replicas, and cannot tell its old limit: {why}")
             }
-            Err(why) => Some(format!(
-                "the autoscaler wants {replicas} replicas, and cannot tell its old limit: {why}"
-            )),
-        }
+        };
+        Some(match wanted.scale_down {
+            ScaleDown::Enabled => Need::for_now(why),
+            ScaleDown::Disabled => Need {
+                reason: Reason::ScaleDownDisabled,
+                why: format!(
+                    "{why}. It never wants fewer, because behavior.scaleDown.selectPolicy is Disabled"
+                ),
+            },
+        })
     }
 
     /// The limit of this autoscaler before the change; the largest number if the change did not raise it. An absent
@@ -122,8 +154,9 @@ impl Deciding<'_> {
     }
 
     /// Reports on the step that its limit is still needed, and after a while on the whole response.
-    fn still_needed(&mut self, step: &Step, why: &str, due: Timestamp) -> Option<Held> {
-        self.not_done(&step.name, None, Reason::AutoscalerStillNeedsIt, why);
+    fn still_needed(&mut self, step: &Step, need: Need, due: Timestamp) -> Option<Held> {
+        let Need { reason, why } = need;
+        self.not_done(&step.name, None, reason.clone(), &why);
         let late = after(due, step.timeout);
         if late > self.now {
             self.wake(Some(late));
@@ -133,7 +166,7 @@ impl Deciding<'_> {
                 "{why}. The limit is reverted as soon as the autoscaler wants no more than that. To revert it now: `{}`",
                 self.facts.incident.withdraw_command()
             );
-            Some(Held::new(Reason::AutoscalerStillNeedsIt, &message))
+            Some(Held::new(reason, &message))
         }
     }
 }
@@ -157,7 +190,7 @@ mod tests {
 
     /// One autoscaler that wants this many replicas and does not show its limit.
     fn wants(replicas: i64) -> Demand {
-        Demand::Wants(vec![Wanted { replicas, limit: None }])
+        Demand::Wants(vec![Wanted { replicas, limit: None, scale_down: ScaleDown::Enabled }])
     }
 
     /// What of `a`, whose limit was 10, may go back while its autoscaler wants this, and what holds it.
@@ -196,7 +229,8 @@ mod tests {
         object["spec"] = json!({"decode": raised[0], "prefill": raised[1]});
         target.object = Arc::new(object);
         target.slots.fields = paths.map(slot).to_vec();
-        let wanted = |(limit, replicas)| Wanted { replicas, limit: Some(limit) };
+        let wanted =
+            |(limit, replicas)| Wanted { replicas, limit: Some(limit), scale_down: ScaleDown::Enabled };
         target.demand = Demand::Wants(autoscalers.map(wanted).to_vec());
         let given = Fixture::pinned()
             .change_with("one", "a", ChangeState::Applied, |change| {

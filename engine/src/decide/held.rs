@@ -21,6 +21,7 @@ const ORDER: &[&[Reason]] = &[
     &[Reason::LadderUsedUp, Reason::StepsBlocked, Reason::NothingInForce],
     // What blocks or delays a revert.
     &[Reason::NoRuleToWatch, Reason::WaveUnknown],
+    &[Reason::ScaleDownDisabled],
     &[Reason::AutoscalerStillNeedsIt],
     &[Reason::NotClassified, Reason::AwaitingWithdrawal],
     &[Reason::CannotPutBack],

@@ -163,6 +163,26 @@ pub struct Wanted {
     pub replicas: i64,
     /// Its present limit, which shows the field that it was taken from; none if it does not show one.
     pub limit: Option<i64>,
+    /// Whether it ever wants fewer.
+    pub scale_down: ScaleDown,
+}
+
+/// Whether an autoscaler scales down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScaleDown {
+    /// It does, when there is less to do.
+    #[default]
+    Enabled,
+    /// It never does, until somebody edits it.
+    Disabled,
+}
+
+impl ScaleDown {
+    /// As a HorizontalPodAutoscaler says it in `spec.behavior`. KEDA writes that for a ScaledObject whose scale-in is paused.
+    pub fn of(autoscaler: &Value) -> Self {
+        let policy = autoscaler.pointer("/spec/behavior/scaleDown/selectPolicy");
+        if policy.is_some_and(|policy| policy == "Disabled") { Self::Disabled } else { Self::Enabled }
+    }
 }
 
 /// What the revisions of an object, which its controller creates from each template that it sees, say about values.

@@ -13,7 +13,7 @@ use crate::change::in_revision;
 use crate::decide::ladder;
 use crate::facts::{
     Demand, Holder, Listing, ListingRead, Look, Looked, NamespaceRead, ObjectRead, OwnLook, Purpose,
-    Revision, Stage, Target, Wanted,
+    Revision, ScaleDown, Stage, Target, Wanted,
 };
 use crate::id::TargetId;
 use crate::incident::IncidentState;
@@ -162,7 +162,9 @@ impl World {
 /// What an autoscaler wants, as a story says it: in its status.
 fn demand(object: &Value) -> Demand {
     match object.pointer("/status/desiredReplicas").and_then(Value::as_i64) {
-        Some(replicas) => Demand::Wants(vec![Wanted { replicas, limit: None }]),
+        Some(replicas) => {
+            Demand::Wants(vec![Wanted { replicas, limit: None, scale_down: ScaleDown::of(object) }])
+        }
         None => Demand::Unknown("the story does not say".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firebreak_engine::action::{Action, Autoscalers as Asked};
-use firebreak_engine::facts::{Demand, Purpose, Role, ScaledBy, Stage, Target, Wanted};
+use firebreak_engine::facts::{Demand, Purpose, Role, ScaleDown, ScaledBy, Stage, Target, Wanted};
 use firebreak_engine::id::{TargetId, group};
 use firebreak_engine::value::whole;
 use serde_json::Value;
@@ -133,7 +133,9 @@ fn reported(target: &Target, profile: Option<&Profile>) -> Demand {
         return Demand::Unknown("it controls no HorizontalPodAutoscaler".to_owned());
     };
     match path.read(&target.object).as_deref().and_then(whole) {
-        Some(replicas) => Demand::Wants(vec![Wanted { replicas, limit: None }]),
+        Some(replicas) => {
+            Demand::Wants(vec![Wanted { replicas, limit: None, scale_down: ScaleDown::Enabled }])
+        }
         None => Demand::Unknown(format!(
             "it controls no HorizontalPodAutoscaler, and {path} does not show how many replicas it wants"
         )),
@@ -144,7 +146,7 @@ fn reported(target: &Target, profile: Option<&Profile>) -> Demand {
 fn desired(hpa: &Value) -> Result<Wanted, String> {
     let limit = hpa.pointer("/spec/maxReplicas").and_then(whole);
     match hpa.pointer("/status/desiredReplicas").and_then(whole) {
-        Some(replicas) => Ok(Wanted { replicas, limit }),
+        Some(replicas) => Ok(Wanted { replicas, limit, scale_down: ScaleDown::of(hpa) }),
         None => {
             let name = hpa.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             Err(format!("HorizontalPodAutoscaler {name} does not show yet how many replicas it wants"))
@@ -241,7 +243,12 @@ mod tests {
 
     fn wants(replicas: &[i64]) -> Demand {
         let limit = Some(9);
-        Demand::Wants(replicas.iter().map(|&replicas| Wanted { replicas, limit }).collect())
+        Demand::Wants(
+            replicas
+                .iter()
+                .map(|&replicas| Wanted { replicas, limit, scale_down: ScaleDown::Enabled })
+                .collect(),
+        )
     }
 
     #[test]
@@ -276,7 +283,7 @@ mod tests {
     fn an_object_without_an_autoscaler_of_its_own_wants_what_its_status_says() {
         let profile = profile(Some("/status/wanted"));
         let demand = |status: Value| demand(&model(status), Some(&profile), &[], None);
-        let wanted = Wanted { replicas: 4, limit: None };
+        let wanted = Wanted { replicas: 4, limit: None, scale_down: ScaleDown::Enabled };
         assert_eq!(demand(json!({"wanted": 4})), Demand::Wants(vec![wanted]));
         for status in [json!({}), json!({"wanted": "many"})] {
             let Demand::Unknown(why) = demand(status) else { panic!("it is known") };
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn without_any_word_of_it_the_demand_is_unknown() {
         assert!(matches!(demand(&model(json!({})), Some(&profile(None)), &[], None), Demand::Unknown(_)));
-        let wanted = Wanted { replicas: 0, limit: None };
+        let wanted = Wanted { replicas: 0, limit: None, scale_down: ScaleDown::Enabled };
         assert_eq!(desired(&json!({"status": {"desiredReplicas": 0}})), Ok(wanted));
         assert!(desired(&json!({"metadata": {"name": "h"}})).is_err());
     }
