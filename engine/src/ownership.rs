@@ -199,6 +199,7 @@ mod tests {
             created: None,
             owner: owner.map(str::to_owned),
             ceded_to: None,
+            beside: None,
         }
     }
 

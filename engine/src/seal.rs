@@ -77,7 +77,15 @@ mod tests {
     use super::*;
 
     fn field(path: &str, before: Option<Value>, after: Option<Value>) -> FieldChange {
-        FieldChange { path: path.parse().unwrap(), before, after, created: None, owner: None, ceded_to: None }
+        FieldChange {
+            path: path.parse().unwrap(),
+            before,
+            after,
+            created: None,
+            owner: None,
+            ceded_to: None,
+            beside: None,
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use firebreak_engine::alerts::{Fingerprint, FiringAlert, PartialAlerts, PartialReason, ReceivedAlerts};
+use firebreak_engine::change::{Beside, Change, FieldChange};
 use firebreak_engine::expected::{Accepted, Expected, Peak};
+use firebreak_engine::id::{ChangeId, TargetId};
+use firebreak_engine::path::FieldPath;
 use firebreak_engine::policy::Severity;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
@@ -46,7 +49,23 @@ impl Parts for Incident {
     }
 
     fn newest() -> Map<String, Value> {
+        let path = "/spec/probe".parse::<FieldPath>().ok();
+        let field = path.map(|path| FieldChange {
+            beside: Some(Beside { path: path.clone(), value: None }),
+            path,
+            before: None,
+            after: None,
+            created: None,
+            owner: None,
+            ceded_to: None,
+        });
+        let text = || "probe".to_owned();
+        let target =
+            TargetId { api_version: text(), kind: text(), namespace: text(), name: text(), uid: text() };
+        let id = ChangeId::of("probe", "probe", "probe");
+        let change = Change::planned(id, "probe", target, field.into_iter().collect());
         Map::from_iter([
+            ("changes".to_owned(), json!([change])),
             ("expectedAcceptedAt".to_owned(), json!(Timestamp::UNIX_EPOCH)),
             ("common".to_owned(), json!("probe")),
             ("commonLabels".to_owned(), json!(["probe"])),

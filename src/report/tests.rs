@@ -44,7 +44,15 @@ fn model(name: &str) -> TargetId {
 }
 
 fn field(path: &str, before: Option<Value>, after: Option<Value>) -> FieldChange {
-    FieldChange { path: path.parse().unwrap(), before, after, created: None, owner: None, ceded_to: None }
+    FieldChange {
+        path: path.parse().unwrap(),
+        before,
+        after,
+        created: None,
+        owner: None,
+        ceded_to: None,
+        beside: None,
+    }
 }
 
 /// CPU fallback of one model, in force.

@@ -10,6 +10,7 @@ use crate::facts::{Role, Slot, Target};
 use crate::ownership;
 use crate::path::FieldPath;
 use crate::reason::Reason;
+use crate::undo::note_beside;
 use crate::value::{same, whole};
 
 /// The number of replicas.
@@ -121,8 +122,10 @@ pub(super) fn changes<'a>(object: &Value, wanted: impl Iterator<Item = impl Into
             before,
             after,
             ceded_to: None,
+            beside: None,
         });
     }
+    note_beside(object, &mut fields);
     if fields.is_empty() {
         Plan::NothingToDo("it already has this value".to_owned())
     } else {

@@ -142,6 +142,22 @@ pub struct FieldChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 512)))]
     pub ceded_to: Option<String>,
+    /// A field that must fit this one, and that the change leaves alone, as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+/// A field that a change leaves alone. If the value is absent, the field did not exist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Beside {
+    /// The path of the field in the object.
+    pub path: FieldPath,
+    /// Its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("x-kubernetes-preserve-unknown-fields" = true)))]
+    pub value: Option<Value>,
 }
 
 impl Change {

@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 pub use self::approved::{Approved, Extent};
 pub use self::first_values::FirstValue;
 pub use self::health::Evidence;
-pub use self::loan::{Again, FieldChange, Loan};
+pub use self::loan::{Again, Beside, FieldChange, Loan};
 pub use self::operation::{Delivery, Operation, OperationKind, OperationType, Request, SettlementStatus};
 pub use self::operation_write::{OperationWrite, in_revision};
 pub use self::sits_out::SitsOut;

@@ -187,6 +187,7 @@ pub(super) fn field(path: &str, before: &Value, after: &Value) -> FieldChange {
         created: None,
         owner: None,
         ceded_to: None,
+        beside: None,
     }
 }
 

@@ -119,6 +119,7 @@ mod tests {
             created: None,
             owner: None,
             ceded_to: None,
+            beside: None,
         }];
         Change::planned(ChangeId::of("incident", "one", object), "one", target(object), fields)
     }

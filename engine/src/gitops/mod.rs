@@ -54,6 +54,7 @@ impl Pause {
             after: Some(json!(PAUSED)),
             created: None,
             ceded_to: None,
+            beside: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The undo record on the changed object, the patches that write it, and what
 //! others have done to changed fields.
 
+mod beside;
 mod drift;
 mod patch;
 mod stages;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::beside::note_beside;
 pub use self::drift::{
     adopt_reply, adopt_stored, cede_changed, cede_groups, cede_misfits, cede_to_admission, cede_unreturned,
     is_in_force, was_applied,

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::beside::cede_beside;
 use super::drift::{adopt_owners, cede_changed, cede_misfits};
 use super::stages::{goes_first, goes_in_two, keep_pace, outstanding};
 use super::{FENCE, INCIDENT, Loan, UNDO, UndoRecord, annotation, label_of, record, version};
@@ -170,6 +171,7 @@ pub fn three_way_patch(
     let mut left = outstanding(object, id, fields);
     cede_changed(object, &mut left);
     cede_misfits(object, &mut left);
+    cede_beside(object, &mut left);
     adopt_owners(fields, &left);
     if goes_in_two(&left) { first_patch(object, id, &left) } else { return_patch(object, id, &left) }
 }

@@ -34,6 +34,7 @@ fn change(fields: &[(&str, Option<&str>, &str)]) -> Change {
         created: None,
         owner: None,
         ceded_to: None,
+        beside: None,
     };
     let id = ChangeId::of("i", "step", "u");
     Change::planned(id, "step", target, fields.iter().map(field).collect())
@@ -137,6 +138,7 @@ fn what_admission_stores_is_adopted_and_what_others_write_later_is_not() {
         created: None,
         owner: None,
         ceded_to: None,
+        beside: None,
     };
     let fields = || {
         vec![

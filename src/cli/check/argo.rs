@@ -194,6 +194,7 @@ mod tests {
             created: None,
             owner: None,
             ceded_to: None,
+            beside: None,
         }
     }
 

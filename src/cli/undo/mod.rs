@@ -283,6 +283,7 @@ mod tests {
             created: None,
             owner: None,
             ceded_to: ceded_to.map(str::to_owned),
+            beside: None,
         };
         let text =
             super::super::screen::plain(&[field_line(&field(None)), field_line(&field(Some("hpa/Update")))]);

@@ -195,7 +195,8 @@ mod tests {
     fn change(state: ChangeState) -> Change {
         let path = "/spec/replicas".parse().unwrap();
         let (before, after) = (Some(json!(2)), Some(json!(4)));
-        let field = FieldChange { path, before, after, created: None, owner: None, ceded_to: None };
+        let field =
+            FieldChange { path, before, after, created: None, owner: None, ceded_to: None, beside: None };
         let target = TargetId {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),

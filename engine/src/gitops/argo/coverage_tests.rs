@@ -16,6 +16,7 @@ fn changed(path: &str) -> FieldChange {
         created: None,
         owner: None,
         ceded_to: None,
+        beside: None,
     }
 }
 

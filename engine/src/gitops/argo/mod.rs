@@ -115,6 +115,7 @@ mod tests {
             created: None,
             owner: None,
             ceded_to: None,
+            beside: None,
         }
     }
 

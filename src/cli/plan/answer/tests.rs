@@ -23,6 +23,7 @@ fn decision() -> Decision {
         created: None,
         owner: Some("flux/Apply".to_owned()),
         ceded_to: None,
+        beside: None,
     };
     let id = ChangeId::of("i", "cpu-fallback", "uid-chat");
     let fields = vec![

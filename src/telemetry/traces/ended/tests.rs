@@ -189,6 +189,7 @@ fn change(name: &str) -> Change {
         created: None,
         owner: None,
         ceded_to: None,
+        beside: None,
     };
     Change::planned(ChangeId::of("uid-1", "one", name), "one", target, vec![field])
 }
