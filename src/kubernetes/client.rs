@@ -21,7 +21,7 @@ use kube::{Client, Config};
 use tower::layer::layer_fn;
 
 use super::metered::Metered;
-pub use super::metered::{DEADLINE, DeadlineExceeded};
+pub use super::metered::{DEADLINE, DeadlineExceeded, Streamed};
 use crate::telemetry::metrics::Metrics;
 
 /// The cluster to connect to.

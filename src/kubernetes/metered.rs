@@ -18,13 +18,18 @@ use tower::{BoxError, Service};
 
 use crate::telemetry::metrics::Metrics;
 
-/// The time that one request may take, including the body of the response. A stream (watch, log) must
+/// The time that one request may take, including the body of the response. A stream (watch, log, streamed list) must
 /// start within it, and may then continue.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The maximum size of a response in bytes: a page of objects that are as large as the API server allows
 /// must only fail one read, not the process.
 const LARGEST: usize = 64 << 20;
+
+/// The extension of a request whose answer is read piece by piece, such as a list of many objects. The deadline includes its
+/// head; whoever reads it bounds the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Streamed;
 
 /// The API server gave no complete answer in time. Its effect is not known.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +70,11 @@ where
         let operation = operation(&request);
         let resource = resource(request.uri().path()).to_owned();
         let metrics = Arc::clone(&self.metrics);
+        let takes = Takes::of(operation, request.extensions().get::<Streamed>());
         let answer = self.inner.call(request);
         let sent = Instant::now();
         Box::pin(async move {
-            let ended = tokio::time::timeout(DEADLINE, receive(answer, Takes::of(operation))).await;
+            let ended = tokio::time::timeout(DEADLINE, receive(answer, takes)).await;
             let (code, result) = match ended {
                 Ok(Ok(answer)) => (answer.status().as_str().to_owned(), Ok(answer)),
                 Ok(Err(error)) => ("error".to_owned(), Err(error)),
@@ -92,8 +98,9 @@ enum Takes {
 }
 
 impl Takes {
-    fn of(operation: &str) -> Self {
+    fn of(operation: &str, streamed: Option<&Streamed>) -> Self {
         match operation {
+            _ if streamed.is_some() => Self::Stream,
             "watch" | "watch_metadata" | "log_stream" | "exec" | "attach" | "portforward" => Self::Stream,
             "proxy" => Self::Head,
             _ => Self::Whole,
@@ -157,6 +164,7 @@ fn resource(path: &str) -> &str {
 mod tests {
     use super::*;
     use axum::body::Body as AnyBody;
+    use futures::StreamExt;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::{Api, Client, client::ClientBuilder};
 
@@ -229,6 +237,19 @@ mod tests {
         });
         let maps: Api<ConfigMap> = Api::namespaced(client, "llm");
         assert!(maps.get("brake").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_streamed_list_arrives_before_it_is_complete() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let client = client(&metrics, || async {
+            let begins = futures::stream::iter([Ok::<_, BoxError>(Bytes::from_static(b"{"))]);
+            Ok(Response::new(AnyBody::from_stream(begins.chain(futures::stream::pending()))))
+        });
+        let mut request = Request::get("/api/v1/pods").body(Vec::new()).unwrap();
+        request.extensions_mut().insert(Streamed);
+        let mut body = Box::pin(client.request_stream(request).await.unwrap());
+        assert_eq!(futures::AsyncBufReadExt::fill_buf(&mut body).await.unwrap(), b"{");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,13 @@
 
 /// How deep the objects of a list are: in an array of the answer's object.
 const DEPTH: usize = 2;
+/// The most bytes of one object, and of the answer without its objects. The API server accepts no object of 3 MiB.
+const LONGEST: usize = 8 << 20;
+
+/// An object, or the answer without its objects, is longer than is read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of it has more than {} MiB", LONGEST >> 20)]
+pub(super) struct TooLong;
 
 /// Takes the objects out of the text of a list. What is JSON and what is not is decided by whoever reads the parts.
 #[derive(Debug, Default)]
@@ -20,7 +27,10 @@ pub(super) struct Elements {
 
 impl Elements {
     /// Takes the next part of the answer. Calls `each` with every object that is complete.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
+    ///
+    /// # Errors
+    /// An object does not end. The rest of the answer means nothing.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
         for byte in bytes {
             if self.in_string {
                 self.follow_string(*byte);
@@ -38,8 +48,12 @@ impl Elements {
             }
             let opens = self.in_list && self.depth == DEPTH && *byte == b'[' && self.element.is_empty();
             let part = if self.in_list && !opens { &mut self.element } else { &mut self.rest };
+            if part.len() >= LONGEST {
+                return Err(TooLong);
+            }
             part.push(*byte);
         }
+        Ok(())
     }
 
     /// The answer without its objects. It is no JSON if the answer did not arrive as a whole.
@@ -81,7 +95,7 @@ mod tests {
     fn split(text: &str, part: usize) -> (Vec<String>, String) {
         let (mut elements, mut found) = (Elements::default(), Vec::new());
         for bytes in text.as_bytes().chunks(part) {
-            elements.feed(bytes, |element| found.push(String::from_utf8(element.to_vec()).unwrap()));
+            elements.feed(bytes, |element| found.push(String::from_utf8(element.to_vec()).unwrap())).unwrap();
         }
         (found, String::from_utf8(elements.rest().to_vec()).unwrap())
     }
@@ -121,6 +135,25 @@ mod tests {
         for text in [r#"{"items":[],"metadata":{}}"#, r#"{"items":null}"#, "{}", r#"{"items": [ ]}"#] {
             assert_eq!(split(text, 3).0, Vec::<String>::new(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_answer_makes_it_grow() {
+        for begin in [r#"{"items":[""#, r#"{"metadata":""#] {
+            let mut elements = Elements::default();
+            elements.feed(begin.as_bytes(), |_| {}).unwrap();
+            let endless = vec![b'x'; LONGEST / 4];
+            let fed: Vec<_> = (0..5).map(|_| elements.feed(&endless, |_| {})).collect();
+            assert_eq!(fed.iter().filter(|fed| fed.is_ok()).count(), 3, "{begin}");
+        }
+        let mut elements = Elements::default();
+        elements.feed(br#"{"items":["#, |_| {}).unwrap();
+        let object = format!("\"{}\",", "x".repeat(LONGEST / 3));
+        let mut seen = 0;
+        for _ in 0..9 {
+            elements.feed(object.as_bytes(), |_| seen += 1).unwrap();
+        }
+        assert_eq!(seen, 9, "any number of objects may come");
     }
 
     #[test]

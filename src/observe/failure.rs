@@ -46,6 +46,14 @@ impl Failure {
         }
     }
 
+    /// For people.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Blind { detail, .. } | Self::Trouble(detail) => detail,
+            Self::Expired => "the API server no longer has the version from which to continue (410 Expired)",
+        }
+    }
+
     /// In one word, for the metric.
     pub(super) fn kind(&self) -> &'static str {
         match self {

@@ -156,11 +156,11 @@ impl Fake {
     fn list(&self, uri: &Uri) -> Response<Lines> {
         let world = self.world();
         let collection = uri.path();
-        let limit: usize = parameter(uri, "limit").parse().unwrap();
+        let limit: usize = parameter(uri, "limit").parse().unwrap_or(usize::MAX);
         let from: usize = parameter(uri, "continue").parse().unwrap_or_default();
         let all: Vec<&Value> =
             world.objects.iter().filter(|((of, _), _)| of == collection).map(|(_, object)| object).collect();
-        let end = (from + limit).min(all.len());
+        let end = from.saturating_add(limit).min(all.len());
         let next = if end < all.len() { end.to_string() } else { String::new() };
         let metadata = json!({"resourceVersion": world.version.to_string(), "continue": next});
         respond(200, Some(json!({"metadata": metadata, "items": all[from..end]})), None)

@@ -32,6 +32,8 @@ pub(super) enum SyncState {
         fold: Box<dyn Fold>,
         /// When an opening of the watch was last answered.
         answered_at: Instant,
+        /// Why the watch could not continue since; none if nothing is wrong.
+        trouble: Option<String>,
     },
     /// Nothing.
     Unknown {
@@ -56,9 +58,9 @@ impl SyncState {
                 if let Self::Known { fold: before, .. } = this {
                     fold.succeed(&**before);
                 }
-                *this = Self::Known { fold, answered_at: now };
+                *this = Self::Known { fold, answered_at: now, trouble: None };
             }
-            (Self::Known { answered_at, .. }, None) => *answered_at = now,
+            (Self::Known { answered_at, trouble, .. }, None) => (*answered_at, *trouble) = (now, None),
             (Self::Unknown { .. }, None) => return false,
         }
         true
@@ -70,10 +72,12 @@ impl SyncState {
             (this, Failure::Blind { reason, detail }) => {
                 *this = Self::Unknown { reason, detail: detail.clone() };
             }
-            (Self::Unknown { reason: "NotSynced", detail }, Failure::Trouble(trouble)) => {
-                *detail = format!("it has not been read yet: {trouble}");
+            (Self::Unknown { reason: "NotSynced", detail }, failure) => {
+                *detail = format!("it has not been read yet: {}", failure.text());
             }
-            (Self::Known { .. } | Self::Unknown { .. }, Failure::Trouble(_) | Failure::Expired) => {}
+            // What was seen last counts until it is too old.
+            (Self::Known { trouble, .. }, failure) => *trouble = Some(failure.text().to_owned()),
+            (Self::Unknown { .. }, _) => {}
         }
     }
 
@@ -87,12 +91,16 @@ impl SyncState {
 
     /// Drops data that is too old; true if there was any.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
-        let stale = self.stale_at().is_some_and(|at| at <= now);
-        if stale {
-            let detail = format!("the API server has not replied for {} s", STALE_AFTER.as_secs());
+        let is_stale = self.stale_at().is_some_and(|at| at <= now);
+        if let (true, Self::Known { trouble, .. }) = (is_stale, &*self) {
+            let seconds = STALE_AFTER.as_secs();
+            let detail = match trouble {
+                Some(trouble) => format!("it could not be watched for {seconds} s: {trouble}"),
+                None => format!("the API server has not replied for {seconds} s"),
+            };
             *self = Self::Unknown { reason: "Stale", detail };
         }
-        stale
+        is_stale
     }
 
     /// The objects, if they are known.

@@ -32,6 +32,7 @@ use super::elements::Elements;
 use super::failure::Failure;
 use super::fold::{Fold, Judge};
 use super::sync_state::SyncState;
+use crate::kubernetes::client::Streamed;
 
 /// How long a watch asks to run.
 const WATCH_FOR: Duration = Duration::from_secs(60);
@@ -41,11 +42,13 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(65);
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
 /// How long one page of a list may take.
 const PAGE_WITHIN: Duration = Duration::from_secs(30);
+/// How long a list in one piece may take.
+const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 /// A watch that ends sooner did not go well, whatever it says, so the next one must wait.
 const SHORTEST: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(30);
-/// The client collects the text of a page before it is read, so a page must not be large.
-const PAGE: u32 = 100;
+/// As client-go. The API server holds a page in memory; here, only the object that arrives is.
+const PAGE: u32 = 500;
 
 /// A resource that the cluster serves.
 #[derive(Clone, Debug)]
@@ -209,16 +212,30 @@ impl Watch {
         Ok(DynamicObject::url_path(&served.resource, self.scope.namespace.as_deref()))
     }
 
+    /// Lists in pages. If the API server no longer has the version of the first page, everything at once: of very many objects
+    /// the pages may take longer than it keeps a version.
     async fn list(&self, url: &str) -> Result<(Box<dyn Fold>, String), Failure> {
+        match self.pages(url, ListParams::default().limit(PAGE), PAGE_WITHIN).await {
+            Err(Failure::Expired) => self.pages(url, ListParams::default(), WHOLE_WITHIN).await,
+            listed => listed,
+        }
+    }
+
+    async fn pages(
+        &self,
+        url: &str,
+        mut params: ListParams,
+        limit: Duration,
+    ) -> Result<(Box<dyn Fold>, String), Failure> {
         let mut fold = self.scope.judge.fold();
-        let mut params = ListParams::default().limit(PAGE);
         if !self.scope.selector.is_empty() {
             params = params.labels(&self.scope.selector);
         }
         loop {
             let mut request = Request::new(url).list(&params).map_err(unsendable)?;
             request.extensions_mut().insert("list");
-            let page = within(PAGE_WITHIN, "the list", self.page(request, fold.as_mut())).await?;
+            request.extensions_mut().insert(Streamed);
+            let page = within(limit, "the list", self.page(request, fold.as_mut())).await?;
             if page.next.is_empty() {
                 let version = page.resource_version;
                 // From an empty version the server would start anywhere.
@@ -242,13 +259,14 @@ impl Watch {
                 return page.map(|page: Page| page.metadata).map_err(|error| unreadable(error.to_string()));
             }
             let length = bytes.len();
-            elements.feed(bytes, |object| {
+            let fed = elements.feed(bytes, |object| {
                 // What is no text is no object either.
                 let object = std::str::from_utf8(object).unwrap_or_default();
                 if !fold.put(object, Timestamp::now()).readable {
                     (self.signals.error)("Unreadable");
                 }
             });
+            fed.map_err(|error| unreadable(error.to_string()))?;
             body.consume_unpin(length);
         }
     }
