@@ -26,8 +26,11 @@ pub(super) trait Judge: Debug + Send + Sync {
     /// The fields of a reading at this moment.
     fn values(&self, counts: &Counts, now: Timestamp) -> Values;
 
-    /// When a field changes by time alone; none if it does not.
-    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp>;
+    /// See [`Kind::growing`].
+    fn growing(&self) -> &'static [&'static str];
+
+    /// See [`Kind::changes_at`].
+    fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp>;
 
     /// The objects by their labels at this moment.
     fn census(&self, counts: &Counts, now: Timestamp) -> Census;
@@ -60,8 +63,12 @@ impl<K: Kind> Judge for Of<K> {
         self.kind.values(counts, now)
     }
 
-    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
-        self.kind.changes_at(counts, now)
+    fn growing(&self) -> &'static [&'static str] {
+        self.kind.growing()
+    }
+
+    fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp> {
+        self.kind.changes_at(counts, read, now)
     }
 
     fn census(&self, counts: &Counts, now: Timestamp) -> Census {

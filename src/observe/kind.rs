@@ -1,6 +1,6 @@
 //! What a kind of signal that is counted from objects must define.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use firebreak_engine::common::Census;
@@ -48,8 +48,13 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
         Census::default()
     }
 
-    /// When a field changes by time alone; none if it does not.
-    fn changes_at(&self, _counts: &Counts, _now: Timestamp) -> Option<Timestamp> {
+    /// The fields that grow as long as nothing happens, so that they differ whenever somebody looks.
+    fn growing(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// When one of the fields that are read changes by time alone; none if none does.
+    fn changes_at(&self, _counts: &Counts, _read: &BTreeSet<String>, _now: Timestamp) -> Option<Timestamp> {
         None
     }
 

@@ -101,9 +101,16 @@ impl World {
 }
 
 fn signal(spec: Value) -> Signal {
+    read_by(&[], spec)
+}
+
+/// A signal of a policy with rules that have these expressions.
+fn read_by(expressions: &[&str], spec: Value) -> Signal {
     let mut whole = json!({"name": "s"});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    let spec: PolicySpec = serde_json::from_value(json!({"signals": [whole]})).unwrap();
+    let rule = |(at, when): (usize, &&str)| json!({"level": "P1", "reason": format!("R{at}"), "when": when});
+    let rules: Vec<Value> = expressions.iter().enumerate().map(rule).collect();
+    let spec: PolicySpec = serde_json::from_value(json!({"signals": [whole], "severity": rules})).unwrap();
     Rules::parse(&spec).unwrap().signals.remove(0)
 }
 
@@ -190,13 +197,13 @@ async fn many_changes_are_told_once() {
 #[tokio::test(start_paused = true)]
 async fn a_long_list_comes_in_pages() {
     let mut world = World::new();
-    for index in 0..301 {
+    for index in 0..1001 {
         world.fake.put(NODES, &format!("n{index}"), node(&format!("n{index}"), "True"));
     }
     let policy = world.subscribe("p", &[nodes()]);
     world.until(&policy, "Known").await;
-    assert_eq!(world.int(&policy, "total"), 301);
-    assert_eq!(world.fake.lists(), 4);
+    assert_eq!(world.int(&policy, "total"), 1001);
+    assert_eq!(world.fake.lists(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,6 +335,43 @@ async fn a_version_that_is_gone_is_listed_again_without_a_gap() {
     }
     assert_eq!(world.int(&policy, "total"), 2);
     assert_eq!(world.fake.lists(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_version_is_gone_before_its_last_page_is_read_in_one_piece() {
+    let mut world = World::new();
+    for number in 0..501 {
+        world.fake.put(NODES, &format!("n{number:03}"), node(&format!("n{number}"), "True"));
+    }
+    world.fake.answer(Answer::CodeIn("continue=", 410));
+    let policy = world.subscribe("p", &[nodes()]);
+    world.until(&policy, "Known").await;
+    assert_eq!(world.int(&policy, "total"), 501);
+    assert_eq!(world.fake.lists(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_never_ends_in_time_is_unknown_with_the_reason() {
+    let world = World::new();
+    let policy = world.subscribe("new", &[nodes()]);
+    let detail = |policy: &PolicyKey| match world.hub.reading(policy, "s") {
+        Reading::Unknown { reason, detail } => format!("{reason}: {detail}"),
+        known => panic!("{known:?}"),
+    };
+    for gone in [Answer::Code(410), Answer::WatchCode(410)] {
+        world.fake.answer(gone);
+        sleep(Duration::from_secs(60)).await;
+        let told = "NotSynced: it has not been read yet: the API server no longer has the version from which to continue";
+        assert!(detail(&policy).starts_with(told), "{}", detail(&policy));
+    }
+    world.fake.answer(Answer::Normal);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.reason(&policy), "Known");
+    world.fake.answer(Answer::Code(410));
+    world.fake.hang_up();
+    sleep(Duration::from_secs(180)).await;
+    let told = "Stale: it could not be watched for 120 s: the API server no longer has the version";
+    assert!(detail(&policy).starts_with(told), "{}", detail(&policy));
 }
 
 #[tokio::test(start_paused = true)]
@@ -465,12 +509,44 @@ async fn a_node_that_does_not_get_ready_in_time_is_told_although_nothing_comes_f
     let mut new = node("a", "False");
     new["metadata"]["creationTimestamp"] = json!(jiff::Timestamp::now().to_string());
     world.fake.put(NODES, "a", new);
-    let policy = world.subscribe("p", &[signal(json!({"nodes": {}, "expectWithin": "2s"}))]);
+    let within = || json!({"nodes": {}, "expectWithin": "2s"});
+    world.subscribe("counts", &[read_by(&["signals.s.total > 3"], within())]);
+    let policy = world.subscribe("p", &[read_by(&["signals.s.notReady > 0"], within())]);
     world.until(&policy, "Known").await;
     assert_eq!((world.int(&policy, "starting"), world.int(&policy, "notReady")), (1, 0));
     let next = timeout(Duration::from_secs(30), world.changes.next());
     assert_eq!(next.await.unwrap(), [policy.clone()].into());
     assert_eq!((world.int(&policy, "starting"), world.int(&policy, "notReady")), (0, 1));
+}
+
+// Not with paused time either: so is the age of a pod.
+#[tokio::test]
+async fn a_pod_that_waits_wakes_only_the_policies_that_ask_how_long() {
+    let mut world = World::new();
+    let pods = "/api/v1/namespaces/serving/pods";
+    let created = jiff::Timestamp::now().to_string();
+    let waits = json!({"metadata": {"name": "a", "uid": "uid-a", "creationTimestamp": created}, "status": {"phase": "Pending"}});
+    world.fake.put(pods, "a", waits);
+    let restarted = json!({"metadata": {"name": "b", "uid": "uid-b"}, "status": {"phase": "Running", "containerStatuses": [
+        {"ready": true, "lastState": {"terminated": {"reason": "OOMKilled", "finishedAt": created}}}]}});
+    world.fake.put(pods, "b", restarted);
+    let of = |when: &str| read_by(&[when], json!({"pods": {"window": "1s"}}));
+    let counts = world.subscribe("counts", &[of("signals.s.pending > 0")]);
+    let asks = world.subscribe("asks", &[of("signals.s.oldestPendingSeconds > 300")]);
+    for policy in [&counts, &asks] {
+        world.until(policy, "Known").await;
+    }
+    let mut woken = Vec::new();
+    while woken.len() < 4 {
+        let next = timeout(Duration::from_secs(30), world.changes.next()).await.unwrap();
+        woken.extend(next.into_iter().map(|policy| policy.name));
+    }
+    assert_eq!(woken, ["asks"; 4]);
+    assert!(world.int(&counts, "oldestPendingSeconds") > 1, "it is still known");
+    // What happens is told to everyone, whatever the pod that waits is like.
+    world.fake.delete(pods, "b");
+    let next = timeout(Duration::from_secs(30), world.changes.next()).await.unwrap();
+    assert!(next.contains(&counts), "{next:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,6 +155,11 @@ impl Condition {
         self.0.reads.iter().any(|read| read.signal == signal && read.field == field)
     }
 
+    /// The fields that it reads, each with its signal.
+    pub fn fields(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.reads.iter().map(|read| (read.signal.clone(), read.field.clone()))
+    }
+
     /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown, or
     /// whether alerts still fire, the result is a truth only if it is the same in each case.
     #[must_use]

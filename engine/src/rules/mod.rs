@@ -116,6 +116,8 @@ pub struct Signal {
     pub hearing: Option<Hearing>,
     /// What it reads.
     pub kind: SignalKind,
+    /// The fields of it that expressions of the policy read.
+    pub read_fields: BTreeSet<String>,
     /// Which objects are expected, as a short digest: the same text means the same objects, counted the same way. Empty if
     /// none are.
     pub scope: String,
@@ -217,6 +219,15 @@ impl Step {
         self.severities.is_empty() || self.severities.contains(&level)
     }
 
+    /// All expressions over signals.
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let checks = self.verify.iter().flat_map(|verify| &verify.checks).filter_map(|check| match check {
+            Check::Cel(condition) => Some(condition),
+            Check::Rollout | Check::Unreadable(_) => None,
+        });
+        self.when.iter().chain(checks)
+    }
+
     /// The time that its objects get to become healthy.
     pub fn patience(&self) -> SignedDuration {
         self.verify.as_ref().map_or(self.timeout, |verify| verify.within.max(self.timeout))
@@ -304,7 +315,7 @@ impl Rules {
             .filter_map(|(at, step)| parse_step(step, &format!("spec.steps[{at}]"), &shapes, &mut faults))
             .collect();
         let windows = Windows::parse(&spec.guardrails.windows, "spec.guardrails.windows", &mut faults);
-        faults.or(Self {
+        let mut rules = Self {
             mode: spec.mode,
             suspend: spec.suspend,
             service_account: spec.service_account_name.clone(),
@@ -314,7 +325,25 @@ impl Rules {
             steps,
             limits: Limits::of(spec),
             windows,
-        })
+        };
+        rules.note_read_fields();
+        faults.or(rules)
+    }
+
+    /// Tells each signal which of its fields are read.
+    fn note_read_fields(&mut self) {
+        let read: BTreeSet<(String, String)> = self.conditions().flat_map(Condition::fields).collect();
+        for signal in &mut self.signals {
+            let of_signal = read.iter().filter(|(name, _)| *name == signal.name);
+            signal.read_fields = of_signal.map(|(_, field)| field.clone()).collect();
+        }
+    }
+
+    /// All expressions over signals.
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let rules = self.severity.iter().flat_map(|rule| [Some(&rule.when), rule.until.as_ref()]);
+        let steps = self.steps.iter().flat_map(Step::conditions);
+        rules.flatten().chain(&self.recovery.when).chain(steps)
     }
 
     /// The same policy with steps for every object in their scope, whatever `where` says.

@@ -1,5 +1,7 @@
 //! The parts of a policy, each parsed and checked, and every fault collected.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use super::faults::Faults;
@@ -50,6 +52,7 @@ pub(super) fn parse_signal(signal: &SignalSpec, field: &str, faults: &mut Faults
         expect_within: within.length(),
         pace,
         hearing,
+        read_fields: BTreeSet::new(),
         scope: Signal::scope_of(&kind),
         kind,
     })

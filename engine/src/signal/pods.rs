@@ -126,6 +126,24 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_knows_its_fields_that_any_expression_reads() {
+        let spec = json!({
+            "signals": [{"name": "s", "pods": {}}, {"name": "other", "pods": {}}],
+            "severity": [{"level": "P1", "reason": "A", "when": "signals.s.failed > 0", "until": "signals.s.running > 2"}],
+            "recovery": {"when": "signals.s.known && signals.other.pending == 0"},
+            "steps": [{
+                "name": "restart", "when": "signals.s.crashLooping > 0",
+                "action": {"rolloutRestart": {"targets": {"apiVersion": "apps/v1", "kind": "Deployment"}}},
+                "verify": {"checks": [{"rollout": {}}, {"cel": {"expression": "signals.s.restarts < 3"}}]},
+            }],
+        });
+        let rules = Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let read = rules.signals.iter().map(|signal| signal.read_fields.iter().map(String::as_str).collect());
+        let expected = [vec!["crashLooping", "failed", "known", "restarts", "running"], vec!["pending"]];
+        assert_eq!(read.collect::<Vec<Vec<&str>>>(), expected);
+    }
+
+    #[test]
     fn what_makes_no_sense_for_pods_is_a_fault() {
         let table = [
             (json!({"pods": {"window": "0s"}}), "spec.signals[0].pods.window: must be from 1s to 24h"),

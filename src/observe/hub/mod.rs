@@ -138,7 +138,7 @@ impl Hub {
                 // What was sent is handed over with `hear`.
                 Ok(Source::Push(_)) | Err(_) => {}
             }
-            let mut subscription = Subscription::new(source);
+            let mut subscription = Subscription::new(signal, source);
             subscription.refresh(&state.read_from);
             subscriptions.insert(signal.name.clone(), subscription);
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use firebreak_engine::common::Census;
 use firebreak_engine::facts::Reading;
+use firebreak_engine::rules::Signal;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,9 +20,11 @@ use crate::observe::sync_state::SyncState;
 pub(super) struct Subscription {
     /// What it reads, or why it cannot be read at all.
     pub(super) source: Result<Source, Reading>,
-    pub(super) last: Reading,
+    last: Reading,
     /// When the reading changes by time alone.
     pub(super) changes_at: Option<Timestamp>,
+    /// The fields that expressions of the policy read.
+    read_fields: BTreeSet<String>,
 }
 
 /// What subscriptions share.
@@ -40,24 +43,29 @@ pub(super) struct Shared {
 
 impl Subscription {
     /// A signal that nobody has read yet.
-    pub(super) fn new(source: Result<Source, Reading>) -> Self {
-        Self { source, last: unread(), changes_at: None }
+    pub(super) fn new(signal: &Signal, source: Result<Source, Reading>) -> Self {
+        Self { source, last: unread(), changes_at: None, read_fields: signal.read_fields.clone() }
     }
 
-    /// Reads the signal. Returns whether its reading has changed.
+    /// Reads the signal. Returns whether its reading has changed. That something grows that no expression reads is no change:
+    /// a policy would be decided once a second because of a pod that waits.
     pub(super) fn refresh(&mut self, read_from: &ReadFrom) -> bool {
-        let (reading, changes_at) = self.read(read_from, Timestamp::now());
+        let (mut reading, changes_at) = self.read(read_from, Timestamp::now());
         self.changes_at = changes_at;
+        if let (Reading::Known { values }, Ok(Source::Watch { judge, .. })) = (&mut reading, &self.source) {
+            let ignored = judge.growing().iter().filter(|field| !self.read_fields.contains(**field));
+            ignored.for_each(|field| drop(values.remove(*field)));
+        }
         std::mem::replace(&mut self.last, reading) != self.last
     }
 
-    /// The reading at this moment, and when it changes by time alone.
+    /// The reading at this moment, and when a field of it that is read changes by time alone.
     pub(super) fn read(&self, read_from: &ReadFrom, now: Timestamp) -> (Reading, Option<Timestamp>) {
         match &self.source {
             Ok(Source::Watch { judge, watches: keys }) => match count(keys, &read_from.watches) {
                 Ok(counts) => {
                     let values = judge.values(&counts, now);
-                    (Reading::Known { values }, judge.changes_at(&counts, now))
+                    (Reading::Known { values }, judge.changes_at(&counts, &self.read_fields, now))
                 }
                 Err(reading) => (reading, None),
             },

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firebreak_engine::common::{Census, Labels, PLACES};
-use firebreak_engine::expression::{FieldValue, ObjectCondition};
+use firebreak_engine::expression::{FieldValue, ObjectCondition, SignalShape};
 use firebreak_engine::period::after;
 use firebreak_engine::signal;
 use firebreak_engine::value::quantity;
@@ -224,7 +224,7 @@ impl Kind for Nodes {
     fn values(&self, counts: &Counts, now: Timestamp) -> Values {
         const FIELDS: [&str; 12] = [
             "total",
-            "starting",
+            STARTING,
             READY,
             NOT_READY,
             HEALTHY,
@@ -242,7 +242,7 @@ impl Kind for Nodes {
             for (created, amount) in late {
                 match self.starts_until(created) > now {
                     false => counts.add(field, amount),
-                    true if field == NOT_READY => counts.add("starting", amount),
+                    true if field == NOT_READY => counts.add(STARTING, amount),
                     true => {}
                 }
             }
@@ -266,7 +266,10 @@ impl Kind for Nodes {
         counts.census(|created| self.starts_until(created) <= now)
     }
 
-    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
+    fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp> {
+        if !OF_LATE.iter().any(|field| read.contains(*field)) {
+            return None;
+        }
         let late = LATE.into_iter().flat_map(|field| counts.dated(field));
         late.map(|(created, _)| self.starts_until(created)).filter(|due| *due > now).min()
     }
@@ -276,6 +279,7 @@ impl Kind for Nodes {
     }
 }
 
+const STARTING: &str = "starting";
 const READY: &str = "ready";
 const NOT_READY: &str = "notReady";
 const HEALTHY: &str = "healthy";
@@ -283,6 +287,9 @@ const UNHEALTHY: &str = "unhealthy";
 const UNKNOWN: &str = "unknown";
 /// What a node that was never ready counts in only when it is not young any more.
 const LATE: [&str; 4] = [NOT_READY, HEALTHY, UNHEALTHY, UNKNOWN];
+/// The fields that change when such a node is not young any more.
+const OF_LATE: [&str; 8] =
+    [STARTING, NOT_READY, "readyRatio", HEALTHY, UNHEALTHY, UNKNOWN, "healthyRatio", SignalShape::MISSING];
 const ALLOCATABLE: &str = "allocatable";
 const CAPACITY: &str = "capacity";
 

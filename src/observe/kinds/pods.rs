@@ -16,7 +16,7 @@
 //! rounded up to a sixtieth of the window, so that a pod that restarts for ever has few of them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::period::after;
@@ -293,7 +293,7 @@ impl Kind for Pods {
     }
 
     fn forget(&self, counts: &mut Counts, at: Timestamp) {
-        for field in PASSING {
+        for field in WINDOWED {
             counts.forget(field, |date| !self.counts_still(date, at));
         }
     }
@@ -306,20 +306,25 @@ impl Kind for Pods {
         let fields = [TOTAL, RUNNING, PENDING, UNSCHEDULABLE, FAILED, CRASH_LOOPING, IMAGE_PULL_BACK_OFF];
         let mut values: BTreeMap<&str, i64> =
             fields.into_iter().map(|field| (field, counts.of(field))).collect();
-        for field in PASSING {
+        for field in WINDOWED {
             let within = counts.dated(field).filter(|(date, _)| self.counts_still(*date, now));
             values.insert(field, within.map(|(_, amount)| amount).sum::<i64>().max(0));
         }
         values
-            .insert("oldestPendingSeconds", oldest_pending(counts).map_or(0, |since| age(since, now).max(0)));
+            .insert(OLDEST_PENDING_SECONDS, oldest_pending(counts).map_or(0, |since| age(since, now).max(0)));
         values.into_iter().map(|(field, value)| (field.to_owned(), FieldValue::Int(value))).collect()
     }
 
-    fn changes_at(&self, counts: &Counts, now: Timestamp) -> Option<Timestamp> {
-        let ends = PASSING.into_iter().flat_map(|field| counts.dated(field));
-        let ends = ends.map(|(date, _)| self.counts_until(date)).filter(|due| *due > now);
-        let older = oldest_pending(counts).map(|since| next_look(since, now));
-        ends.chain(older).min()
+    fn growing(&self) -> &'static [&'static str] {
+        &[OLDEST_PENDING_SECONDS]
+    }
+
+    fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp> {
+        let windowed = WINDOWED.into_iter().filter(|field| read.contains(*field));
+        let ends = windowed.flat_map(|field| counts.dated(field)).map(|(date, _)| self.counts_until(date));
+        let oldest = oldest_pending(counts).filter(|_| read.contains(OLDEST_PENDING_SECONDS));
+        let older = oldest.map(|since| next_look(since, now));
+        ends.filter(|due| *due > now).chain(older).min()
     }
 
     fn identity(&self) -> Option<String> {
@@ -336,8 +341,9 @@ const CRASH_LOOPING: &str = "crashLooping";
 const IMAGE_PULL_BACK_OFF: &str = "imagePullBackOff";
 const OOM_KILLED: &str = "oomKilled";
 const RESTARTS: &str = "restarts";
+const OLDEST_PENDING_SECONDS: &str = "oldestPendingSeconds";
 /// What counts for the length of the window.
-const PASSING: [&str; 2] = [OOM_KILLED, RESTARTS];
+const WINDOWED: [&str; 2] = [OOM_KILLED, RESTARTS];
 
 impl Pods {
     /// The pods of a signal.

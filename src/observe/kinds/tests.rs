@@ -1,6 +1,6 @@
 //! What holds for every kind of signal that is counted from objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firebreak_engine::expression::{FieldKind, FieldValue, SignalShape};
 use firebreak_engine::policy::PolicySpec;
@@ -16,6 +16,11 @@ use crate::workloads::Profiles;
 
 /// The kinds that are asked instead, see `observe/poll`.
 const ASKED: [&str; 3] = ["alertmanager", "http", "prometheus"];
+
+/// The names of fields that an expression reads.
+pub(super) fn fields(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
 
 /// The reading of a kind on these objects, and what is in doubt of them.
 pub(super) fn read(kind: &impl Kind, objects: &[String]) -> (Values, Option<String>) {

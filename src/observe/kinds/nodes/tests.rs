@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::observe::fold::{Fold, Judge, Of};
-use crate::observe::kinds::tests::read as read_as;
+use crate::observe::kinds::tests::{fields, read as read_as};
 
 fn node(name: &str, ready: &str, gpus: Value) -> String {
     json!({
@@ -122,10 +122,15 @@ fn a_young_node_that_was_never_ready_is_starting_until_its_time_is_over() {
         shown(&values, ["total", "healthy", "unhealthy", "unknown"]),
         [3, 1, 1, 0].map(FieldValue::Int)
     );
-    let due = kind.changes_at(&counts, now()).unwrap();
+    let due = kind.changes_at(&counts, &fields(&["notReady"]), now()).unwrap();
     assert_eq!(due, now() + SignedDuration::from_secs(840));
+    assert_eq!(
+        kind.changes_at(&counts, &fields(&["total", "cordoned"]), now()),
+        None,
+        "nobody reads what changes"
+    );
     assert_eq!(shown(&kind.values(&counts, due), STATES), [3, 0, 1, 2].map(FieldValue::Int));
-    assert_eq!(kind.changes_at(&counts, due), None);
+    assert_eq!(kind.changes_at(&counts, &fields(&["notReady"]), due), None);
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn a_node_that_starts_and_goes_is_taken_out_again() {
     fold.put(&aged("new", "False", 60), Timestamp::now());
     fold.remove(&aged("new", "False", 60)).unwrap();
     assert_eq!(shown(&kind.values(fold.counts(), now()), STATES), [0, 0, 0, 0].map(FieldValue::Int));
-    assert_eq!(kind.changes_at(fold.counts(), now()), None);
+    assert_eq!(kind.changes_at(fold.counts(), &fields(&["notReady"]), now()), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::observe::fold::{Fold, Judge, Of};
+use crate::observe::kinds::tests::fields;
 
 const START: i64 = 1_800_000_000;
 
@@ -199,7 +200,7 @@ fn restarts_count_from_when_they_are_seen_until_the_window_is_over() {
     assert_eq!(seen(301), 4, "not the seven from before it was seen");
     // Dates are rounded up to ten seconds: 110 and 310.
     assert_eq!([seen(709), seen(710), seen(909), seen(910)], [4, 1, 1, 0]);
-    let due = |seconds| pods().changes_at(fold.counts(), at(seconds));
+    let due = |seconds| pods().changes_at(fold.counts(), &fields(&["restarts"]), at(seconds));
     assert_eq!([due(301), due(710), due(910)], [Some(at(710)), Some(at(910)), None]);
 }
 
@@ -225,7 +226,7 @@ fn restarts_of_all_containers_count_and_go_with_their_pod() {
     assert_eq!(int(fold.as_ref(), "restarts", at(10)), 3);
     fold.remove(&both(1, 2).to_string()).unwrap();
     assert_eq!(shown(fold.as_ref(), at(10)), []);
-    assert_eq!(pods().changes_at(fold.counts(), at(10)), None);
+    assert_eq!(pods().changes_at(fold.counts(), &fields(&["restarts"]), at(10)), None);
 }
 
 #[test]
@@ -329,7 +330,10 @@ fn a_pod_that_a_gate_held_back_waits_from_its_release() {
 fn a_pending_pod_is_looked_at_every_second_and_later_every_ten() {
     let mut fold = fold();
     put(fold.as_mut(), &pod("p", with("Pending", json!([]))), at(0));
-    let next = |seconds| pods().changes_at(fold.counts(), at(seconds)).unwrap().as_second() - START;
+    let next = |seconds| {
+        pods().changes_at(fold.counts(), &fields(&["oldestPendingSeconds"]), at(seconds)).unwrap().as_second()
+            - START
+    };
     assert_eq!([0, 1, 59, 60, 61, 70, 299, 300, 301].map(next), [1, 2, 60, 61, 70, 71, 300, 301, 310]);
     assert_eq!(next(-5), 1, "the clock of the operator is behind");
 }
