@@ -37,7 +37,7 @@ pub fn keep_texts(
         let is_same = |old: &&RuleStatus| {
             old.reason == rule.reason
                 && old.truth == rule.truth
-                && words(&old.evidence).eq(words(&rule.evidence))
+                && differ_in_numbers_only(&old.evidence, &rule.evidence)
         };
         if let Some(old) = old_rules.iter().find(is_same) {
             rule.evidence.clone_from(&old.evidence);
@@ -47,12 +47,34 @@ pub fn keep_texts(
         let is_same = |old: &&SignalStatus| {
             old.name == signal.name
                 && old.state == signal.state
-                && words(&old.summary).eq(words(&signal.summary))
+                && differ_in_numbers_only(&old.summary, &signal.summary)
         };
         if let Some(old) = old_signals.iter().find(is_same) {
             signal.summary.clone_from(&old.summary);
         }
     }
+}
+
+/// Whether two texts say the same with other numbers. Longer numbers move the place where a long text is cut, so of one that was
+/// cut only its whole words count, as far as the other one goes.
+fn differ_in_numbers_only(old: &str, new: &str) -> bool {
+    let (old_whole, new_whole) = (whole(old), whole(new));
+    let (mut old, mut new) = (words(old_whole.unwrap_or(old)), words(new_whole.unwrap_or(new)));
+    loop {
+        match (old.next(), new.next()) {
+            (Some(one), Some(other)) if one == other => {}
+            (None, None) => return true,
+            (Some(_), Some(_)) => return false,
+            (None, Some(_)) => return old_whole.is_some(),
+            (Some(_), None) => return new_whole.is_some(),
+        }
+    }
+}
+
+/// The whole words of a text that was cut; none if it was not.
+fn whole(text: &str) -> Option<&str> {
+    let cut = text.strip_suffix('…')?;
+    Some(cut.rfind(' ').map_or("", |end| &cut[..end]))
 }
 
 /// The words of a text without its values and the counts that are not always there.
@@ -125,14 +147,24 @@ mod tests {
 
     #[test]
     fn other_numbers_are_no_news_and_another_cause_is() {
-        let known = |old, new| kept(old, new, SignalState::Known);
+        let known = |old: &str, new: &str| kept(old, new, SignalState::Known);
         assert!(known("ready 8, total 8", "ready 2, total 8"));
         assert!(known("ready 8, total 8", "cordoned 2, ready 8, starting 1, total 8, diskPressure 1"));
         assert!(known("latencyMs 12, ok true, status 200", "latencyMs 9, ok false, status 503"));
         assert!(known("value 0.25", "value 1e-7"));
         assert!(known("value 0.25", "value NaN"));
         assert!(!known("ready 8, total 8", "available 8, total 8"), "the signal has another kind now");
-        let unknown = |old, new| kept(old, new, SignalState::Unknown);
+        let long = |numbers: &str, last: &str| {
+            let many: Vec<String> = (0..60).map(|_| format!("available {numbers}")).collect();
+            cut(&format!("{last} 1, {}", many.join(", ")), 512)
+        };
+        assert!(long("9", "ready").ends_with('…') && long("99", "ready").ends_with('…'));
+        assert!(known(&long("9", "ready"), &long("99", "ready")), "another place to cut is no news");
+        assert!(known(&long("99", "ready"), &long("9", "ready")));
+        assert!(!known(&long("9", "ready"), &long("99", "total")));
+        let (fits, other) = (cut(&long("9", "a"), 600), "a 1, available 9, available 9");
+        assert!(!known(other, &fits), "the other text says more than it could have");
+        let unknown = |old: &str, new: &str| kept(old, new, SignalState::Unknown);
         assert!(unknown("Unreachable: no answer for 61s", "Unreachable: no answer for 75s"));
         assert!(!unknown("Unreachable: no answer for 61s", "Forbidden: nodes"));
         assert!(!unknown("Unreachable: connection refused", "Unreachable: no such host"));
