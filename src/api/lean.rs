@@ -104,11 +104,13 @@ impl Parts for RemediationPolicy {
             ..Expected::of("probe")
         };
         let fingerprint = Fingerprint::default();
+        let firing = FiringAlert { fingerprint, level: Some(Severity::P0), heard_at: at };
         let alerts = ReceivedAlerts {
             signal: "probe".to_owned(),
             scope: "probe".to_owned(),
             heard_at: at,
-            firing: vec![FiringAlert { fingerprint, level: Some(Severity::P0), heard_at: at }],
+            firing: vec![firing],
+            unreadable: vec![firing],
             partial: Some(PartialAlerts { reason: PartialReason::TooManyAlerts, at }),
         };
         Map::from_iter([

@@ -618,7 +618,7 @@ fn one_alert() -> Vec<ReceivedAlerts> {
     let fires = SentAlert {
         fingerprint: "00c8a5b5c4f6d1e2".parse().unwrap(),
         state: AlertState::Firing,
-        labels: BTreeMap::new(),
+        labels: Some(BTreeMap::new()),
     };
     let message = Message { alerts: vec![fires], extent: Extent::Whole };
     take_in(&[], &rules, &News::of(&message, &rules), Emergency::None, jiff::Timestamp::now())

@@ -30,6 +30,8 @@ pub enum Answer {
     NoPolicy,
     /// The policy has no signal that receives alerts.
     NoSignal,
+    /// The policy cannot be read, so nobody knows which alerts match.
+    Undecodable,
     /// The policy is not Accepted, so nobody knows which alerts match.
     NotAccepted,
     /// This process does not lead, or has not seen all policies yet.

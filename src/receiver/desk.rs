@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::delivery::{Answer, Delivery};
 use super::message;
-use super::refusal::{Refusal, RequestCounter};
+use super::refusal::{Refusal, RequestCounter, Taken};
 use super::reviews::Reviews;
 use crate::kubernetes::lease::Leadership;
 
@@ -77,15 +77,16 @@ impl Desk {
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
     {
         let result = self.take(request).await;
-        self.counter.count(result.as_ref().copied());
+        self.counter.count(result.as_ref());
         match result {
-            Ok(()) => Response::new(Full::default()),
+            Ok(Taken::Whole) => Response::new(Full::default()),
+            Ok(Taken::InPart(told)) => Response::new(Full::from(told + "\n")),
             Err(refusal) => refusal.response(),
         }
     }
 
-    /// 200 if it returns nothing else.
-    async fn take<B>(&self, request: Request<B>) -> Result<(), Refusal>
+    /// 200 if it returns no refusal.
+    async fn take<B>(&self, request: Request<B>) -> Result<Taken, Refusal>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send,
     {
@@ -110,8 +111,19 @@ impl Desk {
             self.note_oversized(address, room);
             return Err(Refusal::TooLarge(LONGEST));
         }
-        let message = message::parse(&body?).map_err(Refusal::Malformed)?;
-        self.deliver(address, message, room).await
+        let (message, unread) = message::parse(&body?).map_err(Refusal::Malformed)?;
+        let Address { namespace, policy } = &address;
+        let told = unread.map(|why| {
+            tracing::warn!(
+                namespace,
+                policy,
+                why,
+                "an alert cannot be read; its signals count it as one that may fire"
+            );
+            format!("recorded; {why}")
+        });
+        self.deliver(address, message, room).await?;
+        Ok(told.map_or(Taken::Whole, Taken::InPart))
     }
 
     /// The policy learns that it has missed alerts. Nobody waits for the record, because the sender is refused anyway.
@@ -144,6 +156,7 @@ impl Desk {
             Ok(Ok(Answer::NoPolicy)) => Err(Refusal::NoPolicy),
             Ok(Ok(Answer::NoSignal)) => Err(Refusal::NoSignal),
             Ok(Ok(Answer::NotAccepted)) => Err(Refusal::NotAccepted),
+            Ok(Ok(Answer::Undecodable)) => Err(Refusal::Undecodable),
             Ok(Ok(Answer::NotLeading)) => Err(Refusal::NotLeading),
             Ok(Ok(Answer::Full)) => Err(Refusal::Busy),
             Ok(Err(_)) | Err(_) => Err(Refusal::NotRecorded),

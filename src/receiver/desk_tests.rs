@@ -65,6 +65,18 @@ async fn a_message_is_handed_over_and_answered_when_it_is_recorded() {
 }
 
 #[tokio::test]
+async fn an_alert_that_cannot_be_read_is_told_and_not_asked_for_again() {
+    let (desk, deliveries) = desk();
+    answering(deliveries, Answer::Recorded);
+    let message = MESSAGE.replace("[{", r#"[{"status": "firing"}, {"#);
+    let (code, said) = ask(&desk, request(PATH, "Bearer good", message)).await;
+    assert_eq!(code, StatusCode::OK);
+    assert!(said.starts_with("recorded; 1 of 2 alerts cannot be read, for example: missing field"), "{said}");
+    let counted = |label: &str| desk.counter.of(label);
+    assert_eq!((counted("recorded"), counted("recorded_in_part")), (0, 1));
+}
+
+#[tokio::test]
 async fn what_may_not_or_cannot_be_taken_is_refused_before_it_is_handed_over() {
     let (desk, mut deliveries) = desk();
     let other = PATH.replace("gpu", "other");
@@ -122,6 +134,7 @@ async fn what_the_controller_says_is_told_and_what_may_work_later_asks_to_try_ag
         (Answer::NoPolicy, 404),
         (Answer::NoSignal, 404),
         (Answer::NotAccepted, 503),
+        (Answer::Undecodable, 503),
         (Answer::NotLeading, 503),
         (Answer::Full, 503),
     ];

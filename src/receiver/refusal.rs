@@ -8,6 +8,15 @@ use prometheus::{IntCounterVec, Opts};
 
 use crate::telemetry::metrics::Metrics;
 
+/// What was recorded of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// All of it.
+    Whole,
+    /// Some of its alerts cannot be read, for people. To send them again would not change that.
+    InPart(String),
+}
+
 /// Why a request is not answered with 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -42,6 +51,8 @@ pub enum Refusal {
     NotLeading,
     /// The policy is not Accepted.
     NotAccepted,
+    /// The policy does not decode.
+    Undecodable,
     /// Too many requests are in hand.
     Busy,
     /// The API server did not say who the sender is and what it may do.
@@ -55,7 +66,7 @@ const AGAIN: HeaderValue = HeaderValue::from_static("1");
 
 impl Refusal {
     /// The label in the metric, for each kind of refusal.
-    const LABELS: [&'static str; 15] = [
+    const LABELS: [&'static str; 16] = [
         "path",
         "method",
         "no_token",
@@ -71,6 +82,7 @@ impl Refusal {
         "busy",
         "not_reviewed",
         "not_recorded",
+        "undecodable",
     ];
 
     fn label(&self) -> &'static str {
@@ -90,6 +102,7 @@ impl Refusal {
             Self::Busy => 12,
             Self::NotReviewed => 13,
             Self::NotRecorded => 14,
+            Self::Undecodable => 15,
         };
         Self::LABELS[at]
     }
@@ -106,6 +119,7 @@ impl Refusal {
             Self::Slow
             | Self::NotLeading
             | Self::NotAccepted
+            | Self::Undecodable
             | Self::Busy
             | Self::NotReviewed
             | Self::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
@@ -144,6 +158,9 @@ impl Refusal {
                 "this replica of the operator does not lead, and only the leader records alerts; try again"
             }
             Self::NotAccepted => "the policy is not Accepted, see its conditions; try again when it is",
+            Self::Undecodable => {
+                "the policy cannot be read, see its conditions; correct it, and the alert counts when it is sent again"
+            }
             Self::Busy => "too many requests are in hand; try again",
             Self::NotReviewed => {
                 "the API server did not say who you are and what you may do, see the log of the operator; try again"
@@ -182,6 +199,7 @@ impl Refusal {
 pub struct RequestCounter(IntCounterVec);
 
 const RECORDED: &str = "recorded";
+const RECORDED_IN_PART: &str = "recorded_in_part";
 
 impl RequestCounter {
     /// Shows the metric from now on, all of it zero.
@@ -194,15 +212,25 @@ impl RequestCounter {
             "Requests to the receiver of alerts, by what became of them.",
         );
         let counter = IntCounterVec::new(about, &["result"])?;
-        let labels = Refusal::LABELS.into_iter().chain([RECORDED]);
+        let labels = Refusal::LABELS.into_iter().chain([RECORDED, RECORDED_IN_PART]);
         labels.for_each(|label| counter.with_label_values(&[label]).reset());
         metrics.add(counter.clone())?;
         Ok(Self(counter))
     }
 
     /// Counts one request.
-    pub fn count(&self, result: Result<(), &Refusal>) {
-        let label = result.map_or_else(Refusal::label, |()| RECORDED);
+    pub fn count(&self, result: Result<&Taken, &Refusal>) {
+        let label = match result {
+            Ok(Taken::Whole) => RECORDED,
+            Ok(Taken::InPart(_)) => RECORDED_IN_PART,
+            Err(refusal) => refusal.label(),
+        };
         self.0.with_label_values(&[label]).inc();
+    }
+
+    /// How many requests have ended like this.
+    #[cfg(test)]
+    pub fn of(&self, label: &str) -> u64 {
+        self.0.with_label_values(&[label]).get()
     }
 }

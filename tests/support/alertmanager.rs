@@ -77,6 +77,11 @@ impl Alertmanager {
         Self { token, namespace: world.a.clone() }
     }
 
+    /// The token of its account.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The path of a policy of the first namespace.
     pub fn path(&self, policy: &str) -> String {
         format!("/api/v1/namespaces/{}/policies/{policy}/alerts", self.namespace)

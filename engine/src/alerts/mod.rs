@@ -8,6 +8,8 @@
 //!   repeated for `maxAge` may fire or not, and is no resolved one.
 //! - What does not fit, or was left out of a message, may fire. It is known again after `maxAge`, when Alertmanager has
 //!   repeated everything that fires and all of it fitted.
+//! - An alert that cannot be read may belong to any signal. It is in doubt like one that was not repeated, until `maxAge` after it
+//!   was last heard of, or until it is resolved.
 //! - A repetition is recorded once in a sixteenth of `maxAge`, so that Alertmanager can repeat as often as it likes. An alert
 //!   counts as heard at most so much earlier than it was.
 
@@ -32,6 +34,8 @@ use crate::signal::{Alertmanager, AlertsFrom, Hearing, SignalKind};
 pub const MOST: usize = 256;
 /// The maximum number of signals of a policy to which alerts are sent: the status of a policy has room for their alerts.
 pub const MOST_SIGNALS: usize = 8;
+/// The maximum number of alerts of one signal that cannot be read: with more, hardly any rule has a truth.
+const MOST_UNREADABLE: usize = 16;
 /// A repetition is recorded once in this part of `maxAge`.
 const PARTS: i32 = 16;
 /// Characters of the digest of a scope.
@@ -55,6 +59,10 @@ pub struct ReceivedAlerts {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
     pub firing: Vec<FiringAlert>,
+    /// Alerts that fire and cannot be read, so that they may belong to the signal or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 16)))]
+    pub unreadable: Vec<FiringAlert>,
     /// Why there may be others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<PartialAlerts>,
@@ -137,7 +145,7 @@ impl PartialReason {
         match self {
             Self::TooManyAlerts => {
                 format!(
-                    "more than {MOST} alerts fire; narrow receive.matchers, or send fewer alerts; {again}"
+                    "more than {MOST} alerts fire, or more than {MOST_UNREADABLE} cannot be read; narrow receive.matchers, or send fewer alerts; {again}"
                 )
             }
             Self::TruncatedAlerts => format!(
@@ -211,10 +219,12 @@ impl ReceivedAlerts {
                 let signal = signal.name.clone();
                 let reason = PartialReason::HeardSinceShortly;
                 let partial = (emergency == Emergency::Open).then_some(PartialAlerts { reason, at: now });
-                Self { signal, scope, heard_at: now, firing: Vec::new(), partial }
+                Self { signal, scope, heard_at: now, firing: Vec::new(), unreadable: Vec::new(), partial }
             }
         };
-        known.partial = known.partial.filter(|partial| after(partial.at, hearing.max_age) > now);
+        let counts_still = |at: Timestamp| after(at, hearing.max_age) > now;
+        known.partial = known.partial.filter(|partial| counts_still(partial.at));
+        known.unreadable.retain(|alert| counts_still(alert.heard_at));
         if let Some(news) = news {
             known.hear(news, step, now);
         }
@@ -223,7 +233,9 @@ impl ReceivedAlerts {
 
     /// What is known when the signal has another scope from now on.
     fn edited(&self, scope: String, emergency: Emergency, now: Timestamp) -> Self {
-        let is_clear = self.firing.is_empty() && self.partial.is_none() && emergency == Emergency::None;
+        let is_clear = [&self.firing, &self.unreadable].into_iter().all(Vec::is_empty)
+            && self.partial.is_none()
+            && emergency == Emergency::None;
         let edited = PartialAlerts { reason: PartialReason::SignalEdited, at: now };
         Self { scope, firing: Vec::new(), partial: (!is_clear).then_some(edited), ..self.clone() }
     }
@@ -233,27 +245,36 @@ impl ReceivedAlerts {
         if is_due(self.heard_at) {
             self.heard_at = now;
         }
-        self.firing.retain(|known| news.alerts.get(&known.fingerprint) != Some(&Told::Resolved));
-        let mut at: BTreeMap<Fingerprint, usize> =
-            self.firing.iter().enumerate().map(|(at, known)| (known.fingerprint, at)).collect();
+        let told = |known: &FiringAlert| news.alerts.get(&known.fingerprint);
+        self.firing.retain(|known| told(known) != Some(&Told::Resolved));
+        self.unreadable.retain(|known| matches!(told(known), None | Some(Told::Unreadable)));
         let mut missed = match news.extent {
             Extent::Whole => None,
             Extent::Truncated => Some(PartialReason::TruncatedAlerts),
             Extent::Oversized => Some(PartialReason::OversizedMessage),
         };
+        let (mut fires, mut is_unreadable) = (places(&self.firing), places(&self.unreadable));
         for (fingerprint, told) in &news.alerts {
-            let Told::Firing(level) = *told else { continue };
+            let (level, list, at, most) = match *told {
+                Told::Resolved => continue,
+                Told::Firing(level) => (level, &mut self.firing, &mut fires, MOST),
+                Told::Unreadable => match fires.get(fingerprint) {
+                    // It was read before, and its level cannot have changed for the better.
+                    Some(at) => (self.firing[*at].level, &mut self.firing, &mut fires, MOST),
+                    None => (None, &mut self.unreadable, &mut is_unreadable, MOST_UNREADABLE),
+                },
+            };
             match at.get(fingerprint) {
                 Some(at) => {
-                    let known = &mut self.firing[*at];
+                    let known = &mut list[*at];
                     known.level = level;
                     if is_due(known.heard_at) {
                         known.heard_at = now;
                     }
                 }
-                None if self.firing.len() < MOST => {
-                    at.insert(*fingerprint, self.firing.len());
-                    self.firing.push(FiringAlert { fingerprint: *fingerprint, level, heard_at: now });
+                None if list.len() < most => {
+                    at.insert(*fingerprint, list.len());
+                    list.push(FiringAlert { fingerprint: *fingerprint, level, heard_at: now });
                 }
                 None => missed = Some(PartialReason::TooManyAlerts),
             }
@@ -270,7 +291,7 @@ impl ReceivedAlerts {
         let until = |at: Timestamp| after(at, hearing.max_age);
         let partial = self.partial.filter(|partial| until(partial.at) > now);
         let ends = [Some(self.heard_at), partial.map(|partial| partial.at)].into_iter().flatten();
-        let ends = ends.chain(self.firing.iter().map(|alert| alert.heard_at));
+        let ends = ends.chain(self.firing.iter().chain(&self.unreadable).map(|alert| alert.heard_at));
         let changes_at = ends.map(until).filter(|end| *end > now).min();
         let max_age = hearing.max_age;
         let unknown = |reason: &str, detail: String| Reading::Unknown { reason: reason.to_owned(), detail };
@@ -288,24 +309,29 @@ impl ReceivedAlerts {
     }
 
     /// The numbers of alerts that fire. One that was neither repeated nor resolved for too long may fire or not: it may be
-    /// silenced, and may have ended meanwhile.
+    /// silenced, and may have ended meanwhile. One that cannot be read may have any level, or belong to other signals only.
     fn values(&self, is_fresh: impl Fn(&FiringAlert) -> bool) -> BTreeMap<String, FieldValue> {
         let mut values = BTreeMap::new();
         for (level, (field, doubtful)) in LEVELS.into_iter().zip(MAY_BE_MORE) {
-            let (fresh, stale): (Vec<_>, Vec<_>) = self
+            let (fresh, stale) = self
                 .firing
                 .iter()
                 .filter(|alert| level.is_none() || alert.level == level)
-                .partition(|alert| is_fresh(alert));
-            let value =
-                |alerts: &[&FiringAlert]| FieldValue::Int(i64::try_from(alerts.len()).unwrap_or(i64::MAX));
-            values.insert(field.to_owned(), value(&fresh));
-            if !stale.is_empty() {
-                values.insert(doubtful.to_owned(), value(&stale));
+                .partition::<Vec<&FiringAlert>, _>(|alert| is_fresh(alert));
+            let unreadable = self.unreadable.iter().filter(|alert| is_fresh(alert)).count();
+            let value = |alerts: usize| FieldValue::Int(i64::try_from(alerts).unwrap_or(i64::MAX));
+            values.insert(field.to_owned(), value(fresh.len()));
+            if stale.len() + unreadable > 0 {
+                values.insert(doubtful.to_owned(), value(stale.len() + unreadable));
             }
         }
         values
     }
+}
+
+/// Where each alert is in a list.
+fn places(alerts: &[FiringAlert]) -> BTreeMap<Fingerprint, usize> {
+    alerts.iter().enumerate().map(|(at, known)| (known.fingerprint, at)).collect()
 }
 
 /// The levels that are counted, in the order of [`MAY_BE_MORE`]; none is all.

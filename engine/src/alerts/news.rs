@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::scope_of;
+use crate::id::digest;
 use crate::policy::Severity;
 use crate::rules::Rules;
 use crate::signal::{Alertmanager, AlertsFrom, SignalKind};
@@ -36,6 +37,14 @@ impl TryFrom<String> for Fingerprint {
 
     fn try_from(text: String) -> Result<Self, NotAFingerprint> {
         text.parse()
+    }
+}
+
+impl Fingerprint {
+    /// The identity of an alert of which only the text is known.
+    pub fn of_text(text: &str) -> Self {
+        let digest = digest(&[text]);
+        Self(digest.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default())
     }
 }
 
@@ -88,8 +97,8 @@ pub struct SentAlert {
     pub fingerprint: Fingerprint,
     /// Whether it fires.
     pub state: AlertState,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; none if they cannot be read, so that nobody knows to which signals it belongs.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// Whether an alert fires.
@@ -116,6 +125,8 @@ pub struct News {
 pub(super) enum Told {
     /// It fires, with this level if it has one.
     Firing(Option<Severity>),
+    /// It fires, and may belong to the signal or not.
+    Unreadable,
     /// It does not.
     Resolved,
 }
@@ -126,11 +137,15 @@ impl News {
     pub fn of(message: &Message, rules: &Rules) -> BTreeMap<String, Self> {
         let of_signal = |kind: &Alertmanager| {
             let AlertsFrom::Sent { matchers } = &kind.from else { return None };
-            let matching =
-                message.alerts.iter().filter(|alert| matchers.iter().all(|one| one.matches(&alert.labels)));
-            let told = matching.map(|alert| match alert.state {
-                AlertState::Firing => (alert.fingerprint, Told::Firing(kind.level(&alert.labels))),
-                AlertState::Resolved => (alert.fingerprint, Told::Resolved),
+            let told = message.alerts.iter().filter_map(|alert| {
+                let told = match (alert.state, &alert.labels) {
+                    (_, Some(labels)) if !matchers.iter().all(|one| one.matches(labels)) => return None,
+                    // If it never belonged to the signal, nothing ends.
+                    (AlertState::Resolved, _) => Told::Resolved,
+                    (AlertState::Firing, Some(labels)) => Told::Firing(kind.level(labels)),
+                    (AlertState::Firing, None) => Told::Unreadable,
+                };
+                Some((alert.fingerprint, told))
             });
             Some(Self { scope: scope_of(kind)?, alerts: told.collect(), extent: message.extent })
         };

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::expression::Condition;
+use crate::verdict::Verdict;
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -61,7 +63,7 @@ impl World {
 fn alert(number: usize, state: AlertState, severity: &str) -> SentAlert {
     let labels =
         [("team", "llm"), ("severity", severity)].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    SentAlert { fingerprint: fingerprint(number), state, labels: labels.into() }
+    SentAlert { fingerprint: fingerprint(number), state, labels: Some(labels.into()) }
 }
 
 fn fingerprint(number: usize) -> Fingerprint {
@@ -115,7 +117,10 @@ fn of_several_messages_the_last_word_on_an_alert_counts() {
 #[test]
 fn an_alert_that_matches_nothing_shows_that_alertmanager_is_there() {
     let mut world = World::new();
-    world.hear(&message([SentAlert { labels: BTreeMap::new(), ..alert(1, AlertState::Firing, "none") }]));
+    world.hear(&message([SentAlert {
+        labels: Some(BTreeMap::new()),
+        ..alert(1, AlertState::Firing, "none")
+    }]));
     assert_eq!((world.says("llm"), world.says("all")), ("0/0/0".into(), "1/0/0".into()));
 }
 
@@ -211,6 +216,43 @@ fn a_message_that_was_too_long_leaves_the_signal_unknown_and_ends_nothing() {
     world.hear(&Message { extent: Extent::Oversized, ..message([]) });
     assert_eq!(world.says("llm"), "OversizedMessage");
     assert_eq!(world.known[0].firing.len(), 1);
+}
+
+/// Whether a rule over the signal has a truth.
+fn verdict(world: &World, when: &str) -> Verdict {
+    let Reading::Known { values } = world.read("llm").0 else { panic!("it is Unknown") };
+    let condition = Condition::parse(when, &world.rules.shapes()).unwrap();
+    condition.evaluate(&[("llm".to_owned(), values)].into()).verdict
+}
+
+#[test]
+fn an_alert_that_cannot_be_read_hides_no_other_and_leaves_open_what_depends_on_it() {
+    let mut world = World::new();
+    let unreadable = |number, state| SentAlert { labels: None, ..alert(number, state, "none") };
+    let fires = || unreadable(9, AlertState::Firing);
+    world.hear(&message([fires()]));
+    assert_eq!(world.says("llm"), "0/0/0");
+    assert_eq!(verdict(&world, "signals.llm.p0 > 0"), Verdict::Unknown);
+    assert_eq!(verdict(&world, "signals.llm.firing < 2"), Verdict::True, "it is one");
+    world.hear(&message([fires(), alert(1, AlertState::Firing, "critical")]));
+    assert_eq!(verdict(&world, "signals.llm.p0 > 0"), Verdict::True);
+    world.hear(&resolved([1]));
+    assert_eq!(verdict(&world, "signals.llm.p0 > 0"), Verdict::Unknown, "the other one may fire");
+    world.hear(&message([unreadable(9, AlertState::Resolved)]));
+    assert_eq!(verdict(&world, "signals.llm.p0 > 0"), Verdict::False);
+    world.hear(&firing([2]));
+    world.hear(&message([unreadable(2, AlertState::Firing)]));
+    assert_eq!(world.says("llm"), "1/1/0", "it was read before");
+    world.hear(&message([unreadable(2, AlertState::Resolved)]));
+    assert_eq!(world.says("llm"), "0/0/0");
+    world.hear(&message([fires()]));
+    world.wait(4 * 60);
+    world.hear(&message([]));
+    world.wait(60);
+    assert_eq!(verdict(&world, "signals.llm.p0 > 0"), Verdict::False, "it was not repeated for maxAge");
+    assert_eq!(world.known[0].unreadable, []);
+    world.hear(&message((0..99).map(|number| unreadable(number, AlertState::Firing))));
+    assert_eq!(world.says("llm"), "TooManyAlerts");
 }
 
 #[test]

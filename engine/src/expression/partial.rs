@@ -10,7 +10,7 @@ use super::{Evaluation, FieldValue, Readings};
 use crate::verdict::Verdict;
 
 /// Counts that may be higher, and in which field of the reading stands by how many; no expression reads that. Of alerts that
-/// were not heard of for long.
+/// were not heard of for long, or could not be read.
 pub const MAY_BE_MORE: [(&str, &str); 5] = [
     ("firing", "unheard"),
     ("p0", "unheardP0"),
@@ -129,7 +129,8 @@ fn told(doubts: &[Doubt<'_>]) -> String {
     let told = |Doubt { signal, about, unknown }: &Doubt<'_>| match about {
         About::Health { .. } => format!("the health of {unknown} object(s) of signals.{signal} is Unknown"),
         About::More { field, .. } => format!(
-            "{unknown} alert(s) in signals.{signal}.{field} were neither repeated nor resolved for maxAge, and may have ended"
+            "{unknown} alert(s) may be missing in signals.{signal}.{field}: they were neither repeated nor resolved for maxAge, or \
+             cannot be read"
         ),
     };
     doubts.iter().map(told).collect::<Vec<_>>().join(", and ")

@@ -53,6 +53,16 @@ struct Mail {
     taken: Pile,
     /// No earlier than this is anything taken.
     not_before: Option<Instant>,
+    basis: Basis,
+}
+
+/// What the status is taken from that a pass knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basis {
+    /// A watch, which may be late: another leader may have recorded more.
+    Watched,
+    /// The API server has shown or stored it in this term, in which nobody else records alerts.
+    Current,
 }
 
 /// Folded messages, and their senders. A sender that is dropped is told to send again.
@@ -124,11 +134,29 @@ impl Inbox {
         }
     }
 
+    /// Whether the API server must be asked for the status before the senders of what was taken may be told that it has nothing
+    /// new: a watch that is late does not know what another leader has recorded.
+    pub(super) fn is_unsure(&self, name: &Name) -> bool {
+        self.lock()
+            .get(name)
+            .is_some_and(|mail| !mail.taken.senders.is_empty() && mail.basis == Basis::Watched)
+    }
+
+    /// The status is as the API server has it.
+    pub(super) fn assure(&self, name: &Name) {
+        if let Some(mail) = self.lock().get_mut(name) {
+            mail.basis = Basis::Current;
+        }
+    }
+
     /// What was taken is recorded.
     pub(super) fn settle(&self, name: &Name, recording: Recording, now: Instant) {
         let mut all = self.lock();
         let Some(mail) = all.get_mut(name) else { return };
         let taken = std::mem::take(&mut mail.taken);
+        if recording == Recording::Written {
+            mail.basis = Basis::Current;
+        }
         if recording == Recording::Written && !taken.senders.is_empty() {
             mail.not_before = Some(now + EVERY);
         }
@@ -156,6 +184,7 @@ impl Mail {
             waiting: Pile::default(),
             taken: Pile::default(),
             not_before,
+            basis: Basis::Watched,
         };
         let mail = all.entry(name.clone()).or_insert_with(|| new(None));
         if mail.epoch != *epoch {

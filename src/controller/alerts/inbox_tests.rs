@@ -15,7 +15,7 @@ fn news(numbers: impl IntoIterator<Item = usize>, state: AlertState) -> BTreeMap
     let alert = |number| SentAlert {
         fingerprint: format!("{number:016x}").parse().unwrap(),
         state,
-        labels: BTreeMap::new(),
+        labels: Some(BTreeMap::new()),
     };
     let alerts = numbers.into_iter().map(alert).collect();
     News::of(&Message { alerts, extent: Extent::Whole }, &rules())
@@ -99,6 +99,28 @@ fn what_waits_counts_for_one_generation_and_one_term() {
         let mut sender = put(&inbox, firing([1]));
         assert_eq!(take(&inbox, &other, now), (0, None));
         assert_eq!(sender.try_recv(), Err(oneshot::error::TryRecvError::Closed), "it is to be sent again");
+    }
+}
+
+#[test]
+fn the_api_server_is_asked_before_the_first_answer_of_a_term_that_says_nothing_new() {
+    let (inbox, now) = (Inbox::default(), Instant::now());
+    assert!(!inbox.is_unsure(&policy()), "nobody waits for an answer");
+    for (term, recording) in [(1, Recording::NothingNew), (2, Recording::Written)] {
+        let (sender, _receiver) = oneshot::channel();
+        inbox.put(&policy(), epoch(1, term), firing([1]), sender).unwrap();
+        assert!(!inbox.is_unsure(&policy()), "no pass has taken it");
+        take(&inbox, &epoch(1, term), now);
+        assert!(inbox.is_unsure(&policy()));
+        if recording == Recording::NothingNew {
+            inbox.assure(&policy());
+        }
+        inbox.settle(&policy(), recording, now);
+        let (sender, _receiver) = oneshot::channel();
+        inbox.put(&policy(), epoch(1, term), firing([1]), sender).unwrap();
+        take(&inbox, &epoch(1, term), now + EVERY);
+        assert!(!inbox.is_unsure(&policy()), "once in a term is enough");
+        inbox.settle(&policy(), Recording::NothingNew, now + EVERY);
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! # Guarantees
 //! Nothing is known that is not recorded or about to be: what waits belongs to one generation of the policy and one term of
-//! this process, and is dropped with it. Its senders are told to send it again.
+//! this process, and is dropped with it. Its senders are told to send it again. That the status has a message already is no answer
+//! as long as only a watch has shown that status in this term: the leader before may have recorded that the alert is over.
 
 mod inbox;
 
@@ -20,9 +21,11 @@ use tokio::time::Instant;
 
 pub use self::inbox::Inbox;
 use self::inbox::{Epoch, Full, Recording};
-use super::Operator;
+use super::error::Error;
 use super::queue::{Key, Name};
+use super::seen::Seen;
 use super::urgency::NOT_KNOWN;
+use super::{Operator, policy, stored};
 use crate::api::RemediationPolicy;
 use crate::receiver::{Answer, Deliveries, Delivery};
 
@@ -43,7 +46,14 @@ fn accept(operator: &Operator, delivery: Delivery) {
         if !operator.policies.is_primed() {
             return Err(Answer::NotLeading);
         }
-        let policy = operator.policies.object(&name).ok_or(Answer::NoPolicy)?;
+        let policy = match operator.policies.get(&name) {
+            Some(Seen::Object(policy)) => policy,
+            Some(Seen::Undecodable { why, .. }) => {
+                tracing::warn!(policy = %name, why, "alerts come for a policy that cannot be read; they must be sent again");
+                return Err(Answer::Undecodable);
+            }
+            None => return Err(Answer::NoPolicy),
+        };
         let rules = operator.rules(&policy);
         let rules = rules.as_ref().as_ref().map_err(|_| Answer::NotAccepted)?;
         let news = News::of(&message, rules);
@@ -100,6 +110,43 @@ pub fn take_in(operator: &Operator, name: &Name, policy: &RemediationPolicy, rul
     let alerts = alerts::take_in(recorded, rules, &news, emergency, Timestamp::now());
     operator.hub.hear(&name.into(), &alerts);
     Heard { alerts, again }
+}
+
+/// Whether the status on which a pass has based its decision is as the API server has it.
+pub enum Standing {
+    /// It is, or nothing depends on it.
+    Current,
+    /// This is newer.
+    Outdated(Box<RemediationPolicy>),
+    /// The policy is gone.
+    Gone,
+}
+
+/// Asks the API server, once for each policy and term, before senders are told that the status has nothing new.
+///
+/// # Errors
+/// The API server gives no answer, so nothing is known.
+pub async fn standing(
+    operator: &Operator,
+    name: &Name,
+    before: &[ReceivedAlerts],
+    recorded: &RemediationPolicy,
+) -> Result<Standing, Error> {
+    let has_news = recorded.status.as_ref().is_some_and(|status| status.state.alerts != before);
+    if has_news || !operator.inbox.is_unsure(name) {
+        return Ok(Standing::Current);
+    }
+    let Some(live) = stored::find(&policy::api(operator, recorded), &name.name).await? else {
+        return Ok(Standing::Gone);
+    };
+    let alerts =
+        |policy: &RemediationPolicy| policy.status.as_ref().map(|status| status.state.alerts.clone());
+    if live.uid() == recorded.uid() && alerts(&live) == alerts(recorded) {
+        operator.inbox.assure(name);
+        return Ok(Standing::Current);
+    }
+    operator.note_policy(&live);
+    Ok(Standing::Outdated(Box::new(live)))
 }
 
 /// Answers the senders of what a pass has taken in: it is recorded.

@@ -22,6 +22,7 @@ use kube::{Api, ResourceExt};
 
 use self::observe::Known;
 use self::watch::Subscription;
+use super::alerts::Standing;
 use super::error::Error;
 use super::memory::PolicyMemory;
 use super::queue::{Key, Name};
@@ -90,6 +91,15 @@ pub async fn pass(operator: &Operator, name: &Name) -> Result<Passed, Error> {
         let accepted = notices::accepted(facts.state.as_ref(), &decision.next);
         let before = facts.state.take().map(|state| state.alerts).unwrap_or_default();
         let recorded = record::record(operator, policy, decision, now).await?;
+        match alerts::standing(operator, name, &before, recorded.policy()).await? {
+            Standing::Current => {}
+            Standing::Outdated(newer) => {
+                policy = *newer;
+                continue;
+            }
+            // The watch is about to show it.
+            Standing::Gone => return Ok(Passed::undecided()),
+        }
         alerts::settle(operator, name, &before, &facts.alerts);
         // Only now: what the clocks and the windows missed is not to be forgotten.
         operator.memories.edit_policy(name, |memory| memory.assessed |= rules.is_some());

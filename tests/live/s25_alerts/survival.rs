@@ -56,6 +56,24 @@ async fn a_replica_that_does_not_lead_refuses_and_the_next_leader_knows_what_fir
 }
 
 #[tokio::test]
+async fn a_leader_whose_watch_is_late_answers_by_what_the_one_before_has_recorded() {
+    let case = Case::begin("s25-late").await;
+    let policy = case.policy(|spec| spec["steps"] = json!([])).await;
+    let one = |status| message([alert(1, status, "warning")]);
+    case.alertmanager.deliver(&case.operator, &one("firing")).await;
+    let standby = operator(&case.drill, "firebreak-1").await;
+    let watches = |call: &Call| call.watches("remediationpolicies");
+    standby.proxy.wait_for("it watches policies", |exchange| watches(&exchange.call)).await;
+    let _late = standby.proxy.freeze(watches);
+    case.alertmanager.deliver(&case.operator, &one("resolved")).await;
+    assert!(fingerprints(&policy.get().await).is_empty());
+    case.operator.kill();
+    // The watch of the standby still shows that it fires.
+    case.alertmanager.deliver(&standby, &one("firing")).await;
+    assert_eq!(fingerprints(&policy.get().await).len(), 1, "200, and nothing is recorded");
+}
+
+#[tokio::test]
 async fn without_a_record_there_is_no_200() {
     let case = Case::begin("s25-unrecorded").await;
     let policy = case.policy(|spec| spec["steps"] = json!([])).await;
