@@ -33,6 +33,8 @@ declare -A packages=(
 	[kubeconform]=github.com/yannh/kubeconform/cmd/kubeconform
 	[prometheus]=github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
 	[promtool]=github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+	# The last minor whose module has its web interface; go cannot build the later ones.
+	[alertmanager]=github.com/prometheus/alertmanager/cmd/alertmanager@v0.31.1
 	[containerd]=github.com/containerd/containerd/v2/cmd/containerd
 	[containerd-shim-runc-v2]=github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 	[ctr]=github.com/containerd/containerd/v2/cmd/ctr
@@ -56,7 +58,7 @@ declare -A tags=(
 declare -A definitions=([keda]=config/crd) # a kustomization in the module of the tool
 declare -A minutes=(
 	[kwok]=2 [metrics-server]=3 [keda]=8 [helm]=1 [helm4]=1 [helm-unittest]=1 [helm-docs]=1 [kubeconform]=1
-	[prometheus]=2 [promtool]=1 [Kubernetes]=7
+	[prometheus]=2 [promtool]=1 [alertmanager]=1 [Kubernetes]=7
 	[containerd]=2 [containerd-shim-runc-v2]=1 [ctr]=1 [ptp]=1 [host-local]=1 [model-server]=1
 )
 tools=(kwok "$@")

@@ -146,7 +146,7 @@ func (t *testbed) prometheus() component {
 }
 
 func (t *testbed) alertmanager() component {
-	return component{"alertmanager", "prometheus-alertmanager", []string{
+	return component{"alertmanager", "alertmanager", []string{
 		"--config.file=" + t.path("alertmanager.yml"),
 		"--storage.path=" + t.path("data", "alertmanager"),
 		"--web.listen-address=127.0.0.1:" + t.port("alertmanager"),

@@ -18,6 +18,7 @@ mod drill;
 #[path = "../../olm/bundle.rs"]
 mod bundle;
 
+mod alertmanager;
 mod chart;
 mod image;
 mod keda;

@@ -94,15 +94,21 @@ impl Prometheus {
     }
 }
 
-/// Where Prometheus listens, according to its log.
-fn address(log: &str) -> Option<String> {
+/// Where Prometheus or Alertmanager listens, according to its log.
+pub fn address(log: &str) -> Option<String> {
     let line = log.lines().find(|line| line.contains("msg=\"Listening on\""))?;
     Some(line.split("address=").nth(1)?.trim().to_owned())
 }
 
-async fn fetch(address: &str, path: &str) -> std::io::Result<String> {
+/// The body of the answer to a request.
+pub async fn fetch(address: &str, path: &str) -> std::io::Result<String> {
+    ask(address, "GET", path).await
+}
+
+/// The same with another method.
+pub async fn ask(address: &str, method: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer.split_once("\r\n\r\n").map_or(String::new(), |(_, text)| text.to_owned()))
