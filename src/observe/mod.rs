@@ -25,6 +25,7 @@ mod fold;
 mod hub;
 mod kind;
 mod kinds;
+mod list;
 mod poll;
 mod push;
 mod resolve;

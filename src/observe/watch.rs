@@ -18,21 +18,19 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::future::BoxFuture;
-use futures::{AsyncBufReadExt, FutureExt, Stream, TryStreamExt};
+use futures::{FutureExt, Stream, TryStreamExt};
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{WatchEvent, WatchParams};
 use kube::core::{ApiResource, DynamicObject, Request, Resource};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::elements::Elements;
 use super::failure::Failure;
 use super::fold::{Fold, Judge};
+use super::list::{PAGE_WITHIN, Pieces, list, unsendable, within};
 use super::sync_state::SyncState;
-use crate::kubernetes::client::Streamed;
 
 /// How long a watch asks to run.
 const WATCH_FOR: Duration = Duration::from_secs(60);
@@ -40,15 +38,9 @@ const WATCH_FOR: Duration = Duration::from_secs(60);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(65);
 /// How long the opening of a watch may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
-/// How long one page of a list may take.
-const PAGE_WITHIN: Duration = Duration::from_secs(30);
-/// How long a list in one piece may take.
-const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 /// A watch that ends sooner did not go well, whatever it says, so the next one must wait.
 const SHORTEST: Duration = Duration::from_secs(5);
 const AFTER_PANIC: Duration = Duration::from_secs(30);
-/// As client-go. The API server holds a page in memory; here, only the object that arrives is.
-const PAGE: u32 = 500;
 
 /// A resource that the cluster serves.
 #[derive(Clone, Debug)]
@@ -102,20 +94,6 @@ pub(super) struct Watch {
 type Position = Option<String>;
 
 type Event = Result<WatchEvent<Box<RawValue>>, kube::Error>;
-
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: PageMeta,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PageMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    next: String,
-}
 
 impl Watch {
     /// A watch that writes what it knows to `sync`.
@@ -215,60 +193,23 @@ impl Watch {
     /// Lists in pages. If the API server no longer has the version of the first page, everything at once: of very many objects
     /// the pages may take longer than it keeps a version.
     async fn list(&self, url: &str) -> Result<(Box<dyn Fold>, String), Failure> {
-        match self.pages(url, ListParams::default().limit(PAGE), PAGE_WITHIN).await {
-            Err(Failure::Expired) => self.pages(url, ListParams::default(), WHOLE_WITHIN).await,
+        match self.list_in(Pieces::Pages, url).await {
+            Err(Failure::Expired) => self.list_in(Pieces::One, url).await,
             listed => listed,
         }
     }
 
-    async fn pages(
-        &self,
-        url: &str,
-        mut params: ListParams,
-        limit: Duration,
-    ) -> Result<(Box<dyn Fold>, String), Failure> {
+    async fn list_in(&self, pieces: Pieces, url: &str) -> Result<(Box<dyn Fold>, String), Failure> {
         let mut fold = self.scope.judge.fold();
-        if !self.scope.selector.is_empty() {
-            params = params.labels(&self.scope.selector);
-        }
-        loop {
-            let mut request = Request::new(url).list(&params).map_err(unsendable)?;
-            request.extensions_mut().insert("list");
-            request.extensions_mut().insert(Streamed);
-            let page = within(limit, "the list", self.page(request, fold.as_mut())).await?;
-            if page.next.is_empty() {
-                let version = page.resource_version;
-                // From an empty version the server would start anywhere.
-                let versionless = || Failure::Trouble("the list has no version".to_owned());
-                return (!version.is_empty()).then_some((fold, version)).ok_or_else(versionless);
+        let version = list(&self.scope.client, url, &self.scope.selector, pieces, |object| {
+            if !fold.put(object, Timestamp::now()).readable {
+                (self.signals.error)("Unreadable");
             }
-            params.continue_token = Some(page.next);
-        }
-    }
-
-    /// Puts the objects of one page into the fold.
-    async fn page(&self, request: http::Request<Vec<u8>>, fold: &mut dyn Fold) -> Result<PageMeta, Failure> {
-        let body = self.scope.client.request_stream(request).await.map_err(|error| Failure::of(&error))?;
-        let mut body = std::pin::pin!(body);
-        let mut elements = Elements::default();
-        let unreadable = |error: String| Failure::Trouble(format!("the list cannot be read: {error}"));
-        loop {
-            let bytes = body.fill_buf().await.map_err(|error| unreadable(error.to_string()))?;
-            if bytes.is_empty() {
-                let page = serde_json::from_slice(elements.rest());
-                return page.map(|page: Page| page.metadata).map_err(|error| unreadable(error.to_string()));
-            }
-            let length = bytes.len();
-            let fed = elements.feed(bytes, |object| {
-                // What is no text is no object either.
-                let object = std::str::from_utf8(object).unwrap_or_default();
-                if !fold.put(object, Timestamp::now()).readable {
-                    (self.signals.error)("Unreadable");
-                }
-            });
-            fed.map_err(|error| unreadable(error.to_string()))?;
-            body.consume_unpin(length);
-        }
+        });
+        let version = version.await?;
+        // From an empty version the server would start anywhere.
+        let versionless = || Failure::Trouble("the list has no version".to_owned());
+        (!version.is_empty()).then_some((fold, version)).ok_or_else(versionless)
     }
 
     async fn open(&self, url: &str, version: &str) -> Result<impl Stream<Item = Event> + use<>, Failure> {
@@ -350,15 +291,6 @@ impl Watch {
     }
 }
 
-/// A missing answer is a failure.
-async fn within<T>(
-    limit: Duration,
-    what: &str,
-    answer: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    timeout(limit, answer).await.unwrap_or_else(|_| Err(Failure::Trouble(format!("{what} got no reply"))))
-}
-
 fn pauses() -> ExponentialBackoff {
     // Jitter adds up to as much again: 0.25 s at first, 30 s at most.
     ExponentialBuilder::default()
@@ -367,8 +299,4 @@ fn pauses() -> ExponentialBackoff {
         .with_jitter()
         .without_max_times()
         .build()
-}
-
-fn unsendable(error: kube::core::request::Error) -> Failure {
-    Failure::Blind { reason: "Refused", detail: error.to_string() }
 }
