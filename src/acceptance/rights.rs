@@ -65,7 +65,13 @@ pub fn used(rules: &Rules, namespace: &str, profiles: &Profiles) -> Vec<Used> {
                 let places = watched.namespaces.places(namespace);
                 all.push(required(watched.api_version, watched.kind, READ, places));
             }
-            Source::Poll(_) | Source::Push => {}
+            // Its objects are watched beside it.
+            Source::Poll(Polled::Metrics(metrics)) => {
+                let watched = metrics.watched();
+                let places = watched.namespaces.places(namespace);
+                all.push(required(watched.api_version, watched.kind, READ, places));
+            }
+            Source::Poll(Polled::Endpoint { .. } | Polled::Service(_)) | Source::Push => {}
         }
     }
     let mut changed_in = BTreeSet::new();
@@ -178,13 +184,17 @@ fn runners(step: &Step, namespaces: &[String]) -> Option<Used> {
 /// serves it.
 pub fn known_rights(rules: &Rules, namespace: &str) -> BTreeSet<Right> {
     let of_signal = |signal: &Signal| match signal.kind.kind().source() {
-        Source::Watch(_) | Source::Push => None,
-        Source::Poll(Polled::Endpoint { name, .. }) => Some(Right::to_use(name, namespace)),
+        Source::Watch(_) | Source::Push => Vec::new(),
+        Source::Poll(Polled::Endpoint { name, .. }) => vec![Right::to_use(name, namespace)],
         Source::Poll(Polled::Service(service)) => {
-            Some(Right::to_proxy(&service.proxied(), service.place(namespace)))
+            vec![Right::to_proxy(&service.proxied(), service.place(namespace))]
+        }
+        Source::Poll(Polled::Metrics(metrics)) => {
+            let places = metrics.watched().namespaces.places(namespace);
+            places.iter().map(|place| Right::to_list_metrics(metrics.of.resource(), place)).collect()
         }
     };
-    rules.signals.iter().filter_map(of_signal).collect()
+    rules.signals.iter().flat_map(of_signal).collect()
 }
 
 /// The permissions for one used kind, once its resource is known.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use firebreak_engine::signal;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
@@ -57,6 +58,17 @@ impl Right {
             resource: "services/proxy".to_owned(),
             namespace: Some(namespace.to_owned()),
             name: Some(service.to_owned()),
+        }
+    }
+
+    /// To list the usage of `nodes` or `pods`; without a namespace in the whole cluster.
+    pub fn to_list_metrics(resource: &str, namespace: &str) -> Self {
+        Self {
+            verb: "list".to_owned(),
+            group: signal::Metrics::GROUP.to_owned(),
+            resource: resource.to_owned(),
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            name: None,
         }
     }
 

@@ -67,7 +67,7 @@ impl Doubt {
 pub struct Doubts {
     /// Those that could not be read, so that no field counts them.
     pub uncounted: Option<String>,
-    /// Those that count as `unknown`, because their health cannot be told.
+    /// Those that count as `unknown`, because their health cannot be told, or of which the usage is not known.
     pub unjudged: Option<String>,
 }
 

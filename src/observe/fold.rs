@@ -128,6 +128,12 @@ pub(super) struct Put {
     pub readable: bool,
 }
 
+/// The digests of a fold of this kind, in no order.
+pub(super) fn digests<K: Kind>(fold: &dyn Fold) -> impl Iterator<Item = &K::Digest> {
+    let own = fold.as_any().downcast_ref::<Digests<K>>();
+    own.into_iter().flat_map(|own| own.digests.values().flatten())
+}
+
 #[derive(Deserialize)]
 struct Identified<'a> {
     #[serde(borrow)]

@@ -87,12 +87,13 @@ impl Source {
                 };
                 reader.watch(watched, Workloads { profile: Arc::clone(profile) })
             }
-            SignalKind::Alertmanager(_) | SignalKind::Http(_) | SignalKind::Prometheus(_) => {
-                match signal.hearing {
-                    Some(hearing) => Ok(Self::Push(Pushed::new(hearing))),
-                    None => reader.poll(signal),
-                }
-            }
+            SignalKind::Alertmanager(_)
+            | SignalKind::Http(_)
+            | SignalKind::Metrics(_)
+            | SignalKind::Prometheus(_) => match signal.hearing {
+                Some(hearing) => Ok(Self::Push(Pushed::new(hearing))),
+                None => reader.poll(signal),
+            },
         }
     }
 }
@@ -106,10 +107,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn poll(self, signal: &Signal) -> Result<Source, Reading> {
-        let key = PollKey::of(signal, self.namespace, self.account);
-        // A signal that is asked always has a pace.
-        let key =
-            key.ok_or_else(|| unknown("InternalError", "it has no pace; this is a bug, please report it"))?;
+        let key = PollKey::of(signal, self.namespace, self.account)?;
         Ok(Source::Poll { key, account: self.account.to_owned() })
     }
 
@@ -128,13 +126,17 @@ impl Reader<'_> {
             signal: self.signal,
             identity: kind.identity(),
         };
-        let places = match namespaces {
-            Namespaces::Own => BTreeSet::from([Some(self.namespace.to_owned())]),
-            Namespaces::All => BTreeSet::from([None]),
-            Namespaces::Named(names) => names.iter().cloned().map(Some).collect(),
-        };
-        let watches = places.into_iter().map(key).collect();
+        let watches = places(namespaces, self.namespace).into_iter().map(key).collect();
         Ok(Source::Watch { judge: Arc::new(Of { kind, names }), watches })
+    }
+}
+
+/// Where to watch, for a policy in the namespace `own`; none is the whole cluster.
+pub(super) fn places(namespaces: Namespaces<'_>, own: &str) -> BTreeSet<Option<String>> {
+    match namespaces {
+        Namespaces::Own => BTreeSet::from([Some(own.to_owned())]),
+        Namespaces::All => BTreeSet::from([None]),
+        Namespaces::Named(names) => names.iter().cloned().map(Some).collect(),
     }
 }
 

@@ -81,6 +81,11 @@ impl SyncState {
         }
     }
 
+    /// Whether it has not been read yet.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Self::Unknown { reason: "NotSynced", .. })
+    }
+
     /// When the data becomes too old.
     pub(super) fn stale_at(&self) -> Option<Instant> {
         match self {

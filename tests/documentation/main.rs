@@ -171,7 +171,7 @@ fn every_kind_of_signal_is_documented_with_its_fields() {
         let section = section.unwrap_or_else(|| panic!("docs/signals.md has no section {name}"));
         let section = section.split("\n## ").next().unwrap_or_default();
         // Whatever else a signal of the kind sets, its fields are the same.
-        let any = json!({"apiVersion": "apps/v1", "kind": "Deployment", "endpoint": "main", "query": "up"});
+        let any = json!({"apiVersion": "apps/v1", "kind": "Deployment", "endpoint": "main", "query": "up", "of": "pods"});
         let spec = serde_json::from_value(json!({"signals": [{"name": "s", *name: any}]}));
         let rules = Rules::parse(&spec.expect("a policy")).expect("a policy that is accepted");
         for field in rules.signals[0].kind.kind().shape().fields.keys() {

@@ -152,6 +152,7 @@ impl News {
         let named = rules.signals.iter().filter_map(|signal| match &signal.kind {
             SignalKind::Alertmanager(kind) => Some((signal.name.clone(), of_signal(kind)?)),
             SignalKind::Http(_)
+            | SignalKind::Metrics(_)
             | SignalKind::Nodes(_)
             | SignalKind::Objects(_)
             | SignalKind::Pods(_)

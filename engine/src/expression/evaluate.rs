@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use super::check::{Checked, SignalRead};
 use super::error::ExpressionError;
 use super::kind::{Kind, symbol};
+use super::tree::children;
 use super::value::{Boxed, field_value, map, object_value};
 use super::{Evaluation, FieldValue, Readings};
 use crate::verdict::Verdict;
@@ -86,6 +87,23 @@ pub(super) fn is_pattern(pattern: &IdedExpr) -> bool {
     };
     let call = IdedExpr { id: 0, expr: Expr::Call(matches) };
     Value::resolve(&call, &Context::with_env(Arc::clone(&ENVIRONMENT))).is_ok()
+}
+
+/// The number that a part of an expression always is; none if it reads something, or is no number.
+pub(super) fn constant(node: &IdedExpr) -> Option<f64> {
+    fn reads(node: &IdedExpr) -> bool {
+        matches!(node.expr, Expr::Ident(_) | Expr::Comprehension(_)) || children(node).into_iter().any(reads)
+    }
+    if reads(node) {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "amounts of bytes are far below 2^52")]
+    match Value::resolve(node, &Context::with_env(Arc::clone(&ENVIRONMENT))).ok()? {
+        Value::Int(number) => Some(number as f64),
+        Value::UInt(number) => Some(number as f64),
+        Value::Float(number) if !number.is_nan() => Some(number),
+        _ => None,
+    }
 }
 
 fn run_over_signals(checked: &Checked, readings: &Readings) -> Result<bool, Failure> {

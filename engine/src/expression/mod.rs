@@ -20,6 +20,7 @@
 //! may be a Secret; they name types and fields. CEL gives the keys of a map in no defined order,
 //! so an expression should not depend on it.
 
+mod bounds;
 mod check;
 mod error;
 mod evaluate;
@@ -40,7 +41,7 @@ use crate::verdict::Verdict;
 use check::{Checked, Scope, check};
 pub use error::ExpressionError;
 pub use kind::Kind;
-pub use partial::MAY_BE_MORE;
+pub use partial::{AT_MOST, MAY_BE_MORE};
 
 /// What kind of value a field of a signal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,8 +161,8 @@ impl Condition {
         self.0.reads.iter().map(|read| (read.signal.clone(), read.field.clone()))
     }
 
-    /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown, or
-    /// whether alerts still fire, the result is a truth only if it is the same in each case.
+    /// Evaluates it on the values of the signals; what is not known is absent. Where the health of objects is Unknown,
+    /// whether alerts still fire, or what some objects use, the result is a truth only if it is the same in each case.
     #[must_use]
     pub fn evaluate(&self, signals: &Readings) -> Evaluation {
         partial::evaluate(&self.0, signals)

@@ -1,9 +1,11 @@
-//! Partial knowledge: objects whose health is Unknown, and alerts that may have ended.
+//! Partial knowledge: objects whose health is Unknown, alerts that may have ended, and usage that was not measured.
 //!
 //! One odd object must not blind a signal. The expression is evaluated with k of the unknown objects healthy and the
 //! others unhealthy, for each k, and for each combination if it reads several such signals. The same truth every time is
-//! the truth, whatever the health of these objects is. `expected` and the other fields stay as they are.
+//! the truth, whatever the health of these objects is. `expected` and the other fields stay as they are. Of a value of
+//! which only bounds are known, those values are tried that stand for all others.
 
+use super::bounds;
 use super::check::Checked;
 use super::evaluate::over_signals;
 use super::{Evaluation, FieldValue, Readings};
@@ -19,6 +21,14 @@ pub const MAY_BE_MORE: [(&str, &str); 5] = [
     ("p3", "unheardP3"),
 ];
 
+/// Values that may be higher, and in which field of the reading stands by how much at most. Of objects some of which were not
+/// measured. An infinite value, or the highest of its type, is no bound.
+pub const AT_MOST: [(&str, &str); 3] = [
+    ("cpuRatio", "cpuRatioAtMost"),
+    ("memoryRatio", "memoryRatioAtMost"),
+    ("maxMemoryBytes", "maxMemoryBytesAtMost"),
+];
+
 /// The maximum number of evaluations of one expression.
 const MOST: usize = 65;
 
@@ -32,16 +42,28 @@ const UNKNOWN: &str = "unknown";
 struct Doubt<'a> {
     signal: &'a str,
     about: About,
-    /// How many objects or alerts it is about.
-    unknown: i64,
 }
 
 /// What is not known.
 enum About {
-    /// The health of objects.
-    Health { healthy: i64, unhealthy: i64 },
-    /// Whether alerts are to be added to this number in this field.
-    More { field: &'static str, least: i64 },
+    /// The health of so many objects.
+    Health { unknown: i64, healthy: i64, unhealthy: i64 },
+    /// Whether so many alerts are to be added to this number in this field.
+    More { unknown: i64, field: &'static str, least: i64 },
+    /// Which of the values between two bounds this field has; those that stand for all of them, if that is known.
+    Between { field: &'static str, values: Option<Vec<FieldValue>> },
+}
+
+impl About {
+    /// How many cases there are; none if they cannot be counted.
+    fn cases(&self) -> Option<usize> {
+        match self {
+            Self::Health { unknown, .. } | Self::More { unknown, .. } => {
+                usize::try_from(*unknown).ok()?.checked_add(1)
+            }
+            Self::Between { values, .. } => values.as_ref().map(Vec::len),
+        }
+    }
 }
 
 /// Evaluates an expression over signals.
@@ -52,14 +74,15 @@ pub(super) fn evaluate(checked: &Checked, readings: &Readings) -> Evaluation {
         return over_signals(checked, readings);
     }
     let cases = doubts.iter().try_fold(1_usize, |cases, doubt| {
-        let own = usize::try_from(doubt.unknown).ok()?.checked_add(1)?;
-        cases.checked_mul(own).filter(|cases| *cases <= MOST)
+        cases.checked_mul(doubt.about.cases()?).filter(|cases| *cases <= MOST)
     });
     let Some(cases) = cases else {
-        return Evaluation::missing(format!(
-            "{}, and that is too many to tell whether it matters",
-            told(&doubts)
-        ));
+        let is_computed = |doubt: &Doubt<'_>| doubt.about.cases().is_none();
+        let why = match doubts.iter().any(is_computed) {
+            true => "the expression does more with it than compare it with numbers",
+            false => "that is too many to tell whether it matters",
+        };
+        return Evaluation::missing(format!("{}, and {why}", told(&doubts)));
     };
     let mut possible = readings.clone();
     possible.retain(|signal, _| checked.signals.contains(signal));
@@ -92,25 +115,32 @@ fn doubts_of<'a>(checked: &'a Checked, signal: &'a str, readings: &Readings) -> 
     let health = || {
         let depends = [HEALTHY, UNHEALTHY, RATIO].into_iter().any(is_read);
         let unknown = in_doubt(UNKNOWN).filter(|_| depends)?;
-        let about = About::Health { healthy: number(HEALTHY)?, unhealthy: number(UNHEALTHY)? };
-        Some(Doubt { signal, about, unknown })
+        let about = About::Health { unknown, healthy: number(HEALTHY)?, unhealthy: number(UNHEALTHY)? };
+        Some(Doubt { signal, about })
     };
     let more = |(field, doubtful): (&'static str, &str)| {
         let unknown = in_doubt(doubtful).filter(|_| is_read(field))?;
-        Some(Doubt { signal, about: About::More { field, least: number(field)? }, unknown })
+        Some(Doubt { signal, about: About::More { unknown, field, least: number(field)? } })
     };
-    health().into_iter().chain(MAY_BE_MORE.into_iter().filter_map(more)).collect()
+    let between = |(field, at_most): (&'static str, &str)| {
+        let (least, most) = (fields.get(field)?, fields.get(at_most).filter(|_| is_read(field))?);
+        let values = bounds::values(&checked.tree, signal, field, least, most);
+        Some(Doubt { signal, about: About::Between { field, values } })
+    };
+    let more = MAY_BE_MORE.into_iter().filter_map(more);
+    health().into_iter().chain(more).chain(AT_MOST.into_iter().filter_map(between)).collect()
 }
 
 /// Changes the readings to those of one case.
 fn suppose(doubts: &[Doubt<'_>], mut case: usize, readings: &mut Readings) {
-    for Doubt { signal, about, unknown } in doubts {
-        let cases = usize::try_from(*unknown).unwrap_or_default() + 1;
-        let better = i64::try_from(case % cases).unwrap_or_default();
+    for Doubt { signal, about } in doubts {
+        let cases = about.cases().unwrap_or(1);
+        let own = case % cases;
+        let better = i64::try_from(own).unwrap_or_default();
         case /= cases;
         let Some(fields) = readings.get_mut(*signal) else { continue };
-        match *about {
-            About::Health { healthy, unhealthy } => {
+        match about {
+            About::Health { unknown, healthy, unhealthy } => {
                 let (healthy, unhealthy) = (healthy + better, unhealthy + unknown - better);
                 fields.insert(HEALTHY.to_owned(), FieldValue::Int(healthy));
                 fields.insert(UNHEALTHY.to_owned(), FieldValue::Int(unhealthy));
@@ -118,17 +148,29 @@ fn suppose(doubts: &[Doubt<'_>], mut case: usize, readings: &mut Readings) {
                 let ratio = healthy as f64 / (healthy + unhealthy) as f64;
                 fields.insert(RATIO.to_owned(), FieldValue::Double(ratio));
             }
-            About::More { field, least } => {
-                fields.insert(field.to_owned(), FieldValue::Int(least + better));
+            About::More { field, least, .. } => {
+                fields.insert((*field).to_owned(), FieldValue::Int(least + better));
+            }
+            About::Between { field, values } => {
+                if let Some(value) = values.as_ref().and_then(|values| values.get(own)) {
+                    fields.insert((*field).to_owned(), value.clone());
+                }
             }
         }
     }
 }
 
 fn told(doubts: &[Doubt<'_>]) -> String {
-    let told = |Doubt { signal, about, unknown }: &Doubt<'_>| match about {
-        About::Health { .. } => format!("the health of {unknown} object(s) of signals.{signal} is Unknown"),
-        About::More { field, .. } => format!(
+    let told = |Doubt { signal, about }: &Doubt<'_>| match about {
+        About::Health { unknown, .. } => {
+            format!("the health of {unknown} object(s) of signals.{signal} is Unknown")
+        }
+        About::Between { field, .. } => {
+            format!(
+                "signals.{signal}.{field} is known only within bounds, because some objects were not measured"
+            )
+        }
+        About::More { unknown, field, .. } => format!(
             "{unknown} alert(s) may be missing in signals.{signal}.{field}: they were neither repeated nor resolved for maxAge, or \
              cannot be read"
         ),

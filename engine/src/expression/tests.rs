@@ -819,6 +819,60 @@ fn a_truth_that_is_the_same_whatever_the_unknown_are_is_the_truth() {
     assert_eq!(why.as_deref(), Some("the health of 1 object(s) of signals.models is Unknown"));
 }
 
+/// Values of usage, of which some objects were not measured.
+fn usage(cpu: (f64, f64), bytes: (i64, i64)) -> Readings {
+    let values = [
+        ("cpuRatio", FieldValue::Double(cpu.0)),
+        ("cpuRatioAtMost", FieldValue::Double(cpu.1)),
+        ("maxMemoryBytes", FieldValue::Int(bytes.0)),
+        ("maxMemoryBytesAtMost", FieldValue::Int(bytes.1)),
+    ];
+    let values = values.map(|(name, value)| (name.to_owned(), value)).into();
+    [("s".to_owned(), values)].into()
+}
+
+#[test]
+fn a_truth_that_is_the_same_for_all_values_within_the_bounds_is_the_truth() {
+    let fields = [("cpuRatio", Double), ("memoryRatio", Double), ("maxMemoryBytes", Int)];
+    let declared = [("s".to_owned(), SignalShape { fields: fields.into() })].into();
+    let cpu = |least, most| usage((least, most), (1, 1));
+    let bytes = |least, most| usage((0.5, 0.5), (least, most));
+    let table = [
+        ("signals.s.cpuRatio > 0.75", cpu(0.5, 0.75), False),
+        ("signals.s.cpuRatio > 0.75", cpu(0.5, 0.76), Unknown),
+        ("signals.s.cpuRatio > 0.75", cpu(0.76, f64::INFINITY), True),
+        ("0.75 >= signals.s.cpuRatio", cpu(0.75, f64::INFINITY), Unknown),
+        // True at both ends, and not between them.
+        ("signals.s.cpuRatio < 0.4 || signals.s.cpuRatio > 0.6", cpu(0.3, 0.7), Unknown),
+        ("!(signals.s.cpuRatio == 0.5)", cpu(0.3, 0.7), Unknown),
+        ("signals.s.cpuRatio > 0.4 && signals.s.cpuRatio < 0.6", cpu(0.3, 0.7), Unknown),
+        ("signals.s.cpuRatio != 0.5 || signals.s.cpuRatio > 0.2", cpu(0.3, 0.7), True),
+        ("signals.s.maxMemoryBytes > 2 * 1024", bytes(5, 2048), False),
+        ("signals.s.maxMemoryBytes > 2 * 1024", bytes(5, 2049), Unknown),
+        ("signals.s.maxMemoryBytes > 2 * 1024", bytes(2049, i64::MAX), True),
+        ("signals.s.maxMemoryBytes == 7", bytes(5, 9), Unknown),
+        ("signals.s.maxMemoryBytes < 7 || signals.s.maxMemoryBytes > 6", bytes(5, 9), True),
+        // Each value of one with each of the other.
+        ("signals.s.cpuRatio > 0.4 && signals.s.maxMemoryBytes > 4", usage((0.5, 0.9), (5, 9)), True),
+        ("signals.s.cpuRatio > 0.6 && signals.s.maxMemoryBytes > 9", usage((0.5, 0.9), (5, 9)), False),
+        ("signals.s.cpuRatio > 0.6 || signals.s.maxMemoryBytes > 6", usage((0.5, 0.9), (5, 9)), Unknown),
+        // What is computed with cannot be told, even if it would be the same.
+        ("signals.s.cpuRatio * 2.0 > 0.0", cpu(0.5, 0.6), Unknown),
+        ("signals.s.cpuRatio * 2.0 > 0.0", cpu(0.5, 0.5), True),
+    ];
+    for (source, readings, verdict) in table {
+        let found = Condition::parse(source, &declared).unwrap().evaluate(&readings);
+        assert_eq!(found.verdict, verdict, "{source} {readings:?}: {found:?}");
+        assert!(!found.rule_error, "{found:?}");
+    }
+    let why =
+        |source: &str| Condition::parse(source, &declared).unwrap().evaluate(&cpu(0.5, 0.9)).why.unwrap();
+    let bounded = "signals.s.cpuRatio is known only within bounds, because some objects were not measured";
+    assert_eq!(why("signals.s.cpuRatio > 0.6"), bounded);
+    let computed = format!("{bounded}, and the expression does more with it than compare it with numbers");
+    assert_eq!(why("signals.s.cpuRatio * 2.0 > 0.6"), computed);
+}
+
 #[test]
 fn each_combination_of_several_signals_is_possible_up_to_65_of_them() {
     let shape = declared()["models"].clone();

@@ -18,7 +18,8 @@ pub use crate::selector::{
     LabelOperator, LabelRequirement, LabelSelector, LabelValue, NamespacesSpec, ObjectRef, TargetsSpec,
 };
 pub use crate::signal::{
-    AlertmanagerSpec, HttpSpec, NodesSpec, ObjectsSpec, PodsSpec, PrometheusSpec, SignalSpec, WorkloadsSpec,
+    AlertmanagerSpec, HttpSpec, MetricsSpec, NodesSpec, ObjectsSpec, PodsSpec, PrometheusSpec, SignalSpec,
+    WorkloadsSpec,
 };
 
 /// The severity level. `P0` is the most severe.

@@ -1,7 +1,9 @@
 //! What the status says of signals and rules, for people.
 
+use std::collections::BTreeMap;
+
 use crate::change::cut;
-use crate::expression::{Condition, FieldValue};
+use crate::expression::{AT_MOST, Condition, FieldValue};
 use crate::facts::Reading;
 use crate::incident::{RuleStatus, SignalState, SignalStatus};
 use crate::rules::{SeverityRule, Signal};
@@ -91,7 +93,9 @@ pub(super) fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
         Reading::Known { values } => {
             let parts: Vec<String> = values
                 .iter()
+                .filter(|(field, _)| AT_MOST.iter().all(|(_, at_most)| at_most != field))
                 .filter_map(|(field, value)| match value {
+                    _ if let Some(most) = at_most(field, values) => Some(bounds(field, value, most)),
                     FieldValue::Int(0) if is_quiet(field) => None,
                     FieldValue::Int(number) => Some(format!("{field} {number}")),
                     // A ratio follows from the counts. What was asked for is all there is.
@@ -105,6 +109,26 @@ pub(super) fn summary(signal: &Signal, reading: &Reading) -> SignalStatus {
         Reading::Unknown { reason, detail } => (SignalState::Unknown, format!("{reason}: {detail}")),
     };
     SignalStatus { name: signal.name.clone(), state, summary: cut(&summary, 512) }
+}
+
+/// The upper bound of a value that is not known exactly.
+fn at_most<'a>(field: &str, values: &'a BTreeMap<String, FieldValue>) -> Option<&'a FieldValue> {
+    AT_MOST
+        .iter()
+        .find_map(|(of, at_most)| (*of == field).then_some(*at_most))
+        .and_then(|most| values.get(most))
+}
+
+fn bounds(field: &str, least: &FieldValue, most: &FieldValue) -> String {
+    match (least, most) {
+        (FieldValue::Int(least), FieldValue::Int(i64::MAX)) => format!("{field} {least} or more"),
+        (FieldValue::Int(least), FieldValue::Int(most)) => format!("{field} {least} to {most}"),
+        (FieldValue::Double(least), FieldValue::Double(most)) if most.is_finite() => {
+            format!("{field} {least:?} to {most:?}")
+        }
+        (FieldValue::Double(least), _) => format!("{field} {least:?} or more"),
+        _ => field.to_owned(),
+    }
 }
 
 /// Why a rule is Unknown, with why its signals are, or with what was answered instead of a value.
@@ -135,7 +159,10 @@ pub(super) fn evidence(condition: &Condition, signals: &[SignalStatus]) -> Strin
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::rules::Rules;
 
     fn kept(old: &str, new: &str, state: SignalState) -> bool {
         let signal =
@@ -143,6 +170,27 @@ mod tests {
         let mut signals = [signal(new)];
         keep_texts(&[], &mut [], &[signal(old)], &mut signals);
         signals[0].summary == old
+    }
+
+    #[test]
+    fn a_value_that_is_known_within_bounds_is_shown_with_them_and_new_bounds_are_no_news() {
+        let signal = json!({"signals": [{"name": "s", "metrics": {"of": "pods"}}]});
+        let signal = Rules::parse(&serde_json::from_value(signal).unwrap()).unwrap().signals.remove(0);
+        let shown = |values: &[(&str, FieldValue)]| {
+            let values = values.iter().map(|(field, value)| ((*field).to_owned(), value.clone())).collect();
+            summary(&signal, &Reading::Known { values }).summary
+        };
+        let (ratio, bytes) = (("cpuRatio", FieldValue::Double(0.5)), ("maxMemoryBytes", FieldValue::Int(7)));
+        assert_eq!(shown(&[ratio.clone(), bytes.clone()]), "cpuRatio 0.5, maxMemoryBytes 7");
+        let most = |ratio: f64, bytes: i64| {
+            [("cpuRatioAtMost", FieldValue::Double(ratio)), ("maxMemoryBytesAtMost", FieldValue::Int(bytes))]
+        };
+        let within = |ratio_most, bytes_most| {
+            shown(&[&[ratio.clone(), bytes.clone()][..], &most(ratio_most, bytes_most)].concat())
+        };
+        assert_eq!(within(0.75, 9), "cpuRatio 0.5 to 0.75, maxMemoryBytes 7 to 9");
+        assert_eq!(within(f64::INFINITY, i64::MAX), "cpuRatio 0.5 or more, maxMemoryBytes 7 or more");
+        assert!(kept(&within(0.75, 9), &within(0.875, 8), SignalState::Known));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod alertmanager;
 mod http;
 mod matcher;
+mod metrics;
 mod nodes;
 mod objects;
 mod pods;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 pub use self::alertmanager::{Alertmanager, AlertmanagerSpec, AlertsFrom, ReceiveSpec};
 pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
 pub use self::matcher::Matcher;
+pub use self::metrics::{Metrics, MetricsOf, MetricsSpec};
 pub use self::nodes::{Nodes, NodesSpec};
 pub use self::objects::{Objects, ObjectsSpec};
 pub use self::pods::{Pods, PodsSpec};
@@ -67,6 +69,8 @@ one_of! {
         "alertmanager" alertmanager: Alertmanager(AlertmanagerSpec),
         /// A request over HTTP.
         "http" http: Http(HttpSpec),
+        /// What nodes or pods use of their processors and memory.
+        "metrics" metrics: Metrics(MetricsSpec),
         /// Nodes of the cluster.
         "nodes" nodes: Nodes(NodesSpec),
         /// Objects of any kind, counted by health.
@@ -171,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
-        let known = "exactly one kind of signal must be set; this release has alertmanager, http, nodes, objects, pods, prometheus, \
-                     workloads";
+        let known = "exactly one kind of signal must be set; this release has alertmanager, http, metrics, nodes, objects, pods, \
+                     prometheus, workloads";
         let two =
             json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});
         for signal in [json!({"name": "s"}), json!({"name": "s", "horoscope": {}}), two] {

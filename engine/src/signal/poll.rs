@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{ServiceSpec, SignalSpec, Source};
+use super::{Metrics, ServiceSpec, SignalSpec, Source};
 use crate::period::Period;
 use crate::rules::Faults;
 
@@ -25,6 +25,8 @@ pub enum Polled<'a> {
     },
     /// A Service, through the proxy of the API server, as the policy's ServiceAccount.
     Service(&'a ServiceSpec),
+    /// The metrics API of the cluster, as the policy's ServiceAccount.
+    Metrics(&'a Metrics),
 }
 
 /// What an endpoint of the operator's configuration speaks.

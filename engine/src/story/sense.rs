@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::{Expect, Story};
-use crate::expression::{FieldKind, FieldValue, SignalShape};
+use crate::expression::{AT_MOST, FieldKind, FieldValue, SignalShape};
 use crate::facts::Reading;
 use crate::path::FieldPath;
 use crate::rules::Shapes;
@@ -109,7 +109,7 @@ pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> R
         }
         let kind = match shape {
             None => None,
-            Some(shape) => Some(*shape.fields.get(name.as_str()).ok_or_else(|| {
+            Some(shape) => Some(*shape.fields.get(bounded(name)).ok_or_else(|| {
                 let known = shape.fields.keys().filter(|name| !SignalShape::ADDED.contains(name)).copied();
                 format!(
                     "signal {signal} has no field {name}; it has {}",
@@ -121,6 +121,11 @@ pub(super) fn reading(signal: &str, value: &Value, shapes: Option<&Shapes>) -> R
         values.insert(name.clone(), value);
     }
     Ok(Reading::Known { values })
+}
+
+/// The field whose upper bound this is, or else the field of this name.
+fn bounded(name: &str) -> &str {
+    AT_MOST.into_iter().find_map(|(field, at_most)| (at_most == name).then_some(field)).unwrap_or(name)
 }
 
 fn field(value: &Value, kind: Option<FieldKind>) -> Result<FieldValue, String> {

@@ -28,6 +28,7 @@ pub fn unknown_functions(rules: &Rules) -> Vec<String> {
             SignalKind::Prometheus(prometheus) => prometheus.unknown_functions(),
             SignalKind::Alertmanager(_)
             | SignalKind::Http(_)
+            | SignalKind::Metrics(_)
             | SignalKind::Nodes(_)
             | SignalKind::Objects(_)
             | SignalKind::Pods(_)

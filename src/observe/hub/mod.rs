@@ -214,8 +214,10 @@ impl Hub {
     pub fn doubts(&self, policy: &PolicyKey, signal: &str) -> Doubts {
         let state = self.state();
         let source = state.policies.get(policy).and_then(|signals| signals.get(signal));
-        let Some(Ok(Source::Watch { watches, .. })) = source.map(|it| it.source.as_ref()) else {
-            return Doubts::default();
+        let watches = match source.map(|it| it.source.as_ref()) {
+            Some(Ok(Source::Watch { watches, .. })) => watches,
+            Some(Ok(Source::Poll { key, account })) => return state.read_from.polls.doubts(key, account),
+            Some(Ok(Source::Push(_)) | Err(_)) | None => return Doubts::default(),
         };
         let (mut uncounted, mut unjudged) = (Doubt::default(), Doubt::default());
         for sync in watches.iter().filter_map(|key| Some(&state.read_from.watches.get(key)?.sync)) {
@@ -233,7 +235,7 @@ impl Hub {
         let (hub, key) = (Arc::downgrade(&self.0), key.clone());
         poll::Signals {
             changed: Box::new(move || answered(&hub, &key)),
-            error: Box::new(move |what| errors(signal, what)),
+            error: Arc::new(move |what| errors(signal, what)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::observe::source::Source;
 use crate::workloads::Profiles;
 
 /// The kinds that are asked instead, see `observe/poll`.
-const ASKED: [&str; 3] = ["alertmanager", "http", "prometheus"];
+const ASKED: [&str; 4] = ["alertmanager", "http", "metrics", "prometheus"];
 
 /// The names of fields that an expression reads.
 pub(super) fn fields(names: &[&str]) -> BTreeSet<String> {

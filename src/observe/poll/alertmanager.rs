@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use firebreak_engine::expression::FieldValue;
 use firebreak_engine::policy::Severity;
@@ -33,7 +32,7 @@ pub(super) async fn ask(
     let filters = matchers.iter().map(|matcher| ("filter", matcher.as_str()));
     let parameters: Vec<(&str, &str)> = states.into_iter().chain(filters).collect();
     let answer = endpoint.get("/api/v2/alerts", &parameters, Take::Body(LONGEST)).await?;
-    Ok(Read { values: values(&answer, levels)?, age: Duration::ZERO })
+    Ok(Read::of(values(&answer, levels)?))
 }
 
 /// One alert, as far as it is read.
@@ -102,6 +101,8 @@ fn refused(status: StatusCode) -> Unanswered {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use super::*;

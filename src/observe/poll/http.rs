@@ -138,7 +138,7 @@ fn read(status: StatusCode, expected: Option<u16>, took: Duration) -> Read {
         ("status".to_owned(), FieldValue::Int(status.as_u16().into())),
         ("latencyMs".to_owned(), FieldValue::Int(i64::try_from(took.as_millis()).unwrap_or(i64::MAX))),
     ]);
-    Read { values, age: Duration::ZERO }
+    Read::of(values)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 //! # Guarantees
 //! A value counts for `maxAge` from the moment its request was sent, or from the time of the data if the signal asks for it;
 //! then it is Unknown, also while a request hangs. What is no plain answer is Unknown at once, with the reason; no answer at
-//! all only when the last value is too old. Nothing of the text of an answer is kept, only numbers.
+//! all only when the last value is too old. Nothing of what an endpoint says is kept but numbers.
 
 mod alertmanager;
 mod http;
+mod metrics;
 mod poller;
 mod prometheus;
 mod question;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::http;
+use super::metrics::Metrics;
 use super::question::{Asks, PollKey, Question, Read};
 use super::shared::{Asker, Board};
 use super::state::PollState;
@@ -38,7 +39,7 @@ pub struct Signals {
     /// What is known may have changed.
     pub changed: Box<dyn Fn() + Send + Sync>,
     /// Something went wrong; the text is one word.
-    pub error: Box<dyn Fn(&'static str) + Send + Sync>,
+    pub error: Arc<dyn Fn(&'static str) + Send + Sync>,
 }
 
 /// A poller, and what it knows.
@@ -47,6 +48,8 @@ pub struct Poller {
     endpoints: EndpointsInForce,
     board: Arc<Board>,
     signals: Signals,
+    /// What is watched beside the question.
+    metrics: Option<Metrics>,
 }
 
 /// How a request went, and when the interval to the next one begins.
@@ -62,13 +65,18 @@ enum Went {
 impl Poller {
     /// A poller that writes what it knows to the board.
     pub fn new(key: PollKey, endpoints: EndpointsInForce, board: Arc<Board>, signals: Signals) -> Self {
-        Self { key, endpoints, board, signals }
+        let metrics = match &key.question {
+            Question::Metrics(question) => Some(Metrics::new(question)),
+            Question::Endpoint { .. } | Question::Service { .. } => None,
+        };
+        Self { key, endpoints, board, signals, metrics }
     }
 
     /// Asks forever; dropping the future ends it.
     pub async fn run(self) {
         loop {
-            let asking = async { tokio::join!(self.ask_for_ever(), self.expire_for_ever()) };
+            let asking =
+                async { tokio::join!(self.ask_for_ever(), self.watch_for_ever(), self.expire_for_ever()) };
             // A panic must not leave behind a reading that never changes again.
             if AssertUnwindSafe(asking).catch_unwind().await.is_err() {
                 let detail = "reading it ended unexpectedly; see the log of the operator";
@@ -96,7 +104,7 @@ impl Poller {
     fn endpoint(&self, endpoints: &EndpointsInForce) -> Option<Arc<Endpoint>> {
         match &self.key.question {
             Question::Endpoint { name, asks } => endpoints.now().find(name, asks.type_()).ok(),
-            Question::Service { .. } => None,
+            Question::Service { .. } | Question::Metrics(_) => None,
         }
     }
 
@@ -116,6 +124,7 @@ impl Poller {
             let (went, since) = match &self.key.question {
                 Question::Endpoint { name, asks } => self.ask_endpoint(name, asks, of).await,
                 Question::Service { path, expect_status, .. } => self.ask_service(path, *expect_status).await,
+                Question::Metrics(_) => self.ask_metrics().await,
             };
             setbacks = match went {
                 Went::Well => u32::saturating_sub(setbacks, 1),
@@ -200,6 +209,31 @@ impl Poller {
         let Some(asker) = askers.first() else { return (Went::Well, sent) };
         let answer = http::ask_service(&asker.client, path, expect_status, self.key.timeout()).await;
         (self.take(&askers[..1], answer, sent), sent)
+    }
+
+    /// Once the objects are known. Only the API server knows what the account may read.
+    async fn ask_metrics(&self) -> Asked {
+        let askers = self.board.askers();
+        // The key has the account, so there is one.
+        let (Some(metrics), Some(asker)) = (&self.metrics, askers.first()) else {
+            return (Went::Well, Instant::now());
+        };
+        let within = self.key.timeout();
+        if timeout(within, metrics.listed()).await.is_err() {
+            self.take(&askers[..1], Err(metrics.unlisted()), Instant::now());
+            metrics.listed().await;
+        }
+        let sent = Instant::now();
+        let fresh_within = self.key.max_age().saturating_sub(self.key.every() + within);
+        let answer = metrics.ask(&asker.client, within, fresh_within).await;
+        (self.take(&askers[..1], answer, sent), sent)
+    }
+
+    /// Watches what is not asked for.
+    async fn watch_for_ever(&self) {
+        if let (Some(metrics), Some(asker)) = (&self.metrics, self.board.askers().first()) {
+            metrics.watch(&asker.client, &self.signals.error).await;
+        }
     }
 
     /// Gives an answer to those who may have it.

@@ -37,7 +37,7 @@ pub(super) async fn ask(
         None => Duration::ZERO,
         Some(freshness) => age(&send(freshness).await?, Timestamp::now())?,
     };
-    Ok(Read { values: values(&send(query).await?), age })
+    Ok(Read { age, ..Read::of(values(&send(query).await?)) })
 }
 
 /// The numbers of an answer.

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use firebreak_engine::facts::Reading;
 use firebreak_engine::policy::Severity;
 use firebreak_engine::rules::Signal;
 use firebreak_engine::signal::{AlertsFrom, EndpointType, HttpTarget, Pace, SignalKind};
 use jiff::SignedDuration;
 
 use super::alertmanager::{self, Levels};
+use super::metrics::MetricsQuestion;
 use super::{http, prometheus};
 use crate::endpoints::{Endpoint, Unanswered};
+use crate::observe::doubt::Doubts;
 use crate::observe::kind::Values;
+use crate::observe::selector::selector_text;
+use crate::observe::source::{places, unknown};
 
 /// Signals with the same key share a poller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +46,8 @@ pub enum Question {
         /// The only status that is ok.
         expect_status: Option<u16>,
     },
+    /// The metrics API.
+    Metrics(MetricsQuestion),
 }
 
 /// What an endpoint is asked.
@@ -78,12 +85,23 @@ pub struct Read {
     pub values: Values,
     /// How old they were when they were asked for.
     pub age: Duration,
+    /// The objects of which something is not known.
+    pub doubts: Doubts,
+}
+
+impl Read {
+    /// Values of now, of which nothing is in doubt.
+    pub fn of(values: Values) -> Self {
+        Self { values, age: Duration::ZERO, doubts: Doubts::default() }
+    }
 }
 
 impl PollKey {
-    /// The key of a signal of a policy in this namespace, read as `account`; none if nobody is asked.
-    pub fn of(signal: &Signal, namespace: &str, account: &str) -> Option<Self> {
-        let pace = signal.pace?;
+    /// The key of a signal of a policy in this namespace, read as `account`; or why there is none.
+    pub fn of(signal: &Signal, namespace: &str, account: &str) -> Result<Self, Reading> {
+        // A signal that is asked always has a pace.
+        let unasked = || unknown("InternalError", "nobody is asked for it; this is a bug, please report it");
+        let pace = signal.pace.ok_or_else(unasked)?;
         let endpoint = |name: &String, asks| Question::Endpoint { name: name.clone(), asks };
         let question = match &signal.kind {
             SignalKind::Prometheus(prometheus) => {
@@ -91,7 +109,7 @@ impl PollKey {
                 endpoint(&prometheus.endpoint, Asks::Prometheus { query, freshness })
             }
             SignalKind::Alertmanager(alerts) => {
-                let AlertsFrom::Endpoint { name, matchers } = &alerts.from else { return None };
+                let AlertsFrom::Endpoint { name, matchers } = &alerts.from else { return Err(unasked()) };
                 let (matchers, label) = (matchers.clone(), alerts.severity_label.clone());
                 endpoint(name, Asks::Alertmanager { matchers, label, levels: alerts.severities.clone() })
             }
@@ -106,12 +124,23 @@ impl PollKey {
                     },
                 }
             }
+            SignalKind::Metrics(metrics) => {
+                let watched = metrics.watched();
+                let selector = selector_text(watched.selector).map_err(|why| unknown("BadSelector", &why))?;
+                let places = places(watched.namespaces, namespace).into_iter().collect();
+                Question::Metrics(MetricsQuestion {
+                    account: account.to_owned(),
+                    of: metrics.of,
+                    selector,
+                    places,
+                })
+            }
             SignalKind::Nodes(_)
             | SignalKind::Objects(_)
             | SignalKind::Pods(_)
-            | SignalKind::Workloads(_) => return None,
+            | SignalKind::Workloads(_) => return Err(unasked()),
         };
-        Some(Self { question, pace })
+        Ok(Self { question, pace })
     }
 
     /// How long one request may take.
@@ -137,6 +166,7 @@ impl Question {
             Self::Endpoint { asks: Asks::Prometheus { .. }, .. } => "prometheus",
             Self::Endpoint { asks: Asks::Alertmanager { .. }, .. } => "alertmanager",
             Self::Endpoint { asks: Asks::Http { .. }, .. } | Self::Service { .. } => "http",
+            Self::Metrics(_) => "metrics",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::poller::{Poller, Signals};
 use super::question::PollKey;
 use super::state::PollState;
 use crate::configuration::EndpointsInForce;
+use crate::observe::doubt::Doubts;
 use crate::observe::hub::PolicyKey;
 use crate::observe::source::unknown;
 
@@ -145,6 +146,12 @@ impl Polls {
     /// The readers of a question.
     pub fn readers(&self, key: &PollKey) -> impl Iterator<Item = &Reader> {
         self.0.get(key).into_iter().flat_map(|shared| shared.readers.keys())
+    }
+
+    /// The objects of which an account does not know something.
+    pub fn doubts(&self, key: &PollKey, account: &str) -> Doubts {
+        let known = self.0.get(key).map(|shared| shared.board.lock());
+        known.and_then(|known| Some(known.get(account)?.state.doubts())).unwrap_or_default()
     }
 
     /// What an account knows of a question.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::question::Read;
 use crate::endpoints::{BUSY, UNREACHABLE, Unanswered};
+use crate::observe::doubt::Doubts;
 use crate::observe::kind::Values;
 use crate::observe::source::unknown;
 
@@ -18,6 +19,8 @@ pub enum PollState {
     Known {
         /// The fields.
         values: Values,
+        /// The objects of which something is not known.
+        doubts: Doubts,
         /// When they are too old.
         until: Instant,
         /// Why there was no newer answer; none if nothing is wrong.
@@ -71,7 +74,12 @@ impl PollState {
 
     fn of(read: &Read, sent: Instant, max_age: Duration) -> Self {
         match max_age.checked_sub(read.age).filter(|left| !left.is_zero()) {
-            Some(left) => Self::Known { values: read.values.clone(), until: sent + left, trouble: None },
+            Some(left) => Self::Known {
+                values: read.values.clone(),
+                doubts: read.doubts.clone(),
+                until: sent + left,
+                trouble: None,
+            },
             None => {
                 let detail = format!("the data itself, by the query in freshness, is {}", older(max_age));
                 Self::Unknown(Trouble::new("Stale", detail))
@@ -105,6 +113,14 @@ impl PollState {
             *self = Self::Unknown(trouble.clone().unwrap_or_else(old));
         }
         is_over
+    }
+
+    /// The objects of which something is not known although the values are.
+    pub fn doubts(&self) -> Doubts {
+        match self {
+            Self::Known { doubts, .. } => doubts.clone(),
+            Self::Unknown(_) => Doubts::default(),
+        }
     }
 
     /// For the rules.
