@@ -31,7 +31,7 @@ QUICKLY := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 
 # Apart from `make test`, because the first run builds what nobody needs for most changes.
 test-real: ## Test the image, and against real operators and tools of others, in tests/real and gitops
 	$(call go_test,gitops)
-	@testbed=$$(testbed/build.sh keda prometheus promtool alertmanager helm helm4 helm-unittest helm-docs kubeconform) \
+	@testbed=$$(testbed/build.sh keda metrics-server prometheus promtool alertmanager helm helm4 helm-unittest helm-docs kubeconform) \
 		&& image=$$($(QUICKLY) image/build.sh native) \
 		&& FIREBREAK_TESTBED=$$testbed FIREBREAK_IMAGE=$$image RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} \
 		cargo test --locked --test real

@@ -22,6 +22,7 @@ mod alertmanager;
 mod chart;
 mod image;
 mod keda;
+mod metrics;
 mod prometheus;
 mod release;
 mod server;
