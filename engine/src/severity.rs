@@ -102,8 +102,7 @@ pub fn worst(rules: &[RuleStatus]) -> Option<Severity> {
 pub fn assess(observed: &Observed<'_>) -> Assessment {
     let mut found = Assessment::default();
     for signal in &observed.rules.signals {
-        let reading = observed.signals.get(&signal.name).map_or_else(not_watched_yet, Clone::clone);
-        let reading = with_expected(signal, reading, observed);
+        let reading = reading(signal, observed);
         found.signals.push(summary(signal, &reading));
         let known = FieldValue::Boolean(is_known(&reading, observed));
         let mut values = match reading {
@@ -119,6 +118,12 @@ pub fn assess(observed: &Observed<'_>) -> Assessment {
         found.rules.push(status);
     }
     found
+}
+
+/// The reading of a signal with what the engine adds, except for `known`.
+pub fn reading(signal: &Signal, observed: &Observed<'_>) -> Reading {
+    let reading = observed.signals.get(&signal.name).map_or_else(not_watched_yet, Clone::clone);
+    with_expected(signal, reading, observed)
 }
 
 /// When a value changes although no reading does.

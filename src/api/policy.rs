@@ -3,6 +3,8 @@
 
 use firebreak_engine::decide_policy::PolicyState;
 use firebreak_engine::policy::PolicySpec;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::de::MapAccess;
@@ -10,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::Condition;
 use super::flat::{self, OwnMembers};
-use super::format;
+use super::{format, names};
 
 /// What to watch, how severe it is, what to do about it, and the limits.
 #[derive(Clone, Debug, PartialEq, Serialize, CustomResource, KubeSchema)]
@@ -109,6 +111,17 @@ impl OwnMembers for RemediationPolicyStatus {
     }
 }
 
+impl RemediationPolicy {
+    /// When Firebreak last changed the status, to the second and by the clock of the API server; none if nobody knows.
+    pub fn status_written_at(&self) -> Option<Timestamp> {
+        let is_ours = |entry: &&ManagedFieldsEntry| {
+            entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(names::MANAGER)
+        };
+        let entries = self.metadata.managed_fields.iter().flatten().filter(is_ours);
+        entries.filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use firebreak_engine::policy::Mode;
@@ -150,5 +163,23 @@ spec:
         let spec: RemediationPolicySpec = serde_json::from_str("{}").unwrap();
         assert_eq!(spec.policy.mode, Mode::Observe);
         assert_eq!(spec.policy.service_account_name, "firebreak-responder");
+    }
+
+    #[test]
+    fn only_our_own_writes_of_the_status_say_when_it_was_written() {
+        let entry = |manager: &str, subresource: Option<&str>, time: &str| {
+            serde_json::json!({"manager": manager, "operation": "Update", "apiVersion": "firebreak.dev/v1alpha1",
+                "subresource": subresource, "time": time, "fieldsType": "FieldsV1", "fieldsV1": {}})
+        };
+        let mut policy =
+            RemediationPolicy::new("gpu", RemediationPolicySpec { policy: PolicySpec::default() });
+        assert_eq!(policy.status_written_at(), None);
+        let entries = serde_json::json!([
+            entry("firebreak", Some("status"), "2026-03-01T10:00:00Z"),
+            entry("firebreak", None, "2026-03-01T10:05:00Z"),
+            entry("kubectl", Some("status"), "2026-03-01T10:06:00Z"),
+        ]);
+        policy.metadata.managed_fields = serde_json::from_value(entries).unwrap();
+        assert_eq!(policy.status_written_at(), Some("2026-03-01T10:00:00Z".parse().unwrap()));
     }
 }

@@ -3,14 +3,16 @@
 //! On a terminal the tree is redrawn with every change; elsewhere every
 //! change is a separate line.
 
+use std::fmt::Debug;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
 use super::error::Error;
@@ -34,9 +36,9 @@ pub enum End {
     Interrupted,
 }
 
-/// The states of one Incident, in order.
-pub struct Following {
-    states: Pin<Box<dyn Stream<Item = watcher::Result<Option<Incident>>> + Send>>,
+/// The states of one object, in order.
+pub struct Following<K> {
+    states: Pin<Box<dyn Stream<Item = watcher::Result<Option<K>>> + Send>>,
     uid: Option<String>,
     called: String,
     interrupted: bool,
@@ -44,35 +46,42 @@ pub struct Following {
     has_spoken: bool,
 }
 
-impl Following {
+impl Following<Incident> {
     /// The states of this Incident, and of no other of its name.
     pub fn of(connection: &Connection, incident: &Incident) -> Self {
-        let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
+        Self::in_api(connection.incidents(&incident.namespace().unwrap_or_default()), incident)
+    }
+}
+
+impl<K> Following<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    /// The states of this object, which the API has, and of no other of its name.
+    pub fn in_api(api: Api<K>, object: &K) -> Self {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         Self {
-            states: watch_object(connection.incidents(&namespace), &name).default_backoff().boxed(),
-            uid: incident.uid(),
-            called: format!("{namespace}/{name}"),
+            states: watch_object(api, &name).default_backoff().boxed(),
+            uid: object.uid(),
+            called: format!("{} {namespace}/{name}", K::kind(&())),
             interrupted: false,
             has_spoken: false,
         }
     }
 
-    /// The next state; none when the Incident is deleted.
-    pub async fn next(&mut self) -> Result<Option<Incident>, Error> {
+    /// The next state; none when the object is deleted.
+    pub async fn next(&mut self) -> Result<Option<K>, Error> {
         loop {
             match self.states.next().await {
-                Some(Ok(Some(incident))) if incident.uid() == self.uid => {
+                Some(Ok(Some(object))) if object.uid() == self.uid => {
                     self.interrupted = false;
-                    return Ok(Some(incident));
+                    return Ok(Some(object));
                 }
-                // Another Incident of the same name is not the one that we follow.
+                // Another object of the same name is not the one that we follow.
                 Some(Ok(Some(_) | None)) | None => return Ok(None),
                 Some(Err(error)) => match refusal(&error) {
                     Some(refusal) => {
-                        return Err(Error::request(
-                            format!("cannot watch Incident {}", self.called),
-                            refusal,
-                        ));
+                        return Err(Error::request(format!("cannot watch {}", self.called), refusal));
                     }
                     None if !self.interrupted => {
                         (self.interrupted, self.has_spoken) = (true, true);
@@ -82,6 +91,11 @@ impl Following {
                 },
             }
         }
+    }
+
+    /// Whether a line was printed below what was drawn, since this was last asked.
+    pub fn takes_spoken(&mut self) -> bool {
+        std::mem::take(&mut self.has_spoken)
     }
 }
 
@@ -111,7 +125,7 @@ pub async fn until_closed(
                 continue;
             }
         };
-        if std::mem::take(&mut following.has_spoken) {
+        if following.takes_spoken() {
             shown.drawn = 0;
         }
         match state {

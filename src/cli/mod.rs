@@ -20,10 +20,12 @@ mod get;
 mod open;
 mod operator;
 mod plan;
+mod readings;
 mod report;
 mod respond;
 mod screen;
 mod settle;
+mod signals;
 mod support;
 mod test;
 mod time;
@@ -77,6 +79,11 @@ pub async fn run(settings: Settings, configuration: Configuration) -> Result<Ans
         Command::Plan(args) => {
             let endpoints = given(&args.config, endpoints);
             plan::run(&screen, &cluster, &args, profiles, endpoints).await
+        }
+        Command::Signals(args) => {
+            let endpoints = given(&args.config, endpoints);
+            signals::run(&screen, &open(&args.operator.operator_namespace).await?, &args, profiles, endpoints)
+                .await
         }
         Command::Open(args) => {
             open::run(&screen, &open(&args.operator.operator_namespace).await?, &args).await

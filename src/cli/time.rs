@@ -15,7 +15,7 @@ pub fn age(since: Timestamp, now: Timestamp) -> String {
 }
 
 /// A duration in at most two units, without the second one if the first is large.
-fn short(length: SignedDuration) -> String {
+pub fn short(length: SignedDuration) -> String {
     let seconds = length.as_secs().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |first: i64, unit: &str, second: i64, smaller: &str| match second {

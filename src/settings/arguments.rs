@@ -139,6 +139,29 @@ impl PlanArgs {
     }
 }
 
+/// `signals`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct SignalsArgs {
+    /// The policy
+    #[arg(value_parser = name)]
+    pub policy: String,
+    /// Show the values as they change, until you press Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// The operator's configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The namespace.
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Table, conflicts_with = "watch")]
+    pub output: Output,
+}
+
 /// `get`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct GetArgs {

@@ -20,7 +20,7 @@ pub use alerts::AlertsArgs;
 pub use arguments::{
     ApproveArgs, BrakeArgs, BrakeCommand, BrakeOnArgs, CheckArgs, CompletionArgs, ConfigArgs, ControllerArgs,
     CrdsArgs, ExpectArgs, GetArgs, IncidentArgs, NamespaceArgs, ObjectName, OpenArgs, OperatorArgs, Output,
-    PlanArgs, PlanSource, ReportArgs, SettleArgs, Shell, SupportArgs, TestArgs, UndoArgs,
+    PlanArgs, PlanSource, ReportArgs, SettleArgs, Shell, SignalsArgs, SupportArgs, TestArgs, UndoArgs,
 };
 pub use verbs::Command;
 

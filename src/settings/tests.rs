@@ -208,7 +208,7 @@ fn help_is_no_error_and_shows_an_example() {
 fn every_shell_gets_a_script_that_knows_every_verb() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let script = completion(shell);
-        for word in ["approve", "withdraw", "brake", "plan-hash"] {
+        for word in ["approve", "withdraw", "brake", "plan-hash", "signals"] {
             assert!(script.contains(word), "{shell:?}: {word}");
         }
     }
@@ -228,7 +228,9 @@ fn a_plan_is_for_a_policy_or_a_file() {
 #[test]
 fn only_what_reads_profiles_has_a_configuration() {
     let config = |line: &str| parse(line).unwrap().command.config().map(Path::to_owned);
-    for line in ["firebreak controller", "firebreak check -f a.yaml", "firebreak plan gpu"] {
+    for line in
+        ["firebreak controller", "firebreak check -f a.yaml", "firebreak plan gpu", "firebreak signals gpu"]
+    {
         assert_eq!(config(line), None);
         assert_eq!(config(&format!("{line} --config c.yaml")), Some(PathBuf::from("c.yaml")));
     }

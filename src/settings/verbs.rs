@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::arguments::{
     ApproveArgs, BrakeArgs, CheckArgs, CompletionArgs, ControllerArgs, CrdsArgs, ExpectArgs, GetArgs,
-    IncidentArgs, OpenArgs, PlanArgs, ReportArgs, SettleArgs, SupportArgs, TestArgs, UndoArgs,
+    IncidentArgs, OpenArgs, PlanArgs, ReportArgs, SettleArgs, SignalsArgs, SupportArgs, TestArgs, UndoArgs,
 };
 
 /// What to do.
@@ -37,6 +37,11 @@ pub enum Command {
         after_help = "Examples:\n  firebreak plan gpu-cluster-failure -n llm-serving\n  firebreak plan -f policy.yaml\n  firebreak plan high-error-rate --config config.yaml"
     )]
     Plan(PlanArgs),
+    /// Show the values of a policy's signals now, why one is Unknown, and the truth of each rule
+    #[command(
+        after_help = "Examples:\n  firebreak signals gpu-cluster-failure -n llm-serving\n  firebreak signals gpu-cluster-failure --watch\n  firebreak signals high-error-rate --config config.yaml -o json\n\nEndpoints are asked only with --config. Alerts that Alertmanager sends are read from the status of the policy. Writes nothing."
+    )]
+    Signals(SignalsArgs),
     /// Open an incident
     #[command(
         after_help = "Examples:\n  firebreak open gpu-cluster-failure -n llm-serving\n  firebreak open gpu-cluster-failure --severity P0 --summary 'GPU nodes lost in zone b' --watch\n\nWithout --severity, nothing is applied until a rule of the policy holds. If the policy already has an open incident, the command shows it and opens nothing."
@@ -121,6 +126,7 @@ impl Command {
             Self::Controller(args) => &args.config,
             Self::Check(args) => &args.config,
             Self::Plan(args) => &args.config,
+            Self::Signals(args) => &args.config,
             Self::Test(args) => &args.config,
             Self::Report(args) => &args.config,
             Self::Crds(_)

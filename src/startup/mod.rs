@@ -81,6 +81,7 @@ pub fn run(settings: Settings) -> ExitCode {
             | Command::Check(_)
             | Command::Test(_)
             | Command::Plan(_)
+            | Command::Signals(_)
             | Command::Open(_)
             | Command::Get(_)
             | Command::Describe(_)

@@ -71,6 +71,75 @@ async fn a_plan_names_every_field_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn signals_say_what_is_read_now_and_why_a_rule_is_true() {
+    let drill = Drill::new("cli-signals").await;
+    let policy = drill
+        .apply_policy(|spec| {
+            spec["severity"][0]["for"] = json!("10m");
+            let everywhere = json!({"apiVersion": "v1", "kind": "ConfigMap", "namespaces": {"all": true}, "healthy": "true"});
+            let signals = spec["signals"].as_array_mut().expect("signals");
+            signals.push(json!({"name": "everywhere", "objects": everywhere}));
+        })
+        .await;
+    let version = policy.snapshot().await.version;
+    let json = run(&drill, &["signals", "drill", "-o", "json"]).await;
+    let seen: Value = serde_json::from_str(&json).expect("JSON");
+    let (alarm, rule) = (&seen["signals"][0], &seen["rules"][0]);
+    assert_eq!((&alarm["kind"], &alarm["state"]), (&json!("objects"), &json!("Known")), "{seen:#}");
+    assert_eq!(
+        (&alarm["fields"]["unhealthy"], &alarm["read"]),
+        (&json!(0), &json!(["unhealthy"])),
+        "{seen:#}"
+    );
+    let unknown = &seen["signals"][1]["unknown"];
+    assert_eq!(unknown["reason"], "Forbidden", "{seen:#}");
+    assert!(unknown["next"].as_str().is_some_and(|next| next.contains("firebreak check")), "{seen:#}");
+    // No operator has recorded anything, so nobody knows how long the rule has been False.
+    assert_eq!((&rule["truth"], rule.get("since")), (&json!("False"), None), "{seen:#}");
+    assert!(rule["atLeastSince"].is_string(), "{seen:#}");
+    assert_eq!(policy.snapshot().await.version, version, "{policy} was written");
+
+    let _operator = drill.world.operator().start().await;
+    drill.ring().await;
+    let is_true = |policy: &kube::core::DynamicObject| policy.data["status"]["rules"][0]["truth"] == "True";
+    policy.wait_until("the alarm counted", is_true).await;
+    let text = run(&drill, &["signals", "drill"]).await;
+    for words in [
+        "  alarm  objects  Known\n    unhealthy  1\n",
+        "  everywhere  objects  Unknown\n    Forbidden: ",
+        "  P0 AlarmRings  True since ",
+        "    when signals.alarm.unhealthy > 0\n    alarm.unhealthy 1\n    it holds in ",
+    ] {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn signals_are_watched_line_by_line_where_there_is_no_terminal() {
+    let drill = Drill::new("cli-signals-watch").await;
+    let policy = drill.apply_policy(|_| {}).await;
+    let mut watch = drill.world.firebreak_lines(&["signals", "drill", "--watch", "-n", &drill.world.a]);
+    watch.wait_for("  P0 AlarmRings  False").await;
+    drill.ring().await;
+    watch.wait_for("Z  alarm.unhealthy  0 → 1").await;
+    watch.wait_for("Z  P0 AlarmRings  False → True, holds  alarm.unhealthy 1").await;
+    drill.hush().await;
+    watch.wait_for("Z  alarm.unhealthy  1 → 0").await;
+    // An edit counts at once.
+    policy
+        .merge(
+            "harness",
+            json!({"spec": {"severity": [
+                {"level": "P2", "reason": "AlarmExists", "when": "signals.alarm.total > 0"},
+            ]}}),
+        )
+        .await;
+    watch.wait_for("Z  P2 AlarmExists  True, holds  alarm.total 1").await;
+    policy.delete().await;
+    assert_eq!(watch.ended().await, Some(1));
+}
+
+#[tokio::test]
 async fn withdraw_waits_until_everything_is_back() {
     let drill = Drill::new("cli-withdraw").await;
     let models = drill.models(2).await;
@@ -121,6 +190,7 @@ async fn what_cannot_be_done_is_said_in_one_line() {
         (&["watch", "none", "-n", namespace], "there is no Incident none"),
         (&["withdraw", "none", "-n", namespace], "there is no Incident none"),
         (&["report", "none", "-n", namespace], "there is no Incident none"),
+        (&["signals", "none", "-n", namespace], "there is no RemediationPolicy none"),
         (&["plan", "none", "-n", namespace], "there is no RemediationPolicy none"),
         (&["undo", "rocket/none", "-n", namespace], "no kind rocket"),
         (&["undo", "cm/alarm", "-n", namespace], "has no undo record"),

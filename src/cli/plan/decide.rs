@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use firebreak_engine::alerts::{Emergency, take_in};
 use firebreak_engine::decide::Decision;
 use firebreak_engine::decide_policy::NO_SEVERITY_RULES;
 use firebreak_engine::facts::{Facts, ListingRead, Looked, PolicyFact, Reading};
@@ -13,24 +11,20 @@ use firebreak_engine::incident::RuleStatus;
 use firebreak_engine::policy::{Mode, PolicySpec, Severity, SeverityRuleSpec};
 use firebreak_engine::rules::Rules;
 use firebreak_engine::verdict::Verdict;
-use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::answer::{About, Listed, Plan};
 use super::hints::hints;
-use super::unasked::say_unasked;
 use crate::api::RemediationPolicy;
 use crate::cli::Error;
 use crate::cli::connection::Connection;
+use crate::cli::readings::{Reader, Readings};
 use crate::endpoints::Endpoints;
 use crate::look::holder::Holders;
 use crate::look::own::OwnReads;
 use crate::look::{self, Account, Kinds};
-use crate::observe::{self, PolicyKey};
+use crate::observe::PolicyKey;
 use crate::workloads::Profiles;
-
-/// How long the first readings may take; a signal without a reading by then is Unknown.
-const READINGS: Duration = Duration::from_secs(15);
 
 /// The input of a plan.
 pub struct Subject<'a> {
@@ -58,7 +52,15 @@ pub struct Subject<'a> {
 pub async fn plan(subject: &Subject<'_>) -> Result<Plan, Error> {
     let spec = in_observe(&subject.policy.spec.policy);
     let rules = parse(&spec)?;
-    let signals = signals(subject, &rules).await?;
+    let reader = Reader {
+        connection: subject.connection,
+        profiles: &subject.profiles,
+        endpoints: subject.endpoints.as_ref(),
+        client: subject.account.as_ref().map_err(|why| Error::bug("cannot read signals", why))?,
+        read_as: &subject.read_as,
+    };
+    let key = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
+    let signals = Readings::of(&reader, key, &rules, &subject.policy).first(&rules, &subject.policy).await;
     let expected = subject.policy.status.iter().flat_map(|status| &status.state.expected);
     let baselines = expected.map(|entry| (entry.signal.clone(), entry.value)).collect();
     let hints = hints(subject, &rules, &signals, &baselines).await;
@@ -128,32 +130,6 @@ fn as_if_held(spec: &PolicySpec, rules: &[RuleStatus]) -> (PolicySpec, String) {
         _ => format!("no rule holds{doubt}, so nothing would be done now"),
     };
     (spec, format!("{why}. This is what each step would do {if_used}"))
-}
-
-/// Reads the signals as the operator does. A signal without a reading in time is Unknown.
-async fn signals(subject: &Subject<'_>, rules: &Rules) -> Result<BTreeMap<String, Reading>, Error> {
-    let client = subject.account.as_ref().map_err(|why| Error::bug("cannot read signals", why))?;
-    let policy = PolicyKey { namespace: subject.namespace.clone(), name: subject.policy.name_any() };
-    let profiles = Arc::new(subject.profiles.clone());
-    let discovery = subject.connection.discovery.clone();
-    let endpoints = subject.endpoints.clone().unwrap_or_default();
-    let (hub, mut moved) = observe::hub(discovery, profiles, endpoints, Arc::new(|_, _| {}));
-    hub.subscribe(&policy, &subject.read_as, client, &rules.signals);
-    let recorded = subject.policy.status.as_ref().map(|status| &*status.state.alerts).unwrap_or_default();
-    hub.hear(&policy, &take_in(recorded, rules, &BTreeMap::new(), Emergency::None, Timestamp::now()));
-    let all_read = async {
-        while hub.readings(&policy, rules).values().any(Reading::is_not_read_yet) {
-            moved.next().await;
-        }
-    };
-    // A missing reading is an answer too: it says itself what is wrong.
-    let _ = tokio::time::timeout(READINGS, all_read).await;
-    let mut readings = hub.readings(&policy, rules);
-    if subject.endpoints.is_none() {
-        let status = subject.policy.status.as_ref();
-        say_unasked(&mut readings, status.map(|status| &*status.state.signals).unwrap_or_default());
-    }
-    Ok(readings)
 }
 
 /// What the operator would decide about a new Incident of the policy, and which objects it would change

@@ -12,26 +12,23 @@
 mod answer;
 mod decide;
 mod hints;
-mod unasked;
 
 use std::sync::Arc;
 
-use firebreak_engine::policy::PolicySpec;
 use kube::{Api, ResourceExt};
 
 use self::answer::Plan;
 use self::decide::{Subject, plan};
 use super::check::documents;
 use super::connection::Connection;
-use super::screen::{Screen, note};
+use super::readings::reader;
+use super::screen::Screen;
 use super::{Answer, Error};
 use crate::acceptance;
 use crate::api::RemediationPolicy;
 use crate::endpoints::Endpoints;
 use crate::kubernetes::client::ClusterChoice;
-use crate::kubernetes::impersonate::{ImpersonateError, Impersonation, ServiceAccountRef};
 use crate::kubernetes::retry;
-use crate::look::Account;
 use crate::settings::{Output, PlanArgs, PlanSource};
 use crate::view;
 use crate::workloads::Profiles;
@@ -67,7 +64,7 @@ pub async fn run(
         return Err(Error::failed(format!("policy {called} cannot be used"), faults.join("; "), next));
     }
     connection.say_without_account(&namespace, &policy.spec.policy).await;
-    let (account, read_as) = account(&connection, &namespace, &policy.spec.policy).await?;
+    let (client, read_as) = reader(&connection, &namespace, &policy.spec.policy, "plan").await?;
     let brake = connection.operator.brake().await;
     let subject = Subject {
         connection: &connection,
@@ -75,7 +72,7 @@ pub async fn run(
         endpoints: endpoints.map(Arc::new),
         policy,
         namespace,
-        account,
+        account: Ok(client),
         read_as,
         problem,
         brake,
@@ -133,35 +130,4 @@ async fn in_cluster(
     let problem = problem.map(|why| format!("the policy in the cluster, not that of the file: {why}"));
     policy.status = live.and_then(|live| live.status);
     Ok(InCluster { policy, namespace, problem })
-}
-
-/// The account that reads: the policy's ServiceAccount, or the user if they may not impersonate it.
-async fn account(
-    connection: &Connection,
-    namespace: &str,
-    spec: &PolicySpec,
-) -> Result<(Account, String), Error> {
-    let account = ServiceAccountRef::new(namespace, &spec.service_account_name).map_err(|error| {
-        Error::failed("cannot plan", error.to_string(), "correct spec.serviceAccountName")
-    })?;
-    match Impersonation::new(connection.client.clone()).client(&account).await {
-        Ok(client) => {
-            note(&format!("reads as ServiceAccount {account}"));
-            Ok((Ok(client), format!("ServiceAccount {account}")))
-        }
-        Err(error @ (ImpersonateError::NotAllowed { .. } | ImpersonateError::SomebodyElse { .. })) => {
-            let why = match error {
-                ImpersonateError::NotAllowed { .. } => "you may not impersonate it".to_owned(),
-                other => other.to_string(),
-            };
-            note(&format!(
-                "reads as you, not as ServiceAccount {account} ({why}); the operator may see less or more"
-            ));
-            Ok((Ok(connection.client.clone()), "the user".to_owned()))
-        }
-        Err(ImpersonateError::Unproven { source, .. }) => {
-            Err(Error::request(format!("cannot read as ServiceAccount {account}"), &source))
-        }
-        Err(error @ ImpersonateError::Header { .. }) => Err(Error::bug("cannot plan", error)),
-    }
 }

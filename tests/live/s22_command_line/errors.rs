@@ -12,6 +12,8 @@ use crate::{
 /// Every verb that needs a cluster, for something called `x`.
 const VERBS: &[&[&str]] = &[
     &["plan", "x"],
+    &["signals", "x"],
+    &["signals", "x", "--watch"],
     &["open", "x"],
     &["get"],
     &["get", "x"],
@@ -82,7 +84,9 @@ async fn every_verb_says_in_one_line_what_is_wrong_and_what_to_do_next() {
 
     for verb in VERBS {
         let words: &[&str] = match verb {
-            ["plan" | "open", _] => &["there is no RemediationPolicy x", "kubectl get rpol -A"],
+            ["plan" | "open" | "signals", _] | ["signals", _, _] => {
+                &["there is no RemediationPolicy x", "kubectl get rpol -A"]
+            }
             ["undo", _] => &["there is no such object", "set the namespace with -n"],
             ["get" | "support"] | ["brake", _] => continue,
             _ => &["there is no Incident x", "`firebreak get -A` lists all Incidents"],
