@@ -247,6 +247,11 @@ impl<K: Kind> Digests<K> {
         if self.digests.get(&key) == digest.as_ref() {
             return false;
         }
+        let is_full = self.digests.len() >= K::MOST && !self.digests.contains_key(&key);
+        if is_full && digest.is_some() {
+            self.of.kind.left_out(&mut self.counts, self.seen_at);
+            return true;
+        }
         if let Some(old) = self.digests.remove(&key) {
             self.count(old.as_ref(), -1);
             if let (Some(old), None) = (&old, &digest) {
@@ -296,7 +301,7 @@ fn key(uid: &str) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kinds::{Nodes, Pods};
+    use super::super::kinds::{Events, Nodes, Pods};
     use super::*;
     use serde_json::{Value, json};
 
@@ -360,6 +365,7 @@ mod tests {
         assert_eq!(key("00000000-0000-0000-0000-00000000000f"), 15);
         assert_ne!(key("a"), key("b"));
         assert!(std::mem::size_of::<(u128, Option<<Nodes as Kind>::Digest>)>() <= 48);
+        assert!(std::mem::size_of::<(u128, Option<<Events as Kind>::Digest>)>() <= 64);
         assert!(std::mem::size_of::<(u128, Option<<Pods as Kind>::Digest>)>() <= 48);
     }
 }

@@ -17,6 +17,9 @@ pub(super) const DELETING: &str = "deleting";
 
 /// The digest of each object, and the counts over all digests.
 pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
+    /// How many objects are kept at most. A new one beyond it is left out.
+    const MOST: usize = usize::MAX;
+
     /// The digest of one object. A cluster has many objects, so it must be small.
     type Digest: Debug + PartialEq + Send;
 
@@ -36,6 +39,14 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
 
     /// Drops from the counts what no longer counts after this moment, whatever happens.
     fn forget(&self, _counts: &mut Counts, _at: Timestamp) {}
+
+    /// An object was left out at this moment, because there is no room.
+    fn left_out(&self, _counts: &mut Counts, _at: Timestamp) {}
+
+    /// Which objects are read at all, by their fields, as the API wants it.
+    fn fields(&self) -> String {
+        String::new()
+    }
 
     /// How many objects could not be judged.
     fn unjudged(&self, counts: &Counts) -> i64;

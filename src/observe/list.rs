@@ -44,7 +44,16 @@ struct PageMeta {
     next: String,
 }
 
-/// Calls `each` with every object of a collection that matches the selector, as the API wants it. Returns the version of the
+/// Which objects of a collection, as the API wants it; empty for everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Selection<'a> {
+    /// The selector of labels.
+    pub labels: &'a str,
+    /// The selector of fields.
+    pub fields: &'a str,
+}
+
+/// Calls `each` with every object of a collection that is selected. Returns the version of the
 /// list, which is empty if the server has none.
 ///
 /// # Errors
@@ -52,7 +61,7 @@ struct PageMeta {
 pub(super) async fn list(
     client: &Client,
     url: &str,
-    selector: &str,
+    selection: Selection<'_>,
     pieces: Pieces,
     mut each: impl FnMut(&str),
 ) -> Result<String, Failure> {
@@ -60,8 +69,11 @@ pub(super) async fn list(
         Pieces::Pages => (ListParams::default().limit(PAGE), PAGE_WITHIN),
         Pieces::One => (ListParams::default(), WHOLE_WITHIN),
     };
-    if !selector.is_empty() {
-        params = params.labels(selector);
+    if !selection.labels.is_empty() {
+        params = params.labels(selection.labels);
+    }
+    if !selection.fields.is_empty() {
+        params = params.fields(selection.fields);
     }
     loop {
         let mut request = request::Request::new(url).list(&params).map_err(unsendable)?;

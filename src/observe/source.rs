@@ -10,7 +10,7 @@ use firebreak_engine::signal::{SignalKind, Watched};
 
 use super::fold::{Judge, Of};
 use super::kind::Kind;
-use super::kinds::{Nodes, Objects, Pods, Workloads};
+use super::kinds::{Events, Nodes, Objects, Pods, Workloads};
 use super::poll::PollKey;
 use super::push::Pushed;
 use super::selector::selector_text;
@@ -51,6 +51,8 @@ pub(super) struct WatchKey {
     pub namespace: Option<String>,
     /// As the API wants it.
     pub selector: String,
+    /// Which fields they have, as the API wants it.
+    pub fields: String,
     /// The kind of signal.
     pub signal: &'static str,
     /// What distinguishes it from others of its kind.
@@ -67,6 +69,7 @@ impl Source {
     ) -> Result<Self, Reading> {
         let reader = Reader { signal: signal.kind.name(), namespace, account };
         match &signal.kind {
+            SignalKind::Events(events) => reader.watch(events.watched(), Events::of(events)),
             SignalKind::Nodes(nodes) => reader.watch(nodes.watched(), Nodes::of(nodes, signal.expect_within)),
             SignalKind::Objects(objects) => {
                 let watched = objects.watched();
@@ -123,6 +126,7 @@ impl Reader<'_> {
             names: names.clone(),
             namespace,
             selector: selector.clone(),
+            fields: kind.fields(),
             signal: self.signal,
             identity: kind.identity(),
         };

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::failure::Failure;
 use super::fold::{Fold, Judge};
-use super::list::{PAGE_WITHIN, Pieces, list, unsendable, within};
+use super::list::{PAGE_WITHIN, Pieces, Selection, list, unsendable, within};
 use super::sync_state::SyncState;
 
 /// How long a watch asks to run.
@@ -70,6 +70,8 @@ pub(super) struct Scope {
     pub namespace: Option<String>,
     /// As the API wants it; empty for everything.
     pub selector: String,
+    /// The same for fields.
+    pub fields: String,
     /// What is looked at in each object.
     pub judge: Arc<dyn Judge>,
 }
@@ -201,7 +203,8 @@ impl Watch {
 
     async fn list_in(&self, pieces: Pieces, url: &str) -> Result<(Box<dyn Fold>, String), Failure> {
         let mut fold = self.scope.judge.fold();
-        let version = list(&self.scope.client, url, &self.scope.selector, pieces, |object| {
+        let selection = Selection { labels: &self.scope.selector, fields: &self.scope.fields };
+        let version = list(&self.scope.client, url, selection, pieces, |object| {
             if !fold.put(object, Timestamp::now()).readable {
                 (self.signals.error)("Unreadable");
             }
@@ -216,6 +219,9 @@ impl Watch {
         let mut params = WatchParams::default().timeout(WATCH_FOR.as_secs() as u32);
         if !self.scope.selector.is_empty() {
             params = params.labels(&self.scope.selector);
+        }
+        if !self.scope.fields.is_empty() {
+            params = params.fields(&self.scope.fields);
         }
         let mut request = Request::new(url).watch(&params, version).map_err(unsendable)?;
         request.extensions_mut().insert("watch");

@@ -59,6 +59,7 @@
 //! - `claims`: at most one open Incident acts for a policy.
 //! - `cli`: the verbs, each in an emergency that goes well.
 //! - `examples`: the API server accepts every shipped example, and its permissions suffice.
+//! - `events`: Events that the scheduler writes open an Incident for as long as they count, and a restart changes no number.
 //! - `expected`: how many nodes are expected when some are deleted, when a pool grows, and when a person says so.
 //! - `flow_control`: every request of a response is served from the share of the API server that the chart keeps.
 //! - `formats`: an operator does not lead over what a newer release has stored.
@@ -98,6 +99,7 @@ mod argo_cd;
 mod claims;
 mod cli;
 mod drill;
+mod events;
 mod examples;
 mod expected;
 mod flow_control;

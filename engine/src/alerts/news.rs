@@ -155,6 +155,7 @@ impl News {
             | SignalKind::Metrics(_)
             | SignalKind::Nodes(_)
             | SignalKind::Objects(_)
+            | SignalKind::Events(_)
             | SignalKind::Pods(_)
             | SignalKind::Prometheus(_)
             | SignalKind::Workloads(_) => None,

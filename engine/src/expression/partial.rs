@@ -28,6 +28,10 @@ pub const AT_MOST: [(&str, &str); 3] = [
     ("memoryRatio", "memoryRatioAtMost"),
     ("maxMemoryBytes", "maxMemoryBytesAtMost"),
 ];
+/// Occurrences of Events that may be within the window or not, beside the field that may be higher.
+pub const UNDATED: &str = "undated";
+/// The field of the kind that counts Events.
+const COUNT: &str = "count";
 
 /// The maximum number of evaluations of one expression.
 const MOST: usize = 65;
@@ -48,7 +52,7 @@ struct Doubt<'a> {
 enum About {
     /// The health of so many objects.
     Health { unknown: i64, healthy: i64, unhealthy: i64 },
-    /// Whether so many alerts are to be added to this number in this field.
+    /// Whether so many alerts or occurrences of Events are to be added to this number in this field.
     More { unknown: i64, field: &'static str, least: i64 },
     /// Which of the values between two bounds this field has; those that stand for all of them, if that is known.
     Between { field: &'static str, values: Option<Vec<FieldValue>> },
@@ -127,7 +131,7 @@ fn doubts_of<'a>(checked: &'a Checked, signal: &'a str, readings: &Readings) -> 
         let values = bounds::values(&checked.tree, signal, field, least, most);
         Some(Doubt { signal, about: About::Between { field, values } })
     };
-    let more = MAY_BE_MORE.into_iter().filter_map(more);
+    let more = MAY_BE_MORE.into_iter().chain([(COUNT, UNDATED)]).filter_map(more);
     health().into_iter().chain(more).chain(AT_MOST.into_iter().filter_map(between)).collect()
 }
 
@@ -170,6 +174,9 @@ fn told(doubts: &[Doubt<'_>]) -> String {
                 "signals.{signal}.{field} is known only within bounds, because some objects were not measured"
             )
         }
+        About::More { unknown, field: COUNT, .. } => format!(
+            "{unknown} more Event(s) may be in signals.{signal}.{COUNT}: when they occurred is not known"
+        ),
         About::More { unknown, field, .. } => format!(
             "{unknown} alert(s) may be missing in signals.{signal}.{field}: they were neither repeated nor resolved for maxAge, or \
              cannot be read"

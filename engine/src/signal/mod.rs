@@ -4,6 +4,7 @@
 //! How the values are read is in `src/observe/`. ARCHITECTURE.md says how a kind is added.
 
 mod alertmanager;
+mod events;
 mod http;
 mod matcher;
 mod metrics;
@@ -19,6 +20,7 @@ mod workloads;
 use std::collections::BTreeMap;
 
 pub use self::alertmanager::{Alertmanager, AlertmanagerSpec, AlertsFrom, ReceiveSpec};
+pub use self::events::{EventType, Events, EventsSpec};
 pub use self::http::{Http, HttpSpec, HttpTarget, Scheme, ServiceSpec};
 pub use self::matcher::Matcher;
 pub use self::metrics::{Metrics, MetricsOf, MetricsSpec};
@@ -67,6 +69,8 @@ one_of! {
     "kind of signal" {
         /// Alerts that fire in Alertmanager.
         "alertmanager" alertmanager: Alertmanager(AlertmanagerSpec),
+        /// Events of Kubernetes, counted within a window.
+        "events" events: Events(EventsSpec),
         /// A request over HTTP.
         "http" http: Http(HttpSpec),
         /// What nodes or pods use of their processors and memory.
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_signal_of_no_kind_or_two_is_one_fault_and_taken_for_none() {
-        let known = "exactly one kind of signal must be set; this release has alertmanager, http, metrics, nodes, objects, pods, \
+        let known = "exactly one kind of signal must be set; this release has alertmanager, events, http, metrics, nodes, objects, pods, \
                      prometheus, workloads";
         let two =
             json!({"name": "s", "nodes": {}, "objects": {"apiVersion": "apps/v1", "kind": "Deployment"}});

@@ -27,6 +27,7 @@ pub fn unknown_functions(rules: &Rules) -> Vec<String> {
         let unknown = match &signal.kind {
             SignalKind::Prometheus(prometheus) => prometheus.unknown_functions(),
             SignalKind::Alertmanager(_)
+            | SignalKind::Events(_)
             | SignalKind::Http(_)
             | SignalKind::Metrics(_)
             | SignalKind::Nodes(_)

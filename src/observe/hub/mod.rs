@@ -254,6 +254,7 @@ impl Hub {
             resolve: Box::new(move || resolve(api_version.clone(), kind.clone())),
             namespace: key.namespace.clone(),
             selector: key.selector.clone(),
+            fields: key.fields.clone(),
             judge: Arc::clone(judge),
         };
         // The hub owns the watch, so the watch must not own the hub.

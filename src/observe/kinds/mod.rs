@@ -1,5 +1,6 @@
 //! The kinds of signals that are counted from objects, a file for each.
 
+mod events;
 mod nodes;
 mod objects;
 mod pods;
@@ -7,6 +8,7 @@ mod pods;
 mod tests;
 mod workloads;
 
+pub(super) use self::events::Events;
 pub(super) use self::nodes::Nodes;
 pub(super) use self::objects::Objects;
 pub(super) use self::pods::Pods;

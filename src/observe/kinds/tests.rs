@@ -47,6 +47,10 @@ fn samples() -> BTreeMap<&'static str, (Value, Value)> {
         json!({"metadata": {"name": "a", "uid": "a"}, "status": {"allocatable": {"nvidia.com/gpu": "8"}}});
     let of_deployments = json!({"apiVersion": "apps/v1", "kind": "Deployment"});
     BTreeMap::from([
+        (
+            "events",
+            (json!({"reason": "FailedMount"}), json!({"metadata": {"name": "a", "uid": "a"}, "count": 3})),
+        ),
         ("nodes", (json!({}), node)),
         ("objects", (of_deployments.clone(), deployment.clone())),
         ("pods", (json!({}), json!({"metadata": {"name": "a", "uid": "a"}, "status": {"phase": "Running"}}))),

@@ -137,6 +137,7 @@ impl PollKey {
             }
             SignalKind::Nodes(_)
             | SignalKind::Objects(_)
+            | SignalKind::Events(_)
             | SignalKind::Pods(_)
             | SignalKind::Workloads(_) => return Err(unasked()),
         };

@@ -35,7 +35,7 @@ use crate::endpoints::Unanswered;
 use crate::observe::doubt::Doubt;
 use crate::observe::failure::Failure;
 use crate::observe::fold::{Of, digests};
-use crate::observe::list::{Pieces, list};
+use crate::observe::list::{Pieces, Selection, list};
 use crate::observe::sync_state::SyncState;
 use crate::observe::watch::{Scope, Served, Signals, Watch};
 
@@ -96,6 +96,7 @@ impl Metrics {
                 resolve: Box::new(move || std::future::ready(Ok(served.clone())).boxed()),
                 namespace: place.namespace.clone(),
                 selector: self.question.selector.clone(),
+                fields: String::new(),
                 judge: Arc::new(Of { kind: Sizes { of: self.question.of }, names: Default::default() }),
             };
             let (moved, error) = (Arc::clone(&self.moved), Arc::clone(error));
@@ -169,7 +170,8 @@ impl Metrics {
             let (group, version) = (signal::Metrics::GROUP, signal::Metrics::VERSION);
             let below = namespace.as_ref().map(|name| format!("namespaces/{name}/")).unwrap_or_default();
             let url = format!("/apis/{group}/{version}/{below}{}", self.question.of.resource());
-            let listed = list(client, &url, &self.question.selector, Pieces::Pages, |object| usages.take(object)).await;
+            let selection = Selection { labels: &self.question.selector, ..Selection::default() };
+            let listed = list(client, &url, selection, Pieces::Pages, |object| usages.take(object)).await;
             listed.map_err(|failure| self.meaning(failure, namespace.as_deref()))?;
         }
         Ok(usages)

@@ -1,0 +1,248 @@
+//! Events of Kubernetes: how often something was reported within a window.
+//!
+//! One Event object stands for many occurrences: its count grows. What an object says when it is first seen is only its
+//! first and its last occurrence, and how many there were; so of a series that began before the window, nobody knows how
+//! many are in it. Then the others are `undated`: the count may be higher by so many. From then on, each growth
+//! is dated to when it is seen.
+//!
+//! # Time
+//! What is first seen is dated by the clock of the component that reports it, but never to the future; growth by the clock of
+//! the operator. Dates are rounded up to a sixtieth of the window.
+
+use std::collections::BTreeSet;
+use std::borrow::Cow;
+
+use firebreak_engine::expression::{FieldValue, UNDATED};
+use firebreak_engine::period::after;
+use firebreak_engine::signal::{self, EventType};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use crate::api::names;
+use crate::observe::counts::Counts;
+use crate::observe::kind::{Kind, Values};
+
+/// The parts of a window to which dates are rounded up.
+const PARTS: i64 = 60;
+/// More dates than this of one Event are never within the window.
+const MOST_DATES: usize = PARTS as usize + 2;
+/// What counts as undated for each Event for which there is no room: more than an expression can be evaluated for, so that
+/// what it decides is Unknown.
+const NO_ROOM: i64 = 1_000;
+
+/// Events, and how long an occurrence counts.
+#[derive(Clone, Debug, Default)]
+pub(in crate::observe) struct Events {
+    window: SignedDuration,
+    fields: String,
+}
+
+/// What is kept of one Event.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::observe) struct EventDigest {
+    /// Its occurrences so far.
+    occurrences: u32,
+    /// When they were, rounded up, and how many; the oldest first.
+    dates: Vec<(u32, u32)>,
+    /// Occurrences at unknown times between the first and the last when it was first seen.
+    between: Option<(u32, u32, u32)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimEvent<'a> {
+    metadata: SlimMetadata,
+    #[serde(default)]
+    count: Option<u32>,
+    first_timestamp: Option<Timestamp>,
+    last_timestamp: Option<Timestamp>,
+    event_time: Option<Timestamp>,
+    series: Option<SlimSeries>,
+    #[serde(borrow)]
+    reporting_component: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    source: Option<SlimSource<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimMetadata {
+    creation_timestamp: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimSeries {
+    count: Option<u32>,
+    last_observed_time: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct SlimSource<'a> {
+    #[serde(borrow)]
+    component: Option<Cow<'a, str>>,
+}
+
+impl SlimEvent<'_> {
+    /// Whether Firebreak wrote it: a response must not feed the signal that started it.
+    fn is_ours(&self) -> bool {
+        let of_source = self.source.as_ref().and_then(|source| source.component.as_deref());
+        [self.reporting_component.as_deref(), of_source].contains(&Some(names::MANAGER))
+    }
+
+    fn occurrences(&self) -> u32 {
+        let series = self.series.as_ref().and_then(|series| series.count);
+        series.max(self.count).unwrap_or(1).max(1)
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.first_timestamp.or(self.event_time).or(self.metadata.creation_timestamp)
+    }
+
+    fn last(&self) -> Option<Timestamp> {
+        let of_series = self.series.as_ref().and_then(|series| series.last_observed_time);
+        of_series.max(self.last_timestamp).max(self.event_time).or(self.metadata.creation_timestamp)
+    }
+}
+
+impl Kind for Events {
+    type Digest = EventDigest;
+
+    const MOST: usize = 10_000;
+
+    fn digest(&mut self, object: &str, at: Timestamp) -> Result<(EventDigest, Option<String>), String> {
+        let event: SlimEvent<'_> = serde_json::from_str(object).map_err(|error| error.to_string())?;
+        if event.is_ours() {
+            return Ok((EventDigest::default(), None));
+        }
+        let now = second(at);
+        let last = self.rounded(event.last().map_or(now, second).min(now));
+        let first = self.rounded(event.first().map_or(now, second).min(now)).min(last);
+        let occurrences = event.occurrences();
+        let (dates, between) = match occurrences {
+            1 => (vec![(last, 1)], None),
+            _ if first == last => (vec![(last, occurrences)], None),
+            2 => (vec![(first, 1), (last, 1)], None),
+            more => (vec![(first, 1), (last, 1)], Some((first, last, more - 2))),
+        };
+        Ok((EventDigest { occurrences, dates, between }, None))
+    }
+
+    fn succeed(&self, before: &EventDigest, now: &mut EventDigest, at: Timestamp) {
+        let more = now.occurrences.saturating_sub(before.occurrences);
+        now.between = before.between;
+        now.dates.clone_from(&before.dates);
+        if more > 0 {
+            let date = self.rounded(second(at));
+            match now.dates.last_mut().filter(|(last, _)| *last == date) {
+                Some((_, count)) => *count = count.saturating_add(more),
+                None => now.dates.push((date, more)),
+            }
+            now.dates.drain(..now.dates.len().saturating_sub(MOST_DATES));
+        }
+    }
+
+    fn count(event: &EventDigest, times: i64, counts: &mut Counts) {
+        for (date, occurrences) in &event.dates {
+            counts.add_dated(COUNT, *date, i64::from(*occurrences) * times);
+        }
+        // All of them are within the window until the first one leaves it, and none once the last one has.
+        if let Some((first, last, occurrences)) = event.between {
+            counts.add_dated(SINCE_FIRST, first, i64::from(occurrences) * times);
+            counts.add_dated(UNTIL_LAST, last, i64::from(occurrences) * times);
+        }
+    }
+
+    fn left_out(&self, counts: &mut Counts, at: Timestamp) {
+        counts.add_dated(UNTIL_LAST, self.rounded(second(at)), NO_ROOM);
+    }
+
+    fn forget(&self, counts: &mut Counts, at: Timestamp) {
+        for field in [COUNT, SINCE_FIRST, UNTIL_LAST] {
+            counts.forget(field, |date| !self.counts_still(date, at));
+        }
+    }
+
+    fn unjudged(&self, _: &Counts) -> i64 {
+        0
+    }
+
+    fn values(&self, counts: &Counts, now: Timestamp) -> Values {
+        let within = |field: &'static str| {
+            let dated = counts.dated(field).filter(|(date, _)| self.counts_still(*date, now));
+            dated.map(|(_, amount)| amount).sum::<i64>().max(0)
+        };
+        let surely = within(SINCE_FIRST);
+        let undated = within(UNTIL_LAST) - surely;
+        let mut values = Values::from([(COUNT.to_owned(), FieldValue::Int(within(COUNT) + surely))]);
+        if undated > 0 {
+            values.insert(UNDATED.to_owned(), FieldValue::Int(undated));
+        }
+        values
+    }
+
+    fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp> {
+        if !read.contains(COUNT) {
+            return None;
+        }
+        let dated = [COUNT, SINCE_FIRST, UNTIL_LAST].into_iter().flat_map(|field| counts.dated(field));
+        dated.map(|(date, _)| self.counts_until(date)).filter(|due| *due > now).min()
+    }
+
+    fn fields(&self) -> String {
+        self.fields.clone()
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.window.to_string())
+    }
+}
+
+const COUNT: &str = "count";
+/// Occurrences between the first and the last, dated to the first.
+const SINCE_FIRST: &str = "sinceFirst";
+/// The same, dated to the last; and those for which there was no room.
+const UNTIL_LAST: &str = "untilLast";
+
+impl Events {
+    /// The Events of a signal.
+    pub(in crate::observe) fn of(events: &signal::Events) -> Self {
+        let type_ = events.type_.map(|type_| match type_ {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        });
+        let selected = [
+            ("reason", events.reason.as_deref()),
+            ("type", type_),
+            ("involvedObject.kind", events.kind.as_deref()),
+        ];
+        let selected = selected.into_iter().filter_map(|(field, value)| Some(format!("{field}={}", value?)));
+        Self { window: events.window, fields: selected.collect::<Vec<_>>().join(",") }
+    }
+
+    /// This second, rounded up to a part of the window.
+    fn rounded(&self, second: u32) -> u32 {
+        // At most PARTS of them are a window.
+        let part = (self.window.as_secs() + PARTS - 1) / PARTS;
+        second.checked_next_multiple_of(u32::try_from(part.max(1)).unwrap_or(1)).unwrap_or(second)
+    }
+
+    fn counts_until(&self, date: u32) -> Timestamp {
+        after(moment(date), self.window)
+    }
+
+    fn counts_still(&self, date: u32, now: Timestamp) -> bool {
+        self.counts_until(date) > now
+    }
+}
+
+fn second(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second()).unwrap_or_default()
+}
+
+fn moment(second: u32) -> Timestamp {
+    Timestamp::from_second(second.into()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

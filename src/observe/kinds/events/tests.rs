@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::observe::fold::{Fold, Judge, Of};
+
+/// The beginning of the time of these tests, in seconds; a multiple of all roundings here.
+const BEGAN: i64 = 1_800_000_000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(BEGAN + second).unwrap()
+}
+
+/// Events that count for a minute, so that dates are whole seconds.
+fn events() -> Of<Events> {
+    Of {
+        kind: Events { window: SignedDuration::from_secs(60), fields: String::new() },
+        names: Default::default(),
+    }
+}
+
+/// An Event as a component writes it that counts in the Event itself.
+fn event(uid: &str, count: u32, first: i64, last: i64) -> String {
+    json!({"metadata": {"uid": uid, "name": uid}, "count": count, "firstTimestamp": at(first).to_string(),
+        "lastTimestamp": at(last).to_string(), "eventTime": null, "source": {"component": "kubelet"}})
+    .to_string()
+}
+
+/// The same as a component writes it that counts in a series.
+fn series(uid: &str, count: u32, first: i64, last: i64) -> String {
+    json!({"metadata": {"uid": uid, "name": uid}, "eventTime": at(first).to_string(), "firstTimestamp": null,
+        "lastTimestamp": null, "reportingComponent": "default-scheduler",
+        "series": {"count": count, "lastObservedTime": at(last).to_string()}})
+    .to_string()
+}
+
+/// How many there are at this second, and how many more there may be.
+fn seen(of: &Of<Events>, fold: &dyn Fold, second: i64) -> (i64, i64) {
+    let values: BTreeMap<String, FieldValue> = of.values(fold.counts(), at(second));
+    let int = |field: &str| match values.get(field) {
+        Some(FieldValue::Int(number)) => *number,
+        None => 0,
+        other => panic!("{other:?}"),
+    };
+    (int("count"), int(UNDATED))
+}
+
+#[test]
+fn each_growth_counts_for_the_window_from_when_it_is_seen() {
+    let (of, read) = (events(), BTreeSet::from([COUNT.to_owned()]));
+    for write in [event, series] {
+        let mut fold = of.fold();
+        fold.put(&write("a", 3, 0, 0), at(0));
+        assert_eq!(seen(&of, fold.as_ref(), 1), (3, 0));
+        assert!(fold.put(&write("a", 40, 0, 30), at(30)).changed);
+        assert!(!fold.put(&write("a", 40, 0, 30), at(31)).changed, "nothing has happened since");
+        assert_eq!(seen(&of, fold.as_ref(), 59), (40, 0));
+        assert_eq!(of.changes_at(fold.counts(), &read, at(31)), Some(at(60)));
+        assert_eq!(seen(&of, fold.as_ref(), 60), (37, 0));
+        assert_eq!(of.changes_at(fold.counts(), &read, at(60)), Some(at(90)));
+        assert_eq!(seen(&of, fold.as_ref(), 90), (0, 0));
+        assert_eq!(of.changes_at(fold.counts(), &read, at(90)), None);
+    }
+}
+
+#[test]
+fn of_a_series_that_began_before_the_window_nobody_knows_how_many_are_in_it() {
+    let of = events();
+    let mut fold = of.fold();
+    // The first look, for example after a restart: 40 occurrences, the last one 10 seconds ago.
+    fold.put(&series("a", 40, -1_000, -10), at(0));
+    assert_eq!(seen(&of, fold.as_ref(), 0), (1, 38), "the last one, and any of those between");
+    fold.put(&series("a", 42, -1_000, 20), at(20));
+    assert_eq!(seen(&of, fold.as_ref(), 20), (3, 38));
+    assert_eq!(seen(&of, fold.as_ref(), 50), (2, 0), "what was before the first look is over");
+    assert_eq!(seen(&of, fold.as_ref(), 80), (0, 0));
+}
+
+#[test]
+fn a_series_within_the_window_counts_whole_until_its_first_occurrence_leaves_it() {
+    let of = events();
+    let mut fold = of.fold();
+    fold.put(&event("a", 10, -50, -5), at(0));
+    assert_eq!(seen(&of, fold.as_ref(), 9), (10, 0));
+    assert_eq!(seen(&of, fold.as_ref(), 10), (1, 8), "the first one is out, the last one is in");
+    assert_eq!(seen(&of, fold.as_ref(), 55), (0, 0));
+    // Of two, both dates are known.
+    fold.put(&event("b", 2, 50, 80), at(100));
+    assert_eq!([seen(&of, fold.as_ref(), 109), seen(&of, fold.as_ref(), 110)], [(2, 0), (1, 0)]);
+}
+
+#[test]
+fn after_a_restart_there_are_neither_fewer_nor_more_than_may_be() {
+    // When a series has grown, and to how many. One fold sees all of it, the other one begins at some second.
+    let growth = [(0, 1), (7, 2), (20, 5), (45, 9), (70, 20), (95, 21)];
+    let of = events();
+    for begins in 0..150 {
+        let (mut steady, mut fresh) = (of.fold(), of.fold());
+        for (second, count) in growth.iter().filter(|(second, _)| *second <= begins) {
+            steady.put(&series("a", *count, 0, *second), at(*second));
+        }
+        let (last, count) = growth.iter().rfind(|(second, _)| *second <= begins).unwrap();
+        fresh.put(&series("a", *count, 0, *last), at(begins));
+        for now in begins..200 {
+            if let Some((_, count)) = growth.iter().find(|(second, _)| *second == now && now > begins) {
+                steady.put(&series("a", *count, 0, now), at(now));
+                fresh.put(&series("a", *count, 0, now), at(now));
+            }
+            let (truth, doubt) = seen(&of, steady.as_ref(), now);
+            let (least, more) = seen(&of, fresh.as_ref(), now);
+            assert_eq!(doubt, 0);
+            assert!(
+                least <= truth && truth <= least + more,
+                "{begins} {now}: {least} and {more}, not {truth}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_new_list_goes_on_with_what_was_seen_before() {
+    let of = events();
+    let mut before = of.fold();
+    before.put(&series("a", 3, -1_000, 0), at(0));
+    before.put(&series("a", 13, -1_000, 10), at(10));
+    let mut listed = of.fold();
+    listed.put(&series("a", 20, -1_000, 15), at(40));
+    listed.put(&series("new", 1, 39, 39), at(40));
+    listed.succeed(before.as_ref());
+    let expected = (1 + 10 + 7 + 1, 1);
+    assert_eq!(seen(&of, listed.as_ref(), 41), expected);
+}
+
+#[test]
+fn our_own_events_never_count() {
+    let of = events();
+    let mut fold = of.fold();
+    let ours = |field: &str, value: Value| {
+        let mut event: Value = serde_json::from_str(&event("ours", 5, 0, 0)).unwrap();
+        event[field] = value;
+        event.to_string()
+    };
+    fold.put(&ours("reportingComponent", json!("firebreak")), at(0));
+    fold.put(&ours("source", json!({"component": "firebreak"})), at(0));
+    assert_eq!(seen(&of, fold.as_ref(), 0), (0, 0));
+}
+
+#[test]
+fn more_events_than_there_is_room_for_are_unknown_for_the_window() {
+    let of = events();
+    let mut fold = of.fold();
+    for number in 0..Events::MOST {
+        fold.put(&event(&format!("e{number}"), 1, 0, 0), at(0));
+    }
+    assert_eq!(seen(&of, fold.as_ref(), 0), (10_000, 0));
+    assert!(fold.put(&event("one-more", 1, 5, 5), at(5)).changed);
+    let (count, more) = seen(&of, fold.as_ref(), 5);
+    assert!(count == 10_000 && more >= 65, "{count} {more}");
+    // One of those that are kept still counts, and the API server forgets it.
+    fold.remove(&event("e0", 1, 0, 0)).unwrap();
+    assert!(seen(&of, fold.as_ref(), 64).1 >= 65);
+    assert_eq!(seen(&of, fold.as_ref(), 65), (0, 0));
+    fold.put(&event("another", 1, 66, 66), at(66));
+    assert_eq!(seen(&of, fold.as_ref(), 66), (1, 0), "there is room again");
+}
+
+#[test]
+fn clocks_that_are_ahead_and_events_without_times_are_dated_to_now() {
+    let of = events();
+    let mut fold = of.fold();
+    fold.put(&event("ahead", 1, 500, 500), at(0));
+    fold.put(&json!({"metadata": {"uid": "bare", "name": "bare"}}).to_string(), at(0));
+    assert_eq!([seen(&of, fold.as_ref(), 59), seen(&of, fold.as_ref(), 60)], [(2, 0), (0, 0)]);
+}
+
+#[test]
+fn the_api_server_selects_what_it_can() {
+    let fields = |events: Value| {
+        let spec = json!({"signals": [{"name": "s", "events": events}]});
+        let rules = firebreak_engine::rules::Rules::parse(&serde_json::from_value(spec).unwrap()).unwrap();
+        let firebreak_engine::signal::SignalKind::Events(events) = &rules.signals[0].kind else { panic!() };
+        Events::of(events).fields
+    };
+    assert_eq!(fields(json!({"reason": "FailedMount"})), "reason=FailedMount");
+    let all = json!({"reason": "FailedMount", "type": "Warning", "kind": "Pod"});
+    assert_eq!(fields(all), "reason=FailedMount,type=Warning,involvedObject.kind=Pod");
+}
