@@ -13,6 +13,7 @@ pub mod flow_control;
 pub mod guardian;
 pub mod install;
 pub mod keda;
+pub mod lines;
 pub mod manifest;
 pub mod nodes;
 pub mod object;

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::{
     install,
     keda::Keda,
+    lines::Lines,
     manifest,
     nodes::{Nodes, SilentNodes},
     object::Object,
@@ -33,8 +34,6 @@ use super::{
 };
 
 /// How long the deletion of a world may take. The rest is deleted with the cluster.
-/// How long a line may take to come.
-const LINE: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(10);
 
 static WORLDS: AtomicUsize = AtomicUsize::new(0);
@@ -332,46 +331,6 @@ impl World {
 
     pub(super) fn belongings(&self) -> MutexGuard<'_, Belongings> {
         self.belongings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A process whose lines are read as it prints them. It is killed when this is dropped.
-pub struct Lines {
-    process: tokio::process::Child,
-    lines: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
-    seen: Vec<String>,
-}
-
-impl Lines {
-    fn of(command: std::process::Command) -> Self {
-        let mut command = tokio::process::Command::from(command);
-        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = process.stdout.take().expect("its output");
-        let lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(stdout));
-        Self { process, lines, seen: Vec::new() }
-    }
-
-    /// Waits for the next line with this text.
-    pub async fn wait_for(&mut self, text: &str) {
-        let waited = tokio::time::timeout(LINE, async {
-            while let Some(line) = self.lines.next_line().await.expect("text") {
-                assert!(!line.contains('\u{1b}'), "what steers a terminal: {line:?}");
-                self.seen.push(line);
-                if self.seen.last().is_some_and(|line| line.contains(text)) {
-                    return true;
-                }
-            }
-            false
-        });
-        let is_found = waited.await.unwrap_or(false);
-        assert!(is_found, "no line with {text:?} in {:#?}", self.seen);
-    }
-
-    /// Its exit status, once it has ended without another line.
-    pub async fn ended(&mut self) -> Option<i32> {
-        let status = tokio::time::timeout(LINE, self.process.wait()).await;
-        status.unwrap_or_else(|_| panic!("it goes on after {:#?}", self.seen)).expect("it ran").code()
     }
 }
 
