@@ -33,6 +33,7 @@ mod selector;
 mod source;
 mod sync_state;
 mod watch;
+mod window;
 
 #[cfg(test)]
 mod fake;

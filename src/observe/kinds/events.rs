@@ -9,23 +9,19 @@
 //! What is first seen is dated by the clock of the component that reports it, but never to the future; growth by the clock of
 //! the operator. Dates are rounded up to a sixtieth of the window.
 
-use std::collections::BTreeSet;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use firebreak_engine::expression::{FieldValue, UNDATED};
-use firebreak_engine::period::after;
 use firebreak_engine::signal::{self, EventType};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::api::names;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
+use crate::observe::window::{Window, second};
 
-/// The parts of a window to which dates are rounded up.
-const PARTS: i64 = 60;
-/// More dates than this of one Event are never within the window.
-const MOST_DATES: usize = PARTS as usize + 2;
 /// What counts as undated for each Event for which there is no room: more than an expression can be evaluated for, so that
 /// what it decides is Unknown.
 const NO_ROOM: i64 = 1_000;
@@ -33,7 +29,7 @@ const NO_ROOM: i64 = 1_000;
 /// Events, and how long an occurrence counts.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Events {
-    window: SignedDuration,
+    window: Window,
     fields: String,
 }
 
@@ -116,8 +112,8 @@ impl Kind for Events {
             return Ok((EventDigest::default(), None));
         }
         let now = second(at);
-        let last = self.rounded(event.last().map_or(now, second).min(now));
-        let first = self.rounded(event.first().map_or(now, second).min(now)).min(last);
+        let last = self.window.rounded(event.last().map_or(now, second).min(now));
+        let first = self.window.rounded(event.first().map_or(now, second).min(now)).min(last);
         let occurrences = event.occurrences();
         let (dates, between) = match occurrences {
             1 => (vec![(last, 1)], None),
@@ -132,14 +128,7 @@ impl Kind for Events {
         let more = now.occurrences.saturating_sub(before.occurrences);
         now.between = before.between;
         now.dates.clone_from(&before.dates);
-        if more > 0 {
-            let date = self.rounded(second(at));
-            match now.dates.last_mut().filter(|(last, _)| *last == date) {
-                Some((_, count)) => *count = count.saturating_add(more),
-                None => now.dates.push((date, more)),
-            }
-            now.dates.drain(..now.dates.len().saturating_sub(MOST_DATES));
-        }
+        self.window.date(&mut now.dates, more, at);
     }
 
     fn count(event: &EventDigest, times: i64, counts: &mut Counts) {
@@ -154,12 +143,12 @@ impl Kind for Events {
     }
 
     fn left_out(&self, counts: &mut Counts, at: Timestamp) {
-        counts.add_dated(UNTIL_LAST, self.rounded(second(at)), NO_ROOM);
+        counts.add_dated(UNTIL_LAST, self.window.rounded(second(at)), NO_ROOM);
     }
 
     fn forget(&self, counts: &mut Counts, at: Timestamp) {
         for field in [COUNT, SINCE_FIRST, UNTIL_LAST] {
-            counts.forget(field, |date| !self.counts_still(date, at));
+            counts.forget(field, |date| !self.window.counts_still(date, at));
         }
     }
 
@@ -169,7 +158,7 @@ impl Kind for Events {
 
     fn values(&self, counts: &Counts, now: Timestamp) -> Values {
         let within = |field: &'static str| {
-            let dated = counts.dated(field).filter(|(date, _)| self.counts_still(*date, now));
+            let dated = counts.dated(field).filter(|(date, _)| self.window.counts_still(*date, now));
             dated.map(|(_, amount)| amount).sum::<i64>().max(0)
         };
         let surely = within(SINCE_FIRST);
@@ -186,7 +175,7 @@ impl Kind for Events {
             return None;
         }
         let dated = [COUNT, SINCE_FIRST, UNTIL_LAST].into_iter().flat_map(|field| counts.dated(field));
-        dated.map(|(date, _)| self.counts_until(date)).filter(|due| *due > now).min()
+        dated.map(|(date, _)| self.window.counts_until(date)).filter(|due| *due > now).min()
     }
 
     fn fields(&self) -> String {
@@ -194,7 +183,7 @@ impl Kind for Events {
     }
 
     fn identity(&self) -> Option<String> {
-        Some(self.window.to_string())
+        Some(self.window.0.to_string())
     }
 }
 
@@ -217,31 +206,8 @@ impl Events {
             ("involvedObject.kind", events.kind.as_deref()),
         ];
         let selected = selected.into_iter().filter_map(|(field, value)| Some(format!("{field}={}", value?)));
-        Self { window: events.window, fields: selected.collect::<Vec<_>>().join(",") }
+        Self { window: Window(events.window), fields: selected.collect::<Vec<_>>().join(",") }
     }
-
-    /// This second, rounded up to a part of the window.
-    fn rounded(&self, second: u32) -> u32 {
-        // At most PARTS of them are a window.
-        let part = (self.window.as_secs() + PARTS - 1) / PARTS;
-        second.checked_next_multiple_of(u32::try_from(part.max(1)).unwrap_or(1)).unwrap_or(second)
-    }
-
-    fn counts_until(&self, date: u32) -> Timestamp {
-        after(moment(date), self.window)
-    }
-
-    fn counts_still(&self, date: u32, now: Timestamp) -> bool {
-        self.counts_until(date) > now
-    }
-}
-
-fn second(at: Timestamp) -> u32 {
-    u32::try_from(at.as_second()).unwrap_or_default()
-}
-
-fn moment(second: u32) -> Timestamp {
-    Timestamp::from_second(second.into()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -27,11 +27,8 @@ use serde::de::IgnoredAny;
 
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
+use crate::observe::window::{Window, moment, second};
 
-/// The parts of a window to which dates are rounded up.
-const PARTS: i64 = 60;
-/// More dates than this of one pod are never within the window.
-const MOST_DATES: usize = PARTS as usize + 2;
 /// The age up to which a pending pod changes the reading every second; then every ten.
 const YOUNG: i64 = 60;
 const STEP: i64 = 10;
@@ -48,7 +45,7 @@ const IMAGE_FAILS: [&str; 6] = [
 /// Pods, and how long what happened to them counts.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Pods {
-    window: SignedDuration,
+    window: Window,
 }
 
 /// What is kept of one pod.
@@ -217,7 +214,7 @@ impl Kind for Pods {
         let status = status.unwrap_or_default();
         let past = status.kill().map(|kill| {
             // A node whose clock is ahead would else date it to the future.
-            let killed = self.rounded(kill.min(second(at)));
+            let killed = self.window.rounded(kill.min(second(at)));
             Box::new(Past { kill: Some(kill), killed, restarts: Vec::new() })
         });
         let digest = PodDigest {
@@ -248,20 +245,13 @@ impl Kind for Pods {
             }
             Some(_) | None => {
                 if let Some(past) = &mut now.past {
-                    past.killed = self.rounded(second(at));
+                    past.killed = self.window.rounded(second(at));
                 }
             }
         }
         let mut dates = old.map(|old| old.restarts.clone()).unwrap_or_default();
         let more = now.restarts.saturating_sub(before.restarts);
-        if more > 0 {
-            let date = self.rounded(second(at));
-            match dates.last_mut().filter(|(last, _)| *last == date) {
-                Some((_, count)) => *count = count.saturating_add(more),
-                None => dates.push((date, more)),
-            }
-            dates.drain(..dates.len().saturating_sub(MOST_DATES));
-        }
+        self.window.date(&mut dates, more, at);
         if !dates.is_empty() {
             now.past.get_or_insert_default().restarts = dates;
         }
@@ -294,7 +284,7 @@ impl Kind for Pods {
 
     fn forget(&self, counts: &mut Counts, at: Timestamp) {
         for field in WINDOWED {
-            counts.forget(field, |date| !self.counts_still(date, at));
+            counts.forget(field, |date| !self.window.counts_still(date, at));
         }
     }
 
@@ -307,7 +297,7 @@ impl Kind for Pods {
         let mut values: BTreeMap<&str, i64> =
             fields.into_iter().map(|field| (field, counts.of(field))).collect();
         for field in WINDOWED {
-            let within = counts.dated(field).filter(|(date, _)| self.counts_still(*date, now));
+            let within = counts.dated(field).filter(|(date, _)| self.window.counts_still(*date, now));
             values.insert(field, within.map(|(_, amount)| amount).sum::<i64>().max(0));
         }
         values
@@ -321,14 +311,15 @@ impl Kind for Pods {
 
     fn changes_at(&self, counts: &Counts, read: &BTreeSet<String>, now: Timestamp) -> Option<Timestamp> {
         let windowed = WINDOWED.into_iter().filter(|field| read.contains(*field));
-        let ends = windowed.flat_map(|field| counts.dated(field)).map(|(date, _)| self.counts_until(date));
+        let ends =
+            windowed.flat_map(|field| counts.dated(field)).map(|(date, _)| self.window.counts_until(date));
         let oldest = oldest_pending(counts).filter(|_| read.contains(OLDEST_PENDING_SECONDS));
         let older = oldest.map(|since| next_look(since, now));
         ends.filter(|due| *due > now).chain(older).min()
     }
 
     fn identity(&self) -> Option<String> {
-        Some(self.window.to_string())
+        Some(self.window.0.to_string())
     }
 }
 
@@ -348,22 +339,7 @@ const WINDOWED: [&str; 2] = [OOM_KILLED, RESTARTS];
 impl Pods {
     /// The pods of a signal.
     pub(in crate::observe) fn of(pods: &signal::Pods) -> Self {
-        Self { window: pods.window }
-    }
-
-    /// This second, rounded up to a part of the window.
-    fn rounded(&self, second: u32) -> u32 {
-        // At most PARTS of them are a window.
-        let part = (self.window.as_secs() + PARTS - 1) / PARTS;
-        second.checked_next_multiple_of(u32::try_from(part.max(1)).unwrap_or(1)).unwrap_or(second)
-    }
-
-    fn counts_until(&self, date: u32) -> Timestamp {
-        after(moment(date), self.window)
-    }
-
-    fn counts_still(&self, date: u32, now: Timestamp) -> bool {
-        self.counts_until(date) > now
+        Self { window: Window(pods.window) }
     }
 }
 
@@ -383,14 +359,6 @@ fn next_look(since: u32, now: Timestamp) -> Timestamp {
     let age = age(since, now).max(0);
     let next = if age < YOUNG || age % STEP == 0 { age + 1 } else { age + STEP - age % STEP };
     after(moment(since), SignedDuration::from_secs(next))
-}
-
-fn second(at: Timestamp) -> u32 {
-    u32::try_from(at.as_second()).unwrap_or_default()
-}
-
-fn moment(second: u32) -> Timestamp {
-    Timestamp::from_second(second.into()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn at(second: i64) -> Timestamp {
 /// Events that count for a minute, so that dates are whole seconds.
 fn events() -> Of<Events> {
     Of {
-        kind: Events { window: SignedDuration::from_secs(60), fields: String::new() },
+        kind: Events { window: Window(jiff::SignedDuration::from_secs(60)), fields: String::new() },
         names: Default::default(),
     }
 }

@@ -16,7 +16,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// Ten minutes, so that dates are rounded up to ten seconds.
 fn pods() -> Pods {
-    Pods { window: SignedDuration::from_mins(10) }
+    Pods { window: Window(SignedDuration::from_mins(10)) }
 }
 
 fn fold() -> Box<dyn Fold> {
@@ -354,6 +354,6 @@ fn what_no_longer_counts_is_dropped_however_long_a_pod_restarts() {
 
 #[test]
 fn signals_with_different_windows_share_no_watch() {
-    let other = Pods { window: SignedDuration::from_mins(5) };
+    let other = Pods { window: Window(SignedDuration::from_mins(5)) };
     assert!(pods().identity().is_some() && pods().identity() != other.identity());
 }
