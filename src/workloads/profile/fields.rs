@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::message::Message;
-use super::names::Pattern;
+use super::names::{Pattern, Program};
 
 /// Where an object requests accelerators.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -243,13 +243,14 @@ pub struct Flag {
     /// Lists of containers, identified by `name`.
     pub containers: Vec<FieldPath>,
     /// Only a container that runs one of these gets a flag that it does not have: the last part of the path of a
-    /// command, or a module as in `python -m`.
+    /// command, or a module as in `python -m`, with its subcommand if it has one.
     #[serde(default)]
-    pub programs: Vec<Pattern>,
+    pub programs: Vec<Program>,
     /// Or a container with one of these images: the last part of the name, without tag and digest.
     #[serde(default)]
     pub images: Vec<Pattern>,
-    /// Words and flags after which an argument is a value. A variable there holds no flags.
+    /// Words and flags after which an argument is a value, besides those that are known of every server. A variable
+    /// there holds no flags.
     #[serde(default)]
     pub values_after: Vec<String>,
     /// Flags that name a file with further flags. What it says is not known.

@@ -29,7 +29,7 @@ pub use self::fields::{
     Replicas, Setting,
 };
 pub use self::message::Message;
-pub use self::names::{AcceleratorNames, Pattern, ServerNames};
+pub use self::names::{AcceleratorNames, Pattern, Program, ServerNames};
 pub use self::pods_of::{EventsOf, OldPods, PodTemplate, PodsOf};
 pub use self::refusal::Refusal;
 pub use self::registry::{ProfileError, Profiles};

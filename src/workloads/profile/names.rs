@@ -34,6 +34,36 @@ pub struct ServerNames {
     pub other_words: Vec<Pattern>,
     /// Flags, each with the values that ask for an accelerator.
     pub flags: BTreeMap<String, Vec<Pattern>>,
+    /// Flags after which the next word is their value, whatever it is.
+    pub values_after: Vec<String>,
+}
+
+/// A program that a container may start.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Program {
+    name: Pattern,
+    /// Its first argument. With another one, it is another program.
+    pub subcommand: Option<String>,
+}
+
+impl Program {
+    /// Whether it has this name: the last part of a path, or a module of Python.
+    pub fn is_called(&self, name: &str) -> bool {
+        Pattern::any(std::slice::from_ref(&self.name), name)
+    }
+}
+
+impl TryFrom<String> for Program {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let (name, subcommand) = (words.next().unwrap_or_default(), words.next());
+        if words.next().is_some() {
+            return Err(format!("{text:?} is not the name of a program with at most one subcommand"));
+        }
+        Ok(Self { name: name.to_owned().try_into()?, subcommand: subcommand.map(str::to_owned) })
+    }
 }
 
 /// A name or, with one `*` in it, all names with this prefix and this suffix.
@@ -72,6 +102,16 @@ impl TryFrom<String> for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_has_a_name_and_at_most_one_subcommand() {
+        for text in ["", " ", "vllm serve m", "*"] {
+            assert!(Program::try_from(text.to_owned()).is_err(), "{text}");
+        }
+        let server = Program::try_from("vllm serve".to_owned()).unwrap();
+        assert!(server.is_called("vllm") && !server.is_called("serve"));
+        assert_eq!(server.subcommand.as_deref(), Some("serve"));
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {

@@ -3,10 +3,10 @@
 //! What a file or a Secret says is not known, so a flag that may be there is neither added nor changed. Of
 //! the values of variables nothing is kept or shown but the names of the variables.
 
-use firebreak_engine::flag::{Given, given};
+use firebreak_engine::flag::{Given, given, spellings};
 use serde_json::Value;
 
-use crate::workloads::profile::Flag;
+use crate::workloads::profile::{Flag, ServerNames};
 
 /// The text of a variable, as the container has it.
 enum Text<'a> {
@@ -19,8 +19,13 @@ enum Text<'a> {
 }
 
 /// Why the flag may come from a variable, for people; none if it does not.
-pub(super) fn in_a_variable(flag: &Flag, container: &Value, lists: &[&Vec<Value>]) -> Option<String> {
-    let used = lists.iter().find_map(|list| used(flag, container, list));
+pub(super) fn in_a_variable(
+    flag: &Flag,
+    servers: &ServerNames,
+    container: &Value,
+    lists: &[&Vec<Value>],
+) -> Option<String> {
+    let used = lists.iter().find_map(|list| used(flag, servers, container, list));
     let appended = || {
         flag.variables.iter().find(|variable| match text(container, variable) {
             Text::Absent => false,
@@ -88,10 +93,10 @@ pub(super) fn unread_files(flag: Option<&Flag>, lists: &[&Vec<Value>]) -> Vec<St
 }
 
 /// The variable that stands in the arguments where a flag can stand, unless it is known not to be this one.
-fn used<'a>(flag: &Flag, container: &Value, list: &'a [Value]) -> Option<&'a str> {
+fn used<'a>(flag: &Flag, servers: &ServerNames, container: &Value, list: &'a [Value]) -> Option<&'a str> {
     let mut before = "";
     list.iter().filter_map(Value::as_str).find_map(|element| {
-        let is_value = flag.values_after.iter().chain(&flag.names).any(|word| *word == before);
+        let is_value = has_value(flag, servers, before);
         before = element;
         let (variable, _) = element.strip_prefix("$(")?.split_once(')')?;
         let may_be = match text(container, variable) {
@@ -100,6 +105,13 @@ fn used<'a>(flag: &Flag, container: &Value, list: &'a [Value]) -> Option<&'a str
         };
         may_be.then_some(variable)
     })
+}
+
+/// Whether the word that follows this one is a value, whatever it is.
+fn has_value(flag: &Flag, servers: &ServerNames, word: &str) -> bool {
+    let mut words = flag.values_after.iter().chain(&flag.names).chain(&servers.values_after);
+    // Only a flag has spellings.
+    words.any(|other| other == word || (word.starts_with('-') && spellings(word).contains(other)))
 }
 
 /// The last entry of a name counts.

@@ -10,12 +10,9 @@ use firebreak_engine::path::{FieldPath, Segment};
 use serde_json::Value;
 
 use super::elsewhere;
-use crate::workloads::profile::{Flag, Pattern};
+use super::program::{Start, start};
+use crate::workloads::profile::{Flag, Pattern, ServerNames};
 
-/// Programs that run a command from a text.
-const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
-/// Programs that start another one with the arguments that follow their own.
-const INITS: [&str; 4] = ["tini", "tini-static", "dumb-init", "catatonit"];
 /// The lists of arguments, in the order in which a program gets them.
 const LISTS: [&str; 2] = ["command", "args"];
 
@@ -23,8 +20,9 @@ const LISTS: [&str; 2] = ["command", "args"];
 ///
 /// # Errors
 /// Why it must not be changed, for people.
-pub(super) fn find(flag: &Flag, object: &Value) -> Result<Vec<FieldPath>, String> {
+pub(super) fn find(flag: &Flag, servers: &ServerNames, object: &Value) -> Result<Vec<FieldPath>, String> {
     let mut found = Vec::new();
+    let mut unseen = None;
     for list in &flag.containers {
         let containers = list.node(object).and_then(Value::as_array);
         let mut names = BTreeSet::new();
@@ -32,17 +30,19 @@ pub(super) fn find(flag: &Flag, object: &Value) -> Result<Vec<FieldPath>, String
             let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
             // A path finds the first element of a name, so a second one cannot be addressed.
             let unique = !name.is_empty() && names.insert(name);
-            let problem = |problem: &str| Err(format!("container {name}: {problem}"));
-            match place(flag, container) {
+            let problem = |problem: &str| format!("container {name}: {problem}");
+            match place(flag, servers, container) {
                 Place::Nowhere => {}
-                Place::In(..) if !unique => return problem("it has no unique name"),
+                Place::In(..) if !unique => return Err(problem("it has no unique name")),
                 Place::In(arguments, flag) => found.extend(path(list, name, arguments, flag)),
-                Place::Hindered(why) => return problem(&why),
+                Place::Unseen(why) => unseen = unseen.or_else(|| Some(problem(&why))),
+                Place::Hindered(why) => return Err(problem(&why)),
             }
         }
     }
     if found.is_empty() {
-        return Err(format!("no container can be identified as a server that takes {}", flag.names[0]));
+        let unknown = || format!("no container can be identified as a server that takes {}", flag.names[0]);
+        return Err(unseen.unwrap_or_else(unknown));
     }
     Ok(found)
 }
@@ -53,15 +53,18 @@ enum Place<'a> {
     Nowhere,
     /// In this list, with this spelling.
     In(&'static str, &'a str),
+    /// Whether it is the server is not seen. That is no obstacle beside a container that is.
+    Unseen(String),
     /// It has it, or would get it, and must not be changed.
     Hindered(String),
 }
 
-fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
-    let lists = || LISTS.into_iter().filter_map(|list| Some((list, container.get(list)?.as_array()?)));
-    let all: Vec<&Vec<Value>> = lists().map(|(_, list)| list).collect();
+fn place<'a>(flag: &'a Flag, servers: &ServerNames, container: &Value) -> Place<'a> {
+    let all = lists(container);
     let mut here = None;
-    for (list, arguments) in lists() {
+    for (list, arguments) in
+        LISTS.into_iter().filter_map(|list| Some((list, container.get(list)?.as_array()?)))
+    {
         for name in &flag.names {
             match (given(arguments, name), here) {
                 (Given::Not, _) => {}
@@ -72,32 +75,38 @@ fn place<'a>(flag: &'a Flag, container: &Value) -> Place<'a> {
     }
     if let Some((list, name, how)) = here {
         let problem = how.problem().map(|problem| format!("{name}: {problem}"));
-        let problem = problem.or_else(|| elsewhere::in_a_variable(flag, container, &all));
+        let problem = problem.or_else(|| elsewhere::in_a_variable(flag, servers, container, &all));
         return problem.map_or(Place::In(list, name), Place::Hindered);
     }
-    let elements = words(&all);
-    let runs_it = runs(flag, &elements);
-    let name = &flag.names[0];
-    let own_command = has_own_command(container);
-    if !runs_it && !has_image(flag, container) {
-        elsewhere::seen_in_a_variable(flag, container).map_or(Place::Nowhere, Place::Hindered)
-    } else if is_run_by_a_shell(flag, &elements) {
-        Place::Hindered(format!(
-            "{name} cannot be added, because a shell starts the server; write its command and its arguments as lists"
-        ))
-    } else if !runs_it && own_command {
+    let has_image = has_image(&flag.images, container);
+    let in_a_shell = || {
+        format!(
+            "{} cannot be added, because a shell starts the server; write its command and its arguments as lists",
+            flag.names[0]
+        )
+    };
+    match start(&flag.programs, container) {
+        Start::InText => Place::Hindered(in_a_shell()),
+        Start::Program => new_place(flag, servers, container, &all),
+        Start::OfImage if has_image => new_place(flag, servers, container, &all),
         // It is not known what another program does with its arguments, whatever the image is.
-        Place::Nowhere
-    } else if let Some(why) =
-        elsewhere::in_a_variable(flag, container, &all).or_else(|| elsewhere::in_a_file(flag, &all))
-    {
-        Place::Hindered(why)
-    } else {
-        match list_for_new(container) {
-            Some(list) => Place::In(list, name),
-            None => Place::Hindered(format!(
-                "{name} cannot be added without replacing the arguments of the image"
-            )),
+        Start::Other if has_image => Place::Nowhere,
+        Start::Shell if has_image => Place::Unseen(in_a_shell()),
+        Start::Shell | Start::Other | Start::OfImage => {
+            elsewhere::seen_in_a_variable(flag, container).map_or(Place::Nowhere, Place::Hindered)
+        }
+    }
+}
+
+/// Where the server gets the flag that it does not have.
+fn new_place<'a>(flag: &'a Flag, servers: &ServerNames, container: &Value, all: &[&Vec<Value>]) -> Place<'a> {
+    let name = &flag.names[0];
+    let why = elsewhere::in_a_variable(flag, servers, container, all);
+    match (why.or_else(|| elsewhere::in_a_file(flag, all)), list_for_new(container)) {
+        (Some(why), _) => Place::Hindered(why),
+        (None, Some(list)) => Place::In(list, name),
+        (None, None) => {
+            Place::Hindered(format!("{name} cannot be added without replacing the arguments of the image"))
         }
     }
 }
@@ -117,10 +126,6 @@ fn has_own_command(container: &Value) -> bool {
     container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
 }
 
-fn words<'a>(lists: &[&'a Vec<Value>]) -> Vec<&'a str> {
-    lists.iter().flat_map(|list| list.iter()).filter_map(Value::as_str).collect()
-}
-
 /// The lists of arguments that a container has.
 pub(super) fn lists(container: &Value) -> Vec<&Vec<Value>> {
     LISTS.into_iter().filter_map(|list| container.get(list)?.as_array()).collect()
@@ -128,7 +133,7 @@ pub(super) fn lists(container: &Value) -> Vec<&Vec<Value>> {
 
 /// The list to which any flag can be appended, whatever the program is, or why there is none, for people.
 pub(super) fn new_flags(container: &Value) -> Result<&'static str, String> {
-    if words(&lists(container)).iter().any(|word| SHELLS.contains(&base_name(word))) {
+    if start(&[], container) == Start::Shell {
         return Err("a shell starts the server".to_owned());
     }
     list_for_new(container).ok_or_else(|| {
@@ -144,36 +149,11 @@ fn path(list: &FieldPath, container: &str, arguments: &str, flag: &str) -> Optio
     FieldPath::new(list.segments().iter().cloned().chain(behind).collect()).ok()
 }
 
-/// Whether one of the words names a program of the profile. A word after `--something` is a value.
-fn runs(flag: &Flag, elements: &[&str]) -> bool {
-    let mut words = elements.iter().flat_map(|element| element.split_whitespace()).peekable();
-    if words.peek().is_some_and(|word| INITS.contains(&base_name(word))) {
-        words.next();
-        // An option of the init may have a value, so `--` ends them if it is there.
-        match words.clone().position(|word| word == "--") {
-            Some(options) => drop(words.nth(options)),
-            None => while words.next_if(|word| word.starts_with('-')).is_some() {},
-        }
-    }
-    let mut behind = "";
-    words.any(|word| {
-        let is_value = std::mem::replace(&mut behind, word).starts_with("--");
-        !is_value && !word.contains("://") && Pattern::any(&flag.programs, base_name(word))
-    })
-}
-
-fn is_run_by_a_shell(flag: &Flag, elements: &[&str]) -> bool {
-    elements.iter().any(|element| {
-        let is_text = element.contains(char::is_whitespace);
-        SHELLS.contains(&base_name(element)) || (is_text && runs(flag, &[element]))
-    })
-}
-
-/// Whether the image is one of the profile's, whatever its registry, tag and digest.
-fn has_image(flag: &Flag, container: &Value) -> bool {
+/// Whether the image is one of these, whatever its registry, tag and digest.
+pub(super) fn has_image(images: &[Pattern], container: &Value) -> bool {
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let name = base_name(image.split('@').next().unwrap_or_default());
-    Pattern::any(&flag.images, name.split(':').next().unwrap_or_default())
+    Pattern::any(images, name.split(':').next().unwrap_or_default())
 }
 
 pub(super) fn base_name(path: &str) -> &str {

@@ -72,6 +72,10 @@ fn a_container_that_is_not_recognisably_the_server_is_left_alone() {
         json!({"name": "c", "image": "vllm/vllm-router:1", "args": ["--port=80"]}),
         json!({"name": "c", "image": "vllm.example/exporter:1", "args": ["--target", "vllm", "--url=http://vllm"]}),
         json!({"name": "c", "image": "proxy", "args": ["http://vllm", "vllm:8000"]}),
+        json!({"name": "c", "image": "bitnami/kubectl:1", "command": ["kubectl", "get", "pods", "-n", "vllm", "-w"]}),
+        json!({"name": "c", "image": "rclone/rclone:1", "args": ["sync", "remote:models", "/models/vllm"]}),
+        json!({"name": "c", "image": "prometheus", "args": ["--service-discovery", "k8s", "-n", "vllm"]}),
+        json!({"name": "c", "image": "vllm/vllm-openai:v1", "command": ["vllm"], "args": ["bench", "serve", "--model", "m"]}),
         json!({"name": "c"}),
         json!({"name": "c", "image": 4, "args": "vllm", "command": {"vllm": 1}}),
         json!(null),
@@ -84,6 +88,21 @@ fn a_container_that_is_not_recognisably_the_server_is_left_alone() {
     let server = json!({"name": "server", "args": ["--max-num-seqs=256"]});
     assert_eq!(flags(&of(json!([sidecar, server]))), ["[name=server]/args/[flag=--max-num-seqs]"]);
     assert!(obstacle(&of(json!("none")), &Role::BatchSize).is_some());
+}
+
+#[test]
+fn a_helper_of_the_same_image_that_a_shell_starts_does_not_hide_the_server() {
+    let server = json!({"name": "server", "image": "vllm/vllm-openai:v1", "args": ["--max-num-seqs=256"]});
+    let helper =
+        |script: &str| json!({"name": "c", "image": "vllm/vllm-openai:v1", "command": ["sh", "-c", script]});
+    for script in ["while true; do curl localhost:8000/health; sleep 5; done", "multi-node-serving.sh worker"]
+    {
+        let found = of(json!([helper(script), server]));
+        assert_eq!(flags(&found), ["[name=server]/args/[flag=--max-num-seqs]"], "{script}");
+        assert!(why(helper(script)).contains("a shell"), "{script}: alone, it may be the server");
+    }
+    let another = of(json!([server, helper("vllm serve m")]));
+    assert!(obstacle(&another, &Role::BatchSize).unwrap().contains("a shell"), "a second server");
 }
 
 #[test]
@@ -173,6 +192,11 @@ fn a_flag_that_may_stand_elsewhere_is_neither_added_nor_changed() {
         (server(extra.clone(), from_secret("EXTRA")), "the variable EXTRA"),
         (server(extra.clone(), json!([])), "the variable EXTRA"),
         (server(explicit.clone(), from_secret("EXTRA")), "the variable EXTRA"),
+        (server(json!(["m", "--enforce-eager", "$(EXTRA)"]), from_secret("EXTRA")), "the variable EXTRA"),
+        (
+            server(json!(["m", "--tensor-parallel-size", "$(N)"]), literal("N", "2 --max-num-seqs=4")),
+            "the variable N",
+        ),
         (server(json!(["serve", "$(MODEL)"]), literal("MODEL", "--max-num-seqs=4")), "the variable MODEL"),
         (
             server(json!(["serve", "m"]), literal("VLLM_ADDITIONAL_ARGS", "--max-num-seqs 4")),
@@ -192,6 +216,10 @@ fn a_flag_that_may_stand_elsewhere_is_neither_added_nor_changed() {
         server(explicit, literal("EXTRA", "--enable-prefix-caching")),
         server(json!(["serve", "$(MODEL)", "--port", "$(PORT)", "--api-key=$(KEY)"]), from_secret("KEY")),
         server(json!(["--model", "$(MODEL)"]), literal("VLLM_ADDITIONAL_ARGS", "--dtype=half")),
+        server(json!(["m", "--tensor-parallel-size", "$(N)", "--max-num-seqs=256"]), from_secret("N")),
+        server(
+            from_secret("N"),
+        ),
     ] {
         assert_eq!(flag(container.clone()), here, "{container}");
     }

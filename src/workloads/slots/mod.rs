@@ -16,7 +16,9 @@ mod numbers;
 mod pace;
 mod placement;
 mod places;
+mod program;
 mod restart;
+mod wrappers;
 
 use std::borrow::Cow;
 
@@ -58,8 +60,8 @@ pub fn slots(profile: &Profile, object: &Value) -> Slots {
     numbers::replicas(profile, object, &mut found);
     numbers::autoscaler_limit(profile, object, &mut found);
     schedulers(profile, object, &mut found);
-    numbers::setting(Role::BatchSize, profile.batch_size.as_ref(), object, &mut found);
-    numbers::setting(Role::MaxConcurrency, profile.max_concurrency.as_ref(), object, &mut found);
+    numbers::setting(Role::BatchSize, profile, object, &mut found);
+    numbers::setting(Role::MaxConcurrency, profile, object, &mut found);
     restart::restart(profile, object, &mut found);
     found
 }
@@ -194,5 +196,7 @@ mod any_tests;
 mod flags_tests;
 #[cfg(test)]
 mod numbers_tests;
+#[cfg(test)]
+mod program_tests;
 #[cfg(test)]
 mod tests;

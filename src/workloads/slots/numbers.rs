@@ -7,7 +7,7 @@ use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
 use super::{blocked, flags, slot};
-use crate::workloads::profile::{Absent, Case, Profile, Setting};
+use crate::workloads::profile::{Absent, Case, Profile};
 
 /// The number of replicas.
 pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
@@ -48,10 +48,11 @@ fn number_of(absent: &Absent, object: &Value) -> Option<i64> {
 }
 
 /// A number that a model server uses.
-pub(super) fn setting(role: Role, setting: Option<&Setting>, object: &Value, found: &mut Slots) {
+pub(super) fn setting(role: Role, profile: &Profile, object: &Value, found: &mut Slots) {
+    let setting = if role == Role::BatchSize { &profile.batch_size } else { &profile.max_concurrency };
     let Some(setting) = setting else { return };
     if let Some(flag) = &setting.flag {
-        match flags::find(flag, object) {
+        match flags::find(flag, &profile.names.servers, object) {
             Ok(paths) => found.fields.extend(paths.into_iter().map(|path| {
                 let problem = out_of_bounds(&path, object, setting.at_least, setting.at_most);
                 slot(role.clone(), path, problem)
