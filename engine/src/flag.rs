@@ -85,6 +85,11 @@ fn find(list: &[Value], flag: &str) -> (Given, String) {
     }
 }
 
+/// Whether the list has the flag, by whichever of its names and in whatever form.
+pub fn is_mentioned(list: &[Value], flag: &str) -> bool {
+    find(list, flag).0 != Given::Not
+}
+
 /// The value of the flag in the list. One without a value is `true`.
 pub fn read<'a>(list: &'a [Value], flag: &str) -> Option<Cow<'a, Value>> {
     let (how, _) = find(list, flag);

@@ -95,7 +95,7 @@ fn raise_autoscaler_limit(target: &Target, factor: i64, ceiling: i64) -> Plan {
     let mut wanted = Vec::new();
     let mut as_it_is = "it has no autoscaler limit".to_owned();
     for slot in target.slots.of(&Role::AutoscalerLimit) {
-        let number = match (Number::at(slot, &target.object), slot.absent) {
+        let number = match (Number::at(slot, &target.object), slot.number_if_absent()) {
             (Number::Absent, Some(absent)) => Number::Is(absent),
             (Number::Is(before), Some(absent)) if before <= 0 => Number::Is(absent),
             (number, _) => number,

@@ -6,7 +6,7 @@ use super::edit::{Number, changes, like, obstacle, refused};
 use super::targets::ALL;
 use super::{Autoscalers, Descriptor, Fields, Kind, Plan, Pods, Reach, Room, Targets, Values, Yields};
 use crate::change::{Change, FieldChange};
-use crate::facts::{Role, Target};
+use crate::facts::{Absent, Role, Slot, Target};
 use crate::policy::Revert;
 use crate::reason::Reason;
 use crate::rules::Faults;
@@ -146,9 +146,18 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
             (None, _) => {}
         }
         for slot in target.slots.fields.iter().filter(|slot| slot.role == role) {
-            let after = match (Number::at(slot, &target.object), reduction) {
+            let number = match (Number::at(slot, &target.object), slot.number_if_absent()) {
+                (Number::Absent, Some(number)) => Number::Is(number),
+                (number, _) => number,
+            };
+            let after = match (number, reduction) {
                 (Number::Odd(why), _) => return refused(Reason::NotANumber, why),
-                (Number::Absent, Reduction::To { .. }) => to,
+                (Number::Absent, Reduction::To { .. }) => {
+                    if let Some(why) = to.and_then(|to| may_enlarge(slot, to)) {
+                        return refused(Reason::NotApplicable, why);
+                    }
+                    to
+                }
                 (Number::Absent, Reduction::Percent(_)) => {
                     let text = format!(
                         "{} is not set, so a percentage of it cannot be computed; set a number",
@@ -173,4 +182,22 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
         Some(refused) if wanted.is_empty() => refused,
         Some(_) | None => changes(&target.object, wanted.into_iter()),
     }
+}
+
+/// Why this number might be higher than the one that counts while the field is absent, for people; none if it is not.
+fn may_enlarge(slot: &Slot, to: i64) -> Option<String> {
+    let at_least = match slot.absent {
+        Some(Absent::Unlimited) => return None,
+        Some(Absent::AtLeast(number)) => number.max(1),
+        // No batch is smaller than 1.
+        Some(Absent::Is(_)) | None => 1,
+    };
+    (to > at_least).then(|| {
+        format!(
+            "{}: {} is not set, and its default is only known to be at least {at_least}, so {to} might be more; set a number \
+             there, or one of at most {at_least} in the step",
+            slot.role.name(),
+            slot.path
+        )
+    })
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::facts::{Demand, Obstacle, Purpose, Revision, Role, ScaledBy, Slot, Slots};
+use crate::facts::{Absent, Demand, Obstacle, Purpose, Revision, Role, ScaledBy, Slot, Slots};
 use crate::id::{ChangeId, ResourceVersion, TargetId};
 use crate::placement::Nodes;
 use crate::pods::Pods;
@@ -33,7 +33,7 @@ fn target(object: Value, fields: &[(Role, &str)]) -> Target {
         role: role.clone(),
         path: path.parse().unwrap(),
         out_of_bounds: None,
-        absent: None,
+        absent: Some(Absent::Unlimited),
     };
     Target {
         id: TargetId {
@@ -180,6 +180,31 @@ fn a_batch_goes_down_to_the_given_number_and_a_lower_one_stays() {
     assert_eq!(changed(to(16).plan(&model(json!(null), json!(null)), None)), [format!("{BATCH}: - → 16")]);
     assert_eq!(changed(to(16).plan(&model(json!(0), json!(null)), None)), [format!("{BATCH}: 0 → 16")]);
     assert_eq!(reason(to(16).plan(&model(json!("x"), json!(null)), None)), "NotANumber");
+}
+
+#[test]
+fn a_batch_whose_default_may_be_lower_is_not_enlarged() {
+    let planned = |absent: Option<Absent>, fields: Value| {
+        let mut model = model(json!(null), json!(null));
+        model.slots.fields[0].absent = absent;
+        reduce(fields).plan(&model, None)
+    };
+    let to = |absent: Option<Absent>, batch: i64| planned(absent, json!({"batchSize": batch}));
+    let set = |batch: i64| [format!("{BATCH}: - → {batch}")];
+    for batch in [1, 128] {
+        assert_eq!(changed(to(Some(Absent::AtLeast(128)), batch)), set(batch));
+    }
+    assert_eq!(reason(to(Some(Absent::AtLeast(128)), 129)), "NotApplicable");
+    assert_eq!(changed(to(Some(Absent::Is(32)), 31)), set(31));
+    assert_eq!(reason(to(Some(Absent::Is(32)), 32)), "nothing to do");
+    assert_eq!(reason(to(Some(Absent::Is(32)), 64)), "nothing to do");
+    assert_eq!(changed(to(None, 1)), set(1));
+    let Plan::Refused { message, .. } = to(None, 8) else { panic!("8 may be more than the default") };
+    assert!(message.contains("at least 1,") && message.contains("set a number"), "{message}");
+    assert_eq!(changed(planned(Some(Absent::Is(32)), json!({"percent": 50}))), set(16));
+    assert_eq!(reason(planned(Some(Absent::AtLeast(128)), json!({"percent": 50}))), "NoValue");
+    let beside = json!({"batchSize": 8, "maxConcurrency": 4});
+    assert_eq!(reason(planned(None, beside)), "NotApplicable", "the policy asks for both");
 }
 
 #[test]

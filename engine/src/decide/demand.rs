@@ -136,7 +136,7 @@ impl Deciding<'_> {
             wanted.limit.is_some() && now == wanted.limit
         };
         let its: Vec<&FieldPath> = limits().filter(is_its).map(|slot| &slot.path).collect();
-        let absent = |path: &FieldPath| limits().find(|slot| slot.path == *path)?.absent;
+        let absent = |path: &FieldPath| limits().find(|slot| slot.path == *path)?.number_if_absent();
         // A number that somebody else has set since stays.
         let fields = change.fields().iter().filter(|field| field.ceded_to.is_none());
         let raised = fields.filter(|field| its.is_empty() || its.contains(&&field.path));

@@ -115,7 +115,7 @@ fn goes_further(values: Values, target: &Target, field: &FieldChange) -> Result<
 
 /// The number that counts while the field is absent.
 fn absent(target: &Target, path: &FieldPath) -> Option<i64> {
-    target.slots.fields.iter().find(|slot| slot.path == *path)?.absent
+    target.slots.fields.iter().find(|slot| slot.path == *path)?.number_if_absent()
 }
 
 /// The same change of the field as it is now.
@@ -146,7 +146,7 @@ mod tests {
     use super::super::fixture::{Fixture, at, field, live};
     use super::*;
     use crate::change::ChangeState;
-    use crate::facts::{Role, Slot, Slots};
+    use crate::facts::{Absent, Role, Slot, Slots};
 
     const LIMIT: &str = "/spec/maxReplicas";
     const BATCH: &str = "/spec/batchSize";
@@ -212,8 +212,12 @@ mod tests {
     #[test]
     fn a_value_is_only_ever_moved_in_the_direction_of_the_action() {
         let path: FieldPath = LIMIT.parse().unwrap();
-        let slot =
-            |absent| Slot { role: Role::AutoscalerLimit, path: path.clone(), out_of_bounds: None, absent };
+        let slot = |absent: Option<i64>| Slot {
+            role: Role::AutoscalerLimit,
+            path: path.clone(),
+            out_of_bounds: None,
+            absent: absent.map(Absent::Is),
+        };
         let target = |now: Value, absent| Target {
             object: Arc::new(json!({"spec": {"maxReplicas": now}})),
             slots: Slots { fields: vec![slot(absent)], ..Slots::default() },

@@ -330,8 +330,29 @@ pub struct Slot {
     pub path: FieldPath,
     /// Why the current value must not be changed: it is outside the bounds of the profile.
     pub out_of_bounds: Option<String>,
-    /// The number that counts while the field is absent or 0; none if there is none, or if it is not known.
-    pub absent: Option<i64>,
+    /// What counts while the field is absent or 0; none if that is not known.
+    pub absent: Option<Absent>,
+}
+
+/// What counts while a field is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// This number.
+    Is(i64),
+    /// A number that is not known, but is not lower than this.
+    AtLeast(i64),
+    /// No limit.
+    Unlimited,
+}
+
+impl Slot {
+    /// The number that counts while the field is absent; none if there is none, or if it is not known.
+    pub fn number_if_absent(&self) -> Option<i64> {
+        match self.absent? {
+            Absent::Is(number) => Some(number),
+            Absent::AtLeast(_) | Absent::Unlimited => None,
+        }
+    }
 }
 
 /// What a field means to an action.

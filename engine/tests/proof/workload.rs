@@ -6,7 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{
-    Container, Demand, Purpose, Reading, Revision, Role, ScaledBy, Slot, Slots, Stage, Target,
+    Absent, Container, Demand, Purpose, Reading, Revision, Role, ScaledBy, Slot, Slots, Stage, Target,
 };
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
@@ -136,7 +136,10 @@ pub fn is_healthy(object: &Value) -> Verdict {
 pub fn target(object: &Arc<Value>, condition: Option<&ObjectCondition>) -> Target {
     let absent = object.pointer("/spec/absentLimit").and_then(Value::as_i64);
     let slot = |role, text: &str| Slot {
-        absent: absent.filter(|_| role == Role::AutoscalerLimit),
+        absent: match role {
+            Role::AutoscalerLimit => absent.map(Absent::Is),
+            _ => Some(Absent::Unlimited),
+        },
         role,
         path: path(text),
         out_of_bounds: None,

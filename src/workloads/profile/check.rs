@@ -6,7 +6,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::each::has_any;
 use super::restart::around;
-use super::{Accelerators, Flag, Limit, Placement, Quantization, Replicas, Restart, RollingUpdate, Setting};
+use super::{
+    Accelerators, Flag, Limit, Means, Placement, Quantization, Replicas, Restart, RollingUpdate, Setting,
+    SettingDefault,
+};
 
 /// The checks of a part of a profile beyond its types.
 pub(super) trait Check {
@@ -125,27 +128,53 @@ impl Check for Setting {
             (None, Some(flag)) => flag.problem(),
             (None, None) | (Some(_), Some(_)) => Some("exactly one of path and flag must be set".to_owned()),
         };
-        problem.or_else(|| no_range(self.at_least, self.at_most))
+        let absent = || self.absent.as_ref().and_then(|absent| bad_default(absent, self));
+        problem.or_else(absent).or_else(|| no_range(self.at_least, self.at_most))
+    }
+}
+
+fn bad_default(absent: &SettingDefault, setting: &Setting) -> Option<String> {
+    let number = absent.number.filter(|number| *number > 0);
+    match absent.means {
+        Means::Exactly | Means::AtLeast if number.is_none() => {
+            Some("absent needs a number above 0, unless it means Unlimited".to_owned())
+        }
+        Means::Unlimited if absent.number.is_some() => {
+            Some("absent that means Unlimited has no number".to_owned())
+        }
+        Means::Exactly | Means::AtLeast | Means::Unlimited
+            if !absent.not_above.is_empty() && setting.flag.is_none() =>
+        {
+            Some("absent.notAbove needs a flag".to_owned())
+        }
+        Means::Exactly | Means::AtLeast | Means::Unlimited => {
+            absent.not_above.iter().find_map(|name| no_flag(name))
+        }
     }
 }
 
 impl Check for Flag {
     fn problem(&self) -> Option<String> {
-        let path = |name: &String| {
-            FieldPath::new(vec![Segment::Key("args".to_owned()), Segment::Flag(name.clone())])
-        };
         if self.names.is_empty() {
             return Some("a flag needs a name".to_owned());
         }
-        let bad = self.names.iter().chain(&self.files).find(|name| path(name).is_err());
-        let bad = bad.map(|name| {
-            format!(
-                "{name:?} is not a flag: it must start with a dash, without = and \
-                spaces"
-            )
-        });
-        bad.or_else(|| self.containers.problem())
+        self.names
+            .iter()
+            .chain(&self.files)
+            .find_map(|name| no_flag(name))
+            .or_else(|| self.containers.problem())
     }
+}
+
+/// What is wrong with the name of a flag.
+fn no_flag(name: &str) -> Option<String> {
+    let path = FieldPath::new(vec![Segment::Key("args".to_owned()), Segment::Flag(name.to_owned())]);
+    path.err().map(|_| {
+        format!(
+            "{name:?} is not a flag: it must start with a dash, without = and \
+            spaces"
+        )
+    })
 }
 
 fn no_range(at_least: i64, at_most: i64) -> Option<String> {

@@ -217,11 +217,39 @@ pub struct Setting {
     /// The flag.
     #[serde(default)]
     pub flag: Option<Flag>,
+    /// What counts while it is absent. Default: a number that is not known.
+    #[serde(default)]
+    pub absent: Option<SettingDefault>,
     /// A lower number is not changed.
     #[serde(default)]
     pub at_least: i64,
     /// Nor is a higher one.
     pub at_most: i64,
+}
+
+/// What counts while a number of a model server is absent.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SettingDefault {
+    /// What is known of it.
+    pub means: Means,
+    /// The number; absent with `Unlimited`.
+    #[serde(default)]
+    pub number: Option<i64>,
+    /// Other flags of the container whose number the default does not exceed. Only with a flag.
+    #[serde(default)]
+    pub not_above: Vec<String>,
+}
+
+/// What is known of the number that counts while a field is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Means {
+    /// It is this number.
+    Exactly,
+    /// It is this number or a higher one.
+    AtLeast,
+    /// There is no limit.
+    Unlimited,
 }
 
 /// A field without which another one must not be set.

@@ -63,6 +63,17 @@ fn a_setting_is_in_a_field_or_in_a_flag_and_its_bounds_are_a_range() {
         ("{flag: {names: [], containers: []}, atMost: 5}".to_owned(), "needs a name"),
         ("{flag: {names: [x], containers: []}, atMost: 5}".to_owned(), "not a flag"),
         ("{flag: {names: ['--x=1'], containers: []}, atMost: 5}".to_owned(), "not a flag"),
+        ("{path: /spec/x, absent: {means: Exactly}, atMost: 5}".to_owned(), "needs a number"),
+        ("{path: /spec/x, absent: {means: AtLeast, number: 0}, atMost: 5}".to_owned(), "needs a number"),
+        ("{path: /spec/x, absent: {means: Unlimited, number: 4}, atMost: 5}".to_owned(), "has no number"),
+        (
+            "{path: /spec/x, absent: {means: AtLeast, number: 4, notAbove: [--y]}, atMost: 5}".to_owned(),
+            "notAbove needs a flag",
+        ),
+        (
+            format!("{{flag: {flag}, absent: {{means: AtLeast, number: 4, notAbove: [y]}}, atMost: 5}}"),
+            "not a flag",
+        ),
     ];
     for (setting, expected) in table {
         let error = error(&format!("{start}{setting}"));

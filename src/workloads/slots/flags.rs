@@ -126,6 +126,12 @@ fn has_own_command(container: &Value) -> bool {
     container.get("command").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
 }
 
+/// The container that has the flag at this path.
+pub(super) fn container_of<'a>(flag: &FieldPath, object: &'a Value) -> Option<&'a Value> {
+    let segments = flag.segments();
+    FieldPath::new(segments[..segments.len().checked_sub(2)?].to_vec()).ok()?.node(object)
+}
+
 /// The lists of arguments that a container has.
 pub(super) fn lists(container: &Value) -> Vec<&Vec<Value>> {
     LISTS.into_iter().filter_map(|list| container.get(list)?.as_array()).collect()

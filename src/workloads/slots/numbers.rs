@@ -1,13 +1,14 @@
 //! Whole numbers that an action sets: replicas, limits, batch size and concurrency.
 
-use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
+use firebreak_engine::facts::{self, Obstacle, Role, Slot, Slots};
+use firebreak_engine::flag;
 use firebreak_engine::path::FieldPath;
 use firebreak_engine::value::whole;
 use firebreak_engine::verdict::Verdict;
 use serde_json::Value;
 
 use super::{blocked, flags, slot};
-use crate::workloads::profile::{Absent, Case, Profile};
+use crate::workloads::profile::{Absent, Case, Means, Profile, Setting};
 
 /// The number of replicas.
 pub(super) fn replicas(profile: &Profile, object: &Value, found: &mut Slots) {
@@ -32,6 +33,7 @@ pub(super) fn autoscaler_limit(profile: &Profile, object: &Value, found: &mut Sl
         }
         let problem = problem(&limit.path, object, limit.at_least, limit.at_most);
         let absent = limit.absent.as_ref().and_then(|absent| number_of(absent, object));
+        let absent = absent.map(facts::Absent::Is);
         found.fields.push(Slot { absent, ..slot(role.clone(), limit.path.clone(), problem) });
         let there = limit.also.iter().filter(|path| path.node(object).is_some_and(|limit| !limit.is_null()));
         found.fields.extend(there.map(|path| {
@@ -55,7 +57,8 @@ pub(super) fn setting(role: Role, profile: &Profile, object: &Value, found: &mut
         match flags::find(flag, &profile.names.servers, object) {
             Ok(paths) => found.fields.extend(paths.into_iter().map(|path| {
                 let problem = out_of_bounds(&path, object, setting.at_least, setting.at_most);
-                slot(role.clone(), path, problem)
+                let absent = default(setting, flags::container_of(&path, object));
+                Slot { absent, ..slot(role.clone(), path, problem) }
             })),
             Err(why) => found.obstacles.push(Obstacle { role, why }),
         }
@@ -67,9 +70,34 @@ pub(super) fn setting(role: Role, profile: &Profile, object: &Value, found: &mut
         Some(needed) => found.obstacles.push(Obstacle { role, why: needed.otherwise.clone() }),
         None => {
             let problem = problem(path, object, setting.at_least, setting.at_most);
-            found.fields.push(slot(role, path.clone(), problem));
+            let absent = default(setting, None);
+            found.fields.push(Slot { absent, ..slot(role, path.clone(), problem) });
         }
     }
+}
+
+/// What counts while the number is absent. `container` is the one that gets it as a flag.
+fn default(setting: &Setting, container: Option<&Value>) -> Option<facts::Absent> {
+    let absent = setting.absent.as_ref()?;
+    let number = match absent.means {
+        Means::Unlimited => return Some(facts::Absent::Unlimited),
+        Means::Exactly | Means::AtLeast => absent.number?,
+    };
+    let lists = container.map(flags::lists).unwrap_or_default();
+    let mut number = number;
+    for list in lists {
+        for other in &absent.not_above {
+            if flag::is_mentioned(list, other) {
+                // A number that is not clear is not known.
+                number = number.min(flag::read(list, other).as_deref().and_then(whole)?);
+            }
+        }
+    }
+    Some(if absent.means == Means::Exactly {
+        facts::Absent::Is(number)
+    } else {
+        facts::Absent::AtLeast(number)
+    })
 }
 
 fn problem(path: &FieldPath, object: &Value, at_least: i64, at_most: i64) -> Option<String> {

@@ -1,4 +1,4 @@
-use firebreak_engine::facts::{Role, Slots};
+use firebreak_engine::facts::{Absent, Role, Slots};
 use serde_json::{Value, json};
 
 use super::tests::{
@@ -139,7 +139,7 @@ fn absent_limit(kind: Kind, object: &Value) -> Result<Option<i64>, String> {
         return Err(why);
     }
     assert_eq!(problem(&slots, &Role::AutoscalerLimit), None);
-    Ok(slots.of(&Role::AutoscalerLimit).next().unwrap().absent)
+    Ok(slots.of(&Role::AutoscalerLimit).next().unwrap().number_if_absent())
 }
 
 #[test]
@@ -231,4 +231,28 @@ fn a_kind_gets_the_article_with_which_it_is_read() {
         let (_, kind) = expected.split_once(' ').unwrap();
         assert_eq!(with_article(kind), expected);
     }
+}
+
+#[test]
+fn what_an_absent_batch_is_depends_on_the_server_and_its_other_flags() {
+    let server = |args: Value| {
+        let container = json!({"name": "c", "image": "vllm/vllm-openai:v1", "args": args});
+        let slots = found(DEPLOYMENT, &json!({"spec": {"template": {"spec": {"containers": [container]}}}}));
+        slots.of(&Role::BatchSize).next().unwrap().absent
+    };
+    assert_eq!(server(json!(["m"])), Some(Absent::AtLeast(128)));
+    assert_eq!(server(json!(["m", "--max-num-batched-tokens=4096"])), Some(Absent::AtLeast(128)));
+    assert_eq!(server(json!(["m", "--max_num_batched_tokens", "64"])), Some(Absent::AtLeast(64)));
+    for unclear in
+        [json!(["m", "--max-num-batched-tokens=8k"]), json!(["m", "--max-num-batched-tokens", "$(N)"])]
+    {
+        assert_eq!(server(unclear.clone()), None, "{unclear}");
+    }
+    let service = found(INFERENCE_SERVICE, &json!({"spec": {"predictor": {"batcher": {"maxLatency": 500}}}}));
+    let absent = |slots: &Slots, role: Role| slots.of(&role).next().unwrap().absent;
+    assert_eq!(absent(&service, Role::BatchSize), Some(Absent::Is(32)));
+    assert_eq!(absent(&service, Role::MaxConcurrency), Some(Absent::Unlimited));
+    let model = found(LLM_DEPLOYMENT, &json!({"spec": {}}));
+    assert_eq!(absent(&model, Role::BatchSize), None);
+    assert_eq!(absent(&model, Role::MaxConcurrency), Some(Absent::Unlimited));
 }
