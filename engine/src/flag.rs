@@ -5,13 +5,14 @@
 //! appended as `--x=16`. A flag that was removed goes back to its place, in the form that it had.
 //! Where it is not clear which text is the value, nothing is read or changed.
 
+mod alias;
 mod place;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+pub use self::alias::{canonical, one_letter, spellings};
 use self::place::Removed;
 
 /// How a list of arguments contains a flag.
@@ -60,13 +61,6 @@ pub fn given(list: &[Value], flag: &str) -> Given {
         found = if found == Given::Not { here } else { Given::Twice };
     }
     found
-}
-
-/// The flag with dashes and with underscores between its words. Servers that are written in Python accept both.
-pub fn spellings(flag: &str) -> BTreeSet<String> {
-    let (dashes, name) = flag.split_at(flag.len() - flag.trim_start_matches('-').len());
-    let names = [name.to_owned(), name.replace('_', "-"), name.replace('-', "_")];
-    names.into_iter().map(|name| format!("{dashes}{name}")).collect()
 }
 
 /// How the list contains the flag, and how it is spelled there. If it is not there as it is spelled, it may be there in
@@ -179,6 +173,12 @@ pub fn value(value: &Value) -> Cow<'_, Value> {
         Some(value) => Cow::Owned(value),
         None => Cow::Borrowed(value),
     }
+}
+
+/// Whether an element is this flag of one letter with its value in the same word, as `-qfp8`.
+pub fn is_attached(list: &[Value], flag: &str) -> bool {
+    let value = |element: &Value| Some(element.as_str()?.strip_prefix(flag)?.chars().next()? != '=');
+    list.iter().any(|element| value(element) == Some(true))
 }
 
 /// Whether more than one word follows the flag, so that it is not clear which of them are its values.

@@ -48,6 +48,8 @@ fn what_has_an_effect_only_together_is_one_group() {
         ("/spec/model/quantization/enabled", "/spec/model/quantization/precision"),
         ("/args/[flag=--enable-prefix-caching]", "/args/[flag=--no-enable-prefix-caching]"),
         ("/args/[flag=--max-num-seqs]", "/args/[flag=--max_num_seqs]"),
+        ("/args/[flag=-tp]", "/args/[flag=--tensor_parallel_size]"),
+        ("/args/[flag=-ep]", "/args/[flag=--no-enable-expert-parallel]"),
     ] {
         assert_eq!(path(one).group(), path(other).group(), "{one} {other}");
     }

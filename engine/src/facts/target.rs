@@ -249,6 +249,17 @@ pub struct Container {
     pub unread_variables: Vec<String>,
     /// The files that may hold further flags and are not read, for people.
     pub unread_files: Vec<String>,
+    /// What it runs. Only of a model server is it known what a flag of one letter means.
+    pub runs: Runs,
+}
+
+/// What a container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// A model server.
+    ModelServer,
+    /// A program that is not known.
+    Unknown,
 }
 
 impl Container {

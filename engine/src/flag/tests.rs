@@ -203,3 +203,30 @@ proptest! {
         prop_assert_eq!(list, original);
     }
 }
+
+#[test]
+fn a_flag_is_read_removed_and_put_back_by_whichever_of_its_names_it_has() {
+    const LONG: &str = "--tensor-parallel-size";
+    let args = list(json!(["serve", "-tp", "4", "--eager"]));
+    assert_eq!(read(&args, LONG).as_deref(), Some(&json!("4")));
+    assert!(is_mentioned(&args, "--tp-size") && !is_mentioned(&args, "--quantization"));
+    let undo = removed(&args, LONG, &json!("4"));
+    let mut rest = args.clone();
+    write(&mut rest, LONG, None).unwrap();
+    assert_eq!(rest, list(json!(["serve", "--eager"])));
+    // Someone has written it by its long name meanwhile: it is the same flag, and does not get a second value.
+    let mut replaced = list(json!(["serve", "--tensor-parallel-size=2", "--eager"]));
+    write(&mut replaced, "-tp", undo.clone()).unwrap();
+    assert_eq!(replaced, args);
+    write(&mut rest, LONG, undo).unwrap();
+    assert_eq!(rest, args);
+    let both = list(json!(["-tp", "4", "--tp-size=2"]));
+    assert_eq!(read(&both, LONG), None, "it is not known which one counts");
+}
+
+#[test]
+fn a_value_in_the_word_of_a_flag_of_one_letter_is_seen() {
+    let is = |of: Value| is_attached(&list(of), "-q");
+    assert!(is(json!(["-qfp8"])));
+    assert!(!is(json!(["-q", "fp8"])) && !is(json!(["-q=fp8"])) && !is(json!(["--quiet"])));
+}

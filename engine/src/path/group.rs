@@ -1,6 +1,7 @@
 //! Fields that belong together.
 
 use super::{FieldPath, Segment};
+use crate::flag;
 
 /// How many pods a rolling update has at once.
 const PACE: [&str; 2] = ["maxSurge", "maxUnavailable"];
@@ -22,7 +23,8 @@ impl FieldPath {
     }
 
     /// Fields that are only valid together, or have an effect only together, have the same text: the request and limit
-    /// of one resource, the least and the most replicas, a quantization and whether it is on, a flag and its negation.
+    /// of one resource, the least and the most replicas, a quantization and whether it is on, a flag, its
+    /// negation and its other names.
     pub fn group(&self) -> String {
         let mut segments = self.0.clone();
         let length = segments.len();
@@ -39,10 +41,9 @@ impl FieldPath {
                 }
             }
             Some(Segment::Flag(flag)) => {
-                *flag = flag.replace('_', "-");
-                if let Some(negated) = flag.strip_prefix("--no-") {
-                    *flag = format!("--{negated}");
-                }
+                let dashed = flag.replace('_', "-");
+                let positive = dashed.strip_prefix("--no-").map(|negated| format!("--{negated}"));
+                *flag = flag::canonical(&positive.unwrap_or(dashed));
             }
             Some(Segment::Element { .. }) | None => {}
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{
-    Absent, Container, Demand, Purpose, Reading, Revision, Role, ScaledBy, Slot, Slots, Stage, Target,
+    Absent, Container, Demand, Purpose, Reading, Revision, Role, Runs, ScaledBy, Slot, Slots, Stage, Target,
 };
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
@@ -213,6 +213,7 @@ fn containers(object: &Value) -> Vec<Container> {
         new_flags: Ok("args"),
         unread_variables: Vec::new(),
         unread_files: Vec::new(),
+        runs: Runs::ModelServer,
     });
     there.into_iter().collect()
 }

@@ -28,6 +28,8 @@ pub struct AcceleratorNames {
 pub struct ServerNames {
     /// Images, by the last part of the name, without tag and digest.
     pub images: Vec<Pattern>,
+    /// Programs that are such servers or the same ones without accelerators.
+    pub programs: Vec<Program>,
     /// Words in the name or the tag of an image.
     pub image_words: Vec<Pattern>,
     /// Words in the name or the tag of an image that also runs without.

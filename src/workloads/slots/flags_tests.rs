@@ -217,7 +217,10 @@ fn a_flag_that_may_stand_elsewhere_is_neither_added_nor_changed() {
         server(json!(["serve", "$(MODEL)", "--port", "$(PORT)", "--api-key=$(KEY)"]), from_secret("KEY")),
         server(json!(["--model", "$(MODEL)"]), literal("VLLM_ADDITIONAL_ARGS", "--dtype=half")),
         server(json!(["m", "--tensor-parallel-size", "$(N)", "--max-num-seqs=256"]), from_secret("N")),
-        server(from_secret("N")),
+        server(
+            json!(["m", "-tp", "$(N)", "--max_model_len", "$(N)", "--max-num-seqs=256"]),
+            from_secret("N"),
+        ),
     ] {
         assert_eq!(flag(container.clone()), here, "{container}");
     }

@@ -3,13 +3,14 @@
 mod spec;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 pub(super) use self::spec::parse;
 use self::spec::{Amounts, exceeds};
 pub use self::spec::{AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec};
-use crate::facts::{Container, Target};
+use crate::facts::{Container, Runs, Target};
 use crate::flag::{self, Given};
 use crate::path::{FieldPath, Segment};
 use crate::reason::Reason;
@@ -130,7 +131,7 @@ fn amount_edits(found: &Container, container: &Value, wanted: &Amounts) -> Resul
 fn flag_edits(edit: &ContainerEdit, found: &Container, container: &Value) -> Result<Vec<Edit>, String> {
     let mut edits = Vec::new();
     for (flag, value) in &edit.set {
-        let path = match place(container, flag)? {
+        let path = match place(found, container, flag)? {
             Some(place) => {
                 if !place.takes(value) {
                     let form = if *value == Value::Bool(true) { "with" } else { "without" };
@@ -153,8 +154,9 @@ fn flag_edits(edit: &ContainerEdit, found: &Container, container: &Value) -> Res
         edits.push((path, Some(value.clone())));
     }
     let mut removed = Vec::new();
-    for flag in &edit.remove {
-        match place(container, flag)? {
+    let mut names = BTreeSet::new();
+    for flag in edit.remove.iter().filter(|flag| names.insert(flag::canonical(flag))) {
+        match place(found, container, flag)? {
             Some(place) => removed.push(place),
             None => {
                 let mut unread_places = found.unread_variables.iter().chain(&found.unread_files);
@@ -196,9 +198,12 @@ impl Place {
     }
 }
 
-/// Where the flag is, written with dashes or underscores; none if it is not there.
-fn place(container: &Value, flag: &str) -> Result<Option<Place>, String> {
+/// Where the flag is, by whichever of its names; none if it is not there.
+fn place(of: &Container, container: &Value, flag: &str) -> Result<Option<Place>, String> {
     let spellings = flag::spellings(flag);
+    if let Some(letter) = flag::one_letter(flag) {
+        check_letter(of, container, flag, letter)?;
+    }
     let mut found = None;
     for list in LISTS {
         let Some(arguments) = container.get(list).and_then(Value::as_array) else { continue };
@@ -218,6 +223,22 @@ fn place(container: &Value, flag: &str) -> Result<Option<Place>, String> {
         }
     }
     Ok(found)
+}
+
+/// Whether it is clear what the other name of the flag means, which is one letter.
+fn check_letter(of: &Container, container: &Value, flag: &str, letter: &str) -> Result<(), String> {
+    let mut lists = LISTS.iter().filter_map(|list| container.get(list)?.as_array());
+    let is_unclear = |list: &Vec<Value>| {
+        let is_attached = flag::is_attached(list, letter);
+        match of.runs {
+            Runs::ModelServer => is_attached,
+            Runs::Unknown => flag::given(list, letter) != Given::Not,
+        }
+    };
+    if lists.any(is_unclear) {
+        return Err(format!("{letter} may be {flag}; write it there as {flag}=VALUE"));
+    }
+    Ok(())
 }
 
 /// Removing a flag must take its own value with it and nothing else.

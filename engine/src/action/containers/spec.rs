@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::flag;
 use crate::rules::Faults;
 use crate::value::quantity;
 
@@ -155,19 +156,23 @@ fn container(spec: &ContainerSpec, field: &str, faults: &mut Faults) -> Option<C
         wrong.push((String::new(), "at least one of image, args, env and resources must be set".to_owned()));
     }
     let mut flags = BTreeSet::new();
-    let mut check = |place: String, flag: &str| {
+    let mut check = |place: String, flag: &str, name: String| {
         if !is_flag_name(flag) {
             wrong.push((place, format!("\"{flag}\" is not a flag: write --flag=value to set it, or --flag")));
-        } else if !flags.insert(flag.replace('_', "-")) {
-            wrong.push((place, format!("{flag} occurs twice in set and remove")));
+        } else if !flags.insert(name) {
+            wrong.push((place, format!("{flag}, or another name of it, occurs twice in set and remove")));
         }
     };
     let set: Vec<(String, Value)> = args.set.iter().map(|text| flag_and_value(text)).collect();
     for (at, (flag, _)) in set.iter().enumerate() {
-        check(format!(".args.set[{at}]"), flag);
+        check(format!(".args.set[{at}]"), flag, flag::canonical(flag));
     }
+    let is_set = |name: &String| set.iter().any(|(flag, _)| flag::canonical(flag) == *name);
     for (at, flag) in args.remove.iter().enumerate() {
-        check(format!(".args.remove[{at}]"), flag);
+        // To remove a flag by all its names is no mistake.
+        let name = flag::canonical(flag);
+        let name = if is_set(&name) { name } else { flag.replace('_', "-") };
+        check(format!(".args.remove[{at}]"), flag, name);
     }
     let mut variables = BTreeSet::new();
     for (at, variable) in spec.env.iter().enumerate() {
@@ -264,8 +269,8 @@ impl ContainerEdit {
 
     /// Whether it gets or loses this flag.
     pub(in crate::action) fn has_flag(&self, flag: &str) -> bool {
-        let same = |other: &str| other.replace('_', "-") == flag.replace('_', "-");
-        self.set.iter().map(|(flag, _)| flag).chain(&self.remove).any(|other| same(other))
+        let same = flag::spellings(flag);
+        self.set.iter().map(|(flag, _)| flag).chain(&self.remove).any(|other| same.contains(other))
     }
 
     /// The value that it gives to this variable.
