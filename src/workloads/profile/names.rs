@@ -28,6 +28,8 @@ pub struct AcceleratorNames {
 pub struct ServerNames {
     /// Images, by the last part of the name, without tag and digest.
     pub images: Vec<Pattern>,
+    /// Images, by the whole name without tag and digest, also behind the name of a mirror.
+    pub repositories: Vec<Pattern>,
     /// Programs that are such servers or the same ones without accelerators.
     pub programs: Vec<Program>,
     /// Words in the name or the tag of an image.

@@ -54,7 +54,7 @@ fn image(names: &ServerNames, name: &str, container: &Value) -> Option<Doubt> {
     let last = flags::base_name(image.split('@').next().unwrap_or_default());
     let is_word = |c: char| !c.is_ascii_alphanumeric();
     let has = |patterns: &[Pattern]| last.split(is_word).any(|word| Pattern::any(patterns, word));
-    let known = Pattern::any(&names.images, last.split(':').next().unwrap_or_default());
+    let known = flags::has_image(&names.images, container) || is_of(&names.repositories, image);
     (known || has(&names.image_words)).then_some(()).filter(|()| !has(&names.other_words))?;
     Some(Doubt {
         about: About::Image(name.to_owned()),
@@ -65,21 +65,45 @@ fn image(names: &ServerNames, name: &str, container: &Value) -> Option<Doubt> {
     })
 }
 
+/// Whether the whole name of the image, or of the one that a mirror has, is one of these.
+fn is_of(repositories: &[Pattern], image: &str) -> bool {
+    let name = image.split('@').next().unwrap_or_default();
+    // A colon in front of a slash is the port of a registry.
+    let tag = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+    let name = &name[..tag.unwrap_or(name.len())];
+    let of_mirrors = name.match_indices('/').map(|(at, _)| &name[at + 1..]);
+    of_mirrors.chain([name]).any(|name| Pattern::any(repositories, name))
+}
+
 fn flags_of(names: &ServerNames, name: &str, container: &Value) -> Vec<Doubt> {
     let lists = flags::lists(container);
-    let asks = |flag: &str, values: &[Pattern]| {
-        let mut found = lists.iter().filter_map(|list| flag::read(list, flag));
-        found.any(|value| value.as_str().is_some_and(|value| Pattern::any(values, value)))
+    let texts: Vec<Vec<Value>> = lists.iter().flat_map(|list| list.iter()).filter_map(words_of).collect();
+    let asks = |list: &[Value], flag: &str, values: &[Pattern]| {
+        let value = flag::read(list, flag);
+        value.is_some_and(|value| value.as_str().is_some_and(|value| Pattern::any(values, value)))
     };
-    let found = names.flags.iter().filter(|(flag, values)| asks(flag, values));
-    let doubt = |flag: &String| Doubt {
+    let doubt = |flag: &String, what_to_do: &str| Doubt {
         about: About::Flag { container: name.to_owned(), flag: flag.clone() },
-        why: format!(
-            "{flag} of container {name} asks for an accelerator, so it may not start; set or remove the flag in containers \
-             of the step"
-        ),
+        why: format!("{flag} of container {name} asks for an accelerator, so it may not start; {what_to_do}"),
     };
-    found.map(|(flag, _)| doubt(flag)).collect()
+    let found = names.flags.iter().filter_map(|(flag, values)| {
+        if lists.iter().any(|list| asks(list, flag, values)) {
+            return Some(doubt(flag, "set or remove the flag in containers of the step"));
+        }
+        let in_text = texts.iter().any(|text| asks(text, flag, values));
+        in_text.then(|| {
+            doubt(flag, "it is inside a text such as a shell command, so write the arguments as a list first")
+        })
+    });
+    found.collect()
+}
+
+/// The words of an element that is a text, such as the script of a shell.
+fn words_of(element: &Value) -> Option<Vec<Value>> {
+    let text = element.as_str().filter(|text| text.contains(char::is_whitespace))?;
+    let marks = |c: char| matches!(c, '"' | '\'' | ';' | '&' | '|' | '(' | ')' | '\\');
+    let words = text.split_whitespace().map(|word| word.trim_matches(marks)).filter(|word| !word.is_empty());
+    Some(words.map(Value::from).collect())
 }
 
 /// The value of the variable is not told.

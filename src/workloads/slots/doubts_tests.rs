@@ -31,6 +31,12 @@ fn an_image_that_looks_like_one_for_accelerators_only_is_told_of_a_container_tha
         "pytorch/pytorch:2.3.0-cuda12.1-cudnn8-runtime",
         "lmsysorg/sglang:v0.5-cu126",
         "ghcr.io/huggingface/text-generation-inference:2.0",
+        "rayproject/ray:2.9.0-gpu",
+        "tensorflow/serving:latest-gpu",
+        "kserve/huggingfaceserver:latest-gpu",
+        "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.3.3",
+        "nvcr.io/nvidia/pytorch:24.05-py3",
+        "registry.example.com:5000/nvcr.io/nim/meta/llama@sha256:0123",
     ] {
         assert!(doubted(image), "{image}");
     }
@@ -39,6 +45,10 @@ fn an_image_that_looks_like_one_for_accelerators_only_is_told_of_a_container_tha
         "vllm/vllm-openai-cpu:v1",
         "ghcr.io/ggml-org/llama.cpp:server",
         "example.com/cuda/server:1",
+        "example.com:5000/nim/server:1",
+        "kserve/huggingfaceserver:latest",
+        "rayproject/ray:2.9.0-cpu",
+        "example.com/gpuless:1",
         "nginx",
     ] {
         assert!(!doubted(image), "{image}");
@@ -59,6 +69,13 @@ fn a_flag_that_asks_for_an_accelerator_is_told_and_others_are_not() {
         flags(json!(["m", "--device", "cuda", "--quantization=fp8"])),
         ["main --device", "main --quantization"]
     );
+    assert_eq!(
+        flags(json!(["m", "-q", "fp8", "--kv_cache_dtype=fp8"])),
+        ["main --kv-cache-dtype", "main --quantization"]
+    );
+    let script = "exec vllm serve m --device cuda \\\n --quantization 'fp8';";
+    assert_eq!(flags(json!(["sh", "-c", script])), ["main --device", "main --quantization"]);
+    assert!(flags(json!(["sh", "-c", "vllm serve m --device cpu"])).is_empty());
     assert!(
         flags(json!(["m", "--device=cpu", "--quantization", "awq", "--tensor-parallel-size=2"])).is_empty()
     );
