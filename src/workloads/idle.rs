@@ -139,4 +139,42 @@ mod tests {
         assert_eq!(why_paused(DAEMON_SET, &json!({"updateStrategy": {"type": "RollingUpdate"}})), None);
         assert_eq!(why_paused(MODEL, &json!({"paused": true})), None);
     }
+
+    #[test]
+    fn a_canary_of_a_service_keeps_pods_only_where_there_are_revisions() {
+        let why = |part: &str, percent: Value, annotation: Option<&str>, status: Option<&str>| {
+            let mut object = json!({"metadata": {"name": "chat", "namespace": "serving", "annotations": {}},
+                                    "spec": {"predictor": {}}, "status": {}});
+            object["spec"][part] = json!({"canaryTrafficPercent": percent});
+            if let Some(mode) = annotation {
+                object["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = json!(mode);
+            }
+            if let Some(mode) = status {
+                object["status"]["deploymentMode"] = json!(mode);
+            }
+            let profiles = Profiles::built_in().unwrap();
+            rollout_paused(Some(profiles.find(SERVICE.0, SERVICE.1).unwrap()), &object)
+        };
+        for part in ["predictor", "transformer", "explainer"] {
+            for percent in [0, 10, 99] {
+                let why = why(part, json!(percent), None, None).unwrap();
+                let patch = format!(r#"-p '{{"spec":{{"{part}":{{"canaryTrafficPercent":null}}}}}}'"#);
+                assert!(why.contains(&patch) && why.contains("inferenceservice chat -n serving"), "{why}");
+            }
+            for percent in [json!(100), json!(null)] {
+                assert_eq!(why(part, percent.clone(), None, None), None, "{part} {percent}");
+            }
+        }
+        for (annotation, status, expected) in [
+            (Some("Serverless"), None, true),
+            (Some("Knative"), None, true),
+            (Some("RawDeployment"), None, false),
+            (Some("Standard"), None, false),
+            (None, Some("Standard"), false),
+            (Some("RawDeployment"), Some("Knative"), true),
+        ] {
+            let found = why("predictor", json!(10), annotation, status);
+            assert_eq!(found.is_some(), expected, "{annotation:?} {status:?}");
+        }
+    }
 }

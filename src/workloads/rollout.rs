@@ -189,9 +189,13 @@ mod tests {
     #[test]
     fn a_service_waits_for_its_model_and_its_newest_revision() {
         let service = |status: Value| {
-            let object = json!({"metadata": {"generation": 3}, "status": status});
+            let spec = json!({"predictor": {}, "transformer": {}});
+            let object = json!({"metadata": {"generation": 3}, "spec": spec, "status": status});
             of("serving.kserve.io/v1beta1", "InferenceService", object)
         };
+        let component = |newest: &str, rolled_out: &str| json!({"latestCreatedRevision": newest, "latestReadyRevision": newest, "latestRolledoutRevision": rolled_out});
+        // KServe keeps the status of a component that was removed.
+        let rolled_out = |predictor: &str, transformer: &str| json!({"predictor": component("p-2", predictor), "transformer": component("t-2", transformer), "explainer": component("e-2", "e-1")});
         let ready = json!([{"type": "Ready", "status": "True"}]);
         let predictor = |latest_ready: &str| json!({"predictor": {"latestCreatedRevision": "p-2", "latestReadyRevision": latest_ready}});
         let table = [
@@ -203,6 +207,8 @@ mod tests {
             ),
             (json!({"conditions": ready, "modelStatus": {"transitionStatus": "InProgress"}}), "old model"),
             (json!({"conditions": ready, "components": predictor("p-1")}), "newest revision"),
+            (json!({"conditions": ready, "components": rolled_out("p-1", "t-2")}), "still gets traffic"),
+            (json!({"conditions": ready, "components": rolled_out("p-2", "t-1")}), "still gets traffic"),
             (json!({"conditions": [{"type": "Ready", "status": "Unknown"}]}), "Ready"),
             (json!({}), "Ready"),
         ];
@@ -223,6 +229,7 @@ mod tests {
             json!({"conditions": ready}),
             json!({"observedGeneration": 3, "conditions": ready, "modelStatus": up_to_date, "components": predictor("p-2")}),
             json!({"conditions": ready, "components": {"predictor": {"url": "http://x"}}}),
+            json!({"conditions": ready, "components": rolled_out("p-2", "t-2")}),
         ] {
             assert_eq!(service(status.clone()).0, Verdict::True, "{status}");
         }
