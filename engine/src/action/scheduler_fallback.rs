@@ -114,12 +114,16 @@ fn scheduler_fallback(target: &Target, from: &str, to: &str) -> Plan {
     if let Some(refused) = obstacle(target, &Role::Scheduler) {
         return refused;
     }
-    let uses_it =
-        |slot: &&Slot| slot.path.read(&target.object).as_deref().and_then(Value::as_str) == Some(from);
+    // A field that is absent, and listed all the same, means the default. So does an empty name.
+    let uses_it = |slot: &&Slot| match slot.path.read(&target.object).as_deref() {
+        None | Some(Value::Null) => from == DEFAULT_SCHEDULER,
+        Some(Value::String(name)) => name == from || name.is_empty() && from == DEFAULT_SCHEDULER,
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => false,
+    };
     let wanted: Vec<_> =
         target.slots.of(&Role::Scheduler).filter(uses_it).map(|slot| (slot, Some(json!(to)))).collect();
     if wanted.is_empty() {
-        return Plan::NothingToDo(format!("it does not use the scheduler {from}"));
+        return Plan::NothingToDo(format!("none of its fields names the scheduler {from}"));
     }
     changes(&target.object, wanted.into_iter())
 }

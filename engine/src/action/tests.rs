@@ -146,6 +146,21 @@ fn only_what_uses_the_broken_scheduler_is_moved() {
     }
     let none = target(json!({"spec": {}}), &SCHEDULERS.map(|path| (Role::Scheduler, path)));
     assert_eq!(reason(fallback.plan(&none, None)), "nothing to do");
+    let default =
+        action("schedulerFallback", json!({"from": "default-scheduler", "schedulerName": "volcano"}));
+    for absent in
+        [json!({"spec": {}}), json!({"spec": {"schedulerName": null, "scheduling": {"scheduler": null}}})]
+    {
+        let absent = target(absent, &SCHEDULERS.map(|path| (Role::Scheduler, path)));
+        assert_eq!(
+            changed(default.plan(&absent, None)),
+            SCHEDULERS.map(|path| format!("{path}: - → \"volcano\""))
+        );
+    }
+    let empty = changed(default.plan(&scheduled(["volcano", ""]), None));
+    assert_eq!(empty, [format!("{}: \"\" → \"volcano\"", SCHEDULERS[1])]);
+    let odd = target(json!({"spec": {"schedulerName": 3}}), &[(Role::Scheduler, SCHEDULERS[1])]);
+    assert_eq!(reason(default.plan(&odd, None)), "nothing to do");
     let named = action("schedulerFallback", json!({"from": "ml-scheduler", "schedulerName": "volcano"}));
     assert!(changed(named.plan(&scheduled(["ml-scheduler", ""]), None))[0].ends_with("\"volcano\""));
 }

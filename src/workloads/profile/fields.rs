@@ -110,6 +110,16 @@ pub enum ReadyAbsent {
     Unknown,
 }
 
+/// Which scheduler pods get if the object does not name one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum SchedulerAbsent {
+    /// That is not known: the operator of the kind may choose one.
+    #[default]
+    Unknown,
+    /// `default-scheduler`, as in every pod: the map around the name becomes the spec of the pods.
+    DefaultScheduler,
+}
+
 /// Where a kind reports how many pods it wants and has. Nobody sets these numbers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

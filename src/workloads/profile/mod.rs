@@ -25,8 +25,7 @@ use serde::{Deserialize, Deserializer};
 
 use self::check::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Counts, Flag, Limit, Means, OrderedPods, Pin, Placement, Quantization,
-    ReadyAbsent, Replicas, Setting, SettingDefault,
+    Absent, Accelerators, Case, Counts, Flag, Limit, Means, OrderedPods, Pin, Placement, Quantization, ReadyAbsent, Replicas, SchedulerAbsent, Setting, SettingDefault,
 };
 pub use self::message::Message;
 pub use self::names::{AcceleratorNames, Pattern, Program, ServerNames};
@@ -76,6 +75,9 @@ pub struct Profile {
     /// Where the name of the scheduler of its pods is.
     #[serde(default, deserialize_with = "checked")]
     pub scheduler: Vec<FieldPath>,
+    /// What an absent name of the scheduler means, where the map around it is there.
+    #[serde(default)]
+    pub scheduler_absent: SchedulerAbsent,
     /// How many requests its servers process in one batch.
     #[serde(default, deserialize_with = "checked")]
     pub batch_size: Option<Setting>,

@@ -26,7 +26,7 @@ use firebreak_engine::facts::{Obstacle, Role, Slot, Slots};
 use firebreak_engine::path::{FieldPath, Segment};
 use serde_json::Value;
 
-use super::profile::{Pin, Profile};
+use super::profile::{Pin, Profile, SchedulerAbsent};
 
 /// The longest path that the status of an Incident can hold.
 const LONGEST_PATH: usize = 512;
@@ -97,11 +97,22 @@ pub fn needs_room(profile: &Profile, object: &Value, fields: &[Slot], template: 
     !pace::pace(profile, object, &accelerators_in(fields, template)).is_empty()
 }
 
-/// Names of schedulers. Only existing fields are ever changed.
+/// Names of schedulers. An absent one is a field only where it is known what that means: in a pod spec that is there.
 fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
-    let is_there = |path: &&FieldPath| path.node(object).is_some_and(|name| !name.is_null());
-    let there = profile.scheduler.iter().filter(is_there);
+    let is_named = |path: &FieldPath| path.node(object).is_some_and(|name| !name.is_null());
+    let has_pods = |path: &FieldPath| around(path).is_some_and(|pod| pod.node(object).is_some_and(Value::is_object));
+    let is_slot = |path: &&FieldPath| match profile.scheduler_absent {
+        SchedulerAbsent::Unknown => is_named(path),
+        SchedulerAbsent::DefaultScheduler => is_named(path) || has_pods(path),
+    };
+    let there = profile.scheduler.iter().filter(is_slot);
     found.fields.extend(there.map(|path| slot(Role::Scheduler, path.clone(), None)));
+}
+
+/// The map that has the field.
+fn around(path: &FieldPath) -> Option<FieldPath> {
+    let (_, way) = path.segments().split_last()?;
+    FieldPath::new(way.to_vec()).ok()
 }
 
 /// The roles whose field must not be changed in this object, or in any of its kind.

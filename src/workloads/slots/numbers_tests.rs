@@ -219,6 +219,39 @@ fn schedulers_are_listed_where_they_are_named() {
 }
 
 #[test]
+fn an_absent_scheduler_is_a_field_of_every_pod_spec_that_is_there() {
+    let of = |kind, spec: Value| with_role(&found(kind, &json!({"spec": spec})), &Role::Scheduler);
+    for pod in [json!({}), json!({"schedulerName": null}), json!({"schedulerName": ""})] {
+        for kind in [DEPLOYMENT, STATEFUL_SET, ("apps/v1", "DaemonSet"), ("argoproj.io/v1alpha1", "Rollout")]
+        {
+            assert_eq!(
+                of(kind, json!({"template": {"spec": pod}})),
+                ["/spec/template/spec/schedulerName"],
+                "{kind:?}"
+            );
+        }
+    }
+    assert_eq!(of(INFERENCE_SERVICE, json!({"predictor": {"model": {}}})), ["/spec/predictor/schedulerName"]);
+    let multi = json!({"predictor": {"model": {}, "workerSpec": {}}});
+    assert_eq!(of(INFERENCE_SERVICE, multi).len(), 2);
+    let groups = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet");
+    let workers = json!({"leaderWorkerTemplate": {"leaderTemplate": null, "workerTemplate": {"spec": {}}}});
+    assert_eq!(of(groups, workers), ["/spec/leaderWorkerTemplate/workerTemplate/spec/schedulerName"]);
+    let service = ("serving.kserve.io/v1alpha2", "LLMInferenceService");
+    assert_eq!(of(service, json!({"prefill": {"worker": {}}})), ["/spec/prefill/worker/schedulerName"]);
+    let ray = json!({"rayClusterConfig": {"headGroupSpec": {"template": {"spec": {}}},
+        "workerGroupSpecs": [{"groupName": "a", "template": {"spec": {}}}, {"groupName": "b"}]}});
+    assert_eq!(of(("ray.io/v1", "RayService"), ray).len(), 2);
+    for (kind, spec) in [
+        (LLM_DEPLOYMENT, json!({"scheduling": {}})),
+        (DEPLOYMENT, json!({"template": "x"})),
+        (DEPLOYMENT, json!({})),
+    ] {
+        assert_eq!(of(kind, spec.clone()), [""; 0], "{kind:?} {spec}");
+    }
+}
+
+#[test]
 fn a_kind_gets_the_article_with_which_it_is_read() {
     let table = [
         "a Deployment",
