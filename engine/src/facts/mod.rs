@@ -13,8 +13,8 @@ pub use self::look::{
     Brake, Holder, Listing, ListingRead, Look, Looked, Looks, NamespaceRead, ObjectRead, OwnLook,
 };
 pub use self::target::{
-    About, Absent, Container, Demand, Doubt, Obstacle, OwnedBy, Purpose, Revision, Role, Runs, ScaleDown,
-    ScaledBy, Slot, Slots, Stage, Target, Wanted,
+    About, Absent, Container, Demand, Doubt, Obstacle, OwnedBy, Part, Purpose, Revision, Role, Runs,
+    ScaleDown, ScaledBy, Slot, Slots, Stage, Target, Wanted,
 };
 use crate::common::Census;
 use crate::effect::EffectId;

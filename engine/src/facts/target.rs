@@ -241,6 +241,8 @@ pub struct Slots {
 pub struct Container {
     /// Its name.
     pub name: String,
+    /// What it belongs to.
+    pub part: Part,
     /// Where it is.
     pub path: FieldPath,
     /// The list to which a new flag is appended, or why there is none, for people.
@@ -260,6 +262,15 @@ pub enum Runs {
     ModelServer,
     /// A program that is not known.
     Unknown,
+}
+
+/// The part of an object that a container belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The model server.
+    Server,
+    /// A program beside it, such as one that transforms its requests.
+    Beside,
 }
 
 impl Container {

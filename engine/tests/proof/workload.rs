@@ -6,7 +6,8 @@ use std::sync::Arc;
 use firebreak_engine::change::Delivery;
 use firebreak_engine::expression::{FieldValue, ObjectCondition};
 use firebreak_engine::facts::{
-    Absent, Container, Demand, Purpose, Reading, Revision, Role, Runs, ScaledBy, Slot, Slots, Stage, Target,
+    Absent, Container, Demand, Part, Purpose, Reading, Revision, Role, Runs, ScaledBy, Slot, Slots, Stage,
+    Target,
 };
 use firebreak_engine::id::{ResourceVersion, TargetId};
 use firebreak_engine::path::FieldPath;
@@ -209,6 +210,7 @@ fn containers(object: &Value) -> Vec<Container> {
     let main = path("/spec/template/spec/containers/[name=main]");
     let there = main.node(object).map(|_| Container {
         name: "main".to_owned(),
+        part: Part::Server,
         path: main.clone(),
         new_flags: Ok("args"),
         unread_variables: Vec::new(),

@@ -52,6 +52,14 @@ fn all_parts_are_changed_together() {
         in_each("containers/[name=main]/args/[flag=--max-num-seqs]")
     );
     assert_eq!(paths(KIND, &parts(), &Role::Scheduler), in_each("schedulerName"));
+    let picker = with(
+        &parts(),
+        json!({"spec": {"router": {"scheduler": {"template": {"schedulerName": "volcano"}}}}}),
+    );
+    assert_eq!(
+        paths(KIND, &picker, &Role::Scheduler).last().map(String::as_str),
+        Some("/spec/router/scheduler/template/schedulerName")
+    );
     assert_eq!(placement(KIND, &parts()), in_each("nodeSelector/nvidia.com~1gpu.product"));
     assert_eq!(paths(KIND, &parts(), &Role::Replicas), ["/spec/replicas"], "the prefill part has its own");
     assert_eq!(paths(KIND, &single(), &Role::Accelerator).len(), 2);

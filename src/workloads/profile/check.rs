@@ -57,7 +57,8 @@ fn of_one(path: &FieldPath) -> Option<String> {
 impl Check for Accelerators {
     fn problem(&self) -> Option<String> {
         let inline = || self.inline.iter().find_map(|inline| inline.path.problem());
-        self.resources.problem().or_else(|| self.containers.problem()).or_else(inline)
+        let lists = || self.containers.problem().or_else(|| self.beside.problem());
+        self.resources.problem().or_else(lists).or_else(inline)
     }
 }
 

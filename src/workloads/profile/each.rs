@@ -28,6 +28,7 @@ impl Profile {
         if let Some(accelerators) = &mut profile.accelerators {
             all(&mut accelerators.resources, object)?;
             all(&mut accelerators.containers, object)?;
+            all(&mut accelerators.beside, object)?;
             all_pins(&mut accelerators.claims, object)?;
         }
         all(&mut profile.placement.node_selector, object)?;
@@ -47,7 +48,12 @@ impl Profile {
     fn paths(&self) -> Vec<&FieldPath> {
         let accelerators = self.accelerators.iter().flat_map(|accelerators| {
             let claims = accelerators.claims.iter().map(|claim| &claim.path);
-            accelerators.resources.iter().chain(&accelerators.containers).chain(claims)
+            accelerators
+                .resources
+                .iter()
+                .chain(&accelerators.containers)
+                .chain(&accelerators.beside)
+                .chain(claims)
         });
         let placement = &self.placement;
         let flags = [&self.batch_size, &self.max_concurrency].into_iter().flatten();

@@ -21,6 +21,10 @@ pub struct Accelerators {
     /// Lists of containers, identified by `name`, each with `resources` of that kind.
     #[serde(default)]
     pub containers: Vec<FieldPath>,
+    /// Lists of containers, too, of programs beside the model server, which may have containers of the same names. What
+    /// containers need without an accelerator is meant for the model server, if it has a container of the name.
+    #[serde(default)]
+    pub beside: Vec<FieldPath>,
     /// Maps that are a container themselves. Their own `resources` are among [`Self::resources`].
     #[serde(default)]
     pub inline: Vec<Inline>,

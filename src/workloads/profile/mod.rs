@@ -25,7 +25,8 @@ use serde::{Deserialize, Deserializer};
 
 use self::check::checked;
 pub use self::fields::{
-    Absent, Accelerators, Case, Counts, Flag, Limit, Means, OrderedPods, Pin, Placement, Quantization, ReadyAbsent, Replicas, SchedulerAbsent, Setting, SettingDefault,
+    Absent, Accelerators, Case, Counts, Flag, Limit, Means, OrderedPods, Pin, Placement, Quantization,
+    ReadyAbsent, Replicas, SchedulerAbsent, Setting, SettingDefault,
 };
 pub use self::message::Message;
 pub use self::names::{AcceleratorNames, Pattern, Program, ServerNames};

@@ -50,7 +50,7 @@ fn requests(wanted: Wanted<'_>, fields: &Accelerators, object: &Value, found: &m
             found.fields.extend(requests_in(wanted, path, resources));
         }
     }
-    for list in &fields.containers {
+    for list in fields.containers.iter().chain(&fields.beside) {
         let containers = list.node(object).and_then(Value::as_array);
         let mut names = BTreeSet::new();
         for container in containers.into_iter().flatten() {

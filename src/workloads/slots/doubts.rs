@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use firebreak_engine::action::{VISIBLE_DEVICES, shows_no_device};
-use firebreak_engine::facts::{About, Container, Doubt};
+use firebreak_engine::facts::{About, Container, Doubt, Part};
 use firebreak_engine::flag;
 use firebreak_engine::value::is_zero;
 use serde_json::Value;
@@ -24,15 +24,28 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
     for at in containers.iter().filter(|at| seen.insert(&at.path)) {
         let Some(container) = at.path.node(object) else { continue };
         if requests_accelerators(profile, container) {
-            found.extend(image(&profile.names.servers, &at.name, container));
-            found.extend(flags_of(&profile.names.servers, &at.name, container));
-            found.extend(visible_devices(&at.name, container));
+            found.extend(of_container(profile, at, container, containers));
         }
     }
     found.extend(runtime_class(profile, object));
     found.extend(queue(object));
     found.extend(new_pods(profile, object));
     found
+}
+
+/// The doubts about one of the containers. The step cannot name a container beside the server if the server has one of
+/// the same name.
+fn of_container(profile: &Profile, at: &Container, container: &Value, all: &[Container]) -> Vec<Doubt> {
+    let of_server = |other: &Container| other.part == Part::Server && other.name == at.name;
+    let is_hidden = at.part == Part::Beside && all.iter().any(of_server);
+    let name = if is_hidden { at.path.to_string() } else { at.name.clone() };
+    let servers = &profile.names.servers;
+    let doubts = image(servers, &name, container).into_iter().chain(flags_of(servers, &name, container));
+    let rename = |doubt: Doubt| match is_hidden {
+        true => Doubt { why: format!("{}, after it has a name of its own", doubt.why), ..doubt },
+        false => doubt,
+    };
+    doubts.chain(visible_devices(&name, container)).map(rename).collect()
 }
 
 /// What the profile says about how the object gets new pods.

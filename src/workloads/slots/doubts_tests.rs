@@ -111,6 +111,22 @@ fn devices_that_the_runtime_gives_without_a_request_are_told() {
 }
 
 #[test]
+fn a_container_beside_the_server_is_told_by_its_path_where_the_server_has_its_name() {
+    let container =
+        |name: &str| json!({"name": name, "image": "triton:cuda12", "resources": {"limits": {GPU: "1"}}});
+    let service = |transformer: &str| {
+        json!({"spec": {"predictor": {"model": {"resources": {"limits": {GPU: "1"}}}},
+            "transformer": {"containers": [container(transformer)]}}})
+    };
+    let image = |name: &str| About::Image(name.to_owned());
+    let doubts = found(INFERENCE_SERVICE, &service("kserve-container")).doubts;
+    assert_eq!(doubts.len(), 1);
+    assert_eq!(doubts[0].about, image("/spec/transformer/containers/[name=kserve-container]"));
+    assert!(doubts[0].why.ends_with("after it has a name of its own"), "{}", doubts[0].why);
+    assert_eq!(about(INFERENCE_SERVICE, &service("pre")), [image("pre")]);
+}
+
+#[test]
 fn a_queue_of_kueue_is_told_wherever_its_label_is() {
     let label = json!({"labels": {QUEUE: "gpus"}});
     for (at, kind) in [("metadata", DEPLOYMENT), ("metadata", LLM_DEPLOYMENT), ("template", DEPLOYMENT)] {

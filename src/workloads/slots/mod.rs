@@ -100,7 +100,8 @@ pub fn needs_room(profile: &Profile, object: &Value, fields: &[Slot], template: 
 /// Names of schedulers. An absent one is a field only where it is known what that means: in a pod spec that is there.
 fn schedulers(profile: &Profile, object: &Value, found: &mut Slots) {
     let is_named = |path: &FieldPath| path.node(object).is_some_and(|name| !name.is_null());
-    let has_pods = |path: &FieldPath| around(path).is_some_and(|pod| pod.node(object).is_some_and(Value::is_object));
+    let has_pods =
+        |path: &FieldPath| around(path).is_some_and(|pod| pod.node(object).is_some_and(Value::is_object));
     let is_slot = |path: &&FieldPath| match profile.scheduler_absent {
         SchedulerAbsent::Unknown => is_named(path),
         SchedulerAbsent::DefaultScheduler => is_named(path) || has_pods(path),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(super) use self::spec::parse;
 use self::spec::{Amounts, exceeds};
 pub use self::spec::{AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec};
-use crate::facts::{Container, Runs, Target};
+use crate::facts::{Container, Part, Runs, Target};
 use crate::flag::{self, Given};
 use crate::path::{FieldPath, Segment};
 use crate::reason::Reason;
@@ -56,8 +56,13 @@ pub(super) fn edits(wanted: &[ContainerEdit], target: &Target) -> Result<Vec<Edi
 
 fn find<'t>(edit: &ContainerEdit, target: &'t Target) -> Result<&'t Container, Refused> {
     let containers = &target.slots.containers;
-    let mut of_name = containers.iter().filter(|container| container.name == edit.name);
-    let why = match (of_name.next(), of_name.next()) {
+    let of_name = |part: Part| {
+        containers.iter().filter(move |container| container.name == edit.name && container.part == part)
+    };
+    // Containers beside the server may have the same names as its own.
+    let part = if of_name(Part::Server).next().is_some() { Part::Server } else { Part::Beside };
+    let mut found = of_name(part);
+    let why = match (found.next(), found.next()) {
         (Some(found), None) => return Ok(found),
         (Some(_), Some(_)) => format!("more than one container is called {}", edit.name),
         (None, _) if containers.is_empty() => "Firebreak knows no containers of this kind".to_owned(),
