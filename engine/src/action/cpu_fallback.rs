@@ -130,7 +130,7 @@ impl CpuFallback {
                 value.is_some_and(shows_no_device)
             }
             About::RuntimeClass => self.placement == Placement::Release,
-            About::Queue | About::Room | About::Placement => false,
+            About::Queue | About::Program | About::Room | About::Placement => false,
             // Every action that changes templates tells it.
             About::NewPods => true,
         }

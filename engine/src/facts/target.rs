@@ -309,6 +309,8 @@ pub enum About {
     Queue,
     /// How its operator gives it new pods.
     NewPods,
+    /// What its programs may ask for, which the object does not show.
+    Program,
     /// The room for new pods, where another object sets their pace.
     Room,
     /// The nodes that match what stays of its placement.

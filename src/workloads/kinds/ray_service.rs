@@ -87,20 +87,57 @@ fn accelerators_by_which_ray_schedules_are_not_taken_from_the_pods_alone() {
     ] {
         assert!(why(json!({"spec": {"serveConfigV2": text}})).unwrap().contains("serveConfigV2"), "{text}");
     }
+    for resource in ["TPU", "HPU", "NPU", "neuron_cores", "RBLN", "TPU-v4-8-head"] {
+        for text in [
+            format!("applications:\n- deployments:\n  - ray_actor_options: {{resources: {{{resource}: 2}}}}"),
+            format!("{{\"resources\": {{\"{resource}\": 0.5}}}}"),
+        ] {
+            let why = why(json!({"spec": {"serveConfigV2": text}}));
+            assert!(why.unwrap().contains("serveConfigV2"), "{resource}");
+        }
+    }
+    let words = "applications:\n- import_path: chat:input_output\n  args: {max_output: 3, inputs: [a]}";
+    assert_eq!(why(json!({"spec": {"serveConfigV2": words}})), None);
+    for (resources, expected) in [
+        (r#""{\"TPU\": 4}""#, true),
+        (r#"{"HPU": 2}"#, true),
+        (r#"{"memory_bytes": 1, "neuron_cores": 0.5}"#, true),
+        (r#"{"GPU": 10}"#, true),
+        (r#"{"output": 4}"#, false),
+    ] {
+        for place in ["workerGroupSpecs", "headGroupSpec"] {
+            let mut told = object();
+            let cluster = &mut told["spec"]["rayClusterConfig"][place];
+            let group = if place == "headGroupSpec" { cluster } else { &mut cluster[1] };
+            group["rayStartParams"]["resources"] = json!(resources);
+            let why = obstacle(KIND, &told, &Role::Accelerator);
+            assert_eq!(
+                why.is_some_and(|why| why.contains("rayStartParams")),
+                expected,
+                "{place} {resources}"
+            );
+        }
+    }
     let mut started = object();
     started["spec"]["rayClusterConfig"]["workerGroupSpecs"][1]["rayStartParams"] = json!({"num-gpus": "4"});
     assert!(obstacle(KIND, &started, &Role::Accelerator).unwrap().contains("num-gpus"));
     assert_eq!(obstacle(KIND, &started, &Role::Scheduler), None);
-    for (place, number) in [("workerGroupSpecs", "4"), ("headGroupSpec", "1"), ("headGroupSpec", "0")] {
+    for (place, name, number) in [
+        ("workerGroupSpecs", "GPU", "4"),
+        ("workerGroupSpecs", "TPU", "4"),
+        ("headGroupSpec", "GPU", "1"),
+        ("headGroupSpec", "HPU", "2"),
+        ("headGroupSpec", "GPU", "0"),
+    ] {
         let mut told = object();
         let cluster = &mut told["spec"]["rayClusterConfig"][place];
         let group = if place == "headGroupSpec" { cluster } else { &mut cluster[1] };
-        group["resources"] = json!({"GPU": number});
+        group["resources"] = json!({"CPU": "8", name: number});
         let why = obstacle(KIND, &told, &Role::Accelerator);
         assert_eq!(
-            why.is_some_and(|why| why.contains("GPU in the resources")),
+            why.is_some_and(|why| why.contains("in the resources of a group")),
             number != "0",
-            "{place} {number}"
+            "{place} {name} {number}"
         );
     }
 }
@@ -109,6 +146,12 @@ fn accelerators_by_which_ray_schedules_are_not_taken_from_the_pods_alone() {
 fn a_second_cluster_is_told_before_it_is_started() {
     let doubts = slots(KIND, &object()).doubts;
     assert!(doubts.iter().any(|doubt| doubt.about == About::NewPods && doubt.why.contains("second cluster")));
+}
+
+#[test]
+fn what_the_code_of_its_applications_asks_for_is_told() {
+    let doubts = slots(KIND, &object()).doubts;
+    assert!(doubts.iter().any(|doubt| doubt.about == About::Program && doubt.why.contains("import_path")));
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub struct Accelerators {
     /// Lists that request devices in another way. They cannot be changed, so an entry is a pin.
     #[serde(default)]
     pub claims: Vec<Pin>,
+    /// What people must know before accelerators are taken from it.
+    #[serde(default)]
+    pub warnings: Vec<Case>,
 }
 
 /// A map that is a container itself.

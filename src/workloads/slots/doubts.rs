@@ -30,7 +30,14 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
     found.extend(runtime_class(profile, object));
     found.extend(queue(object));
     found.extend(new_pods(profile, object));
+    found.extend(programs(profile, object));
     found
+}
+
+/// What the profile says about programs that may ask for accelerators where the object does not show it.
+fn programs<'a>(profile: &'a Profile, object: &'a Value) -> impl Iterator<Item = Doubt> + use<'a> {
+    let warnings = profile.accelerators.iter().flat_map(|accelerators| Case::all(&accelerators.warnings, object));
+    warnings.map(|why| Doubt { about: About::Program, why })
 }
 
 /// The doubts about one of the containers. The step cannot name a container beside the server if the server has one of
