@@ -130,7 +130,7 @@ impl CpuFallback {
                 value.is_some_and(shows_no_device)
             }
             About::RuntimeClass => self.placement == Placement::Release,
-            About::Queue | About::Program | About::Room | About::Placement => false,
+            About::Devices | About::Queue | About::Program | About::Room | About::Placement => false,
             // Every action that changes templates tells it.
             About::NewPods => true,
         }
@@ -150,6 +150,16 @@ fn uses_accelerator(target: &Target) -> bool {
     amounts.any(|slot| !is_zero(slot.path.read(&target.object).as_deref()))
 }
 
+fn no_accelerator(other_devices: &[String]) -> String {
+    if other_devices.is_empty() {
+        return "it requests no accelerator".to_owned();
+    }
+    format!(
+        "it requests no accelerator that Firebreak knows, but {}; if that is one, change it by hand",
+        other_devices.join(", ")
+    )
+}
+
 /// Accelerator requests and limits to "0", quantization if the kind has it, what the containers need,
 /// and no placement that only accelerator nodes satisfy.
 fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
@@ -166,7 +176,7 @@ fn cpu_fallback(target: &Target, action: &CpuFallback) -> Plan {
         );
     }
     if !uses_accelerator(target) {
-        return Plan::NothingToDo("it requests no accelerator".to_owned());
+        return Plan::NothingToDo(no_accelerator(&slots.other_devices));
     }
     if placement == Placement::Release
         && let Some(pin) = slots.pins.first().cloned().or_else(|| nodes::pin(target))

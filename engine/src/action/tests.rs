@@ -165,6 +165,25 @@ fn only_what_uses_the_broken_scheduler_is_moved() {
     assert!(changed(named.plan(&scheduled(["ml-scheduler", ""]), None))[0].ends_with("\"volcano\""));
 }
 
+#[test]
+fn what_requests_other_devices_is_not_said_to_request_none() {
+    let why = |other_devices: Vec<String>| {
+        let mut target = target(json!({"spec": {}}), &[]);
+        target.slots.other_devices = other_devices;
+        match action("cpuFallback", json!({})).plan(&target, None) {
+            Plan::NothingToDo(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(why(Vec::new()), "it requests no accelerator");
+    let devices = vec!["a.io/x of container main".to_owned(), "b.io/y of container main".to_owned()];
+    assert_eq!(
+        why(devices),
+        "it requests no accelerator that Firebreak knows, but a.io/x of container main, b.io/y of container main; if that \
+         is one, change it by hand"
+    );
+}
+
 fn model(batch_size: Value, concurrency: Value) -> Target {
     let object = json!({"spec": {"serving": {"batchSize": batch_size, "maxConcurrency": concurrency}}});
     target(object, &[(Role::BatchSize, BATCH), (Role::MaxConcurrency, CONCURRENCY)])

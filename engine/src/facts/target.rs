@@ -220,6 +220,8 @@ pub struct Slots {
     pub pins: Vec<String>,
     /// What requests accelerators for the pods and cannot be changed.
     pub fixed: Vec<String>,
+    /// For people: what it requests of devices that Firebreak does not know, if it requests no accelerator.
+    pub other_devices: Vec<String>,
     /// Roles for which the kind has no field, or whose field has a form in this object that must not be changed.
     pub obstacles: Vec<Obstacle>,
     /// Roles whose field nothing uses in this object, so that a change of it would have no effect.
@@ -305,6 +307,8 @@ pub enum About {
     VisibleDevices(String),
     /// The runtime class with which containers get devices without requesting them, while it stays.
     RuntimeClass,
+    /// What it requests beside accelerators, and only some nodes have.
+    Devices,
     /// The queue that admits its pods.
     Queue,
     /// How its operator gives it new pods.

@@ -10,8 +10,8 @@ use firebreak_engine::value::is_zero;
 use serde_json::Value;
 
 use super::accelerators::RESOURCE_MAPS;
-use super::flags;
 use super::placement::runtime_classes;
+use super::{devices, flags};
 use crate::workloads::profile::{Case, Pattern, Profile, ServerNames};
 
 /// The label with the queue of Kueue.
@@ -28,6 +28,7 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
         }
     }
     found.extend(runtime_class(profile, object));
+    found.extend(other_devices(profile, object));
     found.extend(queue(object));
     found.extend(new_pods(profile, object));
     found.extend(programs(profile, object));
@@ -36,7 +37,8 @@ pub(super) fn doubts(profile: &Profile, object: &Value, containers: &[Container]
 
 /// What the profile says about programs that may ask for accelerators where the object does not show it.
 fn programs<'a>(profile: &'a Profile, object: &'a Value) -> impl Iterator<Item = Doubt> + use<'a> {
-    let warnings = profile.accelerators.iter().flat_map(|accelerators| Case::all(&accelerators.warnings, object));
+    let warnings =
+        profile.accelerators.iter().flat_map(|accelerators| Case::all(&accelerators.warnings, object));
     warnings.map(|why| Doubt { about: About::Program, why })
 }
 
@@ -150,6 +152,21 @@ fn runtime_class(profile: &Profile, object: &Value) -> Option<Doubt> {
         why: format!(
             "{path} stays, because placement is Keep: it may give devices to containers that request none, and only nodes \
              with accelerators may have it"
+        ),
+    })
+}
+
+/// New pods wait for a node that has what stays.
+fn other_devices(profile: &Profile, object: &Value) -> Option<Doubt> {
+    let names = &profile.names;
+    let stays = devices::that_stay(profile.accelerators.as_ref()?, &devices::zeroed(names), object);
+    let told: Vec<String> = stays.iter().map(devices::Stays::told).collect();
+    (!told.is_empty()).then(|| Doubt {
+        about: About::Devices,
+        why: format!(
+            "new pods still request {}, so they wait for a node that has it; if only nodes with accelerators do, remove it by \
+             hand",
+            told.join(", ")
         ),
     })
 }

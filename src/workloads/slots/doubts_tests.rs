@@ -1,3 +1,4 @@
+use firebreak_engine::facts::Role;
 use serde_json::json;
 
 use super::super::tests::{DEPLOYMENT, GPU, INFERENCE_SERVICE, Kind, LLM_DEPLOYMENT, found};
@@ -124,6 +125,76 @@ fn a_container_beside_the_server_is_told_by_its_path_where_the_server_has_its_na
     assert_eq!(doubts[0].about, image("/spec/transformer/containers/[name=kserve-container]"));
     assert!(doubts[0].why.ends_with("after it has a name of its own"), "{}", doubts[0].why);
     assert_eq!(about(INFERENCE_SERVICE, &service("pre")), [image("pre")]);
+}
+
+#[test]
+fn resources_that_stay_and_only_some_nodes_have_are_named() {
+    let told = |resources: Value| {
+        let doubts = found(DEPLOYMENT, &with(json!({"resources": resources}), json!({}))).doubts;
+        doubts.into_iter().find(|doubt| doubt.about == About::Devices).map(|doubt| doubt.why)
+    };
+    for (resource, amount) in [
+        ("hugepages-2Mi", "5120Mi"),
+        ("hugepages-1Gi", "2Gi"),
+        ("openshift.io/mlnxnics", "1"),
+        ("nvidia.com/hostdev", "1"),
+        ("example.com/fpga", "2"),
+    ] {
+        for map in RESOURCE_MAPS {
+            let why = told(json!({"limits": {GPU: "1"}, map: {GPU: "1", "memory": "8Gi", resource: amount}}))
+                .unwrap();
+            assert!(
+                why.starts_with(&format!("new pods still request {resource} of container main, so")),
+                "{why}"
+            );
+        }
+    }
+    let all =
+        told(json!({"limits": {GPU: "1", "b.io/x": "1", "a.io/x": 1}, "requests": {"a.io/x": "1"}})).unwrap();
+    assert!(all.contains("request a.io/x of container main, b.io/x of container main, so"), "{all}");
+    for resource in ["cpu", "memory", "ephemeral-storage", "kubernetes.io/x", "pods.kubernetes.io/x"] {
+        assert_eq!(told(json!({"limits": {GPU: "1", resource: "1"}})), None, "{resource}");
+    }
+    for gone in ["rdma/ib", "vpc.amazonaws.com/efa", "nvidia.com/gpumem", "amd.com/cpx_nps4"] {
+        assert_eq!(told(json!({"limits": {GPU: "1", gone: "1"}})), None, "{gone}");
+    }
+    assert_eq!(told(json!({"limits": {GPU: "1", "example.com/fpga": "0"}})), None);
+    let service = json!({"spec": {
+        "predictor": {"model": {"resources": {"limits": {GPU: "1", "example.com/fpga": "1"}}}},
+        "transformer": {"containers": [{"name": "pre", "resources": {"limits": {"hugepages-2Mi": "2Mi"}}}]},
+    }});
+    let doubts = found(INFERENCE_SERVICE, &service).doubts;
+    let why = &doubts.iter().find(|doubt| doubt.about == About::Devices).unwrap().why;
+    for expected in ["example.com/fpga of /spec/predictor/model/resources", "hugepages-2Mi of container pre"]
+    {
+        assert!(why.contains(expected), "{why}");
+    }
+}
+
+#[test]
+fn an_object_without_a_known_accelerator_names_its_other_devices() {
+    let others = |resources: Value| {
+        let main = json!({"name": "main", "resources": {"limits": resources}});
+        found(DEPLOYMENT, &json!({"spec": {"template": {"spec": {"containers": [main]}}}})).other_devices
+    };
+    assert_eq!(others(json!({"example.com/fpga": "1"})), ["example.com/fpga of container main"]);
+    assert_eq!(others(json!({"nvidia.com/gpumem": "8000"})), ["nvidia.com/gpumem of container main"]);
+    for none in
+        [json!({"cpu": "1", "hugepages-2Mi": "2Mi"}), json!({"example.com/fpga": "0"}), json!({GPU: "1"})]
+    {
+        assert_eq!(others(none.clone()), [""; 0], "{none}");
+    }
+    for known in [
+        "amd.com/cpx_nps4",
+        "amd.com/spx_nps1",
+        "aliyun.com/gpu-mem",
+        "cambricon.com/mlu370",
+        "qualcomm.com/qaic",
+    ] {
+        let main = json!({"name": "main", "resources": {"limits": {known: "1"}}});
+        let slots = found(DEPLOYMENT, &json!({"spec": {"template": {"spec": {"containers": [main]}}}}));
+        assert_eq!(slots.of(&Role::Accelerator).count(), 1, "{known}");
+    }
 }
 
 #[test]

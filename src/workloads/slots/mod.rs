@@ -9,6 +9,7 @@
 
 mod accelerators;
 mod containers;
+mod devices;
 mod doubts;
 mod elsewhere;
 mod flags;
@@ -74,6 +75,9 @@ fn fallback(profile: &Profile, object: &Value, found: &mut Slots) {
     accelerators::accelerators(profile, accelerators, object, found);
     found.fixed.extend(pins(&accelerators.claims, object));
     if found.fields.is_empty() {
+        let devices = devices::that_stay(accelerators, &[], object);
+        found.other_devices =
+            devices.iter().filter(|stays| stays.is_device()).map(devices::Stays::told).collect();
         return;
     }
     found.fields.extend(accelerators::quantization(profile, object));
