@@ -154,7 +154,8 @@ fn reduce_batch(target: &Target, reduction: Reduction, first: &[FieldChange]) ->
                 (Number::Odd(why), _) => return refused(Reason::NotANumber, why),
                 (Number::Absent, Reduction::To { .. }) => {
                     if let Some(why) = to.and_then(|to| may_enlarge(slot, to)) {
-                        return refused(Reason::NotApplicable, why);
+                        without_value.get_or_insert(refused(Reason::NotApplicable, why));
+                        continue;
                     }
                     to
                 }

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 pub(super) use self::spec::parse;
 use self::spec::{Amounts, exceeds};
 pub use self::spec::{AmountsSpec, ArgsSpec, ContainerEdit, ContainerSpec, ResourcesSpec, VariableSpec};
-use crate::facts::{Container, Part, Runs, Target};
+use crate::facts::{Container, Part, Role, Runs, Target};
 use crate::flag::{self, Given};
 use crate::path::{FieldPath, Segment};
 use crate::reason::Reason;
-use crate::value::quantity;
+use crate::value::{is_zero, quantity};
 
 /// The lists of arguments, in the order in which a program gets them.
 const LISTS: [&str; 2] = ["command", "args"];
@@ -31,7 +31,7 @@ type Refused = (Reason, String);
 pub(super) fn edits(wanted: &[ContainerEdit], target: &Target) -> Result<Vec<Edit>, Refused> {
     let mut all = Vec::new();
     for edit in wanted {
-        let found = find(edit, target)?;
+        let Some(found) = find(edit, target)? else { continue };
         let container = found.path.node(&target.object).unwrap_or(&Value::Null);
         let of_container =
             |problem: String| (Reason::NotApplicable, format!("container {}: {problem}", edit.name));
@@ -54,16 +54,21 @@ pub(super) fn edits(wanted: &[ContainerEdit], target: &Target) -> Result<Vec<Edi
     Ok(all)
 }
 
-fn find<'t>(edit: &ContainerEdit, target: &'t Target) -> Result<&'t Container, Refused> {
+/// The container that an edit means. None if it would mean one of a server that requests no accelerators, while containers
+/// beside the server do: what serves without them needs no other image.
+fn find<'t>(edit: &ContainerEdit, target: &'t Target) -> Result<Option<&'t Container>, Refused> {
     let containers = &target.slots.containers;
     let of_name = |part: Part| {
         containers.iter().filter(move |container| container.name == edit.name && container.part == part)
     };
     // Containers beside the server may have the same names as its own.
-    let part = if of_name(Part::Server).next().is_some() { Part::Server } else { Part::Beside };
+    let only_beside = asks(target, Part::Beside) && !asks(target, Part::Server);
+    let is_of_server = of_name(Part::Server).next().is_some();
+    let part = if is_of_server && !only_beside { Part::Server } else { Part::Beside };
     let mut found = of_name(part);
     let why = match (found.next(), found.next()) {
-        (Some(found), None) => return Ok(found),
+        (Some(found), None) => return Ok(Some(found)),
+        (None, _) if is_of_server => return Ok(None),
         (Some(_), Some(_)) => format!("more than one container is called {}", edit.name),
         (None, _) if containers.is_empty() => "Firebreak knows no containers of this kind".to_owned(),
         (None, _) => {
@@ -76,6 +81,17 @@ fn find<'t>(edit: &ContainerEdit, target: &'t Target) -> Result<&'t Container, R
         }
     };
     Err((Reason::NotApplicable, why))
+}
+
+/// Whether a container of this part requests accelerators.
+fn asks(target: &Target, part: Part) -> bool {
+    let of_part = target.slots.containers.iter().filter(|container| container.part == part);
+    let paths: Vec<&FieldPath> = of_part.map(|container| &container.path).collect();
+    let mut amounts = target.slots.of(&Role::Accelerator);
+    amounts.any(|slot| {
+        paths.iter().any(|path| slot.path.segments().starts_with(path.segments()))
+            && !is_zero(slot.path.read(&target.object).as_deref())
+    })
 }
 
 /// A variable that is not there is appended as a whole element. One that has another source than a value stays.
@@ -206,7 +222,8 @@ impl Place {
 /// Where the flag is, by whichever of its names; none if it is not there.
 fn place(of: &Container, container: &Value, flag: &str) -> Result<Option<Place>, String> {
     let spellings = flag::spellings(flag);
-    if let Some(letter) = flag::one_letter(flag) {
+    let letter = flag::one_letter(flag);
+    if let Some(letter) = letter {
         check_letter(of, container, flag, letter)?;
     }
     let mut found = None;
@@ -216,6 +233,8 @@ fn place(of: &Container, container: &Value, flag: &str) -> Result<Option<Place>,
             let how = flag::given(arguments, flag);
             let at = match how {
                 Given::Not => continue,
+                // In the script of a shell, the letter may belong to any program.
+                Given::InText if letter == Some(flag) => continue,
                 Given::Joined(at) | Given::Apart(at) | Given::Bare(at) => at,
                 Given::Twice | Given::InText => {
                     return Err(format!("{flag}: {}", how.problem().unwrap_or_default()));
@@ -237,7 +256,7 @@ fn check_letter(of: &Container, container: &Value, flag: &str, letter: &str) -> 
         let is_attached = flag::is_attached(list, letter);
         match of.runs {
             Runs::ModelServer => is_attached,
-            Runs::Unknown => flag::given(list, letter) != Given::Not,
+            Runs::Unknown => !matches!(flag::given(list, letter), Given::Not | Given::InText),
         }
     };
     if lists.any(is_unclear) {
