@@ -37,6 +37,11 @@ pub(super) fn cede_beside(object: &Value, fields: &mut [FieldChange]) -> bool {
 /// Whether the value is valid, and means what it meant, beside this one of the other field.
 fn fits(path: &FieldPath, value: &Value, beside: Option<&Value>) -> bool {
     let Some(beside) = beside else { return true };
+    // What is off has no effect, whatever it would do. A maximum of 0 is none, where it is valid at all.
+    let is_unlimited = |number: &Value| !path.is_quantity() && whole(number) == Some(0);
+    if *beside == Value::Bool(false) || is_unlimited(if path.is_lower() { beside } else { value }) {
+        return true;
+    }
     let (least, most) = if path.is_lower() { (value, beside) } else { (beside, value) };
     if path.is_device() {
         return quantity(value).is_some() && quantity(value) == quantity(beside);
@@ -123,6 +128,8 @@ mod tests {
             ("/enabled", json!(false), precision("int8"), precision("int4"), true),
             ("/enabled", json!(false), precision("int8"), precision("int8"), false),
             ("/enabled", json!(false), precision("int8"), json!({"enabled": true}), false),
+            ("/precision", json!("fp8"), precision("int8"), json!({"enabled": false}), false),
+            ("/maxReplicas", json!(0), json!({"minReplicas": 1}), json!({"minReplicas": 2}), false),
         ] {
             assert_eq!(ceded(path, before, &then, &now).is_some(), is_ceded, "{path}: {then} {now}");
         }

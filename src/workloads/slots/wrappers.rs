@@ -19,7 +19,7 @@ const fn with(name: &'static str, with_value: &'static [&'static str]) -> Wrappe
     Wrapper { name, subcommand: None, with_value, operands: 0 }
 }
 
-const WRAPPERS: [Wrapper; 20] = [
+const WRAPPERS: [Wrapper; 23] = [
     with("tini", &["-p", "-e"]),
     with("tini-static", &["-p", "-e"]),
     with("dumb-init", &["-r", "--rewrite"]),
@@ -31,7 +31,25 @@ const WRAPPERS: [Wrapper; 20] = [
     with("nice", &["-n", "--adjustment"]),
     with("ionice", &["-c", "-n", "--class", "--classdata"]),
     with("stdbuf", &["-i", "-o", "-e", "--input", "--output", "--error"]),
-    with("numactl", &["-N", "-m", "-i", "-C", "-p"]),
+    with(
+        "numactl",
+        &[
+            "-N",
+            "-m",
+            "-i",
+            "-C",
+            "-p",
+            "--cpunodebind",
+            "--membind",
+            "--interleave",
+            "--physcpubind",
+            "--preferred",
+        ],
+    ),
+    // The entrypoint of NVIDIA's images.
+    plain("nvidia_entrypoint.sh"),
+    with("uvx", &["-p", "--python", "--from", "--with"]),
+    Wrapper { operands: 1, ..plain("taskset") },
     with(
         "opentelemetry-instrument",
         &["--service_name", "--traces_exporter", "--metrics_exporter", "--logs_exporter"],
