@@ -17,7 +17,7 @@ use firebreak_engine::signal::{self, EventType};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::api::names;
+use crate::kubernetes::events::REPORTING_CONTROLLER;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
 use crate::observe::window::{Window, second};
@@ -83,7 +83,7 @@ impl SlimEvent<'_> {
     /// Whether Firebreak wrote it: a response must not feed the signal that started it.
     fn is_ours(&self) -> bool {
         let of_source = self.source.as_ref().and_then(|source| source.component.as_deref());
-        [self.reporting_component.as_deref(), of_source].contains(&Some(names::MANAGER))
+        [self.reporting_component.as_deref(), of_source].contains(&Some(REPORTING_CONTROLLER))
     }
 
     fn occurrences(&self) -> u32 {

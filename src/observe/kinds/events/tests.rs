@@ -136,13 +136,14 @@ fn a_new_list_goes_on_with_what_was_seen_before() {
 fn our_own_events_never_count() {
     let of = events();
     let mut fold = of.fold();
-    let ours = |field: &str, value: Value| {
-        let mut event: Value = serde_json::from_str(&event("ours", 5, 0, 0)).unwrap();
-        event[field] = value;
-        event.to_string()
-    };
-    fold.put(&ours("reportingComponent", json!("firebreak")), at(0));
-    fold.put(&ours("source", json!({"component": "firebreak"})), at(0));
+    // As the API server answers for core/v1 what the operator writes with events.k8s.io/v1.
+    let mut ours: Value = serde_json::from_str(&series("ours", 5, 0, 0)).unwrap();
+    ours["reportingComponent"] = json!(REPORTING_CONTROLLER);
+    ours["source"] = json!({});
+    fold.put(&ours.to_string(), at(0));
+    let mut of_source: Value = serde_json::from_str(&event("of-source", 5, 0, 0)).unwrap();
+    of_source["source"] = json!({"component": REPORTING_CONTROLLER});
+    fold.put(&of_source.to_string(), at(0));
     assert_eq!(seen(&of, fold.as_ref(), 0), (0, 0));
 }
 
