@@ -41,7 +41,7 @@ use crate::verdict::Verdict;
 use check::{Checked, Scope, check};
 pub use error::ExpressionError;
 pub use kind::Kind;
-pub use partial::{AT_MOST, MAY_BE_MORE, UNDATED};
+pub use partial::{AT_MOST, MAY_BE_MORE, UNBOUNDED, UNDATED};
 
 /// What kind of value a field of a signal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,13 +28,16 @@ pub const AT_MOST: [(&str, &str); 3] = [
     ("memoryRatio", "memoryRatioAtMost"),
     ("maxMemoryBytes", "maxMemoryBytesAtMost"),
 ];
-/// Occurrences of Events that may be within the window or not, beside the field that may be higher.
+/// Occurrences of Events that may be within the window or not, beside the field that may be higher. [`UNBOUNDED`] or more of
+/// them are no bound.
 pub const UNDATED: &str = "undated";
+/// As many undated occurrences as nobody can tell a bound of: far more than occur.
+pub const UNBOUNDED: i64 = 1 << 40;
 /// The field of the kind that counts Events.
 const COUNT: &str = "count";
 
 /// The maximum number of evaluations of one expression.
-const MOST: usize = 65;
+const MOST: usize = 257;
 
 /// The fields of a kind that judges the health of objects.
 const HEALTHY: &str = "healthy";
@@ -52,10 +55,18 @@ struct Doubt<'a> {
 enum About {
     /// The health of so many objects.
     Health { unknown: i64, healthy: i64, unhealthy: i64 },
-    /// Whether so many alerts or occurrences of Events are to be added to this number in this field.
+    /// Whether so many alerts are to be added to this number in this field.
     More { unknown: i64, field: &'static str, least: i64 },
     /// Which of the values between two bounds this field has; those that stand for all of them, if that is known.
-    Between { field: &'static str, values: Option<Vec<FieldValue>> },
+    Between { field: &'static str, values: Option<Vec<FieldValue>>, because: Because },
+}
+
+/// Why only bounds of a value are known.
+enum Because {
+    /// Some objects were not measured.
+    Unmeasured,
+    /// Nobody knows when so many Events occurred.
+    Undated(i64),
 }
 
 impl About {
@@ -129,10 +140,27 @@ fn doubts_of<'a>(checked: &'a Checked, signal: &'a str, readings: &Readings) -> 
     let between = |(field, at_most): (&'static str, &str)| {
         let (least, most) = (fields.get(field)?, fields.get(at_most).filter(|_| is_read(field))?);
         let values = bounds::values(&checked.tree, signal, field, least, most);
-        Some(Doubt { signal, about: About::Between { field, values } })
+        Some(Doubt { signal, about: About::Between { field, values, because: Because::Unmeasured } })
     };
-    let more = MAY_BE_MORE.into_iter().chain([(COUNT, UNDATED)]).filter_map(more);
+    let undated = || {
+        let undated = in_doubt(UNDATED).filter(|_| is_read(COUNT))?;
+        let values = counts(checked, signal, number(COUNT)?, undated);
+        let because = Because::Undated(undated);
+        Some(Doubt { signal, about: About::Between { field: COUNT, values, because } })
+    };
+    let more = MAY_BE_MORE.into_iter().filter_map(more).chain(undated());
     health().into_iter().chain(more).chain(AT_MOST.into_iter().filter_map(between)).collect()
+}
+
+/// The counts to try of Events, of which so many are undated: each one, if they are few and the expression computes with them.
+fn counts(checked: &Checked, signal: &str, least: i64, undated: i64) -> Option<Vec<FieldValue>> {
+    let most = if undated < UNBOUNDED { least.saturating_add(undated) } else { i64::MAX };
+    let each = || {
+        let are_few = usize::try_from(undated).is_ok_and(|undated| undated < MOST);
+        are_few.then(|| (least..=most).map(FieldValue::Int).collect())
+    };
+    let bounds = (FieldValue::Int(least), FieldValue::Int(most));
+    bounds::values(&checked.tree, signal, COUNT, &bounds.0, &bounds.1).or_else(each)
 }
 
 /// Changes the readings to those of one case.
@@ -155,7 +183,7 @@ fn suppose(doubts: &[Doubt<'_>], mut case: usize, readings: &mut Readings) {
             About::More { field, least, .. } => {
                 fields.insert((*field).to_owned(), FieldValue::Int(least + better));
             }
-            About::Between { field, values } => {
+            About::Between { field, values, .. } => {
                 if let Some(value) = values.as_ref().and_then(|values| values.get(own)) {
                     fields.insert((*field).to_owned(), value.clone());
                 }
@@ -169,14 +197,17 @@ fn told(doubts: &[Doubt<'_>]) -> String {
         About::Health { unknown, .. } => {
             format!("the health of {unknown} object(s) of signals.{signal} is Unknown")
         }
-        About::Between { field, .. } => {
+        About::Between { field, because: Because::Undated(UNBOUNDED..), .. } => {
+            format!("more Events may be in signals.{signal}.{field}: how many occurred is not known")
+        }
+        About::Between { field, because: Because::Undated(undated), .. } => format!(
+            "{undated} more Event(s) may be in signals.{signal}.{field}: when they occurred is not known"
+        ),
+        About::Between { field, because: Because::Unmeasured, .. } => {
             format!(
                 "signals.{signal}.{field} is known only within bounds, because some objects were not measured"
             )
         }
-        About::More { unknown, field: COUNT, .. } => format!(
-            "{unknown} more Event(s) may be in signals.{signal}.{COUNT}: when they occurred is not known"
-        ),
         About::More { unknown, field, .. } => format!(
             "{unknown} alert(s) may be missing in signals.{signal}.{field}: they were neither repeated nor resolved for maxAge, or \
              cannot be read"

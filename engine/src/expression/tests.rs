@@ -805,8 +805,8 @@ fn a_truth_that_is_the_same_whatever_the_unknown_are_is_the_truth() {
         // It does not depend on the health of any object.
         ("signals.models.total == 10 && signals.models.unknown == 9", (1, 0, 9), True),
         ("signals.models.total == 1001", (1, 0, 1000), True),
-        ("signals.models.unhealthy >= 0", (0, 0, 64), True),
-        ("signals.models.unhealthy >= 0", (0, 0, 65), Unknown),
+        ("signals.models.unhealthy >= 0", (0, 0, 256), True),
+        ("signals.models.unhealthy >= 0", (0, 0, 257), Unknown),
     ];
     for (source, (healthy, unhealthy, unknown), verdict) in table {
         let readings = [("models".to_owned(), judged(healthy, unhealthy, unknown))].into();
@@ -874,7 +874,25 @@ fn a_truth_that_is_the_same_for_all_values_within_the_bounds_is_the_truth() {
 }
 
 #[test]
-fn each_combination_of_several_signals_is_possible_up_to_65_of_them() {
+fn three_bounds_over_two_signals_are_tried() {
+    let fields = [("cpuRatio", Double), ("memoryRatio", Double), ("maxMemoryBytes", Int)];
+    let declared: BTreeMap<String, SignalShape> =
+        ["s", "t"].map(|name| (name.to_owned(), SignalShape { fields: fields.into() })).into();
+    let mut readings = usage((0.5, 0.9), (5, 9));
+    readings.extend(usage((0.5, 0.9), (1, 1)).remove("s").map(|values| ("t".to_owned(), values)));
+    for (source, verdict) in [
+        ("signals.s.cpuRatio > 0.4 && signals.s.maxMemoryBytes != 3 && signals.t.cpuRatio != 0.95", True),
+        ("signals.s.cpuRatio > 0.6 && signals.s.maxMemoryBytes > 6 && signals.t.cpuRatio > 0.95", False),
+        ("signals.s.cpuRatio > 0.6 || signals.s.maxMemoryBytes > 6 || signals.t.cpuRatio > 0.4", True),
+        ("signals.s.cpuRatio > 0.6 && signals.s.maxMemoryBytes > 6 && signals.t.cpuRatio > 0.6", Unknown),
+    ] {
+        let found = Condition::parse(source, &declared).unwrap().evaluate(&readings);
+        assert_eq!(found.verdict, verdict, "{source}: {found:?}");
+    }
+}
+
+#[test]
+fn each_combination_of_several_signals_is_possible_up_to_257_of_them() {
     let shape = declared()["models"].clone();
     let declared: BTreeMap<String, SignalShape> =
         ["a", "b"].map(|name| (name.to_owned(), shape.clone())).into();
@@ -885,8 +903,8 @@ fn each_combination_of_several_signals_is_possible_up_to_65_of_them() {
     let sum = "signals.a.healthy + signals.b.healthy <= 5";
     assert_eq!(verdict(sum, 2, 3), True);
     assert_eq!(verdict(sum, 2, 4), Unknown);
-    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 4, 12), True);
-    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 5, 12), Unknown);
+    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 15, 15), True);
+    assert_eq!(verdict("signals.a.healthy + signals.b.healthy >= 0", 16, 15), Unknown);
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Kind for Events {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::expression::{FieldValue, UNDATED};
+    use crate::expression::{FieldValue, UNBOUNDED, UNDATED};
     use crate::rules::Rules;
     use crate::signal::SignalKind;
     use crate::verdict::Verdict;
@@ -154,22 +154,42 @@ mod tests {
 
     #[test]
     fn occurrences_that_may_be_older_than_the_window_matter_only_where_they_decide() {
-        let rules = parse(json!({"events": {"kind": "Pod"}})).unwrap();
-        let of = |count: i64, undated: i64| {
-            let values = [
-                ("count", FieldValue::Int(count)),
-                (UNDATED, FieldValue::Int(undated)),
-                ("known", FieldValue::Boolean(true)),
-            ];
+        let evaluate = |when: &str, count: i64, undated: i64| {
+            let rule = json!({"level": "P1", "reason": "Storm", "when": when});
+            let signal = json!({"name": "s", "events": {"kind": "Pod"}});
+            let spec = serde_json::from_value(json!({"signals": [signal], "severity": [rule]})).unwrap();
+            let values = [("count", FieldValue::Int(count)), (UNDATED, FieldValue::Int(undated))];
             let values = values.map(|(field, value)| (field.to_owned(), value)).into();
-            rules.severity[0].when.evaluate(&[("s".to_owned(), values)].into())
+            Rules::parse(&spec).unwrap().severity[0].when.evaluate(&[("s".to_owned(), values)].into())
         };
-        assert_eq!([of(6, 38).verdict, of(3, 2).verdict], [Verdict::True, Verdict::False]);
-        let unknown = of(3, 3);
-        assert_eq!(unknown.verdict, Verdict::Unknown);
-        let why = "3 more Event(s) may be in signals.s.count: when they occurred is not known";
-        assert_eq!(unknown.why.as_deref(), Some(why));
-        assert_eq!(of(10_000, 1_000).verdict, Verdict::Unknown, "more than there was room for");
+        let table = [
+            ("signals.s.count > 5", 6, 38, Verdict::True),
+            ("signals.s.count > 5", 3, 2, Verdict::False),
+            ("signals.s.count > 5", 3, 3, Verdict::Unknown),
+            ("signals.s.count >= 20", 30, 840, Verdict::True),
+            ("signals.s.count >= 20", 3, 840, Verdict::Unknown),
+            ("signals.s.count > 1000", 30, 840, Verdict::False),
+            ("signals.s.count < 5", 3, 10, Verdict::Unknown),
+            ("signals.s.count == 7 || signals.s.count == 900", 3, 840, Verdict::Unknown),
+            ("signals.s.count != 7", 3, 840, Verdict::Unknown),
+            ("signals.s.count > 5", 10_000, UNBOUNDED, Verdict::True),
+            ("signals.s.count > 5", 5, UNBOUNDED, Verdict::Unknown),
+            ("signals.s.count > 1000000000", 5, UNBOUNDED, Verdict::Unknown),
+            ("signals.s.count < 5", 5, 3 * UNBOUNDED, Verdict::False),
+            // What is computed with is tried one by one, if there are few.
+            ("signals.s.count * 2 > 5", 3, 256, Verdict::True),
+            ("signals.s.count * 2 > 5", 3, 257, Verdict::Unknown),
+            ("signals.s.count * 2 > 5", 3, UNBOUNDED, Verdict::Unknown),
+        ];
+        for (when, count, undated, verdict) in table {
+            let found = evaluate(when, count, undated);
+            assert_eq!(found.verdict, verdict, "{when} {count} {undated}: {found:?}");
+            assert!(!found.rule_error, "{found:?}");
+        }
+        let why = |undated: i64| evaluate("signals.s.count > 5", 3, undated).why.unwrap();
+        assert_eq!(why(3), "3 more Event(s) may be in signals.s.count: when they occurred is not known");
+        let unbounded = "more Events may be in signals.s.count: how many occurred is not known";
+        assert_eq!(why(UNBOUNDED), unbounded);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use firebreak_engine::expression::{FieldValue, UNDATED};
+use firebreak_engine::expression::{FieldValue, UNBOUNDED, UNDATED};
 use firebreak_engine::signal::{self, EventType};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -21,10 +21,6 @@ use crate::kubernetes::events::REPORTING_CONTROLLER;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
 use crate::observe::window::{Window, second};
-
-/// What counts as undated for each Event for which there is no room: more than an expression can be evaluated for, so that
-/// what it decides is Unknown.
-const NO_ROOM: i64 = 1_000;
 
 /// Events, and how long an occurrence counts.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +139,7 @@ impl Kind for Events {
     }
 
     fn left_out(&self, counts: &mut Counts, at: Timestamp) {
-        counts.add_dated(UNTIL_LAST, self.window.rounded(second(at)), NO_ROOM);
+        counts.add_dated(UNTIL_LAST, self.window.rounded(second(at)), UNBOUNDED);
     }
 
     fn forget(&self, counts: &mut Counts, at: Timestamp) {
@@ -162,7 +158,7 @@ impl Kind for Events {
             dated.map(|(_, amount)| amount).sum::<i64>().max(0)
         };
         let surely = within(SINCE_FIRST);
-        let undated = within(UNTIL_LAST) - surely;
+        let undated = (within(UNTIL_LAST) - surely).min(UNBOUNDED);
         let mut values = Values::from([(COUNT.to_owned(), FieldValue::Int(within(COUNT) + surely))]);
         if undated > 0 {
             values.insert(UNDATED.to_owned(), FieldValue::Int(undated));

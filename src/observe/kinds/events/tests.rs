@@ -156,11 +156,10 @@ fn more_events_than_there_is_room_for_are_unknown_for_the_window() {
     }
     assert_eq!(seen(&of, fold.as_ref(), 0), (10_000, 0));
     assert!(fold.put(&event("one-more", 1, 5, 5), at(5)).changed);
-    let (count, more) = seen(&of, fold.as_ref(), 5);
-    assert!(count == 10_000 && more >= 65, "{count} {more}");
+    assert_eq!(seen(&of, fold.as_ref(), 5), (10_000, UNBOUNDED));
     // One of those that are kept still counts, and the API server forgets it.
     fold.remove(&event("e0", 1, 0, 0)).unwrap();
-    assert!(seen(&of, fold.as_ref(), 64).1 >= 65);
+    assert_eq!(seen(&of, fold.as_ref(), 64).1, UNBOUNDED);
     assert_eq!(seen(&of, fold.as_ref(), 65), (0, 0));
     fold.put(&event("another", 1, 66, 66), at(66));
     assert_eq!(seen(&of, fold.as_ref(), 66), (1, 0), "there is room again");
