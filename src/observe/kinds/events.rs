@@ -6,8 +6,8 @@
 //! is dated to when it is seen.
 //!
 //! # Time
-//! What is first seen is dated by the clock of the component that reports it, but never to the future; growth by the clock of
-//! the operator. Dates are rounded up to a sixtieth of the window.
+//! What is first seen is dated by the clock of the component that reports it. If that is ahead, one occurrence is dated to now, and
+//! the others are undated. Growth is dated by the clock of the operator. Dates are rounded up to a sixtieth of the window.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -108,11 +108,15 @@ impl Kind for Events {
             return Ok((EventDigest::default(), None));
         }
         let now = second(at);
-        let last = self.window.rounded(event.last().map_or(now, second).min(now));
-        let first = self.window.rounded(event.first().map_or(now, second).min(now)).min(last);
+        let (first, last) = (event.first().map_or(now, second), event.last().map_or(now, second));
+        let is_ahead = first.max(last) > now;
+        let last = self.window.rounded(last.min(now));
+        // If the clock of the component is ahead, all but the last one may have been at any time before.
+        let first = if is_ahead { 0 } else { self.window.rounded(first).min(last) };
         let occurrences = event.occurrences();
         let (dates, between) = match occurrences {
             1 => (vec![(last, 1)], None),
+            more if is_ahead => (vec![(last, 1)], Some((first, last, more - 1))),
             _ if first == last => (vec![(last, occurrences)], None),
             2 => (vec![(first, 1), (last, 1)], None),
             more => (vec![(first, 1), (last, 1)], Some((first, last, more - 2))),

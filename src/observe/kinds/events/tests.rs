@@ -175,6 +175,19 @@ fn clocks_that_are_ahead_and_events_without_times_are_dated_to_now() {
 }
 
 #[test]
+fn of_many_occurrences_by_a_clock_that_is_ahead_only_one_is_known_to_be_in_the_window() {
+    let of = events();
+    for (first, last) in [(400, 500), (500, 500), (-10, 1)] {
+        let mut fold = of.fold();
+        fold.put(&event("ahead", 40, first, last), at(0));
+        assert_eq!(seen(&of, fold.as_ref(), 0), (1, 39), "{first} {last}");
+        fold.put(&event("ahead", 42, first, last + 5), at(5));
+        assert_eq!(seen(&of, fold.as_ref(), 59), (3, 39), "{first} {last}");
+        assert_eq!(seen(&of, fold.as_ref(), 60), (2, 0), "{first} {last}");
+    }
+}
+
+#[test]
 fn the_api_server_selects_what_it_can() {
     let fields = |events: Value| {
         let spec = json!({"signals": [{"name": "s", "events": events}]});
