@@ -1,13 +1,19 @@
 //! Events of Kubernetes: how often something was reported within a window.
 //!
 //! One Event object stands for many occurrences: its count grows. What an object says when it is first seen is only its
-//! first and its last occurrence, and how many there were; so of a series that began before the window, nobody knows how
+//! first and its last occurrence, and how many there were; so if the first was before the window, nobody knows how
 //! many are in it. Then the others are `undated`: the count may be higher by so many. From then on, each growth
 //! is dated to when it is seen.
 //!
+//! # Series
+//! A component that uses `events.k8s.io`, such as the scheduler, counts in its memory. It writes the second occurrence at once, as
+//! a `series`, and the count after that only every 30 minutes, or 6 to 12 minutes after the last one (`refreshTime` and `finishTime` of
+//! client-go's tools/events). So for that long, nobody knows an upper bound; and what a series has grown by is between the last
+//! occurrence before and the one that it names now.
+//!
 //! # Time
 //! What is first seen is dated by the clock of the component that reports it. If that is ahead, one occurrence is dated to now, and
-//! the others are undated. Growth is dated by the clock of the operator. Dates are rounded up to a sixtieth of the window.
+//! the others are undated. Growth is dated by the clock of the operator, except that of a series. Dates are rounded up to a sixtieth of the window.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,7 +26,10 @@ use serde::Deserialize;
 use crate::kubernetes::events::REPORTING_CONTROLLER;
 use crate::observe::counts::Counts;
 use crate::observe::kind::{Kind, Values};
-use crate::observe::window::{Window, second};
+use crate::observe::window::{Window, moment, second};
+
+/// How long a component may hold back in seconds how often a series has occurred: `refreshTime` of client-go's tools/events.
+const FLUSHED_WITHIN: u32 = 30 * 60;
 
 /// Events, and how long an occurrence counts.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +45,12 @@ pub(in crate::observe) struct EventDigest {
     occurrences: u32,
     /// When they were, rounded up, and how many; the oldest first.
     dates: Vec<(u32, u32)>,
-    /// Occurrences at unknown times between the first and the last when it was first seen.
-    between: Option<(u32, u32, u32)>,
+    /// Occurrences at unknown times: since when, until when, and how many; the newest last.
+    between: Vec<(u32, u32, u32)>,
+    /// When it last occurred, rounded up.
+    last: u32,
+    /// Of a series: until when more may have occurred than it says.
+    open_until: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -115,20 +128,32 @@ impl Kind for Events {
         let first = if is_ahead { 0 } else { self.window.rounded(first).min(last) };
         let occurrences = event.occurrences();
         let (dates, between) = match occurrences {
-            1 => (vec![(last, 1)], None),
-            more if is_ahead => (vec![(last, 1)], Some((first, last, more - 1))),
-            _ if first == last => (vec![(last, occurrences)], None),
-            2 => (vec![(first, 1), (last, 1)], None),
-            more => (vec![(first, 1), (last, 1)], Some((first, last, more - 2))),
+            1 => (vec![(last, 1)], vec![]),
+            more if is_ahead => (vec![(last, 1)], vec![(first, last, more - 1)]),
+            _ if first == last => (vec![(last, occurrences)], vec![]),
+            2 => (vec![(first, 1), (last, 1)], vec![]),
+            more => (vec![(first, 1), (last, 1)], vec![(first, last, more - 2)]),
         };
-        Ok((EventDigest { occurrences, dates, between }, None))
+        let open_until = event.series.is_some().then(|| last.saturating_add(FLUSHED_WITHIN));
+        Ok((EventDigest { occurrences, dates, between, last, open_until }, None))
     }
 
     fn succeed(&self, before: &EventDigest, now: &mut EventDigest, at: Timestamp) {
         let more = now.occurrences.saturating_sub(before.occurrences);
-        now.between = before.between;
+        now.between.clone_from(&before.between);
         now.dates.clone_from(&before.dates);
-        self.window.date(&mut now.dates, more, at);
+        if now.open_until.is_none() || more == 0 {
+            self.window.date(&mut now.dates, more, at);
+            return;
+        }
+        // The last one has the date of the series, and the others are somewhere between it and the one before.
+        let (since, until) = (before.last.min(now.last), now.last);
+        let dated = if since == until { more } else { 1 };
+        self.window.date(&mut now.dates, dated, moment(until));
+        now.between.retain(|(_, until, _)| self.window.counts_still(*until, at));
+        if more > dated {
+            now.between.push((since, until, more - dated));
+        }
     }
 
     fn count(event: &EventDigest, times: i64, counts: &mut Counts) {
@@ -136,9 +161,12 @@ impl Kind for Events {
             counts.add_dated(COUNT, *date, i64::from(*occurrences) * times);
         }
         // All of them are within the window until the first one leaves it, and none once the last one has.
-        if let Some((first, last, occurrences)) = event.between {
-            counts.add_dated(SINCE_FIRST, first, i64::from(occurrences) * times);
-            counts.add_dated(UNTIL_LAST, last, i64::from(occurrences) * times);
+        for (first, last, occurrences) in &event.between {
+            counts.add_dated(SINCE_FIRST, *first, i64::from(*occurrences) * times);
+            counts.add_dated(UNTIL_LAST, *last, i64::from(*occurrences) * times);
+        }
+        if let Some(until) = event.open_until {
+            counts.add_dated(UNTIL_LAST, until, UNBOUNDED * times);
         }
     }
 
@@ -190,7 +218,7 @@ impl Kind for Events {
 const COUNT: &str = "count";
 /// Occurrences between the first and the last, dated to the first.
 const SINCE_FIRST: &str = "sinceFirst";
-/// The same, dated to the last; and those for which there was no room.
+/// The same, dated to the last; and those for which there was no room, or which a series may hold back.
 const UNTIL_LAST: &str = "untilLast";
 
 impl Events {
