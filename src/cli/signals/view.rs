@@ -169,7 +169,8 @@ fn signal_view(signal: &Signal, reading: &Reading, seen: &Seen<'_>) -> SignalVie
         unknown: match reading {
             Reading::Known { .. } => None,
             Reading::Unknown { reason, detail } => {
-                Some(WhyUnknown { reason: reason.clone(), detail: detail.clone(), next: advice(reason) })
+                let next = advice(&signal.kind, reason);
+                Some(WhyUnknown { reason: reason.clone(), detail: detail.clone(), next })
             }
         },
     }
