@@ -35,8 +35,8 @@ pub(in crate::observe) struct Size {
     pub runs: bool,
     /// When it was started, in seconds.
     pub since: u32,
-    /// How many containers of a pod run; one for a node.
-    pub containers: u16,
+    /// The containers of a pod that run and are no ephemeral ones; one without a name for a node.
+    pub running: Box<[Box<str>]>,
     /// Billionths of a processor.
     pub cpu: Share,
     /// Bytes.
@@ -50,8 +50,8 @@ pub(in crate::observe) struct Share {
     pub whole: Option<u64>,
     /// The most that can be used: the capacity, or the limits; none without a limit.
     pub most: Option<u64>,
-    /// The containers of a pod without a request, if others have one.
-    pub apart: Box<[Box<str>]>,
+    /// The containers of a pod that have a request; none if all count, because they share what the pod requests.
+    pub requesting: Option<Box<[Box<str>]>>,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +129,16 @@ struct SlimPodStatus<'a> {
     #[serde(borrow)]
     phase: Option<Cow<'a, str>>,
     start_time: Option<Timestamp>,
-    container_statuses: Option<Vec<SlimContainerStatus>>,
-    init_container_statuses: Option<Vec<SlimContainerStatus>>,
+    #[serde(borrow)]
+    container_statuses: Option<Vec<SlimContainerStatus<'a>>>,
+    #[serde(borrow)]
+    init_container_statuses: Option<Vec<SlimContainerStatus<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct SlimContainerStatus {
+struct SlimContainerStatus<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
     state: Option<SlimState>,
 }
 
@@ -206,12 +210,12 @@ fn of_node(object: &str) -> Result<Size, String> {
     let SlimNodeStatus { allocatable, capacity } = status.unwrap_or_default();
     let share = |resource: Resource| -> Result<Share, String> {
         let whole = resource.of(allocatable.as_ref())?.filter(|amount| *amount > 0);
-        Ok(Share { whole, most: resource.of(capacity.as_ref())?, apart: Box::default() })
+        Ok(Share { whole, most: resource.of(capacity.as_ref())?, requesting: None })
     };
     Ok(Size {
         runs: true,
         since: metadata.creation_timestamp.map_or(0, second),
-        containers: 1,
+        running: Box::new([Box::default()]),
         cpu: share(Resource::Cpu)?,
         memory: share(Resource::Memory)?,
         name: metadata.name(),
@@ -228,7 +232,7 @@ fn of_pod(object: &str) -> Result<Size, String> {
     Ok(Size {
         runs: status.phase.as_deref() == Some("Running") && metadata.deletion_timestamp.is_none(),
         since: since.map_or(0, second),
-        containers: u16::try_from(running.count()).unwrap_or(u16::MAX),
+        running: running.map(|it| Box::from(&*it.name)).collect(),
         cpu: spec.share(Resource::Cpu)?,
         memory: spec.share(Resource::Memory)?,
         name: metadata.name(),
@@ -252,12 +256,13 @@ impl SlimPodSpec<'_> {
     fn share(&self, resource: Resource) -> Result<Share, String> {
         let of_pod = self.resources.as_ref();
         let request = resource.of(of_pod.and_then(|it| it.requests.as_ref()))?;
-        let (mut requested, mut limited, mut apart) = (None, Some(0_u64), Vec::new());
+        let (mut requested, mut limited, mut requesting) = (None, Some(0_u64), Vec::new());
         for container in self.containers() {
             let own = container.resources.as_ref();
-            match resource.of(own.and_then(|it| it.requests.as_ref()))?.filter(|amount| *amount > 0) {
-                Some(amount) => requested = Some(amount.saturating_add(requested.unwrap_or(0))),
-                None => apart.push(Box::from(&*container.name)),
+            let own_request = resource.of(own.and_then(|it| it.requests.as_ref()))?;
+            if let Some(amount) = own_request.filter(|amount| *amount > 0) {
+                requested = Some(amount.saturating_add(requested.unwrap_or(0)));
+                requesting.push(Box::from(&*container.name));
             }
             let limit = resource.of(own.and_then(|it| it.limits.as_ref()))?;
             limited = limited.zip(limit).map(|(all, own)| all.saturating_add(own));
@@ -265,8 +270,8 @@ impl SlimPodSpec<'_> {
         let limit = resource.of(of_pod.and_then(|it| it.limits.as_ref()))?;
         let whole = request.or(requested).filter(|amount| *amount > 0);
         // What the pod requests, all of its containers share.
-        let apart = if request.is_some() || whole.is_none() { Box::default() } else { apart.into() };
-        Ok(Share { whole, most: limit.or(limited), apart })
+        let requesting = request.is_none().then(|| requesting.into());
+        Ok(Share { whole, most: limit.or(limited), requesting })
     }
 }
 

@@ -218,6 +218,15 @@ fn pods_are_measured_against_what_they_request() {
 }
 
 #[test]
+fn what_an_ephemeral_container_uses_is_set_in_relation_to_no_request() {
+    let objects = [pod("a", &[("main", requests("2", "4Gi"))])];
+    let metrics = [of_pod("a", &[("main", "1", "1Gi"), ("debugger", "7", "9Gi")])];
+    let read = pods(&objects, &metrics).unwrap();
+    assert_eq!((double(&read, "cpuRatio"), double(&read, "memoryRatio")), (0.5, 0.25));
+    assert_eq!(read.values["maxMemoryBytes"], FieldValue::Int(10 * GI), "the memory is used all the same");
+}
+
+#[test]
 fn sidecars_and_the_resources_of_a_pod_count_as_the_scheduler_counts_them() {
     let mut whole = pod("a", &[("main", json!({})), ("proxy", requests("1", "1Gi"))]);
     let usage = [of_pod("a", &[("main", "1", "1Gi"), ("proxy", "1", "1Gi")])];
@@ -287,6 +296,10 @@ fn a_metric_of_an_earlier_pod_or_without_a_running_container_is_not_the_one_of_t
     assert_eq!(told(again, of_pod("b", &[("main", "9", "9Gi")])), None, "it has just been started");
     let two = pod("b", &[main[0].clone(), ("proxy", requests("1", "1Gi"))]);
     let why = told(two.clone(), of_pod("b", &[("main", "1", "1Gi")])).unwrap();
+    assert!(why.ends_with("b: its metric lacks a container that runs"), "{why}");
+    // The container of `kubectl debug` is measured, too, and is none of them.
+    let debugged = [("main", "1", "1Gi"), ("debugger", "5", "5Gi")];
+    let why = told(two.clone(), of_pod("b", &debugged)).unwrap();
     assert!(why.ends_with("b: its metric lacks a container that runs"), "{why}");
     // One that waits after a crash uses nothing.
     let mut crashed = two;
@@ -538,7 +551,7 @@ async fn objects_that_were_never_listed_are_unreachable_and_not_merely_not_read(
 
 #[test]
 fn what_is_kept_of_an_object_is_small() {
-    assert!(std::mem::size_of::<(u128, Option<Size>)>() <= 144);
+    assert!(std::mem::size_of::<(u128, Option<Size>)>() <= 160);
 }
 
 #[tokio::test(start_paused = true)]

@@ -123,7 +123,8 @@ impl Usages {
         if second(usage.at) < size.since {
             return Err("its metric is from before its start".into());
         }
-        if usage.parts.len() < usize::from(size.containers) {
+        let is_measured = |name: &str| usage.parts.iter().any(|part| *part.name == *name);
+        if !size.running.iter().all(|name| is_measured(name)) {
             return Err("its metric lacks a container that runs".into());
         }
         Ok((usage.of_shares(size), age))
@@ -145,8 +146,8 @@ impl Usage {
 
     fn of_shares(&self, size: &Size) -> Used {
         let of = |share: &Share, amount: fn(&Part) -> u64| {
-            let parts = self.parts.iter().filter(|part| !share.apart.contains(&part.name));
-            parts.map(amount).fold(0, u64::saturating_add)
+            let counts = |part: &&Part| share.requesting.as_ref().is_none_or(|all| all.contains(&part.name));
+            self.parts.iter().filter(counts).map(amount).fold(0, u64::saturating_add)
         };
         Used {
             cpu: of(&size.cpu, |part| part.cpu),
