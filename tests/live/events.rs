@@ -54,7 +54,7 @@ async fn what_the_scheduler_reports_opens_an_incident_until_the_window_is_over()
     let incident = drill.world.incident_of(&policy).await;
     let said = policy.get().await.data["status"]["rules"][0]["evidence"].clone();
     assert_eq!(said, "failures: count 2", "{policy}");
-    // Both pods still have no node. The scheduler reports that again only after minutes.
+    // Both pods still have no node. The scheduler reports that again only after minutes, and then as a series.
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
     assert!(events().await.len() >= 2, "the Events are still there");
