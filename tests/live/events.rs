@@ -42,24 +42,17 @@ async fn what_the_scheduler_reports_opens_an_incident_as_long_as_the_events_are_
     let drill = Drill::new("events-unplaced").await;
     drill.world.grant(&drill.world.a, &RIGHTS).await;
     let operator = drill.quick_operator().await;
-    let policy = watches(&drill, "10m", "signals.failures.count >= 2").await;
-    let first = homeless(&drill, "first").await;
-    let events = || async { drill.world.list("v1", "Event", &drill.world.a).await };
-    while events().await.is_empty() {
-        heartbeats(&operator, 1).await;
-    }
+    let policy = watches(&drill, "10m", "signals.failures.count >= 1").await;
     heartbeats(&operator, 3).await;
-    assert!(drill.incidents().await.is_empty(), "{policy}: one is no storm");
-    let second = homeless(&drill, "second").await;
+    assert!(drill.incidents().await.is_empty(), "{policy}: nothing was reported");
+    let pod = homeless(&drill, "first").await;
     let incident = drill.world.incident_of(&policy).await;
     let said = policy.get().await.data["status"]["rules"][0]["evidence"].clone();
     assert!(said.as_str().unwrap_or_default().starts_with("failures: count "), "{policy}: {said}");
 
     // An Event that somebody deletes takes its occurrences with it.
-    for pod in [first, second] {
-        pod.delete().await;
-        pod.wait_until_gone().await;
-    }
+    pod.delete().await;
+    pod.wait_until_gone().await;
     drill.world.kubectl(&["delete", "events", "--all", "-n", &drill.world.a]).await;
     let resolved = incident.wait_for_condition("Resolved", "True").await;
     assert_eq!(resolved.data["status"]["closing"], "Recovered", "{incident}");
