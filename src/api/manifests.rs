@@ -140,7 +140,9 @@ mod tests {
             }
             assert_eq!(
                 free_form(schema),
-                ["fields[].before", "fields[].after", "first[].value"].iter().any(|end| at.ends_with(end)),
+                ["fields[].before", "fields[].after", "beside.value", "first[].value"]
+                    .iter()
+                    .any(|end| at.ends_with(end)),
                 "{at}"
             );
             assert!(

@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(key("00000000-0000-0000-0000-00000000000f"), 15);
         assert_ne!(key("a"), key("b"));
         assert!(std::mem::size_of::<(u128, Option<<Nodes as Kind>::Digest>)>() <= 48);
-        assert!(std::mem::size_of::<(u128, Option<<Events as Kind>::Digest>)>() <= 64);
+        assert!(std::mem::size_of::<(u128, Option<<Events as Kind>::Digest>)>() <= 80);
         assert!(std::mem::size_of::<(u128, Option<<Pods as Kind>::Digest>)>() <= 48);
     }
 }

@@ -99,12 +99,7 @@ async fn every_action_applies_to_an_llm_deployment_and_is_reverted() {
                     json!({"/serving": {"batchSize": 8, "maxConcurrency": 64}}),
                 ),
                 // Its operator decides what an absent batch size is, and it may be less than 8.
-                refused(
-                    "no-batch-size",
-                    json!({"replicas": 1}),
-                    "NotApplicable",
-                    &["/spec/serving/batchSize", "is not set", "set a number"],
-                ),
+                changes("no-batch-size", json!({"replicas": 1}), json!({"/serving": {"maxConcurrency": 64}})),
             ],
         },
         Step {
