@@ -238,7 +238,7 @@ fn a_batch_whose_default_may_be_lower_is_not_enlarged() {
     assert_eq!(changed(planned(Some(Absent::Is(32)), json!({"percent": 50}))), set(16));
     assert_eq!(reason(planned(Some(Absent::AtLeast(128)), json!({"percent": 50}))), "NoValue");
     let beside = json!({"batchSize": 8, "maxConcurrency": 4});
-    assert_eq!(reason(planned(None, beside)), "NotApplicable", "the policy asks for both");
+    assert_eq!(changed(planned(None, beside)), [format!("{CONCURRENCY}: - → 4")]);
 }
 
 #[test]
