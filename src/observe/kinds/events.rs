@@ -13,7 +13,7 @@
 //!
 //! # Time
 //! What is first seen is dated by the clock of the component that reports it. If that is ahead, one occurrence is dated to now, and
-//! the others are undated. Growth is dated by the clock of the operator, except that of a series. Dates are rounded up to a sixtieth of the window.
+//! the others are undated. Growth has the time of the operator, except in a series. Dates are rounded up to a sixtieth of the window.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
